@@ -1,0 +1,101 @@
+"""Every error that pushmirror raises on purpose, and the exit code each one ends a command with.
+
+A message names the thing, what was expected, what was found and what to do. Foreign exceptions are
+translated at the boundary where they appear, `from exc`; `cli.main` prints one of these as one line and
+exits with its code. Exit codes follow sysexits(3) and, for the stages of a sync, those of ftpsync.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of all commands."""
+
+    OK = 0
+    FAILED = 1  # anything without a more telling code
+    STAGE1 = 3  # as ftpsync: fetching what indices will refer to failed
+    STAGE2 = 4  # as ftpsync: publishing the indices failed
+    USAGE = 64  # EX_USAGE
+    UNAVAILABLE = 69  # EX_UNAVAILABLE: a program that is needed is not installed
+    BEHIND = 75  # EX_TEMPFAIL: the served tree is whole, but not (yet) what was asked for; try again
+    CONFIG = 78  # EX_CONFIG
+    INTERRUPTED = 130  # SIGINT, as a shell reports it
+    TERMINATED = 143  # SIGTERM, as a shell reports it
+
+
+class PushmirrorError(Exception):
+    """Something went wrong."""
+
+    exit_code: Exit = Exit.FAILED
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.hint = hint  # what to do about it: one sentence, printed on a line of its own
+
+
+class UsageError(PushmirrorError):
+    """The command was called wrongly."""
+
+    exit_code = Exit.USAGE
+
+
+class ConfigError(PushmirrorError):
+    """The configuration cannot be used."""
+
+    exit_code = Exit.CONFIG
+
+
+class StateError(PushmirrorError):
+    """The state database cannot be used."""
+
+
+class ProgramMissing(PushmirrorError):
+    """A program that is needed is not installed."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class ProgramFailed(PushmirrorError):
+    """A program ended with an error."""
+
+
+class ArchiveError(PushmirrorError):
+    """The archive's own files contradict each other or are malformed."""
+
+
+class MalformedFile(ArchiveError):
+    """A file of the archive cannot be parsed."""
+
+
+class BadPath(MalformedFile):
+    """A file of the archive names a path that does not belong into a tree."""
+
+
+class BadSignature(ArchiveError):
+    """A Release file is not signed by a key of the keyring."""
+
+
+class Mismatch(ArchiveError):
+    """A file does not have the size or the hash that the indices name."""
+
+
+class UpstreamError(PushmirrorError):
+    """Upstream could not be read."""
+
+
+class UpstreamMoved(UpstreamError):
+    """Upstream published a newer state while this one was being fetched."""
+
+
+class Behind(PushmirrorError):
+    """The served tree is whole, but it is not (yet) what was asked for."""
+
+    exit_code = Exit.BEHIND
+
+
+class Stopped(PushmirrorError):
+    """A signal ended the run."""
+
+    exit_code = Exit.TERMINATED

@@ -1,0 +1,207 @@
+"""Every external program is started here: an argv list, no shell, a process group of its own.
+
+Guaranteed: the whole group is gone when a call returns or raises, standard output is either handed on
+line by line or kept within a bound, standard error is kept within a bound, and a program that says
+nothing for `quiet_s` seconds is ended. Not the business of this module: what an exit code means.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.errors import ProgramFailed, ProgramMissing
+
+MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
+_CHUNK = 256 * 1024
+_TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
+
+#: What a program inherits unless the caller says otherwise: no secrets, no locale surprises, UTC times.
+BASE_ENVIRONMENT: dict[str, str] = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "HOME": os.environ.get("HOME", "/"),
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a program ended."""
+
+    argv: tuple[str, ...]
+    exit_code: int  # negative: the signal that ended it
+    output: bytes  # standard output, the first MAX_OUTPUT bytes (or none when lines were handed on)
+    errors: str  # standard error, the last MAX_OUTPUT bytes
+    seconds: float
+
+    def check(self) -> Result:
+        """Return self, or raise ProgramFailed naming the command, its code and its last words."""
+        if self.exit_code == 0:
+            return self
+        raise ProgramFailed(f"{self.argv[0]} ended with exit code {self.exit_code}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last line of standard error that says something."""
+        lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        return lines[-1] if lines else "it printed no error"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    on_line: Callable[[bytes], None] | None = None,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
+    quiet_s: float | None = None,
+) -> Result:
+    """Run a program to its end.
+
+    `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
+    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, `quiet_s`
+    the time without a byte of output. Raises ProgramMissing when the program does not exist and
+    ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
+    """
+    started = time.monotonic()
+    with _started(argv, env=env, cwd=cwd) as child:
+        reader = _Reader(child, stdin, on_line)
+        reader.pump(
+            deadline=None if timeout_s is None else started + timeout_s,
+            quiet_s=quiet_s,
+            expired=lambda what: ProgramFailed(f"{argv[0]} was ended: {what}"),
+        )
+        exit_code = child.wait()
+    return Result(
+        tuple(argv), exit_code, bytes(reader.output), reader.error_text(), time.monotonic() - started
+    )
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**BASE_ENVIRONMENT, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as exc:
+        raise ProgramMissing(
+            f"the program {argv[0]} was not found in PATH",
+            hint=f"install the Debian package that has {argv[0]}",
+        ) from exc
+    except OSError as exc:
+        raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
+    with child:
+        try:
+            yield child
+        finally:
+            end_group(child)
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End a child and everything it started in its process group; safe to call when it is gone already."""
+    if child.poll() is None:
+        _signal_group(child.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_TERM_GRACE_S)
+    _signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+class _Reader:
+    """Moves bytes between a child's three pipes and us until it closes them."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[bytes], None] | None
+    ) -> None:
+        self._child = child
+        self._stdin = memoryview(stdin)
+        self._on_line = on_line
+        self._rest = b""  # an unfinished line
+        self.output = bytearray()
+        self._errors = bytearray()
+
+    def error_text(self) -> str:
+        return self._errors.decode("utf-8", "replace")
+
+    def pump(
+        self, *, deadline: float | None, quiet_s: float | None, expired: Callable[[str], Exception]
+    ) -> None:
+        assert self._child.stdin and self._child.stdout and self._child.stderr
+        last_byte = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._child.stdout, selectors.EVENT_READ, self._take_output)
+            selector.register(self._child.stderr, selectors.EVENT_READ, self._take_errors)
+            if self._stdin:
+                os.set_blocking(self._child.stdin.fileno(), False)
+                selector.register(self._child.stdin, selectors.EVENT_WRITE, None)
+            else:
+                self._child.stdin.close()
+            while selector.get_map():
+                limits = [deadline, None if quiet_s is None else last_byte + quiet_s]
+                wait_s = min(
+                    (limit - time.monotonic() for limit in limits if limit is not None), default=None
+                )
+                if wait_s is not None and wait_s <= 0:
+                    raise expired(
+                        f"it said nothing for {quiet_s:.0f} s"
+                        if quiet_s and limits[1] and time.monotonic() >= limits[1]
+                        else "it took longer than allowed"
+                    )
+                for key, _ in selector.select(wait_s):
+                    if key.data is None:
+                        self._feed(selector)
+                        continue
+                    data = os.read(key.fd, _CHUNK)
+                    if data:
+                        last_byte = time.monotonic()
+                        key.data(data)
+                    else:
+                        selector.unregister(key.fileobj)
+        if self._rest and self._on_line:
+            self._on_line(self._rest)
+
+    def _feed(self, selector: selectors.BaseSelector) -> None:
+        assert self._child.stdin
+        try:
+            self._stdin = self._stdin[os.write(self._child.stdin.fileno(), self._stdin[:_CHUNK]) :]
+        except BrokenPipeError:
+            self._stdin = self._stdin[:0]  # it does not want more; its exit code tells why
+        if not self._stdin:
+            selector.unregister(self._child.stdin)
+            self._child.stdin.close()
+
+    def _take_output(self, data: bytes) -> None:
+        if self._on_line is None:
+            self.output += data[: MAX_OUTPUT - len(self.output)]
+            return
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._on_line(line)
+
+    def _take_errors(self, data: bytes) -> None:
+        self._errors += data
+        del self._errors[:-MAX_OUTPUT]
