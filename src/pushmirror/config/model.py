@@ -1,0 +1,243 @@
+"""The configuration as typed, frozen values. Every default of the project is in this file and nowhere else.
+
+A value of these classes is well-formed on its own; what needs the other values or the disk to judge
+(duplicate sites, nested trees, password files) is for `toml.py`. Where files are found is too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    model_validator,
+)
+
+from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
+from pushmirror.config.values import parse_duration, parse_rate
+
+__all__ = ["Scheme", "Upstream"]  # part of the model, though they live beside it
+
+
+class Strategy(StrEnum):
+    """How a sync learns what changed."""
+
+    AUTO = "auto"
+    FULL = "full"
+    INDEX = "index"
+    MANIFEST = "manifest"
+
+
+class PushKind(StrEnum):
+    """How a site is woken."""
+
+    ALL = "all"
+    STAGED = "staged"
+    MHOP = "mhop"
+    NONE = "none"
+
+
+def _absolute(value: Path) -> Path:
+    path = Path(os.path.normpath(value.expanduser()))
+    if not path.is_absolute():
+        raise ValueError("expected an absolute path")
+    return path
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _one_or_many(value: object) -> object:
+    return [value] if isinstance(value, str | Path) else value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=1):
+        raise ValueError("expected a duration of at least one second")
+    return value
+
+
+Text = Annotated[str, _matching(r"[^\x00-\x1f\x7f]*", "text on one line")]
+Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "letters, digits and . _ - only")]
+Host = Annotated[str, _matching(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*", "a host name or address")]
+User = Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", "a user name")]
+Architecture = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*", "an architecture such as amd64, or source")]
+Pattern = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
+Word = Annotated[str, _matching(r"[^\x00]+", "a word that is not empty")]
+Count = Annotated[int, Strict(), Field(ge=0)]
+Duration = Annotated[timedelta, PlainValidator(parse_duration)]
+Timeout = Annotated[Duration, AfterValidator(_positive)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Values(BaseModel):
+    """What every section has in common: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class Mirror(Values):
+    """Who we are; goes into the public trace."""
+
+    name: Name = Field(default_factory=socket.getfqdn)  # file name of the trace
+    country: Text | None = None
+    location: Text | None = None
+    sponsor: Text | None = None
+    maintainer: Text | None = None
+    throughput: Text | None = None
+
+    @model_validator(mode="after")
+    def _not_a_name_with_a_meaning(self) -> Self:
+        if self.name == "master":  # project/trace/master is the origin's
+            raise ValueError('"master" is the trace of the archive\'s origin; expected a host name')
+        return self
+
+
+class Delete(Values):
+    """When removing files stops and asks."""
+
+    max_files: Count = 40_000
+    max_share: Annotated[float, Strict(), Field(ge=0, le=1)] = 0.25  # of the files in the tree
+
+
+class UpdateInProgress(Values):
+    """What upstream's Archive-Update-in-Progress flag does to a run."""
+
+    wait: Timeout = timedelta(minutes=20)  # before looking again
+    retries: Count = 3
+    stale_after: Timeout = timedelta(hours=24)  # an older flag was left behind by a crash
+
+
+class Hooks(Values):
+    """Programs run at certain points of a run, each as an argv list."""
+
+    before_sync: tuple[Word, ...] = ()
+    after_stage1: tuple[Word, ...] = ()
+    after_publish: tuple[Word, ...] = ()
+    before_push: tuple[Word, ...] = ()
+    after_push: tuple[Word, ...] = ()
+    time_limit: Timeout = timedelta(hours=1)
+
+
+class Archive(Values):
+    """One mirrored tree."""
+
+    name: Name
+    path: AbsolutePath
+    upstream: Annotated[
+        Upstream | None, PlainValidator(lambda v: None if v is None else parse_upstream(v))
+    ] = None
+    password_file: AbsolutePath | None = None
+    ssh_key: AbsolutePath | None = None  # for rsync+ssh
+    strategy: Strategy = Strategy.AUTO
+    keyring: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_one_or_many)] = ()
+    architectures: tuple[Architecture, ...] = ()  # empty: all
+    exclude_architectures: tuple[Architecture, ...] = ()
+    exclude: tuple[Pattern, ...] = ()  # neither fetched nor deleted
+    protect: tuple[Pattern, ...] = ()  # never deleted
+    grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
+    full_every: Timeout = timedelta(hours=24)
+    bandwidth_limit: Annotated[int, PlainValidator(parse_rate)] = 0  # KiB/s; 0: none
+    timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
+    connect_timeout: Timeout = timedelta(seconds=30)
+    rsync: Word = "rsync"
+    rsync_options: tuple[Word, ...] = ()
+    tls_ca: AbsolutePath = Path("/etc/ssl/certs")  # a file or a directory, for rsyncs
+    rounds: Annotated[int, Strict(), Field(ge=1)] = 5  # how often a run starts over when upstream moves on
+    delete: Delete = Delete()
+    update_in_progress: UpdateInProgress = UpdateInProgress()
+    hooks: Hooks = Hooks()
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.path == Path("/"):
+            raise ValueError("path: the whole file system cannot be a tree")
+        if self.architectures and self.exclude_architectures:
+            raise ValueError(
+                "architectures and exclude_architectures contradict each other; expected one of them"
+            )
+        through_ssh = self.upstream is not None and self.upstream.scheme is Scheme.SSH
+        if self.ssh_key and not through_ssh:
+            raise ValueError("ssh_key: expected only with an upstream of rsync+ssh://")
+        if self.password_file and (self.upstream is None or through_ssh):
+            raise ValueError("password_file: expected only with an upstream of rsync:// or rsyncs://")
+        if self.password_file and self.upstream and not self.upstream.user:
+            raise ValueError('password_file: expected a user in upstream: "rsync://user@host/module"')
+        return self
+
+
+class Push(Values):
+    """How sites are woken."""
+
+    key: AbsolutePath = Field(default_factory=lambda: Path("~/.ssh/pushmirror").expanduser())
+    deadline: Timeout = timedelta(minutes=10)  # how long stage 2 waits for late sites
+
+
+def default_state_directory() -> Path:
+    """/var/lib/pushmirror for root, a directory of the user's own otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/pushmirror")
+    home = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if home.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "pushmirror"
+
+
+class State(Values):
+    """Where runs, requests and generations are remembered."""
+
+    directory: AbsolutePath = Field(default_factory=default_state_directory)
+    database: Text | None = None  # an SQLAlchemy URL; none: SQLite in the directory
+    keep_runs: Annotated[int, Strict(), Field(ge=1)] = 500  # per archive
+
+    @property
+    def database_url(self) -> str:
+        """The database, as an SQLAlchemy URL."""
+        return self.database or f"sqlite:///{self.directory / 'state.sqlite'}"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the runs' log files."""
+        return self.directory / "logs"
+
+
+class Site(Values):
+    """One downstream mirror."""
+
+    name: Name
+    host: Host
+    user: User
+    push: PushKind = PushKind.STAGED
+    archives: Annotated[tuple[Name, ...], Field(min_length=1)]
+    port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None  # of its ssh
+
+
+class Config(Values):
+    """Everything an operator can say."""
+
+    mirror: Mirror = Field(default_factory=Mirror)
+    archives: Mapping[str, Archive] = Field(default_factory=dict)
+    push: Push = Field(default_factory=Push)
+    state: State = Field(default_factory=State)
+    sites: Mapping[str, Site] = Field(default_factory=dict)
+    source: Path | None = None  # the pushmirror.toml this came from

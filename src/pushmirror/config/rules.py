@@ -1,0 +1,70 @@
+"""What must hold between the parts of a configuration, and of the files it names.
+
+Every function yields one line per broken rule; none raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from itertools import chain, combinations
+from pathlib import Path
+
+from pushmirror.config.explain import did_you_mean
+from pushmirror.config.model import Archive, Site
+from pushmirror.config.secrets import what_is_wrong
+
+Sites = Mapping[Path, Site]  # by the file each one is from
+
+
+def broken(file: Path, archives: Mapping[str, Archive], names: Set[str], sites: Sites) -> list[str]:
+    """Every broken rule; `names` are all archives that the file names, also those with a mistake."""
+    of_archives = chain(_same_names(names), _shared_trees(archives), _password_files(archives))
+    return [f"{file}: {what}" for what in of_archives] + [*_unknown_archives(sites, names), *_twins(sites)]
+
+
+def _same_names(names: Set[str]) -> Iterator[str]:
+    for one, other in combinations(sorted(names), 2):
+        if one.casefold() == other.casefold():
+            yield f"archives.{other}: expected a name that differs in more than case from {one}"
+
+
+def _shared_trees(archives: Mapping[str, Archive]) -> Iterator[str]:
+    real = {name: archive.path.resolve() for name, archive in archives.items()}
+    for (name, path), (other, other_path) in combinations(real.items(), 2):
+        if path == other_path:
+            yield f"archives.{other}.path: found {path}, the tree of archives.{name}, expected another"
+        elif path.is_relative_to(other_path) or other_path.is_relative_to(path):
+            yield (
+                f"archives.{other}.path: {other_path} and archives.{name}.path {path} lie one in the other, "
+                "expected separate trees"
+            )
+
+
+def _password_files(archives: Mapping[str, Archive]) -> Iterator[str]:
+    for name, archive in archives.items():
+        if archive.password_file and (wrong := what_is_wrong(archive.password_file)):
+            yield f"archives.{name}.password_file: {wrong}"
+
+
+def _unknown_archives(sites: Sites, names: Set[str]) -> Iterator[str]:
+    for file, site in sites.items():
+        for name in site.archives:
+            if name not in names:
+                meant = did_you_mean(name, names)
+                yield f'{file}: archives: found "{name}", expected an archive of pushmirror.toml{meant}'
+        if len(set(site.archives)) < len(site.archives):
+            yield f"{file}: archives: expected each archive once"
+
+
+def _twins(sites: Sites) -> Iterator[str]:
+    """Two files for one site would push it twice, and its runs would get in each other's way."""
+    for (file, site), (other_file, other) in combinations(sites.items(), 2):
+        if site.name.casefold() == other.name.casefold():
+            yield f"{other_file}: expected a name that differs in more than case from {file.name}"
+        same_login = _login(site) == _login(other)
+        if same_login and set(site.archives) & set(other.archives):
+            yield f"{other_file}: duplicate site: {file.name} has this host, user, port and archive too"
+
+
+def _login(site: Site) -> tuple[str, str, int]:
+    return site.host.casefold().removesuffix("."), site.user, site.port or 22
