@@ -1,0 +1,9 @@
+"""Run by alembic, inside the transaction that `state/schema.py` has begun."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

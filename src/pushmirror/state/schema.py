@@ -1,0 +1,61 @@
+"""Brings a database to the schema this program knows.
+
+Guaranteed: several processes may open a new database at once, one of them makes it; a migration happens
+whole or not at all. A database that is current costs one SELECT: alembic is imported only to change one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pushmirror.errors import StateError
+from pushmirror.state.database import Database, SqliteDatabase, advice
+from pushmirror.system.locks import locked
+
+#: Every revision in `migrations/versions`, oldest first.
+REVISIONS = ("0001",)
+
+
+def bring_up_to_date(database: Database, directory: Path) -> None:
+    """Migrate the database when it is not current; raises StateError when it is newer than this program."""
+    if revision(database) == REVISIONS[-1]:
+        return
+    with locked(directory):
+        found = revision(database)  # another process may have been faster
+        if found == REVISIONS[-1]:
+            return
+        if found is not None and found not in REVISIONS:
+            raise StateError(
+                f"the state database has schema {found}, expected at most {REVISIONS[-1]}",
+                hint="it was written by a newer pushmirror: install that one",
+            )
+        if isinstance(database, SqliteDatabase):
+            database.log_ahead()
+        _migrate(database)
+
+
+def revision(database: Database) -> str | None:
+    """The schema a database has; none when it is new."""
+    if not database.has_table("alembic_version"):
+        return None
+    with database.reading() as db:
+        rows = db.rows("SELECT version_num FROM alembic_version")
+    return rows[0]["version_num"] if rows else None
+
+
+def _migrate(database: Database) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy.exc import SQLAlchemyError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    try:
+        with database.migration_engine().begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as exc:
+        said = str(getattr(exc, "orig", None) or exc)
+        raise StateError(
+            f"the state database cannot be brought to schema {REVISIONS[-1]}: {said}", hint=advice(said)
+        ) from exc

@@ -1,0 +1,87 @@
+"""What a store of requests, runs and generations can do, whatever database is behind it.
+
+Guaranteed of each method: it happens whole or not at all, also with other processes at work on the same
+store. All of them raise StateError when the database cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
+
+
+class Store(Protocol):
+    """The memory of a mirror."""
+
+    def add_request(
+        self,
+        archive: str,
+        stage: Stage,
+        *,
+        mhop: bool = False,
+        trigger: str,
+        client: str = "",
+        words: str = "",
+        generation: str | None = None,
+    ) -> Request:
+        """Remember that a run was asked for."""
+
+    def request(self, request_id: int) -> Request:
+        """One request as it stands now; StateError when there is none."""
+
+    def pending(self, archive: str) -> list[Request]:
+        """Requests that no run serves yet, oldest first."""
+
+    def begin_run(
+        self,
+        archive: str,
+        stage: Stage,
+        *,
+        strategy: str,
+        trigger: str,
+        log: str = "",
+        request_ids: Iterable[int] = (),
+    ) -> Run:
+        """Remember a run that starts now and serves these requests."""
+
+    def end_run(
+        self,
+        run_id: int,
+        *,
+        outcome: Outcome,
+        exit_code: int,
+        generation: str | None = None,
+        message: str = "",
+        stats: Mapping[str, int | float] | None = None,
+    ) -> Run:
+        """Remember how a run ended, and answer its requests with that; StateError unless it was running."""
+
+    def recover(self, archive: str) -> list[Run]:
+        """Mark the archive's runs that never ended as died, and let their requests wait again.
+
+        To be called by who holds the archive's lock: only then is such a run known to be dead.
+        """
+
+    def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
+        """Remember what is served from now on; the same digest again changes nothing."""
+
+    def generations(self, archive: str, limit: int = 20) -> list[Generation]:
+        """The archive's generations, newest first."""
+
+    def latest_generation(self, archive: str) -> Generation | None:
+        """The generation being served."""
+
+    def runs(self, archive: str | None = None, limit: int = 20, before_id: int | None = None) -> list[Run]:
+        """Runs of one or all archives, newest first, from the one before `before_id` on."""
+
+    def run(self, run_id: int) -> Run:
+        """One run; StateError when there is none."""
+
+    def prune(self, archive: str, keep: int) -> list[Run]:
+        """Forget ended runs but the newest `keep`, and their requests; returns the forgotten runs."""
+
+    def close(self) -> None:
+        """Let go of the database."""

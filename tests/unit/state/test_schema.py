@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import sqlite3
+import sys
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from pushmirror.errors import StateError
+from pushmirror.state import schema
+from pushmirror.state.database import advice, open_database
+from pushmirror.state.records import Stage
+from pushmirror.state.sql import open_store
+from pushmirror.system import process
+
+OPEN = """
+import sys
+from pathlib import Path
+from pushmirror.state.sql import open_store
+open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1])).pending("debian")
+print(*{"sqlalchemy", "alembic"} & sys.modules.keys())
+"""
+
+
+def opened(directory):
+    return open_store(f"sqlite:///{directory}/state.sqlite", directory)
+
+
+def test_the_known_revisions_are_those_of_the_migrations():
+    config = Config()
+    config.set_main_option("script_location", "pushmirror:state/migrations")
+    script = ScriptDirectory.from_config(config)
+    assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == schema.REVISIONS
+
+
+def test_opening_a_current_database_imports_neither_sqlalchemy_nor_alembic(tmp_path):
+    opened(tmp_path).close()
+    result = process.run([sys.executable, "-c", OPEN, str(tmp_path)]).check()
+    assert result.output == b"\n"
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alembic.operations.Operations.create_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path)
+    with sqlite3.connect(tmp_path / "state.sqlite") as left:
+        assert left.execute("SELECT name FROM sqlite_master").fetchall() == []
+    left.close()
+    opened(tmp_path).close()
+
+
+def test_a_database_of_a_newer_program_is_refused(tmp_path):
+    opened(tmp_path).close()
+    with open_database(f"sqlite:///{tmp_path}/state.sqlite").writing() as db:
+        db.do("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StateError, match="schema 9999, expected at most"):
+        opened(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_an_error_with_advice(tmp_path):
+    (tmp_path / "state.sqlite").write_text("not a database at all\n" * 100)
+    with pytest.raises(StateError, match=r"state\.sqlite: file is not a database") as caught:
+        opened(tmp_path)
+    assert "move the file away" in caught.value.hint
+
+
+def test_a_state_directory_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="cannot be made: Not a directory"):
+        opened(tmp_path / "file" / "state")
+
+
+def test_a_full_disk_is_an_error_with_advice_and_loses_nothing(tmp_path):
+    store = opened(tmp_path)
+    store.add_request("debian", Stage.ALL, trigger="ssh")
+    (pages,) = store._database._connection.execute("PRAGMA page_count").fetchone()
+    store._database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateError, match="full") as caught:
+        store.add_request("debian", Stage.ALL, trigger="ssh", words="x" * 100_000)
+    assert "free some space" in caught.value.hint
+    assert len(store.pending("debian")) == 1
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://u:hunter2@h/d", "postgresql+nosuch://u:hunter2@h/d"])
+def test_a_bad_database_url_is_refused_without_its_password(url):
+    with pytest.raises(StateError) as caught:
+        open_database(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_every_common_trouble_has_advice():
+    said = ["database is locked", "attempt to write a readonly database", "unable to open database file"]
+    assert all(advice(words) for words in [*said, "database disk image is malformed", "disk I/O error"])

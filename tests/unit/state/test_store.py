@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pushmirror.errors import StateError
+from pushmirror.state.database import SqlalchemyDatabase
+from pushmirror.state.records import Outcome, Stage
+from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store
+from pushmirror.system import process
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+
+
+def opened(directory: Path) -> SqlStore:
+    return open_store(f"sqlite:///{directory}/state.sqlite", directory, now=lambda: NOW)
+
+
+@pytest.fixture(params=["sqlite", "sqlalchemy"])
+def store(request, tmp_path):
+    store: Store = opened(tmp_path)
+    if request.param == "sqlalchemy":
+        store.close()
+        store = SqlStore(SqlalchemyDatabase(f"sqlite:///{tmp_path}/state.sqlite"), lambda: NOW)
+    yield store
+    store.close()
+
+
+def asked(store: Store, stage: Stage = Stage.ALL, archive: str = "debian") -> int:
+    return store.add_request(archive, stage, trigger="ssh").id
+
+
+def started(store: Store, *requests: int, archive: str = "debian") -> int:
+    run = store.begin_run(archive, Stage.ALL, strategy="full", trigger="ssh", request_ids=requests)
+    return run.id
+
+
+def test_a_request_comes_back_as_it_was_made(store):
+    made = store.add_request(
+        "debian", Stage.STAGE1, mhop=True, trigger="ssh", client="::1", words="sync:mhop", generation="ab"
+    )
+    assert store.request(made.id) == made
+    assert made.mhop and made.arrived_at == NOW and made.run_id is None
+
+
+def test_requests_wait_oldest_first_and_only_for_their_archive(store):
+    first, second = asked(store), asked(store, Stage.STAGE1)
+    asked(store, archive="security")
+    assert [request.id for request in store.pending("debian")] == [first, second]
+
+
+def test_a_run_takes_its_requests_out_of_the_queue(store):
+    served, waiting = asked(store), asked(store)
+    run = started(store, served)
+    assert [request.id for request in store.pending("debian")] == [waiting]
+    assert store.request(served).run_id == run
+
+
+def test_a_request_is_served_by_one_run_only(store):
+    request = asked(store)
+    started(store, request)
+    with pytest.raises(StateError, match=f"no waiting request {request} for debian"):
+        started(store, request)
+    assert len(store.runs()) == 1, "the second run was undone with its transaction"
+
+
+def test_the_end_of_a_run_answers_its_requests(store):
+    request = asked(store)
+    run = started(store, request)
+    ended = store.end_run(
+        run, outcome=Outcome.FAILED, exit_code=3, message="disk full", stats={"files": 2, "share": 0.5}
+    )
+    assert store.run(run) == ended and ended.ended_at == NOW
+    assert ended.stats == {"files": 2, "share": 0.5}
+    assert (store.request(request).exit_code, store.request(request).message) == (3, "disk full")
+
+
+def test_a_run_ends_once(store):
+    run = started(store)
+    store.end_run(run, outcome=Outcome.SUCCEEDED, exit_code=0)
+    with pytest.raises(StateError, match=f"no running run {run}"):
+        store.end_run(run, outcome=Outcome.FAILED, exit_code=1)
+
+
+def test_requests_of_a_run_that_died_wait_again(store):
+    request, other = asked(store), asked(store, archive="security")
+    run, elsewhere = started(store, request), started(store, other, archive="security")
+    assert [(died.id, died.outcome) for died in store.recover("debian")] == [(run, Outcome.DIED)]
+    assert [waiting.id for waiting in store.pending("debian")] == [request]
+    assert store.run(elsewhere).outcome is Outcome.RUNNING
+
+
+def test_a_new_generation_replaces_the_served_one(store):
+    store.publish_generation("debian", "a", 1, NOW)
+    store.publish_generation("debian", "b", 2, NOW + timedelta(hours=6))
+    new, old = store.generations("debian")
+    assert (new.digest, new.replaced_at) == ("b", None) and store.latest_generation("debian") == new
+    assert (old.digest, old.replaced_at) == ("a", NOW + timedelta(hours=6))
+
+
+def test_the_same_generation_again_changes_nothing(store):
+    first = store.publish_generation("debian", "a", 1, NOW)
+    assert store.publish_generation("debian", "a", 2, NOW + timedelta(hours=6)) == first
+    assert store.generations("debian") == [first]
+
+
+def test_an_archive_never_published_has_no_generation(store):
+    store.publish_generation("security", "a", 1, NOW)
+    assert store.latest_generation("debian") is None
+
+
+def test_runs_are_paged_newest_first(store):
+    ids = [started(store) for _ in range(5)]
+    started(store, archive="security")
+    page = store.runs("debian", limit=2)
+    assert [run.id for run in page] == [ids[4], ids[3]]
+    assert [run.id for run in store.runs("debian", limit=2, before_id=page[-1].id)] == [ids[2], ids[1]]
+    assert len(store.runs()) == 6
+
+
+def test_pruning_keeps_the_newest_and_whatever_still_runs(store):
+    running = started(store)
+    request = asked(store)
+    old = started(store, request)
+    new = started(store)
+    for run in (old, new):
+        store.end_run(run, outcome=Outcome.SUCCEEDED, exit_code=0)
+    assert [run.id for run in store.prune("debian", keep=1)] == [old]
+    assert [run.id for run in store.runs()] == [new, running]
+    with pytest.raises(StateError, match=f"no request {request}"):
+        store.request(request)
+
+
+def test_the_number_of_a_pruned_run_is_not_given_again(store):
+    run = started(store)
+    store.end_run(run, outcome=Outcome.SUCCEEDED, exit_code=0)
+    store.prune("debian", keep=0)
+    assert started(store) > run
+
+
+def test_the_sql_of_a_request_is_never_made_of_its_words(store):
+    request = store.add_request("debian", Stage.ALL, trigger="ssh", words="'); DROP TABLE runs; -- :id")
+    assert store.request(request.id).words == "'); DROP TABLE runs; -- :id"
+
+
+ASK = """
+import sys
+from pathlib import Path
+from pushmirror.state.records import Stage
+from pushmirror.state.sql import open_store
+store = open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1]))
+for _ in range(25):
+    store.add_request("debian", Stage.ALL, trigger="ssh")
+"""
+
+
+def test_processes_that_open_a_new_database_at_once_lose_no_request(tmp_path):
+    argv = [sys.executable, "-c", ASK, str(tmp_path / "new")]
+    with ThreadPoolExecutor(4) as at_once:
+        results = list(at_once.map(lambda _: process.run(argv, timeout_s=60), range(4)))
+    assert [result.errors for result in results] == [""] * 4
+    assert len(opened(tmp_path / "new").pending("debian")) == 100
+
+
+def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
+    writer, reader = opened(tmp_path), opened(tmp_path)
+    with writer._database.writing() as db:
+        db.do("INSERT INTO alembic_version VALUES ('x')")
+        assert reader.pending("debian") == []
