@@ -29,8 +29,6 @@ from pydantic import (
 from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
 from pushmirror.config.values import parse_duration, parse_rate
 
-__all__ = ["Scheme", "Upstream"]  # part of the model, though they live beside it
-
 
 class Strategy(StrEnum):
     """How a sync learns what changed."""
@@ -177,7 +175,7 @@ class Archive(Values):
             raise ValueError(
                 "architectures and exclude_architectures contradict each other; expected one of them"
             )
-        through_ssh = self.upstream is not None and self.upstream.scheme is Scheme.SSH
+        through_ssh = self.upstream is not None and self.upstream.scheme is Scheme.RSYNC_SSH
         if self.ssh_key and not through_ssh:
             raise ValueError("ssh_key: expected only with an upstream of rsync+ssh://")
         if self.password_file and (self.upstream is None or through_ssh):

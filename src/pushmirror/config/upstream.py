@@ -20,8 +20,8 @@ class Scheme(StrEnum):
     """How upstream is reached."""
 
     RSYNC = "rsync"  # an rsync daemon
-    TLS = "rsyncs"  # an rsync daemon behind TLS
-    SSH = "rsync+ssh"  # rsync started through ssh
+    RSYNCS = "rsyncs"  # an rsync daemon behind TLS
+    RSYNC_SSH = "rsync+ssh"  # rsync started through ssh
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Upstream:
     @property
     def module(self) -> str:
         """The daemon's module; empty through ssh."""
-        return "" if self.scheme is Scheme.SSH else self.path.partition("/")[0]
+        return "" if self.scheme is Scheme.RSYNC_SSH else self.path.partition("/")[0]
 
     @property
     def host_in_url(self) -> str:
@@ -94,8 +94,8 @@ def _split_port(text: str) -> tuple[str, str]:
 def _path(scheme: Scheme, text: str) -> str:
     path = text.strip("/")
     if not path:
-        wanted = "path" if scheme is Scheme.SSH else "module"
+        wanted = "path" if scheme is Scheme.RSYNC_SSH else "module"
         raise ValueError(f"the URL names no {wanted}; expected {_EXAMPLE}")
     if ".." in path.split("/") or not path.isprintable() or set(path) & set("*?[]\\ "):
         raise ValueError("the URL's path may not have .. or any of * ? [ ] \\ and spaces")
-    return f"/{path}" if scheme is Scheme.SSH else path
+    return f"/{path}" if scheme is Scheme.RSYNC_SSH else path

@@ -97,6 +97,7 @@ def test_bad_syntax_is_named_with_its_line(write):
 
 def test_every_problem_is_said_at_once(write):
     bad = GOOD.replace("grace", "grase") + "[pusch]\n[push]\ndeadline = -1\n"
+    unknown = 'archives: found "debain", expected an archive of pushmirror.toml'
     found = problems(write(bad, one=SITE.replace("debian", "debain"), two="host = 3"))
     assert found == [
         "pushmirror.toml: pusch: unknown key; did you mean push?",
@@ -105,8 +106,7 @@ def test_every_problem_is_said_at_once(write):
         "sites.d/two.toml: host: expected text in quotes, found 3",
         "sites.d/two.toml: user: this key is missing",
         "sites.d/two.toml: archives: this key is missing",
-        'sites.d/one.toml: archives: found "debain", expected an archive of pushmirror.toml'
-        "; did you mean debian?",
+        f"sites.d/one.toml: {unknown}; did you mean debian?",
     ]
 
 

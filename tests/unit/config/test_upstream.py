@@ -12,10 +12,10 @@ from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
         ("rsync://u@h:8730/debian/", Upstream(Scheme.RSYNC, "u", "h", 8730, "debian")),
         (
             "rsyncs://a.b@h.example.org/debian/sub",
-            Upstream(Scheme.TLS, "a.b", "h.example.org", None, "debian/sub"),
+            Upstream(Scheme.RSYNCS, "a.b", "h.example.org", None, "debian/sub"),
         ),
         ("rsync://u@[2001:db8::1]:873/m", Upstream(Scheme.RSYNC, "u", "2001:db8::1", 873, "m")),
-        ("rsync+ssh://u@h/srv/debian/", Upstream(Scheme.SSH, "u", "h", None, "/srv/debian")),
+        ("rsync+ssh://u@h/srv/debian/", Upstream(Scheme.RSYNC_SSH, "u", "h", None, "/srv/debian")),
         ("rsync://user@example.org@h/m", Upstream(Scheme.RSYNC, "user@example.org", "h", None, "m")),
     ],
 )
