@@ -205,3 +205,54 @@ class _Reader:
     def _take_errors(self, data: bytes) -> None:
         self._errors += data
         del self._errors[:-MAX_OUTPUT]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A program that runs beside us until `stop` is called."""
+
+    child: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self.child.poll()
+
+    def stop(self) -> None:
+        """End the program and its process group; safe to call when it is gone already."""
+        end_group(self.child)
+
+
+@contextmanager
+def background(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, log: Path
+) -> Iterator[Background]:
+    """Run a program until the end of the block; what it prints goes to the end of the file `log`.
+
+    Raises as `run` does when it cannot be started; whether it stays alive is the caller's to watch.
+    """
+    with log.open("ab") as output:
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**BASE_ENVIRONMENT, **(env or {})},
+                start_new_session=True,
+            )
+        except FileNotFoundError as exc:
+            raise ProgramMissing(
+                f"the program {argv[0]} was not found in PATH",
+                hint=f"install the Debian package that has {argv[0]}",
+            ) from exc
+        except OSError as exc:
+            raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
+    with child:
+        try:
+            yield Background(child)
+        finally:
+            end_group(child)
