@@ -1,0 +1,253 @@
+"""A small, valid, signed archive that changes the way Debian's does: the lab's upstream of upstreams.
+
+Guaranteed: everything but key and signatures follows from seed and clock; an update writes new files by
+rename in dak's order, pool, indices, Release, and deletes last; two generations never share a
+second, so no changed file keeps both size and time. What the files contain beyond names and hashes is noise.
+Not the business of this module: serving the tree (`lab.daemon`), or judging a copy of it (`lab.watch`).
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from pushmirror.lab.dists import SuiteTree
+from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
+from pushmirror.lab.packages import Built, Package, PoolFile, build, content
+from pushmirror.lab.signing import LabKey, Signer
+from pushmirror.lab.tree import Tree
+from pushmirror.system import clock
+
+_PAST = timedelta(minutes=10)  # generations start this long ago: quick updates, a second each, fit before now
+_INSTALLER_EVERY = 5  # generations
+_HOST = "archive.lab.example.org"
+
+
+@dataclass(frozen=True, slots=True)
+class Dinstall:
+    """What one update did."""
+
+    serial: int
+    added: tuple[str, ...]  # pool files, paths below the tree
+    removed: tuple[str, ...]
+
+
+class LabArchive:
+    """An archive in `path`, whose Release files verify with `keyring`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        file_size: int,
+        keep_by_hash: int,
+        suites: Sequence[Suite],
+        time: Callable[[], datetime],
+    ) -> None:
+        self.path = directory / "tree"
+        self.keyring = directory / "keyring.gpg"
+        self.generation = 0
+        self.keep_by_hash = keep_by_hash
+        self._seed = seed
+        self._file_size = file_size
+        self._time = time
+        self._when = time().replace(microsecond=0) - _PAST
+        self._random = Random(seed)  # noqa: S311  a choice that can be repeated is the point
+        self._tree = Tree(self.path, directory / "incoming")
+        self._suites = [SuiteTree(suite, self._tree) for suite in suites]
+        self._built: dict[int, Built] = {}
+        self._next_number = 0
+        self._pool: dict[str, PoolFile] = {}
+        self._key = LabKey.create(directory / "key")
+        self.keyring.write_bytes(self._key.public)
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path,
+        *,
+        packages: int = 60,
+        seed: int = 1,
+        file_size: int = 1500,
+        keep_by_hash: int = 1,
+        suites: Sequence[Suite] = SUITES,
+        time: Callable[[], datetime] = clock.now,
+    ) -> LabArchive:
+        """Make an archive of so many source packages (about 4.6 pool files each) in `directory`.
+
+        `file_size` is the largest size of a pool file in bytes; `keep_by_hash` says for how many generations
+        by-hash files outlive their Release (dak: 36 hours; 0 is brutal).
+        """
+        archive = cls(
+            directory, seed=seed, file_size=file_size, keep_by_hash=keep_by_hash, suites=suites, time=time
+        )
+        archive._write_top()
+        archive.update(add=packages, replace=0, remove=0)
+        return archive
+
+    @property
+    def serial(self) -> int:
+        """The `Archive serial` of the trace."""
+        return int(f"{self._when:%Y%m%d}{self.generation:02}")
+
+    @property
+    def pool_files(self) -> tuple[str, ...]:
+        """The paths of all pool files, sorted."""
+        return tuple(sorted(self._pool))
+
+    def update(
+        self, *, add: int = 3, replace: int = 3, remove: int = 2, installer: bool | None = None
+    ) -> Dinstall:
+        """One dinstall: so many packages arrive, get a new version, and leave.
+
+        `installer` decides about a new installer version; by default every fifth generation brings one.
+        """
+        changing = self._random.sample(sorted(self._built), min(len(self._built), replace + remove))
+        for number in changing[:replace]:
+            self._add(self._built[number].package.successor())
+        for number in changing[replace:]:
+            del self._built[number]
+        for _ in range(add):
+            self._add(Package(self._next_number))
+            self._next_number += 1
+        self.generation += 1
+        if installer is None:
+            installer = self.generation % _INSTALLER_EVERY == 1
+        return self._dinstall(new_installer=installer or self.generation == 1)
+
+    def release_texts(self) -> dict[str, str]:
+        """The Release file of each suite, by codename."""
+        return {
+            s.suite.codename: (self.path / s.suite.directory / "Release").read_text() for s in self._suites
+        }
+
+    def generation_files(self) -> dict[str, bytes]:
+        """Release, Release.gpg and InRelease of every suite, by path below the tree."""
+        paths = [
+            f"{s.suite.directory}/{n}" for s in self._suites for n in ("InRelease", "Release", "Release.gpg")
+        ]
+        return {path: (self.path / path).read_bytes() for path in paths}
+
+    # To break things on purpose
+
+    def sign_with(self, key: LabKey) -> None:
+        """Publish the same state signed by another key; `keyring` stays as it is."""
+        self._key = key
+        self._publish_releases()
+
+    def expire(self) -> None:
+        """Publish the same state with a Valid-Until in the past."""
+        self._publish_releases(valid_until=self._when - timedelta(days=1))
+
+    def spoil_signature(self, codename: str = "sid") -> None:
+        """Change signed words of a suite's InRelease and Release after signing."""
+        for name in ("InRelease", "Release"):
+            path = f"dists/{codename}/{name}"
+            text = (self.path / path).read_bytes().replace(b"archive of the lab", b"archive of the cat")
+            self._tree.put(path, text, self._when)
+
+    def spoil_file(self, path: str | None = None) -> str:
+        """Change one byte of a file (default: a pool file), keeping size and time; returns its path."""
+        path = path or self._some_pool_file()
+        data = bytearray((self.path / path).read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        when = datetime.fromtimestamp((self.path / path).stat().st_mtime, self._when.tzinfo)
+        self._tree.put(path, bytes(data), when)
+        return path
+
+    def truncate_file(self, path: str | None = None) -> str:
+        """Cut a file (default: a pool file) to half; returns its path."""
+        path = path or self._some_pool_file()
+        data = (self.path / path).read_bytes()
+        self._tree.put(path, data[: len(data) // 2], self._when)
+        return path
+
+    def lose_file(self, path: str | None = None) -> str:
+        """Delete a file (default: a pool file) that the indices go on to name; returns its path."""
+        path = path or self._some_pool_file()
+        self._tree.remove(path)
+        return path
+
+    def _some_pool_file(self) -> str:
+        return self._random.choice([path for path in self.pool_files if path.endswith("_amd64.deb")])
+
+    # One dinstall
+
+    def _add(self, package: Package) -> None:
+        self._built[package.number] = build(package, self._seed, self._file_size)
+
+    def _dinstall(self, *, new_installer: bool) -> Dinstall:
+        self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
+        pool = {file.path: file for built in self._built.values() for file in built.files()}
+        added = sorted(pool.keys() - self._pool.keys())
+        removed = sorted(self._pool.keys() - pool.keys())
+        self._pool = pool
+        for path in added:
+            self._tree.put(path, content(self._seed, path, self._file_size), self._when)
+        packages = sorted(self._built.values(), key=lambda built: built.package.name)
+        for suite in self._suites:
+            suite.write_indices(packages, self._when, self.generation, new_installer=new_installer)
+        self._write_listings()
+        self._publish_releases()
+        self._write_trace()
+        for suite in self._suites:
+            suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
+        for path in removed:
+            self._tree.remove(path)
+        return Dinstall(self.serial, tuple(added), tuple(removed))
+
+    def _publish_releases(self, *, valid_until: datetime | None = None) -> None:
+        if any((self.path / s.suite.directory / "InRelease").exists() for s in self._suites):
+            self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
+        when = self._when
+
+        def signed(signer: Signer, suite: SuiteTree) -> tuple[bytes, bytes, bytes]:
+            text = release_text(suite.suite, suite.listed, when, valid_until=valid_until)
+            return text, signer.clear(text), signer.detached(text)
+
+        with self._key.unlocked() as signer, ThreadPoolExecutor() as threads:
+            releases = list(threads.map(lambda suite: signed(signer, suite), self._suites))
+        for suite, (text, inline, detached) in zip(self._suites, releases, strict=True):
+            suite.write_release(text, inline, detached, when)
+            self._tree.symlink(f"dists/{suite.suite.alias}", suite.suite.codename)
+
+    # Outside dists/ and pool/
+
+    def _write_top(self) -> None:
+        texts = {
+            "README": "An archive of the lab. Nothing in it is of any use.\n",
+            "doc/00-INDEX": "FAQ/ nothing is asked often\n",
+            "doc/FAQ/index.html": "<p>None.</p>\n",
+        }
+        for path, text in texts.items():
+            self._tree.put(path, text.encode(), self._when)
+        sums = "".join(f"{Digest.of(text.encode()).sha256}  {path}\n" for path, text in texts.items())
+        with self._key.unlocked() as signer:
+            self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
+        self._tree.symlink("doc/FAQ/faq.html", "index.html")
+
+    def _write_listings(self) -> None:
+        lines = [f"-rw-r--r-- 1 dak dak {file.size} {path}\n" for path, file in sorted(self._pool.items())]
+        maintainers = [f"{b.package.name} The Lab <lab@example.org>\n" for b in self._built.values()]
+        debs = [f"./{path}\n" for path in self._pool if path.endswith(("_amd64.deb", "_all.deb"))]
+        for path, text in {
+            "ls-lR.gz": "".join(lines),
+            "indices/Maintainers.gz": "".join(sorted(maintainers)),
+            "indices/files/arch-amd64.files.gz": "".join(sorted(debs)),
+        }.items():
+            self._tree.put(path, gzip.compress(text.encode(), 1, mtime=0), self._when)
+
+    def _write_trace(self) -> None:
+        text = (
+            f"{self._when:%a %b %d %H:%M:%S UTC %Y}\nUsing dak v1\nRunning on host: {_HOST}\n"
+            f"Archive serial: {self.serial}\n"
+            f"Date: {self._when:%a, %d %b %Y %H:%M:%S +0000}\nCreator: dak v1\n"
+        )
+        self._tree.put(f"project/trace/{_HOST}", text.encode(), self._when)
+        self._tree.symlink("project/trace/master", _HOST)

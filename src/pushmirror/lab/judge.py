@@ -1,0 +1,290 @@
+"""The judge of a served tree: what would an apt client meet that comes at this very moment?
+
+Independent of pushmirror.archive on purpose, simple, and allowed to be slow. One sample takes InRelease of
+each suite once, as a client does, and then asks for everything it leads to, while the tree may be changing:
+
+- suite with Acquire-By-Hash: whatever InRelease X led to must be there for a client that holds X, also while
+  the mirror moves on to Y. Every failure counts.
+- suite without, and installer images (reached through the link `current`, never by hash): no order of renames
+  makes index and InRelease change at once. A failure counts when it is still there after `SETTLE_S` with
+  InRelease unchanged all the time: then the tree rests in a broken state.
+- a symbolic link that leads nowhere counts, unless it was replaced while it was being looked at.
+
+Not judged: signatures, Release against InRelease, and suites or architectures that were never mirrored (a
+suite that vanishes between two samples of one `Judge` is noticed).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SETTLE_S = 0.5
+_SUFFIXES = (".gz", ".xz", ".bz2")
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+    ".bz2": bz2.decompress,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file that must be there."""
+
+    path: str  # below the tree
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(slots=True)
+class Judge:
+    """Takes samples of one tree; remembers hashes of files that did not change in between."""
+
+    tree: Path
+    thorough: bool = False  # hash pool files and images too, instead of comparing sizes
+    pdiffs: bool = False  # the patches that Packages.diff/Index names must be there too
+    _hashes: dict[tuple[int, ...], str] = field(default_factory=dict)  # (inode, size, times) -> SHA256
+    _parsed: dict[str, tuple[_Wanted, ...]] = field(default_factory=dict)  # index's SHA256 -> pool files
+    _suites: set[Path] = field(default_factory=set)
+
+    def sample(self) -> list[str]:
+        """What is broken right now, one sentence each."""
+        present = set(self._suite_directories())
+        vanished = [
+            f"{self._name(suite)}: InRelease has vanished" for suite in sorted(self._suites - present)
+        ]
+        self._suites |= present
+        problems = [problem for suite in sorted(present) for problem in self._judge_suite(suite)]
+        return [*vanished, *problems, *self._dangling_links()]
+
+    def _suite_directories(self) -> Iterator[Path]:
+        dists = self.tree / "dists"
+        for pattern in ("*/InRelease", "*/*/InRelease"):
+            for path in dists.glob(pattern):
+                if not any(p.is_symlink() for p in (path.parent, path.parent.parent)):
+                    yield path.parent
+
+    def _judge_suite(self, suite: Path) -> list[str]:
+        text = _read(suite / "InRelease")
+        if text is None:
+            return [f"{self._name(suite)}: InRelease has vanished"]
+        by_hash, listed = _release(text.decode("utf-8", "replace"))
+        if not listed:
+            return [f"{self._name(suite)}: InRelease lists no files"]
+        problems = self._check_indices(suite, by_hash, listed)
+        believed = [problem for problem, firm in problems if firm]
+        if len(believed) == len(problems):
+            return believed
+        if not self._settled(suite, text):
+            return believed
+        return [problem for problem, _ in self._check_indices(suite, by_hash, listed)] or believed
+
+    def _settled(self, suite: Path, text: bytes) -> bool:
+        """Whether InRelease stays `text` for SETTLE_S."""
+        until = time.monotonic() + SETTLE_S
+        while time.monotonic() < until:
+            if _read(suite / "InRelease") != text:
+                return False
+            time.sleep(SETTLE_S / 20)
+        return _read(suite / "InRelease") == text
+
+    def _check_indices(
+        self, suite: Path, by_hash: bool, listed: dict[str, tuple[int, str]]
+    ) -> list[tuple[str, bool]]:
+        """Problems of a suite, each with whether it counts at once."""
+        problems: list[tuple[str, bool]] = []
+        for family, names in _families(listed).items():
+            if not self._is_mirrored(suite, family, names, listed):
+                continue
+            firm = by_hash and "/installer-" not in family
+            found: dict[str, Path] = {}
+            for name in names:
+                size, sha256 = listed[name]
+                places = [suite / name]
+                if by_hash:
+                    places.insert(0, (suite / name).parent / "by-hash" / "SHA256" / sha256)
+                place = next((p for p in places if self._sha256(p) == sha256), None)
+                if place:
+                    found[name] = place
+                elif name != family or len(names) == 1 or (not by_hash and (suite / name).exists()):
+                    why = f"is not there with the listed {size} bytes and SHA256 {sha256[:12]}…"
+                    problems.append((f"{self._name(suite)}: {name} {why}", firm))
+            for name, place in sorted(found.items())[:1]:
+                problems += [
+                    (f"{self._name(suite)}: {name}: {why}", firm)
+                    for why in self._check_content(suite, name, listed[name][1], place)
+                ]
+        return problems
+
+    def _is_mirrored(
+        self, suite: Path, family: str, names: list[str], listed: dict[str, tuple[int, str]]
+    ) -> bool:
+        """Whether the tree has any trace of an index; a mirror may leave out architectures and kinds."""
+        directory = (suite / family).parent
+        own_directory = directory.name == "source" or directory.name.startswith("binary-")
+        return (
+            (own_directory and family.endswith(("/Packages", "/Sources")) and directory.is_dir())
+            or any(os.path.lexists(suite / name) for name in names)
+            or any(os.path.lexists(directory / "by-hash/SHA256" / listed[name][1]) for name in names)
+        )
+
+    def _check_content(self, suite: Path, name: str, sha256: str, place: Path) -> list[str]:
+        base = name.rpartition("/")[2]
+        if base.startswith(("Packages.", "Sources.")) or base in {"Packages", "Sources"}:
+            return self._missing(self._pool_files(base, sha256, place))
+        if base == "Index" and self.pdiffs:
+            return self._missing(_patches(place, (suite / name).parent.relative_to(self.tree)))
+        if base == "SHA256SUMS":
+            return self._missing(_images(place, self.tree))
+        return []
+
+    def _pool_files(self, base: str, sha256: str, place: Path) -> tuple[_Wanted, ...]:
+        if sha256 not in self._parsed:
+            data = _read(place)
+            if data is None or hashlib.sha256(data).hexdigest() != sha256:
+                return (_Wanted(str(place.relative_to(self.tree)), -1, sha256),)  # gone between two looks
+            text = _DECOMPRESS["" if "." not in base else "." + base.rpartition(".")[2]](data).decode()
+            parse = _source_files if base.startswith("Sources") else _binary_files
+            self._parsed[sha256] = tuple(file for stanza in text.split("\n\n") for file in parse(stanza))
+        return self._parsed[sha256]
+
+    def _missing(self, wanted: Iterable[_Wanted]) -> list[str]:
+        problems = []
+        for file in wanted:
+            path = self.tree / file.path
+            try:
+                size = path.stat().st_size
+            except OSError:
+                problems.append(f"{file.path} is missing")
+                continue
+            if ".~tmp~" in file.path:
+                problems.append(f"{file.path} is a work file of rsync")
+            if file.size >= 0 and size != file.size:
+                problems.append(f"{file.path} has {size} bytes, not {file.size}")
+            elif self.thorough and self._sha256(path) != file.sha256:
+                problems.append(f"{file.path} has another SHA256 than {file.sha256[:12]}…")
+        return problems
+
+    def _sha256(self, path: Path) -> str | None:
+        """The hash of a file; None when there is none."""
+        try:
+            with path.open("rb") as file:
+                about = os.fstat(file.fileno())
+                key = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+                if not stat.S_ISREG(about.st_mode):
+                    return None
+                if key not in self._hashes:
+                    self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+                return self._hashes[key]
+        except OSError:
+            return None
+
+    def _dangling_links(self) -> list[str]:
+        problems = []
+        for directory, names, files in os.walk(self.tree):
+            names[:] = [name for name in names if name != ".~tmp~"]
+            for name in (*names, *files):
+                path = Path(directory, name)
+                target = _target(path)
+                if target is None:
+                    continue
+                if ".~tmp~" in target:
+                    problems.append(f"{self._name(path)} leads into a work directory of rsync: {target}")
+                elif not path.exists() and _target(path) == target and not path.exists():
+                    problems.append(f"{self._name(path)} leads nowhere: {target}")
+        return problems
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.tree))
+
+
+def broken(tree: Path, *, thorough: bool = False, pdiffs: bool = False) -> list[str]:
+    """One sample of a tree: what is broken in it, one sentence each; empty when nothing is."""
+    return Judge(tree, thorough=thorough, pdiffs=pdiffs).sample()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _target(path: Path) -> str | None:
+    try:
+        return os.readlink(path)  # noqa: PTH115  the text as it is, `./` and all
+    except OSError:
+        return None
+
+
+def _release(text: str) -> tuple[bool, dict[str, tuple[int, str]]]:
+    """Acquire-By-Hash, and name -> (size, SHA256)."""
+    by_hash, listed, key = False, {}, ""
+    for line in text.splitlines():
+        if not line.startswith(" "):
+            key, _, value = line.partition(":")
+            by_hash |= key == "Acquire-By-Hash" and value.strip() == "yes"
+        elif key == "SHA256":
+            sha256, size, name = line.split()
+            listed[name] = (int(size), sha256)
+    return by_hash, listed
+
+
+def _families(listed: Iterable[str]) -> dict[str, list[str]]:
+    """The names of one index in all its forms, by its plain name."""
+    families: dict[str, list[str]] = {}
+    for name in listed:
+        family = next((name.removesuffix(s) for s in _SUFFIXES if name.endswith(s)), name)
+        families.setdefault(family, []).append(name)
+    return families
+
+
+def _fields(stanza: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    key = ""
+    for line in stanza.splitlines():
+        if line.startswith(" "):
+            fields[key] += "\n" + line
+        else:
+            key, _, value = line.partition(":")
+            fields[key] = value.strip()
+    return fields
+
+
+def _binary_files(stanza: str) -> Iterator[_Wanted]:
+    fields = _fields(stanza)
+    if fields:
+        yield _Wanted(fields["Filename"], int(fields["Size"]), fields["SHA256"])
+
+
+def _source_files(stanza: str) -> Iterator[_Wanted]:
+    fields = _fields(stanza)
+    for line in fields.get("Checksums-Sha256", "").splitlines():
+        if line.strip():
+            sha256, size, name = line.split()
+            yield _Wanted(f"{fields['Directory']}/{name}", int(size), sha256)
+
+
+def _patches(index: Path, directory: Path) -> Iterator[_Wanted]:
+    text = (_read(index) or b"").decode()
+    for line in _fields(text).get("SHA256-Download", "").splitlines():
+        if line.strip():
+            sha256, size, name = line.split()
+            yield _Wanted(f"{directory}/{name}", int(size), sha256)
+
+
+def _images(sums: Path, tree: Path) -> Iterator[_Wanted]:
+    home = sums.parent.resolve()  # once: `current` may turn to another version meanwhile
+    for line in (_read(home / sums.name) or b"").decode().splitlines():
+        sha256, name = line.split(maxsplit=1)
+        yield _Wanted(str((home / name.removeprefix("./")).relative_to(tree.resolve())), -1, sha256)

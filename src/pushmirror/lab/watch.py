@@ -1,0 +1,110 @@
+"""A judge at work in a process of its own, as often as it can, while a test changes the tree."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pushmirror.errors import PushmirrorError
+from pushmirror.lab.compare import same_tree
+from pushmirror.lab.judge import Judge, broken
+
+__all__ = ["Tally", "Watcher", "broken", "same_tree"]
+
+_KEPT = 20  # messages
+_LIMIT_S = 1800.0  # a watcher that was forgotten ends by itself
+_START_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a watcher saw."""
+
+    samples: int = 0
+    broken: int = 0  # samples with at least one problem
+    messages: tuple[str, ...] = ()  # the first ones
+
+
+class Watcher:
+    """Samples a tree from entry to exit of its block; the first sample is taken before the block begins.
+
+    `samples`, `broken` and `messages` are up to date in the block and final after it.
+    """
+
+    def __init__(self, tree: Path, *, thorough: bool = False, pdiffs: bool = False) -> None:
+        self._tally = Tally()
+        context = get_context("spawn")  # fork and threads do not go together, and tests have threads
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_watch, args=(theirs, tree, thorough, pdiffs, os.getpid()), daemon=True
+        )
+        self._theirs = theirs
+        self._running = False
+
+    @property
+    def samples(self) -> int:
+        return self._now().samples
+
+    @property
+    def broken(self) -> int:
+        return self._now().broken
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        return self._now().messages
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        self._theirs.close()
+        self._ask("tally")
+        self._running = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running = False
+        try:
+            self._ask("stop")
+        finally:
+            self._process.join(5)
+            self._process.kill()
+            self._process.join()
+            self._ours.close()
+
+    def _now(self) -> Tally:
+        if self._running:
+            self._ask("tally")
+        return self._tally
+
+    def _ask(self, word: str) -> None:
+        try:
+            self._ours.send(word)
+            if self._ours.poll(_START_S):
+                self._tally = self._ours.recv()
+                return
+        except (EOFError, OSError) as exc:
+            raise PushmirrorError("the watcher of the tree has died; its own error is above") from exc
+        raise PushmirrorError(f"the watcher of the tree took no sample for {_START_S:.0f} s")
+
+
+def _watch(pipe: Connection, tree: Path, thorough: bool, pdiffs: bool, parent: int) -> None:
+    judge = Judge(tree, thorough=thorough, pdiffs=pdiffs)
+    samples, bad, messages = 0, 0, list[str]()
+    until = time.monotonic() + _LIMIT_S
+    while time.monotonic() < until and os.getppid() == parent:
+        problems = judge.sample()
+        samples += 1
+        bad += bool(problems)
+        messages += [f"sample {samples}: {problem}" for problem in problems[: _KEPT - len(messages)]]
+        while pipe.poll():
+            word = pipe.recv()
+            pipe.send(Tally(samples, bad, tuple(messages)))
+            if word == "stop":
+                return

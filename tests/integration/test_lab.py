@@ -1,0 +1,378 @@
+"""The lab itself, for real: gpg, gpgv, rsync, stunnel and sshd on the loopback."""
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from pushmirror.errors import ProgramFailed
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
+from pushmirror.lab.judge import SETTLE_S, Judge
+from pushmirror.lab.signing import LabKey
+from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.tree import Tree
+from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.system import process
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=20)
+
+
+def gpgv(archive: LabArchive, *paths: str) -> int:
+    files = [str(archive.path / path) for path in paths]
+    return process.run(["gpgv", "--keyring", str(archive.keyring), *files]).exit_code
+
+
+def snapshot(tree: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+
+
+# The archive
+
+
+@pytest.mark.parametrize("suite", ["trixie", "sid", "wheezy"])
+def test_gpgv_accepts_the_release_files(archive: LabArchive, suite: str) -> None:
+    assert gpgv(archive, f"dists/{suite}/InRelease") == 0
+    assert gpgv(archive, f"dists/{suite}/Release.gpg", f"dists/{suite}/Release") == 0
+
+
+def test_no_gpg_agent_is_left_behind(archive: LabArchive) -> None:
+    assert not [path for path in (archive.path.parent / "key").iterdir() if path.name.startswith("S.")]
+
+
+def test_seed_and_clock_decide_all_but_signatures(archive: LabArchive, tmp_path: Path) -> None:
+    first, second = (
+        LabArchive.create(tmp_path / name, packages=20, time=lambda: archive._when) for name in "ab"
+    )
+    for one in (first, second):
+        one.update()
+    trees = [snapshot(one.path) for one in (first, second)]
+    different = {path for path in trees[0] if trees[0][path] != trees[1].get(path)}
+    assert trees[0].keys() == trees[1].keys()
+    assert {path.rpartition("/")[2] for path in different} <= {"InRelease", "Release.gpg", "extrafiles"}
+
+
+def test_an_update_removes_old_pool_files_and_leaves_the_kept_ones_untouched(archive: LabArchive) -> None:
+    before = {path: (archive.path / path).stat() for path in archive.pool_files}
+    done = archive.update()
+    assert done.added and done.removed
+    for path in before.keys() & set(archive.pool_files):
+        assert (archive.path / path).stat().st_ino == before[path].st_ino
+    assert {
+        str(p.relative_to(archive.path)) for p in (archive.path / "pool").rglob("*") if p.is_file()
+    } == set(archive.pool_files)
+
+
+def test_no_changed_file_keeps_size_and_time(archive: LabArchive) -> None:
+    def times() -> dict[str, tuple[int, int, bytes]]:
+        return {
+            str(path): (path.stat().st_size, int(path.stat().st_mtime), path.read_bytes())
+            for path in archive.path.rglob("*")
+            if path.is_file()
+        }
+
+    for _ in range(3):
+        before = times()
+        archive.update(installer=True)
+        after = times()
+        same = [p for p in before.keys() & after.keys() if before[p][:2] == after[p][:2]]
+        assert [p for p in same if before[p] != after[p]] == []
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, False), (1, True)])
+def test_by_hash_files_outlive_their_release_as_long_as_asked(tmp_path: Path, keep: int, left: bool) -> None:
+    archive = LabArchive.create(tmp_path / "archive", packages=10, keep_by_hash=keep)
+    listed = archive.release_texts()["sid"].split("SHA256:\n")[1]
+    line = next(line for line in listed.splitlines() if line.endswith(" main/binary-amd64/Packages.xz"))
+    by_hash = archive.path / "dists/sid/main/binary-amd64/by-hash/SHA256" / line.split()[0]
+    assert by_hash.exists()
+    archive.update()
+    assert by_hash.exists() == left
+    archive.update()
+    assert not by_hash.exists()
+
+
+def test_the_trace_has_a_growing_serial_that_the_archive_knows(archive: LabArchive) -> None:
+    before = archive.serial
+    archive.update()
+    text = (archive.path / "project/trace/master").read_text()
+    assert f"\nArchive serial: {archive.serial}\n" in text
+    assert archive.serial > before
+
+
+def test_a_foreign_key_and_a_changed_text_do_not_verify(archive: LabArchive, tmp_path: Path) -> None:
+    archive.spoil_signature("sid")
+    assert gpgv(archive, "dists/sid/InRelease") != 0
+    assert gpgv(archive, "dists/sid/Release.gpg", "dists/sid/Release") != 0
+    archive.sign_with(LabKey.create(tmp_path / "foreign"))
+    assert gpgv(archive, "dists/trixie/InRelease") != 0
+
+
+def test_an_expired_archive_is_signed_but_old(archive: LabArchive) -> None:
+    archive.expire()
+    assert "Valid-Until: " in archive.release_texts()["trixie"]
+    assert gpgv(archive, "dists/trixie/InRelease") == 0
+
+
+# The judge
+
+
+def test_a_fresh_and_an_updated_archive_are_whole(archive: LabArchive) -> None:
+    assert broken(archive.path, thorough=True, pdiffs=True) == []
+    for _ in range(6):
+        archive.update()
+        assert broken(archive.path, thorough=True, pdiffs=True) == []
+
+
+def test_a_mirror_of_one_architecture_is_whole(archive: LabArchive) -> None:
+    for suite in ("trixie", "sid", "wheezy"):
+        for component in ("main", "contrib"):
+            shutil.rmtree(archive.path / "dists" / suite / component / "binary-arm64")
+            shutil.rmtree(archive.path / "dists" / suite / component / "source")
+            (archive.path / "dists" / suite / component / "Contents-arm64.gz").unlink()
+    for path in (archive.path / "pool").rglob("*_arm64.deb"):
+        path.unlink()
+    assert broken(archive.path) == []
+
+
+def test_the_judge_finds_a_missing_pool_file(archive: LabArchive) -> None:
+    path = archive.lose_file()
+    assert any(f"{path} is missing" in problem for problem in broken(archive.path))
+
+
+def test_the_judge_finds_a_missing_source_file(archive: LabArchive) -> None:
+    path = archive.lose_file(next(path for path in archive.pool_files if path.endswith(".dsc")))
+    assert any(f"{path} is missing" in problem for problem in broken(archive.path))
+
+
+def test_the_judge_finds_a_short_pool_file(archive: LabArchive) -> None:
+    path = archive.truncate_file()
+    assert any(f"{path} has " in problem for problem in broken(archive.path))
+
+
+def test_the_thorough_judge_finds_a_changed_byte(archive: LabArchive) -> None:
+    path = archive.spoil_file()
+    assert broken(archive.path) == []
+    assert any(f"{path} has another SHA256" in problem for problem in broken(archive.path, thorough=True))
+
+
+def test_the_judge_finds_a_wrong_index_where_there_is_no_by_hash(archive: LabArchive) -> None:
+    archive.spoil_file("dists/wheezy/main/binary-amd64/Packages.xz")
+    assert any("wheezy: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
+
+
+def test_a_stale_index_beside_a_good_by_hash_is_no_harm(archive: LabArchive) -> None:
+    archive.spoil_file("dists/sid/main/binary-amd64/Packages.xz")
+    assert broken(archive.path) == []
+
+
+def test_the_judge_finds_a_stale_index_with_deleted_by_hash(archive: LabArchive) -> None:
+    archive.spoil_file("dists/sid/main/binary-amd64/Packages.xz")
+    shutil.rmtree(archive.path / "dists/sid/main/binary-amd64/by-hash")
+    assert any("sid: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
+
+
+def test_the_judge_finds_a_dangling_link(archive: LabArchive) -> None:
+    (archive.path / "dists/testing").symlink_to("forky")
+    assert broken(archive.path) == ["dists/testing leads nowhere: forky"]
+
+
+def test_the_judge_finds_a_link_to_an_installer_that_is_gone(archive: LabArchive) -> None:
+    current = archive.path / "dists/sid/main/installer-amd64/current"
+    shutil.rmtree(current.resolve())
+    assert any("installer-amd64/current leads nowhere" in problem for problem in broken(archive.path))
+
+
+def test_the_judge_finds_a_missing_image(archive: LabArchive) -> None:
+    (archive.path / "dists/sid/main/installer-amd64/current/images/netboot/mini.iso").unlink()
+    assert any("netboot/mini.iso is missing" in problem for problem in broken(archive.path))
+
+
+def test_the_watcher_counts_broken_samples_and_keeps_the_first_words(archive: LabArchive) -> None:
+    with Watcher(archive.path) as watcher:
+        assert watcher.samples >= 1
+        assert watcher.broken == 0
+        path = archive.lose_file()
+        seen = watcher.samples
+        while watcher.samples < seen + 2:
+            pass
+    assert 0 < watcher.broken < watcher.samples
+    assert any(f"{path} is missing" in message for message in watcher.messages)
+
+
+def test_the_watcher_notices_a_suite_that_vanishes(archive: LabArchive) -> None:
+    with Watcher(archive.path) as watcher:
+        (archive.path / "dists/sid/InRelease").unlink()
+        seen = watcher.samples
+        while watcher.samples < seen + 2:
+            pass
+    assert any("dists/sid: InRelease has vanished" in message for message in watcher.messages)
+
+
+def test_an_archive_that_keeps_what_it_replaces_is_never_seen_broken(
+    archive: LabArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tree, "remove", lambda *_: None)
+    archive.keep_by_hash = 100
+    with Watcher(archive.path, thorough=True, pdiffs=True) as watcher:
+        for _ in range(15):
+            archive.update()
+    assert watcher.messages == ()
+    assert watcher.samples > 3
+
+
+def test_the_judge_finds_an_old_inrelease_whose_by_hash_is_deleted(tmp_path: Path) -> None:
+    archive = LabArchive.create(tmp_path / "archive", packages=20, keep_by_hash=0)
+    inrelease = archive.path / "dists/sid/InRelease"
+    old = inrelease.read_bytes()
+    archive.update()
+    assert broken(archive.path) == []
+    inrelease.write_bytes(old)
+    assert any("sid: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
+
+
+def test_an_index_that_changes_before_its_inrelease_is_believed_to_be_underway(archive: LabArchive) -> None:
+    index = archive.path / "dists/wheezy/main/binary-amd64/Packages.xz"
+    inrelease = archive.path / "dists/wheezy/InRelease"
+    before = {path: path.read_bytes() for path in (index, inrelease)}
+    archive.update(add=10, replace=0, remove=0)
+    after = {path: path.read_bytes() for path in (index, inrelease)}
+    inrelease.write_bytes(before[inrelease])
+    judge = Judge(archive.path)
+
+    def publish() -> None:
+        inrelease.write_bytes(after[inrelease])
+
+    publisher = Timer(SETTLE_S / 5, publish)
+    publisher.start()
+    problems = judge.sample()
+    publisher.join()
+    assert problems == []
+
+
+# The rsync daemon
+
+
+def fetch(url: str, target: Path, password: str) -> process.Result:
+    argv = ["rsync", "-rltH", "--timeout=20", url, f"{target}/"]
+    return process.run(argv, env={"RSYNC_PASSWORD": password}, timeout_s=60)
+
+
+def test_a_user_fetches_a_module_with_the_password(archive: LabArchive, tmp_path: Path) -> None:
+    with RsyncDaemon(tmp_path / "daemon") as daemon:
+        daemon.add_module("debian", archive.path, {"site1.example.com": "secret"})
+        fetch(daemon.url("debian", "site1.example.com") + "/", tmp_path / "mirror", "secret").check()
+    assert same_tree(archive.path, tmp_path / "mirror") == []
+
+
+def test_a_wrong_password_is_refused(archive: LabArchive, tmp_path: Path) -> None:
+    with RsyncDaemon(tmp_path / "daemon") as daemon:
+        daemon.add_module("debian", archive.path, {"site1": "secret"})
+        result = fetch(daemon.url("debian", "site1"), tmp_path / "mirror", "wrong")
+    assert result.exit_code == 5
+
+
+def test_a_stopped_daemon_answers_no_more_and_comes_back_on_its_port(tmp_path: Path) -> None:
+    daemon = RsyncDaemon(tmp_path / "daemon")
+    with daemon:
+        port = daemon.port
+    assert fetch(f"rsync://127.0.0.1:{port}/", tmp_path / "x", "").exit_code == 10
+    with daemon:
+        assert daemon.port == port
+
+
+def test_many_daemons_start_at_once(tmp_path: Path) -> None:
+    daemons = [RsyncDaemon(tmp_path / str(number)) for number in range(4)]
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(RsyncDaemon.start, daemons))
+        assert len({daemon.port for daemon in daemons}) == 4
+    finally:
+        for daemon in daemons:
+            daemon.stop()
+
+
+def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with RsyncDaemon(tmp_path / "one") as one:
+        other = RsyncDaemon(tmp_path / "other")
+        other.port = one.port
+        with pytest.raises(ProgramFailed, match="did not start"):
+            other.start()
+
+
+@pytest.fixture
+def tunnel(archive: LabArchive, tmp_path: Path) -> Iterator[TlsTunnel]:
+    with RsyncDaemon(tmp_path / "daemon") as daemon:
+        daemon.add_module("debian", archive.path)
+        with TlsTunnel(tmp_path / "tls", daemon) as tunnel:
+            yield tunnel
+
+
+def test_the_tunnel_shows_a_certificate_that_its_authority_verifies(tunnel: TlsTunnel) -> None:
+    context = ssl.create_default_context(cafile=str(tunnel.ca_file))
+    with (
+        socket.create_connection(("127.0.0.1", tunnel.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        assert secured.recv(8) == b"@RSYNCD:"
+
+
+# sshd
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    with Sshd(tmp_path / "sshd") as server:
+        yield server
+
+
+def test_a_key_runs_its_forced_command_and_nothing_else(sshd: Sshd, tmp_path: Path) -> None:
+    sshd.authorize(
+        new_key(tmp_path / "key"),
+        command='echo "$WHO asked: $SSH_ORIGINAL_COMMAND"; exit 7',
+        environment={"WHO": "hub"},
+        options=("no-pty", "no-port-forwarding"),
+    )
+    result = process.run([*sshd.ssh_argv(tmp_path / "key"), "sync:archive:debian sync:all"], timeout_s=30)
+    assert result.output == b"hub asked: sync:archive:debian sync:all\n"
+    assert result.exit_code == 7
+
+
+def test_an_unknown_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    new_key(tmp_path / "key")
+    result = process.run([*sshd.ssh_argv(tmp_path / "key"), "true"], timeout_s=30)
+    assert result.exit_code == 255
+    assert "Permission denied" in result.errors
+
+
+def test_thirty_logins_at_once_all_succeed(sshd: Sshd, tmp_path: Path) -> None:
+    sshd.authorize(new_key(tmp_path / "key"), command="echo in")
+    argv = sshd.ssh_argv(tmp_path / "key")
+    with ThreadPoolExecutor(30) as threads:
+        results = list(threads.map(lambda _: process.run(argv, timeout_s=120), range(30)))
+    assert {result.output for result in results} == {b"in\n"}
+
+
+# Programs in the background
+
+
+def test_a_background_program_is_gone_after_its_block_with_its_children(tmp_path: Path) -> None:
+    with process.background(["sh", "-c", "sleep 100 & echo $!; wait"], log=tmp_path / "log") as child:
+        while not (tmp_path / "log").read_text().endswith("\n"):
+            pass
+        grandchild = int((tmp_path / "log").read_text())
+        assert child.poll() is None
+        os.kill(grandchild, 0)
+    assert child.poll() == -signal.SIGTERM
+    status = Path(f"/proc/{grandchild}/stat")
+    assert not status.exists() or " Z " in status.read_text()
