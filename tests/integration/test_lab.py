@@ -150,6 +150,11 @@ def test_the_judge_finds_a_missing_pool_file(archive: LabArchive) -> None:
     assert any(f"{path} is missing" in problem for problem in broken(archive.path))
 
 
+def test_a_restored_pool_file_makes_the_archive_whole_again(archive: LabArchive) -> None:
+    archive.restore_file(archive.lose_file())
+    assert broken(archive.path, thorough=True) == []
+
+
 def test_the_judge_finds_a_missing_source_file(archive: LabArchive) -> None:
     path = archive.lose_file(next(path for path in archive.pool_files if path.endswith(".dsc")))
     assert any(f"{path} is missing" in problem for problem in broken(archive.path))

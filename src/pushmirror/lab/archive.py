@@ -174,6 +174,10 @@ class LabArchive:
         self._tree.remove(path)
         return path
 
+    def restore_file(self, path: str) -> None:
+        """Put a pool file back as it should be, with a new time."""
+        self._tree.put(path, content(self._seed, path, self._file_size), self._time().replace(microsecond=0))
+
     def _some_pool_file(self) -> str:
         return self._random.choice([path for path in self.pool_files if path.endswith("_amd64.deb")])
 
