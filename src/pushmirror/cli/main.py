@@ -1,0 +1,147 @@
+"""The command line: finds the verb, and turns whatever it raises into one message and one exit code.
+
+Guaranteed: `pushmirror --help` imports no verb; a signal unwinds the stack, so that every `finally` runs,
+children are ended and locks are free, before the exit code says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from pushmirror.cli.session import Session
+from pushmirror.errors import Exit, PushmirrorError, Stopped
+
+_SOFTWARE = 70  # EX_SOFTWARE: a mistake of ours
+_PIPE = 141  # SIGPIPE, as a shell reports it
+
+#: name -> (module:function, short help); modules are imported when their verb is called.
+VERBS = {
+    "init": ("pushmirror.cli.init:init", "Write a first configuration, an ssh key and the directories."),
+    "check": ("pushmirror.cli.check:check", "See whether everything is in order, and say what to do."),
+    "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
+    "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
+    "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
+    "history": ("pushmirror.cli.history:history", "List past runs."),
+    "log": ("pushmirror.cli.history:log", "Print the log of a run."),
+    "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        module, _, function = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), function)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The configuration: a directory or its pushmirror.toml. Default: $PUSHMIRROR_CONFIG, "
+    "/etc/pushmirror or ~/.config/pushmirror.",
+)
+@click.version_option(package_name="pushmirror", message="%(prog)s %(version)s")
+@click.pass_context
+def pushmirror(ctx: click.Context, config_path: Path | None) -> None:
+    """Push mirroring of Debian-style package archives: served mirrors that are never broken."""
+    ctx.obj = Session(config_path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code."""
+    _unwind_on_signals()
+    before = sys.stdout
+    try:
+        result = pushmirror.main(
+            args=None if argv is None else list(argv), prog_name="pushmirror", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit:
+        if sys.stdout is before:
+            raise
+        return _reader_gone()  # click made this of a BrokenPipeError, and wrapped stdout
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  the one place where everything ends
+        return _explain(exc)
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _explain(exc: BaseException) -> int:
+    match exc:
+        case click.ClickException():
+            exc.show()
+            return Exit.USAGE
+        case click.Abort() | KeyboardInterrupt():
+            _say("interrupted")
+            return Exit.INTERRUPTED
+        case PushmirrorError():
+            for line in str(exc).splitlines():
+                _say(line)
+            if exc.hint:
+                _say(f"hint: {exc.hint}")
+            return exc.exit_code
+    _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")
+    _say(f"hint: please report it, with {_keep_traceback(exc)}")
+    return _SOFTWARE
+
+
+def _reader_gone() -> int:
+    """`pushmirror history | head`: end quietly, also when Python flushes what is still buffered."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return _PIPE
+
+
+def _say(line: str) -> None:
+    click.echo(f"pushmirror: {line}", err=True)
+
+
+def _keep_traceback(exc: BaseException) -> str:
+    """Write the traceback to a file of the user's own; returns words for where it is."""
+    text = "".join(traceback.format_exception(exc))
+    try:
+        handle, name = tempfile.mkstemp(prefix="pushmirror-", suffix=".traceback")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+    except OSError:
+        click.echo(text, err=True)
+        return "the traceback above"
+    return f"the traceback in {name}"
+
+
+def _unwind_on_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup's SIG_IGN stays
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once: a second one must not cut the clearing up short
+    raise Stopped(f"stopped by {signal.Signals(number).name}")

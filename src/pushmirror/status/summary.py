@@ -1,0 +1,131 @@
+"""Turns what happened, and the clock, into how each archive is doing.
+
+The one place that judges: command line, web page, metrics and alerts all show what is decided here. It
+reads no clock, no database and no disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+
+from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
+from pushmirror.status.words import span
+
+_SHORT = 12  # digits of a generation that people compare
+_PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye
+
+
+class Level(StrEnum):
+    """How much attention something needs."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveHealth:
+    """How one archive is doing."""
+
+    archive: str
+    level: Level
+    generation: str | None  # the first digits of the served one's digest
+    published_at: datetime | None  # when it was
+    published_age_s: float | None
+    last_success_at: datetime | None  # end of the last run that published or found nothing to do
+    last_run_id: int | None
+    last_outcome: Outcome | None
+    last_run: str  # in words
+    running_since: datetime | None
+    pending: int  # requests that no run serves yet
+    attention: tuple[str, ...]  # what somebody should look at, one sentence each
+
+
+def summarise(
+    archives: Iterable[str],
+    runs: Iterable[Run],
+    generations: Iterable[Generation],
+    pending: Iterable[Request],
+    now: datetime,
+) -> list[ArchiveHealth]:
+    """The health of each of the archives, in their order; the events may come in any order."""
+    newest_first = sorted(runs, key=lambda run: run.id, reverse=True)
+    served = {generation.archive: generation for generation in generations if generation.replaced_at is None}
+    waiting = sorted(pending, key=lambda request: request.id)
+    return [
+        _health(
+            archive,
+            [run for run in newest_first if run.archive == archive],
+            served.get(archive),
+            [request for request in waiting if request.archive == archive],
+            now,
+        )
+        for archive in archives
+    ]
+
+
+def _health(
+    archive: str, runs: Sequence[Run], served: Generation | None, waiting: Sequence[Request], now: datetime
+) -> ArchiveHealth:
+    last = next(iter(runs), None)
+    ended = [run for run in runs if run.outcome is not Outcome.RUNNING]
+    success = next((run for run in ended if _made_current(run)), None)
+    running = next((run for run in runs if run.outcome is Outcome.RUNNING), None)
+    attention = tuple(_attention(ended, served, waiting, running, now))
+    failing = bool(ended) and ended[0].outcome is not Outcome.SUCCEEDED
+    return ArchiveHealth(
+        archive=archive,
+        level=Level.ERROR if failing else Level.WARNING if attention else Level.OK,
+        generation=served.digest[:_SHORT] if served else None,
+        published_at=served.published_at if served else None,
+        published_age_s=max(0.0, (now - served.published_at).total_seconds()) if served else None,
+        last_success_at=success.ended_at if success else None,
+        last_run_id=last.id if last else None,
+        last_outcome=last.outcome if last else None,
+        last_run=in_words(last, now) if last else "no run yet",
+        running_since=running.started_at if running else None,
+        pending=len(waiting),
+        attention=attention,
+    )
+
+
+def in_words(run: Run, now: datetime) -> str:
+    """One run as a sentence: what, how it ended, when, why."""
+    what = "" if run.stage is Stage.ALL else f"{run.stage} "
+    if run.outcome is Outcome.RUNNING:
+        return f"{what}running for {span(now - run.started_at)}"
+    code = f" (exit code {run.exit_code})" if run.exit_code else ""
+    when = f" {span(now - run.ended_at)} ago" if run.ended_at else ""
+    why = f": {run.message}" if run.message else ""
+    return f"{what}{run.outcome}{code}{when}{why}"
+
+
+def _made_current(run: Run) -> bool:
+    """Whether a run ended with the tree being what was asked for; stage 1 alone publishes nothing."""
+    return run.outcome is Outcome.SUCCEEDED and run.stage is not Stage.STAGE1
+
+
+def _attention(
+    ended: Sequence[Run],
+    served: Generation | None,
+    waiting: Sequence[Request],
+    running: Run | None,
+    now: datetime,
+) -> Iterator[str]:
+    if ended and (failed := list(takewhile(lambda run: run.outcome is not Outcome.SUCCEEDED, ended))):
+        times = f"the last {len(failed)} runs" if len(failed) > 1 else f"run {failed[0].id}"
+        yield f"{times} did not succeed: {failed[0].message or failed[0].outcome}"
+    publishing = next((run for run in ended if run.stage is not Stage.STAGE1), None)
+    if publishing and (withheld := publishing.stats.get("withheld_deletions")):
+        yield (
+            f"run {publishing.id} withheld {withheld:.0f} deletions, more than max_files or max_share allow: "
+            "see whether upstream really removed them"
+        )
+    if served is None and not running:
+        yield "nothing has been published yet"
+    if waiting and not running and now - waiting[0].arrived_at > _PATIENCE:
+        yield f"a request ({waiting[0].trigger}) has been waiting for {span(now - waiting[0].arrived_at)}"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pushmirror.cli import main as cli
+from pushmirror.cli.session import Session
+from pushmirror.errors import Exit
+from pushmirror.state.records import Outcome, Stage
+
+
+@pytest.fixture
+def call(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    (tmp_path / "pushmirror.toml").write_text(
+        f'[archives.debian]\npath = "{tmp_path}/tree"\n[state]\ndirectory = "{tmp_path}/state"\n'
+    )
+
+    def call(*argv):
+        code = cli.main(["--config", str(tmp_path), *argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def run(tmp_path, call):
+    """Adds a run that failed."""
+
+    def run(message="disk full", log=""):
+        session = Session(tmp_path)
+        with session.store(session.config()) as store:
+            begun = store.begin_run("debian", Stage.ALL, strategy="full", trigger="ssh", log=log)
+            return store.end_run(begun.id, outcome=Outcome.FAILED, exit_code=4, message=message)
+
+    return run
+
+
+def test_runs_are_listed_newest_first(call, run):
+    run("first"), run("second")
+    _, out, _ = call("history")
+    assert out.index("second") < out.index("first")
+
+
+def test_runs_can_be_read_by_programs(call, run):
+    run()
+    _, out, _ = call("history", "debian", "--json")
+    assert [(one["outcome"], one["exit_code"]) for one in json.loads(out)] == [("failed", 4)]
+
+
+def test_an_unknown_archive_is_named_with_the_near_one(call):
+    code, _, err = call("history", "debain")
+    assert code == Exit.USAGE and "did you mean debian?" in err
+
+
+def test_words_from_the_network_cannot_control_the_terminal(call, run):
+    run("\x1b]0;owned\x07[red]not a colour[/red]")
+    _, out, _ = call("history")
+    assert "\x1b" not in out and "[red]not a colour[/red]" in out
+
+
+def test_the_log_of_the_last_run_is_printed(call, run, tmp_path):
+    (tmp_path / "1.log").write_text("first line\nsecond \x1b[2J\n")
+    run(log=str(tmp_path / "1.log"))
+    assert call("log", "last")[:2] == (0, "first line\nsecond �[2J\n")
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [("last", "there was no run yet"), ("7", "there is no run 7"), ("x", "'x' is no run, expected a number")],
+)
+def test_a_run_that_is_not_there_is_named(call, which, said):
+    code, _, err = call("log", which)
+    assert code in {Exit.FAILED, Exit.USAGE} and said in err
+
+
+def test_a_log_that_was_removed_is_named(call, run, tmp_path):
+    run(log=str(tmp_path / "gone.log"))
+    assert "gone.log: No such file or directory" in call("log", "1")[2]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import click
+import pytest
+
+from pushmirror.cli import main as cli
+from pushmirror.errors import ConfigError, Exit
+from pushmirror.system import process
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Makes a function the verb `status`."""
+
+    def become(act):
+        monkeypatch.setattr(cli.Verbs, "get_command", lambda *_: click.Command("status", callback=act))
+
+    return become
+
+
+def raiser(exc):
+    def act():
+        raise exc
+
+    return act
+
+
+def test_an_error_is_one_line_a_hint_and_its_exit_code(verb, capsys):
+    verb(raiser(ConfigError("a: no\nb: no", hint="do this")))
+    assert cli.main(["status"]) == Exit.CONFIG
+    assert capsys.readouterr().err == "pushmirror: a: no\npushmirror: b: no\npushmirror: hint: do this\n"
+
+
+def test_a_verb_can_end_with_a_code_of_its_own(verb):
+    verb(raiser(click.exceptions.Exit(1)))
+    assert cli.main(["status"]) == 1
+
+
+@pytest.mark.parametrize("argv", [["nosuchverb"], ["--nosuchoption"], ["status", "--nosuchoption"]])
+def test_a_wrong_call_ends_with_the_code_for_usage(argv, capsys):
+    assert cli.main(argv) == Exit.USAGE
+    assert "No such" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(verb, capsys):
+    verb(raiser(KeyboardInterrupt()))
+    assert cli.main(["status"]) == Exit.INTERRUPTED
+    assert "Traceback" not in capsys.readouterr().err
+
+
+NOBODY_READS = """
+import os, sys
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(reader)
+from pushmirror.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("verb", ["--help", "status"])
+def test_a_reader_that_goes_away_is_no_error(config, verb):
+    result = process.run([sys.executable, "-c", NOBODY_READS, "--config", str(config), verb])
+    assert (result.exit_code, result.errors) == (141, "")
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_in_a_file(verb, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    verb(raiser(RuntimeError("oops")))
+    assert cli.main(["status"]) == 70
+    (file,) = tmp_path.iterdir()
+    assert "oops" in file.read_text() and str(file) in capsys.readouterr().err
+
+
+def test_termination_runs_every_finally_and_says_so_in_the_exit_code(verb, capsys):
+    cleared = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleared.append(True)
+
+    verb(work)
+    assert cli.main(["status"]) == Exit.TERMINATED
+    assert cleared and "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_every_verb_has_a_line_in_the_help(capsys):
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in cli.VERBS)
+
+
+def test_the_version_is_printed(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("pushmirror 0.")
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "pushmirror.toml").write_text(
+        f'[archives.debian]\npath = "{tmp_path}/tree"\n[state]\ndirectory = "{tmp_path}/state"\n'
+    )
+    return tmp_path
+
+
+def test_the_status_of_a_new_mirror_can_be_read_by_programs(config, capsys):
+    assert cli.main(["--config", str(config), "status", "--json"]) == 0
+    (health,) = json.loads(capsys.readouterr().out)
+    assert (health["archive"], health["level"], health["pending"]) == ("debian", "warning", 0)
+
+
+def test_the_status_of_a_new_mirror_says_what_to_look_at(config, capsys):
+    assert cli.main(["--config", str(config), "status"]) == 0
+    assert "! debian: nothing has been published yet" in capsys.readouterr().out

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
+from pushmirror.status.summary import ArchiveHealth, Level, summarise
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+RUN = Run(
+    id=1,
+    archive="debian",
+    stage=Stage.ALL,
+    strategy="full",
+    trigger="ssh",
+    started_at=NOW - 2 * HOUR,
+    ended_at=NOW - HOUR,
+    outcome=Outcome.SUCCEEDED,
+    exit_code=0,
+    generation="a" * 64,
+    message="",
+    stats={},
+    log="",
+)
+FAILED = replace(RUN, id=2, outcome=Outcome.FAILED, exit_code=4, message="disk full")
+RUNNING = replace(RUN, id=3, outcome=Outcome.RUNNING, ended_at=None, exit_code=None)
+SERVED = Generation("debian", "a" * 64, NOW - HOUR, None, 1)
+ASKED = Request(1, "debian", Stage.ALL, False, "ssh", "::1", "", None, NOW - HOUR)
+
+
+def health(
+    *runs: Run, served: Generation | None = SERVED, pending: list[Request] | None = None
+) -> ArchiveHealth:
+    (result,) = summarise(["debian"], runs, [served] if served else [], pending or [], NOW)
+    return result
+
+
+def test_an_archive_whose_last_run_succeeded_needs_no_attention():
+    good = health(RUN)
+    assert (good.level, good.attention) == (Level.OK, ())
+    assert (good.generation, good.published_age_s) == ("a" * 12, 3600)
+    assert (good.last_success_at, good.last_run) == (NOW - HOUR, "succeeded 60 min ago")
+
+
+def test_a_failed_run_is_an_error_said_in_its_own_words():
+    bad = health(RUN, FAILED)
+    assert (bad.level, bad.last_success_at) == (Level.ERROR, RUN.ended_at)
+    assert bad.last_run == "failed (exit code 4) 60 min ago: disk full"
+    assert bad.attention == ("run 2 did not succeed: disk full",)
+
+
+def test_failures_in_a_row_are_counted():
+    died = replace(FAILED, id=4, outcome=Outcome.DIED, message="killed")
+    assert health(RUN, FAILED, died).attention == ("the last 2 runs did not succeed: killed",)
+
+
+def test_a_failed_archive_stays_an_error_while_it_is_tried_again():
+    again = health(FAILED, RUNNING)
+    assert (again.level, again.last_run, again.running_since) == (
+        Level.ERROR,
+        "running for 2 h",
+        NOW - 2 * HOUR,
+    )
+
+
+def test_stage_1_alone_does_not_make_an_archive_current():
+    assert health(replace(RUN, stage=Stage.STAGE1)).last_success_at is None
+
+
+def test_withheld_deletions_need_attention_also_after_the_next_stage_1():
+    withheld = replace(RUN, stats={"withheld_deletions": 50_000})
+    found = health(withheld, replace(RUN, id=2, stage=Stage.STAGE1))
+    assert found.level is Level.WARNING and "run 1 withheld 50000 deletions" in found.attention[0]
+
+
+def test_a_request_that_nobody_serves_needs_attention_after_a_while():
+    assert health(RUN, pending=[ASKED]).attention == ("a request (ssh) has been waiting for 60 min",)
+    assert health(RUN, pending=[replace(ASKED, arrived_at=NOW)]).attention == ()
+    assert health(RUN, RUNNING, pending=[ASKED]).attention == ()
+
+
+def test_an_archive_never_mirrored_says_so():
+    new = health(served=None)
+    assert (new.level, new.last_run, new.generation) == (Level.WARNING, "no run yet", None)
+    assert new.attention == ("nothing has been published yet",)
+
+
+def test_the_first_run_is_no_trouble():
+    assert health(RUNNING, served=None).level is Level.OK
+
+
+def test_a_clock_that_went_back_makes_nothing_negative():
+    assert health(RUN, served=replace(SERVED, published_at=NOW + HOUR)).published_age_s == 0
+
+
+def test_archives_do_not_see_each_others_events():
+    one, other = summarise(["security", "debian"], [FAILED], [SERVED], [ASKED], NOW)
+    assert (one.archive, one.last_run, one.pending) == ("security", "no run yet", 0)
+    assert (other.archive, other.last_run_id, other.pending) == ("debian", 2, 1)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pushmirror
+from pushmirror.system import process
+
+ROOT = Path(pushmirror.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
+
+#: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
+VALUES = {"archive", "config", "errors"}
+ENGINE = VALUES | {"state", "system"}
+TOP = ENGINE | {"access", "cli", "compat", "hub", "lab", "push", "status", "sync"}
+MAY_IMPORT = {
+    "errors": set(),
+    "system": {"errors"},
+    "archive": {"errors"},
+    "config": {"errors", "system"},
+    "state": {"errors", "system"},
+    "sync": ENGINE,
+    "push": ENGINE,
+    "access": ENGINE,
+    "status": ENGINE,
+    "hub": ENGINE | {"access", "push", "status", "sync"},
+    "cli": TOP,
+    "compat": TOP,
+    "lab": TOP,
+    "": set(),  # pushmirror/__init__.py
+}
+TO_VALUES_ONLY = {"sync", "push", "access", "status"}  # of state they see the values and the protocol
+STATE_VALUES = {"pushmirror.state.records", "pushmirror.state.store"}
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Full names, one for each name that is imported; also those inside functions."""
+    package = ["pushmirror", *file.relative_to(ROOT).parent.parts]
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            up = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*up, *filter(None, [node.module])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(ROOT).with_suffix("").parts[0].removesuffix("__init__")
+
+
+def parts_imported(file: Path) -> set[str]:
+    ours = (name.split(".") for name in imports_of(file) if name.startswith("pushmirror."))
+    return {words[1] for words in ours} & {*MAY_IMPORT}
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def test_every_part_has_its_place_in_the_order():
+    assert {part_of(file) for file in FILES} <= {*MAY_IMPORT, "__main__"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_one_way(file):
+    part = part_of(file)
+    assert parts_imported(file) - {part} <= MAY_IMPORT.get(part, TOP)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_only_system_touches_processes_locks_and_c(file):
+    used = {name.split(".")[0] for name in imports_of(file)}
+    assert part_of(file) == "system" or not used & ONLY_IN_SYSTEM
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if part_of(f) in TO_VALUES_ONLY], ids=name_of)
+def test_engines_see_the_values_of_the_state_not_its_database(file):
+    of_state = {name for name in imports_of(file) if name.startswith("pushmirror.state.")}
+    assert all(name.startswith(tuple(STATE_VALUES)) for name in of_state)
+
+
+def test_the_help_of_all_commands_imports_nothing_heavy():
+    script = (
+        "import sys, contextlib, pushmirror.cli.main as m\n"
+        "with contextlib.suppress(SystemExit): m.main(['--help'])\n"
+        "sys.exit(' '.join({'pydantic', 'sqlalchemy', 'alembic', 'rich', 'tomlkit'} & sys.modules.keys()))"
+    )
+    result = process.run([sys.executable, "-c", script])
+    assert (result.errors.strip(), b"Usage:" in result.output) == ("", True)
+
+
+def test_reading_the_configuration_and_the_state_needs_no_sqlalchemy():
+    script = (
+        "import sys, pushmirror.config.toml, pushmirror.state.sql\n"
+        "sys.exit(' '.join({'sqlalchemy', 'alembic', 'rich'} & sys.modules.keys()))"
+    )
+    assert process.run([sys.executable, "-c", script]).errors.strip() == ""
