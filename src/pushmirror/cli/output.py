@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 _STYLES = {
@@ -59,10 +60,18 @@ def printable(text: str) -> str:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; cells that are a known outcome or level are coloured on a terminal."""
+    console().print(table(columns, rows))
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal; lines are not cut in a pipe."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(width=width, soft_wrap=False).print(table(columns, rows))
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process itself; `main` knows how
+
+    return OurConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

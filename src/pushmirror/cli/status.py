@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.output import print_json, printable, table
+from pushmirror.cli.output import console, print_json, printable, table
 from pushmirror.cli.session import Session
 from pushmirror.status.summary import ArchiveHealth, summarise
 from pushmirror.status.words import ago
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from pushmirror.config.model import Config
     from pushmirror.state.store import Store
@@ -45,7 +45,7 @@ def status(session: Session, as_json: bool, watch: bool) -> None:
         elif as_json:
             print_json(health_of(config, store))
         else:
-            _console().print(_page(health_of(config, store)))
+            console().print(_page(health_of(config, store)))
 
 
 def health_of(config: Config, store: Store) -> list[ArchiveHealth]:
@@ -63,16 +63,10 @@ def health_of(config: Config, store: Store) -> list[ArchiveHealth]:
 def _watch(config: Config, store: Store) -> None:
     from rich.live import Live
 
-    with Live(_page(health_of(config, store)), console=_console(), auto_refresh=False) as live:
+    with Live(_page(health_of(config, store)), console=console(), auto_refresh=False) as live:
         while True:  # until SIGINT or SIGTERM raises
             time.sleep(_EVERY_S)
             live.update(_page(health_of(config, store)), refresh=True)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
 
 
 def _page(archives: list[ArchiveHealth]) -> RenderableType:
