@@ -19,6 +19,7 @@ class Exit(IntEnum):
     STAGE2 = 4  # as ftpsync: publishing the indices failed
     USAGE = 64  # EX_USAGE
     UNAVAILABLE = 69  # EX_UNAVAILABLE: a program that is needed is not installed
+    SOFTWARE = 70  # EX_SOFTWARE: a mistake in pushmirror itself
     BEHIND = 75  # EX_TEMPFAIL: the served tree is whole, but not (yet) what was asked for; try again
     CONFIG = 78  # EX_CONFIG
     INTERRUPTED = 130  # SIGINT, as a shell reports it
@@ -87,6 +88,10 @@ class UpstreamError(PushmirrorError):
 
 class UpstreamMoved(UpstreamError):
     """Upstream published a newer state while this one was being fetched."""
+
+
+class UpstreamUpdating(UpstreamError):
+    """Upstream shows that its own update is in progress."""
 
 
 class Behind(PushmirrorError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,22 @@ def sha256_of(path: Path) -> str:
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(handle, "rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: Path, target: Path, *, mtime: int) -> None:
+    """Make `target` a regular file with the content of `source` and this time (seconds since the epoch).
+
+    A hard link where the times agree and the file system can; `target` is replaced if it is there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if int(source.lstat().st_mtime) == mtime:
+        with suppress(OSError):
+            os.link(source, target, follow_symlinks=False)
+            return
+    shutil.copyfile(source, target, follow_symlinks=False)
+    target.chmod(0o644)
+    os.utime(target, (mtime, mtime))
 
 
 def is_private(path: Path) -> bool:

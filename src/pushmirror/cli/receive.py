@@ -1,0 +1,80 @@
+"""`pushmirror receive`: the forced command of a push server's ssh key."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import click
+
+from pushmirror.cli.session import Session
+from pushmirror.errors import Exit, UsageError
+
+
+@click.command()
+@click.option(
+    "-T", "trigger", default=None, metavar="TRIGGER", help="What the trace says woke us. Default: ssh."
+)
+@click.argument("words", nargs=-1)
+@click.pass_obj
+def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> int:
+    """Serve a push.
+
+    Reads the words of $SSH_ORIGINAL_COMMAND (sync:archive:NAME sync:stage1|stage2|all sync:mhop), then those
+    given here, which win; nothing of them reaches a shell. Waits for the run that covers the push and ends
+    with its exit code: 0 done, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration.
+
+    In ~/.ssh/authorized_keys, on one line:
+
+    \b
+        restrict,command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
+    """
+    from pushmirror.hub import Hub, Wish
+    from pushmirror.push.trigger import parse_trigger, words_of
+    from pushmirror.sync.progress import Silent
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a push outlives the connection that brought it
+    original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    spoken = words_of(original, words)
+    wanted = parse_trigger(spoken)
+    for word in wanted.ignored:
+        _tell(f"Unknown option {word!a} ignored")
+    if wanted.callback:
+        _tell("sync:callback is not supported; ignored")
+    config = session.config()
+    archive = wanted.archive or main_archive(list(config.archives))
+    if archive not in config.archives:
+        raise UsageError(
+            f"there is no archive {archive!r} here", hint=f"archives: {', '.join(config.archives)}"
+        )
+    logging.getLogger("pushmirror").addHandler(logging.NullHandler())
+    wish = Wish(
+        archive,
+        wanted.stage,
+        trigger=trigger or ("ssh" if original else "manual"),
+        mhop=wanted.mhop,
+        client=os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+        words=" ".join(spoken),
+    )
+    with session.store(config) as store:
+        answer = Hub(config, store, Silent()).serve(wish)
+    _tell(f"{archive} {wanted.stage.value}: {answer.message}")
+    return Exit.FAILED if answer.exit_code is None else answer.exit_code
+
+
+def main_archive(names: list[str]) -> str:
+    """The archive that a trigger without a name means: the only one, or `debian`, or the first."""
+    if not names:
+        raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
+    return "debian" if "debian" in names else names[0]
+
+
+def _tell(line: str) -> None:
+    """Say something to the push server, if it still listens; its going away changes nothing."""
+    with suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

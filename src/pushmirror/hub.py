@@ -1,0 +1,220 @@
+"""Where everything meets: a request becomes a run, one at a time for each archive, and gets its true answer.
+
+    request ──▶ queue ──▶ (tree's lock) ──▶ one run for all that wait ──▶ every caller its answer
+                             ▲                                                │
+                             └──── requests that came meanwhile: the next run ┘
+
+Whoever holds the lock serves everybody who waits. A request that arrives during a run is not taken to be
+served by it, whatever its kind: what it announces may be newer than what the run has seen (archvsync's
+bugs 14 and 15). A process that dies leaves its requests in the queue, and the next one serves them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.config.model import Archive, Config
+from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
+from pushmirror.push.trigger import combined
+from pushmirror.state.records import Outcome, Request, Run, Stage
+from pushmirror.state.store import Store
+from pushmirror.sync.engine import Engine, Job, Preview
+from pushmirror.sync.progress import Progress
+from pushmirror.sync.report import Report
+from pushmirror.sync.traces import Traces
+from pushmirror.system import clock, locks
+
+_log = logging.getLogger(__name__)
+_MOST_RUNS = 100  # that one process does for others before it goes home
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for."""
+
+    archive: str
+    stage: Stage
+    trigger: str  # ssh, cron, manual …
+    mhop: bool = False
+    client: str = ""  # address
+    words: str = ""  # as they came
+    allow_mass_delete: bool = False
+    allow_empty_tree: bool = False  # though an archive was published in it
+
+
+class Hub:
+    """All that this machine does for its archives."""
+
+    def __init__(self, config: Config, store: Store, progress: Progress) -> None:
+        self._config = config
+        self._store = store
+        self._progress = progress
+
+    def preview(self, wish: Wish) -> Preview:
+        """What a run would do; neither the tree nor the store is touched."""
+        archive = self._config.archives[wish.archive]
+        return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
+
+    def serve(self, wish: Wish) -> Request:
+        """Have a wish served by the run that covers it, ours or another's, and return it with its answer."""
+        archive = self._config.archives[wish.archive]
+        self._require_tree(archive)
+        request = self._store.add_request(
+            wish.archive,
+            wish.stage,
+            mhop=wish.mhop,
+            trigger=wish.trigger,
+            client=wish.client,
+            words=wish.words,
+        )
+        self._show_what_is_owed(archive)
+        with locks.locked(archive.path):
+            self._store.recover(archive.name)
+            request = self._store.request(request.id)
+            if request.exit_code is None:
+                self._run(archive, wish)
+                request = self._store.request(request.id)
+        self._serve_the_abandoned(archive, wish)
+        return request
+
+    def _serve_the_abandoned(self, archive: Archive, wish: Wish) -> None:
+        """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
+        for _ in range(_MOST_RUNS):
+            if not self._store.pending(archive.name):
+                return
+            with locks.locked(archive.path, wait=False) as held:
+                if not held:
+                    return  # its holder serves them
+                self._store.recover(archive.name)
+                if self._store.pending(archive.name):
+                    self._run(archive, wish)
+
+    def _run(self, archive: Archive, wish: Wish) -> None:
+        """One run for everything that waits now; the caller holds the lock."""
+        waiting = self._store.pending(archive.name)
+        stage = combined(request.stage for request in waiting)
+        run = self._store.begin_run(
+            archive.name,
+            stage,
+            strategy="full",
+            trigger=waiting[0].trigger,
+            log=str(self._log_file(archive)),
+            request_ids=[request.id for request in waiting],
+        )
+        self._show_what_is_owed(archive)
+        with _logged_to(Path(run.log)):
+            for request in waiting:
+                _log.info("asked for %s by %s %s", request.stage.value, request.trigger, request.client)
+            self._carry_out(archive, run, _job(stage, run.trigger, wish))
+        self._show_what_is_owed(archive)
+        self._forget_old_runs(archive)
+
+    def _carry_out(self, archive: Archive, run: Run, job: Job) -> None:
+        engine = self._engine(archive)
+        try:
+            self._require_mounted(archive, job)
+            report = engine.run(job)
+        except (Stopped, KeyboardInterrupt):
+            _log.warning("stopped by a signal; what was asked for waits for the next run")
+            self._store.recover(archive.name)
+            raise
+        except PushmirrorError as exc:
+            _log.error("%s", exc)
+            if exc.hint:
+                _log.info("hint: %s", exc.hint)
+            self._end(run, Outcome.FAILED, exc.exit_code, str(exc), engine.report)
+        except Exception as exc:
+            _log.exception("a mistake in pushmirror")
+            self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", engine.report)
+            raise
+        else:
+            _log.info("done: %s", report.summary())
+            if report.generation:
+                self._store.publish_generation(archive.name, report.generation, run.id, clock.now())
+            self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
+
+    def _end(self, run: Run, outcome: Outcome, exit_code: Exit, message: str, report: Report) -> None:
+        self._store.end_run(
+            run.id,
+            outcome=outcome,
+            exit_code=exit_code,
+            generation=report.generation or None,
+            message=message,
+            stats=report.numbers(),
+        )
+
+    def _engine(self, archive: Archive) -> Engine:
+        ledger = self._config.state.directory / "closures" / archive.name
+        return Engine(archive, self._config.mirror, ledger=ledger, progress=self._progress)
+
+    def _require_tree(self, archive: Archive) -> None:
+        """The tree's directory, made when its parent is there."""
+        if archive.path.is_dir():
+            return
+        try:
+            archive.path.mkdir(mode=0o755)
+        except OSError as exc:
+            raise ConfigError(
+                f"the tree {archive.path} of archive {archive.name} cannot be made: {exc.strerror}",
+                hint="make the directory for the user who runs pushmirror, or correct `path`",
+            ) from exc
+
+    def _require_mounted(self, archive: Archive, job: Job) -> None:
+        """An empty directory where an archive was published is a disk that is not mounted."""
+        was = self._store.latest_generation(archive.name)
+        if was is None or job.allow_empty_tree or any(archive.path.glob("[!.A]*")):
+            return
+        raise ConfigError(
+            f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
+            hint="mount its disk; or, to fetch it all again: pushmirror sync --from-scratch",
+        )
+
+    def _show_what_is_owed(self, archive: Archive) -> None:
+        """Archive-Update-Required is in the tree exactly while a request waits."""
+        flag = Traces(archive.path, self._config.mirror.name).required
+        try:
+            if self._store.pending(archive.name):
+                flag.touch()
+            else:
+                flag.unlink(missing_ok=True)
+        except OSError as exc:  # a full or read-only disk: the run itself will say so
+            _log.warning("the flag %s cannot be set: %s", flag, exc.strerror)
+
+    def _log_file(self, archive: Archive) -> Path:
+        directory = self._config.state.logs / archive.name
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
+
+    def _forget_old_runs(self, archive: Archive) -> None:
+        for run in self._store.prune(archive.name, self._config.state.keep_runs):
+            if run.log:
+                Path(run.log).unlink(missing_ok=True)
+
+
+def _job(stage: Stage, trigger: str, wish: Wish) -> Job:
+    return Job(
+        stage,
+        trigger,
+        allow_mass_delete=wish.allow_mass_delete,
+        allow_empty_tree=wish.allow_empty_tree,
+    )
+
+
+@contextmanager
+def _logged_to(file: Path) -> Iterator[None]:
+    """Everything that pushmirror logs goes to this file too."""
+    handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("pushmirror")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

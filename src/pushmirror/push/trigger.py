@@ -1,0 +1,65 @@
+"""The words of a trigger, between the text that ssh carries and values.
+
+Pure, and strict: words are split at white space and compared, nothing is expanded, nothing reaches a shell.
+Their meaning is ftpsync's (archvsync.md, 3), whose unknown words are no error but are named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pushmirror.state.records import Stage
+
+_ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._-]*")
+MAX_WORDS = 100  # nobody's trigger has more than five
+MAX_WORD = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What a push asks for."""
+
+    archive: str  # empty: the main one
+    stage: Stage
+    mhop: bool
+    callback: bool
+    ignored: tuple[str, ...]  # words without a meaning here
+
+
+def parse_trigger(words: Iterable[str]) -> Trigger:
+    """The meaning of a trigger's words; of two that contradict each other the later wins.
+
+    `sync:stage1` and `sync:stage2`, or either with `sync:all`, together ask for everything.
+    """
+    archive, stages, mhop, callback = "", set[Stage](), False, False
+    ignored: list[str] = []
+    for word in words:
+        match word.split(":", 2):
+            case ["sync", ("stage1" | "stage2" | "all") as stage]:
+                stages.add(Stage(stage))
+            case ["sync", "mhop"]:
+                mhop = True
+            case ["sync", "callback"]:
+                callback = True
+            case ["sync", "archive", name] if _ARCHIVE_NAME.fullmatch(name):
+                archive = name
+            case _:
+                ignored.append(word)
+    return Trigger(archive, combined(stages), mhop, callback, tuple(ignored))
+
+
+def combined(stages: Iterable[Stage]) -> Stage:
+    """The one run that does what all of these ask for."""
+    wanted = set(stages)
+    return wanted.pop() if len(wanted) == 1 else Stage.ALL
+
+
+def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:
+    """The words of SSH_ORIGINAL_COMMAND, then those of the forced command itself, which win.
+
+    Bounded: who holds a trigger key must not fill our log or our memory.
+    """
+    words = [*original_command.split(), *arguments]
+    return [word[:MAX_WORD] for word in words[:MAX_WORDS]]

@@ -1,0 +1,45 @@
+"""Which files may go: what upstream no longer has, less what recent indices refer to, unless it is too much.
+
+Pure. The rule is design's "Deletion is last and careful"; the guard exists because an emptied upstream
+looks like an archive that removed everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from pushmirror.archive.selection import Selection, exclude_rules
+from pushmirror.config.model import Delete
+
+_FEW = 100  # files; below this a share says nothing: half of a tiny tree is an ordinary update
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What is to be deleted now, and why the rest is not."""
+
+    paths: tuple[str, ...] = ()
+    kept: int = 0  # that a live or recently replaced index refers to
+    withheld: int = 0  # because they are too many
+    reason: str = ""  # why they are withheld
+
+
+def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
+    """The extras that are not under the operator's protection."""
+    protected = Selection(tuple(exclude_rules(protect)))
+    return [path for path in extras if protected.wants(path)]
+
+
+def decide(paths: Collection[str], kept: Collection[str], *, files_here: int, limits: Delete) -> Deletion:
+    """Which of the candidate `paths` are deleted; `kept` are those that indices still refer to."""
+    doomed = tuple(path for path in paths if path not in kept)
+    reason = ""
+    if len(doomed) > limits.max_files:
+        reason = f"{len(doomed)} files are more than delete.max_files = {limits.max_files}"
+    elif len(doomed) > _FEW and len(doomed) > limits.max_share * files_here:
+        share = f"delete.max_share = {limits.max_share:g}"
+        reason = f"{len(doomed)} of {files_here} files are more than {share} of the tree"
+    if reason:
+        return Deletion(kept=len(kept), withheld=len(doomed), reason=reason)
+    return Deletion(doomed, kept=len(kept))

@@ -1,0 +1,150 @@
+"""Get every index that the pinned Release files name, with the right content, ready to be published.
+
+Guaranteed on return: for each file that a suite lists and upstream has, the content with the listed hash
+is in the tree or staged, under its plain name and under those by-hash names that upstream has. Content is
+taken from by-hash copies that are here already, before anything is fetched. Raises UpstreamMoved when
+upstream no longer has the content that it was pinned to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.archive.closure import required
+from pushmirror.archive.paths import resolve
+from pushmirror.archive.release import Listed
+from pushmirror.errors import UpstreamMoved
+from pushmirror.sync.published import Published, Suite
+from pushmirror.sync.survey import Survey
+from pushmirror.sync.upstream import Upstream
+from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import link_or_copy, sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One listed file of a suite, and where it has to be."""
+
+    suite: Suite
+    listed: Listed
+    path: str  # under its plain name, links resolved
+    copies: tuple[str, ...]  # its by-hash names at upstream
+
+
+class Indices:
+    """The pinned indices of one round."""
+
+    def __init__(
+        self, *, tree: Path, area: WorkArea, survey: Survey, pinned: Published, base: Published
+    ) -> None:
+        """`base` is the published state whose indices are known to be right in the tree."""
+        self._tree = tree
+        self._area = area
+        self._survey = survey
+        self._pinned = pinned
+        self._base = base
+        self.staged: set[str] = set()  # tree paths that wait in the work area
+
+    def get(self, upstream: Upstream) -> None:
+        """Stage everything that the tree does not have yet."""
+        lacking = [wanted for wanted in self.wanted() if not self._stage_from_copies(wanted)]
+        if not lacking:
+            return
+        names = [name for wanted in lacking for name in (wanted.path, *wanted.copies)]
+        upstream.progress.step("indices", files=len(names))
+        upstream.fetch(names, self._area.new)
+        for wanted in lacking:
+            self._stage_from_fetched(wanted)
+
+    def wanted(self) -> Iterator[Wanted]:
+        """Every file that the Release files list and upstream has."""
+        for suite in self._pinned.suites.values():
+            for listed in self.required(suite):
+                copies = [path for path in suite.copies_of(listed) if self._upstream_has(path)]
+                yield Wanted(suite, listed, self._resolved(suite.path_of(listed)), tuple(copies))
+
+    def required(self, suite: Suite) -> list[Listed]:
+        """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
+        listed = suite.release.files.values()
+        present = {entry.path for entry in listed if self._upstream_has(self._resolved(suite.path_of(entry)))}
+        return required(suite.release, present)
+
+    def file_of(self, wanted_path: str) -> Path:
+        """Where the content of an index is now: staged, or in the tree."""
+        path = self._resolved(wanted_path)
+        return (self._area.new if path in self.staged else self._tree) / path
+
+    def _resolved(self, path: str) -> str:
+        return resolve(path, self._survey.upstream_links)
+
+    def _upstream_has(self, path: str) -> bool:
+        return self._survey.upstream_has(path, self._tree)
+
+    def _stage_from_copies(self, wanted: Wanted) -> bool:
+        """Whether a file is in place or could be staged from content that is already here."""
+        lacking = [path for path in self._places(wanted) if not self._in_tree(wanted, path)]
+        if not lacking:
+            return True
+        source = next(
+            (self._tree / copy for copy in wanted.copies if self._is_copy(copy, wanted.listed)), None
+        )
+        if source is None:
+            return False
+        self._stage(lacking, source)
+        return True
+
+    def _stage_from_fetched(self, wanted: Wanted) -> None:
+        right = [path for path in self._places(wanted) if self._is_right(path, wanted.listed)]
+        if not right:
+            raise UpstreamMoved(
+                f"upstream no longer has {wanted.path} with the SHA256"
+                f" that {wanted.suite.directory}/Release names ({wanted.listed.sha256})"
+            )
+        self.staged.update(right)
+        lacking = [path for path in self._places(wanted) if path not in right]
+        self._stage([path for path in lacking if not self._in_tree(wanted, path)], self._area.new / right[0])
+
+    def _places(self, wanted: Wanted) -> tuple[str, ...]:
+        return (wanted.path, *wanted.copies)
+
+    def _in_tree(self, wanted: Wanted, path: str) -> bool:
+        """Whether the tree has the content under this name already, with upstream's time."""
+        if path != wanted.path:
+            return self._is_copy(path, wanted.listed)
+        if self._survey.wanted(path):
+            return False
+        base = self._base.suites.get(wanted.suite.directory)
+        known = base.release.files.get(wanted.listed.path) if base else None
+        if known is not None and known.sha256 == wanted.listed.sha256:
+            return True
+        file = self._tree / path
+        return _size(file) == wanted.listed.size and sha256_of(file) == wanted.listed.sha256
+
+    def _is_copy(self, path: str, listed: Listed) -> bool:
+        """Whether a by-hash name is in the tree: its content was checked against its name when it came."""
+        return _size(self._tree / path) == listed.size
+
+    def _is_right(self, path: str, listed: Listed) -> bool:
+        found = self._area.fetched(path)
+        return (
+            found is not None
+            and found.st_size == listed.size
+            and sha256_of(self._area.new / path) == listed.sha256
+        )
+
+    def _stage(self, paths: Iterable[str], source: Path) -> None:
+        for path in paths:
+            entry = self._survey.wanted(path)
+            mtime = entry.mtime if entry else int(source.lstat().st_mtime)
+            link_or_copy(source, self._area.new / path, mtime=mtime)
+            self.staged.add(path)
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return os.lstat(file).st_size
+    except OSError:
+        return None

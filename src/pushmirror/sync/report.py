@@ -1,0 +1,120 @@
+"""What a run did, as numbers and words, and its public form: the trace."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+
+from pushmirror import __version__
+from pushmirror.archive.trace import Trace, archive_serial
+from pushmirror.config.model import Archive, Mirror
+from pushmirror.config.upstream import Scheme
+from pushmirror.sync.published import Published
+from pushmirror.sync.traces import Traces
+from pushmirror.sync.upstream import Traffic
+from pushmirror.system import clock
+
+_ARCHITECTURE = re.compile(r"(?:^|/)(?:binary-([^/]+)/Packages|(source)/Sources)\b")
+_TRANSPORTS = {Scheme.RSYNC: "undefined", Scheme.RSYNCS: "ssl", Scheme.RSYNC_SSH: "ssh"}
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did so far."""
+
+    started: datetime
+    strategy: str = ""
+    why: str = ""  # this strategy
+    rsync: str = ""  # version
+    generation: str = ""  # that is published now
+    architectures: tuple[str, ...] = ()  # in the tree
+    rounds: int = 0
+    landed: int = 0  # new files that entered the tree before the indices
+    published: int = 0  # names that changed when the indices did
+    deleted: int = 0
+    kept: int = 0  # files that only recently replaced indices refer to
+    withheld: int = 0  # deletions that were too many
+    withheld_reason: str = ""
+    seconds_stage1: float = 0.0
+    seconds_stage2: float = 0.0
+    files_fetched: int = 0
+    bytes_fetched: int = 0
+    bytes_received: int = 0  # through the line, listings included
+    bytes_sent: int = 0
+
+    def take_traffic(self, traffic: Traffic) -> None:
+        """Note what has gone through the line."""
+        self.files_fetched, self.bytes_fetched = traffic.files_fetched, traffic.bytes_fetched
+        self.bytes_received, self.bytes_sent = traffic.bytes_received, traffic.bytes_sent
+
+    def numbers(self) -> dict[str, int | float]:
+        """The figures of the run, for the store."""
+        return {
+            "rounds": self.rounds,
+            "files_fetched": self.files_fetched,
+            "bytes_fetched": self.bytes_fetched,
+            "bytes_received": self.bytes_received,
+            "bytes_sent": self.bytes_sent,
+            "landed": self.landed,
+            "published": self.published,
+            "deleted": self.deleted,
+            "kept_for_grace": self.kept,
+            "withheld_deletions": self.withheld,
+            "seconds_stage1": round(self.seconds_stage1, 3),
+            "seconds_stage2": round(self.seconds_stage2, 3),
+        }
+
+    def summary(self) -> str:
+        """What a run did, in one line."""
+        words = [f"fetched {self.files_fetched} files", f"published {self.landed + self.published}"]
+        words.append(f"deleted {self.deleted}")
+        if self.kept:
+            words.append(f"{self.kept} kept for grace")
+        if self.withheld:
+            words.append(f"NOTHING DELETED: {self.withheld_reason}")
+        return ", ".join(words)
+
+
+def architectures_of(published: Published, tree_paths: set[str]) -> tuple[str, ...]:
+    """The architectures whose Packages or Sources are among these tree paths."""
+    found: set[str] = set()
+    for suite in published.suites.values():
+        for path in suite.release.files:
+            match = _ARCHITECTURE.search(path)
+            if match and f"{suite.directory}/{path}" in tree_paths:
+                found.add(match[1] or match[2])
+    return tuple(sorted(found))
+
+
+def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, traces: Traces) -> Trace:
+    """The public record of a run."""
+    assert archive.upstream is not None
+    master = traces.directory / "master"
+    serial = None
+    if master.is_file():
+        serial = archive_serial(master.read_text(encoding="utf-8", errors="replace")) or "unknown"
+    return Trace(
+        finished=clock.now(),
+        started=report.started,
+        version=f"pushmirror/{__version__}",
+        creator=f"pushmirror {__version__}",
+        host=socket.getfqdn(),
+        archive_serial=serial,
+        maintainer=mirror.maintainer or "",
+        sponsor=mirror.sponsor or "",
+        country=mirror.country or "",
+        location=mirror.location or "",
+        throughput=mirror.throughput or "",
+        trigger=trigger,
+        architectures=report.architectures,
+        included=archive.architectures,
+        excluded=archive.exclude_architectures,
+        upstream=archive.upstream.host,
+        transport=_TRANSPORTS[archive.upstream.scheme],
+        bytes_received=report.bytes_received,
+        stage1_s=int(report.seconds_stage1),
+        stage2_s=int(report.seconds_stage2),
+        generation=report.generation,
+    )

@@ -1,0 +1,211 @@
+"""What changed? The tree here against upstream's listing, name by name, in one pass over both.
+
+`Survey` is the seam between the strategies and the engine: whoever can fill one in can be fetched from,
+verified, published and deleted after in the same way. `Comparison` fills it in for `full`. It holds one
+directory per level at a time, so its memory grows with the change and not with the tree.
+
+Not the business of this module: where the listing comes from, and which name may be published when.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.paths import link_stays_inside, tree_path
+from pushmirror.errors import UpstreamError
+from pushmirror.sync.parts import publishing_order
+from pushmirror.sync.rsync import Entry, Kind
+
+_FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a strategy learnt: everything the engine needs to know of the change."""
+
+    missing: dict[str, Entry] = field(default_factory=dict)  # files that the tree lacks
+    changed: dict[str, Entry] = field(default_factory=dict)  # files it has with another size or time
+    links: dict[str, Entry] = field(default_factory=dict)  # links it lacks or has with another target
+    directories: list[str] = field(default_factory=list)  # that it lacks
+    extras: list[str] = field(default_factory=list)  # files and links it has and upstream has not
+    extra_directories: list[str] = field(default_factory=list)
+    obstructing: list[str] = field(
+        default_factory=list
+    )  # files in directories where upstream has a file or link
+    modes: list[tuple[str, int]] = field(
+        default_factory=list
+    )  # names whose mode here is wrong, with the right one
+    upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
+    files_here: int = 0
+    files_upstream: int = 0
+    bytes_upstream: int = 0
+    digest: str = ""  # the generation of upstream's tree, if it is a plain one
+    _extras: set[str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the tree is what upstream's is."""
+        return not (
+            self.missing
+            or self.changed
+            or self.links
+            or self.directories
+            or self.extras
+            or self.extra_directories
+        )
+
+    def names_in_publishing_order(self) -> list[str]:
+        """Every name that would change."""
+        names = [(path, False) for path in (*self.missing, *self.changed)] + [
+            (path, True) for path in self.links
+        ]
+        return [path for path, is_link in sorted(names, key=lambda name: publishing_order(*name))]
+
+    def wanted(self, path: str) -> Entry | None:
+        """The file to fetch under this name, if there is one."""
+        return self.missing.get(path) or self.changed.get(path)
+
+    def upstream_has(self, path: str, tree: Path) -> bool:
+        """Whether upstream has this file: we lack it, have it otherwise, or have it and it is no extra."""
+        if self.wanted(path):
+            return True
+        if self._extras is None:
+            self._extras = set(self.extras)
+        return path not in self._extras and os.path.lexists(f"{tree}/{path}")
+
+
+#: The names in one directory of the tree (relative path) and what the file system says of each.
+Scan = Callable[[str], dict[str, os.stat_result]]
+
+
+def scanner(tree: Path, *, leave_out: Callable[[str], bool]) -> Scan:
+    """Reads directories of a tree, without following links; `leave_out` names paths that are ours alone."""
+    root = os.fspath(tree)
+
+    def scan(directory: str) -> dict[str, os.stat_result]:
+        prefix = f"{directory}/" if directory else ""
+        with os.scandir(f"{root}/{directory}") as entries:
+            return {
+                entry.name: entry.stat(follow_symlinks=False)
+                for entry in entries
+                if not leave_out(prefix + entry.name)
+            }
+
+    return scan
+
+
+@dataclass(slots=True)
+class _Open:
+    """A directory of the listing that more names may come for."""
+
+    path: str
+    here: dict[str, os.stat_result]  # what is in it here; names leave when upstream has them too
+
+
+class Comparison:
+    """Takes upstream's entries in rsync's order (depth first) and gathers a Survey.
+
+    `digest` is fed with every entry, for a plain tree: its generation is that of the whole listing.
+    """
+
+    def __init__(self, tree: Path, scan: Scan, *, digest: TreeDigest | None = None) -> None:
+        self.survey = Survey()
+        self._tree = os.fspath(tree)
+        self._scan = scan
+        self._digest = digest
+        self._stack = [_Open("", scan(""))]
+
+    def take(self, entry: Entry) -> None:
+        """The next entry of the listing. UpstreamError if it does not belong where it comes."""
+        path = entry.path
+        parent, _, name = path.rpartition("/")
+        while self._stack[-1].path != parent:
+            self._close(self._stack.pop())
+            if not self._stack:
+                raise UpstreamError(f"upstream's listing names {path} outside of its directory")
+        here = self._stack[-1].here.pop(name, None)
+        if here is None:  # a name that is on the disk is a good one
+            tree_path(path, where="upstream's listing")
+        if self._digest is not None:
+            kind = entry.kind.value[0]
+            self._digest.add(path, kind, size=entry.size, mtime=entry.mtime, target=entry.target)
+        if entry.kind is Kind.FILE:
+            self._file(path, entry, here)
+        elif entry.kind is Kind.LINK:
+            self._link(path, entry, here)
+        else:
+            self._directory(path, here)
+
+    def finish(self) -> Survey:
+        """The survey, once the listing has ended."""
+        while self._stack:
+            self._close(self._stack.pop())
+        if self._digest is not None:
+            self.survey.digest = self._digest.hexdigest()
+        return self.survey
+
+    def _file(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
+        survey = self.survey
+        survey.files_upstream += 1
+        survey.bytes_upstream += entry.size
+        if here is None:
+            survey.missing[path] = entry
+            return
+        survey.files_here += 1
+        if not stat.S_ISREG(here.st_mode):
+            survey.changed[path] = entry
+            self._obstacle(path, here)
+        elif here.st_size != entry.size or int(here.st_mtime) != entry.mtime:
+            survey.changed[path] = entry
+        elif stat.S_IMODE(here.st_mode) != _FILE_MODE:
+            survey.modes.append((path, _FILE_MODE))
+
+    def _link(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
+        if not link_stays_inside(path, entry.target):
+            return  # as rsync's --safe-links, in case the one that lists is an old one
+        self.survey.upstream_links[path] = entry.target
+        if here is None or not stat.S_ISLNK(here.st_mode):
+            self.survey.links[path] = entry
+            if here is not None:
+                self._obstacle(path, here)
+        elif os.readlink(f"{self._tree}/{path}") != entry.target:  # noqa: PTH115  see scanner
+            self.survey.links[path] = entry
+
+    def _directory(self, path: str, here: os.stat_result | None) -> None:
+        if here is not None and stat.S_ISDIR(here.st_mode):
+            if stat.S_IMODE(here.st_mode) & 0o777 != _DIRECTORY_MODE:
+                self.survey.modes.append((path, _DIRECTORY_MODE))
+            self._stack.append(_Open(path, self._scan(path)))
+            return
+        self.survey.directories.append(path)
+        self._stack.append(_Open(path, {}))
+
+    def _obstacle(self, path: str, here: os.stat_result) -> None:
+        """A directory where upstream has something else: what is in it leaves when that is published."""
+        if stat.S_ISDIR(here.st_mode):
+            self._gather(path, here, self.survey.obstructing, [])
+
+    def _close(self, directory: _Open) -> None:
+        prefix = f"{directory.path}/" if directory.path else ""
+        for name, here in directory.here.items():
+            self._gather(prefix + name, here, self.survey.extras, self.survey.extra_directories)
+
+    def _gather(self, path: str, here: os.stat_result, files: list[str], directories: list[str]) -> None:
+        """Add a name, and all below it, to what is only here."""
+        if not stat.S_ISDIR(here.st_mode):
+            self.survey.files_here += 1
+            files.append(path)
+            return
+        directories.append(path)
+        for name, below in self._scan(path).items():
+            self._gather(f"{path}/{name}", below, files, directories)
+
+
+def bytes_of(entries: Mapping[str, Entry]) -> int:
+    """How many bytes these files have together."""
+    return sum(entry.size for entry in entries.values())

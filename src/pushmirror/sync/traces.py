@@ -1,0 +1,141 @@
+"""The public record of a mirror: its trace, `_hierarchy`, `_traces`, and the two flags of a run.
+
+Format and rules are those of ftpsync (archvsync.md, 6 to 8 and 13): mirror checkers read them over HTTP.
+Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from pushmirror.archive.trace import Trace, render_hierarchy, render_trace, render_traces
+from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.system.files import link_or_copy, write_atomically
+
+_HIERARCHY, _HIERARCHY_MIRROR, _LIST = "_hierarchy", "_hierarchy.mirror", "_traces"
+
+
+class Traces:
+    """The trace directory and flags of one tree."""
+
+    def __init__(self, tree: Path, mirror: str) -> None:
+        self._tree = tree
+        self._mirror = mirror
+        self.directory = tree / TRACES
+        self.own = self.directory / mirror
+        self.own_stage1 = self.directory / f"{mirror}-stage1"
+        self._updating = tree / f"{UPDATING}{mirror}"
+        self.required = tree / f"{REQUIRED}{mirror}"
+
+    def is_left_out(self, path: str) -> bool:
+        """Whether a tree path is not compared with upstream's listing: traces, our flags, the work area."""
+        if "/" not in path:
+            return path in {WORK, self._updating.name, self.required.name}
+        return path.startswith(f"{TRACES}/")
+
+    def raise_flag(self) -> None:
+        """Show that an update is in progress, to sites and mirror checkers."""
+        self._updating.write_text(f"{os.getpid()}\n")
+
+    def lower_flag(self) -> None:
+        """The update is over, however it ended."""
+        self._updating.unlink(missing_ok=True)
+
+    def copy_foreign(self, pinned: Path) -> bool:
+        """Make the foreign traces those of upstream, `master` first; returns whether anything changed.
+
+        `pinned` is the copy of upstream's state. Called before the Release files are published: `master`
+        must be visible no later than what it announces.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        upstream = _names(pinned / TRACES)
+        ours = {self.own.name, self.own_stage1.name, _HIERARCHY, _HIERARCHY_MIRROR, _LIST}
+        names = sorted(upstream - ours)
+        names.sort(key=lambda name: ((pinned / TRACES / name).is_symlink(), name != "master"))
+        changed = [self._copy(pinned / TRACES / name, self.directory / name) for name in names]
+        gone = _names(self.directory) - upstream - ours
+        for name in gone:
+            (self.directory / name).unlink()
+        return any(changed) or bool(gone)
+
+    def write(self, trace: Trace, *, stage1_only: bool, upstream_host: str, upstream_hierarchy: str) -> None:
+        """Write our own trace, and the lists of who is above us and who left a trace."""
+        file = self.own_stage1 if stage1_only else self.own
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, render_trace(trace).encode())
+        hierarchy = render_hierarchy(
+            upstream_hierarchy,
+            tracename=file.name,
+            mirrorname=self._mirror,
+            tracehost=trace.host,
+            rsynchost=upstream_host,
+        )
+        for name in (_HIERARCHY, _HIERARCHY_MIRROR):
+            write_atomically(self.directory / name, hierarchy.encode("utf-8", "surrogateescape"))
+        if not stage1_only:
+            self.own_stage1.unlink(missing_ok=True)
+        times = [(name, (self.directory / name).lstat().st_mtime) for name in _files(self.directory)]
+        write_atomically(self.directory / _LIST, render_traces(times).encode("utf-8", "surrogateescape"))
+
+    def _copy(self, source: Path, target: Path) -> bool:
+        """Make one trace what it is at upstream; returns whether it was something else."""
+        if source.is_symlink():
+            return self._copy_link(source, target)
+        found = source.stat()
+        if _is_same(source, target):
+            return False
+        beside = target.with_name(f".{target.name}.new")
+        link_or_copy(source, beside, mtime=int(found.st_mtime))
+        beside.replace(target)
+        return True
+
+    def _copy_link(self, source: Path, target: Path) -> bool:
+        wanted = source.readlink()
+        if target.is_symlink() and target.readlink() == wanted:
+            return False
+        beside = target.with_name(f".{target.name}.new")
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(wanted)
+        beside.replace(target)
+        return True
+
+
+def upstream_flags(pinned: Path, *, own: str, stale_before: datetime) -> tuple[list[str], list[str]]:
+    """The names of upstream's update-in-progress flags: (those that count, those left behind by a crash).
+
+    `own` is our mirror's name: a flag of ours that came back through upstream says nothing of upstream.
+    """
+    flags = [path for path in pinned.glob(f"{UPDATING}*") if path.name != f"{UPDATING}{own}"]
+    stale = [flag for flag in flags if flag.lstat().st_mtime < stale_before.timestamp()]
+    return [flag.name for flag in flags if flag not in stale], [flag.name for flag in stale]
+
+
+def upstream_hierarchy(pinned: Path) -> str:
+    """The list of the mirrors between the origin and upstream."""
+    file = pinned / TRACES / _HIERARCHY_MIRROR
+    if not file.is_file() or file.is_symlink():
+        return ""
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _names(directory: Path) -> set[str]:
+    if not directory.is_dir():
+        return set()
+    return {path.name for path in directory.iterdir() if not stat.S_ISDIR(path.lstat().st_mode)}
+
+
+def _files(directory: Path) -> Iterable[str]:
+    return (name for name in _names(directory) if stat.S_ISREG((directory / name).lstat().st_mode))
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    if target.is_symlink() or not target.is_file():
+        return False
+    return (
+        int(source.stat().st_mtime) == int(target.stat().st_mtime)
+        and source.read_bytes() == target.read_bytes()
+    )

@@ -1,0 +1,148 @@
+"""The other end: its published state, its listing and its files, through rsync.
+
+Guaranteed: what comes from upstream stays in the work area; a transfer that did not happen is an error
+even when rsync's exit code is 0. Not the business of this module: whether what came is right.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules
+from pushmirror.config.model import Archive
+from pushmirror.sync import rsync
+from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
+from pushmirror.sync.progress import Progress
+from pushmirror.sync.rsync import Entry, Stats, StatsReader, Version
+from pushmirror.system import process
+
+_log = logging.getLogger(__name__)
+_BATCH = 20_000  # names in one --files-from; the work per name grows with their number
+_BATCH_CHECKED = 2_000  # the same for an rsync without --trust-sender
+#: Without a password rsync would ask a terminal; an empty one makes the daemon refuse at once.
+_NO_QUESTIONS = {"RSYNC_PASSWORD": ""}
+
+_TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
+_SUITE_DIRECTORIES = ["/dists/", "/dists/*/", "/dists/*/*/"]
+_SUITE_FILES = [f"/dists/{below}{name}" for below in ("*/", "*/*/") for name in RELEASE_NAMES]
+_FLAGS = f"/{UPDATING}*"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has gone through the line so far."""
+
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    files_fetched: int = 0
+    bytes_fetched: int = 0  # of those files; what came through the line may be less
+
+    def add(self, stats: Stats) -> None:
+        """Count one transfer."""
+        self.bytes_received += stats.bytes_received
+        self.bytes_sent += stats.bytes_sent
+
+
+@dataclass(slots=True)
+class Upstream:
+    """Upstream of one archive."""
+
+    archive: Archive
+    progress: Progress
+    traffic: Traffic = field(default_factory=Traffic)
+    _version: Version | None = None
+
+    def pin(self, into: Path) -> None:
+        """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
+        names = [*_TRACE_RULES, *_SUITE_DIRECTORIES, *_SUITE_FILES, _FLAGS]
+        filters = [f"--include={name}" for name in names] + ["--exclude=*"]
+        into.mkdir(parents=True, exist_ok=True)
+        self._run(rsync.pin_argv(self.archive, filters, into))
+
+    def listing(self, take: Callable[[Entry], None], *, empty: Path, rules: Sequence[Rule] = ()) -> None:
+        """Hand every name of upstream's tree to `take`, depth first; not traces, flags and excluded ones.
+
+        `rules` come after the archive's own, as ftpsync's stage options do.
+        """
+        empty.mkdir(parents=True, exist_ok=True)
+
+        def on_line(line: bytes) -> None:
+            if entry := rsync.parse_listing_line(line):
+                take(entry)
+            elif line.startswith(b"skipping non-regular file"):
+                _log.warning("%s", line.decode("utf-8", "replace"))
+
+        selection = Selection((*selection_rules(self.archive), *rules))
+        self._run(rsync.listing_argv(self.archive, selection.rsync_args(), empty), on_line)
+
+    def fetch(self, names: Iterable[str], into: Path, *, basis: Path | None = None) -> None:
+        """Fetch these files into a work area, under their own paths; what upstream lost just does not come.
+
+        What is there from an interrupted run is used. `basis` is a tree whose older versions of the files
+        may save traffic; never give it for a file whose content here is known to be wrong.
+        """
+        ordered = sorted(set(names))
+        batch = _BATCH if self.version.trusts_sender else _BATCH_CHECKED
+        for start in range(0, len(ordered), batch):
+            self._fetch_batch(ordered[start : start + batch], into, basis)
+
+    @property
+    def version(self) -> Version:
+        """The version of the rsync here."""
+        if self._version is None:
+            told = process.run([self.archive.rsync, "--version"], timeout_s=30).check()
+            self._version = rsync.parse_version(told.output[:200].decode("utf-8", "replace"))
+        return self._version
+
+    def _fetch_batch(self, names: Sequence[str], into: Path, basis: Path | None) -> None:
+        into.mkdir(parents=True, exist_ok=True)
+
+        def on_line(line: bytes) -> None:
+            if fetched := rsync.parse_fetch_line(line):
+                _, size, _ = fetched
+                self.traffic.files_fetched += 1
+                self.traffic.bytes_fetched += size
+                self.progress.advance(files=1, size=size)
+
+        argv = rsync.fetch_argv(self.archive, into, version=self.version, basis=basis)
+        listed = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
+        self._run(argv, on_line, stdin=listed, partial_is_fine=True)
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        on_line: Callable[[bytes], None] | None = None,
+        *,
+        stdin: bytes = b"",
+        partial_is_fine: bool = False,
+    ) -> None:
+        """Run one rsync; raise what its failure means."""
+        reader = StatsReader()
+
+        def line_taken(line: bytes) -> None:
+            reader.take(line)
+            if on_line:
+                on_line(line)
+
+        env = {} if self.archive.password_file else _NO_QUESTIONS
+        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
+        for line in result.errors.splitlines():
+            _log.debug("rsync: %s", line)
+        if result.exit_code != 0 and not (
+            rsync.is_vanished(result.exit_code, result.errors) and partial_is_fine
+        ):
+            raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
+        self.traffic.add(reader.stats())
+
+
+def selection_rules(archive: Archive) -> list[Rule]:
+    """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way."""
+    ours = [f"/{WORK}/", f"{WORK}/", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
+    return [
+        *exclude_rules(ours),
+        *exclude_rules(archive.exclude),
+        *architecture_rules(archive.architectures, archive.exclude_architectures),
+    ]

@@ -1,0 +1,156 @@
+"""Nothing is published before its closure is on the disk, with the sizes and hashes that the indices name.
+
+What is compared is the *change*: the files that the new indices name and the known ones did not. Files
+that were in the tree before are taken at their size (`verify` reads everything); files that came from
+upstream since the last publish are read and hashed, whoever fetched them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from pushmirror.archive.closure import family, readable
+from pushmirror.archive.index import File, IndexKind, decompress, read_index
+from pushmirror.errors import Mismatch
+from pushmirror.sync.indices import Indices
+from pushmirror.sync.ledger import Ledger, write_closure
+from pushmirror.sync.published import Published, Suite
+from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import sha256_of
+
+_WORTH_PROCESSES = 20_000_000  # bytes of unpacked indices from which a second process pays for its start
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An index whose closure is not known yet."""
+
+    kind: IndexKind
+    path: str  # in the tree
+    file: Path  # where its content is now
+    size: int
+    sha256: str
+    unpacked: int  # bytes, an upper bound
+
+
+def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[tuple[str, str], str]:
+    """Make the ledger know every index of the pinned state.
+
+    Returns the SHA256 of each readable index by (suite directory, path in the suite).
+    """
+    known: dict[tuple[str, str], str] = {}
+    unread: dict[str, Unread] = {}
+    for suite in pinned.suites.values():
+        for kind, listed in readable(indices.required(suite)):
+            known[suite.directory, listed.path] = listed.sha256
+            if not ledger.knows_index(listed.sha256):
+                path = suite.path_of(listed)
+                unpacked = _unpacked_size(suite, listed.path, listed.size)
+                unread[listed.sha256] = Unread(
+                    kind, path, indices.file_of(path), listed.size, listed.sha256, unpacked
+                )
+    _read_all(list(unread.values()), ledger)
+    return known
+
+
+def additions(
+    new: Mapping[tuple[str, str], str], old: Mapping[tuple[str, str], str], ledger: Ledger
+) -> dict[str, File]:
+    """The files that the new indices refer to and the old ones, as far as the ledger knows them, did not."""
+    found: dict[str, File] = {}
+    for name, sha256 in new.items():
+        before = old.get(name)
+        if before == sha256:
+            continue
+        lines = set(ledger.lines(sha256) or [])
+        if before is not None:
+            lines.difference_update(ledger.lines(before) or [])
+        for line in lines:
+            path, size, digest = line.split("\t")
+            found[path] = File(path, int(size), digest)
+    return found
+
+
+def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], str]:
+    """The indices of an earlier state that the ledger knows, by (suite directory, path in the suite)."""
+    return {
+        (suite.directory, path): listed.sha256
+        for suite in published.suites.values()
+        for path, listed in suite.release.files.items()
+        if ledger.index_record(listed.sha256).exists()
+    }
+
+
+def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> list[File]:
+    """What the indices of these SHA256s say of some paths."""
+    found: dict[str, File] = {}
+    for sha256 in set(indices):
+        for line in ledger.lines(sha256) or []:
+            path, size, digest = line.split("\t")
+            if path in paths:
+                found[path] = File(path, int(size), digest)
+    return list(found.values())
+
+
+def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:
+    """Those of the files that are neither in the tree nor staged with the right size."""
+    return [file for file in files if _size(file.path, tree, staged, area) != file.size]
+
+
+def wrong(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:
+    """Those of the files whose content here has another SHA256, or that are gone."""
+    ordered = list(files)
+
+    def is_wrong(file: File) -> bool:
+        place = area.new if file.path in staged else tree
+        try:
+            return sha256_of(place / file.path) != file.sha256
+        except OSError:
+            return True
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
+        return [file for file, bad in zip(ordered, pool.map(is_wrong, ordered), strict=True) if bad]
+
+
+def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int | None:
+    if path in staged:
+        found = area.fetched(path)
+        return found.st_size if found else None
+    try:
+        here = os.lstat(f"{tree}/{path}")
+    except OSError:
+        return None
+    return here.st_size if stat.S_ISREG(here.st_mode) else None
+
+
+def _unpacked_size(suite: Suite, path: str, size: int) -> int:
+    """How large an index may get when unpacked: what the Release says, or a bound for a bomb."""
+    plain = suite.release.files.get(family(path))
+    return plain.size if plain else max(size * 100, 1_000_000)
+
+
+def _read_all(unread: list[Unread], ledger: Ledger) -> None:
+    if sum(index.unpacked for index in unread) < _WORTH_PROCESSES or os.cpu_count() == 1:
+        for index in unread:
+            _read(index, ledger.index_record(index.sha256))
+        return
+    largest_first = sorted(unread, key=lambda index: -index.unpacked)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        records = [ledger.index_record(index.sha256) for index in largest_first]
+        for _ in pool.map(_read, largest_first, records):
+            pass
+
+
+def _read(index: Unread, record: Path) -> None:
+    packed = index.file.read_bytes()
+    if len(packed) != index.size:
+        raise Mismatch(f"{index.path} has {len(packed)} bytes; its Release says {index.size}")
+    data = decompress(packed, index.path, size=index.unpacked)
+    base = index.path.rpartition("/")[0] if index.kind is IndexKind.DIFF_INDEX else ""
+    write_closure(record, read_index(index.kind, data, base=base, where=index.path))

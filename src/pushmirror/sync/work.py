@@ -1,0 +1,88 @@
+"""The work area: where files wait, on the tree's own file system, until they may be seen.
+
+    TREE/.~tmp~/pushmirror/
+        pin/      upstream's Release files, traces and flags, as this run is pinned to them
+        new/      fetched files under their tree paths; an interrupted run leaves them for the next
+        trash/    a directory that was in the way of a file, until it is removed
+        empty/    what a listing compares with
+        landed    new files that were moved into the tree before an index had vouched for them
+
+Every mirror script leaves `.~tmp~` out already, and a web server cannot read it (mode 0700). It is gone
+when nothing waits in it. Nothing is taken out of `new` but a regular file that was asked for by name, in
+a directory that is really there: a hostile upstream can fill the area, not lead out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pushmirror.sync.parts import WORK
+
+
+class WorkArea:
+    """The work area of one tree; its caller holds the tree's lock."""
+
+    def __init__(self, tree: Path) -> None:
+        self._top = tree.resolve() / WORK
+        self.root = self._top / "pushmirror"
+        self.pin = self.root / "pin"
+        self.new = self.root / "new"
+        self.trash = self.root / "trash"
+        self.empty = self.root / "empty"
+        self._landed = self.root / "landed"
+        self._real: set[str] = set()  # directories below `new` that were seen to be real ones
+
+    def open(self) -> None:
+        """Make the area; what an interrupted run fetched stays, the rest of it goes."""
+        self._top.mkdir(mode=0o700, exist_ok=True)
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        self.root.chmod(0o700)
+        for directory in (self.pin, self.trash, self.empty):
+            shutil.rmtree(directory, ignore_errors=True)
+        self.new.mkdir(exist_ok=True)
+
+    def close(self, *, keep_new: bool) -> None:
+        """Leave nothing behind, except fetched files when they are still wanted."""
+        for directory in (self.pin, self.trash, self.empty):
+            shutil.rmtree(directory, ignore_errors=True)
+        if not keep_new:
+            shutil.rmtree(self.root, ignore_errors=True)
+            with suppress(OSError):  # rsync's own leftovers from another time may still be in it
+                self._top.rmdir()
+
+    def fetched(self, path: str) -> os.stat_result | None:
+        """What was fetched under a tree path, if it is a regular file that is really below `new`."""
+        parent = os.path.dirname(path)  # noqa: PTH120  called for every fetched file; Path is ten times slower
+        if parent not in self._real:
+            directory = f"{self.new}/{parent}" if parent else str(self.new)
+            if os.path.realpath(directory) != os.path.normpath(directory):
+                return None
+            self._real.add(parent)
+        try:
+            found = os.lstat(f"{self.new}/{path}")
+        except OSError:
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def note_landed(self, paths: Iterable[str]) -> None:
+        """Remember, before they move, files that enter the tree without an index that vouches for them."""
+        with self._landed.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(f"{path}\n" for path in paths)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def landed(self) -> set[str]:
+        """Files that entered the tree since the last publish, also those of interrupted runs."""
+        with suppress(FileNotFoundError):
+            text = self._landed.read_text(encoding="utf-8", errors="surrogateescape")
+            return set(text.split("\n")[:-1])  # a last line without its end: the move never began
+        return set()
+
+    def forget_landed(self) -> None:
+        """All of them are vouched for, or nothing refers to them."""
+        self._landed.unlink(missing_ok=True)
