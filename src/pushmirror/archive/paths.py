@@ -1,0 +1,108 @@
+"""Names inside a tree: which are allowed, where a symbolic link leads, what a path is without its links.
+
+A tree path is a `str` relative to the tree root, without a leading slash, decoded as os.fsdecode does in
+a UTF-8 locale (bytes that are not UTF-8 survive as surrogate escapes). Guaranteed: a path that
+`tree_path` returned names something below the root and is one line in any list of names. Not the business
+of this module: what is on disk; nothing here looks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pushmirror.errors import BadPath
+
+MAX_COMPONENT = 255  # bytes, NAME_MAX
+MAX_PATH = 4096  # bytes, PATH_MAX
+_MAX_LINKS = 40  # as Linux follows in one path (MAXSYMLINKS)
+
+# C0, DEL, C1: a newline would split a name list, an escape sequence would drive an operator's terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def tree_path(raw: str, *, where: str) -> str:
+    """Return the path when it belongs into a tree, without the "./" that flat repositories write.
+
+    Raises BadPath, naming `where` the path was found.
+    """
+    path = raw.removeprefix("./")
+    problem = _problem(path)
+    if problem is not None:
+        raise BadPath(f"{where}: the path {_shown(raw)} {problem}")
+    return path
+
+
+def _problem(path: str) -> str | None:  # noqa: PLR0911 - a list of rules, one a line
+    if not path:
+        return "is empty"
+    if path.startswith("/"):
+        return "is absolute"
+    if _CONTROL.search(path):
+        return "has a control character"
+    try:
+        encoded = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "cannot be a file name"
+    if len(encoded) > MAX_PATH:
+        return f"is longer than {MAX_PATH} bytes"
+    for part in encoded.split(b"/"):
+        if part in {b"", b".", b".."}:
+            return f"has the component {part.decode()!r}"
+        if len(part) > MAX_COMPONENT:
+            return f"has a component longer than {MAX_COMPONENT} bytes"
+    return None
+
+
+def _shown(raw: str) -> str:
+    return ascii(raw if len(raw) <= MAX_COMPONENT else raw[:MAX_COMPONENT] + "…")
+
+
+def link_stays_inside(path: str, target: str) -> bool:
+    """Whether a symbolic link at tree path `path` with this target never leaves the tree.
+
+    As in rsync's --safe-links, "..": only at the start, and no more of them than the link is deep. After a
+    name it is refused, because the name may itself be a link, and its ".." another directory than it looks.
+    """
+    if not target or target.startswith("/") or _CONTROL.search(target):
+        return False
+    up = 0
+    named = False
+    for part in target.split("/"):
+        if part == "..":
+            if named:
+                return False
+            up += 1
+        elif part not in {"", "."}:
+            named = True
+    return up <= path.count("/")
+
+
+def resolve(path: str, links: Mapping[str, str]) -> str:
+    """The path with the links among its directories replaced by what they point to.
+
+    `links` maps the tree path of each known symbolic link to its target. The last component is kept even if
+    it is a link. Raises BadPath when the links loop or lead out of the tree.
+    """
+    *todo, name = path.split("/")
+    todo.reverse()
+    done: list[str] = []
+    followed = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            if not done:
+                raise BadPath(f"the links in {_shown(path)} lead out of the tree")
+            done.pop()
+        elif part not in {"", "."}:
+            done.append(part)
+            target = links.get("/".join(done))
+            if target is not None:
+                followed += 1
+                if followed > _MAX_LINKS:
+                    raise BadPath(f"the links in {_shown(path)} loop (more than {_MAX_LINKS} followed)")
+                if target.startswith("/"):
+                    raise BadPath(f"the links in {_shown(path)} lead out of the tree, to {_shown(target)}")
+                done.pop()
+                todo.extend(reversed(target.split("/")))
+    return "/".join([*done, name])
