@@ -1,0 +1,7 @@
+"""`python -m pushmirror`."""
+
+import sys
+
+from pushmirror.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""A downstream site of the lab: a configuration of its own, and the real command line run on it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from pushmirror.system import process
+
+ARCHIVE = "debian"
+
+
+class LabSite:
+    """One site with one archive, all of it below one directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        upstream: str,
+        password: str | None = None,
+        name: str = "site.lab.example.org",
+        **options: object,
+    ) -> None:
+        """`upstream` is a URL; `options` are further keys of `[archives.debian]`."""
+        self.directory = directory
+        self.tree = directory / "tree"
+        self.etc = directory / "etc"
+        self.state = directory / "state"
+        self.name = name
+        self.etc.mkdir(parents=True)
+        self._options: dict[str, object] = {"path": str(self.tree), "upstream": upstream, **options}
+        if password is not None:
+            self.set_password(password)
+        self.configure()
+
+    def set_password(self, password: str) -> None:
+        """Give the site the password that upstream expects of it."""
+        file = self.etc / "upstream.secret"
+        file.touch(mode=0o600)
+        file.write_text(f"{password}\n")
+        self._options["password_file"] = str(file)
+
+    def configure(self, **options: object) -> None:
+        """Change keys of `[archives.debian]` (None takes one away) and write the configuration."""
+        self._options = {
+            key: value for key, value in {**self._options, **options}.items() if value is not None
+        }
+        document = {
+            "mirror": {"name": self.name},
+            "archives": {ARCHIVE: self._options},
+            "state": {"directory": str(self.state)},
+        }
+        (self.etc / "pushmirror.toml").write_text(tomlkit.dumps(document))
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line that runs `pushmirror WORDS` as this site."""
+        return [sys.executable, "-m", "pushmirror", "--config", str(self.etc), *words]
+
+    def run(
+        self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = 120
+    ) -> process.Result:
+        """Run `pushmirror WORDS` to its end."""
+        return process.run(self.argv(*words), env=env, timeout_s=timeout_s)
+
+    def sync(self, *words: str) -> process.Result:
+        """Run one sync of the archive."""
+        return self.run("sync", ARCHIVE, *words)
+
+    @contextmanager
+    def running(self, *words: str, env: Mapping[str, str] | None = None) -> Iterator[process.Background]:
+        """Run `pushmirror WORDS` beside us; it is ended with the block."""
+        with process.background(self.argv(*words), env=env, log=self.directory / "output.log") as child:
+            yield child
+
+    def json(self, *words: str) -> Any:
+        """What `pushmirror WORDS --json` prints."""
+        return json.loads(self.run(*words, "--json").check().output)

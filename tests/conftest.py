@@ -1,0 +1,43 @@
+"""What most tests stand on: a signed archive that changes, a password-protected daemon, a site below it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.site import ARCHIVE, LabSite
+
+USER, PASSWORD = "site1.example.com", "correct horse battery staple"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=20)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[RsyncDaemon]:
+    with RsyncDaemon(tmp_path / "rsyncd") as running:
+        yield running
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, archive: LabArchive, daemon: RsyncDaemon) -> Callable[..., LabSite]:
+    """Makes sites below the archive; keyword arguments are keys of `[archives.debian]`."""
+    daemon.add_module(ARCHIVE, archive.path, {USER: PASSWORD})
+    made = 0
+
+    def make(**options: object) -> LabSite:
+        nonlocal made
+        made += 1
+        options = {"upstream": daemon.url(ARCHIVE, USER), "keyring": str(archive.keyring), **options}
+        return LabSite(tmp_path / f"site{made}", password=PASSWORD, **options)
+
+    return make
+
+
+@pytest.fixture
+def site(make_site: Callable[..., LabSite]) -> LabSite:
+    return make_site()

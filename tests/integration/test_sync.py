@@ -1,0 +1,38 @@
+"""A sync from a password-protected daemon, through the command line."""
+
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.site import LabSite
+from pushmirror.lab.watch import broken, same_tree
+
+
+def test_a_first_sync_makes_the_tree_upstreams(archive: LabArchive, site: LabSite) -> None:
+    site.sync().check()
+    assert same_tree(archive.path, site.tree) == []
+    assert broken(site.tree, thorough=True) == []
+
+
+def test_a_sync_follows_a_change_and_keeps_what_replaced_indices_refer_to(
+    archive: LabArchive, site: LabSite
+) -> None:
+    site.sync().check()
+    removed = archive.update().removed
+    site.sync().check()
+    assert broken(site.tree, thorough=True) == []
+    assert all((site.tree / path).exists() for path in removed)
+
+
+def test_without_grace_the_tree_is_upstreams_after_a_change(archive: LabArchive, site: LabSite) -> None:
+    site.configure(grace="0s")
+    site.sync().check()
+    archive.update()
+    site.sync().check()
+    assert same_tree(archive.path, site.tree) == []
+
+
+def test_a_sync_without_a_change_fetches_and_publishes_nothing(site: LabSite) -> None:
+    site.sync().check()
+    trace = (site.tree / "project/trace" / site.name).read_bytes()
+    site.sync().check()
+    numbers = site.json("history", "debian")[0]["stats"]
+    assert (numbers["files_fetched"], numbers["published"], numbers["deleted"]) == (0, 0, 0)
+    assert (site.tree / "project/trace" / site.name).read_bytes() == trace
