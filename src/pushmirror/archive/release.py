@@ -240,12 +240,11 @@ def split_clearsigned(data: bytes, *, where: str) -> bytes:
 
 
 def _unescaped(line: bytes, where: str) -> bytes:
-    line = line.rstrip(b" \t\r")
     if line.startswith(b"- "):
-        return line[2:]
-    if line.startswith(b"-") and line != b"-":  # "- " of an empty line, stripped above, is "-"
+        line = line[2:]
+    elif line.startswith(b"-"):
         raise MalformedFile(f"{where}: expected signed text, found the unescaped line {_start(line)}")
-    return line.removeprefix(b"-")
+    return line.rstrip(b" \t\r")
 
 
 def _check_signature_block(lines: list[bytes], at: int, where: str) -> None:

@@ -103,6 +103,7 @@ BAD_MESSAGES = {
     "no empty line": BEGIN + GOOD + TAIL,
     "a blank in the empty line": message(GOOD).replace(b"SHA256\n\n", b"SHA256\n \n", 1),
     "an unescaped dash": message(b"-x\n" + GOOD),
+    "a lone dash": message(b"-\n" + GOOD),
     "no signature": BEGIN + b"\n" + GOOD,
     "an open signature": message(GOOD).removesuffix(END),
     "text in the signature": message(GOOD).replace(b"=AfjX", b"Origin: X"),
@@ -117,8 +118,8 @@ def test_a_message_that_is_not_just_one_is_refused(data: bytes) -> None:
 
 
 def test_the_signed_text_is_what_the_signature_covers() -> None:
-    text = split_clearsigned(message(b"a \t\r\n- -dash\n- \n-\n\nlast\n") + b"\n \n", where="InRelease")
-    assert text == b"a\n-dash\n\n\n\nlast\n"
+    text = split_clearsigned(message(b"a \t\r\n- -dash\n- \n\nlast\n") + b"\n \n", where="InRelease")
+    assert text == b"a\n-dash\n\n\nlast\n"
 
 
 def test_the_hash_header_may_be_missing() -> None:
