@@ -1,0 +1,162 @@
+"""Whether directories, keys and the clock are as they must be for the user who runs this."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pushmirror.cli.doctor.finding import Finding, error, ok, warning
+from pushmirror.cli.doctor.programs import needs_ssh
+from pushmirror.config.model import Archive, Config, State
+from pushmirror.config.upstream import Scheme
+from pushmirror.errors import StateError
+from pushmirror.state.sql import open_store
+from pushmirror.system.files import is_private
+
+_BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
+_FAR = datetime(2100, 1, 1, tzinfo=UTC)
+_LOW_SHARE, _LOW_BYTES = 0.02, 1024**3
+
+
+def of_archive(archive: Archive) -> Iterator[Finding]:
+    """An archive's tree, its disk, and the files that reading upstream needs."""
+    yield tree(archive)
+    yield from disk(archive.path)
+    for file in archive.keyring:
+        yield readable(f"keyring of {archive.name}", file)
+    if archive.password_file:
+        yield password_file(f"password file of {archive.name}", archive.password_file)
+    if archive.ssh_key:
+        yield private_key(f"ssh key of {archive.name}", archive.ssh_key)
+    if archive.upstream and archive.upstream.scheme is Scheme.RSYNCS and not archive.tls_ca.exists():
+        yield error(f"tls_ca of {archive.name}", f"{archive.tls_ca} is missing", "install ca-certificates")
+
+
+def tree(archive: Archive) -> Finding:
+    """A tree must be ours to write and everybody's to read."""
+    subject, path = f"tree of {archive.name}", archive.path
+    if not path.exists():
+        return _to_be_made(subject, path)
+    if not path.is_dir():
+        return error(subject, f"{path} is not a directory", "name another path")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return error(subject, f"{path} cannot be written by this user", f"run as its owner ({_owner(path)})")
+    return _ownership(subject, path)
+
+
+def _ownership(subject: str, path: Path) -> Finding:
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        return warning(subject, f"{path} belongs to {_owner(path)}", "run pushmirror as that user")
+    if status.st_mode & stat.S_IWOTH:
+        return error(subject, f"{path} can be written by everybody", f"chmod o-w {path}")
+    if status.st_mode & (stat.S_IROTH | stat.S_IXOTH) != stat.S_IROTH | stat.S_IXOTH:
+        return warning(subject, f"{path} cannot be read by everybody", f"chmod 755 {path}, if it is public")
+    return ok(subject, str(path))
+
+
+def disk(path: Path) -> Iterator[Finding]:
+    """Free space and free inodes where a tree is, or will be."""
+    place = _nearest(path)
+    numbers = os.statvfs(place)
+    free, total = numbers.f_bavail * numbers.f_frsize, numbers.f_blocks * numbers.f_frsize
+    yield _enough(f"disk of {path}", f"{free / 1024**3:.1f} GiB", free, max(total * _LOW_SHARE, _LOW_BYTES))
+    if numbers.f_files:  # some file systems have no fixed number
+        low = numbers.f_files * _LOW_SHARE
+        yield _enough(f"inodes of {path}", str(numbers.f_favail), numbers.f_favail, low)
+
+
+def _enough(subject: str, words: str, free: int, low: float) -> Finding:
+    if free > low:
+        return ok(subject, f"{words} free")
+    judge = warning if free else error
+    return judge(subject, f"only {words} free", "free some, or move the tree to a larger file system")
+
+
+def readable(subject: str, file: Path) -> Finding:
+    """A file that must be there for reading."""
+    try:
+        with file.open("rb") as opened:
+            empty = not opened.read(1)
+    except OSError as exc:
+        return error(subject, f"{file} cannot be read: {exc.strerror}", "install it, or name another file")
+    return error(subject, f"{file} is empty", "name another file") if empty else ok(subject, str(file))
+
+
+def password_file(subject: str, file: Path) -> Finding:
+    """rsync is stricter than we: it also wants root's file to be root's."""
+    found = readable(subject, file)
+    if found.todo or os.geteuid() or not file.stat().st_uid:
+        return found
+    return error(
+        subject, f"{file} belongs to {_owner(file)}", "rsync run by root takes only a file of root's"
+    )
+
+
+def private_key(subject: str, file: Path) -> Finding:
+    """ssh refuses a key that others can read."""
+    found = readable(subject, file)
+    if not found.todo and not is_private(file):
+        return error(subject, f"{file} can be read by others", f"chmod 600 {file}")
+    return found
+
+
+def of_state(state: State) -> Iterator[Finding]:
+    """The state directory, and the database if there is one yet."""
+    directory = state.directory
+    if not directory.exists():
+        yield _to_be_made("state directory", directory)
+        return
+    if not os.access(directory, os.W_OK | os.X_OK):
+        todo = f"run as its owner ({_owner(directory)})"
+        yield error("state directory", f"{directory} cannot be written by this user", todo)
+        return
+    yield ok("state directory", str(directory))
+    if state.database is None and not (directory / "state.sqlite").exists():
+        return  # made by the first run, as the user who then runs
+    try:
+        open_store(state.database_url, directory).close()
+    except StateError as exc:
+        yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
+
+
+def of_push(config: Config) -> Iterator[Finding]:
+    """The key that wakes sites."""
+    if config.sites and needs_ssh(config):
+        yield private_key("push key", config.push.key)
+
+
+def clock_of(now: datetime) -> Finding:
+    """Signatures, traces and grace periods need a clock that is about right."""
+    found = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if _BUILT < now < _FAR:
+        return ok("clock", found)
+    return error("clock", f"{found} cannot be", "set the clock: timedatectl set-ntp true")
+
+
+def _to_be_made(subject: str, path: Path) -> Finding:
+    above = _nearest(path)
+    if os.access(above, os.W_OK | os.X_OK):
+        return warning(subject, f"{path} is not there yet", "the first sync makes it")
+    todo = f"make it as root, for this user: install -d -o {_user(os.geteuid())} {path}"
+    return error(subject, f"{path} is missing, and {above} cannot be written by this user", todo)
+
+
+def _nearest(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _owner(path: Path) -> str:
+    return _user(path.stat().st_uid)
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -1,0 +1,83 @@
+"""Whether upstream lets us in and shows an archive, asked with the very rsync that a sync would run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pushmirror.cli.doctor.finding import Finding, error, ok, warning
+from pushmirror.config.model import Archive
+from pushmirror.errors import ProgramMissing, PushmirrorError
+from pushmirror.sync import rsync
+from pushmirror.sync.rsync import Entry
+from pushmirror.system import process
+
+_SLACK = timedelta(minutes=5)  # between two clocks
+#: The names at the root, and the Release files of the suites; nothing below.
+_FILTERS = ("/dists/", "/dists/*/", "/dists/*/Release", "/dists/*/InRelease")
+_LISTED = (*(f"--include={name}" for name in _FILTERS), "--exclude=/*/*", "--exclude=/*/*/*")
+
+
+def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
+    """Login, listing and clock of one archive's upstream; none when it has no upstream."""
+    if archive.upstream is None:
+        return
+    subject = f"upstream of {archive.name}"
+    try:
+        entries = list_root(archive)
+    except ProgramMissing:
+        return  # said once, among the programs
+    except PushmirrorError as exc:
+        yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
+        return
+    yield judge_listing(subject, archive, entries)
+    yield from judge_clock(subject, entries, now)
+
+
+def list_root(archive: Archive) -> list[Entry]:
+    """The names at the root of upstream's tree, and its Release files; raises UpstreamError."""
+    entries: list[Entry] = []
+    statistics = rsync.StatsReader()
+
+    def on_line(line: bytes) -> None:
+        statistics.take(line)
+        if entry := rsync.parse_listing_line(line):
+            entries.append(entry)
+
+    with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
+        argv = rsync.listing_argv(archive, _LISTED, Path(empty))
+        limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
+        # without a password rsync would ask a terminal; an empty one makes the daemon refuse at once
+        env = {} if archive.password_file else {"RSYNC_PASSWORD": ""}
+        result = process.run(argv, on_line=on_line, env=env, timeout_s=limit_s)
+    if result.exit_code:
+        raise rsync.failure(result.exit_code, result.errors, archive=archive)
+    statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
+    return entries
+
+
+def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
+    """Whether what is listed can be an archive."""
+    root = sorted(entry.path for entry in entries if "/" not in entry.path)
+    if not root:
+        return error(
+            subject, f"{archive.upstream} is empty", "ask its operator; a sync would delete everything"
+        )
+    if "dists" not in root:
+        return warning(
+            subject, f"{archive.upstream} has no dists/", "fine for a plain tree; else see the path"
+        )
+    return ok(subject, f"{archive.upstream}: {', '.join(root[:6])}{' …' if len(root) > 6 else ''}")
+
+
+def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[Finding]:
+    """A Release from the future means that one of the two clocks is wrong."""
+    stamps = [entry.mtime for entry in entries if entry.path.endswith("Release")]
+    if not stamps:
+        return
+    newest = datetime.fromtimestamp(max(stamps), UTC)
+    if newest > now + _SLACK:
+        found = f"its newest Release is of {newest:%Y-%m-%d %H:%M} UTC, here it is {now:%Y-%m-%d %H:%M} UTC"
+        yield error(subject, found, "set the clock here, or ask upstream's operator to set theirs")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+from datetime import UTC, datetime
+
+import pytest
+
+from pushmirror.cli.doctor import places
+from pushmirror.config.model import Archive, State
+from pushmirror.status.summary import Level
+
+Disk = namedtuple("Disk", "f_bavail f_frsize f_blocks f_files f_favail")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    (tmp_path / "tree").mkdir(mode=0o755)
+    return Archive(name="a", path=tmp_path / "tree")
+
+
+def test_a_tree_of_our_own_is_fine(archive):
+    assert places.tree(archive).level is Level.OK
+
+
+def test_a_tree_that_is_not_there_yet_is_made_by_the_first_sync(archive):
+    archive.path.rmdir()
+    found = places.tree(archive)
+    assert (found.level, found.todo) == (Level.WARNING, "the first sync makes it")
+
+
+def test_a_tree_that_is_a_file_is_an_error(archive):
+    archive.path.rmdir()
+    archive.path.touch()
+    assert places.tree(archive).level is Level.ERROR
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o777, Level.ERROR), (0o700, Level.WARNING), (0o775, Level.OK)])
+def test_a_tree_is_ours_to_write_and_everybodys_to_read(archive, mode, level):
+    archive.path.chmod(mode)
+    assert places.tree(archive).level is level
+
+
+def test_a_tree_of_somebody_else_is_named_with_its_owner(archive, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: archive.path.stat().st_uid + 1)
+    found = places.tree(archive)
+    assert found.level is Level.WARNING and "run pushmirror as that user" in found.todo
+
+
+def test_a_tree_we_cannot_write_is_an_error(archive, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "cannot be written by this user" in places.tree(archive).found
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "levels"),
+    [
+        (50, 50, [Level.OK, Level.OK]),
+        (1, 50, [Level.WARNING, Level.OK]),
+        (0, 0, [Level.ERROR, Level.ERROR]),
+    ],
+)
+def test_a_disk_runs_out_of_bytes_or_of_inodes(archive, monkeypatch, free, inodes, levels):
+    gib = 1024**3
+    monkeypatch.setattr(os, "statvfs", lambda _: Disk(free * gib, 1, 100 * gib, 100, inodes))
+    assert [found.level for found in places.disk(archive.path)] == levels
+
+
+def test_a_file_system_without_a_number_of_inodes_has_enough(archive, monkeypatch):
+    monkeypatch.setattr(os, "statvfs", lambda _: Disk(2**40, 1, 2**40, 0, 0))
+    assert len(list(places.disk(archive.path))) == 1
+
+
+@pytest.mark.parametrize(("year", "level"), [(1970, Level.ERROR), (2027, Level.OK), (2155, Level.ERROR)])
+def test_a_clock_that_cannot_be_right_is_an_error(year, level):
+    assert places.clock_of(datetime(year, 6, 1, tzinfo=UTC)).level is level
+
+
+def test_a_keyring_that_is_missing_or_empty_is_an_error(tmp_path):
+    (tmp_path / "empty").touch()
+    assert places.readable("keyring", tmp_path / "none").level is Level.ERROR
+    assert places.readable("keyring", tmp_path / "empty").level is Level.ERROR
+
+
+def test_a_key_that_others_can_read_is_an_error(tmp_path):
+    (tmp_path / "key").write_text("x")
+    (tmp_path / "key").chmod(0o644)
+    assert "chmod 600" in places.private_key("key", tmp_path / "key").todo
+
+
+def test_looking_at_the_state_makes_no_database(tmp_path):
+    assert [found.level for found in places.of_state(State(directory=tmp_path))] == [Level.OK]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_database_is_an_error(tmp_path):
+    (tmp_path / "state.sqlite").write_text("x" * 5000)
+    *_, found = places.of_state(State(directory=tmp_path))
+    assert found.level is Level.ERROR and "not a database" in found.found

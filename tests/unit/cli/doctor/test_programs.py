@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pushmirror.cli.doctor import programs
+from pushmirror.config.model import Archive, Config, Site
+from pushmirror.status.summary import Level
+from pushmirror.sync.rsync import Version
+
+
+@pytest.mark.parametrize(
+    ("number", "level", "said"),
+    [
+        ((3, 1, 2), Level.ERROR, "expected at least 3.1.3"),
+        ((3, 1, 3), Level.WARNING, "security holes were closed in 3.5.0"),
+        ((3, 2, 4), Level.WARNING, "wrongly reject file names"),
+        ((3, 2, 5), Level.WARNING, "wrongly reject file names"),
+        ((3, 2, 7), Level.WARNING, "security holes"),
+        ((3, 5, 0), Level.OK, "version 3.5.0"),
+        ((3, 10, 0), Level.OK, "version 3.10.0"),
+    ],
+)
+def test_each_version_of_rsync_is_judged(number, level, said):
+    found = programs.judge_rsync("rsync", Version(number))
+    assert found.level is level and said in found.found
+
+
+def test_the_installed_rsync_is_recognised():
+    assert programs.rsync("rsync").found.startswith("version 3.")
+
+
+def test_a_program_that_is_missing_is_an_error_with_advice():
+    found = programs.rsync("/nonexistent/rsync")
+    assert found.level is Level.ERROR and "/nonexistent/rsync" in found.found and found.todo
+
+
+def test_a_program_that_is_not_rsync_is_an_error():
+    assert programs.rsync("true").level is Level.ERROR
+
+
+def test_only_programs_that_are_needed_are_looked_for():
+    plain = Config(archives={"a": Archive(name="a", path="/srv/a")})
+    assert [found.subject for found in programs.all_of(plain)] == ["rsync"]
+
+
+def test_a_keyring_needs_gpgv_and_a_pushed_site_needs_ssh():
+    archive = Archive(name="a", path="/srv/a", keyring=Path("/k"))
+    site = Site(name="s", host="h", user="u", archives=["a"])
+    needed = programs.all_of(Config(archives={"a": archive}, sites={"s": site}))
+    assert [found.subject for found in needed] == ["rsync", "gpgv", "ssh"]
