@@ -49,7 +49,12 @@ class PushKind(StrEnum):
 
 
 def _absolute(value: Path) -> Path:
-    path = Path(os.path.normpath(value.expanduser()))
+    if not str(value).isprintable():
+        raise ValueError("expected a path without control characters")
+    try:
+        path = Path(os.path.normpath(value.expanduser()))
+    except RuntimeError as exc:
+        raise ValueError("expected an absolute path; there is no such user's home") from exc
     if not path.is_absolute():
         raise ValueError("expected an absolute path")
     return path

@@ -5,6 +5,7 @@ Every function yields one line per broken rule; none raises.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Set
 from itertools import chain, combinations
 from pathlib import Path
@@ -29,7 +30,7 @@ def _same_names(names: Set[str]) -> Iterator[str]:
 
 
 def _shared_trees(archives: Mapping[str, Archive]) -> Iterator[str]:
-    real = {name: archive.path.resolve() for name, archive in archives.items()}
+    real = {name: Path(os.path.realpath(archive.path)) for name, archive in archives.items()}
     for (name, path), (other, other_path) in combinations(real.items(), 2):
         if path == other_path:
             yield f"archives.{other}.path: found {path}, the tree of archives.{name}, expected another"

@@ -62,12 +62,12 @@ def usual_places() -> list[Path]:
 
 def find(path: Path | None = None) -> Path:
     """The pushmirror.toml to read; ConfigError when there is none."""
-    named = path or Path(os.environ.get("PUSHMIRROR_CONFIG", ""))
-    if named != Path():
+    named = path if path is not None else Path(os.environ.get("PUSHMIRROR_CONFIG", ""))
+    if path is not None or named != Path():  # `--config .` is a place, an empty variable is none
         file = named.expanduser().absolute()
-        return file / FILE_NAME if file.is_dir() else file
+        return file / FILE_NAME if os.path.isdir(file) else file  # noqa: PTH112  pathlib raises on EACCES
     for place in usual_places():
-        if (place / FILE_NAME).exists():
+        if os.path.exists(place / FILE_NAME):  # noqa: PTH110  pathlib raises on EACCES
             return place / FILE_NAME
     raise ConfigError(
         f"no {FILE_NAME} in {' or '.join(map(str, usual_places()))}",
@@ -118,7 +118,8 @@ class Problems:
         """Raise ConfigError when something was wrong."""
         if not self.found:
             return
-        hint = None if file.exists() else "write one with `pushmirror init`"
+        there = os.path.lexists(file) or not os.access(file.parent, os.X_OK)
+        hint = None if there else "write one with `pushmirror init`"
         raise ConfigError("\n".join(self.found), hint=hint)
 
 
@@ -138,9 +139,14 @@ def _archives(file: Path, tables: object, problems: Problems) -> Iterator[tuple[
 
 
 def _sites(directory: Path, problems: Problems) -> Iterator[tuple[Path, model.Site]]:
-    if not directory.is_dir():
+    try:
+        names = sorted(os.listdir(directory))  # noqa: PTH208  glob takes a forbidden directory for an empty one
+    except FileNotFoundError:
         return
-    for file in sorted(directory.glob("*.toml")):
+    except OSError as exc:
+        problems.add(directory, f"cannot be read: {exc.strerror}")
+        return
+    for file in (directory / name for name in names if name.endswith(".toml")):
         if file.name.startswith("."):
             continue  # an editor's
         table = problems.read(file)

@@ -115,6 +115,11 @@ def test_every_problem_is_said_at_once(write):
     [
         ("path = 3", "archives.a.path: expected a path in quotes, found 3"),
         ('path = "srv"', 'archives.a.path: expected an absolute path, found "srv"'),
+        (
+            'path = "~nosuchuser/x"',
+            "archives.a.path: expected an absolute path; there is no such user's home",
+        ),
+        ('path = "/srv/\\u0000"', "archives.a.path: expected a path without control characters"),
         ('path = "/"', "archives.a: path: the whole file system cannot be a tree"),
         ('strategy = "fast"', "expected 'auto', 'full', 'index' or 'manifest', found \"fast\""),
         ("rounds = true", "archives.a.rounds: expected a whole number, found true"),
@@ -157,6 +162,26 @@ def test_a_tree_reached_by_a_link_is_the_same_tree(write, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "tree")
     text = f'[archives.a]\npath = "{tmp_path}/tree"\n[archives.b]\npath = "{tmp_path}/link"\n'
     assert "archives.b.path" in problems(write(text))[0]
+
+
+def test_a_tree_behind_a_loop_of_links_is_no_crash(write, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert toml.load(write(f'[archives.a]\npath = "{tmp_path}/loop"\n'))
+
+
+def test_a_place_that_may_not_be_looked_into_is_named(write, monkeypatch):
+    directory = write()
+
+    def forbidden(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", forbidden)
+    assert problems(directory) == ["sites.d: cannot be read: Permission denied"]
+
+
+def test_a_dot_names_the_current_directory(write, monkeypatch):
+    monkeypatch.chdir(write())
+    assert "debian" in toml.load(Path()).archives
 
 
 def test_trees_with_a_common_beginning_are_separate(write):

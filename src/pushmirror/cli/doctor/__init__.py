@@ -1,6 +1,6 @@
 """Looks at everything a mirror depends on, and says what to do about what is not in order.
 
-Guaranteed: nothing is changed, at upstream or here, but a state database of an older schema; one thing
+Guaranteed: nothing is changed, at upstream or here, but a state database of an older schema; one part
 that cannot be looked at hides no other.
 """
 
@@ -28,7 +28,7 @@ def examine(config_path: Path | None) -> Iterator[Finding]:
     yield ok("configuration", f"{config.source}: {len(config.archives)} archives, {len(config.sites)} sites")
     yield from examine_machine(config)
     for archive in config.archives.values():
-        yield from places.of_archive(archive)
+        yield from _looked_at(archive.name, places.of_archive(archive))
         yield from upstream.of_archive(archive, clock.now())
 
 
@@ -36,5 +36,13 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     """What all archives share."""
     yield from programs.all_of(config)
     yield places.clock_of(clock.now())
-    yield from places.of_state(config.state)
-    yield from places.of_push(config)
+    yield from _looked_at("state", places.of_state(config.state))
+    yield from _looked_at("push", places.of_push(config))
+
+
+def _looked_at(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    try:
+        yield from findings
+    except OSError as exc:
+        found = f"{exc.filename} cannot be looked at: {exc.strerror}"
+        yield error(subject, found, "run this as the user who runs the mirror")
