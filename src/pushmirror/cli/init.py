@@ -216,11 +216,17 @@ def _ssh_key(key: Path) -> Made:
 
 def _authorized_keys(file: Path) -> str:
     """The line that lets the hub's key do one thing; `from` is the hub's address, for who knows it."""
-    words = [shutil.which("pushmirror") or "pushmirror"]
+    words = [_program()]
     if file.parent not in toml.usual_places():
         words += ["--config", str(file)]
     command = shlex.join([*words, "receive"]).replace('"', '\\"')
     return f'restrict,from="HUB-ADDRESS",command="{command}" HUB-PUBLIC-KEY'
+
+
+def _program() -> str:
+    """This very program: sshd's PATH is short, and may have none or another one."""
+    called = Path(sys.argv[0]).absolute()
+    return str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
 
 
 def _next_steps(file: Path, made: list[Made], public_key: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.cli.first_config import Answers, render
+from pushmirror.cli.init import _answers, _asked, _Given
 from pushmirror.config.toml import load
 from pushmirror.errors import Exit
 
@@ -90,6 +91,14 @@ def test_the_line_for_the_hubs_key_lets_it_do_one_thing_from_one_place(init, tmp
 def test_the_public_key_is_told(init):
     _, out, _ = init(*WHAT, "--json")
     assert json.loads(out)["public_key"].startswith("ssh-ed25519 ")
+
+
+def test_on_a_terminal_only_what_was_not_given_is_asked(monkeypatch):
+    answers = {"Name of the archive": "debian", "Login at upstream (empty: none)": "site1"}
+    monkeypatch.setattr("click.prompt", lambda question, *_, **__: answers.pop(question))
+    given = _Given(None, Path("/srv/debian"), "rsync://hub/debian", None, None, "m.example.org")
+    assert _answers(_asked(given), None, None).upstream == "rsync://site1@hub/debian"
+    assert answers == {}
 
 
 @pytest.mark.parametrize(
