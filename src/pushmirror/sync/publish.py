@@ -1,25 +1,38 @@
-"""Move files from the work area into the tree, each by one rename, in the order that keeps it whole.
+"""Let staged files appear in the tree, in the order that keeps it whole, and take others away.
 
-Guaranteed: a name in the tree never holds half a file, links appear after what they point to, and the
-bytes are on the disk before a Release file names them. Not the business of this module: whether they are
-right (`vouch.py`, `indices.py`).
+Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are
+on the disk before an index names them. Not the business of this module: whether the files are right
+(`vouch.py`, `indices.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
+import logging
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import Part, deleting_order, may_land, part_of, publishing_order
 from pushmirror.sync.rsync import Entry
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of, sync_file_system
+from pushmirror.system.files import exchange, link_tree, sha256_of, sync_file_system
 
-_BY_HASH_LENGTHS = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
+_log = logging.getLogger(__name__)
+_HASHES = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be published."""
+
+    files: Collection[str]  # tree paths of files that wait in the work area
+    links: Mapping[str, Entry]
+    directories: Iterable[str]
+    at_once: tuple[str, ...] = ()  # directories whose content has to change in one instant
 
 
 class Publisher:
@@ -28,7 +41,7 @@ class Publisher:
     def __init__(self, tree: Path, area: WorkArea) -> None:
         self._tree = tree
         self._area = area
-        self._made: set[str] = set()  # directories that are known to be there
+        self._served = Destination(tree, area)
 
     def land(self, missing: Mapping[str, Entry]) -> set[str]:
         """Move new files that nothing refers to yet into the tree; returns their paths.
@@ -39,35 +52,39 @@ class Publisher:
         ready = [path for path, entry in missing.items() if may_land(path) and self._is_whole(path, entry)]
         self._area.note_landed(ready)
         for path in ready:
-            self._move(path)
+            self._served.put_file(f"{self._area.new}/{path}", path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
         """Those of the files that were fetched whole, with the size that upstream said."""
         return {entry.path for entry in entries if self._is_whole(entry.path, entry)}
 
-    def publish(self, staged: Collection[str], links: Mapping[str, Entry], directories: Iterable[str]) -> int:
-        """Publish staged files and links; returns how many names changed."""
-        names = [(path, False) for path in staged] + [(path, True) for path in links]
-        names.sort(key=lambda name: publishing_order(name[0], is_link=name[1]))
+    def publish(self, change: Change) -> int:
+        """Publish a change; returns how many names changed."""
+        names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
+        names.sort(key=lambda name: publishing_order(*name))
         durable = False
+        swapped: set[str] = set()
+        swappable = self._swappable(change.at_once)
         for path, is_link in names:
-            if not durable and part_of(path, is_link=is_link) >= Part.MASTER:
+            if not durable and part_of(path, is_link=is_link) > Part.EARLY:
                 sync_file_system(self._tree)
                 durable = True
-            if is_link:
-                self._link(path, links[path].target)
-            else:
-                self._move(path)
-        for directory in directories:
-            self._make_directory(directory)
+            together = _directory_of(path, swappable)
+            if together is None:
+                self._put(self._served, path, path, change.links[path].target if is_link else None)
+            elif together not in swapped:
+                self._swap(together, names, change.links)
+                swapped.add(together)
+        for directory in change.directories:
+            self._served.make_directory(directory)
         return len(names)
 
     def delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
         deleted = 0
         for path in sorted(paths, key=deleting_order):
-            if not self._is_really_there(os.path.dirname(path)):  # noqa: PTH120
+            if not self._served.has_directory(path.rpartition("/")[0]):
                 continue  # a link has taken the directory's place: the name now is another file's
             with suppress(FileNotFoundError, IsADirectoryError):
                 (self._tree / path).unlink()
@@ -83,13 +100,33 @@ class Publisher:
             with suppress(FileNotFoundError):
                 (self._tree / path).chmod(mode)
 
-    def _is_really_there(self, directory: str) -> bool:
-        if directory not in self._made:
-            place = f"{self._tree}/{directory}" if directory else str(self._tree)
-            if os.path.realpath(place) != os.path.normpath(place):
-                return False
-            self._made.add(directory)
-        return True
+    def _swappable(self, directories: Iterable[str]) -> list[str]:
+        """Those that can be swapped; a new one need not be: its Release file comes last in it."""
+        there = [directory for directory in directories if self._served.has_directory(directory)]
+        if there and not self._area.can_exchange():
+            _log.warning("%s changes name by name: its file system cannot swap directories", there[0])
+            return []
+        return there
+
+    def _swap(self, directory: str, names: Iterable[tuple[str, bool]], links: Mapping[str, Entry]) -> None:
+        """Build a directory anew beside the tree, of hard links and what changes, and swap it in."""
+        fresh = self._area.scratch()
+        link_tree(self._tree / directory, fresh)
+        beside = Destination(fresh, self._area)
+        for path, is_link in names:
+            if path.startswith(f"{directory}/"):
+                below = path.removeprefix(f"{directory}/")
+                self._put(beside, path, below, links[path].target if is_link else None)
+        sync_file_system(self._tree)
+        exchange(fresh, self._tree / directory)
+        self._served = Destination(self._tree, self._area)
+        shutil.rmtree(fresh)
+
+    def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
+        if target is None:
+            destination.put_file(f"{self._area.new}/{path}", name)
+        else:
+            destination.put_link(target, name)
 
     def _is_whole(self, path: str, entry: Entry) -> bool:
         found = self._area.fetched(path)
@@ -98,60 +135,14 @@ class Publisher:
     def _name_is_hash(self, path: str) -> bool:
         """Whether a by-hash file is what its name says; so that it can be trusted by name ever after."""
         parts = path.rsplit("/", 3)
-        if len(parts) < 4 or parts[1] != "by-hash" or parts[2] not in _BY_HASH_LENGTHS:
+        if len(parts) < 4 or parts[1] != "by-hash" or parts[2] not in _HASHES:
             return True
         file = self._area.new / path
         if parts[2] == "SHA256":
             return sha256_of(file) == parts[3]
         with file.open("rb") as content:
-            return hashlib.file_digest(content, _BY_HASH_LENGTHS[parts[2]]).hexdigest() == parts[3]
-
-    def _move(self, path: str) -> None:
-        self._make_directory(os.path.dirname(path))  # noqa: PTH120  once a file; Path is ten times slower
-        target = f"{self._tree}/{path}"
-        try:
-            os.replace(f"{self._area.new}/{path}", target)  # noqa: PTH105
-        except IsADirectoryError:
-            self._clear_the_way(path)
-            os.replace(f"{self._area.new}/{path}", target)  # noqa: PTH105
-
-    def _link(self, path: str, target: str) -> None:
-        """Make a link by renaming a new one over the old, so that the name never dangles in between."""
-        self._make_directory(os.path.dirname(path))  # noqa: PTH120
-        beside = self._area.new / f"{path}.link"
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(target)
-        try:
-            beside.replace(self._tree / path)
-        except IsADirectoryError:
-            self._clear_the_way(path)
-            beside.replace(self._tree / path)
-
-    def _make_directory(self, path: str) -> None:
-        """Make a directory and those above it; a file or link in the way is cleared."""
-        if path in self._made or not path:
-            return
-        self._make_directory(os.path.dirname(path))  # noqa: PTH120
-        directory = self._tree / path
-        found = _lstat(directory)
-        if found is not None and not stat.S_ISDIR(found.st_mode):
-            self._clear_the_way(path)
-            found = None
-        if found is None:
-            directory.mkdir()
-            directory.chmod(0o755)
-        self._made.add(path)
-
-    def _clear_the_way(self, path: str) -> None:
-        """Upstream has something of another kind under this name; what is here leaves in one rename."""
-        self._area.trash.mkdir(exist_ok=True)
-        (self._tree / path).rename(self._area.trash / str(len(list(self._area.trash.iterdir()))))
-        self._made = {made for made in self._made if made != path and not made.startswith(f"{path}/")}
+            return hashlib.file_digest(content, _HASHES[parts[2]]).hexdigest() == parts[3]
 
 
-def _lstat(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None
+def _directory_of(path: str, directories: Iterable[str]) -> str | None:
+    return next((directory for directory in directories if path.startswith(f"{directory}/")), None)

@@ -6,6 +6,7 @@ import re
 import socket
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from pushmirror import __version__
 from pushmirror.archive.trace import Trace, archive_serial
@@ -77,14 +78,15 @@ class Report:
         return ", ".join(words)
 
 
-def architectures_of(published: Published, tree_paths: set[str]) -> tuple[str, ...]:
-    """The architectures whose Packages or Sources are among these tree paths."""
+def architectures_of(published: Published, tree: Path) -> tuple[str, ...]:
+    """The architectures whose Packages or Sources are in the tree."""
     found: set[str] = set()
     for suite in published.suites.values():
         for path in suite.release.files:
             match = _ARCHITECTURE.search(path)
-            if match and f"{suite.directory}/{path}" in tree_paths:
-                found.add(match[1] or match[2])
+            name = match and (match[1] or match[2])
+            if name and name not in found and (tree / suite.directory / path).exists():
+                found.add(name)
     return tuple(sorted(found))
 
 

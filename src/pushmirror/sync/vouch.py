@@ -87,7 +87,7 @@ def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], s
     }
 
 
-def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> list[File]:
+def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dict[str, File]:
     """What the indices of these SHA256s say of some paths."""
     found: dict[str, File] = {}
     for sha256 in set(indices):
@@ -95,7 +95,7 @@ def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> lis
             path, size, digest = line.split("\t")
             if path in paths:
                 found[path] = File(path, int(size), digest)
-    return list(found.values())
+    return found
 
 
 def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:

@@ -3,7 +3,7 @@
     TREE/.~tmp~/pushmirror/
         pin/      upstream's Release files, traces and flags, as this run is pinned to them
         new/      fetched files under their tree paths; an interrupted run leaves them for the next
-        trash/    a directory that was in the way of a file, until it is removed
+        scratch/  what is being made, and what was in the way, until it is removed
         empty/    what a listing compares with
         landed    new files that were moved into the tree before an index had vouched for them
 
@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pushmirror.sync.parts import WORK
+from pushmirror.system.files import exchange
 
 
 class WorkArea:
@@ -32,7 +33,8 @@ class WorkArea:
         self.root = self._top / "pushmirror"
         self.pin = self.root / "pin"
         self.new = self.root / "new"
-        self.trash = self.root / "trash"
+        self._scratch = self.root / "scratch"
+        self._scratches = 0
         self.empty = self.root / "empty"
         self._landed = self.root / "landed"
         self._real: set[str] = set()  # directories below `new` that were seen to be real ones
@@ -42,18 +44,31 @@ class WorkArea:
         self._top.mkdir(mode=0o700, exist_ok=True)
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.root.chmod(0o700)
-        for directory in (self.pin, self.trash, self.empty):
+        for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
         self.new.mkdir(exist_ok=True)
+        self._scratch.mkdir()
 
     def close(self, *, keep_new: bool) -> None:
         """Leave nothing behind, except fetched files when they are still wanted."""
-        for directory in (self.pin, self.trash, self.empty):
+        for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
         if not keep_new:
             shutil.rmtree(self.root, ignore_errors=True)
             with suppress(OSError):  # rsync's own leftovers from another time may still be in it
                 self._top.rmdir()
+
+    def scratch(self) -> Path:
+        """A name that nothing has yet; whatever it becomes is removed at the end."""
+        self._scratches += 1
+        return self._scratch / str(self._scratches)
+
+    def can_exchange(self) -> bool:
+        """Whether the file system can swap two names in one instant."""
+        one, other = self.scratch(), self.scratch()
+        one.mkdir()
+        other.mkdir()
+        return exchange(one, other)
 
     def fetched(self, path: str) -> os.stat_result | None:
         """What was fetched under a tree path, if it is a regular file that is really below `new`."""

@@ -7,6 +7,7 @@ told to stay in. Not the business of this module: which file goes where.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _CHUNK = 1024 * 1024
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -69,6 +72,25 @@ def sync_file_system(directory: Path) -> None:
             raise OSError(number, os.strerror(number), str(directory))
     finally:
         os.close(handle)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one instant (renameat2(2), RENAME_EXCHANGE); False if the file system cannot.
+
+    The only way in which a whole directory of a served tree can change at once.
+    """
+    done = _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make `target` a directory with the same content as `source`, its files hard links to those there."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,0 +1,83 @@
+"""A directory in which files and links appear under their tree paths, each by one rename.
+
+Guaranteed: a name never holds half a file and never dangles; what is in the way leaves in one rename too.
+Not the business of this module: which name comes when.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pushmirror.sync.work import WorkArea
+
+
+class Destination:
+    """The served tree, or a part of it that is being built beside it."""
+
+    def __init__(self, root: Path, area: WorkArea) -> None:
+        """`area` must be on the same file system as `root`."""
+        self.root = root
+        self._area = area
+        self._real: set[str] = set()  # directories that are known to be there, and to be no links
+
+    def put_file(self, source: str, path: str) -> None:
+        """Move a file of the work area to a path."""
+        self.make_directory(os.path.dirname(path))  # noqa: PTH120  once a file; Path is ten times slower
+        target = f"{self.root}/{path}"
+        try:
+            os.replace(source, target)  # noqa: PTH105
+        except IsADirectoryError:
+            self._clear_the_way(path)
+            os.replace(source, target)  # noqa: PTH105
+
+    def put_link(self, target: str, path: str) -> None:
+        """Make a link by renaming a new one over the old, so that the name never dangles in between."""
+        self.make_directory(os.path.dirname(path))  # noqa: PTH120
+        beside = self._area.scratch()
+        beside.symlink_to(target)
+        try:
+            beside.replace(self.root / path)
+        except IsADirectoryError:
+            self._clear_the_way(path)
+            beside.replace(self.root / path)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory and those above it; a file or link in the way is cleared."""
+        if path in self._real or not path:
+            return
+        self.make_directory(os.path.dirname(path))  # noqa: PTH120
+        directory = self.root / path
+        found = _lstat(directory)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            self._clear_the_way(path)
+            found = None
+        if found is None:
+            directory.mkdir()
+            directory.chmod(0o755)
+        self._real.add(path)
+
+    def has_directory(self, path: str) -> bool:
+        """Whether a path is really a directory below the root, with no link on the way to it."""
+        if path in self._real or not path:
+            return True
+        found = _lstat(self.root / path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return False
+        if not self.has_directory(os.path.dirname(path)):  # noqa: PTH120
+            return False
+        self._real.add(path)
+        return True
+
+    def _clear_the_way(self, path: str) -> None:
+        """Something of another kind has this name; it leaves in one rename."""
+        (self.root / path).rename(self._area.scratch())
+        self._real = {real for real in self._real if real != path and not real.startswith(f"{path}/")}
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None

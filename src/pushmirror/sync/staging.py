@@ -1,0 +1,191 @@
+"""Fetch and verify: everything a pinned state needs is in the tree or staged, before anything is published.
+
+    early ──▶ indices ──▶ others ──▶ Release files ──▶ closure: sizes, hashes ──▶ ledger
+
+Guaranteed when `stage` returns: publishing what is staged, in the right order, makes the pinned state the
+served one, whole at every instant. Raises UpstreamMoved or Mismatch when upstream cannot give that state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from pushmirror.archive.index import File
+from pushmirror.archive.selection import Selection
+from pushmirror.config.model import Archive
+from pushmirror.errors import Mismatch
+from pushmirror.sync import vouch
+from pushmirror.sync.indices import Indices
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.parts import Part, is_suite_file, part_of
+from pushmirror.sync.publish import Publisher
+from pushmirror.sync.published import Published
+from pushmirror.sync.rsync import Entry
+from pushmirror.sync.signatures import check_signatures
+from pushmirror.sync.survey import Survey, bytes_of
+from pushmirror.sync.upstream import Upstream, selection_rules
+from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import link_or_copy, sync_file_system
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round has learnt and done; a new one starts with nothing."""
+
+    pinned: Published  # upstream's state that it works towards
+    live: Published  # what is served here
+    base: Published  # the same, if the ledger vouches for its closure; else nothing
+    survey: Survey
+    staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
+    incomplete: bool = False  # something vanished while it was fetched
+
+    def at_once(self) -> tuple[str, ...]:
+        """The suites that no order of renames keeps whole: without by-hash, or with a link that moves."""
+        return tuple(
+            suite.directory
+            for suite in self.pinned.suites.values()
+            if not suite.release.acquire_by_hash
+            or any(path.startswith(f"{suite.directory}/") for path in self.survey.links)
+        )
+
+
+class Staging:
+    """Fills the work area of one archive."""
+
+    def __init__(
+        self, archive: Archive, upstream: Upstream, area: WorkArea, publisher: Publisher, ledger: Ledger
+    ) -> None:
+        self._archive = archive
+        self._tree = archive.path
+        self._upstream = upstream
+        self._progress = upstream.progress
+        self._area = area
+        self._publisher = publisher
+        self._ledger = ledger
+        self._selection = Selection(tuple(selection_rules(archive)))
+
+    def fetch_early(self, survey: Survey) -> int:
+        """Fetch what the stage-1 filter lets through; returns how many new names entered the tree at once."""
+        missing, changed = _early(survey.missing), _early(survey.changed)
+        if missing or changed:
+            files = len(missing) + len(changed)
+            self._progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
+        if changed:
+            self._upstream.fetch(changed, self._area.new, basis=self._tree)
+        if missing:
+            self._upstream.fetch(missing, self._area.new)
+        landed = self._publisher.land(missing)
+        for path in landed:
+            del survey.missing[path]
+        return len(landed)
+
+    def stage(self, round_: Round) -> None:
+        """Get everything else that is to be published, and its closure onto the disk."""
+        self._require_signatures(round_)
+        indices = Indices(
+            tree=self._tree,
+            area=self._area,
+            survey=round_.survey,
+            pinned=round_.pinned,
+            base=round_.base,
+        )
+        indices.get(self._upstream)
+        round_.staged |= indices.staged
+        self._stage_others(round_, indices.staged)
+        self._stage_release_files(round_)
+        if not round_.pinned.suites:
+            return
+        if round_.pinned.generation != round_.base.generation:
+            self._require_closure(round_, indices)
+        else:
+            self._require_repairs(round_)
+
+    def _require_signatures(self, round_: Round) -> None:
+        for suite in round_.pinned.suites.values():
+            base = round_.base.suites.get(suite.directory)
+            if self._archive.keyring and (base is None or base.texts != suite.texts):
+                check_signatures(suite, self._area.pin, self._archive.keyring)
+
+    def _stage_others(self, round_: Round, indices: Collection[str]) -> None:
+        """Fetch what no Release file lists; what vanished meanwhile makes the run look again."""
+        wanted = {**round_.survey.missing, **round_.survey.changed}
+        others = [entry for path, entry in wanted.items() if path not in indices and not is_suite_file(path)]
+        late = [entry.path for entry in others if part_of(entry.path) is Part.INDEX]
+        if late:
+            self._progress.step("indices", files=len(late))
+            self._upstream.fetch(late, self._area.new)
+        came = self._publisher.came(others)
+        round_.staged |= came
+        if len(came) < len(others):
+            lost = next(entry.path for entry in others if entry.path not in came)
+            _log.info("%d files changed or vanished at upstream, such as %s", len(others) - len(came), lost)
+            round_.incomplete = True
+
+    def _stage_release_files(self, round_: Round) -> None:
+        """Stage the pinned Release files that differ from those in the tree."""
+        live = round_.live.release_files
+        for path, text in round_.pinned.release_files.items():
+            if live.get(path) != text or path in round_.survey.changed:
+                source = self._area.pin / path
+                link_or_copy(source, self._area.new / path, mtime=int(source.stat().st_mtime))
+                round_.staged.add(path)
+
+    def _require_closure(self, round_: Round, indices: Indices) -> None:
+        """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
+        self._progress.step("reading indices")
+        readable = vouch.read_closures(round_.pinned, indices, self._ledger)
+        known = vouch.readable_of(round_.base, self._ledger)
+        named = vouch.additions(readable, known, self._ledger)
+        added = {path: file for path, file in named.items() if self._selection.wants(path)}
+        self._fetch_again(round_, vouch.lacking(added.values(), self._tree, round_.staged, self._area))
+        self._require_hashes(round_, added)
+        self._remember(round_.pinned, indices, readable)
+
+    def _require_repairs(self, round_: Round) -> None:
+        """The indices are those we know, but files of their closure may have come anew: check these."""
+        ours = {path for path in self._area.landed() | round_.staged if part_of(path) is Part.EARLY}
+        if ours:
+            known = vouch.readable_of(round_.pinned, self._ledger)
+            self._require_hashes(round_, vouch.named(ours, known.values(), self._ledger))
+
+    def _require_hashes(self, round_: Round, files: Mapping[str, File]) -> None:
+        """Read those of the files that came from upstream since the last publish."""
+        came = (self._area.landed() | round_.staged) & files.keys()
+        self._progress.step("verifying", files=len(came))
+        checked = [files[path] for path in sorted(came)]
+        self._fetch_again(round_, vouch.wrong(checked, self._tree, round_.staged, self._area))
+
+    def _fetch_again(self, round_: Round, files: list[File]) -> None:
+        """Fetch files that are missing or wrong by their names; Mismatch if upstream has no right ones."""
+        if not files:
+            return
+        _log.info("%d files of the closure are missing or wrong, such as %s", len(files), files[0].path)
+        for file in files:
+            (self._area.new / file.path).unlink(missing_ok=True)  # rsync would take it for right
+        self._progress.step("fetching", files=len(files), size=sum(file.size for file in files))
+        self._upstream.fetch((file.path for file in files), self._area.new)
+        came = {file.path for file in files if self._area.fetched(file.path)}
+        wrong = vouch.wrong(files, self._area.new, came, self._area)
+        if wrong:
+            raise Mismatch(
+                f"upstream has {len(wrong)} files missing or not as its indices say, such as {wrong[0].path}"
+                f" (expected {wrong[0].size} bytes with SHA256 {wrong[0].sha256})"
+            )
+        round_.staged |= came
+
+    def _remember(self, pinned: Published, indices: Indices, readable: Mapping[tuple[str, str], str]) -> None:
+        """Let the ledger know the new generation before anybody can see it."""
+        paths = {path for wanted in indices.wanted() for path in (wanted.path, *wanted.copies)}
+        self._ledger.remember_generation(
+            pinned.generation, sorted(paths | pinned.release_files.keys()), readable.values()
+        )
+        sync_file_system(self._ledger.directory)
+
+
+def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Those that the stage-1 filter lets through."""
+    return {path: entry for path, entry in entries.items() if part_of(path) in {Part.EARLY, Part.REST}}
