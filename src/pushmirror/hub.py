@@ -24,6 +24,7 @@ from pushmirror.push.trigger import combined
 from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
 from pushmirror.sync.engine import Engine, Job, Preview
+from pushmirror.sync.parts import REQUIRED
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.report import Report
 from pushmirror.sync.traces import Traces
@@ -73,7 +74,7 @@ class Hub:
             words=wish.words,
         )
         self._show_what_is_owed(archive)
-        with locks.locked(archive.path):
+        with self._turn(archive):
             self._store.recover(archive.name)
             request = self._store.request(request.id)
             if request.exit_code is None:
@@ -81,6 +82,17 @@ class Hub:
                 request = self._store.request(request.id)
         self._serve_the_abandoned(archive, wish)
         return request
+
+    @contextmanager
+    def _turn(self, archive: Archive) -> Iterator[None]:
+        """Hold the tree's lock, after saying so if somebody else has it."""
+        with locks.locked(archive.path, wait=False) as held:
+            if held:
+                yield
+                return
+        self._progress.step("waiting for the run under way")
+        with locks.locked(archive.path):
+            yield
 
     def _serve_the_abandoned(self, archive: Archive, wish: Wish) -> None:
         """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
@@ -167,7 +179,8 @@ class Hub:
     def _require_mounted(self, archive: Archive, job: Job) -> None:
         """An empty directory where an archive was published is a disk that is not mounted."""
         was = self._store.latest_generation(archive.name)
-        if was is None or job.allow_empty_tree or any(archive.path.glob("[!.A]*")):
+        names = (path.name for path in archive.path.iterdir())
+        if was is None or job.allow_empty_tree or any(not name.startswith((REQUIRED, ".")) for name in names):
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",

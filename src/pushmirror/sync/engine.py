@@ -155,7 +155,7 @@ class Engine:
         self._phase = Exit.STAGE1
         started = time.monotonic()
         round_ = self._look(job)
-        self.report.landed += self._staging.fetch_early(round_.survey)
+        self.report.landed += self._staging.fetch_early(round_)
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
             run_hook(self._archive, "after_stage1", self._facts())

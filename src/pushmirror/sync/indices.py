@@ -46,11 +46,13 @@ class Indices:
         self._survey = survey
         self._pinned = pinned
         self._base = base
+        self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
 
     def get(self, upstream: Upstream) -> None:
         """Stage everything that the tree does not have yet."""
-        lacking = [wanted for wanted in self.wanted() if not self._stage_from_copies(wanted)]
+        changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
+        lacking = [wanted for wanted in self.wanted(changed) if not self._stage_from_copies(wanted)]
         if not lacking:
             return
         names = [name for wanted in lacking for name in (wanted.path, *wanted.copies)]
@@ -59,23 +61,33 @@ class Indices:
         for wanted in lacking:
             self._stage_from_fetched(wanted)
 
-    def wanted(self) -> Iterator[Wanted]:
-        """Every file that the Release files list and upstream has."""
-        for suite in self._pinned.suites.values():
+    def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
+        """Every file that these suites list and upstream has."""
+        for suite in suites:
             for listed in self.required(suite):
                 copies = [path for path in suite.copies_of(listed) if self._upstream_has(path)]
                 yield Wanted(suite, listed, self._resolved(suite.path_of(listed)), tuple(copies))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
-        listed = suite.release.files.values()
-        present = {entry.path for entry in listed if self._upstream_has(self._resolved(suite.path_of(entry)))}
-        return required(suite.release, present)
+        if suite.directory not in self._required:
+            listed = suite.release.files.values()
+            places = {entry.path: self._resolved(suite.path_of(entry)) for entry in listed}
+            present = {path for path, place in places.items() if self._upstream_has(place)}
+            self._required[suite.directory] = required(suite.release, present)
+        return self._required[suite.directory]
 
     def file_of(self, wanted_path: str) -> Path:
         """Where the content of an index is now: staged, or in the tree."""
         path = self._resolved(wanted_path)
         return (self._area.new if path in self.staged else self._tree) / path
+
+    def _may_lack(self, suite: Suite) -> bool:
+        """Whether a suite is not the one whose indices are known to be right, or differs from upstream's."""
+        base = self._base.suites.get(suite.directory)
+        below = f"{suite.directory}/"
+        touched = (*self._survey.missing, *self._survey.changed)
+        return base is None or base.texts != suite.texts or any(path.startswith(below) for path in touched)
 
     def _resolved(self, path: str) -> str:
         return resolve(path, self._survey.upstream_links)

@@ -19,7 +19,7 @@ from pushmirror.errors import Mismatch
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import Part, is_suite_file, part_of
+from pushmirror.sync.parts import Part, is_suite_file, may_land, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Published
 from pushmirror.sync.rsync import Entry
@@ -68,8 +68,9 @@ class Staging:
         self._ledger = ledger
         self._selection = Selection(tuple(selection_rules(archive)))
 
-    def fetch_early(self, survey: Survey) -> int:
+    def fetch_early(self, round_: Round) -> int:
         """Fetch what the stage-1 filter lets through; returns how many new names entered the tree at once."""
+        survey = round_.survey
         missing, changed = _early(survey.missing), _early(survey.changed)
         if missing or changed:
             files = len(missing) + len(changed)
@@ -81,6 +82,7 @@ class Staging:
         landed = self._publisher.land(missing)
         for path in landed:
             del survey.missing[path]
+        round_.incomplete = any(may_land(path) for path in survey.missing)
         return len(landed)
 
     def stage(self, round_: Round) -> None:
@@ -155,9 +157,8 @@ class Staging:
     def _require_hashes(self, round_: Round, files: Mapping[str, File]) -> None:
         """Read those of the files that came from upstream since the last publish."""
         came = (self._area.landed() | round_.staged) & files.keys()
-        self._progress.step("verifying", files=len(came))
         checked = [files[path] for path in sorted(came)]
-        self._fetch_again(round_, vouch.wrong(checked, self._tree, round_.staged, self._area))
+        self._fetch_again(round_, self._wrong(checked, round_.staged))
 
     def _fetch_again(self, round_: Round, files: list[File]) -> None:
         """Fetch files that are missing or wrong by their names; Mismatch if upstream has no right ones."""
@@ -169,7 +170,7 @@ class Staging:
         self._progress.step("fetching", files=len(files), size=sum(file.size for file in files))
         self._upstream.fetch((file.path for file in files), self._area.new)
         came = {file.path for file in files if self._area.fetched(file.path)}
-        wrong = vouch.wrong(files, self._area.new, came, self._area)
+        wrong = self._wrong(files, came)
         if wrong:
             raise Mismatch(
                 f"upstream has {len(wrong)} files missing or not as its indices say, such as {wrong[0].path}"
@@ -177,9 +178,19 @@ class Staging:
             )
         round_.staged |= came
 
+    def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
+        """Those of the files whose content is not what the indices say."""
+        self._progress.step("verifying", files=len(files), size=sum(file.size for file in files))
+        places = [(file, self._area.new if file.path in staged else self._tree) for file in files]
+        return vouch.wrong(places, self._progress)
+
     def _remember(self, pinned: Published, indices: Indices, readable: Mapping[tuple[str, str], str]) -> None:
         """Let the ledger know the new generation before anybody can see it."""
-        paths = {path for wanted in indices.wanted() for path in (wanted.path, *wanted.copies)}
+        paths = {
+            path
+            for wanted in indices.wanted(pinned.suites.values())
+            for path in (wanted.path, *wanted.copies)
+        }
         self._ledger.remember_generation(
             pinned.generation, sorted(paths | pinned.release_files.keys()), readable.values()
         )

@@ -20,6 +20,7 @@ from pushmirror.archive.index import File, IndexKind, decompress, read_index
 from pushmirror.errors import Mismatch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, write_closure
+from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import sha256_of
@@ -103,19 +104,23 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
     return [file for file in files if _size(file.path, tree, staged, area) != file.size]
 
 
-def wrong(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:
-    """Those of the files whose content here has another SHA256, or that are gone."""
-    ordered = list(files)
+def wrong(places: Iterable[tuple[File, Path]], progress: Progress) -> list[File]:
+    """Those of the files whose content has another SHA256, or that are not there.
 
-    def is_wrong(file: File) -> bool:
-        place = area.new if file.path in staged else tree
+    Each comes with the directory that its path is relative to.
+    """
+
+    def check(place: tuple[File, Path]) -> File | None:
+        file, directory = place
         try:
-            return sha256_of(place / file.path) != file.sha256
+            return None if sha256_of(directory / file.path) == file.sha256 else file
         except OSError:
-            return True
+            return file
+        finally:
+            progress.advance(files=1, size=file.size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
-        return [file for file, bad in zip(ordered, pool.map(is_wrong, ordered), strict=True) if bad]
+        return [file for file in pool.map(check, places) if file is not None]
 
 
 def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int | None:
