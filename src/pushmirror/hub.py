@@ -136,10 +136,9 @@ class Hub:
             self._store.recover(archive.name)
             raise
         except PushmirrorError as exc:
-            _log.error("%s", exc)
-            if exc.hint:
-                _log.info("hint: %s", exc.hint)
-            self._end(run, Outcome.FAILED, exc.exit_code, str(exc), engine.report)
+            message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+            _log.error("%s", message)
+            self._end(run, Outcome.FAILED, exc.exit_code, message, engine.report)
         except Exception as exc:
             _log.exception("a mistake in pushmirror")
             self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", engine.report)

@@ -145,6 +145,8 @@ def _log_to_stderr(*, verbose: bool) -> None:
     """Warnings always; every step with --verbose. The full log of a run is `pushmirror log`."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not verbose:  # how the run ended is told once, when it has
+        handler.addFilter(lambda record: record.levelno < logging.ERROR)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbose else "%(message)s"))
     logger = logging.getLogger("pushmirror")
     logger.addHandler(handler)

@@ -53,7 +53,7 @@ class WorkArea:
         """Leave nothing behind, except fetched files when they are still wanted."""
         for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
-        if not keep_new:
+        if not keep_new or not any(files for _, _, files in os.walk(self.new)):
             shutil.rmtree(self.root, ignore_errors=True)
             with suppress(OSError):  # rsync's own leftovers from another time may still be in it
                 self._top.rmdir()
