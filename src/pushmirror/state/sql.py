@@ -1,23 +1,27 @@
-"""The store in an SQL database: plain statements that SQLite and PostgreSQL read alike.
+"""The store in an SQL database.
 
-Guaranteed: one transaction a method; an opened store has the current schema. Times are kept as text of
-one width in UTC, so they sort as they are. Not here: how a database is reached (`database.py`), how the
-schema came to be (`migrations/`).
+Guaranteed: one transaction a method; an opened store has the current schema. Not here: what is said to the
+tables (`schema.py`), how a database is reached (`database.py`) and how its tables came to be (`migrate.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from sqlalchemy import Connection, Executable, RowMapping
 
 from pushmirror.errors import StateError
-from pushmirror.state.database import Connection, Database, open_database
+from pushmirror.state import schema
+from pushmirror.state.database import Database
+from pushmirror.state.migrate import bring_up_to_date
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.state.schema import bring_up_to_date
 from pushmirror.system import clock
+
+Record = TypeVar("Record", Request, Run, Generation)
 
 
 def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock.now) -> SqlStore:
@@ -32,7 +36,7 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
             f"the state directory {directory} cannot be made: {exc.strerror}",
             hint="name another one as directory in [state], or make it for this user",
         ) from exc
-    database = open_database(url)
+    database = Database(url)
     try:
         bring_up_to_date(database, directory)
     except BaseException:
@@ -59,36 +63,27 @@ class SqlStore:
         words: str = "",
         generation: str | None = None,
     ) -> Request:
+        request = schema.new(
+            schema.requests,
+            archive=archive,
+            stage=stage,
+            mhop=mhop,
+            trigger=trigger,
+            client=client,
+            words=words,
+            generation=generation,
+            arrived_at=self._now(),
+        )
         with self._database.writing() as db:
-            (row,) = db.rows(
-                "INSERT INTO requests"
-                " (archive, stage, mhop, trigger_name, client, words, generation, arrived_at, message)"
-                " VALUES (:archive, :stage, :mhop, :trigger, :client, :words, :generation, :at, '')"
-                " RETURNING *",
-                archive=archive,
-                stage=stage.value,
-                mhop=int(mhop),
-                trigger=trigger,
-                client=client,
-                words=words,
-                generation=generation,
-                at=_text(self._now()),
-            )
-        return _request(row)
+            return _record(Request, db.execute(request).mappings().one())
 
     def request(self, request_id: int) -> Request:
         with self._database.reading() as db:
-            rows = db.rows("SELECT * FROM requests WHERE id = :id", id=request_id)
-        return _request(_only(rows, f"request {request_id}"))
+            return _only(Request, db, schema.one(schema.requests, request_id), f"request {request_id}")
 
     def pending(self, archive: str) -> list[Request]:
         with self._database.reading() as db:
-            rows = db.rows(
-                "SELECT * FROM requests WHERE archive = :archive AND run_id IS NULL AND exit_code IS NULL"
-                " ORDER BY id",
-                archive=archive,
-            )
-        return [_request(row) for row in rows]
+            return _all(Request, db, schema.waiting(archive))
 
     def begin_run(
         self,
@@ -100,23 +95,22 @@ class SqlStore:
         log: str = "",
         request_ids: Iterable[int] = (),
     ) -> Run:
+        begun = schema.new(
+            schema.runs,
+            archive=archive,
+            stage=stage,
+            strategy=strategy,
+            trigger=trigger,
+            started_at=self._now(),
+            outcome=Outcome.RUNNING,
+            log=log,
+        )
         with self._database.writing() as db:
-            (row,) = db.rows(
-                "INSERT INTO runs"
-                " (archive, stage, strategy, trigger_name, started_at, outcome, message, stats, log)"
-                " VALUES (:archive, :stage, :strategy, :trigger, :at, :outcome, '', '{}', :log)"
-                " RETURNING *",
-                archive=archive,
-                stage=stage.value,
-                strategy=strategy,
-                trigger=trigger,
-                at=_text(self._now()),
-                outcome=Outcome.RUNNING.value,
-                log=log,
-            )
-            for request_id in request_ids:
-                _assign(db, request_id, archive, row["id"])
-        return _run(row)
+            run = _record(Run, db.execute(begun).mappings().one())
+            for number in request_ids:
+                served = schema.served_by(run.id, number, archive)
+                _only(Request, db, served, f"waiting request {number} for {archive}")
+        return run
 
     def end_run(
         self,
@@ -128,185 +122,74 @@ class SqlStore:
         message: str = "",
         stats: Mapping[str, int | float] | None = None,
     ) -> Run:
+        ended = schema.ended(
+            run_id,
+            outcome=outcome,
+            exit_code=int(exit_code),  # a plain number: drivers may know IntEnum for something else
+            generation=generation,
+            message=message,
+            stats=dict(stats or {}),
+            ended_at=self._now(),
+        )
         with self._database.writing() as db:
-            rows = db.rows(
-                "UPDATE runs SET outcome = :outcome, exit_code = :exit_code, generation = :generation,"
-                " message = :message, stats = :stats, ended_at = :at WHERE id = :id AND outcome = 'running'"
-                " RETURNING *",
-                outcome=outcome.value,
-                exit_code=int(exit_code),
-                generation=generation,
-                message=message,
-                stats=json.dumps(dict(stats or {})),
-                at=_text(self._now()),
-                id=run_id,
-            )
-            run = _run(_only(rows, f"running run {run_id}"))
-            db.do(
-                "UPDATE requests SET exit_code = :exit_code, message = :message"
-                " WHERE run_id = :id AND exit_code IS NULL",
-                exit_code=int(exit_code),
-                message=message,
-                id=run_id,
-            )
+            run = _only(Run, db, ended, f"running run {run_id}")
+            db.execute(schema.answered(run_id, int(exit_code), message))
         return run
 
     def recover(self, archive: str) -> list[Run]:
         with self._database.writing() as db:
-            rows = db.rows(
-                "UPDATE runs SET outcome = 'died', ended_at = :at, message = :message"
-                " WHERE archive = :archive AND outcome = 'running' RETURNING *",
-                at=_text(self._now()),
-                message="its process ended without saying how",
-                archive=archive,
-            )
-            for row in rows:
-                db.do(
-                    "UPDATE requests SET run_id = NULL WHERE run_id = :id AND exit_code IS NULL", id=row["id"]
-                )
-        return sorted(map(_run, rows), key=lambda run: run.id)
+            db.execute(schema.waiting_again(archive))
+            died = schema.died(archive, self._now(), "its process ended without saying how")
+            return sorted(_all(Run, db, died), key=lambda run: run.id)
 
     def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
+        published = schema.new(
+            schema.generations, archive=archive, digest=digest, published_at=at, run_id=run_id
+        )
         with self._database.writing() as db:
-            served = _generations(db, archive, 1)
+            served = _all(Generation, db, schema.newest_generations(archive, 1))
             if served and served[0].digest == digest:
                 return served[0]
-            db.do(
-                "UPDATE generations SET replaced_at = :at WHERE archive = :archive AND replaced_at IS NULL",
-                at=_text(at),
-                archive=archive,
-            )
-            (row,) = db.rows(
-                "INSERT INTO generations (archive, digest, published_at, run_id)"
-                " VALUES (:archive, :digest, :at, :run_id) RETURNING *",
-                archive=archive,
-                digest=digest,
-                at=_text(at),
-                run_id=run_id,
-            )
-        return _generation(row)
+            db.execute(schema.replaced(archive, at))
+            return _record(Generation, db.execute(published).mappings().one())
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
         with self._database.reading() as db:
-            return _generations(db, archive, limit)
+            return _all(Generation, db, schema.newest_generations(archive, limit))
 
     def latest_generation(self, archive: str) -> Generation | None:
         return next(iter(self.generations(archive, 1)), None)
 
     def runs(self, archive: str | None = None, limit: int = 20, before_id: int | None = None) -> list[Run]:
-        which = ["1 = 1"]
-        facts: dict[str, object] = {"limit": limit}
-        if archive is not None:
-            which.append("archive = :archive")
-            facts["archive"] = archive
-        if before_id is not None:
-            which.append("id < :before_id")
-            facts["before_id"] = before_id
-        statement = f"SELECT * FROM runs WHERE {' AND '.join(which)} ORDER BY id DESC LIMIT :limit"  # noqa: S608  constants
         with self._database.reading() as db:
-            return [_run(row) for row in db.rows(statement, **facts)]
+            return _all(Run, db, schema.newest_runs(archive, limit, before_id))
 
     def run(self, run_id: int) -> Run:
         with self._database.reading() as db:
-            rows = db.rows("SELECT * FROM runs WHERE id = :id", id=run_id)
-        return _run(_only(rows, f"run {run_id}"))
+            return _only(Run, db, schema.one(schema.runs, run_id), f"run {run_id}")
 
-    def prune(self, archive: str, keep: int) -> list[Run]:
+    def prune(self, archive: str, keep: int, *, keep_generations: int = 1000) -> list[Run]:
         with self._database.writing() as db:
-            ended = db.rows(
-                "SELECT * FROM runs WHERE archive = :archive AND outcome <> 'running' ORDER BY id DESC",
-                archive=archive,
-            )
-            for row in ended[keep:]:
-                db.do("DELETE FROM requests WHERE run_id = :id", id=row["id"])
-                db.do("DELETE FROM runs WHERE id = :id", id=row["id"])
-        return [_run(row) for row in ended[keep:]]
+            db.execute(schema.forgotten_generations(archive, keep_generations))
+            db.execute(schema.forgotten_requests(archive, keep))
+            forgotten = _all(Run, db, schema.forgotten_runs(archive, keep))
+        return sorted(forgotten, key=lambda run: run.id, reverse=True)
 
     def close(self) -> None:
         self._database.close()
 
 
-Row = Mapping[str, Any]
+def _all(kind: type[Record], db: Connection, statement: Executable) -> list[Record]:
+    return [_record(kind, row) for row in db.execute(statement).mappings()]
 
 
-def _assign(db: Connection, request_id: int, archive: str, run_id: int) -> None:
-    rows = db.rows(
-        "UPDATE requests SET run_id = :run_id WHERE id = :id AND archive = :archive AND run_id IS NULL"
-        " RETURNING id",
-        run_id=run_id,
-        id=request_id,
-        archive=archive,
-    )
-    _only(rows, f"waiting request {request_id} for {archive}")
-
-
-def _only(rows: list[Row], what: str) -> Row:
-    if not rows:
+def _only(kind: type[Record], db: Connection, statement: Executable, what: str) -> Record:
+    found = _all(kind, db, statement)
+    if not found:
         raise StateError(f"there is no {what}")
-    return rows[0]
+    return found[0]
 
 
-def _generations(db: Connection, archive: str, limit: int) -> list[Generation]:
-    rows = db.rows(
-        "SELECT * FROM generations WHERE archive = :archive ORDER BY id DESC LIMIT :limit",
-        archive=archive,
-        limit=limit,
-    )
-    return [_generation(row) for row in rows]
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _time_or_none(text: str | None) -> datetime | None:
-    return None if text is None else _time(text)
-
-
-def _request(row: Row) -> Request:
-    return Request(
-        id=row["id"],
-        archive=row["archive"],
-        stage=Stage(row["stage"]),
-        mhop=bool(row["mhop"]),
-        trigger=row["trigger_name"],
-        client=row["client"],
-        words=row["words"],
-        generation=row["generation"],
-        arrived_at=_time(row["arrived_at"]),
-        run_id=row["run_id"],
-        exit_code=row["exit_code"],
-        message=row["message"],
-    )
-
-
-def _run(row: Row) -> Run:
-    return Run(
-        id=row["id"],
-        archive=row["archive"],
-        stage=Stage(row["stage"]),
-        strategy=row["strategy"],
-        trigger=row["trigger_name"],
-        started_at=_time(row["started_at"]),
-        ended_at=_time_or_none(row["ended_at"]),
-        outcome=Outcome(row["outcome"]),
-        exit_code=row["exit_code"],
-        generation=row["generation"],
-        message=row["message"],
-        stats=json.loads(row["stats"]),
-        log=row["log"],
-    )
-
-
-def _generation(row: Row) -> Generation:
-    return Generation(
-        archive=row["archive"],
-        digest=row["digest"],
-        published_at=_time(row["published_at"]),
-        replaced_at=_time_or_none(row["replaced_at"]),
-        run_id=row["run_id"],
-    )
+def _record(kind: type[Record], row: RowMapping) -> Record:
+    """A row as a value: columns have the names of its fields."""
+    return kind(**{field.name: row[field.name] for field in fields(kind)})

@@ -80,8 +80,11 @@ class Store(Protocol):
     def run(self, run_id: int) -> Run:
         """One run; StateError when there is none."""
 
-    def prune(self, archive: str, keep: int) -> list[Run]:
-        """Forget ended runs but the newest `keep`, and their requests; returns the forgotten runs."""
+    def prune(self, archive: str, keep: int, *, keep_generations: int = 1000) -> list[Run]:
+        """Forget ended runs but the newest `keep`, and their requests; returns the forgotten runs.
+
+        Of its generations the newest are kept too, and always the one being served.
+        """
 
     def close(self) -> None:
         """Let go of the database."""

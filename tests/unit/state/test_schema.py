@@ -4,12 +4,15 @@ import sqlite3
 import sys
 
 import pytest
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import update
 
 from pushmirror.errors import StateError
-from pushmirror.state import schema
-from pushmirror.state.database import advice, open_database
+from pushmirror.state import migrate, schema
+from pushmirror.state.database import Database, advice
 from pushmirror.state.records import Stage
 from pushmirror.state.sql import open_store
 from pushmirror.system import process
@@ -19,7 +22,7 @@ import sys
 from pathlib import Path
 from pushmirror.state.sql import open_store
 open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1])).pending("debian")
-print(*{"sqlalchemy", "alembic"} & sys.modules.keys())
+print(*{"alembic", "mako", "sqlalchemy.orm"} & sys.modules.keys())
 """
 
 
@@ -31,10 +34,24 @@ def test_the_known_revisions_are_those_of_the_migrations():
     config = Config()
     config.set_main_option("script_location", "pushmirror:state/migrations")
     script = ScriptDirectory.from_config(config)
-    assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == schema.REVISIONS
+    assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == migrate.REVISIONS
 
 
-def test_opening_a_current_database_imports_neither_sqlalchemy_nor_alembic(tmp_path):
+def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path):
+    opened(tmp_path).close()
+    with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_the_comparison_with_the_schema_is_not_blind(tmp_path, monkeypatch):
+    monkeypatch.setattr("alembic.operations.Operations.create_index", lambda *_args: None)
+    opened(tmp_path).close()
+    with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
+        assert len(compare_metadata(MigrationContext.configure(db), schema.metadata)) == 4
+
+
+def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path):
     opened(tmp_path).close()
     result = process.run([sys.executable, "-c", OPEN, str(tmp_path)]).check()
     assert result.output == b"\n"
@@ -56,8 +73,8 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_database_of_a_newer_program_is_refused(tmp_path):
     opened(tmp_path).close()
-    with open_database(f"sqlite:///{tmp_path}/state.sqlite").writing() as db:
-        db.do("UPDATE alembic_version SET version_num = '9999'")
+    with Database(f"sqlite:///{tmp_path}/state.sqlite").writing() as db:
+        db.execute(update(schema.alembic_version).values(version_num="9999"))
     with pytest.raises(StateError, match="schema 9999, expected at most"):
         opened(tmp_path)
 
@@ -78,8 +95,8 @@ def test_a_state_directory_that_cannot_be_made_is_an_error(tmp_path):
 def test_a_full_disk_is_an_error_with_advice_and_loses_nothing(tmp_path):
     store = opened(tmp_path)
     store.add_request("debian", Stage.ALL, trigger="ssh")
-    (pages,) = store._database._connection.execute("PRAGMA page_count").fetchone()
-    store._database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with store._database.reading() as db:
+        db.exec_driver_sql("PRAGMA max_page_count = 1")  # as few as it has
     with pytest.raises(StateError, match="full") as caught:
         store.add_request("debian", Stage.ALL, trigger="ssh", words="x" * 100_000)
     assert "free some space" in caught.value.hint
@@ -87,10 +104,25 @@ def test_a_full_disk_is_an_error_with_advice_and_loses_nothing(tmp_path):
     store.close()
 
 
+def test_a_write_takes_the_lock_when_it_begins(tmp_path):
+    store = opened(tmp_path)
+    other = sqlite3.connect(tmp_path / "state.sqlite", timeout=0)
+    with store._database.writing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+    store.close()
+
+
+def test_the_database_keeps_a_write_ahead_log_and_checks_foreign_keys(tmp_path):
+    with opened(tmp_path)._database.reading() as db:
+        found = [db.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys")]
+    assert found == ["wal", 1]
+
+
 @pytest.mark.parametrize("url", ["nonsense", "nosuch://u:hunter2@h/d", "postgresql+nosuch://u:hunter2@h/d"])
 def test_a_bad_database_url_is_refused_without_its_password(url):
     with pytest.raises(StateError) as caught:
-        open_database(url)
+        Database(url)
     assert "hunter2" not in str(caught.value)
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from pushmirror.errors import StateError
-from pushmirror.state.database import SqlalchemyDatabase
+from pushmirror.state import schema
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.state.store import Store
@@ -21,12 +21,9 @@ def opened(directory: Path) -> SqlStore:
     return open_store(f"sqlite:///{directory}/state.sqlite", directory, now=lambda: NOW)
 
 
-@pytest.fixture(params=["sqlite", "sqlalchemy"])
-def store(request, tmp_path):
+@pytest.fixture
+def store(tmp_path):
     store: Store = opened(tmp_path)
-    if request.param == "sqlalchemy":
-        store.close()
-        store = SqlStore(SqlalchemyDatabase(f"sqlite:///{tmp_path}/state.sqlite"), lambda: NOW)
     yield store
     store.close()
 
@@ -143,6 +140,35 @@ def test_the_number_of_a_pruned_run_is_not_given_again(store):
     assert started(store) > run
 
 
+def test_pruning_keeps_the_newest_generations_and_leaves_other_archives_alone(store):
+    for digest in "abcd":
+        store.publish_generation("debian", digest, None, NOW)
+        store.publish_generation("security", digest, None, NOW)
+    store.prune("debian", keep=1, keep_generations=2)
+    assert [kept.digest for kept in store.generations("debian")] == ["d", "c"]
+    assert len(store.generations("security")) == 4
+
+
+def test_pruning_never_forgets_the_generation_being_served(store):
+    store.publish_generation("debian", "a", None, NOW)
+    served = store.publish_generation("debian", "b", None, NOW)
+    store.prune("debian", keep=1, keep_generations=0)
+    assert store.generations("debian") == [served]
+
+
+def test_pruning_leaves_other_archives_their_runs(store):
+    for archive in ("debian", "security"):
+        run = started(store, asked(store, archive=archive), archive=archive)
+        store.end_run(run, outcome=Outcome.SUCCEEDED, exit_code=0)
+    assert [run.archive for run in store.prune("debian", keep=0)] == ["debian"]
+    assert [run.archive for run in store.runs()] == ["security"]
+
+
+def test_a_time_of_another_zone_is_kept_as_the_same_moment(store):
+    at = datetime(2026, 8, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert store.publish_generation("debian", "a", None, at).published_at == at
+
+
 def test_the_sql_of_a_request_is_never_made_of_its_words(store):
     request = store.add_request("debian", Stage.ALL, trigger="ssh", words="'); DROP TABLE runs; -- :id")
     assert store.request(request.id).words == "'); DROP TABLE runs; -- :id"
@@ -170,5 +196,5 @@ def test_processes_that_open_a_new_database_at_once_lose_no_request(tmp_path):
 def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     writer, reader = opened(tmp_path), opened(tmp_path)
     with writer._database.writing() as db:
-        db.do("INSERT INTO alembic_version VALUES ('x')")
-        assert reader.pending("debian") == []
+        db.execute(schema.new(schema.generations, archive="debian", digest="a", published_at=NOW))
+        assert reader.latest_generation("debian") is None

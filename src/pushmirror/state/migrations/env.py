@@ -1,4 +1,4 @@
-"""Run by alembic, inside the transaction that `state/schema.py` has begun."""
+"""Run by alembic, inside the transaction that `state/migrate.py` has begun."""
 
 from __future__ import annotations
 

@@ -22,16 +22,16 @@ def upgrade() -> None:
         "runs",
         _id(),
         _text("archive"),
-        _text("stage"),
+        sa.Column("stage", sa.String(20), nullable=False),
         _text("strategy"),
         _text("trigger_name"),  # "trigger" is a word of SQL
         _text("started_at"),
         _text("ended_at", nullable=True),
-        _text("outcome"),
+        sa.Column("outcome", sa.String(20), nullable=False),
         sa.Column("exit_code", sa.Integer),
         _text("generation", nullable=True),
         _text("message"),
-        _text("stats"),  # JSON
+        sa.Column("stats", sa.JSON, nullable=False),
         _text("log"),
         sqlite_autoincrement=True,  # the number of a pruned run is never given to another
     )
@@ -40,8 +40,8 @@ def upgrade() -> None:
         "requests",
         _id(),
         _text("archive"),
-        _text("stage"),
-        sa.Column("mhop", sa.Integer, nullable=False),
+        sa.Column("stage", sa.String(20), nullable=False),
+        sa.Column("mhop", sa.Boolean, nullable=False),
         _text("trigger_name"),
         _text("client"),
         _text("words"),
