@@ -1,0 +1,1 @@
+"""Measurements beside the real ftpsync; `python -m bench --help` says how."""
