@@ -21,6 +21,7 @@ from pushmirror.config.upstream import Scheme
 from pushmirror.errors import Exit, PushmirrorError, UpstreamError
 
 TLS_PORT = 1873
+ENTRY = b">"  # what a line that names a file begins with, and no other
 _LISTING_FORMAT = ">%i %l %M %n%L"
 _FETCH_FORMAT = ">%b %l %n"
 _CODE_PARTIAL, _CODE_VANISHED = 23, 24
@@ -171,7 +172,7 @@ def parse_listing_line(line: bytes) -> Entry | None:
 
     Lines look like `>>f+++++++++ 1234 2026/11/22-17:23:07 pool/a/alpha.deb`; a link ends in ` -> target`.
     """
-    if line[:1] != b">":
+    if line[:1] != ENTRY:
         return None
     size, stamp, name = line[13:].split(b" ", 2)
     match line[2:3]:
@@ -190,7 +191,7 @@ def parse_listing_line(line: bytes) -> Entry | None:
 
 def parse_fetch_line(line: bytes) -> tuple[int, int, str] | None:
     """One line of a fetch: (bytes received, size of the file, path); None for anything else."""
-    if line[:1] != b">" or line[-1:] == b"/":
+    if line[:1] != ENTRY or line[-1:] == b"/":
         return None
     received, size, name = line[1:].split(b" ", 2)
     return int(received), int(size), _unescape(name)

@@ -123,9 +123,10 @@ class Upstream:
         reader = StatsReader()
 
         def line_taken(line: bytes) -> None:
-            reader.take(line)
             if on_line:
                 on_line(line)
+            if line[:1] != rsync.ENTRY:
+                reader.take(line)
 
         env = {} if self.archive.password_file else _NO_QUESTIONS
         result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
