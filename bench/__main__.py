@@ -8,50 +8,76 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import sync
+from bench import broken, hotspots, parse, sync
 from bench.contenders import CONTENDERS, Ours
 
 
 def main() -> int:
     """Measure what was asked for and print it."""
     options = _options()
-    os.umask(0o022)  # a tree of other modes would be changed by both at every sync
-    Ours.source = options.source.absolute() / "src"
+    os.umask(0o022)  # trees of other modes would be corrected at every sync
     options.directory.mkdir(parents=True, exist_ok=True)
-    results: dict[str, object] = {}
-    texts: list[str] = []
-    if options.what in {"sync", "all"}:
-        plan = sync.Plan(options.scenarios, options.contenders, options.runs)
-        for files in options.files:
-            measured = sync.race(options.directory, files, plan)
-            texts.append(sync.report(measured))
-            results[f"sync {files}"] = {
-                " ".join(key): [dataclasses.asdict(cost) for cost in costs]
-                for key, costs in measured.costs.items()
-            }
-    print(json.dumps(results, indent=2) if options.json else "\n\n".join(texts))
+    Ours.source = options.source.absolute() / "src"
+    measured: dict[str, object] = {}
+    for title, text, values in (found for one in _wanted(options.what) for found in one(options)):
+        measured[title] = values
+        if not options.json:
+            print(f"### {title}\n\n{text}\n", flush=True)  # as soon as there is something
+    if options.json:
+        print(json.dumps(measured, indent=2))
     return 0
 
 
+Found = tuple[str, str, object]  # title, Markdown, all values for JSON
+
+
+def _sync(options: argparse.Namespace) -> Iterator[Found]:
+    plan = sync.Plan(options.scenarios, options.contenders, options.runs)
+    for files in options.files:
+        measured = sync.race(options.directory, files, plan)
+        values = {" ".join(key): list(map(dataclasses.asdict, runs)) for key, runs in measured.costs.items()}
+        yield f"{files:,} files", sync.report(measured), values
+
+
+def _broken(options: argparse.Namespace) -> Iterator[Found]:
+    seen = broken.watch(options.directory, options.contenders, options.seconds)
+    yield "Never broken", broken.report(seen), list(map(dataclasses.asdict, seen))
+
+
+def _parse(options: argparse.Namespace) -> Iterator[Found]:
+    timings = parse.parse(options.runs)
+    yield "Parsing", parse.report(timings), list(map(dataclasses.asdict, timings))
+
+
+def _profile(options: argparse.Namespace) -> Iterator[Found]:
+    for files in options.files:
+        text = hotspots.profile(options.directory, files, options.scenarios)
+        yield f"Profile at {files:,} files", f"```\n{text}\n```", text
+
+
+_ALL = {"sync": _sync, "broken": _broken, "parse": _parse}
+
+
+def _wanted(what: str) -> list[Callable[[argparse.Namespace], Iterator[Found]]]:
+    return list(_ALL.values()) if what == "all" else [{**_ALL, "profile": _profile}[what]]
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="bench", description="pushmirror beside the real ftpsync, on loopback"
-    )
-    parser.add_argument(
-        "what", nargs="?", default="all", choices=["sync", "broken", "parse", "profile", "all"]
-    )
+    parser = argparse.ArgumentParser(prog="bench", description="pushmirror beside the real ftpsync")
+    parser.add_argument("what", nargs="?", default="all", choices=[*_ALL, "profile", "all"])
     parser.add_argument("--files", type=_numbers, default=[30_000, 300_000], help="pool files: N,N…")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--scenarios", type=_words, default=list(sync.SCENARIOS), help="of full,nochange,update"
     )
     parser.add_argument("--contenders", type=_words, default=list(CONTENDERS), help="of ftpsync,pushmirror")
+    parser.add_argument("--seconds", type=float, default=60, help="of `broken`, for each contender")
     parser.add_argument(
         "--source", type=Path, default=Ours.source.parent, help="checkout of the pushmirror to measure"
     )
-    parser.add_argument("--seconds", type=float, default=60, help="of `broken`, for each contender")
     parser.add_argument(
         "--directory",
         type=Path,
