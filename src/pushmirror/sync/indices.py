@@ -77,6 +77,15 @@ class Indices:
             self._required[suite.directory] = required(suite.release, present)
         return self._required[suite.directory]
 
+    def paths(self) -> set[str]:
+        """Every tree path that a client may ask for: of these files, and of the Release files themselves."""
+        paths = set(self._pinned.release_files)
+        for suite in self._pinned.suites.values():
+            for listed in self.required(suite):
+                paths.add(self._resolved(suite.path_of(listed)))
+                paths.update(suite.copies_of(listed))
+        return paths
+
     def file_of(self, wanted_path: str) -> Path:
         """Where the content of an index is now: staged, or in the tree."""
         path = self._resolved(wanted_path)

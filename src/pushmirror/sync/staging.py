@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pushmirror.archive.index import File
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive
-from pushmirror.errors import Mismatch
+from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
@@ -145,6 +145,7 @@ class Staging:
         added = {path: file for path, file in named.items() if self._selection.wants(path)}
         self._fetch_again(round_, vouch.lacking(added.values(), self._tree, round_.staged, self._area))
         self._require_hashes(round_, added)
+        self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
 
     def _require_repairs(self, round_: Round) -> None:
@@ -184,16 +185,20 @@ class Staging:
         places = [(file, self._area.new if file.path in staged else self._tree) for file in files]
         return vouch.wrong(places, self._progress)
 
-    def _remember(self, pinned: Published, indices: Indices, readable: Mapping[tuple[str, str], str]) -> None:
-        """Let the ledger know the new generation before anybody can see it."""
-        paths = {
-            path
-            for wanted in indices.wanted(pinned.suites.values())
-            for path in (wanted.path, *wanted.copies)
-        }
-        self._ledger.remember_generation(
-            pinned.generation, sorted(paths | pinned.release_files.keys()), readable.values()
-        )
+    def _remember_live(self, live: Published) -> None:
+        """Let the ledger know a served state that another program published: its files have a grace too."""
+        if not live.suites or self._ledger.knows_generation(live.generation):
+            return
+        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), pinned=live, base=live)
+        try:
+            self._remember(live, indices, vouch.read_closures(live, indices, self._ledger))
+        except ArchiveError as exc:
+            _log.warning("the state served until now is damaged and gets no grace period: %s", exc)
+
+    def _remember(
+        self, published: Published, indices: Indices, readable: Mapping[tuple[str, str], str]
+    ) -> None:
+        self._ledger.remember_generation(published.generation, sorted(indices.paths()), readable.values())
         sync_file_system(self._ledger.directory)
 
 
