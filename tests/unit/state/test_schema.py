@@ -9,6 +9,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from pushmirror.errors import StateError
 from pushmirror.state import migrate, schema
@@ -129,3 +131,8 @@ def test_a_bad_database_url_is_refused_without_its_password(url):
 def test_every_common_trouble_has_advice():
     said = ["database is locked", "attempt to write a readonly database", "unable to open database file"]
     assert all(advice(words) for words in [*said, "database disk image is malformed", "disk I/O error"])
+
+
+@pytest.mark.parametrize("table", schema.metadata.sorted_tables, ids=str)
+def test_the_tables_can_be_made_in_postgresql(table):
+    assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
