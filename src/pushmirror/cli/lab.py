@@ -22,8 +22,8 @@ from pushmirror.errors import Exit, Stopped
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pushmirror.cli.narrator import ConsoleNarrator
     from pushmirror.lab.demo import Verdict
-    from pushmirror.lab.narrator import ConsoleNarrator
     from pushmirror.lab.network import Network
 
 _COLUMNS = ("", "generation", "archive serial", "files", "last run", "seconds", "state")
@@ -60,8 +60,8 @@ def lab(packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
       pushmirror lab --keep
       pushmirror lab --json | jq '.machines[] | {name, generation, state}'
     """
+    from pushmirror.cli.narrator import ConsoleNarrator
     from pushmirror.lab import demo
-    from pushmirror.lab.narrator import ConsoleNarrator
     from pushmirror.lab.network import network
 
     screen = _stderr() if as_json else console()

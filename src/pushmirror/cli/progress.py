@@ -1,63 +1,131 @@
-"""A run's progress, drawn on a terminal: the step, files, bytes, rate and the time that is left."""
+"""What moves on a terminal while one waits: one line in place, cut where it is narrow, gone in the end."""
 
 from __future__ import annotations
 
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+_FRAMES_PER_S = 10.0
+_BAR = 30  # columns at most
+_BESIDE_BAR = 78  # columns of words and figures
+_SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
 
 
-class TerminalProgress:
-    """Draws the steps of a run, one line that is replaced as they go by."""
+def drawn(console: Console, line: Waiting | Following) -> Live:
+    """Draws a line until the end of a `with` block."""
+    return Live(line, console=console, transient=True, refresh_per_second=_FRAMES_PER_S)
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.fields[title]}[/bold] {task.description:<22}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[files]:>16}"),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True),
-            transient=True,
-        )
-        self._task: TaskID = self._bars.add_task("", title=title, files="", total=None)
-        self._files: int | None = None
-        self._done = 0
-        self._by_size = False
+
+class Waiting:
+    """A line with a spinner before and the time after it."""
+
+    def __init__(self, line: Text, *, indent: int = 0) -> None:
+        self._line = line
+        self._spinner = _Spinning(indent)
+
+    def __rich__(self) -> Text:
+        return self._spinner.before(self._line, Text(f"  {self._spinner.seconds():.1f} s", style="dim"))
+
+
+class Following:
+    """A run's steps: the step, a bar, files, bytes, rate and the time that is left, as the width allows."""
+
+    def __init__(self, console: Console, title: str = "", *, indent: int = 0) -> None:
+        self._console = console
+        self._title = Text(f"{title} ", style="bold") if title else Text("")
+        self._spinner = _Spinning(indent)
+        self._full, self._empty = ("━", "─") if console.encoding.startswith("utf") else ("#", "-")
+        self.step("starting")
+
+    def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
+        """A new step begins."""
+        self._name, self._files, self._size = name, files, size
+        self._files_done, self._size_done = 0, 0
+        self._since = monotonic()
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        """So much of the step is done."""
+        self._files_done += files
+        self._size_done += size
+
+    def __rich__(self) -> Text:
+        name = Text(f"{self._name:<16} ")
+        return self._spinner.before(self._title, name, self._bar(), Text("  ".join(self._figures())))
+
+    def _figures(self) -> list[str]:
+        figures: list[str] = []
+        spent = max(0.1, monotonic() - self._since)
+        if self._files:
+            figures.append(f"{self._files_done:>{len(str(self._files))}}/{self._files} files")
+        if self._size:
+            figures.append(f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB")
+            figures.append(f"{self._size_done / 1e6 / spent:.1f} MB/s")
+        figures.append(f"{self._spinner.seconds():.1f} s")
+        done, total = self._share()
+        if done and spent > _SURE_AFTER_S:
+            figures.append(f"{_clock(spent * (total - done) / done)} left")
+        return figures
+
+    def _share(self) -> tuple[int, int]:
+        """How much of how much is done, in bytes if these are known."""
+        if self._size:
+            return min(self._size_done, self._size), self._size
+        return (min(self._files_done, self._files), self._files) if self._files else (0, 0)
+
+    def _bar(self) -> Text:
+        done, total = self._share()
+        if not total:
+            return Text("")
+        width = max(8, min(_BAR, self._console.width - _BESIDE_BAR))
+        full = width * done // total
+        return Text.assemble((self._full * full, "green"), (self._empty * (width - full), "dim"), "  ")
+
+
+class TerminalProgress(Following):
+    """Draws a run's steps until the end of a `with` block."""
+
+    def __init__(self, title: str) -> None:
+        console = Console(stderr=True)
+        super().__init__(console, title)
+        self._live = drawn(console, self)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        self._live.stop()
 
-    def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
-        """A new step begins."""
-        self._files, self._done, self._by_size = files, 0, size is not None
-        self._bars.reset(self._task, total=size, description=name, files=self._count())
 
-    def advance(self, *, files: int = 0, size: int = 0) -> None:
-        """So much of the step is done."""
-        self._done += files
-        self._bars.update(self._task, advance=size if self._by_size else 0, files=self._count())
+class _Spinning:
+    """A spinner, and how long it has been turning."""
 
-    def _count(self) -> str:
-        return "" if self._files is None else f"{self._done}/{self._files} files"
+    def __init__(self, indent: int) -> None:
+        self._indent = indent
+        self._spinner = Spinner("dots")
+        self._since = monotonic()
+
+    def seconds(self) -> float:
+        return monotonic() - self._since
+
+    def before(self, *parts: Text) -> Text:
+        """One line, cut if need be."""
+        frame = self._spinner.render(monotonic())
+        assert isinstance(frame, Text)
+        line = Text.assemble(" " * self._indent, frame, " ", *parts)
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
