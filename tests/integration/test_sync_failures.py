@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from trees import mounted_tmpfs, refused, remount, snapshot
 
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
@@ -18,6 +17,7 @@ from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
+from trees import mounted_tmpfs, refused, remount, snapshot
 
 MakeSite = Callable[..., LabSite]
 PASSWORD = "correct horse battery staple"
@@ -270,7 +270,9 @@ def test_a_keyring_that_cannot_be_read_is_named(synced: LabSite, archive: LabArc
     assert snapshot(synced.tree) == before
 
 
-@pytest.mark.xfail(strict=True, reason="only its mode is looked at; gpgv then finds no key in it, exit code 4")
+@pytest.mark.xfail(
+    strict=True, reason="only its mode is looked at; gpgv then finds no key in it, exit code 4"
+)
 def test_a_keyring_that_is_a_directory_is_named(synced: LabSite, tmp_path: Path) -> None:
     synced.configure(keyring=str(tmp_path))
     refused(synced.sync(), 78, str(tmp_path))
@@ -317,7 +319,9 @@ def test_a_state_without_a_good_signature_is_not_published(
     spoil(archive, tmp_path)
     refused(synced.sync(), 4, "dists/")
     assert snapshot(synced.tree / "dists/sid").keys() >= before.keys()
-    assert {path: now for path, now in snapshot(synced.tree / "dists/sid").items() if path in before} == before
+    assert {
+        path: now for path, now in snapshot(synced.tree / "dists/sid").items() if path in before
+    } == before
     assert broken(synced.tree, thorough=True) == []
 
 
@@ -347,7 +351,9 @@ def expiring_keyring(home: Path, archive: LabArchive) -> Path:
     gpg += ["--passphrase", "", "--faked-system-time", "20200101T000000!"]
     try:
         process.run([*gpg, "--quick-gen-key", "old@example.org", "ed25519", "sign", "1d"]).check()
-        for release in (archive.path / path for path in archive.generation_files() if path.endswith("/Release")):
+        for release in (
+            archive.path / path for path in archive.generation_files() if path.endswith("/Release")
+        ):
             signed = process.run([*gpg, "--clearsign", "-o", "-", str(release)]).check().output
             (release.parent / "InRelease").write_bytes(signed)
             (release.parent / "Release.gpg").unlink()

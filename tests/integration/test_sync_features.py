@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from trees import refused, snapshot
 
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
+from trees import refused, snapshot
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def test_protected_names_are_not_deleted_but_followed(served: LabSite, archive: 
     assert not (served.tree / "stray").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="upstream is pinned without the exclude patterns, its Release is published")
+@pytest.mark.xfail(
+    strict=True, reason="upstream is pinned without the exclude patterns, its Release is published"
+)
 def test_a_whole_suite_can_be_left_out(site: LabSite) -> None:
     site.configure(exclude=["/dists/sid/", "/dists/unstable"])
     site.sync().check()
@@ -143,7 +145,9 @@ def test_a_client_with_the_old_inrelease_is_served_through_the_grace_period(
     site: LabSite, archive: LabArchive
 ) -> None:
     site.sync().check()
-    old = {path: (site.tree / path).read_bytes() for path in archive.generation_files() if "wheezy" not in path}
+    old = {
+        path: (site.tree / path).read_bytes() for path in archive.generation_files() if "wheezy" not in path
+    }
     archive.update()
     archive.update()
     site.configure(delete={"max_share": 1.0})
@@ -190,7 +194,9 @@ def test_status_shows_deletions_that_are_withheld(served: LabSite, archive: LabA
     assert "delet" in " ".join(health["attention"])
 
 
-def test_withheld_deletions_are_done_when_the_operator_allows_it(served: LabSite, archive: LabArchive) -> None:
+def test_withheld_deletions_are_done_when_the_operator_allows_it(
+    served: LabSite, archive: LabArchive
+) -> None:
     served.configure(grace="0s", delete={"max_files": 2})
     archive.update()
     served.sync().check()
@@ -267,15 +273,21 @@ def test_files_in_dists_that_were_changed_or_removed_by_hand_are_repaired(
     assert same_tree(archive.path, site.tree) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the live tree is read as strictly as upstream's, and the run gives up")
-def test_a_release_file_that_cannot_be_parsed_any_more_is_repaired(site: LabSite, archive: LabArchive) -> None:
+@pytest.mark.xfail(
+    strict=True, reason="the live tree is read as strictly as upstream's, and the run gives up"
+)
+def test_a_release_file_that_cannot_be_parsed_any_more_is_repaired(
+    site: LabSite, archive: LabArchive
+) -> None:
     site.sync().check()
     (site.tree / "dists/sid/InRelease").write_bytes(b"vandalised")
     site.sync().check()
     assert same_tree(archive.path, site.tree) == []
 
 
-@pytest.mark.xfail(strict=True, reason="Release and InRelease that differ here are taken for a moving upstream")
+@pytest.mark.xfail(
+    strict=True, reason="Release and InRelease that differ here are taken for a moving upstream"
+)
 def test_a_run_that_was_killed_between_release_and_inrelease_is_completed_by_the_next(
     site: LabSite, archive: LabArchive
 ) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from trees import refused, snapshot
 
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
+from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trees import refused, snapshot
 
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import same_tree
+from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 
@@ -121,7 +121,12 @@ def file_by_link(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "change"),
-    [("a/one", replace_by_directory), ("a", replace_by_file), ("a", replace_by_link), ("a/one", file_by_link)],
+    [
+        ("a/one", replace_by_directory),
+        ("a", replace_by_file),
+        ("a", replace_by_link),
+        ("a/one", file_by_link),
+    ],
 )
 def test_a_name_that_becomes_something_else_is_replaced(
     site: LabSite, upstream: Path, path: str, change: Callable[[Path], None]

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trees import refused, snapshot
 
 from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import broken, same_tree
+from trees import refused, snapshot
 
 TRACES = "project/trace"
 
@@ -302,7 +302,9 @@ def test_hooks_run_in_their_order_and_once(
     assert said.read_text().split() == ["before_sync", "after_stage1", "after_publish"]
 
 
-@pytest.mark.parametrize(("name", "exit_code"), [("before_sync", 3), ("after_stage1", 3), ("after_publish", 4)])
+@pytest.mark.parametrize(
+    ("name", "exit_code"), [("before_sync", 3), ("after_stage1", 3), ("after_publish", 4)]
+)
 def test_a_failing_hook_fails_the_run_and_is_named(
     served: LabSite, hook: Callable[[str], list[str]], name: str, exit_code: int
 ) -> None:

@@ -1,0 +1,87 @@
+"""The words of a trigger."""
+
+import pytest
+
+from pushmirror.push.trigger import MAX_WORD, MAX_WORDS, combined, parse_trigger, words_of
+from pushmirror.state.records import Stage
+
+ALL, ONE, TWO = Stage.ALL, Stage.STAGE1, Stage.STAGE2
+
+
+@pytest.mark.parametrize(
+    ("words", "archive", "stage", "mhop"),
+    [
+        ("", "", ALL, False),
+        ("sync:all", "", ALL, False),
+        ("sync:stage1", "", ONE, False),
+        ("sync:stage2", "", TWO, False),
+        ("sync:stage1 sync:stage2", "", ALL, False),
+        ("sync:stage1 sync:all", "", ALL, False),
+        ("sync:stage1 sync:stage1", "", ONE, False),
+        ("sync:stage2 sync:mhop", "", TWO, True),
+        ("sync:archive:debian sync:all", "debian", ALL, False),
+        ("sync:archive:debian sync:archive:security", "security", ALL, False),
+        ("sync:archive:debian sync:archive:", "", ALL, False),
+        ("  sync:archive:a.b-c_1\t sync:stage1\n", "a.b-c_1", ONE, False),
+    ],
+)
+def test_words_have_the_meaning_that_ftpsync_gives_them(
+    words: str, archive: str, stage: Stage, mhop: bool
+) -> None:
+    trigger = parse_trigger(words.split())
+    assert (trigger.archive, trigger.stage, trigger.mhop) == (archive, stage, mhop)
+    assert trigger.ignored == ()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "sync",
+        "sync:",
+        "sync:stage3",
+        "SYNC:all",
+        "sync:all:",
+        "sync:archive",
+        "sync:archive:../etc",
+        "sync:archive:a/b",
+        "sync:archive:a:b",
+        "sync:archive:a\nb",
+        "*",
+        "$(id)",
+        "-T",
+        "--config=/etc/shadow",
+        "",
+    ],
+)
+def test_other_words_mean_nothing_and_are_named(word: str) -> None:
+    trigger = parse_trigger([word])
+    assert (trigger.archive, trigger.stage, trigger.ignored) == ("", ALL, (word,))
+
+
+def test_a_callback_is_understood() -> None:
+    assert parse_trigger(["sync:callback"]).callback
+
+
+def test_words_of_the_forced_command_come_last() -> None:
+    assert words_of(" sync:all  sync:mhop ", ["sync:archive:x"]) == [
+        "sync:all",
+        "sync:mhop",
+        "sync:archive:x",
+    ]
+
+
+def test_words_are_bounded_in_number_and_length() -> None:
+    words = words_of("x" * 10_000 + " y" * 10_000, [])
+    assert len(words) == MAX_WORDS and len(words[0]) == MAX_WORD
+
+
+@pytest.mark.xfail(strict=True, reason="the bound cuts the end off, where the words are that win")
+def test_the_words_of_the_forced_command_survive_any_number_of_others() -> None:
+    assert words_of("x " * 10_000, ["sync:archive:debian"])[-1] == "sync:archive:debian"
+
+
+@pytest.mark.parametrize(
+    ("stages", "run"), [([], ALL), ([ONE], ONE), ([TWO, TWO], TWO), ([ONE, TWO], ALL), ([ONE, ALL], ALL)]
+)
+def test_one_run_serves_all_that_was_asked_for(stages: list[Stage], run: Stage) -> None:
+    assert combined(stages) is run

@@ -1,0 +1,256 @@
+"""What we say to rsync and what it says to us, as tables."""
+
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config.model import Archive
+from pushmirror.errors import Exit, UpstreamError
+from pushmirror.sync.rsync import (
+    Entry,
+    Kind,
+    StatsReader,
+    Version,
+    failure,
+    fetch_argv,
+    is_vanished,
+    listing_argv,
+    parse_fetch_line,
+    parse_listing_line,
+    parse_version,
+    pin_argv,
+    source_of,
+)
+
+NEW, OLD = Version((3, 5, 0)), Version((3, 1, 3))
+SECRET = Path("/etc/pushmirror/upstream.secret")
+
+
+def archive(upstream: str = "rsync://site1@hub.example.org/debian", **options: object) -> Archive:
+    return Archive.model_validate({"name": "debian", "path": "/srv/debian", "upstream": upstream, **options})
+
+
+@pytest.mark.parametrize(
+    ("upstream", "source"),
+    [
+        ("rsync://hub.example.org/debian", "rsync://hub.example.org/debian/"),
+        ("rsync://me@hub.example.org:8730/mod/sub", "rsync://me@hub.example.org:8730/mod/sub/"),
+        ("rsync://[2001:db8::1]/debian/", "rsync://[2001:db8::1]/debian/"),
+        ("rsyncs://me@hub.example.org/debian", "me@hub.example.org::debian/"),
+        ("rsync+ssh://me@hub.example.org/srv/debian", "me@hub.example.org:/srv/debian/"),
+    ],
+)
+def test_the_source_ends_in_a_slash_so_that_no_directory_is_put_into_the_tree(
+    upstream: str, source: str
+) -> None:
+    assert source_of(archive(upstream)) == source
+
+
+@pytest.mark.parametrize("upstream", ["rsync://me@hub/debian", "rsyncs://me@hub/debian"])
+def test_the_password_is_named_by_its_file_in_every_command_line(upstream: str) -> None:
+    one = archive(upstream, password_file=SECRET)
+    for argv in (
+        listing_argv(one, [], Path("/e")),
+        pin_argv(one, [], Path("/p")),
+        fetch_argv(one, Path("/n"), version=NEW, basis=None),
+    ):
+        assert f"--password-file={SECRET}" in argv
+        assert argv[0] == "rsync" and "--safe-links" in argv and "--stats" in argv
+
+
+def test_each_transfer_is_bounded_in_time_and_rate() -> None:
+    argv = listing_argv(
+        archive(timeout="90s", connect_timeout="7s", bandwidth_limit="5M"), [], Path("/empty")
+    )
+    assert {"--timeout=90", "--contimeout=7"} <= set(argv)
+    assert any(word.startswith("--bwlimit=") for word in argv)
+
+
+def test_options_of_the_operator_come_after_ours_and_before_the_operands() -> None:
+    argv = fetch_argv(archive(rsync_options=["--ipv4"]), Path("/new"), version=NEW, basis=None)
+    assert argv[-3:] == ["--ipv4", "rsync://site1@hub.example.org/debian/", "/new/"]
+
+
+@pytest.mark.parametrize(("version", "trusted"), [(NEW, True), (OLD, False), (Version((3, 2, 4)), False)])
+def test_the_sender_is_trusted_only_by_versions_that_can(version: Version, trusted: bool) -> None:
+    argv = fetch_argv(archive(), Path("/new"), version=version, basis=None)
+    assert ("--trust-sender" in argv) is trusted
+
+
+def test_a_basis_is_given_when_there_is_one() -> None:
+    assert "--copy-dest=/srv/debian" in fetch_argv(
+        archive(), Path("/n"), version=NEW, basis=Path("/srv/debian")
+    )
+
+
+def test_ssh_asks_no_questions_and_uses_the_key() -> None:
+    one = archive("rsync+ssh://me@hub:2222/srv", ssh_key="/home/me/key")
+    (shell,) = [word for word in pin_argv(one, [], Path("/p")) if word.startswith("--rsh=")]
+    assert {"BatchMode=yes", "IdentitiesOnly=yes"} <= set(shell.split())
+    assert "-p 2222" in shell and "-i /home/me/key" in shell
+
+
+@pytest.mark.xfail(strict=True, reason="rsync splits --rsh at blanks: quotes are needed around paths")
+def test_a_key_whose_path_has_a_blank_stays_one_word() -> None:
+    one = archive("rsync+ssh://me@hub/srv", ssh_key="/home/me/my key")
+    (shell,) = [word for word in pin_argv(one, [], Path("/p")) if word.startswith("--rsh=")]
+    assert "'/home/me/my key'" in shell or '"/home/me/my key"' in shell
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("rsync  version 3.5.0  protocol version 32", (3, 5, 0)),
+        ("rsync  version v3.2.7pre1  protocol version 31", (3, 2, 7)),
+        ("rsync  version 3.4  protocol version 32", (3, 4, 0)),
+    ],
+)
+def test_versions_are_read(text: str, number: tuple[int, int, int]) -> None:
+    assert parse_version(text) == Version(number)
+
+
+@pytest.mark.parametrize("text", ["", "openrsync: protocol version 29", "bash: no"])
+def test_another_program_is_not_taken_for_rsync(text: str) -> None:
+    with pytest.raises(UpstreamError, match="not rsync"):
+        parse_version(text)
+
+
+# Lines
+
+T = b"2026/11/22-17:23:07"
+SECONDS = 1795368187
+
+
+@pytest.mark.parametrize(
+    ("line", "entry"),
+    [
+        (b">>f+++++++++ 1234 %s pool/a" % T, Entry("pool/a", Kind.FILE, 1234, SECONDS)),
+        (b">>f+++++++++ 0 %s  two blanks " % T, Entry(" two blanks ", Kind.FILE, 0, SECONDS)),
+        (b">>f+++++++++ 1 %s a -> b" % T, Entry("a -> b", Kind.FILE, 1, SECONDS)),
+        (b">>f+++++++++ 1 %s \\#012x" % T, Entry("\nx", Kind.FILE, 1, SECONDS)),
+        (b">>f+++++++++ 1 %s \\#134#012" % T, Entry("\\#012", Kind.FILE, 1, SECONDS)),
+        (b">>f+++++++++ 1 %s \xe9" % T, Entry("\udce9", Kind.FILE, 1, SECONDS)),
+        (b">cd+++++++++ 4096 %s pool/" % T, Entry("pool", Kind.DIRECTORY, 0, SECONDS)),
+        (b">cL+++++++++ 6 %s stable -> trixie" % T, Entry("stable", Kind.LINK, 0, SECONDS, "trixie")),
+        (b">.d..t...... 4096 %s ./" % T, None),
+        (b">cD+++++++++ 0 %s null" % T, None),
+        (b">cS+++++++++ 0 %s pipe" % T, None),
+        (b"Number of files: 3", None),
+        (b"", None),
+        (b'skipping non-regular file "x"', None),
+    ],
+)
+def test_lines_of_a_listing_are_read(line: bytes, entry: Entry | None) -> None:
+    assert parse_listing_line(line) == entry
+
+
+def test_a_link_that_can_be_read_in_two_ways_is_refused() -> None:
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        parse_listing_line(b">cL+++++++++ 1 %s a -> b -> c" % T)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="not translated, so it looks like a mistake of ours"
+)
+@pytest.mark.parametrize(
+    "line",
+    [b">", b">>f+++++++++ 8", b">>f+++++++++ many %s a" % T, b">>f+++++++++ 8 yesterday a"],
+)
+def test_a_line_that_is_cut_or_garbled_is_an_error_of_upstream(line: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        parse_listing_line(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "fetched"),
+    [
+        (b">100 1234 pool/a b", (100, 1234, "pool/a b")),
+        (b">0 0 \\#012", (0, 0, "\n")),
+        (b">0 4096 pool/", None),
+        (b"Total bytes sent: 1", None),
+    ],
+)
+def test_lines_of_a_fetch_are_read(line: bytes, fetched: tuple[int, int, str] | None) -> None:
+    assert parse_fetch_line(line) == fetched
+
+
+def test_statistics_are_read_with_and_without_commas() -> None:
+    reader = StatsReader()
+    for line in (
+        b"Number of files: 1,234 (reg: 1)",
+        b"Total bytes sent: 5",
+        b"Total bytes received: 6,789",
+    ):
+        reader.take(line)
+    assert (reader.stats().files, reader.stats().bytes_sent, reader.stats().bytes_received) == (1234, 5, 6789)
+
+
+def test_no_statistics_are_an_error_whatever_the_exit_code() -> None:
+    with pytest.raises(UpstreamError, match="without sending anything"):
+        StatsReader().stats()
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    ("errors", "meaning", "hint"),
+    [
+        ("@ERROR: auth failed on module debian", "refuses this user or password", "password_file"),
+        ("@ERROR: Unknown module 'debian'", "no such module", "lists modules"),
+        ("@ERROR: max connections (50) reached -- try again later", "too many connections", "later"),
+        ("rsync: failed to connect to hub (192.0.2.1): Connection refused (111)", "nothing answers", "port"),
+        ("rsync: getaddrinfo: hub 873: Name or service not known", "does not exist", "host"),
+        ("rsync: failed to connect: No route to host (113)", "cannot be reached", "network"),
+        ("rsync error: timeout waiting for daemon connection: timed out", "in time", "connect_timeout"),
+        (
+            "[sender] io timeout after 2 seconds\nrsync error: timeout in data send/receive",
+            "nothing",
+            "timeout",
+        ),
+        ("rsync: write failed on '/x': No space left on device (28)", "the disk is full", "free space"),
+        ("rsync: mkstemp '/x' failed: Read-only file system (30)", "is read-only", "mount"),
+        ("rsync: could not open password file /x: Permission denied", "password file cannot", "0600"),
+        ("TLS connection to hub: CERTIFICATE_VERIFY_FAILED", "not trusted", "tls_ca"),
+        ("Host key verification failed.\nrsync: connection closed", "host key is not known", "known_hosts"),
+        ("me@hub: Permission denied (publickey).\nrsync: connection closed", "the ssh key", "ssh_key"),
+    ],
+)
+def test_the_end_of_rsync_is_told_in_an_operators_words(errors: str, meaning: str, hint: str) -> None:
+    error = failure(10, errors, archive=archive())
+    assert meaning in str(error) and "hub.example.org" in str(error)
+    assert error.hint is not None and hint in error.hint
+
+
+def test_an_end_that_nobody_knows_is_told_in_rsyncs_words() -> None:
+    error = failure(12, "rsync: something new\nrsync error: error in protocol (code 12)", archive=archive())
+    assert "exit code 12" in str(error) and "something new" in str(error)
+    assert error.exit_code is Exit.FAILED
+
+
+def test_an_end_without_a_word_is_told_too() -> None:
+    assert "printed no error" in str(failure(-9, "", archive=archive()))
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "vanished"),
+    [
+        (24, "", True),
+        (
+            23,
+            'rsync: link_stat "/x" failed: No such file or directory (2)\nrsync error: some (code 23)',
+            True,
+        ),
+        (23, 'rsync: read errors mapping "/x": Input/output error (5)', False),
+        (23, "rsync: link_stat: No such file or directory (2)\nrsync: open: Permission denied (13)", False),
+        (10, "", False),
+    ],
+)
+def test_what_vanished_at_upstream_is_told_from_what_failed(code: int, errors: str, vanished: bool) -> None:
+    assert is_vanished(code, errors) is vanished
+
+
+@pytest.mark.xfail(strict=True, reason="lines that begin `rsync: [sender] ` count, `[sender]` alone does not")
+@pytest.mark.parametrize("errors", ["", "IO error encountered"])
+def test_a_partial_transfer_that_does_not_say_why_is_no_vanished_file(errors: str) -> None:
+    assert not is_vanished(23, errors)
