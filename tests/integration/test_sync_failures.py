@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -203,9 +203,9 @@ def test_a_full_disk_is_named_and_the_tree_stays_whole(
 
 def fill(ballast: Path) -> None:
     """Leave no more than a few blocks of a file system free."""
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(16384))
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(16384)):
+            pass
     os.truncate(ballast, ballast.stat().st_size - 20_000)
 
 

@@ -71,7 +71,8 @@ def test_words_without_a_meaning_are_named_and_ignored(site: LabSite) -> None:
 
 
 def test_nothing_of_the_words_reaches_a_shell_or_a_file_name(site: LabSite, tmp_path: Path) -> None:
-    evil = f"$(touch${{IFS}}{tmp_path}/pwned) `touch {tmp_path}/pwned` ; touch {tmp_path}/pwned * sync:archive:../../x"
+    touch = f"touch {tmp_path}/pwned"
+    evil = f"$({touch}) `{touch}` ; {touch} * sync:archive:../../x"
     result = push(site, evil)
     assert result.exit_code == 0
     assert not (tmp_path / "pwned").exists()

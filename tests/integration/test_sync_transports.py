@@ -204,7 +204,7 @@ def test_the_password_is_in_no_command_line_environment_log_or_tree(
         text = LOOK.format(python=sys.executable, seen=str(seen), as_rsync=as_rsync)
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    hooks = dict.fromkeys(("before_sync", "after_publish"), [str(tmp_path / "as-hook")])
+    hooks = {name: [str(tmp_path / "as-hook")] for name in ("before_sync", "after_publish")}
     site = make(upstream=daemon.url(ARCHIVE, USER), rsync=str(tmp_path / "as-rsync"), hooks=hooks)
     said = site.run("sync", "-v").check()
     assert b"--password-file=" in seen.read_bytes()

@@ -65,12 +65,12 @@ def test_names_are_published_in_the_order_that_keeps_clients_whole() -> None:
         ("ls-lR.gz", False),
         ("project/trace/hub.example.org", False),
     ]
-    assert sorted(reversed(ordered), key=lambda name: publishing_order(*name)) == ordered
+    assert sorted(set(ordered), key=lambda name: publishing_order(*name)) == ordered
 
 
 def test_what_refers_is_deleted_before_what_it_refers_to() -> None:
     ordered = ["dists/old/InRelease", "dists/old/main/binary-amd64/Packages.xz", "pool/main/o/old_1.deb"]
-    assert sorted(reversed(ordered), key=deleting_order) == ordered
+    assert sorted(set(ordered), key=deleting_order) == ordered
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""Files that appear whole or not at all."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pushmirror.system.files import (
+    create_private,
+    exchange,
+    is_private,
+    link_or_copy,
+    link_tree,
+    sha256_of,
+    sync_file_system,
+    write_atomically,
+)
+
+
+def test_a_file_is_replaced_and_never_changed_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with file.open("rb") as reader:
+        write_atomically(file, b"new", mode=0o600)
+        assert reader.read() == b"old"
+    assert file.read_bytes() == b"new" and stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_mode_is_as_asked_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomically(tmp_path / "file", b"", mode=0o644)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(tmp_path / "directory", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+
+
+def test_a_link_that_lies_where_the_new_file_is_written_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "file.new").symlink_to("precious")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_a_private_file_is_never_written_over(tmp_path: Path) -> None:
+    create_private(tmp_path / "key", b"one")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "key", b"two")
+    assert is_private(tmp_path / "key") and (tmp_path / "key").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o400, True), (0o640, False), (0o604, False)])
+def test_private_means_that_only_the_owner_can_read(tmp_path: Path, mode: int, private: bool) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(mode)
+    assert is_private(tmp_path / "file") is private
+
+
+def test_the_hash_of_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("file")
+    assert sha256_of(tmp_path / "file").startswith("e3b0c442")
+    with pytest.raises(OSError, match="symbolic links"):
+        sha256_of(tmp_path / "link")
+
+
+@pytest.mark.parametrize(("mtime", "linked"), [(1_600_000_000, True), (1_700_000_000, False)])
+def test_content_is_linked_where_the_times_agree_and_copied_else(
+    tmp_path: Path, mtime: int, linked: bool
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "deep/target"
+    source.write_bytes(b"content")
+    os.utime(source, (1_600_000_000, 1_600_000_000))
+    link_or_copy(source, target, mtime=mtime)
+    assert target.samefile(source) is linked
+    assert target.read_bytes() == b"content" and int(target.stat().st_mtime) == mtime
+    assert int(source.stat().st_mtime) == 1_600_000_000
+
+
+def test_two_directories_are_swapped_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not exchange(tmp_path / "one", tmp_path / "two"):
+        pytest.skip("this file system cannot swap names")
+    assert (tmp_path / "one/two").exists() and (tmp_path / "two/one").exists()
+
+
+def test_a_swap_with_what_is_missing_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "one", tmp_path / "missing")
+
+
+def test_a_tree_of_links_shares_its_files_and_keeps_its_links(tmp_path: Path) -> None:
+    (tmp_path / "tree/below").mkdir(parents=True)
+    (tmp_path / "tree/below/file").write_bytes(b"content")
+    (tmp_path / "tree/link").symlink_to("below/file")
+    link_tree(tmp_path / "tree", tmp_path / "copy")
+    assert (tmp_path / "copy/below/file").samefile(tmp_path / "tree/below/file")
+    assert (tmp_path / "copy/link").is_symlink()
+
+
+def test_the_file_system_of_a_directory_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
+    sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(tmp_path / "gone")

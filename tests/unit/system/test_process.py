@@ -1,0 +1,152 @@
+"""The one function that starts programs: bounds, and nothing left behind."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pushmirror.errors import ProgramFailed, ProgramMissing
+from pushmirror.system import process
+from pushmirror.system.process import MAX_OUTPUT, background, run
+
+
+def python(line: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", f"import os, signal, subprocess, sys, time; {line}", *arguments]
+
+
+def is_gone(pid: int, limit_s: float = 5) -> bool:
+    """Whether a process has ended (or is only a zombie of somebody else's)."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_output_errors_and_code_are_told() -> None:
+    result = run(python("print('out'); print('err', file=sys.stderr); sys.exit(7)"))
+    assert (result.output, result.errors, result.exit_code) == (b"out\n", "err\n", 7)
+
+
+def test_a_check_names_the_program_the_code_and_the_last_words() -> None:
+    with pytest.raises(ProgramFailed, match=r"exit code 3: the end$"):
+        run(["sh", "-c", "echo begin >&2; echo the end >&2; echo >&2; exit 3"]).check()
+
+
+def test_a_program_that_is_missing_is_named() -> None:
+    with pytest.raises(ProgramMissing, match="/nonexistent/program"):
+        run(["/nonexistent/program"])
+
+
+def test_a_file_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(ProgramFailed, match="Permission denied"):
+        run([str(tmp_path / "text")])
+
+
+def test_arguments_reach_no_shell() -> None:
+    assert run(python("print(sys.argv[1:])", "$(id)", "a b", "*")).output == b"['$(id)', 'a b', '*']\n"
+
+
+def test_the_environment_is_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSYNC_PASSWORD", "secret")
+    said = run(python("print(dict(os.environ))"), env={"ASKED": "for"}).output
+    assert b"secret" not in said and b"'ASKED': 'for'" in said and b"'TZ': 'UTC'" in said
+
+
+def test_a_program_that_takes_too_long_is_ended() -> None:
+    started = time.monotonic()
+    with pytest.raises(ProgramFailed, match="longer than allowed"):
+        run(["sleep", "60"], timeout_s=0.2)
+    assert time.monotonic() - started < 10
+
+
+def test_a_program_that_goes_quiet_is_ended() -> None:
+    with pytest.raises(ProgramFailed, match="said nothing"):
+        run(["sh", "-c", "echo one; sleep 60"], quiet_s=0.3)
+
+
+def test_a_program_that_goes_on_talking_is_not_quiet() -> None:
+    argv = python("[(print(n, flush=True), time.sleep(0.05)) for n in range(12)]")
+    assert run(argv, quiet_s=5).output.count(b"\n") == 12
+
+
+def test_grandchildren_are_ended_with_their_group(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(ProgramFailed):
+        run(["sh", "-c", f"sleep 60 & echo $! > {note}; wait"], timeout_s=0.5)
+    assert is_gone(int(note.read_text()))
+
+
+def test_a_grandchild_that_is_left_behind_is_ended_too(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    run(["sh", "-c", f"sleep 60 >/dev/null 2>&1 </dev/null & echo $! > {note}"]).check()
+    assert is_gone(int(note.read_text()))
+
+
+def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_TERM_GRACE_S", 0.2)
+    argv = python("signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(ProgramFailed):
+        run(argv, quiet_s=1)
+    assert time.monotonic() - started < 10
+
+
+def test_an_exception_of_the_line_taker_ends_the_program() -> None:
+    pids: list[int] = []
+
+    def stop(line: bytes) -> None:
+        pids.append(int(line))
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        run(python("print(os.getpid(), flush=True); time.sleep(60)"), on_line=stop)
+    assert is_gone(pids[0])
+
+
+def test_output_is_bounded_at_its_start_and_errors_at_their_end() -> None:
+    line = "sys.stdout.write('a' + 'o' * 500000); sys.stderr.write('e' * 500000 + 'z')"
+    result = run(python(line))
+    assert len(result.output) == MAX_OUTPUT and result.output[:1] == b"a"
+    assert len(result.errors) == MAX_OUTPUT and result.errors[-1] == "z"
+
+
+def test_much_input_and_much_output_at_once_do_not_block_each_other() -> None:
+    text = b"line of text\n" * 400_000
+    lines = 0
+
+    def count(_: bytes) -> None:
+        nonlocal lines
+        lines += 1
+
+    run(["cat"], stdin=text, on_line=count, timeout_s=60).check()
+    assert lines == 400_000
+
+
+def test_a_program_that_does_not_read_its_input_is_no_error() -> None:
+    assert run(["true"], stdin=b"x" * 5_000_000, timeout_s=30).exit_code == 0
+
+
+def test_the_last_line_counts_without_its_end() -> None:
+    lines: list[bytes] = []
+    run(["printf", r"one\ntwo\n\nlast"], on_line=lines.append)
+    assert lines == [b"one", b"two", b"", b"last"]
+
+
+def test_a_signal_that_ended_a_program_is_a_negative_code() -> None:
+    assert run(["sh", "-c", "kill -9 $$"]).exit_code == -9
+
+
+def test_a_program_in_the_background_ends_with_the_block(tmp_path: Path) -> None:
+    with background(["sh", "-c", "echo here; sleep 60"], log=tmp_path / "log") as child:
+        pid = child.pid
+        assert child.poll() is None
+        os.kill(pid, 0)
+    assert is_gone(pid)
