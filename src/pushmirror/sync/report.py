@@ -69,10 +69,8 @@ class Report:
 
     def summary(self) -> str:
         """What a run did, in one line."""
-        words = [
-            f"fetched {self.files_fetched} file{'' if self.files_fetched == 1 else 's'}",
-            f"published {self.landed + self.published}",
-        ]
+        fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
+        words = [f"fetched {fetched}", f"published {self.landed + self.published}"]
         words.append(f"deleted {self.deleted}")
         if self.kept:
             words.append(f"{self.kept} kept for grace")
