@@ -1,0 +1,111 @@
+"""Publishing and deleting in trees of a temporary directory."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pushmirror.sync.publish import Change, Publisher
+from pushmirror.sync.rsync import Entry, Kind
+from pushmirror.sync.work import WorkArea
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree").mkdir()
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def area(tree: Path) -> WorkArea:
+    area = WorkArea(tree)
+    area.open()
+    return area
+
+
+def put(root: Path, path: str, text: str = "new") -> Entry:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+    return Entry(path, Kind.FILE, len(text), 0)
+
+
+def links(**targets: str) -> dict[str, Entry]:
+    return {path: Entry(path, Kind.LINK, 0, 0, target) for path, target in targets.items()}
+
+
+def test_whole_new_files_land_and_are_noted(tree: Path, area: WorkArea) -> None:
+    entry = put(area.new, "pool/a")
+    assert Publisher(tree, area).land({"pool/a": entry}) == {"pool/a"}
+    assert (tree / "pool/a").read_text() == "new" and area.landed() == {"pool/a"}
+
+
+def test_what_is_short_or_named_by_an_index_does_not_land(tree: Path, area: WorkArea) -> None:
+    missing = {"pool/a": put(area.new, "pool/a")._replace(size=99)}
+    missing["dists/sid/InRelease"] = put(area.new, "dists/sid/InRelease")
+    missing["pool/none"] = Entry("pool/none", Kind.FILE, 0, 0)
+    assert Publisher(tree, area).land(missing) == set()
+    assert not list(tree.glob("[!.]*"))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("SHA256", "sha256"), ("MD5Sum", "md5"), ("SHA512", "sha512")])
+def test_a_by_hash_file_lands_only_under_its_own_hash(
+    tree: Path, area: WorkArea, kind: str, name: str
+) -> None:
+    directory = f"dists/sid/main/binary-amd64/by-hash/{kind}"
+    right, wrong = f"{directory}/{hashlib.new(name, b'new').hexdigest()}", f"{directory}/{'0' * 64}"
+    missing = {path: put(area.new, path) for path in (right, wrong)}
+    assert Publisher(tree, area).land(missing) == {right}
+
+
+def test_files_links_and_directories_are_published(tree: Path, area: WorkArea) -> None:
+    put(tree, "a", "old")
+    put(area.new, "a")
+    published = Publisher(tree, area).publish(Change(["a"], links(b="a"), ["empty/er"]))
+    assert published == 2
+    assert (tree / "b").read_text() == "new" and (tree / "empty/er").is_dir()
+
+
+def test_what_is_in_the_way_leaves(tree: Path, area: WorkArea) -> None:
+    put(tree, "file/below", "old")
+    put(tree, "directory", "old")
+    put(tree, "link/below", "old")
+    for path in ("file", "directory/below"):
+        put(area.new, path)
+    Publisher(tree, area).publish(Change(["file", "directory/below"], links(link="file"), []))
+    assert (tree / "file").read_text() == (tree / "link").read_text() == "new"
+    assert (tree / "directory/below").read_text() == "new"
+
+
+def test_nothing_is_written_through_a_link(tree: Path, area: WorkArea, tmp_path: Path) -> None:
+    put(tmp_path, "outside/a", "precious")
+    (tree / "pool").symlink_to(tmp_path / "outside")
+    put(area.new, "pool/a")
+    Publisher(tree, area).publish(Change(["pool/a"], {}, []))
+    assert (tmp_path / "outside/a").read_text() == "precious"
+    assert (tree / "pool/a").read_text() == "new" and not (tree / "pool").is_symlink()
+
+
+def test_nothing_is_deleted_through_a_link(tree: Path, area: WorkArea, tmp_path: Path) -> None:
+    put(tmp_path, "outside/a", "precious")
+    (tree / "pool").symlink_to(tmp_path / "outside")
+    assert Publisher(tree, area).delete(["pool/a"], ["pool"]) == 0
+    assert (tmp_path / "outside/a").exists()
+
+
+def test_directories_go_when_they_are_empty_and_stay_when_not(tree: Path, area: WorkArea) -> None:
+    for path in ("a/b/doomed", "c/doomed", "c/kept"):
+        put(tree, path)
+    assert Publisher(tree, area).delete(["a/b/doomed", "c/doomed", "gone"], ["a", "a/b", "c"]) == 2
+    assert [path.name for path in tree.glob("[!.]*")] == ["c"]
+
+
+def test_a_suite_is_swapped_as_a_whole(tree: Path, area: WorkArea) -> None:
+    for name in ("InRelease", "Packages", "kept"):
+        put(tree, f"dists/sid/{name}", "old")
+    for name in ("InRelease", "Packages"):
+        put(area.new, f"dists/sid/{name}")
+    before = (tree / "dists/sid").stat().st_ino
+    names = ["dists/sid/InRelease", "dists/sid/Packages"]
+    Publisher(tree, area).publish(Change(names, {}, [], at_once=("dists/sid",)))
+    assert [(tree / name).read_text() for name in (*names, "dists/sid/kept")] == ["new", "new", "old"]
+    assert (tree / "dists/sid").stat().st_ino != before
