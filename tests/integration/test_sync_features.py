@@ -320,7 +320,6 @@ def test_a_tree_made_by_plain_rsync_is_adopted_without_fetching_it_again(
     assert {path: seen for path, seen in snapshot(site.tree).items() if path in before} == before
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger does not know what the adopted indices refer to")
 def test_what_the_adopted_indices_refer_to_is_kept_for_the_grace_period(
     served: LabSite, archive: LabArchive
 ) -> None:
