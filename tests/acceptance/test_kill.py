@@ -23,6 +23,9 @@ BY_HASH = SUITES[:2]
 #: Not strict: whether the kill falls between two Release files is a matter of microseconds.
 TORN = pytest.mark.xfail(reason="killed between Release and InRelease, no run succeeds ever again")
 
+#: Not strict either: the watcher has to look at the very moment.
+DANGLES = pytest.mark.xfail(reason="deleting removes what a link leads to before the link")
+
 
 @pytest.fixture(params=[BY_HASH], ids=["by-hash"])
 def archive(tmp_path: Path, request: pytest.FixtureRequest) -> LabArchive:
@@ -36,6 +39,7 @@ def watcher(site: LabSite) -> Iterator[Watcher]:
         yield watcher
 
 
+@DANGLES
 def test_a_sync_killed_at_random_moments_never_breaks_the_tree(
     archive: LabArchive, site: LabSite, watcher: Watcher
 ) -> None:
