@@ -40,7 +40,7 @@ class Seen:
     samples: int
     broken: int
     converged: bool
-    example: str  # of what was broken
+    messages: Sequence[str]  # what was broken, the first ones
 
 
 def watch(directory: Path, names: Sequence[str], seconds: float) -> list[Seen]:
@@ -73,7 +73,7 @@ def report(seen: Sequence[Seen]) -> str:
         ]
         for one in seen
     ]
-    examples = "".join(f"\n\n{one.contender}, for example: {one.example}" for one in seen if one.example)
+    examples = "".join(f"\n\n{one.contender}, for example: {one.messages[0]}" for one in seen if one.messages)
     return table(head, rows) + examples
 
 
@@ -100,7 +100,7 @@ def _watch(archive: LabArchive, contender: Contender, seconds: float) -> Seen:
         samples=watcher.samples,
         broken=watcher.broken,
         converged=_is_current(archive, contender.tree),
-        example=watcher.messages[0] if watcher.messages else "",
+        messages=watcher.messages,
     )
 
 

@@ -81,15 +81,15 @@ class Ours:
     """pushmirror by its command line. It has the keyring: it checks what ftpsync takes on trust."""
 
     name: str = "pushmirror"
+    grace = "36h"  # the default
     source = Path(pushmirror.__file__).parent.parent  # of the version to measure
 
     def __init__(self, directory: Path, daemon: RsyncDaemon, keyring: Path) -> None:
         self.env: Mapping[str, str] = {"PYTHONPATH": str(self.source)}
         self._directory = directory
         self._kept = directory.with_name(f"{directory.name}.kept")
-        self._options = {"upstream": daemon.url(ARCHIVE, USER), "keyring": str(keyring)}
-        # ftpsync deletes at once what upstream deleted; so do we here, for both to do the same work.
-        self._options["grace"] = "0s"
+        upstream = daemon.url(ARCHIVE, USER)
+        self._options = {"upstream": upstream, "keyring": str(keyring), "grace": self.grace}
         self._site = self._new_site()
         self.tree: Path = self._site.tree
 

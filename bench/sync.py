@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.archive import BigArchive, Facts
-from bench.contenders import CONTENDERS, PASSWORD, USER, Contender
+from bench.contenders import CONTENDERS, PASSWORD, USER, Contender, Ours
 from bench.meter import Cost, measure
 from bench.report import say, table
 from pushmirror.errors import Mismatch
@@ -20,6 +20,15 @@ from pushmirror.system import process
 
 SCENARIOS = {"full": "first sync", "nochange": "no change", "update": "update"}
 _OWN = ("/project/trace/*", "/Archive-Update-*", "/.~tmp~")  # of each mirror; no business of a comparison
+
+
+class _Graceless(Ours):
+    """ftpsync deletes at once what upstream deleted; so does this, for both to do the same work."""
+
+    grace = "0s"
+
+
+_KINDS = {**CONTENDERS, "pushmirror": _Graceless}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class Race:
         self.contenders: list[Contender] = []
         for name in names:
             shutil.rmtree(directory / name, ignore_errors=True)
-            self.contenders.append(CONTENDERS[name](directory / name, daemon, archive.keyring))
+            self.contenders.append(_KINDS[name](directory / name, daemon, archive.keyring))
         self._at: dict[str, str] = {}  # contender -> state of its mirror
 
     def prepare(self, scenario: str, contender: Contender) -> None:
