@@ -96,7 +96,7 @@ def _watch(archive: LabArchive, contender: Contender, seconds: float) -> Seen:
         contender=contender.name,
         generations=last - first,
         served=len(states) - 1,  # the first one was there before
-        exit_codes=exit_codes,
+        exit_codes=dict(exit_codes),  # asdict cannot copy a Counter
         samples=watcher.samples,
         broken=watcher.broken,
         converged=_is_current(archive, contender.tree),
