@@ -145,11 +145,11 @@ class Hub:
             raise
         else:
             _log.info("done: %s", report.summary())
-            if report.generation:
-                self._store.publish_generation(archive.name, report.generation, run.id, clock.now())
             self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
 
     def _end(self, run: Run, outcome: Outcome, exit_code: Exit, message: str, report: Report) -> None:
+        if report.generation:  # also of a run that published and then failed
+            self._store.publish_generation(run.archive, report.generation, run.id, clock.now())
         self._store.end_run(
             run.id,
             outcome=outcome,

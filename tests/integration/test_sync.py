@@ -1,5 +1,6 @@
 """A sync from a password-protected daemon, through the command line."""
 
+from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import broken, same_tree
@@ -36,3 +37,16 @@ def test_a_sync_without_a_change_fetches_and_publishes_nothing(site: LabSite) ->
     numbers = site.json("history", "debian")[0]["stats"]
     assert (numbers["files_fetched"], numbers["published"], numbers["deleted"]) == (0, 0, 0)
     assert (site.tree / "project/trace" / site.name).read_bytes() == trace
+
+
+def test_an_installer_link_that_turns_before_its_release_is_not_published(
+    archive: LabArchive, site: LabSite
+) -> None:
+    site.sync().check()
+    installer = archive.path / "dists/sid/main/installer-amd64"
+    (installer / "29990101/images").mkdir(parents=True)
+    (installer / "29990101/images/SHA256SUMS").write_text(f"{'0' * 64}  ./x\n")
+    (installer / "current").unlink()
+    (installer / "current").symlink_to("29990101")
+    assert site.sync().exit_code == Exit.STAGE2
+    assert broken(site.tree, thorough=True) == []

@@ -74,10 +74,9 @@ def test_nothing_of_the_words_reaches_a_shell_or_a_file_name(site: LabSite, tmp_
     touch = f"touch {tmp_path}/pwned"
     evil = f"$({touch}) `{touch}` ; {touch} * sync:archive:../../x"
     result = push(site, evil)
-    assert result.exit_code == 0
+    refused(result, 64, "../../x")
     assert not (tmp_path / "pwned").exists()
     assert "Unknown option '*' ignored" in result.output.decode()
-    assert "Unknown option 'sync:archive:../../x' ignored" in result.output.decode()
 
 
 def test_escape_sequences_are_not_sent_back(site: LabSite) -> None:

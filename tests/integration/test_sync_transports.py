@@ -46,9 +46,6 @@ def tunnel(tmp_path: Path, daemon: RsyncDaemon) -> Iterator[TlsTunnel]:
         yield running
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the carrier waits for its thread that reads, and rsync for the carrier"
-)
 def test_a_tree_comes_through_tls(make: Callable[..., LabSite], upstream: Path, tunnel: TlsTunnel) -> None:
     site = make(upstream=tunnel.url(ARCHIVE, USER), tls_ca=str(tunnel.ca_file))
     site.run("sync", timeout_s=15).check()
@@ -86,7 +83,6 @@ def answers(host: str, port: int) -> bool:
     return True
 
 
-@pytest.mark.xfail(strict=True, reason="nobody looks before the run; Python's error does not name the file")
 def test_a_certificate_file_that_is_missing_is_named(
     make: Callable[..., LabSite], tunnel: TlsTunnel, tmp_path: Path
 ) -> None:

@@ -19,10 +19,11 @@ from pushmirror.archive.paths import MAX_COMPONENT, tree_path
 from pushmirror.archive.release import MAX_SIZE, checked_size
 from pushmirror.errors import MalformedFile
 
-__all__ = ["File", "IndexKind", "check", "decompress", "kind_of", "read_index"]
+__all__ = ["UNKNOWN", "File", "IndexKind", "check", "decompress", "kind_of", "read_index"]
 
 _BLOCK = 1024 * 1024  # bytes; larger blocks leave the processor's cache
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+UNKNOWN = -1
 _Stanza = dict[str, list[str]]  # by lower-case field name: its values, one unless the field is doubled
 
 
@@ -30,7 +31,7 @@ class File(NamedTuple):
     """A file that an index refers to."""
 
     path: str  # relative to the tree root
-    size: int  # bytes
+    size: int  # bytes; UNKNOWN where the index does not say
     sha256: str
 
 
@@ -40,6 +41,12 @@ class IndexKind(Enum):
     PACKAGES = "Packages"
     SOURCES = "Sources"
     DIFF_INDEX = "Index"  # X.diff/Index: the patches beside it
+    CHECKSUMS = "SHA256SUMS"  # of an installer: its images
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the names in it are relative to its own directory."""
+        return self in {IndexKind.DIFF_INDEX, IndexKind.CHECKSUMS}
 
 
 def kind_of(path: str) -> IndexKind | None:
@@ -49,6 +56,8 @@ def kind_of(path: str) -> IndexKind | None:
         return IndexKind.PACKAGES
     if name == "Sources":
         return IndexKind.SOURCES
+    if name == "SHA256SUMS" and directory.endswith("/images"):
+        return IndexKind.CHECKSUMS
     return IndexKind.DIFF_INDEX if name == "Index" and directory.endswith(".diff") else None
 
 
@@ -56,7 +65,7 @@ def read_index(kind: IndexKind, data: bytes, *, base: str, where: str) -> list[F
     """The files that an index refers to.
 
     `data` is uncompressed; `base` is the directory that its names are relative to: "" for names from the tree
-    root, the Index's own directory for diffs. Raises MalformedFile and BadPath, naming `where`.
+    root, the index's own directory for a relative one. Raises MalformedFile and BadPath, naming `where`.
     """
     if not data:
         return []
@@ -66,6 +75,8 @@ def read_index(kind: IndexKind, data: bytes, *, base: str, where: str) -> list[F
         return _packages(data, base, where)
     if kind is IndexKind.SOURCES:
         return _sources(data, base, where)
+    if kind is IndexKind.CHECKSUMS:
+        return _checksums(data, base, where)
     return _diff_index(data, base, where)
 
 
@@ -176,6 +187,18 @@ def _diff_index(data: bytes, base: str, where: str) -> list[File]:
     for stanza, at in _stanzas(data, where, 0):
         if "sha256-download" in stanza:
             files += _list(_lines(stanza, "SHA256-Download", at), base, at)
+    return files
+
+
+def _checksums(data: bytes, base: str, where: str) -> list[File]:
+    """The images of an installer: `hash  ./name` lines, as sha256sum writes them."""
+    files = []
+    for line in data.decode("utf-8", "surrogateescape").splitlines():
+        sha256, _, name = line.partition(" ")
+        if name[:1] not in {" ", "*"} or not _SHA256.fullmatch(sha256):
+            raise MalformedFile(f"{where}: expected 'hash  ./name', found {line[:80]!r}")
+        path = tree_path(name[1:], where=where)
+        files.append(File(f"{base}/{path}" if base else path, UNKNOWN, sha256.lower()))
     return files
 
 

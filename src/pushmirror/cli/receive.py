@@ -75,6 +75,8 @@ def main_archive(names: list[str]) -> str:
 
 def _tell(line: str) -> None:
     """Say something to the push server, if it still listens; its going away changes nothing."""
+    if sys.stdout is None:
+        return
     with suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -153,11 +153,12 @@ class Archive(Values):
     ] = None
     password_file: AbsolutePath | None = None
     ssh_key: AbsolutePath | None = None  # for rsync+ssh
+    ssh_options: tuple[Word, ...] = ()  # the same, as words for ssh
     strategy: Strategy = Strategy.AUTO
     keyring: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_one_or_many)] = ()
     architectures: tuple[Architecture, ...] = ()  # empty: all
     exclude_architectures: tuple[Architecture, ...] = ()
-    exclude: tuple[Pattern, ...] = ()  # neither fetched nor deleted
+    exclude: tuple[Pattern, ...] = ()  # not mirrored: what of it is here is deleted, as ftpsync does
     protect: tuple[Pattern, ...] = ()  # never deleted
     grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
     full_every: Timeout = timedelta(hours=24)
@@ -183,6 +184,8 @@ class Archive(Values):
         through_ssh = self.upstream is not None and self.upstream.scheme is Scheme.RSYNC_SSH
         if self.ssh_key and not through_ssh:
             raise ValueError("ssh_key: expected only with an upstream of rsync+ssh://")
+        if self.ssh_options and not through_ssh:
+            raise ValueError("ssh_options: expected only with an upstream of rsync+ssh://")
         if self.password_file and (self.upstream is None or through_ssh):
             raise ValueError("password_file: expected only with an upstream of rsync:// or rsyncs://")
         if self.password_file and self.upstream and not self.upstream.user:

@@ -81,4 +81,6 @@ class LabSite:
 
     def json(self, *words: str) -> Any:
         """What `pushmirror WORDS --json` prints."""
-        return json.loads(self.run(*words, "--json").check().output)
+        lines: list[bytes] = []
+        process.run(self.argv(*words, "--json"), on_line=lines.append, timeout_s=120).check()
+        return json.loads(b"\n".join(lines))

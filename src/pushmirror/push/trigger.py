@@ -6,13 +6,11 @@ Their meaning is ftpsync's (archvsync.md, 3), whose unknown words are no error b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pushmirror.state.records import Stage
 
-_ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._-]*")
 MAX_WORDS = 100  # nobody's trigger has more than five
 MAX_WORD = 200  # characters
 
@@ -43,7 +41,7 @@ def parse_trigger(words: Iterable[str]) -> Trigger:
                 mhop = True
             case ["sync", "callback"]:
                 callback = True
-            case ["sync", "archive", name] if _ARCHIVE_NAME.fullmatch(name):
+            case ["sync", "archive", name]:  # any name: it is only looked up, and told when it is unknown
                 archive = name
             case _:
                 ignored.append(word)
@@ -61,5 +59,4 @@ def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:
 
     Bounded: who holds a trigger key must not fill our log or our memory.
     """
-    words = [*original_command.split(), *arguments]
-    return [word[:MAX_WORD] for word in words[:MAX_WORDS]]
+    return [word[:MAX_WORD] for word in (*original_command.split()[:MAX_WORDS], *arguments)]

@@ -34,12 +34,13 @@ def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
 def decide(paths: Collection[str], kept: Collection[str], *, files_here: int, limits: Delete) -> Deletion:
     """Which of the candidate `paths` are deleted; `kept` are those that indices still refer to."""
     doomed = tuple(path for path in paths if path not in kept)
+    count = sum(1 for path in doomed if "/by-hash/" not in path)  # copies of indices that are counted already
     reason = ""
-    if len(doomed) > limits.max_files:
-        reason = f"{len(doomed)} files are more than delete.max_files = {limits.max_files}"
-    elif len(doomed) > _FEW and len(doomed) > limits.max_share * files_here:
+    if count > limits.max_files:
+        reason = f"{count} files are more than delete.max_files = {limits.max_files}"
+    elif count > _FEW and count > limits.max_share * files_here:
         share = f"delete.max_share = {limits.max_share:g}"
-        reason = f"{len(doomed)} of {files_here} files are more than {share} of the tree"
+        reason = f"{count} of {files_here} files are more than {share} of the tree"
     if reason:
         return Deletion(kept=len(kept), withheld=len(doomed), reason=reason)
     return Deletion(doomed, kept=len(kept))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Mirror
+from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
     Behind,
     ConfigError,
@@ -33,11 +34,12 @@ from pushmirror.errors import (
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
+from pushmirror.sync.destination import Destination
 from pushmirror.sync.hooks import run_hook
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.published import NOTHING, Published, read_published
+from pushmirror.sync.published import NOTHING, Published, read_published, read_served
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.rsync import Entry
 from pushmirror.sync.signatures import check_keyrings
@@ -89,6 +91,7 @@ class Engine:
         self._publisher = Publisher(self._tree, self._area)
         self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
         self._phase = Exit.STAGE1
+        self._aim = ""  # the generation that the round works towards, once it is known
         self.report = Report(started=clock.now())
 
     def run(self, job: Job) -> Report:
@@ -106,18 +109,22 @@ class Engine:
 
     def preview(self, job: Job) -> Preview:
         """What a run would fetch, publish and delete; nothing is changed."""
-        check_keyrings(self._archive.keyring)
+        with self._errors_by_stage():
+            self._require_usable()
+            return self._preview(job)
+
+    def _preview(self, job: Job) -> Preview:
         with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
             pin, empty = Path(directory, "pin"), Path(directory, "empty")
             empty.mkdir()
             self._upstream.pin(pin)
             tree = self._tree if self._tree.is_dir() else empty
-            live, pinned = read_published(tree), read_published(pin)
+            live, pinned = read_served(tree), read_published(pin)
             survey = self._survey(job, pinned, tree=tree, empty=empty)
         return Preview(
             fetch=tuple(sorted([*survey.missing.values(), *survey.changed.values()])),
             publish=tuple(survey.names_in_publishing_order()),
-            delete=self._deletion(job, survey, live) if job.stage is not Stage.STAGE1 else Deletion(),
+            delete=self._foreseen_deletion(job, survey, live, pinned),
             generation=pinned.generation,
             live=live.generation,
         )
@@ -125,7 +132,7 @@ class Engine:
     # -- the story of a run ---------------------------------------------------------------------------
 
     def _rounds(self, job: Job) -> None:
-        moved: Exception | None = None
+        moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = 0
         while self.report.rounds < self._archive.rounds:
             try:
@@ -137,22 +144,20 @@ class Engine:
                 self.report.rounds -= 1
                 self._wait_for_upstream(exc, waits)
             except (UpstreamMoved, Mismatch) as exc:
+                if self._aim and moved == (self._aim, str(exc)):
+                    raise  # upstream has not moved: it is damaged
                 _log.info("starting over: %s", exc)
-                moved = exc
+                moved = (self._aim, str(exc))
+        last = moved[1] if moved else f"generation {self.report.generation[:12]} is live here"
         raise Behind(
-            f"upstream moved on {self.report.rounds} times while it was being fetched"
-            + (
-                f"; the last time: {moved}"
-                if moved
-                else f"; generation {self.report.generation[:12]} is live here"
-            ),
+            f"upstream moved on {self.report.rounds} times while it was being fetched; {last}",
             hint="try again; if it stays so, upstream changes too fast for this line, or is damaged",
         )
 
     def _round(self, job: Job) -> bool:
         """One attempt; whether the run has reached its aim."""
         self.report.rounds += 1
-        self._phase = Exit.STAGE1
+        self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
         round_ = self._look(job)
         self.report.landed += self._staging.fetch_early(round_)
@@ -185,10 +190,16 @@ class Engine:
                 f"the archive {self._archive.name} has no upstream to sync from",
                 hint=f"add `upstream` to [archives.{self._archive.name}]",
             )
-        check_keyrings(self._archive.keyring)
+        self._require_usable()
         if self._archive.keyring == ():
             _log.info("signatures are not checked: the archive has no keyring")
         self.report.rsync = str(self._upstream.version)
+
+    def _require_usable(self) -> None:
+        check_keyrings(self._archive.keyring)
+        upstream, authorities = self._archive.upstream, self._archive.tls_ca
+        if upstream and upstream.scheme is Scheme.RSYNCS and not authorities.exists():
+            raise ConfigError(f"{authorities} does not exist", hint="check `tls_ca` in pushmirror.toml")
 
     @contextmanager
     def _working(self, job: Job) -> Iterator[None]:
@@ -197,6 +208,7 @@ class Engine:
         keep_new = True
         try:
             self._area.open()
+            self._traces.make_room(Destination(self._tree, self._area))
             yield
             keep_new = job.stage is Stage.STAGE1
         finally:
@@ -209,8 +221,9 @@ class Engine:
     def _look(self, job: Job) -> Round:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
-        pinned, live = self._pin(), read_published(self._tree)
-        if live.suites and not pinned.suites:
+        pinned, live = self._pin(), read_served(self._tree)
+        self._aim = pinned.generation
+        if live.generation and not pinned.suites:
             raise UpstreamError(
                 "upstream has no Release files at all, though the tree here was mirrored from some",
                 hint="upstream looks emptied or unmounted; nothing was changed here",
@@ -291,6 +304,13 @@ class Engine:
         self.report.deleted += deleted
         self._ledger.prune(live=round_.pinned.generation, grace_s=self._archive.grace.total_seconds())
         return deleted
+
+    def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
+        """What would be deleted once the pinned state is live, and the one that is live now replaced."""
+        if job.stage is Stage.STAGE1:
+            return Deletion()
+        over = not self._archive.grace and pinned.generation != live.generation
+        return self._deletion(job, survey, NOTHING if over else live)
 
     def _deletion(self, job: Job, survey: Survey, live: Published) -> Deletion:
         doomed = deletion.candidates(survey.extras, self._archive.protect)

@@ -23,7 +23,11 @@ def run_hook(archive: Archive, name: str, facts: Mapping[str, str]) -> None:
     env = {"PUSHMIRROR_HOOK": name, "PUSHMIRROR_ARCHIVE": archive.name, "PUSHMIRROR_TREE": str(archive.path)}
     env |= {f"PUSHMIRROR_{fact.upper()}": value for fact, value in facts.items()}
     _log.info("hook %s: %s", name, " ".join(argv))
-    result = process.run(argv, env=env, cwd=archive.path, timeout_s=archive.hooks.time_limit.total_seconds())
+    limit_s = archive.hooks.time_limit.total_seconds()
+    try:
+        result = process.run(argv, env=env, cwd=archive.path, timeout_s=limit_s)
+    except ProgramFailed as exc:
+        raise ProgramFailed(f"the hook {name}: {exc}") from exc
     for line in [*result.output.decode("utf-8", "replace").splitlines(), *result.errors.splitlines()]:
         _log.info("hook %s: %s", name, line)
     if result.exit_code != 0:

@@ -66,13 +66,13 @@ class Indices:
         for suite in suites:
             for listed in self.required(suite):
                 copies = [path for path in suite.copies_of(listed) if self._upstream_has(path)]
-                yield Wanted(suite, listed, self._resolved(suite.path_of(listed)), tuple(copies))
+                yield Wanted(suite, listed, self.resolved(suite.path_of(listed)), tuple(copies))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
         if suite.directory not in self._required:
             listed = suite.release.files.values()
-            places = {entry.path: self._resolved(suite.path_of(entry)) for entry in listed}
+            places = {entry.path: self.resolved(suite.path_of(entry)) for entry in listed}
             present = {path for path, place in places.items() if self._upstream_has(place)}
             self._required[suite.directory] = required(suite.release, present)
         return self._required[suite.directory]
@@ -82,23 +82,23 @@ class Indices:
         paths = set(self._pinned.release_files)
         for suite in self._pinned.suites.values():
             for listed in self.required(suite):
-                paths.add(self._resolved(suite.path_of(listed)))
+                paths.add(self.resolved(suite.path_of(listed)))
                 paths.update(suite.copies_of(listed))
         return paths
 
-    def file_of(self, wanted_path: str) -> Path:
-        """Where the content of an index is now: staged, or in the tree."""
-        path = self._resolved(wanted_path)
+    def file_of(self, path: str) -> Path:
+        """Where the content of an index is now: staged, or in the tree. `path` is a resolved one."""
         return (self._area.new if path in self.staged else self._tree) / path
 
     def _may_lack(self, suite: Suite) -> bool:
         """Whether a suite is not the one whose indices are known to be right, or differs from upstream's."""
         base = self._base.suites.get(suite.directory)
         below = f"{suite.directory}/"
-        touched = (*self._survey.missing, *self._survey.changed)
+        touched = (*self._survey.missing, *self._survey.changed, *self._survey.links)
         return base is None or base.texts != suite.texts or any(path.startswith(below) for path in touched)
 
-    def _resolved(self, path: str) -> str:
+    def resolved(self, path: str) -> str:
+        """A path without the links among its directories, as upstream has them."""
         return resolve(path, self._survey.upstream_links)
 
     def _upstream_has(self, path: str) -> bool:
@@ -139,7 +139,8 @@ class Indices:
             return False
         base = self._base.suites.get(wanted.suite.directory)
         known = base.release.files.get(wanted.listed.path) if base else None
-        if known is not None and known.sha256 == wanted.listed.sha256:
+        through_link = path != wanted.suite.path_of(wanted.listed)  # which may have turned since
+        if known is not None and known.sha256 == wanted.listed.sha256 and not through_link:
             return True
         file = self._tree / path
         return _size(file) == wanted.listed.size and sha256_of(file) == wanted.listed.sha256

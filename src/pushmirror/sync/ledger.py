@@ -67,7 +67,9 @@ class Ledger:
         found: set[str] = set()
         indices: set[str] = set()
         for digest in self._recent(live=live, grace_s=grace_s):
-            roots = _read(self._generations / digest) or []
+            roots = _read(self._generations / digest)
+            if roots is None:
+                return paths
             found.update(paths.intersection(line[:-1] for line in roots if line.endswith("\t")))
             indices.update(_readable(roots))
         for sha256 in indices:

@@ -66,6 +66,6 @@ def publishing_order(path: str, is_link: bool = False) -> tuple[int, int, str, i
     return (part, int(is_link), path, 0)
 
 
-def deleting_order(path: str) -> tuple[int, str]:
-    """Sort key of deleting: what refers goes before what it refers to."""
-    return (-part_of(path), path)
+def deleting_order(path: str, is_link: bool = False) -> tuple[int, int, str]:
+    """Sort key of deleting: what refers goes before what it refers to, links first within a part."""
+    return (-part_of(path, is_link=is_link), int(not is_link), path)

@@ -83,7 +83,8 @@ class Publisher:
     def delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
         deleted = 0
-        for path in sorted(paths, key=deleting_order):
+        names = [(path, (self._tree / path).is_symlink()) for path in paths]
+        for path, _ in sorted(names, key=lambda name: deleting_order(*name)):
             if not self._served.has_directory(path.rpartition("/")[0]):
                 continue  # a link has taken the directory's place: the name now is another file's
             with suppress(FileNotFoundError, IsADirectoryError):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
 from pushmirror.archive.release import Listed, Release, parse_release, split_clearsigned, suite_text_agrees
-from pushmirror.errors import Mismatch
+from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync.parts import RELEASE_NAMES
 
 
@@ -53,15 +54,6 @@ class Published:
             for name, text in suite.texts.items()
         }
 
-    def listed_paths(self) -> set[str]:
-        """Every tree path that the Release files name, by-hash copies too."""
-        paths: set[str] = set()
-        for suite in self.suites.values():
-            for listed in suite.release.files.values():
-                paths.add(suite.path_of(listed))
-                paths.update(suite.copies_of(listed))
-        return paths
-
 
 NOTHING = Published({}, "")
 
@@ -72,15 +64,41 @@ def read_published(tree: Path) -> Published:
     Raises MalformedFile for a Release file that cannot be parsed, and Mismatch when a suite's Release and
     InRelease are of different states.
     """
+    texts = _release_files(tree)
+    return _published(texts, {where: _release(where, found) for where, found in texts.items()})
+
+
+def read_served(tree: Path) -> Published:
+    """The published state of the tree that is served here, whatever has happened to it.
+
+    A suite whose Release files are damaged, or of two states because a kill fell between their renames, is
+    left out; its files still count for the generation, which then is one that nobody knows.
+    """
+    texts = _release_files(tree)
+    releases: dict[str, Release] = {}
+    for where, found in texts.items():
+        with suppress(ArchiveError):
+            releases[where] = _release(where, found)
+    return _published(texts, releases)
+
+
+def _published(texts: Mapping[str, Mapping[str, bytes]], releases: Mapping[str, Release]) -> Published:
+    if not texts:
+        return NOTHING
+    suites = {where: Suite(where, texts[where], release) for where, release in sorted(releases.items())}
+    files = {f"{where}/{name}": text for where, found in texts.items() for name, text in found.items()}
+    return Published(suites, generation(files))
+
+
+def _release_files(tree: Path) -> dict[str, dict[str, bytes]]:
+    """Name and content of the Release files of each suite's directory."""
     texts: dict[str, dict[str, bytes]] = {}
     for directory in _suite_directories(tree):
         for name in RELEASE_NAMES:
             path = directory / name
             if _is_regular(path):
                 texts.setdefault(str(directory.relative_to(tree)), {})[name] = path.read_bytes()
-    suites = {where: Suite(where, found, _release(where, found)) for where, found in sorted(texts.items())}
-    files = {f"{where}/{name}": text for where, found in texts.items() for name, text in found.items()}
-    return Published(suites, generation(files)) if suites else NOTHING
+    return texts
 
 
 def _suite_directories(tree: Path) -> list[Path]:

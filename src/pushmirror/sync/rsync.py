@@ -104,11 +104,11 @@ def transport_options(archive: Archive) -> list[str]:
         case Scheme.RSYNCS:
             port = upstream.port or TLS_PORT
             options.append(
-                f"--rsh={sys.executable} -m pushmirror.sync.tls"
-                f" --port {port} --ca {archive.tls_ca} --timeout {connect_s}"
+                f"--rsh={_quoted(sys.executable)} -m pushmirror.sync.tls"
+                f" --port {port} --ca {_quoted(str(archive.tls_ca))} --timeout {connect_s}"
             )
         case Scheme.RSYNC_SSH:
-            options.append("--rsh=" + " ".join(_ssh(archive, connect_s)))
+            options.append("--rsh=" + " ".join(map(_quoted, _ssh(archive, connect_s))))
     if archive.password_file and upstream.scheme is not Scheme.RSYNC_SSH:
         options.append(f"--password-file={archive.password_file}")
     return [*options, *archive.rsync_options]
@@ -121,7 +121,12 @@ def _ssh(archive: Archive, connect_s: int) -> list[str]:
         words += ["-p", str(archive.upstream.port)]
     if archive.ssh_key:
         words += ["-i", str(archive.ssh_key), "-o", "IdentitiesOnly=yes"]
-    return words
+    return [*words, *archive.ssh_options]
+
+
+def _quoted(word: str) -> str:
+    """A word as rsync reads it in --rsh, which it splits at blanks outside of quotes."""
+    return '"' + word.replace('"', '""') + '"' if set(word) & set(" '\"") else word
 
 
 def listing_argv(archive: Archive, filters: Sequence[str], empty: Path) -> list[str]:
@@ -174,6 +179,13 @@ def parse_listing_line(line: bytes) -> Entry | None:
     """
     if line[:1] != ENTRY:
         return None
+    try:
+        return _entry(line)
+    except ValueError as exc:
+        raise UpstreamError(f"upstream's listing has a line that cannot be read: {line[:100]!r}") from exc
+
+
+def _entry(line: bytes) -> Entry | None:
     size, stamp, name = line[13:].split(b" ", 2)
     match line[2:3]:
         case b"f":
@@ -331,4 +343,6 @@ def is_vanished(exit_code: int, errors: str) -> bool:
     if exit_code == _CODE_VANISHED:
         return True
     complaints = [line for line in errors.splitlines() if line.startswith("rsync: ")]
-    return exit_code == _CODE_PARTIAL and all("No such file or directory" in line for line in complaints)
+    if exit_code != _CODE_PARTIAL or not complaints:
+        return False
+    return all("No such file or directory" in line for line in complaints)

@@ -27,8 +27,8 @@ def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> None
 def check_keyrings(keyrings: Sequence[Path]) -> None:
     """Raise ConfigError if a keyring cannot be read; before a run begins, not in its middle."""
     for keyring in keyrings:
-        if not os.access(keyring, os.R_OK):
-            found = "cannot be read" if keyring.exists() else "does not exist"
+        if not keyring.is_file() or not os.access(keyring, os.R_OK):
+            found = "does not exist" if not keyring.exists() else "is no file that can be read"
             raise ConfigError(f"the keyring {keyring} {found}", hint="check `keyring` in pushmirror.toml")
 
 

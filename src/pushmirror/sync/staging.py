@@ -9,7 +9,7 @@ served one, whole at every instant. Raises UpstreamMoved or Mismatch when upstre
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pushmirror.archive.index import File
@@ -168,20 +168,20 @@ class Staging:
         _log.info("%d files of the closure are missing or wrong, such as %s", len(files), files[0].path)
         for file in files:
             (self._area.new / file.path).unlink(missing_ok=True)  # rsync would take it for right
-        self._progress.step("fetching", files=len(files), size=sum(file.size for file in files))
+        self._progress.step("fetching", files=len(files), size=_bytes_of(files))
         self._upstream.fetch((file.path for file in files), self._area.new)
         came = {file.path for file in files if self._area.fetched(file.path)}
         wrong = self._wrong(files, came)
         if wrong:
             raise Mismatch(
                 f"upstream has {len(wrong)} files missing or not as its indices say, such as {wrong[0].path}"
-                f" (expected {wrong[0].size} bytes with SHA256 {wrong[0].sha256})"
+                f" (expected SHA256 {wrong[0].sha256})"
             )
         round_.staged |= came
 
     def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
-        self._progress.step("verifying", files=len(files), size=sum(file.size for file in files))
+        self._progress.step("verifying", files=len(files), size=_bytes_of(files))
         places = [(file, self._area.new if file.path in staged else self._tree) for file in files]
         return vouch.wrong(places, self._progress)
 
@@ -205,3 +205,7 @@ class Staging:
 def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Those that the stage-1 filter lets through."""
     return {path: entry for path, entry in entries.items() if part_of(path) in {Part.EARLY, Part.REST}}
+
+
+def _bytes_of(files: Iterable[File]) -> int:
+    return sum(max(file.size, 0) for file in files)

@@ -18,9 +18,10 @@ from pathlib import Path
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.sync.parts import publishing_order
+from pushmirror.sync.parts import TRACES, publishing_order
 from pushmirror.sync.rsync import Entry, Kind
 
+_OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 
 
@@ -136,7 +137,7 @@ class Comparison:
             self._digest.add(path, kind, size=entry.size, mtime=entry.mtime, target=entry.target)
         if entry.kind is Kind.FILE:
             self._file(path, entry, here)
-        elif entry.kind is Kind.LINK:
+        elif entry.kind is Kind.LINK and path not in _OURS:
             self._link(path, entry, here)
         else:
             self._directory(path, here)

@@ -65,10 +65,12 @@ def _context(ca: Path) -> ssl.SSLContext:
 
 
 async def _send(writer: asyncio.StreamWriter) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await loop.run_in_executor(None, os.read, 0, _CHUNK):
-        writer.write(data)
-        await writer.drain()
+    reader = asyncio.StreamReader(limit=_CHUNK)
+    with open(0, "rb", buffering=0, closefd=False) as pipe:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
     if writer.can_write_eof():
         writer.write_eof()
 
@@ -80,6 +82,4 @@ def _write_all(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)  # a thread may still wait for input that will never come
+    sys.exit(main())

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pushmirror.archive.trace import Trace, render_hierarchy, render_trace, render_traces
+from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.system.files import link_or_copy, write_atomically
 
@@ -37,6 +38,10 @@ class Traces:
             return path in {WORK, self._updating.name, self.required.name}
         return path.startswith(f"{TRACES}/")
 
+    def make_room(self, destination: Destination) -> None:
+        """Make the trace directory a real one: a link in its place would lead our traces elsewhere."""
+        destination.make_directory(TRACES)
+
     def raise_flag(self) -> None:
         """Show that an update is in progress, to sites and mirror checkers."""
         self._updating.write_text(f"{os.getpid()}\n")
@@ -51,7 +56,6 @@ class Traces:
         `pinned` is the copy of upstream's state. Called before the Release files are published: `master`
         must be visible no later than what it announces.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         upstream = _names(pinned / TRACES)
         ours = {self.own.name, self.own_stage1.name, _HIERARCHY, _HIERARCHY_MIRROR, _LIST}
         names = sorted(upstream - ours)
@@ -65,7 +69,6 @@ class Traces:
     def write(self, trace: Trace, *, stage1_only: bool, upstream_host: str, upstream_hierarchy: str) -> None:
         """Write our own trace, and the lists of who is above us and who left a trace."""
         file = self.own_stage1 if stage1_only else self.own
-        self.directory.mkdir(parents=True, exist_ok=True)
         write_atomically(file, render_trace(trace).encode())
         hierarchy = render_hierarchy(
             upstream_hierarchy,

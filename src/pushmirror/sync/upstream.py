@@ -57,10 +57,14 @@ class Upstream:
 
     def pin(self, into: Path) -> None:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
-        names = [*_TRACE_RULES, *_SUITE_DIRECTORIES, *_SUITE_FILES, _FLAGS]
-        filters = [f"--include={name}" for name in names] + ["--exclude=*"]
+        rules = (
+            *(Rule(include=True, pattern=name) for name in (*_TRACE_RULES, _FLAGS)),
+            *exclude_rules(self.archive.exclude),
+            *(Rule(include=True, pattern=name) for name in (*_SUITE_DIRECTORIES, *_SUITE_FILES)),
+            *exclude_rules(["*"]),
+        )
         into.mkdir(parents=True, exist_ok=True)
-        self._run(rsync.pin_argv(self.archive, filters, into))
+        self._run(rsync.pin_argv(self.archive, Selection(rules).rsync_args(), into))
 
     def listing(self, take: Callable[[Entry], None], *, empty: Path, rules: Sequence[Rule] = ()) -> None:
         """Hand every name of upstream's tree to `take`, depth first; not traces, flags and excluded ones.
@@ -141,7 +145,7 @@ class Upstream:
 
 def selection_rules(archive: Archive) -> list[Rule]:
     """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way."""
-    ours = [f"/{WORK}/", f"{WORK}/", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
+    ours = [f"/{WORK}", f"{WORK}/", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
     return [
         *exclude_rules(ours),
         *exclude_rules(archive.exclude),

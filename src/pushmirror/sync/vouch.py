@@ -7,6 +7,7 @@ upstream since the last publish are read and hashed, whoever fetched them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pushmirror.archive.closure import family, readable
-from pushmirror.archive.index import File, IndexKind, decompress, read_index
+from pushmirror.archive.index import UNKNOWN, File, IndexKind, decompress, kind_of, read_index
 from pushmirror.errors import Mismatch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, write_closure
@@ -36,28 +37,33 @@ class Unread:
     path: str  # in the tree
     file: Path  # where its content is now
     size: int
-    sha256: str
+    key: str  # of its closure in the ledger
     unpacked: int  # bytes, an upper bound
 
 
 def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[tuple[str, str], str]:
     """Make the ledger know every index of the pinned state.
 
-    Returns the SHA256 of each readable index by (suite directory, path in the suite).
+    Returns the key of its closure in the ledger, by (suite directory, path in the suite).
     """
     known: dict[tuple[str, str], str] = {}
     unread: dict[str, Unread] = {}
     for suite in pinned.suites.values():
         for kind, listed in readable(indices.required(suite)):
-            known[suite.directory, listed.path] = listed.sha256
-            if not ledger.knows_index(listed.sha256):
-                path = suite.path_of(listed)
+            path = indices.resolved(suite.path_of(listed))
+            key = known[suite.directory, listed.path] = closure_key(kind, path, listed.sha256)
+            if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
-                unread[listed.sha256] = Unread(
-                    kind, path, indices.file_of(path), listed.size, listed.sha256, unpacked
-                )
+                unread[key] = Unread(kind, path, indices.file_of(path), listed.size, key, unpacked)
     _read_all(list(unread.values()), ledger)
     return known
+
+
+def closure_key(kind: IndexKind, path: str, sha256: str) -> str:
+    """An index's closure in the ledger: by its SHA256, and by its path if that is part of what it names."""
+    if not kind.is_relative:
+        return sha256
+    return hashlib.sha256(f"{path}\0{sha256}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def additions(
@@ -79,13 +85,14 @@ def additions(
 
 
 def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], str]:
-    """The indices of an earlier state that the ledger knows, by (suite directory, path in the suite)."""
-    return {
-        (suite.directory, path): listed.sha256
+    """The indices of an earlier state that the ledger knows, as `read_closures` returned them."""
+    keys = {
+        (suite.directory, path): closure_key(kind, suite.path_of(listed), listed.sha256)
         for suite in published.suites.values()
         for path, listed in suite.release.files.items()
-        if ledger.index_record(listed.sha256).exists()
+        if (kind := kind_of(path)) is not None
     }
+    return {name: key for name, key in keys.items() if ledger.index_record(key).exists()}
 
 
 def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dict[str, File]:
@@ -100,8 +107,13 @@ def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dic
 
 
 def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:
-    """Those of the files that are neither in the tree nor staged with the right size."""
-    return [file for file in files if _size(file.path, tree, staged, area) != file.size]
+    """Those of the files that are neither in the tree nor staged with the right size.
+
+    A file of unknown size is not asked for: an installer's list may name images that are not mirrored.
+    """
+    return [
+        file for file in files if file.size != UNKNOWN and _size(file.path, tree, staged, area) != file.size
+    ]
 
 
 def wrong(places: Iterable[tuple[File, Path]], progress: Progress) -> list[File]:
@@ -117,7 +129,7 @@ def wrong(places: Iterable[tuple[File, Path]], progress: Progress) -> list[File]
         except OSError:
             return file
         finally:
-            progress.advance(files=1, size=file.size)
+            progress.advance(files=1, size=max(file.size, 0))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
         return [file for file in pool.map(check, places) if file is not None]
@@ -143,11 +155,11 @@ def _unpacked_size(suite: Suite, path: str, size: int) -> int:
 def _read_all(unread: list[Unread], ledger: Ledger) -> None:
     if sum(index.unpacked for index in unread) < _WORTH_PROCESSES or os.cpu_count() == 1:
         for index in unread:
-            _read(index, ledger.index_record(index.sha256))
+            _read(index, ledger.index_record(index.key))
         return
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        records = [ledger.index_record(index.sha256) for index in largest_first]
+        records = [ledger.index_record(index.key) for index in largest_first]
         for _ in pool.map(_read, largest_first, records):
             pass
 
@@ -157,5 +169,5 @@ def _read(index: Unread, record: Path) -> None:
     if len(packed) != index.size:
         raise Mismatch(f"{index.path} has {len(packed)} bytes; its Release says {index.size}")
     data = decompress(packed, index.path, size=index.unpacked)
-    base = index.path.rpartition("/")[0] if index.kind is IndexKind.DIFF_INDEX else ""
+    base = index.path.rpartition("/")[0] if index.kind.is_relative else ""
     write_closure(record, read_index(index.kind, data, base=base, where=index.path))

@@ -41,8 +41,10 @@ class WorkArea:
 
     def open(self) -> None:
         """Make the area; what an interrupted run fetched stays, the rest of it goes."""
-        self._top.mkdir(mode=0o700, exist_ok=True)
-        self.root.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self._top, self.root):
+            if directory.is_symlink() or not directory.is_dir():
+                directory.unlink(missing_ok=True)  # only a real directory of ours may be written into
+            directory.mkdir(mode=0o700, exist_ok=True)
         self.root.chmod(0o700)
         for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
@@ -53,7 +55,8 @@ class WorkArea:
         """Leave nothing behind, except fetched files when they are still wanted."""
         for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
-        if not keep_new or not any(files for _, _, files in os.walk(self.new)):
+        waits = self._landed.exists() or any(files for _, _, files in os.walk(self.new))
+        if not keep_new or not waits:
             shutil.rmtree(self.root, ignore_errors=True)
             with suppress(OSError):  # rsync's own leftovers from another time may still be in it
                 self._top.rmdir()

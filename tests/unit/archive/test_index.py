@@ -217,7 +217,8 @@ def test_a_patch_outside_its_directory_is_refused() -> None:
         ("main/Index", None),
         ("main/Contents-amd64.gz", None),
         ("main/XPackages", None),
-        ("main/installer-amd64/current/images/SHA256SUMS", None),
+        ("main/installer-amd64/current/images/SHA256SUMS", IndexKind.CHECKSUMS),
+        ("main/SHA256SUMS", None),
     ],
 )
 def test_the_kind_of_an_index_is_in_its_name(path: str, kind: IndexKind | None) -> None:

@@ -97,7 +97,6 @@ def test_a_damaged_record_of_the_live_generation_keeps_everything(
     assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
 
 
-@pytest.mark.xfail(strict=True, reason="a damaged record of a recent generation counts as an empty one")
 @pytest.mark.parametrize("damage", [empty, cut, garble])
 def test_a_damaged_record_of_a_recent_generation_keeps_everything(
     ledger: Ledger, damage: Callable[[Path], None]

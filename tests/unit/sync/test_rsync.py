@@ -90,7 +90,6 @@ def test_ssh_asks_no_questions_and_uses_the_key() -> None:
     assert "-p 2222" in shell and "-i /home/me/key" in shell
 
 
-@pytest.mark.xfail(strict=True, reason="rsync splits --rsh at blanks: quotes are needed around paths")
 def test_a_key_whose_path_has_a_blank_stays_one_word() -> None:
     one = archive("rsync+ssh://me@hub/srv", ssh_key="/home/me/my key")
     (shell,) = [word for word in pin_argv(one, [], Path("/p")) if word.startswith("--rsh=")]
@@ -149,9 +148,6 @@ def test_a_link_that_can_be_read_in_two_ways_is_refused() -> None:
         parse_listing_line(b">cL+++++++++ 1 %s a -> b -> c" % T)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="not translated, so it looks like a mistake of ours"
-)
 @pytest.mark.parametrize(
     "line",
     [b">", b">>f+++++++++ 8", b">>f+++++++++ many %s a" % T, b">>f+++++++++ 8 yesterday a"],
@@ -250,7 +246,6 @@ def test_what_vanished_at_upstream_is_told_from_what_failed(code: int, errors: s
     assert is_vanished(code, errors) is vanished
 
 
-@pytest.mark.xfail(strict=True, reason="no complaint at all counts as vanished files")
 @pytest.mark.parametrize("errors", ["", "IO error encountered"])
 def test_a_partial_transfer_that_does_not_say_why_is_no_vanished_file(errors: str) -> None:
     assert not is_vanished(23, errors)

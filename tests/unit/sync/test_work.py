@@ -45,7 +45,6 @@ def test_landed_files_are_remembered_beyond_an_interrupted_run(area: WorkArea, t
     assert WorkArea(tmp_path).landed() == {"pool/a", "pool/\udce9"}
 
 
-@pytest.mark.xfail(strict=True, reason="the area goes when nothing waits in new, and the record with it")
 def test_landed_files_are_remembered_though_nothing_else_waits(area: WorkArea, tmp_path: Path) -> None:
     area.note_landed(["pool/a"])
     area.close(keep_new=True)
