@@ -25,7 +25,7 @@ from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
 from pushmirror.sync.engine import Engine, Job, Preview
 from pushmirror.sync.parts import REQUIRED
-from pushmirror.sync.progress import Progress
+from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.report import Report
 from pushmirror.sync.traces import Traces
 from pushmirror.system import clock, locks
@@ -161,7 +161,7 @@ class Hub:
 
     def _engine(self, archive: Archive) -> Engine:
         ledger = self._config.state.directory / "closures" / archive.name
-        return Engine(archive, self._config.mirror, ledger=ledger, progress=self._progress)
+        return Engine(archive, self._config.mirror, ledger=ledger, progress=Logged(self._progress))
 
     def _require_tree(self, archive: Archive) -> None:
         """The tree's directory, made when its parent is there."""

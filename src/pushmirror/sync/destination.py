@@ -24,17 +24,17 @@ class Destination:
 
     def put_file(self, source: str, path: str) -> None:
         """Move a file of the work area to a path."""
-        self.make_directory(os.path.dirname(path))  # noqa: PTH120  once a file; Path is ten times slower
+        self.make_directory(path.rpartition("/")[0])
         target = f"{self.root}/{path}"
         try:
-            os.replace(source, target)  # noqa: PTH105
+            os.replace(source, target)  # noqa: PTH105  once a file; Path is ten times slower
         except IsADirectoryError:
             self._clear_the_way(path)
             os.replace(source, target)  # noqa: PTH105
 
     def put_link(self, target: str, path: str) -> None:
         """Make a link by renaming a new one over the old, so that the name never dangles in between."""
-        self.make_directory(os.path.dirname(path))  # noqa: PTH120
+        self.make_directory(path.rpartition("/")[0])
         beside = self._area.scratch()
         beside.symlink_to(target)
         try:
@@ -47,7 +47,7 @@ class Destination:
         """Make a directory and those above it; a file or link in the way is cleared."""
         if path in self._real or not path:
             return
-        self.make_directory(os.path.dirname(path))  # noqa: PTH120
+        self.make_directory(path.rpartition("/")[0])
         directory = self.root / path
         found = _lstat(directory)
         if found is not None and not stat.S_ISDIR(found.st_mode):
@@ -65,7 +65,7 @@ class Destination:
         found = _lstat(self.root / path)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return False
-        if not self.has_directory(os.path.dirname(path)):  # noqa: PTH120
+        if not self.has_directory(path.rpartition("/")[0]):
             return False
         self._real.add(path)
         return True

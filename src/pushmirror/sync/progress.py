@@ -5,7 +5,10 @@ A Protocol, so that the engine knows nothing of terminals.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -16,6 +19,24 @@ class Progress(Protocol):
 
     def advance(self, *, files: int = 0, size: int = 0) -> None:
         """So much of the step is done."""
+
+
+class Logged:
+    """Writes each step down, for who asks later where the time went, and hands everything on."""
+
+    def __init__(self, audience: Progress) -> None:
+        self._audience = audience
+
+    def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
+        """A new step begins."""
+        counted = "" if files is None else f", {files} files"
+        weighed = "" if size is None else f", {size} bytes"
+        _log.info("%s%s%s", name, counted, weighed)
+        self._audience.step(name, files=files, size=size)
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        """So much of the step is done."""
+        self._audience.advance(files=files, size=size)
 
 
 class Silent:

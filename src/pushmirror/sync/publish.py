@@ -135,6 +135,8 @@ class Publisher:
 
     def _name_is_hash(self, path: str) -> bool:
         """Whether a by-hash file is what its name says; so that it can be trusted by name ever after."""
+        if "/by-hash/" not in path:
+            return True
         parts = path.rsplit("/", 3)
         if len(parts) < 4 or parts[1] != "by-hash" or parts[2] not in _HASHES:
             return True

@@ -24,6 +24,10 @@ TLS_PORT = 1873
 ENTRY = b">"  # what a line that names a file begins with, and no other
 _LISTING_FORMAT = ">%i %l %M %n%L"
 _FETCH_FORMAT = ">%b %l %n"
+_FETCH_OPTIONS = [
+    *("-tpH", "--safe-links", "--chmod=D755,F644", "--partial", "--8-bit-output"),
+    *(f"--out-format={_FETCH_FORMAT}", "--stats", "--no-human-readable"),
+]
 _CODE_PARTIAL, _CODE_VANISHED = 23, 24
 
 
@@ -162,14 +166,20 @@ def fetch_argv(archive: Archive, into: Path, *, version: Version, basis: Path | 
     guard against unasked names, which costs minutes for 40,000 of them; so nothing but the names that
     were asked for may be taken out of the work area.
     """
-    options = ["-ltpH", "--safe-links", "--chmod=D755,F644", "--partial", "--8-bit-output"]
-    options += ["--files-from=-", "--from0", "--ignore-missing-args", f"--out-format={_FETCH_FORMAT}"]
-    options += ["--stats", "--no-human-readable"]
+    options = ["-l", *_FETCH_OPTIONS, "--files-from=-", "--from0", "--ignore-missing-args"]
     if version.trusts_sender:
         options.append("--trust-sender")
     if basis is not None:
         options.append(f"--copy-dest={basis}")
     return [archive.rsync, *options, *transport_options(archive), source_of(archive), f"{into}/"]
+
+
+def fetch_all_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
+    """Fetch every file that the filters let through into a work area, but no links."""
+    return [
+        *(archive.rsync, "-r", *_FETCH_OPTIONS, *filters),
+        *(*transport_options(archive), source_of(archive), f"{into}/"),
+    ]
 
 
 def parse_listing_line(line: bytes) -> Entry | None:

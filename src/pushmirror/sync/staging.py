@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pushmirror.archive.index import File
-from pushmirror.archive.selection import Selection
+from pushmirror.archive.selection import STAGE1_RULES, Selection
 from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync import vouch
@@ -30,6 +30,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import link_or_copy, sync_file_system
 
 _log = logging.getLogger(__name__)
+_MOST = 0.5  # of upstream's files: who lacks more fetches all there is, and takes what was missing
 
 
 @dataclass(slots=True)
@@ -77,7 +78,9 @@ class Staging:
             self._progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
         if changed:
             self._upstream.fetch(changed, self._area.new, basis=self._tree)
-        if missing:
+        if len(missing) > _MOST * survey.files_upstream:
+            self._upstream.fetch_all(self._area.new, rules=STAGE1_RULES)
+        elif missing:
             self._upstream.fetch(missing, self._area.new)
         landed = self._publisher.land(missing)
         for path in landed:

@@ -93,6 +93,16 @@ class Upstream:
         for start in range(0, len(ordered), batch):
             self._fetch_batch(ordered[start : start + batch], into, basis)
 
+    def fetch_all(self, into: Path, *, rules: Sequence[Rule]) -> None:
+        """Fetch everything that the archive's rules and then these let through.
+
+        For a tree that lacks most of it: rsync walks twice as fast as it looks up names that it is given.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        selection = Selection((*selection_rules(self.archive), *rules))
+        argv = rsync.fetch_all_argv(self.archive, selection.rsync_args(), into)
+        self._run(argv, self._count_fetched, partial_is_fine=True)
+
     @property
     def version(self) -> Version:
         """The version of the rsync here."""
@@ -103,17 +113,16 @@ class Upstream:
 
     def _fetch_batch(self, names: Sequence[str], into: Path, basis: Path | None) -> None:
         into.mkdir(parents=True, exist_ok=True)
-
-        def on_line(line: bytes) -> None:
-            if fetched := rsync.parse_fetch_line(line):
-                _, size, _ = fetched
-                self.traffic.files_fetched += 1
-                self.traffic.bytes_fetched += size
-                self.progress.advance(files=1, size=size)
-
         argv = rsync.fetch_argv(self.archive, into, version=self.version, basis=basis)
         listed = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
-        self._run(argv, on_line, stdin=listed, partial_is_fine=True)
+        self._run(argv, self._count_fetched, stdin=listed, partial_is_fine=True)
+
+    def _count_fetched(self, line: bytes) -> None:
+        if fetched := rsync.parse_fetch_line(line):
+            _, size, _ = fetched
+            self.traffic.files_fetched += 1
+            self.traffic.bytes_fetched += size
+            self.progress.advance(files=1, size=size)
 
     def _run(
         self,

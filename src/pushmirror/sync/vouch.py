@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -27,6 +27,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import sha256_of
 
 _WORTH_PROCESSES = 20_000_000  # bytes of unpacked indices from which a second process pays for its start
+_BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +117,37 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
     ]
 
 
-def wrong(places: Iterable[tuple[File, Path]], progress: Progress) -> list[File]:
+def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
     """Those of the files whose content has another SHA256, or that are not there.
 
     Each comes with the directory that its path is relative to.
     """
 
-    def check(place: tuple[File, Path]) -> File | None:
-        file, directory = place
-        try:
-            return None if sha256_of(directory / file.path) == file.sha256 else file
-        except OSError:
-            return file
-        finally:
-            progress.advance(files=1, size=max(file.size, 0))
+    def check(batch: Sequence[tuple[File, Path]]) -> list[File]:
+        bad = [file for file, directory in batch if _is_wrong(file, f"{directory}/{file.path}")]
+        progress.advance(files=len(batch), size=sum(max(file.size, 0) for file, _ in batch))
+        return bad
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
-        return [file for file in pool.map(check, places) if file is not None]
+        return [file for bad in pool.map(check, _batches(places)) for file in bad]
+
+
+def _is_wrong(file: File, path: str) -> bool:
+    try:
+        return sha256_of(path) != file.sha256
+    except OSError:
+        return True
+
+
+def _batches(places: Sequence[tuple[File, Path]]) -> Iterator[Sequence[tuple[File, Path]]]:
+    """Parts that are worth a thread's while: many small files, or a few large ones."""
+    start, size = 0, 0
+    for end, (file, _) in enumerate(places, start=1):
+        size += max(file.size, 0)
+        if end - start == _BATCH_FILES or size >= _BATCH_BYTES:
+            yield places[start:end]
+            start, size = end, 0
+    yield places[start:]
 
 
 def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int | None:
