@@ -50,3 +50,14 @@ def test_an_installer_link_that_turns_before_its_release_is_not_published(
     (installer / "current").symlink_to("29990101")
     assert site.sync().exit_code == Exit.STAGE2
     assert broken(site.tree, thorough=True) == []
+
+
+def test_a_file_that_upstream_lost_but_still_names_stays_and_is_reported(
+    archive: LabArchive, site: LabSite
+) -> None:
+    site.configure(grace="0s")
+    site.sync().check()
+    path = archive.lose_file()
+    result = site.sync().check()
+    assert (site.tree / path).exists()
+    assert path in result.errors and "lost" in result.errors

@@ -21,6 +21,7 @@ class Deletion:
 
     paths: tuple[str, ...] = ()
     kept: int = 0  # that a live or recently replaced index refers to
+    lost: tuple[str, ...] = ()  # of these: those that the live indices name, though upstream has lost them
     withheld: int = 0  # because they are too many
     reason: str = ""  # why they are withheld
 
@@ -31,11 +32,18 @@ def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
     return [path for path in extras if protected.wants(path)]
 
 
-def decide(paths: Collection[str], kept: Collection[str], *, files_here: int, limits: Delete) -> Deletion:
-    """Which of the candidate `paths` are deleted; `kept` are those that indices still refer to."""
+def decide(
+    paths: Collection[str], kept: Collection[str], *, files_here: int, limits: Delete | None
+) -> Deletion:
+    """Which of the candidate `paths` are deleted; `kept` are those that indices still refer to.
+
+    `limits` are those of the guard, None when the operator has lifted it.
+    """
     doomed = tuple(path for path in paths if path not in kept)
     count = sum(1 for path in doomed if "/by-hash/" not in path)  # copies of indices that are counted already
     reason = ""
+    if limits is None:
+        return Deletion(doomed, kept=len(kept))
     if count > limits.max_files:
         reason = f"{count} files are more than delete.max_files = {limits.max_files}"
     elif count > _FEW and count > limits.max_share * files_here:

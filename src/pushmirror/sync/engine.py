@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Mirror
@@ -295,7 +295,12 @@ class Engine:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
         decided = self._deletion(job, round_.survey, round_.pinned)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
-        self.report.kept = decided.kept
+        self.report.kept, self.report.lost = decided.kept, len(decided.lost)
+        if decided.lost:
+            _log.warning(
+                "upstream has lost %d files that its own indices name, such as %s; they stay here",
+                *(len(decided.lost), decided.lost[0]),
+            )
         if decided.withheld:
             _log.warning("NOTHING WAS DELETED: %s; what was published stays live", decided.reason)
         if decided.paths:
@@ -315,12 +320,14 @@ class Engine:
     def _deletion(self, job: Job, survey: Survey, live: Published) -> Deletion:
         doomed = deletion.candidates(survey.extras, self._archive.protect)
         kept: set[str] = set()
+        lost: set[str] = set()
         if doomed and live.suites:
             grace_s = self._archive.grace.total_seconds()
             kept = self._ledger.referred_to(doomed, live=live.generation, grace_s=grace_s)
-        if job.allow_mass_delete:
-            return Deletion(tuple(path for path in doomed if path not in kept), kept=len(kept))
-        return deletion.decide(doomed, kept, files_here=survey.files_here, limits=self._archive.delete)
+            lost = self._ledger.referred_to(kept, live=live.generation, grace_s=0) if kept else set()
+        limits = None if job.allow_mass_delete else self._archive.delete
+        decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)
+        return replace(decided, lost=tuple(sorted(lost)))
 
     def _is_current(self, round_: Round) -> bool:
         """Whether what is published is upstream's state now: asked again, for an exit code proves nothing."""

@@ -35,7 +35,12 @@ class Ledger:
 
     def knows_index(self, sha256: str) -> bool:
         """Whether the closure of this index is known."""
-        return self.lines(sha256) is not None
+        try:
+            data = self.index_record(sha256).read_bytes()
+        except FileNotFoundError:
+            return False
+        number = data.partition(b"\n")[0]
+        return number.isdigit() and data.endswith(b"\n") and int(number) == data.count(b"\n") - 1
 
     def lines(self, sha256: str) -> list[str] | None:
         """The closure of an index as `PATH<TAB>SIZE<TAB>SHA256` lines, or None if it is not known."""

@@ -36,6 +36,7 @@ class Report:
     published: int = 0  # names that changed when the indices did
     deleted: int = 0
     kept: int = 0  # files that only recently replaced indices refer to
+    lost: int = 0  # of these: files that the live indices name, though upstream has lost them
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
     seconds_stage1: float = 0.0
@@ -62,6 +63,7 @@ class Report:
             "published": self.published,
             "deleted": self.deleted,
             "kept_for_grace": self.kept,
+            "lost_upstream": self.lost,
             "withheld_deletions": self.withheld,
             "seconds_stage1": round(self.seconds_stage1, 3),
             "seconds_stage2": round(self.seconds_stage2, 3),
@@ -72,8 +74,10 @@ class Report:
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         words = [f"fetched {fetched}", f"published {self.landed + self.published}"]
         words.append(f"deleted {self.deleted}")
-        if self.kept:
-            words.append(f"{self.kept} kept for grace")
+        if self.kept > self.lost:
+            words.append(f"{self.kept - self.lost} kept for grace")
+        if self.lost:
+            words.append(f"{self.lost} kept though upstream has lost them")
         if self.withheld:
             words.append(f"NOTHING DELETED: {self.withheld_reason}")
         return ", ".join(words)

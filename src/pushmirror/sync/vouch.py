@@ -7,6 +7,7 @@ upstream since the last publish are read and hashed, whoever fetched them.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import stat
@@ -173,7 +174,8 @@ def _read_all(unread: list[Unread], ledger: Ledger) -> None:
             _read(index, ledger.index_record(index.key))
         return
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    # Without the collector: an index becomes a million values that all live until it is written down.
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=gc.disable) as pool:
         records = [ledger.index_record(index.key) for index in largest_first]
         for _ in pool.map(_read, largest_first, records):
             pass
