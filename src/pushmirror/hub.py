@@ -31,6 +31,7 @@ from pushmirror.sync.traces import Traces
 from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
+_BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
 
@@ -131,9 +132,8 @@ class Hub:
         try:
             self._require_mounted(archive, job)
             report = engine.run(job)
-        except (Stopped, KeyboardInterrupt):
-            _log.warning("stopped by a signal; what was asked for waits for the next run")
-            self._store.recover(archive.name)
+        except (Stopped, KeyboardInterrupt) as exc:
+            self._interrupted(run, exc, engine.report)
             raise
         except PushmirrorError as exc:
             message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
@@ -146,6 +146,20 @@ class Hub:
         else:
             _log.info("done: %s", report.summary())
             self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
+
+    def _interrupted(self, run: Run, exc: Stopped | KeyboardInterrupt, report: Report) -> None:
+        by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
+        message = f"{by}; what was asked for waits for the next run"
+        _log.warning("%s", message)
+        if report.generation:  # it was published before
+            self._store.publish_generation(run.archive, report.generation, run.id, clock.now())
+        self._store.interrupt_run(
+            run.id,
+            exit_code=code,
+            generation=report.generation or None,
+            message=message,
+            stats=report.numbers(),
+        )
 
     def _end(self, run: Run, outcome: Outcome, exit_code: Exit, message: str, report: Report) -> None:
         if report.generation:  # also of a run that published and then failed

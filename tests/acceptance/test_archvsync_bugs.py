@@ -108,4 +108,5 @@ def test_bug_18_sigterm_ends_a_run_at_once_and_not_with_success(
         gate.wait_for()
         os.kill(call.pid, signal.SIGTERM)
         assert call.exit_code() == Exit.TERMINATED
-    assert site.json("history")[0]["outcome"] == "died"
+    run = site.json("history")[0]
+    assert (run["outcome"], run["exit_code"]) == ("interrupted", Exit.TERMINATED)

@@ -2,7 +2,8 @@
 
 request ──begin_run──▶ run (running) ──end_run──▶ succeeded | failed
    ▲                        │
-   └───────recover──────────┴──▶ died: its process is gone; requests without an answer wait again
+   ├────interrupt_run───────┼──▶ interrupted: a signal ended it; requests without an answer wait again
+   └───────recover──────────┴──▶ died: its process is gone; they wait again, too
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Outcome(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"  # by a signal; what was asked for still waits
     DIED = "died"  # its process was gone before it could say how it ended
 
 

@@ -151,7 +151,13 @@ def answered(run_id: int, exit_code: int, message: str) -> Update:
     return update(requests).where(owed).values(exit_code=exit_code, message=message)
 
 
-def waiting_again(archive: str) -> Update:
+def waiting_again(run_id: int) -> Update:
+    """The requests of a run that will not answer them wait again."""
+    owed = (requests.c.run_id == run_id) & requests.c.exit_code.is_(None)
+    return update(requests).where(owed).values(run_id=None)
+
+
+def all_waiting_again(archive: str) -> Update:
     """The requests of running runs wait again."""
     theirs = requests.c.run_id.in_(select(runs.c.id).where(_running(archive)))
     return update(requests).where(theirs, requests.c.exit_code.is_(None)).values(run_id=None)

@@ -136,9 +136,32 @@ class SqlStore:
             db.execute(schema.answered(run_id, int(exit_code), message))
         return run
 
+    def interrupt_run(
+        self,
+        run_id: int,
+        *,
+        exit_code: int,
+        generation: str | None = None,
+        message: str = "",
+        stats: Mapping[str, int | float] | None = None,
+    ) -> Run:
+        interrupted = schema.ended(
+            run_id,
+            outcome=Outcome.INTERRUPTED,
+            exit_code=int(exit_code),
+            generation=generation,
+            message=message,
+            stats=dict(stats or {}),
+            ended_at=self._now(),
+        )
+        with self._database.writing() as db:
+            run = _only(Run, db, interrupted, f"running run {run_id}")
+            db.execute(schema.waiting_again(run_id))
+        return run
+
     def recover(self, archive: str) -> list[Run]:
         with self._database.writing() as db:
-            db.execute(schema.waiting_again(archive))
+            db.execute(schema.all_waiting_again(archive))
             died = schema.died(archive, self._now(), "its process ended without saying how")
             return sorted(_all(Run, db, died), key=lambda run: run.id)
 

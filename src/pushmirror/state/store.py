@@ -59,6 +59,17 @@ class Store(Protocol):
     ) -> Run:
         """Remember how a run ended, and answer its requests with that; StateError unless it was running."""
 
+    def interrupt_run(
+        self,
+        run_id: int,
+        *,
+        exit_code: int,
+        generation: str | None = None,
+        message: str = "",
+        stats: Mapping[str, int | float] | None = None,
+    ) -> Run:
+        """Remember that a signal ended a run, and let its requests wait again; StateError unless it ran."""
+
     def recover(self, archive: str) -> list[Run]:
         """Mark the archive's runs that never ended as died, and let their requests wait again.
 

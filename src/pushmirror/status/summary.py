@@ -23,6 +23,7 @@ class Level(StrEnum):
     """How much attention something needs."""
 
     OK = "ok"
+    RUNNING = "running"  # how it went before no longer counts, how it goes now is not known yet
     WARNING = "warning"
     ERROR = "error"
 
@@ -39,7 +40,7 @@ class ArchiveHealth:
     last_success_at: datetime | None  # end of the last run that published or found nothing to do
     last_run_id: int | None
     last_outcome: Outcome | None
-    last_run: str  # in words
+    last_run: str  # in a few words
     running_since: datetime | None
     pending: int  # requests that no run serves yet
     attention: tuple[str, ...]  # what somebody should look at, one sentence each
@@ -76,10 +77,9 @@ def _health(
     success = next((run for run in ended if _made_current(run)), None)
     running = next((run for run in runs if run.outcome is Outcome.RUNNING), None)
     attention = tuple(_attention(ended, served, waiting, running, now))
-    failing = bool(ended) and ended[0].outcome is not Outcome.SUCCEEDED
     return ArchiveHealth(
         archive=archive,
-        level=Level.ERROR if failing else Level.WARNING if attention else Level.OK,
+        level=_level(ended, running, attention),
         generation=served.digest[:_SHORT] if served else None,
         published_at=served.published_at if served else None,
         published_age_s=max(0.0, (now - served.published_at).total_seconds()) if served else None,
@@ -94,14 +94,22 @@ def _health(
 
 
 def in_words(run: Run, now: datetime) -> str:
-    """One run as a sentence: what, how it ended, when, why."""
+    """One run in a few words: what, how it ended, when."""
     what = "" if run.stage is Stage.ALL else f"{run.stage} "
     if run.outcome is Outcome.RUNNING:
         return f"{what}running for {span(now - run.started_at)}"
-    code = f" (exit code {run.exit_code})" if run.exit_code else ""
+    code = f" ({run.exit_code})" if run.exit_code else ""
     when = f" {span(now - run.ended_at)} ago" if run.ended_at else ""
-    why = f": {run.message}" if run.message else ""
-    return f"{what}{run.outcome}{code}{when}{why}"
+    return f"{what}{run.outcome}{code}{when}"
+
+
+def _level(ended: Sequence[Run], running: Run | None, attention: Sequence[str]) -> Level:
+    if running:
+        return Level.RUNNING
+    judged = next((run for run in ended if run.outcome is not Outcome.INTERRUPTED), None)
+    if judged and judged.outcome is not Outcome.SUCCEEDED:
+        return Level.ERROR
+    return Level.WARNING if attention else Level.OK
 
 
 def _made_current(run: Run) -> bool:
@@ -116,14 +124,19 @@ def _attention(
     running: Run | None,
     now: datetime,
 ) -> Iterator[str]:
-    if ended and (failed := list(takewhile(lambda run: run.outcome is not Outcome.SUCCEEDED, ended))):
-        times = f"the last {len(failed)} runs" if len(failed) > 1 else f"run {failed[0].id}"
-        yield f"{times} did not succeed: {failed[0].message or failed[0].outcome}"
+    failed = list(takewhile(lambda run: run.outcome is not Outcome.SUCCEEDED, ended))
+    if failed and not running:
+        why = failed[0].message or f"it {failed[0].outcome}"
+        if len(failed) > 1:
+            yield f"the last {len(failed)} runs did not succeed, the last because {why}"
+        else:
+            yield f"run {failed[0].id} did not succeed: {why}"
     publishing = next((run for run in ended if run.stage is not Stage.STAGE1), None)
     if publishing and (withheld := publishing.stats.get("withheld_deletions")):
         yield (
             f"run {publishing.id} withheld {withheld:.0f} deletions, more than max_files or max_share allow: "
-            "see whether upstream really removed them"
+            f"see whether upstream really removed them, then: "
+            f"pushmirror sync {publishing.archive} --allow-mass-delete"
         )
     if served is None and not running:
         yield "nothing has been published yet"

@@ -92,6 +92,18 @@ def test_requests_of_a_run_that_died_wait_again(store):
     assert store.run(elsewhere).outcome is Outcome.RUNNING
 
 
+def test_requests_of_a_run_that_a_signal_ended_wait_again(store):
+    request = asked(store)
+    other = started(store)
+    run = started(store, request)
+    ended = store.interrupt_run(run, exit_code=130, message="stopped by SIGINT", stats={"files": 2})
+    assert (ended.outcome, ended.exit_code, ended.ended_at) == (Outcome.INTERRUPTED, 130, NOW)
+    assert [waiting.id for waiting in store.pending("debian")] == [request]
+    assert store.run(other).outcome is Outcome.RUNNING
+    with pytest.raises(StateError, match=f"no running run {run}"):
+        store.interrupt_run(run, exit_code=130)
+
+
 def test_a_new_generation_replaces_the_served_one(store):
     store.publish_generation("debian", "a", 1, NOW)
     store.publish_generation("debian", "b", 2, NOW + timedelta(hours=6))

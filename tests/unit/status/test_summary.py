@@ -24,6 +24,7 @@ RUN = Run(
     log="",
 )
 FAILED = replace(RUN, id=2, outcome=Outcome.FAILED, exit_code=4, message="disk full")
+INTERRUPTED = replace(RUN, id=4, outcome=Outcome.INTERRUPTED, exit_code=130, message="stopped by SIGINT")
 RUNNING = replace(RUN, id=3, outcome=Outcome.RUNNING, ended_at=None, exit_code=None)
 SERVED = Generation("debian", "a" * 64, NOW - HOUR, None, 1)
 ASKED = Request(1, "debian", Stage.ALL, False, "ssh", "::1", "", None, NOW - HOUR)
@@ -46,22 +47,31 @@ def test_an_archive_whose_last_run_succeeded_needs_no_attention():
 def test_a_failed_run_is_an_error_said_in_its_own_words():
     bad = health(RUN, FAILED)
     assert (bad.level, bad.last_success_at) == (Level.ERROR, RUN.ended_at)
-    assert bad.last_run == "failed (exit code 4) 60 min ago: disk full"
+    assert bad.last_run == "failed (4) 60 min ago"
     assert bad.attention == ("run 2 did not succeed: disk full",)
 
 
 def test_failures_in_a_row_are_counted():
     died = replace(FAILED, id=4, outcome=Outcome.DIED, message="killed")
-    assert health(RUN, FAILED, died).attention == ("the last 2 runs did not succeed: killed",)
-
-
-def test_a_failed_archive_stays_an_error_while_it_is_tried_again():
-    again = health(FAILED, RUNNING)
-    assert (again.level, again.last_run, again.running_since) == (
-        Level.ERROR,
-        "running for 2 h",
-        NOW - 2 * HOUR,
+    assert health(RUN, FAILED, died).attention == (
+        "the last 2 runs did not succeed, the last because killed",
     )
+
+
+def test_a_failure_is_no_longer_told_while_it_is_tried_again():
+    again = health(FAILED, RUNNING)
+    assert (again.level, again.attention) == (Level.RUNNING, ())
+    assert (again.last_run, again.running_since) == ("running for 2 h", NOW - 2 * HOUR)
+
+
+def test_an_interrupted_run_is_a_warning():
+    stopped = health(RUN, INTERRUPTED)
+    assert (stopped.level, stopped.last_run) == (Level.WARNING, "interrupted (130) 60 min ago")
+    assert stopped.attention == ("run 4 did not succeed: stopped by SIGINT",)
+
+
+def test_an_interruption_does_not_hide_the_failure_before_it():
+    assert health(RUN, FAILED, INTERRUPTED).level is Level.ERROR
 
 
 def test_stage_1_alone_does_not_make_an_archive_current():
@@ -72,6 +82,7 @@ def test_withheld_deletions_need_attention_also_after_the_next_stage_1():
     withheld = replace(RUN, stats={"withheld_deletions": 50_000})
     found = health(withheld, replace(RUN, id=2, stage=Stage.STAGE1))
     assert found.level is Level.WARNING and "run 1 withheld 50000 deletions" in found.attention[0]
+    assert found.attention[0].endswith("pushmirror sync debian --allow-mass-delete")
 
 
 def test_a_request_that_nobody_serves_needs_attention_after_a_while():
@@ -87,7 +98,8 @@ def test_an_archive_never_mirrored_says_so():
 
 
 def test_the_first_run_is_no_trouble():
-    assert health(RUNNING, served=None).level is Level.OK
+    first = health(RUNNING, served=None)
+    assert (first.level, first.attention) == (Level.RUNNING, ())
 
 
 def test_a_clock_that_went_back_makes_nothing_negative():
