@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -26,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from pushmirror.config.hostname import own_name
 from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
 from pushmirror.config.values import parse_duration, parse_rate
 
@@ -103,7 +103,7 @@ class Values(BaseModel):
 class Mirror(Values):
     """Who we are; goes into the public trace."""
 
-    name: Name = Field(default_factory=socket.getfqdn)  # file name of the trace
+    name: Name = Field(default_factory=own_name)  # file name of the trace
     country: Text | None = None
     location: Text | None = None
     sponsor: Text | None = None

@@ -26,14 +26,23 @@ _LONGEST = timedelta(days=3650)  # longer is a slip of the pen, and would overfl
 
 
 def parse_duration(value: object) -> timedelta:
-    """A time span from `36h`, `10min`, `90s`, `1d`, or a whole number of seconds; never negative."""
+    """A time span from `36h`, `10min`, `90s`, `1d`, or 0; never negative.
+
+    Another number without a unit is refused: nobody can tell seconds from hours in it.
+    """
     expected = 'expected a duration such as "36h", "10min", "90s" or "1d"'
     if isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(expected)  # noqa: TRY004  what a validator may raise
-    match = _DURATION.fullmatch(f"{value}s" if isinstance(value, int) else value.strip().lower())
-    if not match or (match[2] or "?") not in _SECONDS:
+    match = _DURATION.fullmatch(str(value).strip().lower())
+    if not match:
+        raise ValueError(expected)
+    if not match[2]:
+        if float(match[1]):
+            raise ValueError('expected a duration with its unit: write a unit, such as "36h"')
+        return timedelta()
+    if match[2] not in _SECONDS:
         raise ValueError(expected)
     try:
         span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])

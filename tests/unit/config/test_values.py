@@ -9,7 +9,16 @@ from pushmirror.config.values import parse_duration, parse_rate
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("36h", 129600), ("10min", 600), ("90s", 90), ("1d", 86400), ("1.5 h", 5400), (45, 45), ("0s", 0)],
+    [
+        ("36h", 129600),
+        ("10min", 600),
+        ("90s", 90),
+        ("1d", 86400),
+        ("1.5 h", 5400),
+        (0, 0),
+        ("0", 0),
+        ("0s", 0),
+    ],
 )
 def test_a_duration_is_parsed(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
@@ -20,6 +29,12 @@ def test_a_duration_is_parsed(text, seconds):
 )
 def test_a_malformed_duration_is_refused(text):
     with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", [45, "10", "1.5"])
+def test_a_number_without_a_unit_is_no_duration(text):
+    with pytest.raises(ValueError, match='write a unit, such as "36h"'):
         parse_duration(text)
 
 
