@@ -302,7 +302,9 @@ class Engine:
                 *(len(decided.lost), decided.lost[0]),
             )
         if decided.withheld:
-            _log.warning("NOTHING WAS DELETED: %s; what was published stays live", decided.reason)
+            way_out = f"pushmirror sync {self._archive.name} --allow-mass-delete"
+            self.report.withheld_reason += f"; if upstream really removed them: {way_out}"
+            _log.warning("NOTHING WAS DELETED: %s", self.report.withheld_reason)
         if decided.paths:
             self._progress.step("deleting", files=len(decided.paths))
         deleted = self._publisher.delete(decided.paths, round_.survey.extra_directories)

@@ -72,6 +72,8 @@ class Report:
     def summary(self) -> str:
         """What a run did, in one line."""
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
+        if self.files_fetched:
+            fetched += f" ({self.bytes_fetched / 1e6:.1f} MB)"
         words = [f"fetched {fetched}", f"published {self.landed + self.published}"]
         words.append(f"deleted {self.deleted}")
         if self.kept > self.lost:
