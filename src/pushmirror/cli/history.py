@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.output import print_json, print_table, printable
+from pushmirror.cli.output import print_json, print_list, printable
 from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import StateError, UsageError
 from pushmirror.status.words import span
@@ -17,18 +17,7 @@ if TYPE_CHECKING:
     from pushmirror.state.records import Run
     from pushmirror.state.store import Store
 
-_COLUMNS = (
-    "run",
-    "archive",
-    "stage",
-    "strategy",
-    "trigger",
-    "started (UTC)",
-    "took",
-    "outcome",
-    "code",
-    "message",
-)
+_COLUMNS = ("run", "archive", "stage", "trigger", "started (UTC)", "took", "outcome (code)")
 
 
 @click.command()
@@ -37,7 +26,7 @@ _COLUMNS = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(session: Session, archive: str | None, limit: int, as_json: bool) -> None:
-    """List past runs, newest first.
+    """List past runs, newest first, each with what it said in the end.
 
     \b
     Examples:
@@ -53,14 +42,14 @@ def history(session: Session, archive: str | None, limit: int, as_json: bool) ->
     if as_json:
         print_json(runs)
     else:
-        print_table(_COLUMNS, map(_row, runs))
+        print_list(_COLUMNS, map(_row, runs))
 
 
-def _row(run: Run) -> tuple[object, ...]:
+def _row(run: Run) -> tuple[tuple[object, ...], str]:
+    started = f"{run.started_at:%Y-%m-%d %H:%M}"
     took = span((run.ended_at or clock.now()) - run.started_at)
-    started = f"{run.started_at:%Y-%m-%d %H:%M:%S}"
-    names = (run.id, run.archive, run.stage, run.strategy, run.trigger)
-    return (*names, started, took, run.outcome, run.exit_code, run.message)
+    outcome = f"{run.outcome} ({run.exit_code})" if run.exit_code else run.outcome
+    return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), run.message
 
 
 @click.command()

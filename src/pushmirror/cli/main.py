@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is before:
             raise
         return _reader_gone()  # click made this of a BrokenPipeError, and wrapped stdout
-    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001  the one place where everything ends
+    except (Exception, Stopped, KeyboardInterrupt) as exc:  # noqa: BLE001  the one place where everything ends
         return _explain(exc)
     return result if isinstance(result, int) else Exit.OK
 
@@ -98,10 +98,15 @@ def _explain(exc: BaseException) -> int:
     match exc:
         case click.ClickException():
             exc.show()
+            if isinstance(exc, click.NoSuchOption) and exc.option_name == "--config" and exc.ctx:
+                _say(f"hint: put --config before the command: pushmirror --config PATH {exc.ctx.info_name}")
             return Exit.USAGE
         case click.Abort() | KeyboardInterrupt():
             _say("interrupted")
             return Exit.INTERRUPTED
+        case Stopped():
+            _say(str(exc))
+            return exc.exit_code
         case PushmirrorError():
             for line in str(exc).splitlines():
                 _say(line)
@@ -139,11 +144,12 @@ def _keep_traceback(exc: BaseException) -> str:
 
 
 def _unwind_on_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup's SIG_IGN stays
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's stays
             signal.signal(number, _stop)
 
 
 def _stop(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # once: a second one must not cut the clearing up short
-    raise Stopped(f"stopped by {signal.Signals(number).name}")
+    code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+    raise Stopped(f"stopped by {signal.Signals(number).name}", exit_code=code)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -28,7 +30,9 @@ _STYLES = {
     "error": "red",
     "failed": "red",
     "died": "red",
+    "interrupted": "yellow",
 }
+_INDENT = " " * 6
 _PIPE_WIDTH = 200  # columns where there is no terminal to fit
 
 
@@ -39,6 +43,8 @@ def print_json(value: object) -> None:
 
 def as_json(value: object) -> object:
     """A value of dataclasses as what json knows; times in ISO 8601."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if dataclasses.is_dataclass(value):
         return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:
@@ -63,27 +69,75 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     console().print(table(columns, rows))
 
 
+def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], str]]) -> None:
+    """Print one line a row, and what there is to say about it on an indented line below.
+
+    Nothing is ever folded: a line is cut to the width of a terminal, and whole in a pipe.
+    """
+    from rich.text import Text
+
+    screen = console()
+    made = [(_words(cells), " ".join(printable(note).split())) for cells, note in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *(cells for cells, _ in made), strict=True)]
+    lines = [Text(_in_columns(columns, widths), style="bold")]
+    for cells, note in made:
+        lines.append(Text.assemble(*_coloured(_in_columns(cells, widths))))
+        if note:
+            lines.append(Text(f"{_INDENT}{note}", style="dim"))
+    for line in lines:
+        if screen.is_terminal:
+            screen.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            click.echo(line.plain)
+
+
 def console() -> Console:
-    """Where tables go: as wide as the terminal; lines are not cut in a pipe."""
+    """Where tables go: as wide as the terminal, or $COLUMNS; lines are not cut in a pipe."""
     from rich.console import Console
 
     class OurConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would end the process itself; `main` knows how
 
-    return OurConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()  # rich looks there itself
+    return OurConsole(width=None if told else _PIPE_WIDTH)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table to print."""
+    """A table to print; its lines have no blanks at their ends."""
     from rich.box import SIMPLE
+    from rich.console import ConsoleOptions, RenderResult
+    from rich.segment import Segment
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE, pad_edge=False, show_edge=False)
+    class Trimmed(Table):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            cells = [one for one in super().__rich_console__(console, options) if isinstance(one, Segment)]
+            for line in Segment.split_lines(cells):
+                while line and not line[-1].text.strip():
+                    line.pop()
+                if line:
+                    line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+                yield from line
+                yield Segment.line()
+
+    made = Trimmed(box=SIMPLE, pad_edge=False, show_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        words = ["" if cell is None else printable(str(cell)) for cell in row]
-        made.add_row(*(Text(word, style=_STYLES.get(word, "")) for word in words))
+        made.add_row(*(Text(word, style=_STYLES.get(word.partition(" (")[0], "")) for word in _words(row)))
     return made
+
+
+def _words(row: Sequence[object]) -> list[str]:
+    return ["" if cell is None else printable(str(cell)) for cell in row]
+
+
+def _in_columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _coloured(line: str) -> list[tuple[str, str]]:
+    """The words of a line; a known outcome or level has its colour."""
+    return [(word, _STYLES.get(word, "")) for word in re.split(r"(\s+)", line)]

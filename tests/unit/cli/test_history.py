@@ -44,6 +44,17 @@ def test_runs_are_listed_newest_first(call, run):
     assert out.index("second") < out.index("first")
 
 
+def test_a_run_is_one_line_and_its_message_another(call, run):
+    run("rsync: no space left on device " * 20)
+    header, line, message = call("history")[1].splitlines()
+    assert header.split("  ")[0] == "run" and line.endswith(" failed (4)")
+    assert message == "      " + " ".join(["rsync: no space left on device"] * 20)
+
+
+def test_a_list_without_runs_is_its_header(call):
+    assert call("history")[1] == "run  archive  stage  trigger  started (UTC)  took  outcome (code)\n"
+
+
 def test_runs_can_be_read_by_programs(call, run):
     run()
     _, out, _ = call("history", "debian", "--json")

@@ -9,7 +9,9 @@ import click
 import pytest
 
 from pushmirror.cli import main as cli
+from pushmirror.cli.session import Session
 from pushmirror.errors import ConfigError, Exit
+from pushmirror.state.records import Outcome, Stage
 from pushmirror.system import process
 
 
@@ -32,7 +34,7 @@ def verb(monkeypatch):
 
 
 def raiser(exc):
-    def act():
+    def act(*_):
         raise exc
 
     return act
@@ -127,3 +129,35 @@ def test_the_status_of_a_new_mirror_can_be_read_by_programs(config, capsys):
 def test_the_status_of_a_new_mirror_says_what_to_look_at(config, capsys):
     assert cli.main(["--config", str(config), "status"]) == 0
     assert "! debian: nothing has been published yet" in capsys.readouterr().out
+
+
+def test_the_status_of_one_archive_can_be_asked_for(config, capsys):
+    with (config / "pushmirror.toml").open("a") as file:
+        file.write(f'[archives.security]\npath = "{config}/security"\n')
+    assert cli.main(["--config", str(config), "status", "security"]) == 0
+    said = capsys.readouterr().out
+    assert "security" in said and "debian" not in said
+
+
+def test_the_status_ends_with_1_for_monitoring_when_there_is_an_error(config, capsys):
+    session = Session(config)
+    call = ["--config", str(config), "status", "--exit-code"]
+    assert cli.main(call) == 0
+    with session.store(session.config()) as store:
+        run = store.begin_run("debian", Stage.ALL, strategy="full", trigger="ssh")
+        store.end_run(run.id, outcome=Outcome.FAILED, exit_code=3, message="no route to host")
+    assert cli.main(call) == 1
+    said = capsys.readouterr().out
+    assert "failed (3) 0 s ago" in said and said.count("no route to host") == 1
+
+
+def test_a_watched_status_is_ended_quietly(config, capsys, monkeypatch):
+    monkeypatch.setattr("time.sleep", raiser(KeyboardInterrupt()))
+    assert cli.main(["--config", str(config), "status", "--watch"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("generation") == 1 and err == ""
+
+
+def test_an_option_of_all_verbs_that_came_too_late_is_explained(config, capsys):
+    assert cli.main(["status", "--config", str(config)]) == Exit.USAGE
+    assert "put --config before the command" in capsys.readouterr().err
