@@ -12,8 +12,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 _FRAMES_PER_S = 10.0
-_BAR = 30  # columns at most
-_BESIDE_BAR = 78  # columns of words and figures
+_BAR = range(8, 30)  # columns
+_GAP = "  "
 _SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
 
 
@@ -34,7 +34,10 @@ class Waiting:
 
 
 class Following:
-    """A run's steps: the step, a bar, files, bytes, rate and the time that is left, as the width allows."""
+    """A run's steps: the step, a bar, files, bytes, rate and the time that is left (or went by).
+
+    Where it is narrow the bar gets shorter; then the rate goes, then the files, in the end the bar.
+    """
 
     def __init__(self, console: Console, title: str = "", *, indent: int = 0) -> None:
         self._console = console
@@ -56,21 +59,35 @@ class Following:
 
     def __rich__(self) -> Text:
         name = Text(f"{self._name:<16} ")
-        return self._spinner.before(self._title, name, self._bar(), Text("  ".join(self._figures())))
+        taken = self._spinner.width + self._title.cell_len + name.cell_len
+        return self._spinner.before(self._title, name, *self._fitting(self._console.width - 1 - taken))
 
-    def _figures(self) -> list[str]:
-        figures: list[str] = []
+    def _fitting(self, width: int) -> list[Text]:
+        """The bar and as many figures as there is room for."""
+        done, total = self._share()
+        files, size, rate, time = self._figures()
+        for figures in ([files, size, rate, time], [files, size, time], [size, time]):
+            words = _GAP.join(figure for figure in figures if figure)
+            room = width - len(words) - len(_GAP)
+            if total and room >= _BAR.start:
+                return [self._bar(min(room, _BAR.stop), done, total), Text(_GAP + words)]
+            if not total and room >= 0:
+                break
+        return [Text(words)]
+
+    def _figures(self) -> tuple[str, str, str, str]:
+        """Files, bytes, rate, and the time left or, as long as that is not known, gone by; some are empty."""
         spent = max(0.1, monotonic() - self._since)
+        files, size, rate = "", "", ""
         if self._files:
-            figures.append(f"{self._files_done:>{len(str(self._files))}}/{self._files} files")
+            files = f"{self._files_done:>{len(str(self._files))}}/{self._files} files"
         if self._size:
-            figures.append(f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB")
-            figures.append(f"{self._size_done / 1e6 / spent:.1f} MB/s")
-        figures.append(f"{self._spinner.seconds():.1f} s")
+            size = f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB"
+            rate = f"{self._size_done / 1e6 / spent:.1f} MB/s"
         done, total = self._share()
         if done and spent > _SURE_AFTER_S:
-            figures.append(f"{_clock(spent * (total - done) / done)} left")
-        return figures
+            return files, size, rate, f"{_clock(spent * (total - done) / done)} left"
+        return files, size, rate, f"{self._spinner.seconds():.1f} s"
 
     def _share(self) -> tuple[int, int]:
         """How much of how much is done, in bytes if these are known."""
@@ -78,13 +95,9 @@ class Following:
             return min(self._size_done, self._size), self._size
         return (min(self._files_done, self._files), self._files) if self._files else (0, 0)
 
-    def _bar(self) -> Text:
-        done, total = self._share()
-        if not total:
-            return Text("")
-        width = max(8, min(_BAR, self._console.width - _BESIDE_BAR))
+    def _bar(self, width: int, done: int, total: int) -> Text:
         full = width * done // total
-        return Text.assemble((self._full * full, "green"), (self._empty * (width - full), "dim"), "  ")
+        return Text.assemble((self._full * full, "green"), (self._empty * (width - full), "dim"))
 
 
 class TerminalProgress(Following):
@@ -109,6 +122,7 @@ class _Spinning:
     """A spinner, and how long it has been turning."""
 
     def __init__(self, indent: int) -> None:
+        self.width = indent + 2  # columns before the words
         self._indent = indent
         self._spinner = Spinner("dots")
         self._since = monotonic()

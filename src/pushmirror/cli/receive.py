@@ -16,7 +16,11 @@ from pushmirror.errors import Exit, UsageError
 
 @click.command()
 @click.option(
-    "-T", "trigger", default=None, metavar="TRIGGER", help="What the trace says woke us. Default: ssh."
+    "-T",
+    "trigger",
+    default=None,
+    metavar="TRIGGER",
+    help="Name of the trigger, written into the trace. Default: ssh.",
 )
 @click.argument("words", nargs=-1)
 @click.pass_obj
@@ -24,13 +28,14 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     """Serve a push.
 
     Reads the words of $SSH_ORIGINAL_COMMAND (sync:archive:NAME sync:stage1|stage2|all sync:mhop), then those
-    given here, which win; nothing of them reaches a shell. Waits for the run that covers the push and ends
-    with its exit code: 0 done, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration.
-
-    In ~/.ssh/authorized_keys, on one line:
+    given here, which win; nothing of them reaches a shell. A push without words means everything: all of
+    the main archive. Unknown words are named and ignored, as ftpsync does. Waits for the run that covers the
+    push and ends with its exit code: 0 done, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78
+    configuration.
 
     \b
-        restrict,command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
+    In ~/.ssh/authorized_keys, on one line:
+      restrict,from="192.0.2.7",command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
     """
     from pushmirror.hub import Hub, Wish
     from pushmirror.push.trigger import parse_trigger, words_of
@@ -52,12 +57,13 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
             f"there is no archive {archive!r} here", hint=f"archives: {', '.join(config.archives)}"
         )
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
+    client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
     wish = Wish(
         archive,
         wanted.stage,
-        trigger=trigger or ("ssh" if original else "manual"),
+        trigger=trigger or ("ssh" if original or client else "manual"),  # ssh may bring no words
         mhop=wanted.mhop,
-        client=os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+        client=client,
         words=" ".join(spoken),
     )
     with session.store(config) as store:

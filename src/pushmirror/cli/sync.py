@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,15 @@ import click
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import Exit
+from pushmirror.status.words import span
 
 if TYPE_CHECKING:
-    from pushmirror.hub import Hub, Wish
+    from pushmirror.state.records import Request, Run
+    from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
     from pushmirror.sync.progress import Progress
 
+_SHORT = 12  # digits of a generation that people compare
 _SHOWN = 20  # names of a list that a dry run prints without --json
 _STAGES = {"1": "stage1", "2": "stage2"}
 
@@ -26,13 +29,15 @@ _STAGES = {"1": "stage1", "2": "stage2"}
 @click.command()
 @click.argument("archive", required=False)
 @click.option("--stage", type=click.Choice(["1", "2"]), help="Only fetch ahead (1), or only publish (2).")
-@click.option("-T", "trigger", default="manual", metavar="TRIGGER", help="What the trace says woke us.")
+@click.option(
+    "-T", "trigger", default="manual", metavar="TRIGGER", help="Name of the trigger, written into the trace."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, published and deleted.")
 @click.option(
     "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
 )
 @click.option("--from-scratch", is_flag=True, help="Fetch it all again into a tree that has become empty.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run, or what a dry run found, as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @click.pass_obj
 def sync(
@@ -55,12 +60,12 @@ def sync(
 
     \b
     Examples:
-        pushmirror sync
-        pushmirror sync debian --dry-run
-        pushmirror sync debian --allow-mass-delete
+      pushmirror sync
+      pushmirror sync debian --dry-run
+      pushmirror sync debian --allow-mass-delete
     """
     from pushmirror.hub import Hub, Wish
-    from pushmirror.state.records import Stage
+    from pushmirror.state.records import Run, Stage
 
     config = session.config()
     if archive:
@@ -69,7 +74,7 @@ def sync(
         names = [name for name, found in config.archives.items() if found.upstream]
     _log_to_stderr(verbose=verbose)
     worst = Exit.OK
-    results: list[object] = []
+    results: list[Run | Preview] = []
     with session.store(config) as store:
         for name in names:
             wish = Wish(
@@ -81,50 +86,74 @@ def sync(
             )
             with _progress(name, drawn=not verbose) as progress:
                 hub = Hub(config, store, progress)
-                if dry_run:
-                    results.append(_preview(hub, wish, as_json=as_json))
-                    continue
-                answer = hub.serve(wish)
-            results.append(answer)
-            worst = max(worst, Exit(answer.exit_code or 0))
+                found = hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+            results.append(found)
+            if isinstance(found, Run):
+                worst = max(worst, Exit(found.exit_code or 0))
             if not as_json:
-                _tell(name, answer.exit_code, answer.message)
+                _tell(found) if isinstance(found, Run) else _foretell(name, found)
     if as_json:
         print_json(results[0] if archive else results)
     return worst
 
 
-def _tell(name: str, exit_code: int | None, message: str) -> None:
-    mark = click.style("ok", fg="green") if exit_code == 0 else click.style(f"failed ({exit_code})", fg="red")
-    click.echo(f"{name}: {mark}: {printable(message)}", err=exit_code != 0)
+def _run_for(request: Request, store: Store) -> Run:
+    """The run that answered a request, maybe another process's."""
+    assert request.run_id is not None
+    return store.run(request.run_id)
 
 
-def _preview(hub: Hub, wish: Wish, *, as_json: bool) -> Preview:
-    preview = hub.preview(wish)
-    if as_json:
-        return preview
-    size = sum(entry.size for entry in preview.fetch)
-    current = "is live here" if preview.generation == preview.live else f"here: {preview.live[:12] or 'none'}"
-    click.echo(f"{wish.archive}: upstream's generation {preview.generation[:12] or 'unknown'}, {current}")
-    print_table(
-        ["would", "names", "bytes"],
-        [
-            ["fetch", len(preview.fetch), size],
-            ["publish", len(preview.publish), ""],
-            ["delete", len(preview.delete.paths), ""],
-            ["keep for grace", preview.delete.kept, ""],
-            ["withhold from deletion", preview.delete.withheld, preview.delete.reason],
-        ],
+def _tell(run: Run) -> None:
+    took = span((run.ended_at or run.started_at) - run.started_at)
+    if run.exit_code == 0:
+        mark = click.style("ok", fg="green")
+        served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
+        click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)} (run {run.id})")
+        return
+    mark = click.style(f"failed ({run.exit_code})", fg="red")
+    click.echo(
+        f"{run.archive}: {mark} in {took}: {printable(run.message)}; see `pushmirror log {run.id}`", err=True
     )
-    for title, names in (
-        ("fetch", [entry.path for entry in preview.fetch]),
-        ("delete", preview.delete.paths),
-    ):
-        for name in names[:_SHOWN]:
-            click.echo(f"{title} {printable(name)}")
-        if len(names) > _SHOWN:
-            click.echo(f"{title} … {len(names) - _SHOWN} more; all of them with --json")
-    return preview
+
+
+def _foretell(archive: str, preview: Preview) -> None:
+    """Print what a dry run found, without what is not there."""
+    click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
+    doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
+    too_many = f"too many to delete without --allow-mass-delete: {doomed.reason}"
+    rows = [
+        (len(preview.fetch), "to fetch", f"{size / 1e6:.1f} MB"),
+        (len(preview.publish), "to publish", ""),
+        (len(doomed.paths), "to delete", ""),
+        (doomed.kept - len(doomed.lost), "gone upstream", "stays for its grace period"),
+        (len(doomed.lost), "lost upstream", "stays, for upstream's indices still name it"),
+        (doomed.withheld, "not deleted", too_many),
+    ]
+    if any(count for count, *_ in rows):
+        print_table(["files", "what", ""], [row for row in rows if row[0]])
+    else:
+        click.echo("nothing to do")
+    _some("fetch", [entry.path for entry in preview.fetch])
+    _some("delete", preview.delete.paths)
+
+
+def _named(generation: str) -> str:
+    return f"generation {generation[:_SHORT]}" if generation else "no generation"
+
+
+def _here(preview: Preview) -> str:
+    if not preview.live:
+        return "nothing is published here yet"
+    return (
+        "which is live here" if preview.generation == preview.live else f"{_named(preview.live)} is live here"
+    )
+
+
+def _some(what: str, names: Sequence[str]) -> None:
+    for name in names[:_SHOWN]:
+        click.echo(f"{what} {printable(name)}")
+    if len(names) > _SHOWN:
+        click.echo(f"{what} … {len(names) - _SHOWN} more; all of them with --json")
 
 
 @contextmanager
@@ -141,9 +170,16 @@ def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
         yield Silent()
 
 
+class _Stderr(logging.Handler):
+    """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(printable(self.format(record)), err=True)
+
+
 def _log_to_stderr(*, verbose: bool) -> None:
     """Warnings always; every step with --verbose. The full log of a run is `pushmirror log`."""
-    handler = logging.StreamHandler()
+    handler = _Stderr()
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
     if not verbose:  # how the run ended is told once, when it has
         handler.addFilter(lambda record: record.levelno < logging.ERROR)
