@@ -7,6 +7,13 @@ from pathlib import Path
 
 import tomlkit
 
+DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def looks_like_debian(archive: str) -> bool:
+    """Whether Debian's keyring is the one to propose for an archive of this name."""
+    return archive.casefold().startswith("debian")
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -17,8 +24,10 @@ class Answers:
     path: Path  # of the tree
     upstream: str | None  # a URL; none: this machine is the archive's owner
     password_file: Path | None
+    keyring: Path | None
     key: Path | None  # none: the default
     state: Path | None  # none: the default
+    default_state: Path  # of the user who runs this
 
 
 def render(answers: Answers) -> str:
@@ -26,17 +35,31 @@ def render(answers: Answers) -> str:
     return _TEXT.format(
         name=_quoted(answers.mirror_name),
         archive=answers.archive,
-        table=tomlkit.key(answers.archive).as_string(),
-        path=_quoted(answers.path),
-        upstream=_line("upstream", answers.upstream, "rsync://USER@hub.example.org/debian"),
-        password_file=_line("password_file", answers.password_file, "/etc/pushmirror/upstream.secret"),
-        key=_line("key", answers.key, "~/.ssh/pushmirror"),
-        state=_line("directory", answers.state, "/var/lib/pushmirror"),
+        section=render_archive(answers),
+        key=_line("key", answers.key, "# default: ", "~/.ssh/pushmirror"),
+        state=_line("directory", answers.state, "# default: ", answers.default_state),
     )
 
 
-def _line(key: str, value: object, example: str) -> str:
-    return f"# {key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
+def render_archive(answers: Answers) -> str:
+    """The text of the archive's section alone."""
+    return _ARCHIVE.format(
+        table=tomlkit.key(answers.archive).as_string(),
+        path=_quoted(answers.path),
+        upstream=_line("upstream", answers.upstream, _EXAMPLE, "rsync://USER@hub.example.org/debian"),
+        password_file=_line(
+            "password_file", answers.password_file, _EXAMPLE, "/etc/pushmirror/upstream.secret"
+        ),
+        keyring=_line("keyring", answers.keyring, _EXAMPLE, DEBIAN_KEYRING),
+        unchecked="" if answers.keyring else "; without it signatures are NOT checked",
+    )
+
+
+_EXAMPLE = "# example: "
+
+
+def _line(key: str, value: object, mark: str, instead: object) -> str:
+    return f"{mark}{key} = {_quoted(instead)}" if value is None else f"{key} = {_quoted(value)}"
 
 
 def _quoted(value: object) -> str:
@@ -45,51 +68,56 @@ def _quoted(value: object) -> str:
 
 _TEXT = """\
 # Configuration of pushmirror. `pushmirror check` says whether it is right.
-# What is commented out shows the default, or an example where there is none.
+#
+# "# default:" shows what holds anyway; "# example:" shows a key that has no default and is NOT set.
+# To set either, take away the # and the word behind it.
 
 [mirror]
-name = {name}  # name of this mirror's file in project/trace/
-# country = "DE"
-# location = "Example City"
-# sponsor = "Example Org <https://example.org>"
-# maintainer = "Mirror Admins <mirror@example.org>"
-# throughput = "10Gb"
+name = {name}  # public name, and that of this mirror's file in project/trace/
+# example: country = "DE"
+# example: location = "Example City"
+# example: sponsor = "Example Org <https://example.org>"
+# example: maintainer = "Mirror Admins <mirror@example.org>"
+# example: throughput = "10Gb"
 
-[archives.{table}]
-path = {path}
-# rsyncs:// for TLS, rsync+ssh:// over ssh; none when this machine is where the archive is made
-{upstream}
-{password_file}  # mode 0600, the password on its first line
-# keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"  # Release files must be signed by one of it
-# architectures = ["amd64", "arm64", "source"]  # default: all
-# exclude_architectures = []
-# exclude = []  # rsync patterns that are not mirrored; what of them is here goes
-# protect = []  # rsync patterns that are never deleted
-# strategy = "auto"
-# grace = "36h"  # how long files stay that only replaced indices refer to
-# full_every = "24h"
-# bandwidth_limit = "20M"  # bytes per second; default: none
-# timeout = "120s"  # without a byte from upstream
-# connect_timeout = "30s"
-
-# [archives.{table}.delete]  # beyond either of these a run deletes nothing, and says so
-# max_files = 40000
-# max_share = 0.25
-
-# [archives.{table}.hooks]  # argv lists
-# after_publish = ["/usr/local/bin/announce", "published"]
-
+{section}
 [push]
 {key}  # made by `pushmirror init`; its .pub goes to the sites
-# deadline = "10min"  # how long stage 2 waits for late sites
+# default: deadline = "10min"  # how long stage 2 waits for late sites
 
 [state]
 {state}
-# keep_runs = 500
+# default: keep_runs = 500
 
 # One file per downstream site goes into sites.d/, such as sites.d/site1.example.com.toml:
 #   host = "site1.example.com"
 #   user = "archvsync"
 #   push = "staged"  # all | staged | mhop | none
 #   archives = ["{archive}"]
+"""
+
+_ARCHIVE = """\
+[archives.{table}]
+path = {path}
+# rsyncs:// for TLS, rsync+ssh:// over ssh; none when this machine is where the archive is made
+{upstream}
+{password_file}  # mode 0600, the password on its first line
+{keyring}  # Release files must be signed by one of its keys{unchecked}
+# example: architectures = ["amd64", "arm64", "source"]  # not set: all
+# default: exclude_architectures = []
+# default: exclude = []  # rsync patterns that are not mirrored; what of them is here goes
+# default: protect = []  # rsync patterns that are never deleted
+# default: strategy = "auto"  # the best there is; today that is "full", the only one
+# default: grace = "36h"  # how long files stay that only replaced indices refer to
+# default: full_every = "24h"  # without effect as long as every run is a full one
+# example: bandwidth_limit = "20M"  # bytes per second; not set: no limit
+# default: timeout = "120s"  # without a byte from upstream
+# default: connect_timeout = "30s"
+
+# default: [archives.{table}.delete]  # beyond either of these a run deletes nothing, and says so
+# default: max_files = 40000
+# default: max_share = 0.25
+
+# example: [archives.{table}.hooks]  # argv lists
+# example: after_publish = ["/usr/local/bin/announce", "published"]
 """

@@ -6,26 +6,30 @@ moment they exist; nothing is written when an answer is wrong.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
 import socket
 import sys
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from pushmirror.cli.first_answers import Given, answers, asked
 from pushmirror.cli.first_config import Answers, render
 from pushmirror.cli.output import print_json
 from pushmirror.cli.session import Session
+from pushmirror.cli.settled import section_to_add, settled
 from pushmirror.config import model, toml
-from pushmirror.config.upstream import parse_upstream
-from pushmirror.errors import PushmirrorError, UsageError
+from pushmirror.config.hostname import is_public
+from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.system import process
 from pushmirror.system.files import create_private, write_atomically
+
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +57,14 @@ class Report:
 @click.option("--upstream", metavar="URL", help="rsync://, rsyncs:// or rsync+ssh://; none for the owner.")
 @click.option("--user", help="Login at upstream, if the URL has none.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="File with the password for upstream.")
+@click.option("--keyring", type=click.Path(path_type=Path), help="Keys that must sign its Release files.")
 @click.option("--mirror-name", metavar="HOST", help="Public name of this mirror.  [default: the host's name]")
 @click.option("--key", type=click.Path(path_type=Path), help="The ssh key that pushes.")
 @click.option("--state", type=click.Path(path_type=Path), help="Directory for the database and logs.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Ask nothing, print JSON.")
-@click.pass_obj
-def init(
-    session: Session,
-    *,
-    archive: str | None,
-    path: Path | None,
-    upstream: str | None,
-    user: str | None,
-    password_file: Path | None,
-    mirror_name: str | None,
-    key: Path | None,
-    state: Path | None,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Path | None) -> None:
     """Write a first configuration, an ssh key and the directories.
 
     What is there already is kept. On a terminal it asks for what was not given.
@@ -82,29 +74,26 @@ def init(
       pushmirror init
       pushmirror init --yes --archive debian --path /srv/mirrors/debian \\
           --upstream rsync://hub.example.org/debian --user site1.example.com \\
-          --password-file /etc/pushmirror/upstream.secret
+          --password-file /etc/pushmirror/upstream.secret \\
+          --keyring /usr/share/keyrings/debian-archive-keyring.gpg
     """
+    session: Session = ctx.obj
     asks = sys.stdin.isatty() and not (yes or as_json)
+    given = Given(**options)  # type: ignore[arg-type]  # click has made each what Given says
     file = _file(session)
-    answers = None
+    told = None
     if not file.exists():
-        given = _Given(archive, path, upstream, user, password_file, mirror_name)
-        answers = _answers(_asked(given) if asks else given, key, state)
-    report = _carry_out(file, answers, asks=asks)
+        told = answers(asked(given, file.parent) if asks else given)
+    elif section := section_to_add(file, given):
+        click.echo(f"pushmirror: {file} exists and is kept; archive {given.archive} was not added", err=True)
+        click.echo("pushmirror: hint: add this section:", err=True)
+        print_json({"section": section}) if as_json else click.echo(section)
+        ctx.exit(Exit.CONFIG)
+    report = _carry_out(file, told, asks=asks)
     if as_json:
         print_json(report)
     else:
         _print(report)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    archive: str | None
-    path: Path | None
-    upstream: str | None
-    user: str | None
-    password_file: Path | None
-    mirror_name: str | None
 
 
 def _file(session: Session) -> Path:
@@ -114,76 +103,43 @@ def _file(session: Session) -> Path:
     return place if place.suffix == ".toml" else place / toml.FILE_NAME
 
 
-def _asked(given: _Given) -> _Given:
-    name = given.mirror_name or click.prompt("Public name of this mirror", socket.getfqdn())
-    archive = given.archive or click.prompt("Name of the archive", "debian")
-    path = given.path or Path(click.prompt("Directory of its tree", f"/srv/mirrors/{archive}"))
-    upstream = given.upstream or click.prompt("Upstream URL (empty: this machine is the owner)", "")
-    user = given.user
-    if upstream and not user and "@" not in upstream:
-        user = click.prompt("Login at upstream (empty: none)", "") or None
-    return replace(given, mirror_name=name, archive=archive, path=path, upstream=upstream or None, user=user)
-
-
-def _answers(given: _Given, key: Path | None, state: Path | None) -> Answers:
-    """The answers, checked; raises UsageError or ConfigError before anything is written."""
-    if given.archive is None or given.path is None:
-        raise UsageError(
-            "init needs --archive and --path where there is no terminal to ask on",
-            hint="such as: pushmirror init --yes --archive debian --path /srv/mirrors/debian",
-        )
-    answers = Answers(
-        mirror_name=given.mirror_name or socket.getfqdn(),
-        archive=given.archive,
-        path=given.path.expanduser().absolute(),
-        upstream=_with_user(given.upstream, given.user),
-        password_file=given.password_file.expanduser().absolute() if given.password_file else None,
-        key=key.expanduser().absolute() if key else None,
-        state=state.expanduser().absolute() if state else None,
-    )
-    told = {"path": str(answers.path), "upstream": answers.upstream, "password_file": answers.password_file}
-    problems = toml.Problems()
-    problems.section(Path("init"), f"archives.{given.archive}", model.Archive, told, given.archive)
-    problems.section(Path("init"), "mirror", model.Mirror, {"name": answers.mirror_name})
-    problems.raise_if_any(Path())
-    return answers
-
-
-def _with_user(url: str | None, user: str | None) -> str | None:
-    if not url or not user:
-        return url
+def _carry_out(file: Path, told: Answers | None, *, asks: bool) -> Report:
+    """Make what is missing; `told` is none when there is a configuration already."""
     try:
-        return str(replace(parse_upstream(url), user=user))
-    except ValueError as exc:
-        raise UsageError(f"--upstream: {exc}") from exc
-
-
-def _carry_out(file: Path, answers: Answers | None, *, asks: bool) -> Report:
-    """Make what is missing; `answers` is none when there is a configuration already."""
-    try:
-        made = list(_configuration(file, answers, asks=asks))
-        settled = tomllib.loads(file.read_text("utf-8"))
-        key = model.Push.model_validate(settled.get("push", {})).key
-        state = model.State.model_validate(settled.get("state", {})).directory
-        made.append(_directory("state directory", state, 0o750))
-        made.append(_ssh_key(key))
-        public_key = key.with_name(f"{key.name}.pub").read_text("utf-8").strip()
+        made = list(_configuration(file, told))
+        config = settled(file)
+        secrets = {one.password_file for one in config.archives.values() if one.password_file}
+        made += [_password_file(secret, asks=asks) for secret in sorted(secrets)]
+        trees = (_tree(archive.path) for archive in config.archives.values())
+        made += [tree for tree in trees if tree]
+        made.append(_directory("state directory", config.state.directory, 0o750))
+        made.append(_ssh_key(config.push.key))
+        public_key = config.push.key.with_name(f"{config.push.key.name}.pub").read_text("utf-8").strip()
+        steps = tuple(_next_steps(file, config, made))
     except OSError as exc:
         raise PushmirrorError(f"{exc.filename or file}: {exc.strerror}") from exc
-    except ValueError as exc:  # of TOML, or of the model
-        toml.load(file)  # says it better
-        raise PushmirrorError(f"{file} cannot be used") from exc
-    return Report(tuple(made), public_key, _authorized_keys(file), tuple(_next_steps(file, made, public_key)))
+    return Report(tuple(made), public_key, _authorized_keys(file), steps)
 
 
-def _configuration(file: Path, answers: Answers | None, *, asks: bool) -> Iterator[Made]:
+def _configuration(file: Path, told: Answers | None) -> Iterator[Made]:
     yield _directory("configuration directory", file.parent, 0o755)
     yield _directory("sites' directory", file.parent / toml.SITES, 0o755)
-    if answers and answers.password_file:
-        yield _password_file(answers.password_file, asks=asks)
-    if answers:
-        write_atomically(file, render(answers).encode())
-    yield Made("configuration", file, kept=answers is None)
+    if told:
+        write_atomically(file, render(told).encode())
+    yield Made("configuration", file, kept=told is None)
+
+
+def _tree(path: Path) -> Made | None:
+    """A tree's directory, which everybody may read; none if this user may not make it."""
+    try:
+        missing = [above for above in path.parents if not above.exists()]
+        for above in reversed(missing):
+            _directory("", above, 0o755)
+        return _directory("tree", path, 0o755)
+    except OSError as exc:
+        if exc.errno in _NOT_ALLOWED:
+            return None
+        raise
 
 
 def _directory(what: str, path: Path, mode: int) -> Made:
@@ -199,7 +155,10 @@ def _password_file(path: Path, *, asks: bool) -> Made:
     if path.exists():
         return Made("password file", path, kept=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    password = click.prompt("Password at upstream", "", hide_input=True, show_default=False) if asks else ""
+    password = ""
+    if asks:
+        question = "Password at upstream (empty: write it into the file later)"
+        password = click.prompt(question, "", hide_input=True, show_default=False)
     create_private(path, f"{password}\n".encode() if password else b"")
     return Made("password file", path, kept=False)
 
@@ -229,17 +188,27 @@ def _program() -> str:
     return str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
 
 
-def _next_steps(file: Path, made: list[Made], public_key: str) -> Iterator[str]:
+def _next_steps(file: Path, config: model.Config, made: list[Made]) -> Iterator[str]:
+    from pushmirror.cli.doctor.places import made_by_root
+
+    trees = {one.path for one in made if one.what == "tree"}
+    for archive in config.archives.values():
+        if archive.path not in trees:
+            yield f"make the tree's directory, as root: {made_by_root(archive.path)}"
     for one in made:
         if one.what == "password file" and not one.path.stat().st_size:
-            yield f"write the password for upstream into {one.path}"
+            yield f"write the password for upstream into {one.path}, which is empty"
+    for archive in config.archives.values():
+        if archive.upstream and not archive.keyring:
+            yield f"set keyring of archives.{archive.name}: without it signatures are not checked"
+    if not is_public(config.mirror.name):
+        yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
     yield f"look through {file}"
-    yield "run `pushmirror check`, then `pushmirror sync`"
+    yield "run `pushmirror check`, then `pushmirror sync`, as this user"
     yield (
-        "to be pushed, put this line into ~/.ssh/authorized_keys, with the hub's address and public key "
-        f"(leave out from= only if the address changes): {_authorized_keys(file)}"
+        "to be pushed, put the line below into ~/.ssh/authorized_keys, with the hub's address and public key "
+        "in place of the capitals (leave out from= only if the address changes)"
     )
-    yield f"to push sites of your own, give them this public key: {public_key}"
 
 
 def _print(report: Report) -> None:
@@ -248,3 +217,6 @@ def _print(report: Report) -> None:
     click.echo("\nNext:")
     for number, step in enumerate(report.next, 1):
         click.echo(f"  {number}. {step}")
+    click.echo(f"\n{report.authorized_keys}\n")  # at the start of its line, to be copied as it is
+    click.echo("For later, when this machine pushes sites itself, its key for their authorized_keys:\n")
+    click.echo(report.public_key)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.cli import first_answers
 from pushmirror.cli import main as cli
-from pushmirror.cli.first_config import Answers, render
-from pushmirror.cli.init import _answers, _asked, _Given
+from pushmirror.cli.first_answers import Given, answers, asked
+from pushmirror.cli.first_config import DEBIAN_KEYRING, Answers, render
 from pushmirror.config.toml import load
 from pushmirror.errors import Exit
 
@@ -17,7 +19,7 @@ from pushmirror.errors import Exit
 @pytest.fixture
 def init(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
-    places = ["--key", f"{tmp_path}/ssh/key", "--state", f"{tmp_path}/state"]
+    places = ["--key", f"{tmp_path}/ssh/key", "--state", f"{tmp_path}/state", "--path", f"{tmp_path}/tree"]
 
     def init(*argv):
         code = cli.main(["--config", f"{tmp_path}/etc", "init", *places, *argv])
@@ -26,7 +28,8 @@ def init(tmp_path, capsys, monkeypatch):
     return init
 
 
-WHAT = ("--yes", "--archive", "debian", "--path", "/srv/debian", "--mirror-name", "m.example.org")
+WHAT = ("--yes", "--archive", "debian", "--mirror-name", "m.example.org")
+HUB = ("--upstream", "rsync://u@hub.example.org/debian")
 
 
 def mode(path: Path) -> int:
@@ -52,21 +55,23 @@ def test_everything_has_the_right_mode_whatever_the_umask(init, tmp_path):
         init(*WHAT, "--upstream", "rsync://u@h/m", "--password-file", f"{tmp_path}/etc/secret")
     finally:
         os.umask(before)
-    modes = {path: mode(tmp_path / path) for path in ("etc", "etc/sites.d", "state", "etc/secret", "ssh/key")}
+    paths = ("etc", "etc/sites.d", "state", "etc/secret", "ssh/key", "tree")
+    modes = {path: mode(tmp_path / path) for path in paths}
     assert modes == {
         "etc": 0o755,
         "etc/sites.d": 0o755,
         "state": 0o750,
         "etc/secret": 0o600,
         "ssh/key": 0o600,
+        "tree": 0o755,
     }
 
 
 def test_what_is_there_is_kept(init, tmp_path):
     init(*WHAT)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    code, out, _ = init(*WHAT, "--archive", "other")
-    assert code == 0 and [line[:7] for line in out.splitlines()[:6]] == ["kept   "] * 5 + [""]
+    code, out, _ = init(*WHAT)
+    assert code == 0 and [line[:7] for line in out.splitlines()[:7]] == ["kept   "] * 6 + [""]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -94,11 +99,117 @@ def test_the_public_key_is_told(init):
 
 
 def test_on_a_terminal_only_what_was_not_given_is_asked(monkeypatch):
-    answers = {"Name of the archive": "debian", "Login at upstream (empty: none)": "site1"}
-    monkeypatch.setattr("click.prompt", lambda question, *_, **__: answers.pop(question))
-    given = _Given(None, Path("/srv/debian"), "rsync://hub/debian", None, None, "m.example.org")
-    assert _answers(_asked(given), None, None).upstream == "rsync://site1@hub/debian"
-    assert answers == {}
+    told = {
+        "Name of the archive": "debian",
+        "Login at upstream (empty: none)": "site1",
+        "File for its password": "/etc/secret",
+        "Keyring that signs it (-: do not check signatures)": "-",
+    }
+    monkeypatch.setattr("click.prompt", lambda question, *_, **__: told.pop(question))
+    given = Given(path=Path("/srv/debian"), upstream="rsync://hub/debian", mirror_name="m.example.org")
+    found = answers(asked(given, Path("/etc")))
+    assert (found.upstream, found.keyring) == ("rsync://site1@hub/debian", None)
+    assert told == {}
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """Answers the questions of a terminal in their order, and notes what was asked."""
+
+    def answering(*told):
+        questions = []
+
+        def read(question, *_, **__):
+            questions.append(question)
+            return told[len(questions) - 1]
+
+        monkeypatch.setattr("click.termui.visible_prompt_func", read)
+        return questions
+
+    return answering
+
+
+def test_a_wrong_answer_is_asked_for_again_at_once(prompts):
+    questions = prompts("mirror", "m.example.org", "a b", "debian", "tree", "/srv/debian", "http://h", "")
+    found = answers(asked(Given(), Path("/etc")))
+    assert (found.mirror_name, found.archive, found.upstream) == ("m.example.org", "debian", None)
+    assert len(questions) == 8
+
+
+def test_debians_keyring_is_the_one_to_use_for_an_archive_of_that_name(prompts):
+    prompts("/etc/secret", "")
+    given = Given("debian", Path("/srv/debian"), "rsync://u@h/debian", mirror_name="m.example.org")
+    assert asked(given, Path("/etc")).keyring == Path(DEBIAN_KEYRING)
+
+
+def test_a_login_that_cannot_be_one_is_asked_for_again(prompts):
+    questions = prompts("site 1", "site1", "/etc/secret", "-")
+    given = Given("debian", Path("/srv/debian"), "rsync://h/debian", mirror_name="m.example.org")
+    assert asked(given, Path("/etc")).user == "site1" and len(questions) == 4
+
+
+def test_another_archive_is_not_added_but_its_section_is_told(init, tmp_path):
+    init(*WHAT)
+    before = (tmp_path / "etc/pushmirror.toml").read_bytes()
+    code, out, err = init(*WHAT, "--archive", "security", "--path", f"{tmp_path}/other", *HUB)
+    assert code == Exit.CONFIG and "archive security was not added" in err
+    assert (tmp_path / "etc/pushmirror.toml").read_bytes() == before
+    (tmp_path / "etc/pushmirror.toml").write_bytes(before + out.encode())
+    assert str(load(tmp_path / "etc").archives["security"].upstream) == HUB[1]
+
+
+def test_another_archive_with_a_wrong_value_is_told_what_is_wrong(init):
+    init(*WHAT)
+    assert init(*WHAT, "--archive", "security", "--upstream", "http://h")[0] == Exit.CONFIG
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--mirror-name", "n.example.org"), "mirror.name is m.example.org there, not n.example.org"),
+        (("--path", "/srv/x"), "tree there, not /srv/x; change it there"),
+        (HUB, "archives.debian.upstream is not set there"),
+        (("--keyring", "/k.gpg"), "archives.debian.keyring is not set there, not /k.gpg"),
+    ],
+)
+def test_what_the_configuration_says_otherwise_is_not_passed_over(init, argv, said):
+    init(*WHAT)
+    code, _, err = init(*WHAT, *argv)
+    assert code == Exit.CONFIG and said in err
+
+
+def test_a_password_that_is_still_missing_is_told_again(init, tmp_path):
+    secret = ("--password-file", f"{tmp_path}/secret")
+    init(*WHAT, *HUB, *secret)
+    code, out, _ = init(*WHAT, *HUB, *secret)
+    assert code == 0 and f"kept     password file: {tmp_path}/secret" in out
+    assert f"1. write the password for upstream into {tmp_path}/secret" in out
+
+
+def test_a_tree_that_this_user_may_not_make_is_for_root(init, tmp_path, monkeypatch):
+    def refuse(self, *_, **__):
+        if self.name == "tree":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return mkdir(self, *_, **__)
+
+    mkdir = Path.mkdir
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, out, _ = init(*WHAT)
+    assert code == 0 and "tree's directory, as root: install -d -o " in out and f" {tmp_path}/tree\n" in out
+
+
+def test_the_lines_to_copy_stand_alone(init):
+    _, out, _ = init(*WHAT)
+    lines = out.splitlines()
+    assert any(line.startswith("restrict,") for line in lines)
+    assert lines[-1].startswith("ssh-ed25519 ") and lines[-3].startswith("For later")
+
+
+def test_a_host_without_a_public_name_must_be_given_one(init, tmp_path, monkeypatch):
+    monkeypatch.setattr(first_answers, "own_name", lambda: "localhost")
+    code, _, err = init("--yes", "--archive", "debian")
+    assert code == Exit.USAGE and "--mirror-name mirror.example.org" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -117,12 +228,27 @@ def test_a_wrong_answer_writes_nothing(init, tmp_path, argv, code, said):
     assert list(tmp_path.iterdir()) == []
 
 
+ANSWERS = Answers("m", "debian", Path("/srv/debian"), None, None, None, None, None, Path("/home/m/state"))
+
+
 def test_what_is_commented_out_is_what_the_model_says(tmp_path):
-    text = render(Answers("m", "debian", Path("/srv/debian"), None, None, None, None))
-    examples = [line.removeprefix("# ") for line in text.splitlines()]
-    known = [line for line in examples if " = " in line or line.startswith("[")]
-    known = [
-        line for line in known if not line.startswith(("password_file", "exclude_arch", "  ", "keyring"))
-    ]
-    (tmp_path / "pushmirror.toml").write_text("\n".join(known))
+    lines = render(ANSWERS).splitlines()
+    known = [line.removeprefix("# default: ").removeprefix("# example: ") for line in lines]
+    left_out = ("password_file", "exclude_arch", "keyring")  # they contradict others, or need a file
+    (tmp_path / "pushmirror.toml").write_text(
+        "\n".join(line for line in known if not line.startswith(left_out))
+    )
     assert load(tmp_path).archives["debian"].delete.max_files == 40_000
+
+
+def test_what_is_called_a_default_changes_nothing(tmp_path):
+    text = render(ANSWERS)
+    (tmp_path / "pushmirror.toml").write_text(text)
+    before = load(tmp_path)
+    (tmp_path / "pushmirror.toml").write_text(text.replace("# default: ", ""))
+    assert load(tmp_path).archives == before.archives
+    assert load(tmp_path).state.directory == Path("/home/m/state")
+
+
+def test_without_a_keyring_the_file_says_what_that_means():
+    assert "# example: keyring" in render(ANSWERS) and "signatures are NOT checked" in render(ANSWERS)

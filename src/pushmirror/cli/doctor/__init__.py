@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pushmirror.cli.doctor import places, programs, upstream
+from pushmirror.cli.doctor import places, programs, signatures, upstream
 from pushmirror.cli.doctor.finding import Finding, error, ok
 from pushmirror.config.model import Config
 from pushmirror.config.toml import load
@@ -30,10 +30,12 @@ def examine(config_path: Path | None) -> Iterator[Finding]:
     for archive in config.archives.values():
         yield from _looked_at(archive.name, places.of_archive(archive))
         yield from upstream.of_archive(archive, clock.now())
+        yield from _looked_at(archive.name, signatures.of_archive(archive))
 
 
 def examine_machine(config: Config) -> Iterator[Finding]:
     """What all archives share."""
+    yield from places.of_mirror(config.mirror)
     yield from programs.all_of(config)
     yield places.clock_of(clock.now())
     yield from _looked_at("state", places.of_state(config.state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.cli.doctor.programs import needs_ssh
-from pushmirror.config.model import Archive, Config, State
+from pushmirror.config.hostname import is_public
+from pushmirror.config.model import Archive, Config, Mirror, State
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
 from pushmirror.state.sql import open_store
@@ -21,12 +23,19 @@ _FAR = datetime(2100, 1, 1, tzinfo=UTC)
 _LOW_SHARE, _LOW_BYTES = 0.02, 1024**3
 
 
+def of_mirror(mirror: Mirror) -> Iterator[Finding]:
+    """The name that the public trace goes by."""
+    if is_public(mirror.name):
+        yield ok("mirror name", mirror.name)
+        return
+    found = f"{mirror.name}: mirror checkers look for project/trace/NAME under a public name"
+    yield warning("mirror name", found, 'set [mirror] name, such as "mirror.example.org"')
+
+
 def of_archive(archive: Archive) -> Iterator[Finding]:
     """An archive's tree, its disk, and the files that reading upstream needs."""
     yield tree(archive)
     yield from disk(archive.path)
-    for file in archive.keyring:
-        yield readable(f"keyring of {archive.name}", file)
     if archive.password_file:
         yield password_file(f"password file of {archive.name}", archive.password_file)
     if archive.ssh_key:
@@ -141,8 +150,13 @@ def _to_be_made(subject: str, path: Path) -> Finding:
     above = _nearest(path)
     if os.access(above, os.W_OK | os.X_OK):
         return warning(subject, f"{path} is not there yet", "the first sync makes it")
-    todo = f"make it as root, for this user: install -d -o {_user(os.geteuid())} {path}"
-    return error(subject, f"{path} is missing, and {above} cannot be written by this user", todo)
+    found = f"{path} is missing, and {above} cannot be written by this user"
+    return error(subject, found, f"as root: {made_by_root(path)}")
+
+
+def made_by_root(path: Path) -> str:
+    """The command with which root makes a directory for this user."""
+    return shlex.join(["install", "-d", "-o", _user(os.geteuid()), str(path)])
 
 
 def _nearest(path: Path) -> Path:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pushmirror.cli.doctor import places
-from pushmirror.config.model import Archive, State
+from pushmirror.config.model import Archive, Mirror, State
 from pushmirror.status.summary import Level
 
 Disk = namedtuple("Disk", "f_bavail f_frsize f_blocks f_files f_favail")
@@ -27,6 +27,20 @@ def test_a_tree_that_is_not_there_yet_is_made_by_the_first_sync(archive):
     archive.path.rmdir()
     found = places.tree(archive)
     assert (found.level, found.todo) == (Level.WARNING, "the first sync makes it")
+
+
+def test_a_tree_that_cannot_be_made_is_an_error_with_what_root_must_do(archive, monkeypatch):
+    archive.path.rmdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = places.tree(archive)
+    assert found.level is Level.ERROR
+    assert found.todo == f"as root: {places.made_by_root(archive.path)}" and "install -d -o " in found.todo
+
+
+@pytest.mark.parametrize(("name", "level"), [("m.example.org", Level.OK), ("localhost", Level.WARNING)])
+def test_a_mirror_needs_a_name_that_others_know(name, level):
+    (found,) = places.of_mirror(Mirror(name=name))
+    assert found.level is level
 
 
 def test_a_tree_that_is_a_file_is_an_error(archive):

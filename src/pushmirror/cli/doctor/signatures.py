@@ -1,0 +1,104 @@
+"""Whether an archive's Release files are checked, and whether its keyring is one that signs them.
+
+Asked of the tree that is served here, or of upstream's Release files as long as there is none. Not the
+business of this module: whether upstream can be reached, which is told of once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pushmirror.cli.doctor.finding import Finding, error, ok, warning
+from pushmirror.cli.doctor.places import readable
+from pushmirror.cli.first_config import DEBIAN_KEYRING, looks_like_debian
+from pushmirror.config.model import Archive
+from pushmirror.errors import ArchiveError, BadSignature, PushmirrorError
+from pushmirror.sync.progress import Silent
+from pushmirror.sync.published import Suite, read_published, read_served
+from pushmirror.sync.signatures import check_signatures
+from pushmirror.sync.upstream import Upstream
+
+_KEYBOX = b"KBXf"  # at byte 8: the format of gpg's pubring.kbx
+_PUBLIC_KEY = 6  # RFC 4880, 4.3: the tag of the packet that a keyring begins with
+
+
+def of_archive(archive: Archive) -> Iterator[Finding]:
+    """The keyrings of an archive, and what upstream's or our Release files are signed by."""
+    if archive.keyring:
+        findings = [keyring(f"keyring of {archive.name}", file) for file in archive.keyring]
+        yield from findings
+        if not any(one.todo for one in findings):
+            yield from _signed(archive)
+    elif archive.upstream and not _is_plain(archive.path):
+        example = DEBIAN_KEYRING if looks_like_debian(archive.name) else "/path/of/the/archive's/keyring.gpg"
+        found = "none: signatures are not checked"
+        yield warning(f"keyring of {archive.name}", found, f'set keyring = "{example}"')
+
+
+def keyring(subject: str, file: Path) -> Finding:
+    """A keyring as gpgv reads it: public keys, not in ASCII armour."""
+    found = readable(subject, file)
+    if found.todo:
+        return found
+    with file.open("rb") as opened:
+        begin = opened.read(64)
+    if b"-----BEGIN" in begin:
+        todo = f"gpg --dearmor < {file} > {file.with_suffix('.gpg')}, and name that one"
+        return error(subject, f"{file} is in ASCII armour, which gpgv does not read", todo)
+    if not _begins_with_a_key(begin):
+        return error(subject, f"{file} is no keyring: gpgv can read no key from it", "name another file")
+    return found
+
+
+def _begins_with_a_key(begin: bytes) -> bool:
+    first = begin[0]
+    tag = first & 0x3F if first & 0x40 else (first & 0x3C) >> 2  # a new packet header, or an old one
+    return (bool(first & 0x80) and tag == _PUBLIC_KEY) or begin[8:12] == _KEYBOX
+
+
+def _signed(archive: Archive) -> Iterator[Finding]:
+    subject = f"signatures of {archive.name}"
+    try:
+        served = read_served(archive.path)
+        if served.suites:
+            yield judge(subject, list(served.suites.values()), archive.path, archive.keyring)
+        elif archive.upstream:
+            yield from _signed_upstream(subject, archive)
+    except ArchiveError as exc:
+        yield warning(
+            subject, str(exc), "try again later: upstream may be at work; if it stays, tell its operator"
+        )
+    except PushmirrorError:
+        return  # upstream or a program that cannot be used; that is told of where it is looked at
+
+
+def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as made:
+        copy = Path(made) / "upstream"
+        Upstream(archive, Silent()).pin(copy)
+        suites = list(read_published(copy).suites.values())
+        if suites:
+            yield judge(subject, suites, copy, archive.keyring)
+
+
+def judge(subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[Path]) -> Finding:
+    """Whether every suite is signed by a key of the keyrings; raises ProgramMissing without gpgv."""
+    wrong: list[str] = []
+    for suite in suites:
+        try:
+            check_signatures(suite, tree, keyrings)
+        except BadSignature as exc:
+            wrong.append(str(exc))
+    if not wrong:
+        return ok(subject, f"{len(suites)} suites are signed by keys of the keyring")
+    others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return error(
+        subject, f"{wrong[0]}{others}", "name the keyring of this archive; nothing is synced until then"
+    )
+
+
+def _is_plain(tree: Path) -> bool:
+    """Whether a tree that is here already has no suites that could be signed."""
+    return tree.is_dir() and any(tree.iterdir()) and not (tree / "dists").is_dir()
