@@ -14,6 +14,7 @@ from rich.text import Text
 _FRAMES_PER_S = 10.0
 _BAR = range(8, 30)  # columns
 _GAP = "  "
+_SPARE = 4  # columns after a line: a terminal writes ^C there, and a line that it folds cannot be erased
 _SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
 
 
@@ -59,8 +60,11 @@ class Following:
 
     def __rich__(self) -> Text:
         name = Text(f"{self._name:<16} ")
+        width = self._console.width - _SPARE
         taken = self._spinner.width + self._title.cell_len + name.cell_len
-        return self._spinner.before(self._title, name, *self._fitting(self._console.width - 1 - taken))
+        line = self._spinner.before(self._title, name, *self._fitting(width - taken))
+        line.truncate(width, overflow="ellipsis")
+        return line
 
     def _fitting(self, width: int) -> list[Text]:
         """The bar and as many figures as there is room for."""

@@ -11,7 +11,7 @@ import click
 
 from pushmirror.cli.output import console, print_json, printable, table
 from pushmirror.cli.session import Session, archive_named
-from pushmirror.errors import Exit
+from pushmirror.errors import Exit, Stopped
 from pushmirror.status.summary import ArchiveHealth, Level, summarise
 from pushmirror.status.words import ago
 from pushmirror.system import clock
@@ -52,8 +52,7 @@ def status(session: Session, archive: str | None, *, as_json: bool, watch: bool,
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     with session.store(config) as store:
         if watch:
-            with suppress(KeyboardInterrupt):  # the way to end it
-                _watch(store, names)
+            _watch_until_ctrl_c(store, names)
             return Exit.OK
         health = health_of(store, names)
     if as_json:
@@ -72,6 +71,15 @@ def health_of(store: Store, names: Sequence[str]) -> list[ArchiveHealth]:
         [request for name in names for request in store.pending(name)],
         clock.now(),
     )
+
+
+def _watch_until_ctrl_c(store: Store, names: Sequence[str]) -> None:
+    with suppress(KeyboardInterrupt):
+        try:
+            _watch(store, names)
+        except Stopped as exc:
+            if exc.exit_code != Exit.INTERRUPTED:
+                raise
 
 
 def _watch(store: Store, names: Sequence[str]) -> None:

@@ -174,7 +174,7 @@ class _Stderr(logging.Handler):
     """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(printable(self.format(record)), err=True)
+        sys.stderr.write(f"{printable(self.format(record))}\n")  # click.echo would go round the drawn line
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -127,6 +127,8 @@ def _attention(
     failed = list(takewhile(lambda run: run.outcome is not Outcome.SUCCEEDED, ended))
     if failed and not running:
         why = failed[0].message or f"it {failed[0].outcome}"
+        if failed[0].outcome is Outcome.INTERRUPTED:
+            why = f"it was {why}"
         if len(failed) > 1:
             yield f"the last {len(failed)} runs did not succeed, the last because {why}"
         else:

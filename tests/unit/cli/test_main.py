@@ -10,7 +10,7 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.cli.session import Session
-from pushmirror.errors import ConfigError, Exit
+from pushmirror.errors import ConfigError, Exit, Stopped
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.system import process
 
@@ -151,8 +151,10 @@ def test_the_status_ends_with_1_for_monitoring_when_there_is_an_error(config, ca
     assert "failed (3) 0 s ago" in said and said.count("no route to host") == 1
 
 
-def test_a_watched_status_is_ended_quietly(config, capsys, monkeypatch):
-    monkeypatch.setattr("time.sleep", raiser(KeyboardInterrupt()))
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), Stopped("stopped by SIGINT")])
+def test_a_watched_status_is_ended_quietly(config, capsys, monkeypatch, how):
+    monkeypatch.setattr(how, "exit_code", Exit.INTERRUPTED, raising=False)
+    monkeypatch.setattr("time.sleep", raiser(how))
     assert cli.main(["--config", str(config), "status", "--watch"]) == 0
     out, err = capsys.readouterr()
     assert out.count("generation") == 1 and err == ""

@@ -67,7 +67,7 @@ def test_a_failure_is_no_longer_told_while_it_is_tried_again():
 def test_an_interrupted_run_is_a_warning():
     stopped = health(RUN, INTERRUPTED)
     assert (stopped.level, stopped.last_run) == (Level.WARNING, "interrupted (130) 60 min ago")
-    assert stopped.attention == ("run 4 did not succeed: stopped by SIGINT",)
+    assert stopped.attention == ("run 4 did not succeed: it was stopped by SIGINT",)
 
 
 def test_an_interruption_does_not_hide_the_failure_before_it():
