@@ -100,7 +100,12 @@ class Behind(PushmirrorError):
     exit_code = Exit.BEHIND
 
 
-class Stopped(PushmirrorError):
-    """A signal ended the run."""
+class Stopped(BaseException):
+    """A signal ended the run.
 
-    exit_code = Exit.TERMINATED
+    Not an Exception: it must pass everything that goes on after an error, such as logging's own handlers.
+    """
+
+    def __init__(self, message: str, *, exit_code: Exit = Exit.TERMINATED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -48,6 +48,11 @@ class Wish:
     allow_mass_delete: bool = False
     allow_empty_tree: bool = False  # though an archive was published in it
 
+    @property
+    def is_special(self) -> bool:
+        """Whether it allows what a run does not do by itself."""
+        return self.allow_mass_delete or self.allow_empty_tree
+
 
 class Hub:
     """All that this machine does for its archives."""
@@ -66,7 +71,21 @@ class Hub:
         """Have a wish served by the run that covers it, ours or another's, and return it with its answer."""
         archive = self._config.archives[wish.archive]
         self._require_tree(archive)
-        request = self._store.add_request(
+        request = self._add_request(wish)
+        self._show_what_is_owed(archive)
+        with self._turn(archive):
+            self._store.recover(archive.name)
+            request = self._store.request(request.id)
+            if request.exit_code is not None and wish.is_special:
+                request = self._add_request(wish)  # the run that served it knew nothing of what is allowed
+            if request.exit_code is None:
+                self._run(archive, wish)
+                request = self._store.request(request.id)
+        self._serve_the_abandoned(archive)
+        return request
+
+    def _add_request(self, wish: Wish) -> Request:
+        return self._store.add_request(
             wish.archive,
             wish.stage,
             mhop=wish.mhop,
@@ -74,15 +93,6 @@ class Hub:
             client=wish.client,
             words=wish.words,
         )
-        self._show_what_is_owed(archive)
-        with self._turn(archive):
-            self._store.recover(archive.name)
-            request = self._store.request(request.id)
-            if request.exit_code is None:
-                self._run(archive, wish)
-                request = self._store.request(request.id)
-        self._serve_the_abandoned(archive, wish)
-        return request
 
     @contextmanager
     def _turn(self, archive: Archive) -> Iterator[None]:
@@ -95,7 +105,7 @@ class Hub:
         with locks.locked(archive.path):
             yield
 
-    def _serve_the_abandoned(self, archive: Archive, wish: Wish) -> None:
+    def _serve_the_abandoned(self, archive: Archive) -> None:
         """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
         for _ in range(_MOST_RUNS):
             if not self._store.pending(archive.name):
@@ -105,10 +115,10 @@ class Hub:
                     return  # its holder serves them
                 self._store.recover(archive.name)
                 if self._store.pending(archive.name):
-                    self._run(archive, wish)
+                    self._run(archive)  # with nobody's special permissions
 
-    def _run(self, archive: Archive, wish: Wish) -> None:
-        """One run for everything that waits now; the caller holds the lock."""
+    def _run(self, archive: Archive, wish: Wish | None = None) -> None:
+        """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
         run = self._store.begin_run(
@@ -222,7 +232,9 @@ class Hub:
                 Path(run.log).unlink(missing_ok=True)
 
 
-def _job(stage: Stage, trigger: str, wish: Wish) -> Job:
+def _job(stage: Stage, trigger: str, wish: Wish | None) -> Job:
+    if wish is None:
+        return Job(stage, trigger)
     return Job(
         stage,
         trigger,

@@ -59,4 +59,5 @@ def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:
 
     Bounded: who holds a trigger key must not fill our log or our memory.
     """
-    return [word[:MAX_WORD] for word in (*original_command.split()[:MAX_WORDS], *arguments)]
+    words = (*original_command.split()[:MAX_WORDS], *arguments)
+    return [word[:MAX_WORD].encode("utf-8", "backslashreplace").decode() for word in words]

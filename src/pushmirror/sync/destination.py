@@ -58,6 +58,15 @@ class Destination:
             directory.chmod(0o755)
         self._real.add(path)
 
+    def has_room(self, path: str) -> bool:
+        """Whether a path can be made without clearing anything out of its way."""
+        directory = path.rpartition("/")[0]
+        while directory and not self.has_directory(directory):
+            if _lstat(self.root / directory) is not None:
+                return False
+            directory = directory.rpartition("/")[0]
+        return True
+
     def has_directory(self, path: str) -> bool:
         """Whether a path is really a directory below the root, with no link on the way to it."""
         if path in self._real or not path:

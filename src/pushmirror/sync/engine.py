@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Mirror
@@ -52,6 +53,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
+_PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Engine:
                     raise  # upstream has not moved: it is damaged
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
+                clock.sleep(_PAUSE * 2 ** (self.report.rounds - 1))  # upstream may be in the middle of it
         last = moved[1] if moved else f"generation {self.report.generation[:12]} is live here"
         raise Behind(
             f"upstream moved on {self.report.rounds} times while it was being fetched; {last}",
@@ -160,7 +163,8 @@ class Engine:
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
         round_ = self._look(job)
-        self.report.landed += self._staging.fetch_early(round_)
+        self._staging.fetch_early(round_)
+        self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
             run_hook(self._archive, "after_stage1", self._facts())
@@ -177,7 +181,8 @@ class Engine:
         deleted = self._delete(job, round_)
         current = self._is_current(round_)
         self.report.seconds_stage2 += time.monotonic() - started
-        if self.report.published or deleted or foreign_traces_changed or not self._traces.own.exists():
+        changed = self.report.published or deleted or foreign_traces_changed
+        if changed or self._traces.generation() != self.report.generation:
             self._write_trace(job)
         if current:
             run_hook(self._archive, "after_publish", self._facts())
@@ -185,20 +190,20 @@ class Engine:
 
     def _prepare(self) -> None:
         """Refuse what cannot work before anything is touched."""
-        if self._archive.upstream is None:
-            raise ConfigError(
-                f"the archive {self._archive.name} has no upstream to sync from",
-                hint=f"add `upstream` to [archives.{self._archive.name}]",
-            )
         self._require_usable()
         if self._archive.keyring == ():
             _log.info("signatures are not checked: the archive has no keyring")
         self.report.rsync = str(self._upstream.version)
 
     def _require_usable(self) -> None:
-        check_keyrings(self._archive.keyring)
         upstream, authorities = self._archive.upstream, self._archive.tls_ca
-        if upstream and upstream.scheme is Scheme.RSYNCS and not authorities.exists():
+        if upstream is None:
+            raise ConfigError(
+                f"the archive {self._archive.name} has no upstream to sync from",
+                hint=f"add `upstream` to [archives.{self._archive.name}]",
+            )
+        check_keyrings(self._archive.keyring)
+        if upstream.scheme is Scheme.RSYNCS and not authorities.exists():
             raise ConfigError(f"{authorities} does not exist", hint="check `tls_ca` in pushmirror.toml")
 
     @contextmanager
@@ -223,6 +228,9 @@ class Engine:
         self._progress.step("asking upstream")
         pinned, live = self._pin(), read_served(self._tree)
         self._aim = pinned.generation
+        remaining = live.only(pinned.suites)  # a suite that upstream dropped stays for its grace, unchanged
+        if self._ledger.knows_generation(remaining.generation):
+            live = remaining
         if live.generation and not pinned.suites:
             raise UpstreamError(
                 "upstream has no Release files at all, though the tree here was mirrored from some",
@@ -241,7 +249,11 @@ class Engine:
 
     def _pin(self) -> Published:
         self._upstream.pin(self._area.pin)
-        return read_published(self._area.pin)
+        try:
+            return read_published(self._area.pin)
+        except Mismatch:
+            self._require_finished_upstream()  # in the middle of its stage 2 this is no surprise
+            raise
 
     def _survey(self, job: Job, pinned: Published, *, tree: Path, empty: Path) -> Survey:
         strategy, self.report.why = choose(self._archive.strategy)
@@ -275,21 +287,33 @@ class Engine:
     def _publish(self, round_: Round) -> bool:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
-        blocked = deletion.decide(
-            survey.obstructing, (), files_here=survey.files_here, limits=self._archive.delete
-        )
-        if blocked.withheld:
-            raise Mismatch(f"upstream has a file or link where a directory is here: {blocked.reason}")
+        self._require_clear_way(round_)
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)
         changed = self._traces.copy_foreign(self._area.pin)
         change = Change(round_.staged, survey.links, survey.directories, at_once=round_.at_once())
         self.report.published += self._publisher.publish(change)
+        self._publisher.drop_release_files(round_.pinned)
         self._publisher.correct_modes(survey.modes)
         self._area.forget_landed()
         self.report.generation = round_.pinned.generation or survey.digest
         self.report.architectures = architectures_of(round_.pinned, self._tree)
         return changed
+
+    def _require_clear_way(self, round_: Round) -> None:
+        """Where upstream has a file or link, the directory here leaves at once: only if all of it may."""
+        survey = round_.survey
+        if not survey.obstructing:
+            return
+        free = deletion.candidates(survey.obstructing, self._archive.protect)
+        kept = set(survey.obstructing) - set(free)
+        if round_.pinned.suites:
+            grace_s = self._archive.grace.total_seconds()
+            kept |= self._ledger.referred_to(free, live=round_.pinned.generation, grace_s=grace_s)
+        decided = deletion.decide(free, kept, files_here=survey.files_here, limits=self._archive.delete)
+        reason = decided.reason or (f"{min(kept)} is still needed or protected" if kept else "")
+        if reason:
+            raise Mismatch(f"upstream has a file or link where a directory is here, but {reason}")
 
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
@@ -336,8 +360,10 @@ class Engine:
         if round_.incomplete:
             return False
         if not round_.pinned.suites:
-            return not (round_.staged or round_.survey.links)  # the listing just made found nothing to do
+            # A listing that found nothing to do was made at the end of the run; any other is older than it.
+            return not (round_.landed or round_.staged or round_.survey.links)
         self._progress.step("asking upstream")
+        self._aim = ""  # whatever is wrong with upstream from here on is not about this state
         return self._pin().generation == round_.pinned.generation
 
     # -- traces, hooks, errors ------------------------------------------------------------------------

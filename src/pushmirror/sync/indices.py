@@ -48,6 +48,7 @@ class Indices:
         self._base = base
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
+        self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
 
     def get(self, upstream: Upstream) -> None:
         """Stage everything that the tree does not have yet."""
@@ -57,9 +58,11 @@ class Indices:
             return
         names = [name for wanted in lacking for name in (wanted.path, *wanted.copies)]
         upstream.progress.step("indices", files=len(names))
-        upstream.fetch(names, self._area.new)
+        upstream.fetch(names, self._area)
         for wanted in lacking:
             self._stage_from_fetched(wanted)
+            if not wanted.copies:
+                self.uncovered.add(wanted.suite.directory)
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
         """Every file that these suites list and upstream has."""
@@ -109,10 +112,8 @@ class Indices:
         lacking = [path for path in self._places(wanted) if not self._in_tree(wanted, path)]
         if not lacking:
             return True
-        source = next(
-            (self._tree / copy for copy in wanted.copies if self._is_copy(copy, wanted.listed)), None
-        )
-        if source is None:
+        source = next((self._tree / copy for copy in wanted.copies if self._is_copy(wanted, copy)), None)
+        if source is None or sha256_of(source) != wanted.listed.sha256:
             return False
         self._stage(lacking, source)
         return True
@@ -134,7 +135,7 @@ class Indices:
     def _in_tree(self, wanted: Wanted, path: str) -> bool:
         """Whether the tree has the content under this name already, with upstream's time."""
         if path != wanted.path:
-            return self._is_copy(path, wanted.listed)
+            return self._is_copy(wanted, path)
         if self._survey.wanted(path):
             return False
         base = self._base.suites.get(wanted.suite.directory)
@@ -145,9 +146,15 @@ class Indices:
         file = self._tree / path
         return _size(file) == wanted.listed.size and sha256_of(file) == wanted.listed.sha256
 
-    def _is_copy(self, path: str, listed: Listed) -> bool:
-        """Whether a by-hash name is in the tree: its content was checked against its name when it came."""
-        return _size(self._tree / path) == listed.size
+    def _is_copy(self, wanted: Wanted, path: str) -> bool:
+        """Whether a by-hash name is in the tree with its content.
+
+        What we fetched was checked against its name when it came; another program's is read.
+        """
+        file, listed = self._tree / path, wanted.listed
+        if _size(file) != listed.size:
+            return False
+        return wanted.suite.directory in self._base.suites or sha256_of(file) == listed.sha256
 
     def _is_right(self, path: str, listed: Listed) -> bool:
         found = self._area.fetched(path)

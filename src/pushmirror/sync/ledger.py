@@ -26,6 +26,7 @@ class Ledger:
         self.directory = directory
         self._indices = directory / "indices"
         self._generations = directory / "generations"
+        self._keyrings = directory / "keyrings"
         for place in (self._indices, self._generations):
             place.mkdir(parents=True, exist_ok=True)
 
@@ -55,6 +56,21 @@ class Ledger:
         """Record a generation: the tree paths of its own index files, and the hashes of the readable ones."""
         lines = [f"{path}\t" for path in paths] + [f"\t{sha256}" for sha256 in sorted(set(readable))]
         write_record(self._generations / digest, lines)
+
+    def keyrings(self) -> str:
+        """Which keyrings the live state was checked with; empty if with none."""
+        with suppress(FileNotFoundError):
+            return self._keyrings.read_text()
+        return ""
+
+    def note_keyrings(self, fingerprint: str) -> None:
+        """The live state is signed by these keyrings."""
+        if self.keyrings() != fingerprint:
+            write_atomically(self._keyrings, fingerprint.encode())
+
+    def closures_of(self, digest: str) -> set[str]:
+        """The keys of the closures that a generation's record names; empty if there is no record."""
+        return set(_readable(_read(self._generations / digest) or []))
 
     def replaced(self, digest: str) -> None:
         """The grace period of a generation begins now."""
@@ -118,7 +134,7 @@ def write_record(record: Path, lines: list[str]) -> None:
 def _read(record: Path) -> list[str] | None:
     try:
         lines = record.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # a directory: the record of "", no generation
         return None
     if lines[-1] or not lines[0].isdigit() or int(lines[0]) != len(lines) - 2:
         return None

@@ -17,13 +17,19 @@ REQUIRED = "Archive-Update-Required-"
 TRACES = "project/trace"
 WORK = ".~tmp~"  # rsync's own name for --delay-updates: every mirror script already leaves it out
 _SUITE_DEPTH = (2, 3)  # dists/trixie and, as in old security archives, dists/stretch/updates
+_NO_PACKAGES = {
+    "doc",
+    "indices",
+    "project",
+    "tools",
+}  # packages are in pool, but also in pool-sparc64, packages …
 _early = Selection(STAGE1_RULES)
 
 
 class Part(IntEnum):
     """When a path is published; a later part refers to earlier ones."""
 
-    EARLY = 1  # pool, by-hash, pdiff patches, installer versions: found only through what comes later
+    EARLY = 1  # packages, by-hash, pdiff patches, installer versions: found only through what comes later
     INDEX = 2  # Packages, Sources, Contents … under their plain names
     INDEX_LINK = 3  # symbolic links among them (installer-amd64/current)
     MASTER = 4  # project/trace/master: visible no later than the Release files it announces
@@ -38,7 +44,8 @@ def part_of(path: str, *, is_link: bool = False) -> Part:
     if path.startswith(f"{TRACES}/"):
         return Part.MASTER if path == f"{TRACES}/master" else Part.TRACE
     if not path.startswith("dists/"):
-        return Part.EARLY if path.startswith("pool/") else Part.REST
+        first, slash, _ = path.partition("/")
+        return Part.REST if not slash or first in _NO_PACKAGES else Part.EARLY
     if is_suite_file(path):
         return Part.RELEASE
     if is_link:

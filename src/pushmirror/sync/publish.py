@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.sync.destination import Destination
-from pushmirror.sync.parts import Part, deleting_order, may_land, part_of, publishing_order
+from pushmirror.sync.parts import RELEASE_NAMES, Part, deleting_order, may_land, part_of, publishing_order
+from pushmirror.sync.published import Published
 from pushmirror.sync.rsync import Entry
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import exchange, link_tree, sha256_of, sync_file_system
@@ -43,29 +44,28 @@ class Publisher:
         self._area = area
         self._served = Destination(tree, area)
 
-    def land(self, missing: Mapping[str, Entry]) -> set[str]:
+    def land(self, came: Iterable[str]) -> set[str]:
         """Move new files that nothing refers to yet into the tree; returns their paths.
 
-        A file that did not come, has another size than upstream said, or a by-hash name that is not its
-        hash, stays where it is.
+        Not those whose directory here is a link or a file: what is reached through it now is still served.
         """
-        ready = [path for path, entry in missing.items() if may_land(path) and self._is_whole(path, entry)]
+        ready = [path for path in came if may_land(path) and self._served.has_room(path)]
         self._area.note_landed(ready)
         for path in ready:
             self._served.put_file(f"{self._area.new}/{path}", path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
-        """Those of the files that were fetched whole, with the size that upstream said."""
+        """Those of the files that were fetched whole: with upstream's size, by-hash ones with their hash."""
         return {entry.path for entry in entries if self._is_whole(entry.path, entry)}
 
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
-        names.sort(key=lambda name: publishing_order(*name))
+        swappable = self._swappable(change.at_once)
+        names.sort(key=lambda name: _order(name, swappable))
         durable = False
         swapped: set[str] = set()
-        swappable = self._swappable(change.at_once)
         for path, is_link in names:
             if not durable and part_of(path, is_link=is_link) > Part.EARLY:
                 sync_file_system(self._tree)
@@ -93,13 +93,23 @@ class Publisher:
         for directory in sorted(directories, key=lambda path: -path.count("/")):
             with suppress(OSError):  # something in it is kept for its grace period
                 (self._tree / directory).rmdir()
+        self._served = Destination(self._tree, self._area)  # what it knew to be there may be gone
         return deleted
+
+    def drop_release_files(self, published: Published) -> None:
+        """Take away forms of a suite's Release that upstream no longer has: clients prefer an InRelease."""
+        for suite in published.suites.values():
+            for name in RELEASE_NAMES:
+                if name not in suite.texts:
+                    (self._tree / suite.directory / name).unlink(missing_ok=True)
 
     def correct_modes(self, modes: Iterable[tuple[str, int]]) -> None:
         """Make names readable to every client again."""
         for path, mode in modes:
-            with suppress(FileNotFoundError):
+            try:
                 (self._tree / path).chmod(mode)
+            except OSError as exc:
+                _log.warning("the mode of %s cannot be made %o: %s", path, mode, exc.strerror)
 
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""
@@ -145,6 +155,14 @@ class Publisher:
             return sha256_of(file) == parts[3]
         with file.open("rb") as content:
             return hashlib.file_digest(content, _HASHES[parts[2]]).hexdigest() == parts[3]
+
+
+def _order(name: tuple[str, bool], swappable: Iterable[str]) -> tuple[int, int, str, int]:
+    """Sort key of publishing; what is swapped in with its Release file waits for all that comes early."""
+    part, kind, directory, rank = publishing_order(*name)
+    if part < Part.INDEX and _directory_of(name[0], swappable) is not None:
+        part = Part.INDEX
+    return (part, kind, directory, rank)
 
 
 def _directory_of(path: str, directories: Iterable[str]) -> str | None:

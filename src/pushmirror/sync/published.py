@@ -7,7 +7,7 @@ is pinned to. Links (`dists/stable -> trixie`) are names for a suite, not suites
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,11 @@ class Published:
     suites: Mapping[str, Suite]  # by directory
     generation: str  # empty: there are no suites, the tree is a plain one
 
+    def only(self, directories: Container[str]) -> Published:
+        """The same state as if it had no other suites than these."""
+        suites = {where: suite for where, suite in self.suites.items() if where in directories}
+        return _published({where: suite.texts for where, suite in suites.items()}, suites)
+
     @property
     def release_files(self) -> dict[str, bytes]:
         """Every Release file's content, by tree path."""
@@ -65,7 +70,9 @@ def read_published(tree: Path) -> Published:
     InRelease are of different states.
     """
     texts = _release_files(tree)
-    return _published(texts, {where: _release(where, found) for where, found in texts.items()})
+    return _published(
+        texts, {where: Suite(where, found, _release(where, found)) for where, found in texts.items()}
+    )
 
 
 def read_served(tree: Path) -> Published:
@@ -75,19 +82,18 @@ def read_served(tree: Path) -> Published:
     left out; its files still count for the generation, which then is one that nobody knows.
     """
     texts = _release_files(tree)
-    releases: dict[str, Release] = {}
+    suites: dict[str, Suite] = {}
     for where, found in texts.items():
         with suppress(ArchiveError):
-            releases[where] = _release(where, found)
-    return _published(texts, releases)
+            suites[where] = Suite(where, found, _release(where, found))
+    return _published(texts, suites)
 
 
-def _published(texts: Mapping[str, Mapping[str, bytes]], releases: Mapping[str, Release]) -> Published:
+def _published(texts: Mapping[str, Mapping[str, bytes]], suites: Mapping[str, Suite]) -> Published:
     if not texts:
         return NOTHING
-    suites = {where: Suite(where, texts[where], release) for where, release in sorted(releases.items())}
     files = {f"{where}/{name}": text for where, found in texts.items() for name, text in found.items()}
-    return Published(suites, generation(files))
+    return Published(dict(sorted(suites.items())), generation(files))
 
 
 def _release_files(tree: Path) -> dict[str, dict[str, bytes]]:

@@ -166,7 +166,7 @@ def fetch_argv(archive: Archive, into: Path, *, version: Version, basis: Path | 
     guard against unasked names, which costs minutes for 40,000 of them; so nothing but the names that
     were asked for may be taken out of the work area.
     """
-    options = ["-l", *_FETCH_OPTIONS, "--files-from=-", "--from0", "--ignore-missing-args"]
+    options = [*_FETCH_OPTIONS, "--files-from=-", "--from0", "--ignore-missing-args"]
     if version.trusts_sender:
         options.append("--trust-sender")
     if basis is not None:
@@ -174,10 +174,10 @@ def fetch_argv(archive: Archive, into: Path, *, version: Version, basis: Path | 
     return [archive.rsync, *options, *transport_options(archive), source_of(archive), f"{into}/"]
 
 
-def fetch_all_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
-    """Fetch every file that the filters let through into a work area, but no links."""
+def fetch_all_argv(archive: Archive, filters: Sequence[str], into: Path, *, here: Path) -> list[str]:
+    """Fetch every file that the filters let through and `here` has not into a work area, but no links."""
     return [
-        *(archive.rsync, "-r", *_FETCH_OPTIONS, *filters),
+        *(archive.rsync, "-r", *_FETCH_OPTIONS, f"--compare-dest={here}", *filters),
         *(*transport_options(archive), source_of(archive), f"{into}/"),
     ]
 

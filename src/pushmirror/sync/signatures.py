@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pushmirror.archive.signature import judge
 from pushmirror.errors import BadSignature, ConfigError
 from pushmirror.sync.published import Suite
 from pushmirror.system import process
+from pushmirror.system.files import sha256_of
 
 
 def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> None:
@@ -22,6 +24,11 @@ def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> None
         _check(files, keyrings, where=f"{suite.directory}/Release.gpg")
     elif "InRelease" not in suite.texts:
         raise BadSignature(f"{suite.directory}/Release is not signed, and the archive has a keyring")
+
+
+def fingerprint(keyrings: Sequence[Path]) -> str:
+    """Tells sets of keyrings apart by their content."""
+    return hashlib.sha256(b"".join(sha256_of(keyring.resolve()).encode() for keyring in keyrings)).hexdigest()
 
 
 def check_keyrings(keyrings: Sequence[Path]) -> None:

@@ -12,18 +12,18 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pushmirror.archive.index import File
+from pushmirror.archive.index import File, kind_of
 from pushmirror.archive.selection import STAGE1_RULES, Selection
 from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import Part, is_suite_file, may_land, part_of
+from pushmirror.sync.parts import Part, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Published
 from pushmirror.sync.rsync import Entry
-from pushmirror.sync.signatures import check_signatures
+from pushmirror.sync.signatures import check_signatures, fingerprint
 from pushmirror.sync.survey import Survey, bytes_of
 from pushmirror.sync.upstream import Upstream, selection_rules
 from pushmirror.sync.work import WorkArea
@@ -42,15 +42,22 @@ class Round:
     base: Published  # the same, if the ledger vouches for its closure; else nothing
     survey: Survey
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
+    landed: int = 0  # new files that entered the tree at once
     incomplete: bool = False  # something vanished while it was fetched
+    uncovered: set[str] = field(
+        default_factory=set
+    )  # suites of which an index without a by-hash copy changes
 
     def at_once(self) -> tuple[str, ...]:
         """The suites that no order of renames keeps whole: without by-hash, or with a link that moves."""
-        return tuple(
-            suite.directory
-            for suite in self.pinned.suites.values()
-            if not suite.release.acquire_by_hash
-            or any(path.startswith(f"{suite.directory}/") for path in self.survey.links)
+        return tuple(directory for directory in self.pinned.suites if self._changes_as_one(directory))
+
+    def _changes_as_one(self, directory: str) -> bool:
+        states = (self.pinned.suites[directory], self.live.suites.get(directory))
+        return (
+            directory in self.uncovered
+            or any(suite is not None and not suite.release.acquire_by_hash for suite in states)
+            or any(path.startswith(f"{directory}/") for path in self.survey.links)
         )
 
 
@@ -69,24 +76,26 @@ class Staging:
         self._ledger = ledger
         self._selection = Selection(tuple(selection_rules(archive)))
 
-    def fetch_early(self, round_: Round) -> int:
-        """Fetch what the stage-1 filter lets through; returns how many new names entered the tree at once."""
+    def fetch_early(self, round_: Round) -> None:
+        """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
         survey = round_.survey
         missing, changed = _early(survey.missing), _early(survey.changed)
         if missing or changed:
             files = len(missing) + len(changed)
             self._progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
         if changed:
-            self._upstream.fetch(changed, self._area.new, basis=self._tree)
+            self._upstream.fetch(changed, self._area, basis=self._tree)
         if len(missing) > _MOST * survey.files_upstream:
-            self._upstream.fetch_all(self._area.new, rules=STAGE1_RULES)
-        elif missing:
-            self._upstream.fetch(missing, self._area.new)
-        landed = self._publisher.land(missing)
+            self._upstream.fetch_all(self._area, rules=STAGE1_RULES, here=self._tree)
+        came = self._publisher.came(missing.values())
+        if len(came) < len(missing):
+            self._upstream.fetch(missing.keys() - came, self._area)
+            came = self._publisher.came(missing.values())
+        round_.incomplete = len(came) < len(missing)
+        landed = self._publisher.land(came)
         for path in landed:
             del survey.missing[path]
-        round_.incomplete = any(may_land(path) for path in survey.missing)
-        return len(landed)
+        round_.landed = len(landed)
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
@@ -100,20 +109,28 @@ class Staging:
         )
         indices.get(self._upstream)
         round_.staged |= indices.staged
+        round_.uncovered |= indices.uncovered
         self._stage_others(round_, indices.staged)
         self._stage_release_files(round_)
         if not round_.pinned.suites:
             return
-        if round_.pinned.generation != round_.base.generation:
+        newly_read = any(kind_of(path) is not None for path in indices.staged)
+        if newly_read or round_.pinned.generation != round_.base.generation:
             self._require_closure(round_, indices)
         else:
             self._require_repairs(round_)
 
     def _require_signatures(self, round_: Round) -> None:
+        keyrings = self._archive.keyring
+        if not keyrings:
+            return
+        used = fingerprint(keyrings)
+        trusted = self._ledger.keyrings() == used  # else also what is live has to be signed by these
         for suite in round_.pinned.suites.values():
             base = round_.base.suites.get(suite.directory)
-            if self._archive.keyring and (base is None or base.texts != suite.texts):
-                check_signatures(suite, self._area.pin, self._archive.keyring)
+            if not trusted or base is None or base.texts != suite.texts:
+                check_signatures(suite, self._area.pin, keyrings)
+        self._ledger.note_keyrings(used)
 
     def _stage_others(self, round_: Round, indices: Collection[str]) -> None:
         """Fetch what no Release file lists; what vanished meanwhile makes the run look again."""
@@ -122,7 +139,7 @@ class Staging:
         late = [entry.path for entry in others if part_of(entry.path) is Part.INDEX]
         if late:
             self._progress.step("indices", files=len(late))
-            self._upstream.fetch(late, self._area.new)
+            self._upstream.fetch(late, self._area)
         came = self._publisher.came(others)
         round_.staged |= came
         if len(came) < len(others):
@@ -142,26 +159,30 @@ class Staging:
     def _require_closure(self, round_: Round, indices: Indices) -> None:
         """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
+        known = vouch.readable_of(round_.base, self._ledger)  # before the new ones are known too
         readable = vouch.read_closures(round_.pinned, indices, self._ledger)
-        known = vouch.readable_of(round_.base, self._ledger)
         named = vouch.additions(readable, known, self._ledger)
         added = {path: file for path, file in named.items() if self._selection.wants(path)}
         self._fetch_again(round_, vouch.lacking(added.values(), self._tree, round_.staged, self._area))
-        self._require_hashes(round_, added)
+        self._require_hashes(round_, added, readable.values())
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
 
     def _require_repairs(self, round_: Round) -> None:
         """The indices are those we know, but files of their closure may have come anew: check these."""
-        ours = {path for path in self._area.landed() | round_.staged if part_of(path) is Part.EARLY}
-        if ours:
-            known = vouch.readable_of(round_.pinned, self._ledger)
-            self._require_hashes(round_, vouch.named(ours, known.values(), self._ledger))
+        self._require_hashes(round_, {}, vouch.readable_of(round_.pinned, self._ledger).values())
 
-    def _require_hashes(self, round_: Round, files: Mapping[str, File]) -> None:
-        """Read those of the files that came from upstream since the last publish."""
-        came = (self._area.landed() | round_.staged) & files.keys()
-        checked = [files[path] for path in sorted(came)]
+    def _require_hashes(self, round_: Round, added: Mapping[str, File], closures: Iterable[str]) -> None:
+        """Read what came from upstream since the last publish and is named by any of the closures.
+
+        Not only what the indices add: upstream may send a damaged file under a name that they had before.
+        """
+        came = self._area.landed() | round_.staged
+        others = came - added.keys()
+        files = {path: file for path, file in added.items() if path in came}
+        if others:
+            files |= vouch.named(others, closures, self._ledger)
+        checked = [files[path] for path in sorted(files)]
         self._fetch_again(round_, self._wrong(checked, round_.staged))
 
     def _fetch_again(self, round_: Round, files: list[File]) -> None:
@@ -172,7 +193,7 @@ class Staging:
         for file in files:
             (self._area.new / file.path).unlink(missing_ok=True)  # rsync would take it for right
         self._progress.step("fetching", files=len(files), size=_bytes_of(files))
-        self._upstream.fetch((file.path for file in files), self._area.new)
+        self._upstream.fetch((file.path for file in files), self._area)
         came = {file.path for file in files if self._area.fetched(file.path)}
         wrong = self._wrong(files, came)
         if wrong:

@@ -202,7 +202,8 @@ class Comparison:
             self.survey.files_here += 1
             files.append(path)
             return
-        directories.append(path)
+        if path not in _OURS:
+            directories.append(path)
         for name, below in self._scan(path).items():
             self._gather(f"{path}/{name}", below, files, directories)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from pushmirror.archive.trace import Trace, render_hierarchy, render_trace, render_traces
+from pushmirror.archive.paths import link_stays_inside
+from pushmirror.archive.trace import Trace, parse_trace, render_hierarchy, render_trace, render_traces
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.system.files import link_or_copy, write_atomically
@@ -37,6 +39,13 @@ class Traces:
         if "/" not in path:
             return path in {WORK, self._updating.name, self.required.name}
         return path.startswith(f"{TRACES}/")
+
+    def generation(self) -> str:
+        """The generation that our own trace names; empty if there is none."""
+        with suppress(OSError):
+            text = self.own.read_text(encoding="utf-8", errors="replace")
+            return parse_trace(text).fields.get("Generation", "")
+        return ""
 
     def make_room(self, destination: Destination) -> None:
         """Make the trace directory a real one: a link in its place would lead our traces elsewhere."""
@@ -98,6 +107,8 @@ class Traces:
 
     def _copy_link(self, source: Path, target: Path) -> bool:
         wanted = source.readlink()
+        if not link_stays_inside(f"{TRACES}/{target.name}", str(wanted)):
+            return False
         if target.is_symlink() and target.readlink() == wanted:
             return False
         beside = target.with_name(f".{target.name}.new")

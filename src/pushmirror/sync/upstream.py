@@ -13,11 +13,13 @@ from pathlib import Path
 
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules
 from pushmirror.config.model import Archive
+from pushmirror.errors import UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.rsync import Entry, Stats, StatsReader, Version
-from pushmirror.system import process
+from pushmirror.sync.work import WorkArea
+from pushmirror.system import locks, process
 
 _log = logging.getLogger(__name__)
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
@@ -82,7 +84,7 @@ class Upstream:
         selection = Selection((*selection_rules(self.archive), *rules))
         self._run(rsync.listing_argv(self.archive, selection.rsync_args(), empty), on_line)
 
-    def fetch(self, names: Iterable[str], into: Path, *, basis: Path | None = None) -> None:
+    def fetch(self, names: Iterable[str], area: WorkArea, *, basis: Path | None = None) -> None:
         """Fetch these files into a work area, under their own paths; what upstream lost just does not come.
 
         What is there from an interrupted run is used. `basis` is a tree whose older versions of the files
@@ -91,17 +93,18 @@ class Upstream:
         ordered = sorted(set(names))
         batch = _BATCH if self.version.trusts_sender else _BATCH_CHECKED
         for start in range(0, len(ordered), batch):
-            self._fetch_batch(ordered[start : start + batch], into, basis)
+            self._fetch_batch(ordered[start : start + batch], area.new, basis)
+        area.look_again()
 
-    def fetch_all(self, into: Path, *, rules: Sequence[Rule]) -> None:
-        """Fetch everything that the archive's rules and then these let through.
+    def fetch_all(self, area: WorkArea, *, rules: Sequence[Rule], here: Path) -> None:
+        """Fetch everything that the archive's rules and then these let through, but what the tree `here` has.
 
         For a tree that lacks most of it: rsync walks twice as fast as it looks up names that it is given.
         """
-        into.mkdir(parents=True, exist_ok=True)
         selection = Selection((*selection_rules(self.archive), *rules))
-        argv = rsync.fetch_all_argv(self.archive, selection.rsync_args(), into)
+        argv = rsync.fetch_all_argv(self.archive, selection.rsync_args(), area.new, here=here)
         self._run(argv, self._count_fetched, partial_is_fine=True)
+        area.look_again()
 
     @property
     def version(self) -> Version:
@@ -142,12 +145,14 @@ class Upstream:
                 reader.take(line)
 
         env = {} if self.archive.password_file else _NO_QUESTIONS
-        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
+        # An rsync that outlives us by a kill -9 keeps the lock, and so the next run away from its files.
+        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env, pass_fds=locks.held())
         for line in result.errors.splitlines():
             _log.debug("rsync: %s", line)
-        if result.exit_code != 0 and not (
-            rsync.is_vanished(result.exit_code, result.errors) and partial_is_fine
-        ):
+        vanished = rsync.is_vanished(result.exit_code, result.errors)
+        if vanished and not partial_is_fine:
+            raise UpstreamMoved("files went away at upstream while it was being listed")
+        if result.exit_code != 0 and not vanished:
             raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
         self.traffic.add(reader.stats())
 

@@ -26,6 +26,7 @@ from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import sha256_of
+from pushmirror.system.process import die_with_parent
 
 _WORTH_PROCESSES = 20_000_000  # bytes of unpacked indices from which a second process pays for its start
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
@@ -94,7 +95,8 @@ def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], s
         for path, listed in suite.release.files.items()
         if (kind := kind_of(path)) is not None
     }
-    return {name: key for name, key in keys.items() if ledger.index_record(key).exists()}
+    known = ledger.closures_of(published.generation)
+    return {name: key for name, key in keys.items() if key in known}
 
 
 def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dict[str, File]:
@@ -102,8 +104,9 @@ def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dic
     found: dict[str, File] = {}
     for sha256 in set(indices):
         for line in ledger.lines(sha256) or []:
-            path, size, digest = line.split("\t")
+            path, _, rest = line.partition("\t")
             if path in paths:
+                size, _, digest = rest.partition("\t")
                 found[path] = File(path, int(size), digest)
     return found
 
@@ -174,11 +177,15 @@ def _read_all(unread: list[Unread], ledger: Ledger) -> None:
             _read(index, ledger.index_record(index.key))
         return
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
-    # Without the collector: an index becomes a million values that all live until it is written down.
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_begin_reading) as pool:
         records = [ledger.index_record(index.key) for index in largest_first]
         for _ in pool.map(_read, largest_first, records):
             pass
+
+
+def _begin_reading() -> None:
+    die_with_parent()  # a pool does not notice that its owner was killed
+    gc.disable()  # an index becomes a million values that all live until it is written down
 
 
 def _read(index: Unread, record: Path) -> None:

@@ -73,18 +73,22 @@ class WorkArea:
         other.mkdir()
         return exchange(one, other)
 
+    def look_again(self) -> None:
+        """Something was fetched: what was a directory may be a link now."""
+        self._real.clear()
+
     def fetched(self, path: str) -> os.stat_result | None:
         """What was fetched under a tree path, if it is a regular file that is really below `new`."""
+        try:
+            found = os.lstat(f"{self.new}/{path}")
+        except OSError:
+            return None
         parent = path.rpartition("/")[0]
         if parent not in self._real:
             directory = f"{self.new}/{parent}" if parent else str(self.new)
             if os.path.realpath(directory) != os.path.normpath(directory):
                 return None
             self._real.add(parent)
-        try:
-            found = os.lstat(f"{self.new}/{path}")
-        except OSError:
-            return None
         return found if stat.S_ISREG(found.st_mode) else None
 
     def note_landed(self, paths: Iterable[str]) -> None:

@@ -14,6 +14,13 @@ from pathlib import Path
 
 from pushmirror.errors import PushmirrorError
 
+_held: set[int] = set()
+
+
+def held() -> tuple[int, ...]:
+    """The descriptors of the locks that this process holds: a child that gets them holds them with us."""
+    return tuple(_held)
+
 
 @contextmanager
 def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
@@ -27,8 +34,12 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
     except OSError as exc:
         raise PushmirrorError(f"cannot lock {directory}: {exc.strerror}") from exc
     try:
-        yield _acquire(handle, directory, wait=wait)
+        got = _acquire(handle, directory, wait=wait)
+        if got:
+            _held.add(handle)
+        yield got
     finally:
+        _held.discard(handle)
         os.close(handle)
 
 

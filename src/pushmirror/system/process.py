@@ -7,6 +7,7 @@ nothing for `quiet_s` seconds is ended. Not the business of this module: what an
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import selectors
@@ -22,6 +23,7 @@ from pushmirror.errors import ProgramFailed, ProgramMissing
 
 MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
 _CHUNK = 1024 * 1024
+_PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
 
 #: What a program inherits unless the caller says otherwise: no secrets, no locale surprises, UTC times.
@@ -64,16 +66,18 @@ def run(
     cwd: Path | None = None,
     timeout_s: float | None = None,
     quiet_s: float | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Result:
     """Run a program to its end.
 
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
     is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, `quiet_s`
-    the time without a byte of output. Raises ProgramMissing when the program does not exist and
+    the time without a byte of output. `pass_fds` are descriptors that the
+    program inherits. Raises ProgramMissing when the program does not exist and
     ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
     """
     started = time.monotonic()
-    with _started(argv, env=env, cwd=cwd) as child:
+    with _started(argv, env=env, cwd=cwd, pass_fds=pass_fds) as child:
         reader = _Reader(child, stdin, on_line)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
@@ -88,7 +92,7 @@ def run(
 
 @contextmanager
 def _started(
-    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None
+    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
         child = subprocess.Popen(
@@ -98,6 +102,7 @@ def _started(
             stderr=subprocess.PIPE,
             env={**BASE_ENVIRONMENT, **(env or {})},
             cwd=cwd,
+            pass_fds=pass_fds,
             start_new_session=True,
         )
     except FileNotFoundError as exc:
@@ -120,6 +125,11 @@ def _widen(child: subprocess.Popen[bytes]) -> None:
     assert child.stdout
     with suppress(OSError):  # a user with many large pipes may not have another
         fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:

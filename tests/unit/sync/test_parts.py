@@ -28,7 +28,7 @@ from pushmirror.sync.parts import Part, deleting_order, may_land, part_of, publi
         ("ls-lR.gz", Part.REST),
         ("doc/FAQ", Part.REST),
         ("InRelease", Part.REST),
-        ("poolside/x", Part.REST),
+        ("poolside/x", Part.EARLY),
         ("project/trace/hub.example.org", Part.TRACE),
         ("project/README", Part.REST),
     ],

@@ -1,6 +1,7 @@
 """Publishing and deleting in trees of a temporary directory."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,14 @@ def links(**targets: str) -> dict[str, Entry]:
     return {path: Entry(path, Kind.LINK, 0, 0, target) for path, target in targets.items()}
 
 
+def landed(tree: Path, area: WorkArea, missing: Iterable[Entry]) -> set[str]:
+    publisher = Publisher(tree, area)
+    return publisher.land(publisher.came(missing))
+
+
 def test_whole_new_files_land_and_are_noted(tree: Path, area: WorkArea) -> None:
     entry = put(area.new, "pool/a")
-    assert Publisher(tree, area).land({"pool/a": entry}) == {"pool/a"}
+    assert landed(tree, area, [entry]) == {"pool/a"}
     assert (tree / "pool/a").read_text() == "new" and area.landed() == {"pool/a"}
 
 
@@ -43,7 +49,7 @@ def test_what_is_short_or_named_by_an_index_does_not_land(tree: Path, area: Work
     missing = {"pool/a": put(area.new, "pool/a")._replace(size=99)}
     missing["dists/sid/InRelease"] = put(area.new, "dists/sid/InRelease")
     missing["pool/none"] = Entry("pool/none", Kind.FILE, 0, 0)
-    assert Publisher(tree, area).land(missing) == set()
+    assert landed(tree, area, missing.values()) == set()
     assert not list(tree.glob("[!.]*"))
 
 
@@ -53,8 +59,7 @@ def test_a_by_hash_file_lands_only_under_its_own_hash(
 ) -> None:
     directory = f"dists/sid/main/binary-amd64/by-hash/{kind}"
     right, wrong = f"{directory}/{hashlib.new(name, b'new').hexdigest()}", f"{directory}/{'0' * 64}"
-    missing = {path: put(area.new, path) for path in (right, wrong)}
-    assert Publisher(tree, area).land(missing) == {right}
+    assert landed(tree, area, [put(area.new, path) for path in (right, wrong)]) == {right}
 
 
 def test_files_links_and_directories_are_published(tree: Path, area: WorkArea) -> None:
