@@ -24,7 +24,7 @@ def section_to_add(file: Path, given: Given) -> str | None:
     if given.archive is None and (given.path or given.upstream or given.password_file or given.keyring):
         raise UsageError(f"{file} exists: init needs --archive to compare with it")
     if given.archive is not None and given.archive not in config.archives:
-        return render_archive(answers(given))
+        return render_archive(answers(replace(given, mirror_name=given.mirror_name or config.mirror.name)))
     if differing := list(_differences(config, given)):
         raise ConfigError("\n".join(f"{file} exists and is kept: {one}" for one in differing))
     return None

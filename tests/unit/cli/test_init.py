@@ -151,7 +151,7 @@ def test_a_login_that_cannot_be_one_is_asked_for_again(prompts):
 def test_another_archive_is_not_added_but_its_section_is_told(init, tmp_path):
     init(*WHAT)
     before = (tmp_path / "etc/pushmirror.toml").read_bytes()
-    code, out, err = init(*WHAT, "--archive", "security", "--path", f"{tmp_path}/other", *HUB)
+    code, out, err = init("--archive", "security", "--path", f"{tmp_path}/other", *HUB)
     assert code == Exit.CONFIG and "archive security was not added" in err
     assert (tmp_path / "etc/pushmirror.toml").read_bytes() == before
     (tmp_path / "etc/pushmirror.toml").write_bytes(before + out.encode())
