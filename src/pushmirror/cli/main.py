@@ -23,6 +23,7 @@ from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 _SOFTWARE = 70  # EX_SOFTWARE: a mistake of ours
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _PIPE = 141  # SIGPIPE, as a shell reports it
 
 #: name -> (module:function, short help); modules are imported when their verb is called.
@@ -144,12 +145,17 @@ def _keep_traceback(exc: BaseException) -> str:
 
 
 def _unwind_on_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's stays
             signal.signal(number, _stop)
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once: a second one must not cut the clearing up short
+    for one in _ENDING:  # once: a second one, also of another kind, must not cut the clearing up short
+        signal.signal(one, _too_late)
     code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
     raise Stopped(f"stopped by {signal.Signals(number).name}", exit_code=code)
+
+
+def _too_late(number: int, _: FrameType | None) -> None:
+    """Nothing; SIG_IGN would have Python complain about a signal that came just before it was set."""
