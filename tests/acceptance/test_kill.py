@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from acceptance.processes import kill
+from acceptance.processes import alive, descendants, kill
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.service import wait_until
@@ -76,6 +76,33 @@ def test_a_publishing_that_ended_between_two_release_files_is_completed_by_the_n
     site.configure(grace="0s")
     site.sync().check()
     assert same_tree(archive.path, site.tree) == []
+
+
+def test_a_run_waits_for_the_rsync_that_a_killed_run_left_behind(
+    archive: LabArchive, site: LabSite, tmp_path: Path
+) -> None:
+    site.sync().check()
+    (archive.path / "doc/large").write_bytes(Random(4).randbytes(1_200_000))  # noqa: S311  cannot be packed
+    site.configure(bandwidth_limit="300K", grace="0s")
+    with site.running("sync", ARCHIVE) as child:
+        assert wait_until(lambda: any(site.tree.glob(".~tmp~/pushmirror/new/doc/*large*")))
+        left_behind = descendants(child.pid)
+        kill(child.pid, with_children=False)
+    site.configure(
+        bandwidth_limit=None, hooks={"before_sync": _alive_hook(tmp_path / "overlap", left_behind)}
+    )
+    site.sync().check()
+    assert left_behind and (tmp_path / "overlap").read_text() == ""
+    assert same_tree(archive.path, site.tree) == []
+    assert alive(left_behind) == []
+
+
+def _alive_hook(file: Path, pids: list[int]) -> list[str]:
+    """A hook that writes down which of these processes still live."""
+    script = (
+        'file=$1; shift; for pid; do grep -qsz . "/proc/$pid/cmdline" && echo "$pid"; done >"$file"; true'
+    )
+    return ["sh", "-c", script, "sh", str(file), *map(str, pids)]
 
 
 def _kill_while_publishing(archive: LabArchive, site: LabSite) -> None:
