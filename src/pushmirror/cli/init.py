@@ -89,7 +89,8 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
         click.echo("pushmirror: hint: add this section:", err=True)
         print_json({"section": section}) if as_json else click.echo(section)
         ctx.exit(Exit.CONFIG)
-    report = _carry_out(file, told, asks=asks)
+    password = _asked_password(told) if asks and told else ""
+    report = _carry_out(file, told, password)
     if as_json:
         print_json(report)
     else:
@@ -103,13 +104,21 @@ def _file(session: Session) -> Path:
     return place if place.suffix == ".toml" else place / toml.FILE_NAME
 
 
-def _carry_out(file: Path, told: Answers | None, *, asks: bool) -> Report:
+def _asked_password(told: Answers) -> str:
+    """The last question, before anything is made: Ctrl-C leaves nothing half done."""
+    if told.password_file is None or told.password_file.exists():
+        return ""
+    question = "Password at upstream (empty: write it into the file later)"
+    return str(click.prompt(question, "", hide_input=True, show_default=False))
+
+
+def _carry_out(file: Path, told: Answers | None, password: str) -> Report:
     """Make what is missing; `told` is none when there is a configuration already."""
     try:
         made = list(_configuration(file, told))
         config = settled(file)
         secrets = {one.password_file for one in config.archives.values() if one.password_file}
-        made += [_password_file(secret, asks=asks) for secret in sorted(secrets)]
+        made += [_password_file(secret, password) for secret in sorted(secrets)]
         trees = (_tree(archive.path) for archive in config.archives.values())
         made += [tree for tree in trees if tree]
         made.append(_directory("state directory", config.state.directory, 0o750))
@@ -151,14 +160,10 @@ def _directory(what: str, path: Path, mode: int) -> Made:
     return Made(what, path, kept=False)
 
 
-def _password_file(path: Path, *, asks: bool) -> Made:
+def _password_file(path: Path, password: str) -> Made:
     if path.exists():
         return Made("password file", path, kept=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    password = ""
-    if asks:
-        question = "Password at upstream (empty: write it into the file later)"
-        password = click.prompt(question, "", hide_input=True, show_default=False)
     create_private(path, f"{password}\n".encode() if password else b"")
     return Made("password file", path, kept=False)
 

@@ -148,6 +148,32 @@ def test_a_login_that_cannot_be_one_is_asked_for_again(prompts):
     assert asked(given, Path("/etc")).user == "site1" and len(questions) == 4
 
 
+def test_a_password_given_on_a_terminal_is_in_its_file_only(init, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "hunter2")
+    given = ("--password-file", f"{tmp_path}/secret", "--keyring", DEBIAN_KEYRING)
+    code, out, err = init(*WHAT[1:], *HUB, *given)
+    assert code == 0 and "hunter2" not in out + err
+    assert (tmp_path / "secret").read_text() == "hunter2\n" and mode(tmp_path / "secret") == 0o600
+
+
+def test_ctrl_c_at_the_last_question_leaves_nothing_half_done(init, tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", interrupt)
+    given = ("--password-file", f"{tmp_path}/secret", "--keyring", DEBIAN_KEYRING)
+    assert init(*WHAT[1:], *HUB, *given)[0] == Exit.INTERRUPTED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_section_to_add_is_json_where_json_was_asked_for(init, tmp_path):
+    init(*WHAT)
+    code, out, _ = init("--archive", "security", "--json")
+    assert code == Exit.CONFIG and json.loads(out)["section"].startswith("[archives.security]")
+
+
 def test_another_archive_is_not_added_but_its_section_is_told(init, tmp_path):
     init(*WHAT)
     before = (tmp_path / "etc/pushmirror.toml").read_bytes()
