@@ -17,8 +17,8 @@ from pushmirror.status.summary import Level
 def check(ctx: click.Context, as_json: bool) -> None:
     """See whether everything is in order, and say what to do.
 
-    Looks at the configuration, programs, directories, keys, disk, clock and upstream. Run it as the user
-    who runs the mirror. Ends with 1 if something does not work, with 0 if there are only warnings.
+    Looks at the configuration, programs, directories, keys, disk, clock, upstream and signatures. Run it as
+    the user who runs the mirror. Ends with 1 if something does not work, with 0 if there are only warnings.
 
     \b
     Examples:
