@@ -94,6 +94,17 @@ Timeout = Annotated[Duration, AfterValidator(_positive)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+#: Options of rsync that would write into files which are served, or delete them.
+_HARMFUL = ("--inplace", "--append", "--delete", "--remove-source-files", "--write-devices")
+
+
+def _harmless(options: tuple[str, ...]) -> tuple[str, ...]:
+    for option in options:
+        if option.startswith(_HARMFUL):
+            raise ValueError(f"{option} would change files that are served; pushmirror does without it")
+    return options
+
+
 class Values(BaseModel):
     """What every section has in common: frozen, and an unknown key is an error."""
 
@@ -166,7 +177,7 @@ class Archive(Values):
     timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
     connect_timeout: Timeout = timedelta(seconds=30)
     rsync: Word = "rsync"
-    rsync_options: tuple[Word, ...] = ()
+    rsync_options: Annotated[tuple[Word, ...], AfterValidator(_harmless)] = ()
     tls_ca: AbsolutePath = Path("/etc/ssl/certs")  # a file or a directory, for rsyncs
     rounds: Annotated[int, Strict(), Field(ge=1)] = 5  # how often a run starts over when upstream moves on
     delete: Delete = Delete()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pushmirror import __version__
 from pushmirror.archive.trace import Trace, archive_serial
+from pushmirror.config.hostname import own_name
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.config.upstream import Scheme
 from pushmirror.sync.published import Published
@@ -109,7 +109,7 @@ def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, 
         started=report.started,
         version=f"pushmirror/{__version__}",
         creator=f"pushmirror {__version__}",
-        host=socket.getfqdn(),
+        host=own_name(),
         archive_serial=serial,
         maintainer=mirror.maintainer or "",
         sponsor=mirror.sponsor or "",
