@@ -180,6 +180,7 @@ def test_too_many_deletions_are_withheld_loudly_and_the_new_state_is_live(
     served.configure(grace="0s", delete={"max_files": 2})
     removed = archive.update().removed
     result = served.sync().check()
+    assert "pushmirror sync debian --allow-mass-delete" in result.errors
     assert "NOTHING WAS DELETED" in result.errors and "delete.max_files = 2" in result.errors
     assert all((served.tree / path).exists() for path in removed)
     served_now = (served.tree / "dists/sid/InRelease").read_bytes()
@@ -379,6 +380,27 @@ def test_the_answer_of_a_sync_is_json_when_asked(served: LabSite) -> None:
     one, many = served.json("sync", "debian"), served.json("sync")
     assert one["exit_code"] == 0 and one["archive"] == "debian"
     assert [answer["exit_code"] for answer in many] == [0]
+    assert [*many, one] == served.json("history")[:2]
+
+
+def test_the_line_about_a_sync_tells_its_time_generation_and_run(served: LabSite) -> None:
+    run = served.json("sync", "debian")
+    said = served.sync().check().output.decode()
+    assert re.fullmatch(
+        rf"debian: ok in \d+ s: generation {run['generation'][:12]}, "
+        rf"fetched 0 files, published 0, deleted 0 \(run {run['id'] + 1}\)\n",
+        said,
+    )
+
+
+def test_the_line_about_a_sync_that_failed_tells_where_its_log_is(served: LabSite) -> None:
+    served.set_password("wrong")
+    refused(served.sync(), 3, "debian: failed (3) in ", "; see `pushmirror log 1`")
+
+
+def test_the_files_of_a_dry_run_are_objects_for_programs(site: LabSite) -> None:
+    told = site.json("sync", "debian", "--dry-run")
+    assert {"path", "kind", "size", "mtime", "target"} == set(told["fetch"][0])
 
 
 # Options of rsync

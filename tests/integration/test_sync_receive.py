@@ -55,6 +55,11 @@ def test_trigger_client_and_stage_are_in_the_history(site: LabSite) -> None:
     assert "192.0.2.7" in site.run("log", str(first["id"])).output.decode()
 
 
+def test_a_push_without_words_comes_by_ssh_all_the_same(site: LabSite) -> None:
+    site.run("receive", env={"SSH_CONNECTION": "192.0.2.7 40000 192.0.2.1 22"}).check()
+    assert site.json("history")[0]["trigger"] == "ssh"
+
+
 def test_the_trigger_is_in_the_public_trace(site: LabSite) -> None:
     push(site, "sync:all").check()
     assert "Trigger: ssh\n" in (site.tree / "project/trace" / site.name).read_text()
