@@ -193,7 +193,6 @@ class Engine:
         self._require_usable()
         if self._archive.keyring == ():
             _log.info("signatures are not checked: the archive has no keyring")
-        self.report.rsync = str(self._upstream.version)
 
     def _require_usable(self) -> None:
         upstream, authorities = self._archive.upstream, self._archive.tls_ca
@@ -359,9 +358,10 @@ class Engine:
         """Whether what is published is upstream's state now: asked again, for an exit code proves nothing."""
         if round_.incomplete:
             return False
+        if not (round_.landed or round_.staged or round_.survey.links):
+            return True  # the listing, Release files and all, was just made, and found nothing to do
         if not round_.pinned.suites:
-            # A listing that found nothing to do was made at the end of the run; any other is older than it.
-            return not (round_.landed or round_.staged or round_.survey.links)
+            return False  # a plain tree has nothing to ask for but another listing
         self._progress.step("asking upstream")
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
         return self._pin().generation == round_.pinned.generation

@@ -28,7 +28,6 @@ class Report:
     started: datetime
     strategy: str = ""
     why: str = ""  # this strategy
-    rsync: str = ""  # version
     generation: str = ""  # that is published now
     architectures: tuple[str, ...] = ()  # in the tree
     rounds: int = 0
