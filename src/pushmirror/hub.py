@@ -132,7 +132,12 @@ class Hub:
         self._show_what_is_owed(archive)
         with _logged_to(Path(run.log)):
             for request in waiting:
-                facts = (request.stage.value, request.trigger, request.client or "this machine", request.words)
+                facts = (
+                    request.stage.value,
+                    request.trigger,
+                    request.client or "this machine",
+                    request.words,
+                )
                 _log.info("asked for %s by %s from %s: %a", *facts)
             self._carry_out(archive, run, _job(stage, run.trigger, wish))
         self._show_what_is_owed(archive)

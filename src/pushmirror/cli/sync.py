@@ -12,7 +12,7 @@ import click
 
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
-from pushmirror.errors import Exit
+from pushmirror.errors import Exit, PushmirrorError, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def sync(
         names = [archive_named(config, archive).name]
     else:
         names = [name for name, found in config.archives.items() if found.upstream]
+    if not names:
+        raise UsageError("no archive has an upstream", hint="add `upstream` to an archive in pushmirror.toml")
     _log_to_stderr(verbose=verbose)
     worst = Exit.OK
     results: list[Run | Preview] = []
@@ -84,12 +86,19 @@ def sync(
                 allow_mass_delete=allow_mass_delete,
                 allow_empty_tree=from_scratch,
             )
-            with _progress(name, drawn=not verbose) as progress:
-                hub = Hub(config, store, progress)
-                found = hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+            try:
+                with _progress(name, drawn=not verbose) as progress:
+                    hub = Hub(config, store, progress)
+                    found = hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+            except PushmirrorError as exc:
+                if len(names) == 1:
+                    raise
+                click.echo(f"{name}: {click.style('failed', fg='red')}: {printable(str(exc))}", err=True)
+                worst = max(worst, exc.exit_code)
+                continue  # one archive in trouble is no reason to let the others wait
             results.append(found)
             if isinstance(found, Run):
-                worst = max(worst, Exit(found.exit_code or 0))
+                worst = max(worst, Exit.FAILED if found.exit_code is None else Exit(found.exit_code))
             if not as_json:
                 _tell(found) if isinstance(found, Run) else _foretell(name, found)
     if as_json:
