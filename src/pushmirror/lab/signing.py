@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
+from pushmirror.lab.service import wait_until
 from pushmirror.system import process
 
 _TIMEOUT_S = 60.0
@@ -76,4 +78,13 @@ def _unlocked(directory: Path) -> Iterator[Signer]:
         try:
             yield Signer(home)
         finally:
-            process.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], timeout_s=_TIMEOUT_S)
+            _end_agent(home)
+
+
+def _end_agent(home: Path) -> None:
+    """End gpg's agent and wait for it: a next one must not meet its socket, nor lose its own to it."""
+    gpgconf = ["gpgconf", "--homedir", str(home)]
+    told = process.run([*gpgconf, "--list-dirs", "agent-socket"], timeout_s=_TIMEOUT_S).check()
+    socket = Path(unquote_to_bytes(told.output.strip()).decode())
+    process.run([*gpgconf, "--kill", "gpg-agent"], timeout_s=_TIMEOUT_S)
+    wait_until(lambda: not socket.exists())
