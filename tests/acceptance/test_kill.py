@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from acceptance.processes import alive, descendants, kill
+from acceptance.processes import alive, descendants, kill, program
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.service import wait_until
@@ -95,6 +95,23 @@ def test_a_run_waits_for_the_rsync_that_a_killed_run_left_behind(
     assert left_behind and (tmp_path / "overlap").read_text() == ""
     assert same_tree(archive.path, site.tree) == []
     assert alive(left_behind) == []
+
+
+def test_an_rsync_that_hangs_does_not_outlive_the_run_that_started_it(
+    archive: LabArchive, site: LabSite, tmp_path: Path
+) -> None:
+    hanging = tmp_path / "rsync"
+    hanging.write_text('#!/bin/sh\ncase "$*" in *--files-from*) exec sleep 60 ;; esac\nexec rsync "$@"\n')
+    hanging.chmod(0o755)
+    site.sync().check()
+    archive.update()
+    site.configure(rsync=str(hanging), grace="0s")
+    with site.running("sync", ARCHIVE) as child:
+        assert wait_until(lambda: any(program(pid)[:1] == ["sleep"] for pid in descendants(child.pid)))
+        kill(child.pid, with_children=False)
+    site.configure(rsync=None)
+    assert site.sync().check().seconds < LONGEST_S
+    assert same_tree(archive.path, site.tree) == []
 
 
 def _alive_hook(file: Path, pids: list[int]) -> list[str]:

@@ -146,7 +146,7 @@ def listing_argv(archive: Archive, filters: Sequence[str], empty: Path) -> list[
 def pin_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
     """Copy the few small files that tell upstream's state, exactly, into a directory of their own."""
     options = [
-        "-rltp",
+        "-rltpI",  # unseen changes of equal size within one second would be taken for no change
         "--safe-links",
         "--chmod=D755,F644",
         "--delete",

@@ -114,10 +114,32 @@ def _started(
         raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
     with child:
         try:
-            _widen(child)
-            yield child
+            with _watched(child):
+                _widen(child)
+                yield child
         finally:
             end_group(child)
+
+
+@contextmanager
+def _watched(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the child's group when we are gone without a word.
+
+    An orphaned rsync can wait for ever for a peer that waits for it. A pipe that only we hold open tells a
+    shell of our end; the kernel's signal for that (PR_SET_PDEATHSIG) does not reach rsync's second process.
+    """
+    argv = ["sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(child.pid)]
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as watchdog:
+        try:
+            yield
+        finally:
+            watchdog.kill()
 
 
 def _widen(child: subprocess.Popen[bytes]) -> None:
