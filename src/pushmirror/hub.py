@@ -139,14 +139,15 @@ class Hub:
                     request.words,
                 )
                 _log.info("asked for %s by %s from %s: %a", *facts)
-            self._carry_out(archive, run, _job(stage, run.trigger, wish))
+            self._carry_out(archive, run, _job(stage, run.trigger, wish), wish)
         self._show_what_is_owed(archive)
         self._forget_old_runs(archive)
 
-    def _carry_out(self, archive: Archive, run: Run, job: Job) -> None:
+    def _carry_out(self, archive: Archive, run: Run, job: Job, wish: Wish | None) -> None:
         engine = self._engine(archive)
         try:
-            self._require_mounted(archive, job)
+            if wish is None or not wish.allow_empty_tree:
+                self._require_mounted(archive)
             report = engine.run(job)
         except (Stopped, KeyboardInterrupt) as exc:
             self._interrupted(run, exc, engine.report)
@@ -205,11 +206,11 @@ class Hub:
                 hint="make the directory for the user who runs pushmirror, or correct `path`",
             ) from exc
 
-    def _require_mounted(self, archive: Archive, job: Job) -> None:
+    def _require_mounted(self, archive: Archive) -> None:
         """An empty directory where an archive was published is a disk that is not mounted."""
         was = self._store.latest_generation(archive.name)
         names = (path.name for path in archive.path.iterdir())
-        if was is None or job.allow_empty_tree or any(not name.startswith((REQUIRED, ".")) for name in names):
+        if was is None or any(not name.startswith((REQUIRED, ".")) for name in names):
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
@@ -239,14 +240,7 @@ class Hub:
 
 
 def _job(stage: Stage, trigger: str, wish: Wish | None) -> Job:
-    if wish is None:
-        return Job(stage, trigger)
-    return Job(
-        stage,
-        trigger,
-        allow_mass_delete=wish.allow_mass_delete,
-        allow_empty_tree=wish.allow_empty_tree,
-    )
+    return Job(stage, trigger, allow_mass_delete=wish is not None and wish.allow_mass_delete)
 
 
 @contextmanager

@@ -22,7 +22,6 @@ import click
 from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 
-_SOFTWARE = 70  # EX_SOFTWARE: a mistake of ours
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _PIPE = 141  # SIGPIPE, as a shell reports it
 
@@ -116,7 +115,7 @@ def _explain(exc: BaseException) -> int:
             return exc.exit_code
     _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")
     _say(f"hint: please report it, with {_keep_traceback(exc)}")
-    return _SOFTWARE
+    return Exit.SOFTWARE
 
 
 def _reader_gone() -> int:

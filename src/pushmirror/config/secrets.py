@@ -1,32 +1,10 @@
-"""Passwords: read when needed, from files that nobody else can read, never part of the configuration."""
+"""Password files: nobody else may read them, and what is in them never becomes part of the configuration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pushmirror.config.model import Archive
-from pushmirror.errors import ConfigError
 from pushmirror.system.files import is_private
-
-
-def read_password(archive: Archive) -> str | None:
-    """The password for an archive's upstream: the first line of its file; none when it needs none.
-
-    Raises ConfigError when the file is missing, empty or readable by others.
-    """
-    file = archive.password_file
-    if file is None:
-        return None
-    wrong = what_is_wrong(file)
-    if wrong:
-        raise ConfigError(f"archives.{archive.name}.password_file: {wrong}")
-    try:
-        return _first_line(file)
-    except OSError as exc:
-        raise ConfigError(
-            f"archives.{archive.name}.password_file: {file} cannot be read: {exc.strerror}",
-            hint="run pushmirror as the user who owns the password file",
-        ) from exc
 
 
 def what_is_wrong(file: Path) -> str | None:

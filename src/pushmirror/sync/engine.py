@@ -63,7 +63,6 @@ class Job:
     stage: Stage
     trigger: str  # who or what asked, for the trace: ssh, cron, manual
     allow_mass_delete: bool = False
-    allow_empty_tree: bool = False  # though an archive was published in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _FETCH_OPTIONS = [
     *("-tpH", "--safe-links", "--chmod=D755,F644", "--partial", "--8-bit-output"),
     *(f"--out-format={_FETCH_FORMAT}", "--stats", "--no-human-readable"),
 ]
+#: Without a password rsync would ask a terminal; an empty one makes the daemon refuse at once.
+NO_QUESTIONS = {"RSYNC_PASSWORD": ""}
 _CODE_PARTIAL, _CODE_VANISHED = 23, 24
 
 
@@ -62,11 +64,6 @@ class Version:
     def trusts_sender(self) -> bool:
         """--trust-sender: names are not checked again and again against the list that was asked for."""
         return self.number >= (3, 2, 5)
-
-    @property
-    def syncs_files(self) -> bool:
-        """Whether it knows --fsync."""
-        return self.number >= (3, 2, 4)
 
 
 def parse_version(text: str) -> Version:

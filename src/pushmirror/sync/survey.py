@@ -44,21 +44,8 @@ class Survey:
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
     files_here: int = 0
     files_upstream: int = 0
-    bytes_upstream: int = 0
     digest: str = ""  # the generation of upstream's tree, if it is a plain one
     _extras: set[str] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the tree is what upstream's is."""
-        return not (
-            self.missing
-            or self.changed
-            or self.links
-            or self.directories
-            or self.extras
-            or self.extra_directories
-        )
 
     def names_in_publishing_order(self) -> list[str]:
         """Every name that would change."""
@@ -153,7 +140,6 @@ class Comparison:
     def _file(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
         survey = self.survey
         survey.files_upstream += 1
-        survey.bytes_upstream += entry.size
         if here is None:
             survey.missing[path] = entry
             return

@@ -24,8 +24,6 @@ from pushmirror.system import locks, process
 _log = logging.getLogger(__name__)
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
 _BATCH_CHECKED = 2_000  # the same for an rsync without --trust-sender
-#: Without a password rsync would ask a terminal; an empty one makes the daemon refuse at once.
-_NO_QUESTIONS = {"RSYNC_PASSWORD": ""}
 
 _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
 _SUITE_DIRECTORIES = ["/dists/", "/dists/*/", "/dists/*/*/"]
@@ -144,7 +142,7 @@ class Upstream:
             if line[:1] != rsync.ENTRY:
                 reader.take(line)
 
-        env = {} if self.archive.password_file else _NO_QUESTIONS
+        env = {} if self.archive.password_file else rsync.NO_QUESTIONS
         # An rsync that outlives us by a kill -9 keeps the lock, and so the next run away from its files.
         result = process.run(argv, on_line=line_taken, stdin=stdin, env=env, pass_fds=locks.held())
         for line in result.errors.splitlines():

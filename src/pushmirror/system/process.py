@@ -1,8 +1,8 @@
 """Every external program is started here: an argv list, no shell, a process group of its own.
 
-Guaranteed: the whole group is gone when a call returns or raises, standard output is either handed on
-line by line or kept within a bound, standard error is kept within a bound, and a program that says
-nothing for `quiet_s` seconds is ended. Not the business of this module: what an exit code means.
+Guaranteed: the whole group is gone when a call returns or raises, and also when we are killed; standard
+output is either handed on line by line or kept within a bound, standard error is kept within a bound.
+Not the business of this module: what an exit code means.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float | None = None,
-    quiet_s: float | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Result:
     """Run a program to its end.
 
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
-    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, `quiet_s`
-    the time without a byte of output. `pass_fds` are descriptors that the
+    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run.
+    `pass_fds` are descriptors that the
     program inherits. Raises ProgramMissing when the program does not exist and
     ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
     """
@@ -81,8 +80,7 @@ def run(
         reader = _Reader(child, stdin, on_line)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
-            quiet_s=quiet_s,
-            expired=lambda what: ProgramFailed(f"{argv[0]} was ended: {what}"),
+            expired=ProgramFailed(f"{argv[0]} was ended: it took longer than allowed"),
         )
         exit_code = child.wait()
     return Result(
@@ -187,11 +185,8 @@ class _Reader:
     def error_text(self) -> str:
         return self._errors.decode("utf-8", "replace")
 
-    def pump(
-        self, *, deadline: float | None, quiet_s: float | None, expired: Callable[[str], Exception]
-    ) -> None:
+    def pump(self, *, deadline: float | None, expired: Exception) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
-        last_byte = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._child.stdout, selectors.EVENT_READ, self._take_output)
             selector.register(self._child.stderr, selectors.EVENT_READ, self._take_errors)
@@ -201,23 +196,15 @@ class _Reader:
             else:
                 self._child.stdin.close()
             while selector.get_map():
-                limits = [deadline, None if quiet_s is None else last_byte + quiet_s]
-                wait_s = min(
-                    (limit - time.monotonic() for limit in limits if limit is not None), default=None
-                )
+                wait_s = None if deadline is None else deadline - time.monotonic()
                 if wait_s is not None and wait_s <= 0:
-                    raise expired(
-                        f"it said nothing for {quiet_s:.0f} s"
-                        if quiet_s and limits[1] and time.monotonic() >= limits[1]
-                        else "it took longer than allowed"
-                    )
+                    raise expired
                 for key, _ in selector.select(wait_s):
                     if key.data is None:
                         self._feed(selector)
                         continue
                     data = os.read(key.fd, _CHUNK)
                     if data:
-                        last_byte = time.monotonic()
                         key.data(data)
                     else:
                         selector.unregister(key.fileobj)
