@@ -78,7 +78,7 @@ def test_a_publishing_that_ended_between_two_release_files_is_completed_by_the_n
     assert same_tree(archive.path, site.tree) == []
 
 
-def test_a_run_waits_for_the_rsync_that_a_killed_run_left_behind(
+def test_the_rsync_of_a_killed_run_does_not_work_beside_the_next(
     archive: LabArchive, site: LabSite, tmp_path: Path
 ) -> None:
     site.sync().check()

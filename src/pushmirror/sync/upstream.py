@@ -13,13 +13,13 @@ from pathlib import Path
 
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules
 from pushmirror.config.model import Archive
-from pushmirror.errors import UpstreamMoved
+from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.rsync import Entry, Stats, StatsReader, Version
 from pushmirror.sync.work import WorkArea
-from pushmirror.system import locks, process
+from pushmirror.system import process
 
 _log = logging.getLogger(__name__)
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
@@ -143,8 +143,7 @@ class Upstream:
                 reader.take(line)
 
         env = {} if self.archive.password_file else rsync.NO_QUESTIONS
-        # An rsync that outlives us by a kill -9 keeps the lock, and so the next run away from its files.
-        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env, pass_fds=locks.held())
+        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
         for line in result.errors.splitlines():
             _log.debug("rsync: %s", line)
         vanished = rsync.is_vanished(result.exit_code, result.errors)
@@ -152,7 +151,11 @@ class Upstream:
             raise UpstreamMoved("files went away at upstream while it was being listed")
         if result.exit_code != 0 and not vanished:
             raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
-        self.traffic.add(reader.stats())
+        try:
+            self.traffic.add(reader.stats())
+        except UpstreamError:
+            _ = self.version  # if it is no rsync that we ran, that is the better thing to say
+            raise
 
 
 def selection_rules(archive: Archive) -> list[Rule]:

@@ -17,12 +17,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from pushmirror.sync.parts import WORK
-from pushmirror.system.files import exchange
+from pushmirror.system.files import exchange, link_tree
 
 
 class WorkArea:
@@ -48,8 +49,25 @@ class WorkArea:
         self.root.chmod(0o700)
         for directory in (self.pin, self._scratch, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
+        self._scratch.mkdir(exist_ok=True)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Give what was fetched a directory that nobody else knows.
+
+        An rsync that outlived a killed run goes on in the directory it was started in, and renames what it
+        has into place. It must not do so behind the back of the run that has already looked.
+        """
+        old = self.scratch()
+        try:
+            self.new.rename(old)
+            link_tree(old, self.new)
+        except FileNotFoundError:
+            pass
+        except OSError:  # somebody is at work in it this very moment: better to fetch it again
+            shutil.rmtree(self.new, ignore_errors=True)
         self.new.mkdir(exist_ok=True)
-        self._scratch.mkdir()
+        shutil.rmtree(old, ignore_errors=True)
 
     def close(self, *, keep_new: bool) -> None:
         """Leave nothing behind, except fetched files when they are still wanted."""
@@ -64,7 +82,7 @@ class WorkArea:
     def scratch(self) -> Path:
         """A name that nothing has yet; whatever it becomes is removed at the end."""
         self._scratches += 1
-        return self._scratch / str(self._scratches)
+        return self._scratch / f"{time.time_ns()}-{self._scratches}"
 
     def can_exchange(self) -> bool:
         """Whether the file system can swap two names in one instant."""

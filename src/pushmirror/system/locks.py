@@ -14,13 +14,6 @@ from pathlib import Path
 
 from pushmirror.errors import PushmirrorError
 
-_held: set[int] = set()
-
-
-def held() -> tuple[int, ...]:
-    """The descriptors of the locks that this process holds: a child that gets them holds them with us."""
-    return tuple(_held)
-
 
 @contextmanager
 def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
@@ -34,12 +27,8 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
     except OSError as exc:
         raise PushmirrorError(f"cannot lock {directory}: {exc.strerror}") from exc
     try:
-        got = _acquire(handle, directory, wait=wait)
-        if got:
-            _held.add(handle)
-        yield got
+        yield _acquire(handle, directory, wait=wait)
     finally:
-        _held.discard(handle)
         os.close(handle)
 
 

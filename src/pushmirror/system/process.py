@@ -65,18 +65,16 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float | None = None,
-    pass_fds: Sequence[int] = (),
 ) -> Result:
     """Run a program to its end.
 
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
-    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run.
-    `pass_fds` are descriptors that the
-    program inherits. Raises ProgramMissing when the program does not exist and
-    ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
+    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run. Raises
+    ProgramMissing when the program does not exist and ProgramFailed when a bound was reached; an exit code
+    other than 0 is the caller's to judge.
     """
     started = time.monotonic()
-    with _started(argv, env=env, cwd=cwd, pass_fds=pass_fds) as child:
+    with _started(argv, env=env, cwd=cwd) as child:
         reader = _Reader(child, stdin, on_line)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
@@ -90,7 +88,7 @@ def run(
 
 @contextmanager
 def _started(
-    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None, pass_fds: Sequence[int]
+    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
         child = subprocess.Popen(
@@ -100,7 +98,6 @@ def _started(
             stderr=subprocess.PIPE,
             env={**BASE_ENVIRONMENT, **(env or {})},
             cwd=cwd,
-            pass_fds=pass_fds,
             start_new_session=True,
         )
     except FileNotFoundError as exc:
