@@ -58,9 +58,8 @@ class Destination:
             directory.chmod(0o755)
         self._real.add(path)
 
-    def has_room(self, path: str) -> bool:
-        """Whether a path can be made without clearing anything out of its way."""
-        directory = path.rpartition("/")[0]
+    def has_room(self, directory: str) -> bool:
+        """Whether a directory is there or can be made without clearing anything out of its way."""
         while directory and not self.has_directory(directory):
             if _lstat(self.root / directory) is not None:
                 return False

@@ -49,7 +49,10 @@ class Publisher:
 
         Not those whose directory here is a link or a file: what is reached through it now is still served.
         """
-        ready = [path for path in came if may_land(path) and self._served.has_room(path)]
+        candidates = [path for path in came if may_land(path)]
+        directories = {path.rpartition("/")[0] for path in candidates}
+        blocked = {directory for directory in directories if not self._served.has_room(directory)}
+        ready = [path for path in candidates if path.rpartition("/")[0] not in blocked]
         self._area.note_landed(ready)
         for path in ready:
             self._served.put_file(f"{self._area.new}/{path}", path)
