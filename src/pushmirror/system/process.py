@@ -87,10 +87,24 @@ def run(
 
 
 @contextmanager
+def _starting(argv: Sequence[str]) -> Iterator[None]:
+    """Translate what keeps a program from being started."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise ProgramMissing(
+            f"the program {argv[0]} was not found in PATH",
+            hint=f"install the Debian package that has {argv[0]}",
+        ) from exc
+    except OSError as exc:
+        raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
+
+
+@contextmanager
 def _started(
     argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    try:
+    with _starting(argv):
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.PIPE,
@@ -100,13 +114,6 @@ def _started(
             cwd=cwd,
             start_new_session=True,
         )
-    except FileNotFoundError as exc:
-        raise ProgramMissing(
-            f"the program {argv[0]} was not found in PATH",
-            hint=f"install the Debian package that has {argv[0]}",
-        ) from exc
-    except OSError as exc:
-        raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
     with child:
         try:
             with _watched(child):
@@ -259,23 +266,15 @@ def background(
 
     Raises as `run` does when it cannot be started; whether it stays alive is the caller's to watch.
     """
-    with log.open("ab") as output:
-        try:
-            child = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**BASE_ENVIRONMENT, **(env or {})},
-                start_new_session=True,
-            )
-        except FileNotFoundError as exc:
-            raise ProgramMissing(
-                f"the program {argv[0]} was not found in PATH",
-                hint=f"install the Debian package that has {argv[0]}",
-            ) from exc
-        except OSError as exc:
-            raise ProgramFailed(f"{argv[0]} could not be started: {exc.strerror}") from exc
+    with log.open("ab") as output, _starting(argv):
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**BASE_ENVIRONMENT, **(env or {})},
+            start_new_session=True,
+        )
     with child:
         try:
             yield Background(child)
