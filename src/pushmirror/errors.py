@@ -100,6 +100,14 @@ class Behind(PushmirrorError):
     exit_code = Exit.BEHIND
 
 
+class TriggerFailed(PushmirrorError):
+    """A site could not be woken, or its answer did not come."""
+
+
+class HostKeyChanged(TriggerFailed):
+    """A site shows another ssh host key than the pinned one."""
+
+
 class Stopped(BaseException):
     """A signal ended the run.
 

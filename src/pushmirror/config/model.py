@@ -39,6 +39,14 @@ class Strategy(StrEnum):
     MANIFEST = "manifest"
 
 
+class Access(StrEnum):
+    """Who may read an archive from our rsync daemon."""
+
+    SITES = "sites"  # each with its user and password
+    OPEN = "open"  # everybody
+    NONE = "none"  # nobody: the daemon does not have it
+
+
 class PushKind(StrEnum):
     """How a site is woken."""
 
@@ -89,6 +97,15 @@ Architecture = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*", "an architecture 
 Pattern = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
 Word = Annotated[str, _matching(r"[^\x00]+", "a word that is not empty")]
 Count = Annotated[int, Strict(), Field(ge=0)]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+Share = Annotated[float, Field(gt=0, le=1)]  # of a whole
+Peer = Annotated[str, _matching(r"[A-Za-z0-9.:*/_-]+", "a host name or pattern, an address, or a network")]
+Option = Annotated[str, _matching(r"[A-Za-z0-9*][A-Za-z0-9*-]*", "the name of an rsync option")]
+Url = Annotated[str, _matching(r"https?://[^\s]+", "an address that begins with https:// or http://")]
+Listening = Annotated[
+    str,
+    _matching(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):\d{1,5}", 'an address and a port, such as "[::]:873"'),
+]
 Duration = Annotated[timedelta, PlainValidator(parse_duration)]
 Timeout = Annotated[Duration, AfterValidator(_positive)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -183,6 +200,9 @@ class Archive(Values):
     delete: Delete = Delete()
     update_in_progress: UpdateInProgress = UpdateInProgress()
     hooks: Hooks = Hooks()
+    access: Access = Access.SITES
+    comment: Text = ""  # what the daemon's list of modules says of it
+    hosts_allow: tuple[Peer, ...] = ()  # who may connect for it at all; empty: everybody
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -208,7 +228,42 @@ class Push(Values):
     """How sites are woken."""
 
     key: AbsolutePath = Field(default_factory=lambda: Path("~/.ssh/pushmirror").expanduser())
+    known_hosts: AbsolutePath | None = None  # the sites' pinned host keys; none: in the state directory
+    addresses: tuple[Peer, ...] = ()  # that our pushes come from, for `from=` in the sites' authorized_keys
     deadline: Timeout = timedelta(minutes=10)  # how long stage 2 waits for late sites
+    quorum: Share = 1.0  # of the staged sites: when they have stage 1, stage 2 begins
+    timeout: Timeout = timedelta(hours=24)  # the longest that a site may take for one trigger
+    connect_timeout: Timeout = timedelta(seconds=45)
+    handshakes: Annotated[int, Strict(), Field(ge=1)] = 20  # connections being made at a time
+    retry_after: Timeout = timedelta(seconds=15)  # the first time; twice as long each further time
+    retry_at_most: Timeout = timedelta(minutes=30)
+    retry_for: Duration = timedelta(hours=24)  # how long a push in the background goes on without `serve`
+    report_after: Timeout = timedelta(hours=1)  # of failing, once
+
+
+class Serve(Values):
+    """What `pushmirror serve` and the daemon's configuration offer to sites."""
+
+    host: Host | None = None  # the name that sites reach us by; none: the mirror's name
+    rsync: Listening = "[::]:873"
+    rsync_tls: Listening = "[::]:1873"  # only with a certificate
+    certificate: AbsolutePath | None = None  # PEM, with its chain
+    certificate_key: AbsolutePath | None = None
+    max_connections: Annotated[int, Strict(), Field(ge=1)] = 50  # per archive
+    uid: User = "nobody"  # only where the daemon is root's
+    gid: User = "nogroup"
+    timeout: Timeout = timedelta(minutes=10)  # without a byte from a site
+    refuse_options: tuple[Option, ...] = ("checksum", "copy-links", "copy-dirlinks", "copy-unsafe-links")
+    auth_digest: (
+        Annotated[str, _matching(r"sha512|sha256|sha1|md5|md4", "sha512, sha256, sha1, md5 or md4")] | None
+    ) = None  # the weakest
+    password_grace: Duration = timedelta(days=7)  # how long the old password works after `site rotate`
+
+    @model_validator(mode="after")
+    def _whole_certificate(self) -> Self:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key: expected both or neither")
+        return self
 
 
 def default_state_directory() -> Path:
@@ -246,7 +301,14 @@ class Site(Values):
     user: User
     push: PushKind = PushKind.STAGED
     archives: Annotated[tuple[Name, ...], Field(min_length=1)]
-    port: Annotated[int, Strict(), Field(ge=1, le=65535)] | None = None  # of its ssh
+    main_archive: Name | None = None  # the one that its ftpsync knows without a name
+    port: Port | None = None  # of its ssh
+    key: AbsolutePath | None = None  # our ssh key for it; none: that of [push]
+    ssh_options: tuple[Word, ...] = ()  # for the program ssh, which then is used to wake it
+    canary: bool = False  # goes first: the others wait until it is current
+    paused: bool = False
+    url: Url | None = None  # where the public reads it, with {archive} for the archive's name
+    trace: Name | None = None  # file name of its trace; none: its name
 
 
 class Config(Values):
@@ -255,6 +317,22 @@ class Config(Values):
     mirror: Mirror = Field(default_factory=Mirror)
     archives: Mapping[str, Archive] = Field(default_factory=dict)
     push: Push = Field(default_factory=Push)
+    serve: Serve = Field(default_factory=Serve)
     state: State = Field(default_factory=State)
     sites: Mapping[str, Site] = Field(default_factory=dict)
     source: Path | None = None  # the pushmirror.toml this came from
+
+    def sites_of(self, archive: str) -> list[Site]:
+        """The sites of an archive that are woken at all, in the order of their names."""
+        sites = (site for site in self.sites.values() if archive in site.archives)
+        return sorted((site for site in sites if site.push is not PushKind.NONE), key=lambda site: site.name)
+
+    @property
+    def known_hosts(self) -> Path:
+        """The file of the sites' pinned host keys."""
+        return self.push.known_hosts or self.state.directory / "known_hosts"
+
+    @property
+    def public_host(self) -> str:
+        """The name that sites reach us by."""
+        return self.serve.host or self.mirror.name

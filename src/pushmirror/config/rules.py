@@ -53,6 +53,8 @@ def _unknown_archives(sites: Sites, names: Set[str]) -> Iterator[str]:
             if name not in names:
                 meant = did_you_mean(name, names)
                 yield f'{file}: archives: found "{name}", expected an archive of pushmirror.toml{meant}'
+        if site.main_archive and site.main_archive not in site.archives:
+            yield f'{file}: main_archive: found "{site.main_archive}", expected one of its archives'
         if len(set(site.archives)) < len(site.archives):
             yield f"{file}: archives: expected each archive once"
 

@@ -21,7 +21,12 @@ from pushmirror.errors import ConfigError
 
 FILE_NAME = "pushmirror.toml"
 SITES = "sites.d"
-_SECTIONS: dict[str, type[model.Values]] = {"mirror": model.Mirror, "push": model.Push, "state": model.State}
+_SECTIONS: dict[str, type[model.Values]] = {
+    "mirror": model.Mirror,
+    "push": model.Push,
+    "serve": model.Serve,
+    "state": model.State,
+}
 _KEYS = ("archives", *_SECTIONS)
 
 Section = TypeVar("Section", bound=model.Values)

@@ -16,7 +16,7 @@ MAX_WORD = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class Wanted:
     """What a push asks for."""
 
     archive: str  # empty: the main one
@@ -26,7 +26,7 @@ class Trigger:
     ignored: tuple[str, ...]  # words without a meaning here
 
 
-def parse_trigger(words: Iterable[str]) -> Trigger:
+def parse_trigger(words: Iterable[str]) -> Wanted:
     """The meaning of a trigger's words; of two that contradict each other the later wins.
 
     `sync:stage1` and `sync:stage2`, or either with `sync:all`, together ask for everything.
@@ -45,13 +45,21 @@ def parse_trigger(words: Iterable[str]) -> Trigger:
                 archive = name
             case _:
                 ignored.append(word)
-    return Trigger(archive, combined(stages), mhop, callback, tuple(ignored))
+    return Wanted(archive, combined(stages), mhop, callback, tuple(ignored))
 
 
 def combined(stages: Iterable[Stage]) -> Stage:
     """The one run that does what all of these ask for."""
     wanted = set(stages)
     return wanted.pop() if len(wanted) == 1 else Stage.ALL
+
+
+def words_for(archive: str, stage: Stage, *, mhop: bool = False) -> str:
+    """What `runmirrors` sends for this (archvsync.md, 4); an empty archive is the receiver's main one.
+
+    Its blank in front is kept: who compares two hubs byte for byte finds no difference.
+    """
+    return f" sync:archive:{archive}{' sync:mhop' if mhop else ''} sync:{stage}"
 
 
 def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:

@@ -78,3 +78,65 @@ class Generation:
     published_at: datetime
     replaced_at: datetime | None  # none: this is the one being served
     run_id: int | None  # the run itself may have been pruned since
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one site is with one archive, by its own answers; all generations are digests of ours.
+
+    sent_* ──answered 0──▶ stage1 | stage2 = the generation        (the trigger `all` confirms both at once)
+       └────anything else─▶ failing_since, attempts + 1, next_try_at
+    """
+
+    archive: str
+    site: str
+    stage1: str | None = None  # the generation whose stage 1 it confirmed last
+    stage1_at: datetime | None = None
+    stage2: str | None = None  # the generation it confirmed to serve
+    stage2_at: datetime | None = None
+    sent_stage: Stage | None = None  # of the trigger that it has not answered yet
+    sent_generation: str | None = None
+    sent_at: datetime | None = None
+    tried: str | None = None  # the generation that its last failure was about
+    attempts: int = 0  # that failed since the last success
+    failing_since: datetime | None = None  # when the first of them was sent
+    next_try_at: datetime | None = None
+    exit_code: int | None = None  # of the last answer; none: there was no answer, `last_words` say why
+    last_words: str = ""  # the last line of the last answer
+    reported: bool = False  # that it has been failing for long
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One trigger that was sent, and what came of it."""
+
+    id: int
+    archive: str
+    site: str
+    stage: Stage
+    generation: str
+    sent_at: datetime
+    ended_at: datetime | None = None  # none: no answer yet, or we did not live to hear it
+    exit_code: int | None = None  # none: there was no answer; `output` says why
+    output: str = ""  # what the site said, at most 64 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A generation that is fetched but not published: an mhop hub's sites may begin with stage 1."""
+
+    archive: str
+    generation: str
+    prepared_at: datetime
+
+
+class Phase(StrEnum):
+    """What a site is doing about an archive's newest generation, or waiting for."""
+
+    CURRENT = "current"
+    PAUSED = "paused"
+    TRIGGERED = "triggered"  # it has been woken and has not answered yet
+    DUE = "due"  # it is to be woken now
+    GATED = "gated"  # the canaries are not current yet
+    HELD = "held"  # it has stage 1; others have not
+    RESTING = "resting"  # it failed, and is tried again later

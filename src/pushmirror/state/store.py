@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
+from pushmirror.state.records import (
+    Generation,
+    Outcome,
+    Preparation,
+    Request,
+    Run,
+    Stage,
+    Standing,
+    Trigger,
+)
 
 
 class Store(Protocol):
@@ -96,6 +105,41 @@ class Store(Protocol):
 
         Of its generations the newest are kept too, and always the one being served.
         """
+
+    def prepare(self, archive: str, generation: str) -> Preparation:
+        """Remember what stage 1 has fetched for; replaces the archive's earlier one.
+
+        The same generation again changes nothing, its time included.
+        """
+
+    def preparation(self, archive: str) -> Preparation | None:
+        """What was prepared last, also when it has been published since."""
+
+    def standings(self, archive: str) -> dict[str, Standing]:
+        """Where each site is that was ever woken for the archive, by name of the site."""
+
+    def send(self, standings: Iterable[Standing]) -> list[Trigger]:
+        """Remember, in one transaction, these standings and a trigger for each, from their sent_* fields.
+
+        Returns the triggers in the order of the standings.
+        """
+
+    def answered(self, standing: Standing, trigger_id: int, *, exit_code: int | None, output: str) -> None:
+        """Remember what a site answered to a trigger and where it is now."""
+
+    def put_standings(self, standings: Iterable[Standing]) -> None:
+        """Remember where sites are, in one transaction; earlier standings of the same sites are replaced."""
+
+    def triggers(
+        self, *, archive: str | None = None, site: str | None = None, limit: int = 20
+    ) -> list[Trigger]:
+        """Triggers of one or all archives and sites, newest first."""
+
+    def forget_site(self, site: str) -> None:
+        """Forget a site that is gone: its standings and triggers."""
+
+    def prune_triggers(self, archive: str, keep: int) -> int:
+        """Forget all triggers of an archive but the newest `keep`; returns how many."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -1,0 +1,38 @@
+"""How a trigger reaches a site: the seam between deciding and ssh.
+
+A Protocol, so that the engine knows nothing of connections; `ssh.py` has the real one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pushmirror.config.model import Site
+
+MAX_OUTPUT = 64 * 1024  # bytes of a site's answer that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a site said to a trigger."""
+
+    exit_code: int  # only 0 confirms; negative: the signal that ended the site's command
+    output: str  # standard output and error as they came, at most MAX_OUTPUT bytes
+
+
+class Wire(Protocol):
+    """Carries triggers to sites."""
+
+    async def trigger(self, site: Site, words: str) -> Answer:
+        """Wake a site and wait for its answer.
+
+        Raises TriggerFailed when there is none: it cannot be reached, shows another host key
+        (HostKeyChanged), does not let us in, the connection was lost, or it took longer than allowed.
+        """
+
+    async def release(self, site: Site) -> None:
+        """Nothing more is to be sent to a site for now: let go of its connection."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
