@@ -1,0 +1,243 @@
+"""Which triggers are due: a pure function of the sites, where they stand, the goal and the clock.
+
+                 ┌──────── the hub publishes something newer: it all begins again ────────┐
+                 ▼                                                                        │
+    all     DUE ─all────▶ TRIGGERED ─0────────────────────────────────────────────▶ CURRENT
+    staged  DUE ─stage1─▶ TRIGGERED ─0─▶ HELD ─barrier─▶ DUE ─stage2─▶ TRIGGERED ─0─▶ CURRENT
+    mhop    as staged, and the site wakes its own staged sites before it answers stage 1
+                              └─else─▶ RESTING ─back-off is over─▶ DUE
+    GATED   in front of all of it, while a canary is not current;  PAUSED  by hand
+
+Guaranteed, under any order of events: no site gets stage 2 of a generation whose stage 1 it has not
+confirmed; nothing that a site confirmed is sent to it again; a paused site is left alone; whoever is
+willing and answers becomes current. Deciding again is the recovery from everything: nothing is remembered
+here. Not the business of this module: carrying it out (`engine.py`), what an answer changes (`standing.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil
+
+from pushmirror.config.model import Push, PushKind, Site
+from pushmirror.state.records import Phase, Stage, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the sites of an archive are to reach."""
+
+    archive: str
+    published: str | None  # the generation that we serve; none: nothing was published yet
+    since: datetime  # when its push began; the deadline counts from here
+    prepared: str | None = None  # the generation that is fetched but not published: stage 1 may begin
+
+    @property
+    def ahead(self) -> str | None:
+        """The prepared generation, unless it is the published one."""
+        return None if self.prepared == self.published else self.prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A trigger that is due."""
+
+    site: Site
+    stage: Stage
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done now, and what each site waits for."""
+
+    sends: tuple[Send, ...]
+    phases: Mapping[str, Phase]  # by name of the site
+    reports: tuple[str, ...] = ()  # sites that have been failing for long and are to be reported, once
+    wake_at: datetime | None = None  # when time alone changes this decision
+
+    def sites_in(self, *phases: Phase) -> list[str]:
+        """The names of the sites in any of these phases."""
+        return [name for name, phase in self.phases.items() if phase in phases]
+
+
+#: What a site is sent next, by the way it is woken and whether it has confirmed stage 1.
+_NEXT: dict[tuple[PushKind, bool], Stage] = {
+    (PushKind.ALL, False): Stage.ALL,
+    (PushKind.ALL, True): Stage.ALL,
+    (PushKind.STAGED, False): Stage.STAGE1,
+    (PushKind.STAGED, True): Stage.STAGE2,
+    (PushKind.MHOP, False): Stage.STAGE1,
+    (PushKind.MHOP, True): Stage.STAGE2,
+}
+_STAGED = (PushKind.STAGED, PushKind.MHOP)
+
+
+def decide(
+    sites: Sequence[Site], standings: Mapping[str, Standing], goal: Goal, rules: Push, now: datetime
+) -> Decision:
+    """Which triggers are due now.
+
+    `sites` are those of the goal's archive that are to be woken, `standings` by name of the site where
+    there is one. Sites that are not in `sites` count for nothing.
+    """
+    everyone = [
+        _One(site, standings.get(site.name, Standing(goal.archive, site.name)), goal) for site in sites
+    ]
+    awaited = [one for one in everyone if one.is_willing]
+    scene = _Scene(
+        goal, rules, now, canaries=_only(awaited, canary=True), others=_only(awaited, canary=False)
+    )
+    phases = {one.site.name: _phase(one, scene) for one in everyone}
+    due = [one for one in everyone if phases[one.site.name] is Phase.DUE]
+    return Decision(
+        sends=tuple(Send(one.site, *one.next) for one in due if one.next),
+        phases=phases,
+        reports=tuple(one.site.name for one in awaited if one.is_to_be_reported(rules, now)),
+        wake_at=min(_moments(everyone, phases, scene), default=None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """A site, and where it stands with the goal."""
+
+    site: Site
+    standing: Standing
+    goal: Goal
+    next: tuple[Stage, str] | None = field(init=False)  # what it needs, and of which generation
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "next", self._next())
+
+    def _next(self) -> tuple[Stage, str] | None:
+        published, ahead = self.goal.published, self.goal.ahead
+        if published and self.standing.stage2 != published:
+            return _NEXT[self.site.push, self.standing.stage1 == published], published
+        if ahead and self.is_staged and self.standing.stage1 != ahead:
+            return Stage.STAGE1, ahead
+        return None
+
+    @property
+    def is_staged(self) -> bool:
+        return self.site.push in _STAGED
+
+    @property
+    def is_willing(self) -> bool:
+        return not self.site.paused
+
+    @property
+    def is_in_flight(self) -> bool:
+        return self.standing.sent_stage is not None
+
+    @property
+    def is_past_barrier(self) -> bool:
+        """Whether stage 2 of the published generation was sent to it; others then need not wait any more."""
+        of_it = (
+            self.standing.sent_stage is Stage.STAGE2 and self.standing.sent_generation == self.goal.published
+        )
+        return of_it or self.standing.stage2 == self.goal.published
+
+    @property
+    def has_stage1(self) -> bool:
+        """Whether it has what the published indices refer to."""
+        return self.goal.published in (self.standing.stage1, self.standing.stage2)
+
+    def is_given_up(self, rules: Push, now: datetime) -> bool:
+        """Whether it has been failing for so long that nobody waits for it; it is tried all the same."""
+        since = self.standing.failing_since
+        return since is not None and now >= since + rules.deadline
+
+    def is_to_be_reported(self, rules: Push, now: datetime) -> bool:
+        since = self.standing.failing_since
+        return since is not None and not self.standing.reported and now >= since + rules.report_after
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What a site's phase depends on beside itself."""
+
+    goal: Goal
+    rules: Push
+    now: datetime
+    canaries: Sequence[_One]  # that are willing
+    others: Sequence[_One]  # the same
+
+    def group_of(self, one: _One) -> Sequence[_One]:
+        """Those whose stage 1 it waits for; a canary waits for the other canaries only."""
+        return [other for other in (self.canaries if one.site.canary else self.others) if other.is_staged]
+
+    def began(self, one: _One) -> datetime:
+        """When the group could begin: canaries at once, the others when the last canary was current."""
+        if one.site.canary:
+            return self.goal.since
+        ends = [canary.standing.stage2_at for canary in self.canaries]
+        return max([self.goal.since, *(end for end in ends if end)])
+
+
+def _phase(one: _One, scene: _Scene) -> Phase:
+    for phase, holds in _PHASES:
+        if holds(one, scene):
+            return phase
+    return Phase.DUE
+
+
+def _waits_for_canaries(one: _One, scene: _Scene) -> bool:
+    return not one.site.canary and any(canary.next is not None for canary in scene.canaries)
+
+
+def _rests(one: _One, scene: _Scene) -> bool:
+    standing = one.standing
+    if standing.next_try_at is None or one.next is None or standing.tried != one.next[1]:
+        return False  # something newer than what it failed with is tried at once
+    far = 2 * scene.rules.retry_at_most  # a clock that was set back must not put a site to sleep
+    return scene.now < standing.next_try_at <= scene.now + far
+
+
+def _waits_for_stage1_of_others(one: _One, scene: _Scene) -> bool:
+    if one.next is None or one.next[0] is not Stage.STAGE2:
+        return False
+    group = scene.group_of(one)
+    if any(other.is_past_barrier for other in group):
+        return False  # once open it stays open, whoever joins
+    if scene.now >= scene.began(one) + scene.rules.deadline:
+        return False
+    awaited = [other for other in group if not other.is_given_up(scene.rules, scene.now)]
+    enough = ceil(scene.rules.quorum * len(awaited))
+    return sum(other.has_stage1 for other in awaited) < enough
+
+
+#: What keeps a site from being woken; the first that holds is its phase, and if none does it is DUE.
+_PHASES: tuple[tuple[Phase, Callable[[_One, _Scene], bool]], ...] = (
+    (Phase.TRIGGERED, lambda one, _: one.is_in_flight),
+    (Phase.CURRENT, lambda one, _: one.next is None),
+    (Phase.PAUSED, lambda one, _: not one.is_willing),
+    (Phase.GATED, _waits_for_canaries),
+    (Phase.RESTING, _rests),
+    (Phase.HELD, _waits_for_stage1_of_others),
+)
+
+
+def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scene) -> Iterable[datetime]:
+    """The moments still to come at which the same facts lead to another decision."""
+    rules, held = scene.rules, False
+    moments: list[datetime | None] = []
+    for one in everyone:
+        failing_since = one.standing.failing_since
+        if phases[one.site.name] is Phase.RESTING:
+            moments.append(one.standing.next_try_at)
+        if phases[one.site.name] is Phase.HELD:
+            held = True
+            moments.append(scene.began(one) + rules.deadline)
+        if failing_since and not one.standing.reported:
+            moments.append(failing_since + rules.report_after)
+    if held:
+        given_up = (one.standing.failing_since for one in everyone)
+        moments += [since + rules.deadline for since in given_up if since]
+    return [moment for moment in moments if moment and moment > scene.now]
+
+
+def _only(sites: Iterable[_One], *, canary: bool) -> list[_One]:
+    return [one for one in sites if one.site.canary is canary]

@@ -1,0 +1,68 @@
+"""What a trigger and its answer change in where a site stands. Pure; `decide.py` draws the whole life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from pushmirror.config.model import Push
+from pushmirror.push.decide import Send
+from pushmirror.state.records import Stage, Standing
+
+_MOST_DOUBLINGS = 30  # of the first pause; more would overflow any calendar
+
+
+def sent(standing: Standing, send: Send, now: datetime) -> Standing:
+    """A trigger is on its way."""
+    return replace(standing, sent_stage=send.stage, sent_generation=send.generation, sent_at=now)
+
+
+def unanswered(standing: Standing) -> Standing:
+    """Whoever sent the trigger is gone, and its answer with it: neither confirmed nor failed."""
+    return replace(standing, sent_stage=None, sent_generation=None, sent_at=None)
+
+
+def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str) -> Standing:
+    """The site ended with 0: it has that stage of that generation."""
+    standing = replace(
+        unanswered(standing),
+        tried=None,
+        attempts=0,
+        failing_since=None,
+        next_try_at=None,
+        exit_code=0,
+        last_words=last_words,
+        reported=False,
+    )
+    if send.stage is not Stage.STAGE2:
+        standing = replace(standing, stage1=send.generation, stage1_at=now)
+    if send.stage is not Stage.STAGE1:
+        standing = replace(standing, stage2=send.generation, stage2_at=now)
+    return standing
+
+
+def failed(
+    standing: Standing,
+    send: Send,
+    now: datetime,
+    *,
+    rules: Push,
+    jitter: float,
+    exit_code: int | None,
+    last_words: str,
+) -> Standing:
+    """The site ended with something else, or did not answer (`exit_code` is none): it rests.
+
+    Each pause is twice as long as the one before, times `jitter` (about 1), so that sites that failed
+    together do not all come back together.
+    """
+    pause = min(rules.retry_after * 2 ** min(standing.attempts, _MOST_DOUBLINGS), rules.retry_at_most)
+    return replace(
+        unanswered(standing),
+        tried=send.generation,
+        attempts=standing.attempts + 1,
+        failing_since=standing.failing_since or standing.sent_at or now,
+        next_try_at=now + pause * jitter,
+        exit_code=exit_code,
+        last_words=last_words,
+    )
