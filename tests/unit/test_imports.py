@@ -16,7 +16,7 @@ ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
 
 #: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
 VALUES = {"archive", "config", "errors"}
-ENGINE = VALUES | {"state", "system"}
+ENGINE = VALUES | {"hooks", "state", "system"}
 TOP = ENGINE | {"access", "cli", "compat", "hub", "lab", "push", "status", "sync"}
 MAY_IMPORT = {
     "errors": set(),
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "archive": {"errors"},
     "config": {"errors", "system"},
     "state": {"errors", "system"},
+    "hooks": VALUES | {"system"},
     "sync": ENGINE,
     "push": ENGINE,
     "access": ENGINE,

@@ -36,7 +36,7 @@ from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
-from pushmirror.sync.hooks import run_hook
+from pushmirror.hooks import run_hook
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
