@@ -16,7 +16,7 @@ from pushmirror.state.schema import alembic_version
 from pushmirror.system.locks import locked
 
 #: Every revision in `migrations/versions`, oldest first.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 
 def bring_up_to_date(database: Database, directory: Path) -> None:

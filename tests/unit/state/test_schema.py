@@ -50,7 +50,7 @@ def test_the_comparison_with_the_schema_is_not_blind(tmp_path, monkeypatch):
     monkeypatch.setattr("alembic.operations.Operations.create_index", lambda *_args: None)
     opened(tmp_path).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
-        assert len(compare_metadata(MigrationContext.configure(db), schema.metadata)) == 4
+        assert len(compare_metadata(MigrationContext.configure(db), schema.metadata)) == 7
 
 
 def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path):

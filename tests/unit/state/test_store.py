@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.errors import StateError
-from pushmirror.state import schema
 from pushmirror.state.records import Outcome, Stage
+from pushmirror.state.schema.rows import new
+from pushmirror.state.schema.runs import generations
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.state.store import Store
 from pushmirror.system import process
@@ -208,5 +209,5 @@ def test_processes_that_open_a_new_database_at_once_lose_no_request(tmp_path):
 def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     writer, reader = opened(tmp_path), opened(tmp_path)
     with writer._database.writing() as db:
-        db.execute(schema.new(schema.generations, archive="debian", digest="a", published_at=NOW))
+        db.execute(new(generations, archive="debian", digest="a", published_at=NOW))
         assert reader.latest_generation("debian") is None

@@ -1,15 +1,8 @@
-"""The tables, and every statement that is said to them, for whatever database SQLAlchemy speaks to.
-
-Guaranteed: times are kept as text of one width in UTC, so they sort as they are; every statement about
-runs and requests names its archive or its row. Not here: what belongs into one transaction (`sql.py`), how
-a database comes to have these tables (`migrate.py`; a test compares the two).
-"""
+"""Requests, runs and generations: what a mirror was asked for, did and serves."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import (
     JSON,
@@ -17,72 +10,37 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Delete,
-    Dialect,
-    Enum,
     Executable,
     ForeignKey,
     Index,
-    Insert,
     Integer,
-    MetaData,
-    ScalarSelect,
-    Select,
     Table,
-    Text,
-    TypeDecorator,
     Update,
     delete,
-    insert,
     select,
     update,
 )
 
 from pushmirror.state.records import Outcome, Stage
-
-
-class Time(TypeDecorator[datetime]):
-    """A moment, as text: SQLite has no type for it, and the others would each give back their own zone."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else datetime.fromisoformat(value)
-
-
-def _one_of(kind: type[StrEnum]) -> Enum:
-    """A value of an enumeration, as text: a new kind of stage or outcome needs no migration."""
-    return Enum(kind, native_enum=False, length=20, values_callable=lambda kinds: [str(one) for one in kinds])
-
-
-def _text(name: str, *, key: str | None = None, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, key=key or name, nullable=nullable, default=None if nullable else "")
-
-
-metadata = MetaData()
-
-#: Which revision of the schema a database has; alembic's own table, hence not in `metadata`.
-alembic_version = Table("alembic_version", MetaData(), Column("version_num", Text))
+from pushmirror.state.schema.columns import Time, metadata, number, one_of, text
+from pushmirror.state.schema.rows import Rows, first_beyond
 
 runs = Table(
     "runs",
     metadata,
-    Column("id", Integer, primary_key=True),
-    _text("archive"),
-    Column("stage", _one_of(Stage), nullable=False),
-    _text("strategy"),
-    _text("trigger_name", key="trigger"),  # "trigger" is a word of SQL
+    number(),
+    text("archive"),
+    Column("stage", one_of(Stage), nullable=False),
+    text("strategy"),
+    text("trigger_name", key="trigger"),  # "trigger" is a word of SQL
     Column("started_at", Time, nullable=False),
     Column("ended_at", Time),
-    Column("outcome", _one_of(Outcome), nullable=False),
+    Column("outcome", one_of(Outcome), nullable=False),
     Column("exit_code", Integer),
-    _text("generation", nullable=True),
-    _text("message"),
+    text("generation", nullable=True),
+    text("message"),
     Column("stats", JSON, nullable=False, default=dict),
-    _text("log"),
+    text("log"),
     Index("runs_of_archive", "archive", "id"),
     sqlite_autoincrement=True,  # the number of a pruned run is never given to another
 )
@@ -90,18 +48,18 @@ runs = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("id", Integer, primary_key=True),
-    _text("archive"),
-    Column("stage", _one_of(Stage), nullable=False),
+    number(),
+    text("archive"),
+    Column("stage", one_of(Stage), nullable=False),
     Column("mhop", Boolean, nullable=False),
-    _text("trigger_name", key="trigger"),
-    _text("client"),
-    _text("words"),
-    _text("generation", nullable=True),
+    text("trigger_name", key="trigger"),
+    text("client"),
+    text("words"),
+    text("generation", nullable=True),
     Column("arrived_at", Time, nullable=False),
     Column("run_id", ForeignKey("runs.id")),
     Column("exit_code", Integer),
-    _text("message"),
+    text("message"),
     Index("requests_of_run", "run_id"),
     Index("requests_of_archive", "archive", "run_id"),
     sqlite_autoincrement=True,
@@ -110,27 +68,15 @@ requests = Table(
 generations = Table(
     "generations",
     metadata,
-    Column("id", Integer, primary_key=True),
-    _text("archive"),
-    _text("digest"),
+    number(),
+    text("archive"),
+    text("digest"),
     Column("published_at", Time, nullable=False),
     Column("replaced_at", Time),
     Column("run_id", Integer),  # no foreign key: a generation outlives its pruned run
     Index("generations_of_archive", "archive", "id"),
     sqlite_autoincrement=True,
 )
-
-Rows = Select[Any]
-
-
-def new(table: Table, **facts: object) -> Insert:
-    """A new row; gives it back."""
-    return insert(table).values(**facts).returning(table)
-
-
-def one(table: Table, row_id: int) -> Rows:
-    """The row of that number."""
-    return select(table).where(table.c.id == row_id)
 
 
 def waiting(archive: str) -> Rows:
@@ -208,7 +154,7 @@ def forgotten_runs(archive: str, keep: int) -> Executable:
 def forgotten_generations(archive: str, keep: int) -> Delete:
     """All generations but the newest go, and never the one being served."""
     all_of_it = generations.c.archive == archive
-    too_many = generations.c.id <= _first_beyond(keep, generations, all_of_it)
+    too_many = generations.c.id <= first_beyond(keep, generations, all_of_it)
     return delete(generations).where(all_of_it, too_many, generations.c.replaced_at.is_not(None))
 
 
@@ -218,10 +164,4 @@ def _running(archive: str) -> ColumnElement[bool]:
 
 def _old_runs(archive: str, keep: int) -> ColumnElement[bool]:
     ended = (runs.c.archive == archive) & (runs.c.outcome != Outcome.RUNNING)
-    return ended & (runs.c.id <= _first_beyond(keep, runs, ended))
-
-
-def _first_beyond(keep: int, table: Table, which: ColumnElement[bool]) -> ScalarSelect[int]:
-    """The number of the newest row that is too many; NULL, to which nothing compares, when none is."""
-    beyond = select(table.c.id).where(which).order_by(table.c.id.desc()).offset(keep).limit(1)
-    return beyond.correlate(None).scalar_subquery()  # its own look at the table that rows are deleted from
+    return ended & (runs.c.id <= first_beyond(keep, runs, ended))

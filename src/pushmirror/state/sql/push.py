@@ -1,0 +1,93 @@
+"""Preparations, standings and triggers, in an SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Connection, insert
+
+from pushmirror.state.database import Database
+from pushmirror.state.records import Preparation, Standing, Trigger
+from pushmirror.state.schema import push as tables
+from pushmirror.state.schema.rows import put
+from pushmirror.state.sql.rows import every, record
+
+
+class PushMemory:
+    """The part of a Store that a hub needs to push."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def prepare(self, archive: str, generation: str) -> Preparation:
+        facts = Preparation(archive, generation, self._now())
+        with self._database.writing() as db:
+            db.execute(put(tables.preparations, db.dialect.name, unless_same="generation"), asdict(facts))
+            return every(Preparation, db, tables.prepared(archive))[0]
+
+    def preparation(self, archive: str) -> Preparation | None:
+        with self._database.reading() as db:
+            return next(iter(every(Preparation, db, tables.prepared(archive))), None)
+
+    def standings(self, archive: str) -> dict[str, Standing]:
+        with self._database.reading() as db:
+            return {
+                standing.site: standing for standing in every(Standing, db, tables.all_standings(archive))
+            }
+
+    def send(self, standings: Iterable[Standing]) -> list[Trigger]:
+        sent = list(standings)
+        with self._database.writing() as db:
+            _put(db, sent)
+            return _new_triggers(db, sent)
+
+    def answered(self, standing: Standing, trigger_id: int, *, exit_code: int | None, output: str) -> None:
+        answer = tables.answered(trigger_id, ended_at=self._now(), exit_code=exit_code, output=output)
+        with self._database.writing() as db:
+            db.execute(answer)
+            db.execute(tables.moved(**asdict(standing)))
+
+    def put_standings(self, standings: Iterable[Standing]) -> None:
+        with self._database.writing() as db:
+            _put(db, list(standings))
+
+    def triggers(
+        self, *, archive: str | None = None, site: str | None = None, limit: int = 20
+    ) -> list[Trigger]:
+        with self._database.reading() as db:
+            return every(Trigger, db, tables.newest_triggers(archive, site, limit))
+
+    def forget_site(self, site: str) -> None:
+        with self._database.writing() as db:
+            for forgotten in tables.forgotten_site(site):
+                db.execute(forgotten)
+
+    def prune_triggers(self, archive: str, keep: int) -> int:
+        with self._database.writing() as db:
+            return db.execute(tables.forgotten_triggers(archive, keep)).rowcount
+
+
+def _put(db: Connection, standings: list[Standing]) -> None:
+    if standings:  # no rows at all would be one row of defaults to SQLAlchemy
+        db.execute(put(tables.standings, db.dialect.name), [asdict(standing) for standing in standings])
+
+
+def _new_triggers(db: Connection, standings: list[Standing]) -> list[Trigger]:
+    """A trigger for each, in their order, told to the database at once."""
+    if not standings:
+        return []
+    facts = [
+        {
+            "archive": standing.archive,
+            "site": standing.site,
+            "stage": standing.sent_stage,
+            "generation": standing.sent_generation,
+            "sent_at": standing.sent_at,
+        }
+        for standing in standings
+    ]
+    new = insert(tables.triggers).returning(tables.triggers, sort_by_parameter_order=True)
+    return [record(Trigger, row) for row in db.execute(new, facts).mappings()]
