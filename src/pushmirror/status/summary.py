@@ -7,25 +7,19 @@ reads no clock, no database and no disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import takewhile
 
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.status.words import span
+from pushmirror.status.level import Level
+from pushmirror.status.seen import SiteState
+from pushmirror.status.sites import SiteHealth, attention_to
+from pushmirror.status.words import short, span
 
-_SHORT = 12  # digits of a generation that people compare
+__all__ = ["ArchiveHealth", "Level", "in_words", "summarise", "with_sites"]
+
 _PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye
-
-
-class Level(StrEnum):
-    """How much attention something needs."""
-
-    OK = "ok"
-    RUNNING = "running"  # how it went before no longer counts, how it goes now is not known yet
-    WARNING = "warning"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +38,9 @@ class ArchiveHealth:
     running_since: datetime | None
     pending: int  # requests that no run serves yet
     attention: tuple[str, ...]  # what somebody should look at, one sentence each
+    upstream: str = "owner"  # its URL, without a password; `owner` when the archive is made here
+    live: int = 0  # of the sites that we wake: those that serve what we serve
+    sites: tuple[SiteHealth, ...] = ()  # those that need eyes first
 
 
 def summarise(
@@ -69,6 +66,23 @@ def summarise(
     ]
 
 
+def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime) -> ArchiveHealth:
+    """An archive's health together with that of its sites: a site in trouble is trouble of the archive."""
+    levels = {site.level for site in sites}
+    level = health.level
+    if Level.ERROR in levels:
+        level = Level.ERROR
+    elif Level.WARNING in levels and level is Level.OK:
+        level = Level.WARNING
+    return replace(
+        health,
+        level=level,
+        attention=(*health.attention, *attention_to(sites, now)),
+        live=sum(site.state is SiteState.LIVE for site in sites),
+        sites=tuple(sites),
+    )
+
+
 def _health(
     archive: str, runs: Sequence[Run], served: Generation | None, waiting: Sequence[Request], now: datetime
 ) -> ArchiveHealth:
@@ -80,7 +94,7 @@ def _health(
     return ArchiveHealth(
         archive=archive,
         level=_level(ended, running, attention),
-        generation=served.digest[:_SHORT] if served else None,
+        generation=short(served.digest) if served else None,
         published_at=served.published_at if served else None,
         published_age_s=max(0.0, (now - served.published_at).total_seconds()) if served else None,
         last_success_at=success.ended_at if success else None,

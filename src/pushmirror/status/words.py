@@ -1,10 +1,14 @@
-"""Times and amounts as a person says them."""
+"""Times, amounts and generations as a person says them."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 _UNITS = ((86400 * 2, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
+_SHORT = 12  # digits of a generation that people compare
+_LONGEST = 200  # characters of what somebody else said
+_NAMED = 3  # of many, before the rest is only counted
 
 
 def span(length: timedelta) -> str:
@@ -19,3 +23,26 @@ def span(length: timedelta) -> str:
 def ago(at: datetime | None, now: datetime) -> str:
     """How long ago something was: `3 min ago`, or `never`."""
     return "never" if at is None else f"{span(now - at)} ago"
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time of day, with its date unless that is today's: `10:31 UTC`, `2026-07-30 10:31 UTC`."""
+    at = at.astimezone(UTC)
+    today = at.date() == now.astimezone(UTC).date()
+    return f"{at:%H:%M} UTC" if today else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def short(digest: str | None) -> str | None:
+    """The first digits of a generation."""
+    return digest[:_SHORT] if digest else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_NAMED])} and {more} more"
+
+
+def cut(line: str) -> str:
+    """The beginning of what may be very long."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,84 @@
+"""What a site does, waits for or suffers from, in words that a tired person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pushmirror.state.records import Phase, Stage
+from pushmirror.status.seen import Seen, SiteState
+from pushmirror.status.words import ago, clock, cut, listed, span
+
+_STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
+
+
+def doing(one: Seen) -> str:
+    """What it does or waits for, and why it fails; empty when there is nothing to say."""
+    if one.state is SiteState.PAUSED:
+        lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
+        return f"paused by hand{lacks}"
+    if one.state is SiteState.FAILING:
+        return f"{_failed(one)}, {_next_try(one)}: {_why(one)}"
+    in_words = _BY_PHASE.get(one.phase)
+    return in_words(one) if in_words else ""
+
+
+def _failed(one: Seen) -> str:
+    since = clock(one.standing.failing_since or one.scene.now, one.scene.now)
+    attempts = one.standing.attempts
+    return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
+
+
+def _next_try(one: Seen) -> str:
+    if one.phase is Phase.TRIGGERED:
+        return f"woken again {ago(one.standing.sent_at, one.scene.now)}"
+    if one.phase is Phase.GATED:
+        return _gated(one)
+    at = one.standing.next_try_at
+    return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
+
+
+def _why(one: Seen) -> str:
+    """What came of the last trigger, in the site's own words where it had any."""
+    said, code = cut(one.standing.last_words), one.standing.exit_code
+    if code is None:
+        return said or "there was no answer"
+    return f"exit code {code}, {said}" if said else f"exit code {code}, without a word"
+
+
+def _woken(one: Seen) -> str:
+    stage = _STAGES.get(one.standing.sent_stage or Stage.ALL, "")
+    return f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}, has not answered yet"
+
+
+def _gated(one: Seen) -> str:
+    canaries = one.scene.gating
+    return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}"
+
+
+def _held(one: Seen) -> str:
+    """A canary waits for the other canaries only, the others for each other."""
+    others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
+    return f"has stage 1, waits for {len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
+
+
+def _due(one: Seen) -> str:
+    has = "has stage 1, " if one.state is SiteState.STAGED else ""
+    if one.lacks_since is None or one.scene.now - one.lacks_since <= one.scene.push.deadline:
+        return f"{has}is to be woken now"
+    return f"{has}is to be woken, and nobody does it: see that `pushmirror serve` is running"
+
+
+def _ready(one: Seen) -> str:
+    if one.state is SiteState.STAGED:
+        return "has stage 1, waits until it is published here"
+    return "" if one.scene.served else "nothing is published here yet"
+
+
+_BY_PHASE: dict[Phase | None, Callable[[Seen], str]] = {
+    Phase.TRIGGERED: _woken,
+    Phase.GATED: _gated,
+    Phase.HELD: _held,
+    Phase.DUE: _due,
+    Phase.RESTING: _next_try,
+    Phase.CURRENT: _ready,
+}

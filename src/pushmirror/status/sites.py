@@ -1,0 +1,116 @@
+"""Turns where each site is with an archive, and the clock, into how it is doing and why.
+
+Pure, as `summary.py`, whose other half this is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pushmirror.config.model import Push, Site
+from pushmirror.state.records import Generation, Phase, Standing
+from pushmirror.status.doing import doing
+from pushmirror.status.level import Level
+from pushmirror.status.seen import Scene, Seen, SiteState
+from pushmirror.status.words import clock, cut, listed, short
+
+_URGENT = (Level.ERROR, Level.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteHealth:
+    """How one site is doing with one archive."""
+
+    archive: str
+    site: str
+    state: SiteState
+    level: Level
+    generation: str | None  # the first digits of the one that it confirmed to serve
+    current: bool  # that is the one we serve
+    since: datetime | None  # of this state; late and paused: when we published what it lacks
+    doing: str  # what it does, waits for or suffers from; empty: nothing
+    last_line: str  # the last thing it said
+    exit_code: int | None  # of its last answer; none: there was no answer
+    confirmed_at: datetime | None  # the last time that it confirmed anything
+    next_try_at: datetime | None
+
+
+def summarise_sites(
+    archive: str,
+    sites: Sequence[Site],
+    *,
+    standings: Mapping[str, Standing],
+    generations: Sequence[Generation],
+    phases: Mapping[str, Phase],
+    push: Push,
+    now: datetime,
+) -> list[SiteHealth]:
+    """The health of an archive's sites: those that need eyes first, then the rest, each in the given order.
+
+    `standings` and `phases` are by the name of the site; `generations` are what is known of the archive's,
+    in any order. A site that is late counts after the push deadline, a failing one after `report_after`.
+    """
+    scene = Scene(archive, sites, standings, generations, phases, push, now)
+    found = [_health(one) for one in scene.everyone]
+    urgent = [one for level in _URGENT for one in found if one.level is level]
+    return [*urgent, *(one for one in found if one.level not in _URGENT)]
+
+
+def _health(one: Seen) -> SiteHealth:
+    standing = one.standing
+    confirmed = [at for at in (standing.stage1_at, standing.stage2_at) if at]
+    return SiteHealth(
+        archive=standing.archive,
+        site=one.site.name,
+        state=one.state,
+        level=_level(one),
+        generation=short(standing.stage2),
+        current=one.is_current,
+        since=_since(one),
+        doing=doing(one),
+        last_line=cut(standing.last_words),
+        exit_code=standing.exit_code,
+        confirmed_at=max(confirmed, default=None),
+        next_try_at=standing.next_try_at,
+    )
+
+
+def _since(one: Seen) -> datetime | None:
+    match one.state:
+        case SiteState.LIVE:
+            return one.standing.stage2_at
+        case SiteState.STAGED:
+            return one.standing.stage1_at
+        case SiteState.FAILING:
+            return one.standing.failing_since
+        case SiteState.NEW:
+            return None
+    return one.lacks_since
+
+
+def _level(one: Seen) -> Level:
+    now, push, failing_since = one.scene.now, one.scene.push, one.standing.failing_since
+    if one.state is SiteState.FAILING and failing_since:
+        return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
+    if not one.state.is_behind or one.lacks_since is None:
+        return Level.OK
+    first = one.state is SiteState.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
+    return Level.RUNNING if first or now - one.lacks_since <= push.deadline else Level.WARNING
+
+
+def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
+    """What somebody should look at: at most one sentence for all failing sites, and one for all late ones."""
+    failing = [one for one in sites if one.state is SiteState.FAILING]
+    if len(failing) == 1:
+        yield f"{failing[0].site} {failing[0].doing}"
+    elif failing:
+        since = min(one.since for one in failing if one.since)
+        names = listed([one.site for one in failing])
+        yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
+    late = [one for one in sites if one.state.is_behind and one.level is Level.WARNING]
+    if len(late) == 1:
+        yield f"{late[0].site} is {late[0].state}: {late[0].doing}"
+    elif late:
+        yield f"{len(late)} sites are late: {listed([one.site for one in late])}"

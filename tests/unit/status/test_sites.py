@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pushmirror.config.model import Push, PushKind, Site
+from pushmirror.push.decide import Goal, decide
+from pushmirror.state.records import Generation, Phase, Stage, Standing
+from pushmirror.status.sites import SiteHealth, attention_to, summarise_sites
+from pushmirror.status.summary import Level, summarise, with_sites
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+MIN, HOUR = timedelta(minutes=1), timedelta(hours=1)
+OLD, NEW = "b" * 64, "a" * 64
+PUSH = Push(key="/k", deadline="10min", report_after="1h")
+
+
+def site(name: str, **more) -> Site:
+    return Site(name=name, host=name, user="m", archives=["debian"], **more)
+
+
+def at(name: str, **more) -> Standing:
+    return Standing("debian", name, **more)
+
+
+def live(name: str) -> Standing:
+    return at(name, stage1=NEW, stage1_at=NOW - 2 * MIN, stage2=NEW, stage2_at=NOW - MIN, exit_code=0)
+
+
+def behind(name: str, **more) -> Standing:
+    return at(name, stage1=OLD, stage1_at=NOW - HOUR, stage2=OLD, stage2_at=NOW - HOUR, **more)
+
+
+def failing(name: str, since: timedelta, **more) -> Standing:
+    return behind(name, failing_since=NOW - since, tried=NEW, attempts=4, **more)
+
+
+def health(
+    sites: list[Site],
+    *standings: Standing,
+    published: timedelta = 3 * MIN,
+    prepared: str | None = None,
+    serving: bool = True,
+) -> list[SiteHealth]:
+    """With the phases that a push would decide on, now."""
+    by_name = {one.site: one for one in standings}
+    goal = Goal("debian", NEW if serving else None, NOW - published, prepared)
+    generations = [
+        Generation("debian", NEW, NOW - published, None, 2),
+        Generation("debian", OLD, NOW - 9 * HOUR, NOW - published, 1),
+    ]
+    return summarise_sites(
+        "debian",
+        sites,
+        standings=by_name,
+        generations=generations if serving else [],
+        phases=decide(sites, by_name, goal, PUSH, NOW).phases,
+        push=PUSH,
+        now=NOW,
+    )
+
+
+def one(kind: Site, standing: Standing | None = None, **more) -> SiteHealth:
+    (found,) = health([kind], *([standing] if standing else []), **more)
+    return found
+
+
+def test_a_site_that_serves_what_we_serve_is_live_since_it_said_so():
+    found = one(site("a"), live("a"))
+    assert (found.state, found.level, found.current, found.doing) == ("live", Level.OK, True, "")
+    assert (found.since, found.confirmed_at, found.generation) == (NOW - MIN, NOW - MIN, "a" * 12)
+
+
+def test_a_site_is_late_since_something_was_published_that_it_does_not_have():
+    found = one(site("a"), behind("a"))
+    assert (found.state, found.level, found.since) == ("late", Level.RUNNING, NOW - 3 * MIN)
+    assert found.doing == "is to be woken now"
+
+
+def test_what_a_site_has_may_be_so_old_that_it_is_forgotten_here():
+    ancient = at("a", stage1="c" * 64, stage1_at=NOW, stage2="c" * 64, stage2_at=NOW)
+    assert one(site("a"), ancient).since == NOW - 9 * HOUR
+
+
+def test_a_site_counts_as_late_only_after_the_deadline_of_a_push():
+    levels = [one(site("a"), behind("a"), published=after).level for after in (10 * MIN, 11 * MIN)]
+    assert levels == [Level.RUNNING, Level.WARNING]
+
+
+def test_a_site_that_nobody_wakes_says_who_should():
+    assert "see that `pushmirror serve` is running" in one(site("a"), behind("a"), published=HOUR).doing
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [(Stage.ALL, "woken"), (Stage.STAGE1, "woken for stage 1"), (Stage.STAGE2, "woken for stage 2")],
+)
+def test_a_site_that_was_woken_has_not_answered_yet(stage, words):
+    woken = behind("a", sent_stage=stage, sent_generation=NEW, sent_at=NOW - 3 * MIN)
+    assert one(site("a"), woken).doing == f"{words} 3 min ago, has not answered yet"
+
+
+def test_a_site_that_waits_names_those_that_it_waits_for():
+    sites = [site(name) for name in "abc"]
+    staged, *_ = health(sites, at("a", stage1=NEW, stage1_at=NOW - MIN), behind("b"))
+    assert (staged.state, staged.since) == ("staged", NOW - MIN)
+    assert staged.doing == "has stage 1, waits for 2 others: b, c"
+
+
+def test_nobody_is_said_to_wait_for_sites_that_nobody_waits_for():
+    sites = [
+        site("a"),
+        site("b"),
+        site("canary", canary=True),
+        site("dead"),
+        site("paused", paused=True),
+        site("whole", push=PushKind.ALL),
+    ]
+    staged = at("a", stage1=NEW, stage1_at=NOW)
+    found = health(sites, staged, live("canary"), failing("dead", 20 * MIN), published=MIN)
+    assert {one.site: one.doing for one in found}["a"] == "has stage 1, waits for 1 other: b"
+
+
+def test_a_list_of_many_that_are_waited_for_is_cut():
+    first, *_ = health([site(name) for name in "abcdefg"], at("a", stage1=NEW, stage1_at=NOW))
+    assert first.doing == "has stage 1, waits for 6 others: b, c, d and 3 more"
+
+
+def test_everybody_waits_for_the_canary():
+    _, other = health([site("a.example", canary=True), site("b")], behind("a.example"), behind("b"))
+    assert other.doing == "waits for the canary a.example"
+
+
+def test_a_failing_site_says_how_often_since_when_and_why():
+    resting = failing("a", 89 * MIN, next_try_at=NOW + 12 * MIN, last_words="connection refused")
+    found = one(site("a"), resting)
+    assert (found.state, found.level, found.since) == ("failing", Level.ERROR, NOW - 89 * MIN)
+    assert found.doing == "failed 4 times since 10:31 UTC, again in 12 min: connection refused"
+
+
+def test_what_a_failing_site_said_comes_with_its_exit_code():
+    found = one(site("a"), failing("a", MIN, exit_code=3, last_words="disk full"))
+    assert found.doing.endswith("to be woken again now: exit code 3, disk full")
+    assert (found.exit_code, found.last_line) == (3, "disk full")
+
+
+def test_a_failure_is_an_error_only_when_it_has_lasted():
+    assert [one(site("a"), failing("a", since)).level for since in (59 * MIN, HOUR)] == [
+        Level.WARNING,
+        Level.ERROR,
+    ]
+
+
+def test_a_failure_of_another_day_has_its_date():
+    assert "since 2026-07-31 12:00 UTC" in one(site("a"), failing("a", 24 * HOUR)).doing
+
+
+def test_a_failing_site_that_is_being_tried_says_so():
+    woken = failing("a", MIN, sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=NOW)
+    assert ", woken again 0 s ago: there was no answer" in one(site("a"), woken).doing
+
+
+def test_a_paused_site_is_nobodys_trouble_but_says_what_it_lacks():
+    found = one(site("a", paused=True), behind("a"), published=26 * HOUR)
+    assert (found.state, found.level) == ("paused", Level.OK)
+    assert found.doing == "paused by hand, lacks what was published 26 h ago"
+    assert one(site("a", paused=True), live("a")).doing == "paused by hand"
+
+
+def test_a_new_site_may_take_as_long_as_its_first_sync_takes():
+    woken = at("a", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=NOW - 9 * HOUR)
+    found = one(site("a"), woken, published=9 * HOUR)
+    assert (found.state, found.level, found.confirmed_at) == ("new", Level.RUNNING, None)
+    assert one(site("a"), published=9 * HOUR).level is Level.WARNING
+
+
+def test_nothing_published_is_no_fault_of_the_sites():
+    found = one(site("a"), serving=False)
+    assert (found.state, found.level, found.doing) == ("new", Level.OK, "nothing is published here yet")
+
+
+def test_a_site_can_be_ahead_of_a_hub_that_has_not_published_yet():
+    ready = at("a", stage1="c" * 64, stage1_at=NOW)
+    found = one(site("a"), ready, serving=False, prepared="c" * 64)
+    assert (found.state, found.doing) == ("staged", "has stage 1, waits until it is published here")
+
+
+def test_a_live_site_stays_live_while_it_gets_ready_for_what_comes_next():
+    ahead = live("a")
+    assert one(site("a"), ahead, prepared="c" * 64).state == "live"
+
+
+def test_a_very_long_last_line_is_cut():
+    assert len(one(site("a"), failing("a", MIN, last_words="x" * 9999)).last_line) == 200
+
+
+def test_those_that_need_eyes_come_first_and_the_rest_stays_in_order():
+    sites = [site(name) for name in ("z", "late", "bad", "a")]
+    standings = [live("z"), behind("late"), failing("bad", 2 * HOUR), live("a")]
+    found = health(sites, *standings, published=HOUR)
+    assert [one.site for one in found] == ["bad", "late", "z", "a"]
+
+
+def test_what_to_look_at_is_one_line_for_all_that_fail_and_one_for_all_that_are_late():
+    sites = [site(name) for name in "abcde"]
+    standings = [failing("a", 2 * HOUR), failing("b", HOUR), behind("c"), behind("d"), live("e")]
+    assert list(attention_to(health(sites, *standings, published=HOUR), NOW)) == [
+        "2 sites are failing, the first since 10:00 UTC: a, b",
+        "2 sites are late: c, d",
+    ]
+
+
+def test_a_single_site_in_trouble_is_told_with_its_reason():
+    sites = [site("a"), site("b")]
+    failed, late = attention_to(health(sites, failing("a", HOUR), behind("b"), published=HOUR), NOW)
+    assert failed == "a failed 4 times since 11:00 UTC, to be woken again now: there was no answer"
+    assert late.startswith("b is late: is to be woken, and nobody does it")
+
+
+@pytest.mark.parametrize(("since", "level"), [(HOUR, Level.ERROR), (MIN, Level.WARNING), (None, Level.OK)])
+def test_a_site_in_trouble_is_trouble_of_its_archive(since, level):
+    (archive,) = summarise(["debian"], [], [Generation("debian", NEW, NOW, None, 1)], [], NOW)
+    together = with_sites(archive, [one(site("a"), failing("a", since) if since else live("a"))], NOW)
+    assert (together.level, len(together.attention)) == (level, 1 if since else 0)
+    assert together.live == (0 if since else 1)
+
+
+def test_every_phase_that_a_push_knows_has_words_for_a_site_behind():
+    sites = [site("a")]
+    for phase in set(Phase) - {Phase.CURRENT}:
+        (found,) = summarise_sites(
+            "debian",
+            sites,
+            standings={"a": behind("a")},
+            generations=[],
+            phases={"a": phase},
+            push=PUSH,
+            now=NOW,
+        )
+        assert found.doing, phase
