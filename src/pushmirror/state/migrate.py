@@ -53,4 +53,4 @@ def _migrate(database: Database) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with database.writing() as db:
         config.attributes["connection"] = db
-        command.upgrade(config, "head")
+        command.upgrade(config, REVISIONS[-1])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -32,6 +34,20 @@ def opened(directory):
     return open_store(f"sqlite:///{directory}/state.sqlite", directory)
 
 
+@contextmanager
+def old(directory, monkeypatch):
+    """The store of the first program, which knew no sites."""
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "REVISIONS", ("0001",))
+        store = opened(directory)
+    with closing(store):
+        yield store
+
+
+def killed(*_args, **_kwargs):
+    raise KeyboardInterrupt
+
+
 def test_the_known_revisions_are_those_of_the_migrations():
     config = Config()
     config.set_main_option("script_location", "pushmirror:state/migrations")
@@ -60,9 +76,6 @@ def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr("alembic.operations.Operations.create_index", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -71,6 +84,39 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
         assert left.execute("SELECT name FROM sqlite_master").fetchall() == []
     left.close()
     opened(tmp_path).close()
+
+
+def test_a_database_of_the_first_program_is_migrated_and_keeps_its_data(tmp_path, monkeypatch):
+    with old(tmp_path, monkeypatch) as store:
+        request = store.add_request("debian", Stage.ALL, trigger="ssh")
+        generation = store.publish_generation("debian", "g1", None, request.arrived_at)
+        with pytest.raises(StateError, match="no such table: triggers"):
+            store.triggers()
+    with closing(opened(tmp_path)) as store:
+        assert (store.pending("debian"), store.latest_generation("debian")) == ([request], generation)
+        assert (store.triggers(), store.standings("debian"), store.preparation("debian")) == ([], {}, None)
+
+
+def test_an_old_database_whose_migration_fails_is_left_as_it_was(tmp_path, monkeypatch):
+    with old(tmp_path, monkeypatch) as store:
+        request = store.add_request("debian", Stage.ALL, trigger="ssh")
+    with monkeypatch.context() as patch:
+        patch.setattr("alembic.operations.Operations.create_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path)
+    with closing(Database(f"sqlite:///{tmp_path}/state.sqlite")) as database:
+        assert migrate.revision(database) == "0001"
+    with old(tmp_path, monkeypatch) as store:
+        assert store.pending("debian") == [request]
+
+
+def test_processes_that_open_an_old_database_at_once_migrate_it_once(tmp_path, monkeypatch):
+    with old(tmp_path, monkeypatch):
+        pass
+    argv = [sys.executable, "-c", OPEN, str(tmp_path)]
+    with ThreadPoolExecutor(3) as at_once:
+        results = list(at_once.map(lambda _: process.run(argv, timeout_s=60), range(3)))
+    assert [result.errors for result in results] == [""] * 3
 
 
 def test_a_database_of_a_newer_program_is_refused(tmp_path):

@@ -26,6 +26,17 @@ class Time(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
+class Said(TypeDecorator[str]):
+    """What somebody else said: any text, also what a database would refuse and stop us with."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        # PostgreSQL refuses NUL, and every driver half a surrogate pair: UTF-8 has none.
+        return None if value is None else value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def one_of(kind: type[StrEnum]) -> Enum:
     """A value of an enumeration, as text: a new kind of stage or outcome needs no migration."""
     return Enum(kind, native_enum=False, length=20, values_callable=lambda kinds: [str(one) for one in kinds])

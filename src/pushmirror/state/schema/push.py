@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Delete, Index, Integer, Table, Text, Update, delete, select, update
+from collections.abc import Mapping
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Delete,
+    Executable,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Update,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from pushmirror.state.records import Stage
-from pushmirror.state.schema.columns import Time, metadata, number, one_of, text
+from pushmirror.state.schema.columns import Said, Time, metadata, number, one_of, text
 from pushmirror.state.schema.rows import Rows, first_beyond
 
 preparations = Table(
@@ -33,7 +49,7 @@ standings = Table(
     Column("failing_since", Time),
     Column("next_try_at", Time),
     Column("exit_code", Integer),
-    text("last_words"),
+    Column("last_words", Said, nullable=False),
     Column("reported", Boolean, nullable=False),
 )
 
@@ -48,7 +64,7 @@ triggers = Table(
     Column("sent_at", Time, nullable=False),
     Column("ended_at", Time),
     Column("exit_code", Integer),
-    text("output"),
+    Column("output", Said, nullable=False, default=""),
     Index("triggers_of_archive", "archive", "id"),
     Index("triggers_of_site", "site", "id"),
     Index("triggers_of_both", "archive", "site", "id"),
@@ -66,15 +82,20 @@ def all_standings(archive: str) -> Rows:
     return select(standings).where(standings.c.archive == archive).order_by(standings.c.site)
 
 
-def moved(archive: str, site: str, **facts: object) -> Update:
+def moved(archive: str, site: str, facts: Mapping[str, object]) -> Update:
     """A site is elsewhere now, unless it has been forgotten."""
     its = (standings.c.archive == archive) & (standings.c.site == site)
-    return update(standings).where(its).values(**facts)
+    return update(standings).where(its).values(facts)
 
 
 def answered(trigger_id: int, **facts: object) -> Update:
     """A trigger has its answer, unless it has been forgotten."""
     return update(triggers).where(triggers.c.id == trigger_id).values(**facts)
+
+
+def new_triggers() -> Executable:
+    """Triggers are sent; gives them back, in no order."""
+    return insert(triggers).returning(triggers)
 
 
 def newest_triggers(archive: str | None, site: str | None, limit: int) -> Rows:

@@ -42,11 +42,3 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
 
 class SqlStore(RunMemory, PushMemory):
     """A Store in an SQL database."""
-
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
-        RunMemory.__init__(self, database, now)
-        PushMemory.__init__(self, database, now)
-        self._database = database
-
-    def close(self) -> None:
-        self._database.close()

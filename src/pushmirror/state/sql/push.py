@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterable
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from pushmirror.state.database import Database
 from pushmirror.state.records import Preparation, Standing, Trigger
 from pushmirror.state.schema import push as tables
 from pushmirror.state.schema.rows import put
-from pushmirror.state.sql.rows import every, record
+from pushmirror.state.sql.memory import Memory
+from pushmirror.state.sql.rows import every, facts, record
 
 
-class PushMemory:
+class PushMemory(Memory):
     """The part of a Store that a hub needs to push."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
-        self._database = database
-        self._now = now
-
     def prepare(self, archive: str, generation: str) -> Preparation:
-        facts = Preparation(archive, generation, self._now())
+        prepared = facts(Preparation(archive, generation, self._now()))
         with self._database.writing() as db:
-            db.execute(put(tables.preparations, db.dialect.name, unless_same="generation"), asdict(facts))
+            db.execute(put(tables.preparations, db.dialect.name, unless_same="generation"), prepared)
             return every(Preparation, db, tables.prepared(archive))[0]
 
     def preparation(self, archive: str) -> Preparation | None:
@@ -48,7 +42,7 @@ class PushMemory:
         answer = tables.answered(trigger_id, ended_at=self._now(), exit_code=exit_code, output=output)
         with self._database.writing() as db:
             db.execute(answer)
-            db.execute(tables.moved(**asdict(standing)))
+            db.execute(tables.moved(standing.archive, standing.site, facts(standing)))
 
     def put_standings(self, standings: Iterable[Standing]) -> None:
         with self._database.writing() as db:
@@ -72,22 +66,24 @@ class PushMemory:
 
 def _put(db: Connection, standings: list[Standing]) -> None:
     if standings:  # no rows at all would be one row of defaults to SQLAlchemy
-        db.execute(put(tables.standings, db.dialect.name), [asdict(standing) for standing in standings])
+        db.execute(put(tables.standings, db.dialect.name), [facts(standing) for standing in standings])
 
 
 def _new_triggers(db: Connection, standings: list[Standing]) -> list[Trigger]:
-    """A trigger for each, in their order, told to the database at once."""
+    """A trigger for each, in their order."""
     if not standings:
         return []
-    facts = [
-        {
-            "archive": standing.archive,
-            "site": standing.site,
-            "stage": standing.sent_stage,
-            "generation": standing.sent_generation,
-            "sent_at": standing.sent_at,
-        }
-        for standing in standings
-    ]
-    new = insert(tables.triggers).returning(tables.triggers, sort_by_parameter_order=True)
-    return [record(Trigger, row) for row in db.execute(new, facts).mappings()]
+    new = db.execute(tables.new_triggers(), [_sent(standing) for standing in standings]).mappings()
+    found = {(trigger.archive, trigger.site): trigger for trigger in (record(Trigger, row) for row in new)}
+    # To ask the database for their order would be to insert them one by one: RETURNING has none.
+    return [found[standing.archive, standing.site] for standing in standings]
+
+
+def _sent(standing: Standing) -> dict[str, object]:
+    return {
+        "archive": standing.archive,
+        "site": standing.site,
+        "stage": standing.sent_stage,
+        "generation": standing.sent_generation,
+        "sent_at": standing.sent_at,
+    }

@@ -29,3 +29,8 @@ def only(kind: type[Record], db: Connection, statement: Executable, what: str) -
 def record(kind: type[Record], row: RowMapping) -> Record:
     """A row as a value."""
     return kind(**{field.name: row[field.name] for field in fields(kind)})
+
+
+def facts(of: Record) -> dict[str, object]:
+    """A value as a row; not `asdict`, which would copy each of its times."""
+    return {field.name: getattr(of, field.name) for field in fields(of)}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from pushmirror.state.database import Database
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.state.schema import runs as tables
 from pushmirror.state.schema.rows import new, one
+from pushmirror.state.sql.memory import Memory
 from pushmirror.state.sql.rows import every, only, record
 
 
-class RunMemory:
+class RunMemory(Memory):
     """The part of a Store that a mirror needs to sync."""
-
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
-        self._database = database
-        self._now = now
 
     def add_request(
         self,

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pushmirror.errors import StateError
+from pushmirror.state.records import Preparation, Stage, Standing, Trigger
+from pushmirror.state.schema import push
+from pushmirror.state.schema.rows import put
+from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store
+from pushmirror.system import process
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+SENT = Standing("debian", "a", sent_stage=Stage.STAGE1, sent_generation="g1", sent_at=NOW)
+CONFIRMED = Standing("debian", "a", stage1="g1", stage1_at=NOW, exit_code=0, last_words="ok")
+
+
+def opened(directory: Path) -> SqlStore:
+    """A store whose clock is a minute later at each look."""
+    minutes = count()
+    at = lambda: NOW + timedelta(minutes=next(minutes))  # noqa: E731
+    return open_store(f"sqlite:///{directory}/state.sqlite", directory, now=at)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store: Store = opened(tmp_path)
+    yield store
+    store.close()
+
+
+def sent_to(*sites: str, archive: str = "debian") -> list[Standing]:
+    return [replace(SENT, archive=archive, site=site) for site in sites]
+
+
+def ids(triggers: list[Trigger]) -> list[int]:
+    return [trigger.id for trigger in triggers]
+
+
+def statements_of(store: SqlStore) -> list[str]:
+    said: list[str] = []
+    event.listen(store._database._engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+    return said
+
+
+def test_what_was_prepared_comes_back(store):
+    assert store.preparation("debian") is None
+    prepared = store.prepare("debian", "g1")
+    assert prepared == Preparation("debian", "g1", NOW) == store.preparation("debian")
+    assert store.preparation("security") is None
+
+
+def test_preparing_the_same_generation_again_changes_nothing(store):
+    first = store.prepare("debian", "g1")
+    assert store.prepare("debian", "g1") == first == store.preparation("debian")
+
+
+def test_a_new_preparation_replaces_the_archives_earlier_one(store):
+    other = store.prepare("security", "g1")
+    store.prepare("debian", "g1")
+    new = store.prepare("debian", "g2")
+    assert new.generation == "g2" and store.preparation("debian") == new
+    assert store.preparation("security") == other
+
+
+def test_a_standing_comes_back_as_it_was_put(store):
+    whole = Standing(
+        archive="debian",
+        site="a",
+        stage1="g2",
+        stage1_at=NOW,
+        stage2="g1",
+        stage2_at=NOW - timedelta(hours=6),
+        sent_stage=Stage.STAGE2,
+        sent_generation="g2",
+        sent_at=NOW,
+        tried="g0",
+        attempts=3,
+        failing_since=NOW - timedelta(days=1),
+        next_try_at=NOW + timedelta(hours=1),
+        exit_code=255,
+        last_words="Connection refused",
+        reported=True,
+    )
+    bare = Standing("debian", "b")
+    store.put_standings([whole, bare])
+    assert store.standings("debian") == {"a": whole, "b": bare}
+
+
+def test_a_standing_replaces_the_earlier_one_of_its_site_and_archive_only(store):
+    elsewhere, other = replace(SENT, archive="security"), replace(SENT, site="b")
+    store.put_standings([SENT, elsewhere, other])
+    store.put_standings([CONFIRMED])
+    assert store.standings("debian") == {"a": CONFIRMED, "b": other}
+    assert store.standings("security") == {"a": elsewhere}
+
+
+def test_triggers_come_back_in_the_order_in_which_they_were_asked_for(store):
+    sites = [f"site{number * 37 % 100}" for number in range(100)]
+    triggers = store.send(sent_to(*sites))
+    assert [trigger.site for trigger in triggers] == sites
+    assert triggers[0] == Trigger(triggers[0].id, "debian", "site0", Stage.STAGE1, "g1", NOW)
+
+
+def test_one_site_may_be_sent_triggers_for_two_archives_at_once(store):
+    triggers = store.send([*sent_to("a", archive="security"), *sent_to("a")])
+    assert [trigger.archive for trigger in triggers] == ["security", "debian"]
+
+
+def test_sending_is_remembered_in_the_standing_too(store):
+    store.put_standings([CONFIRMED])
+    store.send([SENT])
+    assert store.standings("debian") == {"a": SENT}
+
+
+def test_sending_happens_whole_or_not_at_all(store):
+    with pytest.raises(StateError, match="NOT NULL"):
+        store.send([*sent_to("a"), Standing("debian", "b")])
+    assert (store.standings("debian"), store.triggers()) == ({}, [])
+
+
+def test_nothing_to_send_or_to_put_is_no_row(store):
+    assert store.send([]) == []
+    store.put_standings([])
+    assert (store.standings("debian"), store.triggers()) == ({}, [])
+
+
+def test_sending_to_five_hundred_sites_takes_two_statements(tmp_path):
+    store = opened(tmp_path)
+    said = statements_of(store)
+    store.send(sent_to(*(f"site{number}" for number in range(500))))
+    assert [words.split(" (")[0] for words in said] == [
+        "BEGIN IMMEDIATE",
+        "INSERT INTO standings",
+        "INSERT INTO triggers",
+    ]
+    store.close()
+
+
+def test_an_answer_ends_its_trigger_and_moves_its_site(store):
+    first, second = store.send(sent_to("a", "b"))
+    store.answered(CONFIRMED, first.id, exit_code=0, output="done\n")
+    assert store.triggers(site="a") == [replace(first, ended_at=NOW, exit_code=0, output="done\n")]
+    assert store.triggers(site="b") == [second]
+    assert store.standings("debian") == {"a": CONFIRMED, "b": replace(SENT, site="b")}
+
+
+def test_no_answer_is_remembered_as_one_without_an_exit_code(store):
+    (trigger,) = store.send([SENT])
+    store.answered(replace(SENT, sent_stage=None), trigger.id, exit_code=None, output="timed out")
+    (found,) = store.triggers()
+    assert (found.exit_code, found.output, found.ended_at) == (None, "timed out", NOW)
+
+
+def test_an_answer_that_no_database_would_take_is_kept_without_what_hinders(store):
+    (trigger,) = store.send([SENT])
+    said = "nul \0, half a pair \udcff, ü"
+    store.answered(replace(CONFIRMED, last_words=said), trigger.id, exit_code=0, output=said)
+    assert store.triggers()[0].output == "nul \ufffd, half a pair ?, ü"
+    assert store.standings("debian")["a"].last_words == store.triggers()[0].output
+
+
+def test_triggers_are_listed_newest_first_by_archive_and_site(store):
+    debian = store.send(sent_to("a", "b"))
+    security = store.send(sent_to("a", archive="security"))
+    assert ids(store.triggers()) == ids([*security, *debian[::-1]])
+    assert ids(store.triggers(archive="debian")) == ids(debian[::-1])
+    assert ids(store.triggers(site="a")) == ids([*security, debian[0]])
+    assert ids(store.triggers(archive="debian", site="b", limit=5)) == [debian[1].id]
+    assert ids(store.triggers(limit=1)) == ids(security)
+
+
+def test_a_forgotten_site_leaves_nothing_behind(store):
+    store.send([*sent_to("a", "b"), *sent_to("a", archive="security")])
+    store.forget_site("a")
+    assert [*store.standings("debian"), *store.standings("security")] == ["b"]
+    assert [trigger.site for trigger in store.triggers()] == ["b"]
+
+
+def test_a_late_answer_of_a_forgotten_site_does_not_bring_it_back(store):
+    (trigger,) = store.send([SENT])
+    store.forget_site("a")
+    store.answered(CONFIRMED, trigger.id, exit_code=0, output="done")
+    assert (store.standings("debian"), store.triggers()) == ({}, [])
+
+
+def test_an_answer_to_a_pruned_trigger_still_moves_its_site(store):
+    (trigger,) = store.send([SENT])
+    store.prune_triggers("debian", keep=0)
+    store.answered(CONFIRMED, trigger.id, exit_code=0, output="done")
+    assert (store.standings("debian"), store.triggers()) == ({"a": CONFIRMED}, [])
+
+
+def test_pruning_keeps_the_newest_triggers_and_leaves_other_archives_alone(store):
+    store.send(sent_to("a", "b", archive="security"))
+    newest = [store.send([SENT])[0] for _ in range(5)][:2:-1]
+    assert store.prune_triggers("debian", keep=2) == 3
+    assert ids(store.triggers(archive="debian")) == ids(newest)
+    assert len(store.triggers(archive="security")) == 2
+
+
+def test_pruning_fewer_triggers_than_are_kept_forgets_none(store):
+    store.send(sent_to("a", "b"))
+    assert store.prune_triggers("debian", keep=2) == 0
+    assert len(store.triggers()) == 2
+
+
+def test_the_number_of_a_pruned_trigger_is_not_given_again(store):
+    (pruned,) = store.send([SENT])
+    store.prune_triggers("debian", keep=0)
+    assert store.send([SENT])[0].id > pruned.id
+
+
+PUSH = """
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from pushmirror.state.records import Stage, Standing
+from pushmirror.state.sql import open_store
+store = open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1]))
+at = datetime.now(UTC)
+for number in range(25):
+    site = f"{sys.argv[2]}-{number % 5}"
+    sent = Standing("debian", site, sent_stage=Stage.ALL, sent_generation="g", sent_at=at)
+    store.prepare("debian", f"g{number}")
+    (trigger,) = store.send([sent])
+    store.answered(replace(sent, sent_stage=None, attempts=number), trigger.id, exit_code=number, output="")
+"""
+
+
+def test_processes_that_push_at_once_lose_nothing_of_each_others_sites(tmp_path):
+    argv = [sys.executable, "-c", PUSH, str(tmp_path / "new")]
+    with ThreadPoolExecutor(3) as at_once:
+        results = list(at_once.map(lambda who: process.run([*argv, who], timeout_s=60), "abc"))
+    assert [result.errors for result in results] == [""] * 3
+    store = opened(tmp_path / "new")
+    standings = store.standings("debian")
+    assert {site: found.attempts for site, found in standings.items()} == {
+        f"{who}-{last}": 20 + last for who in "abc" for last in range(5)
+    }
+    assert sorted(found.exit_code for found in store.triggers(limit=100)) == sorted([*range(25)] * 3)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        push.prepared("debian"),
+        push.all_standings("debian"),
+        push.moved("debian", "a", {"attempts": 1}),
+        push.answered(1, exit_code=0),
+        push.newest_triggers("debian", None, 20),
+        push.newest_triggers(None, "a", 20),
+        push.newest_triggers("debian", "a", 20),
+        push.forgotten_triggers("debian", 1000),
+        push.forgotten_site("a")[1],
+    ],
+    ids=lambda statement: str(statement.compile()).partition("\n")[0][:40],
+)
+def test_no_statement_reads_or_sorts_a_whole_table(tmp_path, statement):
+    store = opened(tmp_path)
+    sql = str(statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    with store._database.reading() as db:
+        steps = [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+    store.close()
+    assert steps and not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
+
+
+@pytest.mark.parametrize(
+    "dialect", [postgresql.dialect(), sqlite.dialect()], ids=lambda dialect: dialect.name
+)
+def test_each_database_is_told_the_same_to_replace_a_row(dialect):
+    statement = put(push.preparations, dialect.name, unless_same="generation")
+    assert str(statement.compile(dialect=dialect)).endswith(
+        "ON CONFLICT (archive) DO UPDATE SET"
+        " generation = excluded.generation, prepared_at = excluded.prepared_at"
+        " WHERE preparations.generation != excluded.generation"
+    )
