@@ -1,0 +1,256 @@
+"""Making an ssh connection to a site, and saying in words what keeps one from being made.
+
+Guaranteed: only the configured key is offered, no agent, password or ~/.ssh/config is used; a host whose
+key is not the pinned one gets nothing from us, one without a pinned key has it pinned when it has let us
+in; whatever goes wrong is a TriggerFailed that names the site. What is said then is for `ssh.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from pushmirror.config.model import Push, Site
+from pushmirror.errors import TriggerFailed
+from pushmirror.push import known_hosts
+from pushmirror.push.known_hosts import Pins
+
+_PORT = 22
+_KEEPALIVE_S = 45  # ftpsync's ServerAliveInterval (archvsync.md, 4) …
+_KEEPALIVE_TIMES = 3  # … and OpenSSH's ServerAliveCountMax
+_MAX_SAID = 200  # characters of what a server says that go into a message
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a site is woken, and how."""
+
+    site: str
+    host: str
+    port: int
+    user: str
+    key: Path
+
+    @classmethod
+    def of(cls, site: Site, push: Push) -> Endpoint:
+        """A site's, with what it takes from [push]."""
+        return cls(site.name, site.host, site.port or _PORT, site.user, site.key or push.key)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"site {self.site} ({host}:{self.port})"
+
+
+class Connector:
+    """Makes connections, a few at a time."""
+
+    def __init__(self, push: Push, known_hosts_file: Path) -> None:
+        self._file = known_hosts_file
+        self._limit_s = push.connect_timeout.total_seconds()
+        self._turns = asyncio.Semaphore(push.handshakes)
+
+    async def connect(self, to: Endpoint) -> asyncssh.SSHClientConnection:
+        """Connect to a site and log in, each bounded by the connect_timeout; TriggerFailed when it fails."""
+        key = load_key(to)
+        sock = await self.dial(to)
+        try:
+            async with self._turns:
+                pins = self.pinned(to)
+                client = _Client(pins, accept_new=True)
+                connection = await self._log_in(to, sock, key, client)
+        except BaseException:
+            sock.close()
+            raise
+        if pins.is_new and client.shown:
+            try:
+                await asyncio.to_thread(self._pin, to, client.shown)
+            except BaseException:
+                await drop(connection)
+                raise
+        return connection
+
+    async def dial(self, to: Endpoint) -> socket.socket:
+        """A TCP connection; not one of the few at a time, so that dead sites do not hold up the others."""
+        loop = asyncio.get_running_loop()
+        with _translated(to, late=f"did not answer within {self._limit_s:.0f} s"):
+            async with asyncio.timeout(self._limit_s) as limit:
+                places = await loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+                for left in range(len(places), 1, -1):  # each its share of the time that is left
+                    share_s = ((limit.when() or 0.0) - loop.time()) / left
+                    try:
+                        async with asyncio.timeout(share_s):
+                            return await _dial(places[-left])
+                    except OSError:  # TimeoutError is one
+                        continue
+                return await _dial(places[-1])
+
+    def pinned(self, to: Endpoint) -> Pins:
+        """What is known of a site's host keys."""
+        try:
+            return known_hosts.pinned(self._file, to.host, to.port)
+        except OSError as exc:
+            raise TriggerFailed(
+                f"{to}: its host key is unknown: {self._file} cannot be read: {exc.strerror}"
+            ) from exc
+
+    def _pin(self, to: Endpoint, key: asyncssh.SSHKey) -> None:
+        try:
+            known_hosts.pin(self._file, to.host, to.port, key, site=str(to))
+        except OSError as exc:
+            raise TriggerFailed(
+                f"{to}: its host key cannot be pinned in {self._file}: {exc.strerror}",
+                hint="let the user who pushes write this file and its directory",
+            ) from exc
+
+    async def _log_in(
+        self, to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], client: _Client
+    ) -> asyncssh.SSHClientConnection:
+        try:
+            with _translated(to, late=f"did not finish the login within {self._limit_s:.0f} s"):
+                async with asyncio.timeout(self._limit_s):
+                    return await asyncssh.connect(**_options(to, sock, key, client))
+        except asyncssh.HostKeyNotVerifiable as exc:
+            if client.shown is None:
+                raise TriggerFailed(f"{to}: its host key was refused: {exc.reason}") from exc
+            shown = client.shown.get_fingerprint()
+            raise known_hosts.changed(
+                self._file, to.host, to.port, site=str(to), pins=client.pins, shown=shown
+            ) from exc
+
+
+def load_key(to: Endpoint) -> Sequence[asyncssh.SSHKeyPair]:
+    """The site's private key, with a certificate beside it if there is one."""
+    try:
+        return asyncssh.load_keypairs(str(to.key))
+    except FileNotFoundError as exc:
+        raise TriggerFailed(
+            f"{to}: there is no ssh key {to.key}",
+            hint=f'make one: ssh-keygen -t ed25519 -N "" -f {to.key}',
+        ) from exc
+    except OSError as exc:
+        raise TriggerFailed(f"{to}: the ssh key {to.key} cannot be read: {exc.strerror}") from exc
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as exc:
+        raise TriggerFailed(
+            f"{to}: the ssh key {to.key} cannot be used: {exc}",
+            hint="expected a private key without a passphrase: nobody is there to enter it",
+        ) from exc
+
+
+async def drop(connection: asyncssh.SSHClientConnection) -> None:
+    """Let go of a connection at once; safe to call when it is gone already."""
+    connection.abort()
+    await connection.wait_closed()
+
+
+class _Client(asyncssh.SSHClient):
+    """Judges the host key, and remembers it."""
+
+    def __init__(self, pins: Pins, *, accept_new: bool) -> None:
+        self.pins = pins
+        self._accept_new = accept_new
+        self.shown: asyncssh.SSHKey | None = None  # a key that is not pinned
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - theirs
+        """Called for a key that is neither trusted nor revoked."""
+        self.shown = key
+        return self._accept_new and self.pins.is_new
+
+
+def _options(
+    to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], client: _Client
+) -> dict[str, object]:
+    """What asyncssh is told: above all, to use nothing but what it is given here."""
+    pins = client.pins
+    certified = {} if pins.authorities else {"server_host_key_algs": pins.algorithms()}
+    return {
+        "host": to.host,
+        "port": to.port,
+        "sock": sock,
+        "username": to.user,
+        "client_keys": key,
+        "client_factory": lambda: client,
+        "known_hosts": ([pin.key for pin in pins.trusted], pins.authorities, pins.revoked),
+        **certified,
+        "config": None,  # no ~/.ssh/config
+        "agent_path": None,
+        "preferred_auth": "publickey",
+        "password_auth": False,
+        "kbdint_auth": False,
+        "host_based_auth": False,
+        "gss_host": None,
+        "x509_trusted_certs": None,
+        "compression_algs": None,
+        "keepalive_interval": _KEEPALIVE_S,
+        "keepalive_count_max": _KEEPALIVE_TIMES,
+        "login_timeout": 0,  # there is one around it all
+        "utf8_decode_errors": "replace",
+    }
+
+
+@contextmanager
+def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
+    """Say what went wrong on the way to a site; a host key that is not trusted is left to the caller."""
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable:
+        raise
+    except socket.gaierror as exc:
+        raise TriggerFailed(
+            f"{to}: its name cannot be resolved: {exc.strerror}",
+            hint="look at `host` in the site's file, and at this machine's DNS",
+        ) from exc
+    except ConnectionRefusedError as exc:
+        raise TriggerFailed(
+            f"{to} refused the connection", hint=f"does its ssh server run, and on port {to.port}?"
+        ) from exc
+    except TimeoutError as exc:
+        raise TriggerFailed(
+            f"{to} {late}", hint="is it up, and does its firewall let this machine in?"
+        ) from exc
+    except asyncssh.PermissionDenied as exc:
+        raise TriggerFailed(
+            f"{to} does not let {to.user} in with the key {to.key}",
+            hint=f"the content of {to.key}.pub belongs into ~{to.user}/.ssh/authorized_keys of the site; "
+            "a from= there must name this machine's address",
+        ) from exc
+    except asyncssh.ConnectionLost as exc:
+        raise TriggerFailed(
+            f"{to} closed the connection before the login was done: {printable(str(exc))}",
+            hint=f"is it an ssh server that listens on port {to.port}?",
+        ) from exc
+    except OSError as exc:  # no route, no network, reset by the peer
+        raise TriggerFailed(f"{to} cannot be reached: {exc.strerror or exc}") from exc
+    except Exception as exc:  # whatever a broken server makes asyncssh raise must not stop a push of others
+        raise TriggerFailed(
+            f"{to} does not speak ssh as expected: {printable(str(exc))}",
+            hint=f"is it an ssh server that listens on port {to.port}?",
+        ) from exc
+
+
+def printable(text: str) -> str:
+    """What a server said, fit for one line of a message."""
+    words = " ".join(text.split())
+    return "".join(char if char.isprintable() else "?" for char in words)[:_MAX_SAID]
+
+
+_Place = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+
+async def _dial(
+    place: _Place,
+) -> socket.socket:
+    family, kind, protocol, _, address = place
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
