@@ -1,114 +1,230 @@
-"""`pushmirror status`: how each archive is doing, once or again and again."""
+"""`pushmirror status`: how each archive and its sites are doing, once or again and again."""
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.cli.chosen import site_named
 from pushmirror.cli.output import console, print_json, printable, table
 from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import Exit, Stopped
-from pushmirror.status.summary import ArchiveHealth, Level, summarise
-from pushmirror.status.words import ago
+from pushmirror.status.level import Level
+from pushmirror.status.summary import ArchiveHealth, summarise, with_sites
+from pushmirror.status.words import ago, span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
+    from pushmirror.config.model import Config
     from pushmirror.state.store import Store
+    from pushmirror.status.sites import SiteHealth
 
 _RUNS = 50  # looked at per archive: enough to see how long it has been failing
+_GENERATIONS = 200  # looked at per archive: what a site has may be months old
 _EVERY_S = 2.0
+_GAP, _INDENT = "  ", " " * 4
+_WIDTHS = (7, 7, 12, 9)  # of the columns after the name of a site
+_STYLES = {Level.OK: "green", Level.RUNNING: "cyan", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command()
 @click.argument("archive", required=False)
+@click.option("--site", "sites", multiple=True, metavar="SITE", help="Only this site; can be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @click.option("--exit-code", is_flag=True, help="End with 1 if an archive's level is error, for monitoring.")
 @click.pass_obj
-def status(session: Session, archive: str | None, *, as_json: bool, watch: bool, exit_code: bool) -> int:
-    """Show how ARCHIVE, or each archive, is doing.
+def status(
+    session: Session,
+    archive: str | None,
+    *,
+    sites: tuple[str, ...],
+    as_json: bool,
+    watch: bool,
+    exit_code: bool,
+) -> int:
+    """Show how ARCHIVE, or each archive, is doing, and each site that we wake for it.
 
-    The level is ok, warning, error, or running while a run is under way. Ends with 0 whatever the levels
-    are, unless --exit-code is given.
+    The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
+    stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing for
+    longer than [push] report_after makes its archive's level error. Ends with 0 whatever the levels are,
+    unless --exit-code is given.
 
     \b
     Examples:
       pushmirror status
       pushmirror status debian --exit-code
+      pushmirror status --site site1.example.com
       pushmirror status --watch
-      pushmirror status --json | jq '.[] | select(.level == "error")'
+      pushmirror status --json | jq '.[].sites[] | select(.state == "failing")'
     """
     if as_json and watch:
         raise click.UsageError("--json and --watch do not go together")
     if exit_code and watch:
         raise click.UsageError("--exit-code and --watch do not go together")
     config = session.config()
+    chosen = {name: site_named(config, name) for name in sites}
     names = [archive_named(config, archive).name] if archive else list(config.archives)
+    if chosen:
+        names = [name for name in names if any(name in site.archives for site in chosen.values())]
     with session.store(config) as store:
+
+        def look() -> list[ArchiveHealth]:
+            return list(_health_of(config, store, names, chosen))
+
         if watch:
-            _watch_until_ctrl_c(store, names)
+            _watch_until_ctrl_c(look)
             return Exit.OK
-        health = health_of(store, names)
+        health = look()
     if as_json:
         print_json(health)
     else:
-        console().print(_page(health))
+        screen = console()
+        screen.print(_page(health, screen.width))
     return Exit.FAILED if exit_code and any(one.level is Level.ERROR for one in health) else Exit.OK
 
 
-def health_of(store: Store, names: Sequence[str]) -> list[ArchiveHealth]:
-    """The health of these archives, now."""
-    return summarise(
+def _health_of(
+    config: Config, store: Store, names: Sequence[str], chosen: Container[str]
+) -> Iterator[ArchiveHealth]:
+    """The health of these archives now, with all sites or the chosen ones."""
+    now = clock.now()
+    found = summarise(
         names,
         [run for name in names for run in store.runs(name, limit=_RUNS)],
         [served for name in names if (served := store.latest_generation(name))],
         [request for name in names for request in store.pending(name)],
-        clock.now(),
+        now,
+    )
+    for one in found:
+        upstream = config.archives[one.archive].upstream
+        sites = sites_of(config, store, one.archive)
+        shown = [site for site in sites if not chosen or site.site in chosen]
+        yield with_sites(replace(one, upstream=str(upstream or "owner")), shown, now)
+
+
+def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
+    """The health of the sites that we wake for an archive, now."""
+    from pushmirror.push.decide import Goal, decide
+    from pushmirror.status.sites import summarise_sites
+
+    sites, now = config.sites_of(archive), clock.now()
+    if not sites:
+        return []
+    standings = store.standings(archive)
+    generations = store.generations(archive, _GENERATIONS)
+    served = next((one for one in generations if one.replaced_at is None), None)
+    prepared = store.preparation(archive)
+    goal = Goal(
+        archive,
+        published=served.digest if served else None,
+        since=served.published_at if served else now,
+        prepared=prepared.generation if prepared else None,
+    )
+    return summarise_sites(
+        archive,
+        sites,
+        standings=standings,
+        generations=generations,
+        phases=decide(sites, standings, goal, config.push, now).phases,
+        push=config.push,
+        now=now,
     )
 
 
-def _watch_until_ctrl_c(store: Store, names: Sequence[str]) -> None:
+def _watch_until_ctrl_c(look: Callable[[], list[ArchiveHealth]]) -> None:
     with suppress(KeyboardInterrupt):
         try:
-            _watch(store, names)
+            _watch(look)
         except Stopped as exc:
             if exc.exit_code != Exit.INTERRUPTED:
                 raise
 
 
-def _watch(store: Store, names: Sequence[str]) -> None:
+def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:
     from rich.live import Live
 
     screen = console()
     if not screen.is_terminal:
         while True:  # until a signal raises, or nobody reads
-            screen.print(_page(health_of(store, names)))
+            screen.print(_page(look(), screen.width))
             time.sleep(_EVERY_S)
     with Live(console=screen, auto_refresh=False, screen=True) as live:  # what was there comes back
         while True:  # until SIGINT or SIGTERM raises
-            live.update(_page(health_of(store, names)), refresh=True)
+            live.update(_page(look(), screen.width), refresh=True)
             time.sleep(_EVERY_S)
 
 
-def _page(archives: list[ArchiveHealth]) -> RenderableType:
+def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    now = clock.now()
-    rows = [
-        (one.archive, one.level, one.generation, ago(one.published_at, now), one.last_run, one.pending or "")
-        for one in archives
-    ]
     attention = [
         Text(printable(f"! {one.archive}: {line}"), style="yellow")
         for one in archives
         for line in one.attention
     ]
-    columns = ("archive", "level", "generation", "published", "last run", "waiting")
-    return Group(table(columns, rows), *attention)
+    return Group(_archives(archives), *attention, *(line for one in archives for line in _sites(one, width)))
+
+
+def _archives(archives: Sequence[ArchiveHealth]) -> RenderableType:
+    """As wide as a terminal of 80 columns, if names are of the usual length."""
+    now = clock.now()
+    columns = ["archive", "level", "generation", "published", "last run"]
+    rows: list[list[object]] = [
+        [one.archive, one.level, one.generation, ago(one.published_at, now), one.last_run] for one in archives
+    ]
+    hub = any(one.sites for one in archives)
+    if hub:
+        columns.append("live")
+        for row, one in zip(rows, archives, strict=True):
+            row.append(f"{one.live} of {len(one.sites)}" if one.sites else "")
+    if not hub or any(one.pending for one in archives):
+        columns.append("waiting")
+        for row, one in zip(rows, archives, strict=True):
+            row.append(one.pending or "")
+    return table(columns, rows)
+
+
+def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
+    """A line for each site, and below it what there is to say of it."""
+    from rich.text import Text
+
+    if not archive.sites:
+        return
+    longest = max(len(one.site) for one in archive.sites)
+    origin = "made here" if archive.upstream == "owner" else f"from {archive.upstream}"
+    yield Text(f"\nThe sites of {archive.archive}, {origin}", style="bold")
+    yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
+    for one in archive.sites:
+        yield _site(one, longest)
+        if one.doing:
+            folded = textwrap.wrap(printable(one.doing), width - len(_INDENT), break_on_hyphens=False)
+            yield Text("\n".join(f"{_INDENT}{line}" for line in folded), style="dim")
+
+
+def _site(one: SiteHealth, longest: int) -> Text:
+    now = clock.now()
+    since = span(now - one.since) if one.since else ""
+    confirmed = ago(one.confirmed_at, now)
+    line = _line(longest, (one.site, one.state, since, one.generation or "-", confirmed))
+    begin = longest + len(_GAP)
+    line.stylize("dim" if one.state == "paused" else _STYLES[one.level], begin, begin + len(one.state))
+    return line
+
+
+def _line(longest: int, cells: Sequence[str]) -> Text:
+    from rich.text import Text
+
+    widths = (longest, *_WIDTHS)
+    line = _GAP.join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+    return Text(line.rstrip(), no_wrap=True, overflow="ellipsis")

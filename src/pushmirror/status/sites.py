@@ -111,6 +111,6 @@ def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
         yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
     late = [one for one in sites if one.state.is_behind and one.level is Level.WARNING]
     if len(late) == 1:
-        yield f"{late[0].site} is {late[0].state}: {late[0].doing}"
+        yield f"{late[0].site} ({late[0].state}): {late[0].doing}"
     elif late:
         yield f"{len(late)} sites are late: {listed([one.site for one in late])}"

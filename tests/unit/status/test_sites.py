@@ -215,7 +215,7 @@ def test_a_single_site_in_trouble_is_told_with_its_reason():
     sites = [site("a"), site("b")]
     failed, late = attention_to(health(sites, failing("a", HOUR), behind("b"), published=HOUR), NOW)
     assert failed == "a failed 4 times since 11:00 UTC, to be woken again now: there was no answer"
-    assert late.startswith("b is late: is to be woken, and nobody does it")
+    assert late.startswith("b (late): is to be woken, and nobody does it")
 
 
 @pytest.mark.parametrize(("since", "level"), [(HOUR, Level.ERROR), (MIN, Level.WARNING), (None, Level.OK)])

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from pushmirror.cli import main as cli
+from pushmirror.cli.session import Session
+from pushmirror.state.records import Stage, Standing
+from pushmirror.system import clock
+
+OLD, NEW = "b" * 64, "a" * 64
+MIN = timedelta(minutes=1)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub whose archive `debian` has three sites: one live, one failing for two hours, one never woken."""
+    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    (tmp_path / "pushmirror.toml").write_text(
+        f'[archives.debian]\npath = "{tmp_path}/tree"\nupstream = "rsync://us@hub.example.org/debian"\n'
+        f'[archives.own]\npath = "{tmp_path}/own"\n[state]\ndirectory = "{tmp_path}/state"\n'
+    )
+    (tmp_path / "sites.d").mkdir()
+    for name in ("a.example", "failing.example", "new.example"):
+        text = f'host = "{name}"\nuser = "mirror"\narchives = ["debian"]\n'
+        (tmp_path / "sites.d" / f"{name}.toml").write_text(text)
+    now, session = clock.now(), Session(tmp_path)
+    live = Standing("debian", "a.example", NEW, now, NEW, now, exit_code=0)
+    failing = Standing(
+        "debian",
+        "failing.example",
+        failing_since=now - 120 * MIN,
+        attempts=3,
+        last_words="broken \x1b[2Jpipe",
+    )
+    with session.store(session.config()) as store:
+        store.publish_generation("debian", OLD, None, now - 200 * MIN)
+        store.publish_generation("debian", NEW, None, now - 3 * MIN)
+        store.put_standings([live, failing])
+    return tmp_path
+
+
+def status(hub, *arguments: str) -> int:
+    return cli.main(["--config", str(hub), "status", *arguments])
+
+
+def test_the_sites_of_an_archive_are_below_it_those_in_trouble_first(hub, capsys):
+    assert status(hub) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3" in said and "from rsync://us@hub.example.org/debian" in said
+    assert said.index("\nfailing.example") < said.index("\na.example") < said.index("\nnew.example")
+    assert "failed 3 times since" in said
+
+
+def test_nothing_that_a_site_said_reaches_the_terminal_as_a_command(hub, capsys):
+    status(hub)
+    assert "\x1b[2J" not in capsys.readouterr().out
+
+
+def test_an_archive_without_sites_looks_as_it_does_on_a_mirror_without_any(hub, capsys):
+    assert status(hub, "own") == 0
+    said = capsys.readouterr().out
+    assert "waiting" in said and "live" not in said
+
+
+def test_no_line_is_wider_than_a_terminal_of_80_columns(hub, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status(hub)
+    lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines) and max(map(len, lines)) <= 80
+    assert any(NEW[:12] in line and "debian" in line for line in lines)
+
+
+def test_programs_get_the_sites_of_each_archive(hub, capsys):
+    assert status(hub, "--json") == 0
+    debian, own = json.loads(capsys.readouterr().out)
+    assert {one["site"]: one["state"] for one in debian["sites"]} == {
+        "failing.example": "failing",
+        "a.example": "live",
+        "new.example": "new",
+    }
+    assert (debian["upstream"], own["upstream"], own["sites"]) == (
+        "rsync://us@hub.example.org/debian",
+        "owner",
+        [],
+    )
+
+
+def test_a_site_that_has_been_failing_for_long_is_an_error_for_monitoring(hub, capsys):
+    assert status(hub, "--exit-code") == 1
+    assert status(hub, "--exit-code", "--site", "a.example") == 0
+
+
+def test_one_site_can_be_asked_for(hub, capsys):
+    assert status(hub, "--site", "a.example", "--json") == 0
+    (debian,) = json.loads(capsys.readouterr().out)
+    assert [one["site"] for one in debian["sites"]] == ["a.example"]
+
+
+def test_an_unknown_site_is_named_with_those_there_are(hub, capsys):
+    assert status(hub, "--site", "b.example") == 64
+    assert "a.example, failing.example, new.example" in capsys.readouterr().err
+
+
+def test_a_site_that_has_been_woken_is_seen_waiting(hub, capsys):
+    session = Session(hub)
+    with session.store(session.config()) as store:
+        woken = Standing(
+            "debian", "new.example", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=clock.now()
+        )
+        store.put_standings([woken])
+    status(hub, "--site", "new.example")
+    assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
