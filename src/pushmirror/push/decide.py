@@ -95,7 +95,7 @@ def decide(
     return Decision(
         sends=tuple(Send(one.site, *one.next) for one in due if one.next),
         phases=phases,
-        reports=tuple(one.site.name for one in awaited if one.is_to_be_reported(rules, now)),
+        reports=tuple(one.site.name for one in awaited if (at := one.report_at(rules)) and now >= at),
         wake_at=min(_moments(everyone, phases, scene), default=None),
     )
 
@@ -135,10 +135,10 @@ class _One:
     @property
     def is_past_barrier(self) -> bool:
         """Whether stage 2 of the published generation was sent to it; others then need not wait any more."""
-        of_it = (
-            self.standing.sent_stage is Stage.STAGE2 and self.standing.sent_generation == self.goal.published
-        )
-        return of_it or self.standing.stage2 == self.goal.published
+        standing, published = self.standing, self.goal.published
+        is_sent = standing.sent_stage is Stage.STAGE2 and standing.sent_generation == published
+        has_failed = standing.tried == standing.stage1 == published  # with stage 1 it had succeeded
+        return is_sent or has_failed or standing.stage2 == published
 
     @property
     def has_stage1(self) -> bool:
@@ -150,9 +150,12 @@ class _One:
         since = self.standing.failing_since
         return since is not None and now >= since + rules.deadline
 
-    def is_to_be_reported(self, rules: Push, now: datetime) -> bool:
+    def report_at(self, rules: Push) -> datetime | None:
+        """When it will have been failing for long; none if nobody needs to be told."""
         since = self.standing.failing_since
-        return since is not None and not self.standing.reported and now >= since + rules.report_after
+        if since is None or self.standing.reported or self.next is None or not self.is_willing:
+            return None
+        return since + rules.report_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +167,30 @@ class _Scene:
     now: datetime
     canaries: Sequence[_One]  # that are willing
     others: Sequence[_One]  # the same
+    is_open: Mapping[bool, bool] = field(init=False)  # the barrier, of the canaries and of the others
 
-    def group_of(self, one: _One) -> Sequence[_One]:
-        """Those whose stage 1 it waits for; a canary waits for the other canaries only."""
-        return [other for other in (self.canaries if one.site.canary else self.others) if other.is_staged]
+    def __post_init__(self) -> None:
+        # Found once, not for each site: that would be everybody looking at everybody at each answer.
+        object.__setattr__(self, "is_open", {canary: self._is_open(canary) for canary in (True, False)})
 
-    def began(self, one: _One) -> datetime:
+    def _is_open(self, canary: bool) -> bool:
+        """Whether stage 2 may begin; canaries wait for each other only, and the others for the others."""
+        group = [one for one in (self.canaries if canary else self.others) if one.is_staged]
+        if any(one.is_past_barrier for one in group):
+            return True  # once open it stays open, whoever joins
+        since, deadline = self.began(canary), self.rules.deadline
+        if not since - deadline <= self.now < since + deadline:
+            return True  # also when the clock was set back to long before
+        awaited = [one for one in group if not one.is_given_up(self.rules, self.now)]
+        # Rounded, for as a float 0.28 of 25 is a little more than 7.
+        enough = ceil(round(self.rules.quorum * len(awaited), 6))
+        return sum(one.has_stage1 for one in awaited) >= enough
+
+    def began(self, canary: bool) -> datetime:
         """When the group could begin: canaries at once, the others when the last canary was current."""
-        if one.site.canary:
+        if canary:
             return self.goal.since
-        ends = [canary.standing.stage2_at for canary in self.canaries]
+        ends = [one.standing.stage2_at for one in self.canaries]
         return max([self.goal.since, *(end for end in ends if end)])
 
 
@@ -185,7 +202,11 @@ def _phase(one: _One, scene: _Scene) -> Phase:
 
 
 def _waits_for_canaries(one: _One, scene: _Scene) -> bool:
-    return not one.site.canary and any(canary.next is not None for canary in scene.canaries)
+    if one.site.canary or one.next is None:
+        return False
+    # What a canary still needs of the prepared generation keeps nobody from the published one.
+    gating = (scene.goal.published, one.next[1])
+    return any(canary.next is not None and canary.next[1] in gating for canary in scene.canaries)
 
 
 def _rests(one: _One, scene: _Scene) -> bool:
@@ -197,16 +218,7 @@ def _rests(one: _One, scene: _Scene) -> bool:
 
 
 def _waits_for_stage1_of_others(one: _One, scene: _Scene) -> bool:
-    if one.next is None or one.next[0] is not Stage.STAGE2:
-        return False
-    group = scene.group_of(one)
-    if any(other.is_past_barrier for other in group):
-        return False  # once open it stays open, whoever joins
-    if scene.now >= scene.began(one) + scene.rules.deadline:
-        return False
-    awaited = [other for other in group if not other.is_given_up(scene.rules, scene.now)]
-    enough = ceil(scene.rules.quorum * len(awaited))
-    return sum(other.has_stage1 for other in awaited) < enough
+    return one.next is not None and one.next[0] is Stage.STAGE2 and not scene.is_open[one.site.canary]
 
 
 #: What keeps a site from being woken; the first that holds is its phase, and if none does it is DUE.
@@ -225,14 +237,12 @@ def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scen
     rules, held = scene.rules, False
     moments: list[datetime | None] = []
     for one in everyone:
-        failing_since = one.standing.failing_since
+        moments.append(one.report_at(rules))
         if phases[one.site.name] is Phase.RESTING:
             moments.append(one.standing.next_try_at)
         if phases[one.site.name] is Phase.HELD:
             held = True
-            moments.append(scene.began(one) + rules.deadline)
-        if failing_since and not one.standing.reported:
-            moments.append(failing_since + rules.report_after)
+            moments.append(scene.began(one.site.canary) + rules.deadline)
     if held:
         given_up = (one.standing.failing_since for one in everyone)
         moments += [since + rules.deadline for since in given_up if since]
