@@ -21,8 +21,13 @@ _RENAME_EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
-    """Make `path` hold exactly `data`: written beside it, flushed to disk, then renamed over it."""
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True, owner: int | None = None
+) -> None:
+    """Make `path` hold exactly `data`: written beside it, flushed to disk, then renamed over it.
+
+    With `owner` (a user's number) the file is that user's before it has its name; that takes root.
+    """
     beside = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
         beside.unlink()
@@ -30,6 +35,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)  # whatever the umask says
+            if owner is not None and owner != os.geteuid():
+                os.fchown(handle, owner, -1)
             file.write(data)
             file.flush()
             if durable:

@@ -1,0 +1,173 @@
+"""The passwords of one site: its file `sites.d/NAME.secret`, and what happens to them.
+
+    add ─▶ NAME ──rotate──▶ NAME until T, NAME+2 ──rotate──▶ NAME+2 until T', NAME+3 ──▶ …
+                              └── T is over: gone
+
+rsync looks for one password of a user only, so the old and the new one are of different users (ADR 4). The
+file is TOML, may be edited by hand, and belongs to its owner alone. Guaranteed: no password is part of an
+error message. Not the business of this module: who may read what (rsyncd.py).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import tomllib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import tomlkit
+from pydantic import AfterValidator, ValidationError
+
+from pushmirror.config import model
+from pushmirror.config.explain import explain
+from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.system.files import is_private
+
+SUFFIX = ".secret"
+_BYTES = 32  # of randomness in a password
+_LONGEST = 200  # characters; rsync reads lines of 1023 bytes
+_PASSWORD = re.compile(rf"[^\x00-\x1f\x7f]{{1,{_LONGEST}}}")
+
+_HEAD = """\
+# Who may log in to our rsync daemon as the site {name}; the newest last. `pushmirror site rotate {name}`
+# adds one and ends the one before: "until" is when it stops to work, and one without goes on for ever.
+# Users are {name}, {name}+2, {name}+3 and so on: rsync knows one password of a user only.
+# After a change by hand: `pushmirror site show {name}`, which brings the daemon's files up to date, too.
+"""
+
+
+def _password(text: str) -> str:
+    if not _PASSWORD.fullmatch(text):
+        raise ValueError(f"expected 1 to {_LONGEST} characters on one line")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("expected a time with its zone, such as 2026-01-31T12:00:00Z")
+    return moment.astimezone(UTC)
+
+
+class Login(model.Values):
+    """A user of the daemon and its password."""
+
+    user: str  # of rsync
+    password: Annotated[str, AfterValidator(_password)]
+    until: Annotated[datetime, AfterValidator(_in_utc)] | None = None  # when it stops to work
+
+    def __repr__(self) -> str:  # a password must not get into a traceback
+        return f"Login({self.user!r}, until={self.until})"
+
+    __str__ = __repr__
+
+
+def new_password() -> str:
+    """A password that nobody can guess, of letters, digits, - and _."""
+    return secrets.token_urlsafe(_BYTES)
+
+
+def first(name: str, password: str) -> tuple[Login, ...]:
+    """The login of a new site."""
+    return (Login(user=name, password=password),)
+
+
+def rotated(
+    logins: Sequence[Login], name: str, password: str, *, now: datetime, grace: timedelta
+) -> tuple[Login, ...]:
+    """The logins with a new one; the others work until the grace is over, or as long as they did anyway."""
+    end = now + grace
+    old = [login.model_copy(update={"until": min(login.until or end, end)}) for login in logins]
+    number = max((_number(login.user, name) for login in logins), default=0) + 1
+    user = name if number == 1 else f"{name}+{number}"
+    return *valid(old, now), Login(user=user, password=password)
+
+
+def valid(logins: Sequence[Login], now: datetime) -> tuple[Login, ...]:
+    """Those that work."""
+    return tuple(login for login in logins if login.until is None or login.until > now)
+
+
+def current(logins: Sequence[Login], now: datetime) -> Login | None:
+    """The one to be told to the site's operator: the newest that works."""
+    working = valid(logins, now)
+    return working[-1] if working else None
+
+
+def render(name: str, logins: Sequence[Login]) -> str:
+    """The text of a site's file."""
+    document = tomlkit.document()
+    tables = tomlkit.aot()
+    for login in logins:
+        tables.append(tomlkit.item(login.model_dump(exclude_none=True)))
+    document.append("login", tables)
+    return f"{_HEAD.format(name=name)}\n{tomlkit.dumps(document)}"
+
+
+def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
+    """The logins of a site's file; ConfigError names everything that is wrong."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{file}: not valid TOML: {exc}") from exc
+    problems: list[str] = []
+    if tables.keys() - {"login"} or not isinstance(tables.get("login", []), list):
+        problems.append("expected sections [[login]] only, each with user and password")
+    else:
+        logins = list(_logins(tables.get("login", []), problems))
+        problems += _wrong_users(logins, name)
+    if problems:
+        raise ConfigError("\n".join(f"{file}: {problem}" for problem in problems))
+    return tuple(logins)
+
+
+def read(file: Path, name: str) -> tuple[Login, ...]:
+    """The logins of a site; none when there is no file."""
+    try:
+        text = file.read_text("utf-8")
+        private = is_private(file)
+    except FileNotFoundError:
+        return ()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{file}: expected a text in UTF-8") from exc
+    except OSError as exc:
+        raise PushmirrorError(
+            f"the passwords of {name} cannot be read: {file}: {exc.strerror}",
+            hint="run this as the user whom the file belongs to",
+        ) from exc
+    if not private:
+        raise ConfigError(
+            f"{file}: others can read it, expected mode 0600",
+            hint=f"chmod 600 {file}, and a new password: pushmirror site rotate {name} --grace 0",
+        )
+    return parse(text, name, file)
+
+
+def _logins(tables: Sequence[object], problems: list[str]) -> Iterator[Login]:
+    for number, table in enumerate(tables, 1):
+        if not isinstance(table, dict):  # could be the password itself: it is not repeated
+            problems.append(f"login {number}: expected a section [[login]]")
+            continue
+        try:
+            yield Login.model_validate(table)
+        except ValidationError as exc:
+            problems += explain(exc, Login, f"login {number}")
+
+
+def _wrong_users(logins: Sequence[Login], name: str) -> Iterator[str]:
+    """What keeps a site from logging in as another one, and rsync from finding the wrong password."""
+    for number, login in enumerate(logins, 1):
+        if not _number(login.user, name):
+            yield f'login {number}: found user "{login.user}", expected {name} or {name}+2, {name}+3 …'
+    if len({login.user for login in logins}) < len(logins):
+        yield "expected each user once: rsync reads only the first password of one"
+
+
+def _number(user: str, name: str) -> int:
+    """Which of a site's users this is, from 1; 0: none of them."""
+    if user == name:
+        return 1
+    match = re.fullmatch(r"([2-9]|[1-9]\d{1,8})", user.removeprefix(f"{name}+"), re.ASCII)
+    return int(match[1]) if match and user.startswith(f"{name}+") else 0

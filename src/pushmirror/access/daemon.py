@@ -1,0 +1,184 @@
+"""Carries out what rsyncd.py, stunnel.py and credentials.py decide: the files that the rsync daemon reads.
+
+Guaranteed: each appears whole and is only written when it changes; two processes never write at once, and
+each writes what the configuration on disk says at that moment; passwords are in files of mode 0600.
+
+rsync reads rsyncd.conf and the secrets anew for each connection, so a change reaches a running daemon,
+ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update`
+every minute or so. Where the system runs the daemon and nothing else of ours, every `pushmirror site …`,
+`push` and `sync` that pushes calls it: an old password may then work for as long as none of them is run.
+
+Whose daemon? That of the user who owns the state directory: rsync refuses secrets that are not its own
+user's (`strict modes`), so the printed units name this user, and when root changes sites on this user's
+behalf, the files are handed over. Only where this user is root does rsync become `[serve].uid`.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from pushmirror.access import credentials, rsyncd, stunnel
+from pushmirror.access.credentials import Login
+from pushmirror.access.rsyncd import Facts, Places
+from pushmirror.access.units import Setting
+from pushmirror.config import model, toml
+from pushmirror.errors import ProgramFailed, ProgramMissing, PushmirrorError
+from pushmirror.system import clock, process
+from pushmirror.system.files import write_atomically
+from pushmirror.system.locks import locked
+
+_VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
+_TIMEOUT_S = 30.0
+_STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
+
+
+def update(config: model.Config) -> bool:
+    """Bring the daemon's files in line with the configuration on disk and the time; whether one changed.
+
+    The configuration is read again, for this one may be older than another process's change. Raises
+    ConfigError, and PushmirrorError when the files cannot be written.
+    """
+    with changing(config):
+        return write(toml.load(config.source) if config.source else config)
+
+
+@contextmanager
+def changing(config: model.Config) -> Iterator[None]:
+    """Hold the lock under which sites and the daemon's files change; makes their directory."""
+    directory = places(config).directory
+    try:
+        directory.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        owner = owner_of(config)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700)
+        if directory.lstat().st_uid != owner:
+            os.chown(directory, owner, -1, follow_symlinks=False)
+    except OSError as exc:
+        raise PushmirrorError(
+            f"the rsync daemon's files cannot be kept in {directory}: {exc.strerror}",
+            hint="run this as the user who runs the mirror, or as root",
+        ) from exc
+    with locked(directory):
+        yield
+
+
+def write(config: model.Config, *, facts: Facts | None = None, now: datetime | None = None) -> bool:
+    """Write the files; to be called within `changing`. Whether one of them changed."""
+    found = logins(config)
+    moment = now or clock.now()
+    working = {name: credentials.valid(of_site, moment) for name, of_site in found.items()}
+    where, known = places(config), facts or facts_of(config)
+    users = {name: [login.user for login in of_site] for name, of_site in working.items()}
+    conf = rsyncd.render(config, users, where, known)
+    changed = _write(config, where.secrets, _secrets(working), 0o600)  # first: nobody is let in without
+    changed |= _write(config, where.conf, conf, 0o644)
+    if config.serve.certificate:
+        changed |= _write(config, where.stunnel, stunnel.render(config.serve, where, known, _rsync()), 0o644)
+    return changed
+
+
+def logins(config: model.Config) -> dict[str, tuple[Login, ...]]:
+    """The logins of every site, also those that are over."""
+    return {name: credentials.read(secret_file(config, name), name) for name in config.sites}
+
+
+def secret_file(config: model.Config, name: str) -> Path:
+    """The file with a site's passwords, beside the site's own."""
+    return site_file(config, name).with_name(f"{name}{credentials.SUFFIX}")
+
+
+def site_file(config: model.Config, name: str) -> Path:
+    """The file of a site."""
+    if config.source is None:
+        raise PushmirrorError("this configuration is not from a file, so it has no sites.d")
+    return config.source.parent / toml.SITES / f"{name}.toml"
+
+
+def places(config: model.Config) -> Places:
+    """Where the daemon's files are."""
+    return Places(config.state.directory / "rsyncd")
+
+
+def owner_of(config: model.Config) -> int:
+    """The number of the user whose daemon it is; the state directory must be there."""
+    return config.state.directory.stat().st_uid
+
+
+def rsync_argv(config: model.Config) -> list[str]:
+    """The command line of a daemon in the foreground; address and port are in its configuration."""
+    return [_rsync(), "--daemon", "--no-detach", f"--config={places(config).conf}"]
+
+
+def stunnel_argv(config: model.Config) -> list[str] | None:
+    """The command line of the daemon for TLS, in the foreground; none without a certificate.
+
+    It starts an rsync for each connection by itself and needs no other daemon to run.
+    """
+    return [stunnel_program(), str(places(config).stunnel)] if config.serve.certificate else None
+
+
+def stunnel_program() -> str:
+    """stunnel's full path; ProgramMissing when it is not installed."""
+    return _program(_STUNNEL, "stunnel4")
+
+
+def setting_of(config: model.Config, pushmirror: str) -> Setting:
+    """What the printed units name; `pushmirror` is this program's full path."""
+    directory = config.state.directory
+    user = pwd.getpwuid(owner_of(config) if directory.exists() else os.geteuid())
+    tls = stunnel_program() if config.serve.certificate else _STUNNEL[0]
+    return Setting(user.pw_name, grp.getgrgid(user.pw_gid).gr_name, pushmirror, _rsync(), tls)
+
+
+def facts_of(config: model.Config) -> Facts:
+    """What the daemon is run by, and with."""
+    said = (
+        process.run([_rsync(), "--version"], timeout_s=_TIMEOUT_S).check().output.decode("utf-8", "replace")
+    )
+    found = _VERSION.search(said)
+    if not found:
+        raise ProgramFailed(f"this is not rsync: its --version begins with {said[:60]!r}")
+    version = (int(found[1]), int(found[2]), int(found[3] or 0))
+    return Facts(version, root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists())
+
+
+def _secrets(working: Mapping[str, Sequence[Login]]) -> str:
+    return "".join(f"{login.user}:{login.password}\n" for site in working.values() for login in site)
+
+
+def _write(config: model.Config, path: Path, text: str, mode: int) -> bool:
+    data, owner = text.encode(), owner_of(config)
+    try:
+        status = path.lstat() if path.exists() else None
+        if status and (status.st_uid, status.st_mode & 0o7777) == (owner, mode) and path.read_bytes() == data:
+            return False
+        write_atomically(path, data, mode=mode, owner=owner)
+    except OSError as exc:
+        raise PushmirrorError(
+            f"{path} cannot be written: {exc.strerror}",
+            hint="run this as the user who owns it, or as root",
+        ) from exc
+    return True
+
+
+def _rsync() -> str:
+    return _program(("rsync",), "rsync")
+
+
+def _program(names: Sequence[str], package: str) -> str:
+    """Its full path, by the first name that is found: units and stunnel have no PATH to search."""
+    search = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+    for name in names:
+        if found := shutil.which(name, path=search):
+            return str(Path(found).absolute())
+    raise ProgramMissing(
+        f"the program {names[0]} was not found in PATH", hint=f"install the Debian package {package}"
+    )

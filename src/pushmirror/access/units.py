@@ -1,0 +1,197 @@
+"""What starts the rsync daemon: units of systemd, lines of inetd, and logrotate's words for its log. Pure.
+
+Three ways, and each of them runs as the user whom the daemon's files belong to (see daemon.py):
+
+    systemd   one service for all: `pushmirror serve` runs rsync and, with a certificate, stunnel
+    socket    systemd listens, and starts an rsync for each connection; TLS is a service of its own
+    inetd     the same by inetd; TLS as a service, which is left to the reader's init
+
+A user other than root gets CAP_SYS_CHROOT and, where the port needs it, CAP_NET_BIND_SERVICE, and nothing
+more: rsync then locks each connection into its tree.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pushmirror.access.rsyncd import RSYNC_PORT, Places, listening
+from pushmirror.config.model import Access, Config
+from pushmirror.errors import ConfigError
+
+_SYSTEMD = "/etc/systemd/system"
+_UNPRIVILEGED = 1024  # the first port that everybody may listen on
+_STRANGERS = 20  # connections at a time that have not named a module yet, or only list them
+
+
+class Kind(StrEnum):
+    """Who starts the daemon; and the rotation of its log."""
+
+    SYSTEMD = "systemd"
+    SOCKET = "socket"
+    INETD = "inetd"
+    LOGROTATE = "logrotate"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the texts name; programs by their full paths."""
+
+    user: str  # who runs the daemon
+    group: str
+    pushmirror: str
+    rsync: str
+    stunnel: str
+
+
+def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
+    """The files of one kind, each after a comment that says where it belongs. Raises ConfigError."""
+    match kind:
+        case Kind.SYSTEMD:
+            return _serve(config, setting)
+        case Kind.SOCKET:
+            return "\n".join(_socket(config, places, setting))
+        case Kind.INETD:
+            return _inetd(config, places, setting)
+        case Kind.LOGROTATE:
+            return _logrotate(places, setting)
+
+
+def _serve(config: Config, setting: Setting) -> str:
+    source = ["--config", str(config.source)] if config.source else []
+    ports = [listening(config.serve.rsync)[1], listening(config.serve.rsync_tls)[1]]
+    return _text(
+        f"# {_SYSTEMD}/pushmirror.service",
+        "# then: systemctl daemon-reload && systemctl enable --now pushmirror.service",
+        "[Unit]",
+        "Description=pushmirror: rsync access for mirrors, and pushes that are owed",
+        "Wants=network-online.target",
+        "After=network-online.target",
+        "",
+        "[Service]",
+        *_as_user(setting, bind=min(ports) < _UNPRIVILEGED),
+        f"ExecStart={_command(setting.pushmirror, *source, 'serve')}",
+        "Restart=on-failure",
+        "RestartSec=5",
+        "KillMode=mixed",
+        "LimitNOFILE=65536",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    )
+
+
+def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
+    host, port = listening(config.serve.rsync)
+    offered = [one for one in config.archives.values() if one.access is not Access.NONE]
+    at_most = len(offered) * config.serve.max_connections + _STRANGERS
+    yield _text(
+        f"# {_SYSTEMD}/pushmirror-rsync.socket",
+        "# then: systemctl daemon-reload && systemctl enable --now pushmirror-rsync.socket",
+        "[Unit]",
+        "Description=rsync access for mirrors",
+        "",
+        "[Socket]",
+        f"ListenStream={_address(host, port)}",
+        "Accept=yes",
+        "KeepAlive=yes",
+        f"MaxConnections={at_most}",
+        "",
+        "[Install]",
+        "WantedBy=sockets.target",
+    )
+    yield _text(
+        f"# {_SYSTEMD}/pushmirror-rsync@.service",
+        "[Unit]",
+        "Description=rsync access for one mirror",
+        "CollectMode=inactive-or-failed",
+        "",
+        "[Service]",
+        *_as_user(setting, bind=False),
+        f"ExecStart=-{_command(setting.rsync, '--daemon', f'--config={places.conf}')}",
+        "StandardInput=socket",
+        "StandardOutput=inherit",
+        "StandardError=journal",
+    )
+    if config.serve.certificate:
+        yield _tls(config, places, setting)
+
+
+def _tls(config: Config, places: Places, setting: Setting) -> str:
+    return _text(
+        f"# {_SYSTEMD}/pushmirror-rsync-tls.service",
+        "# then: systemctl enable --now pushmirror-rsync-tls.service",
+        "[Unit]",
+        "Description=rsync access for mirrors, through TLS",
+        "After=network.target",
+        "",
+        "[Service]",
+        *_as_user(setting, bind=listening(config.serve.rsync_tls)[1] < _UNPRIVILEGED),
+        f"ExecStart={_command(setting.stunnel, str(places.stunnel))}",
+        "Restart=on-failure",
+        "RestartSec=5",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    )
+
+
+def _inetd(config: Config, places: Places, setting: Setting) -> str:
+    if len(str(places.conf).split()) > 1:
+        raise ConfigError(f'state.directory: found a blank in "{places.conf}", which inetd cannot have')
+    host, port = listening(config.serve.rsync)
+    name = "rsync" if port == RSYNC_PORT else str(port)
+    service = f"[{host}]:{name}" if ":" in host else f"{host}:{name}" if host else name
+    families = ["tcp6"] if ":" in host else ["tcp"] if host else ["tcp", "tcp6"]
+    tls = [f"# TLS, by your init: {setting.stunnel} {places.stunnel}"] if config.serve.certificate else []
+    return _text(
+        "# /etc/inetd.conf, then send inetd a HUP",
+        *tls,
+        *(
+            f"{service} stream {family} nowait {setting.user} "
+            f"{setting.rsync} rsyncd --daemon --config={places.conf}"
+            for family in families
+        ),
+    )
+
+
+def _logrotate(places: Places, setting: Setting) -> str:
+    return _text(
+        "# /etc/logrotate.d/pushmirror",
+        f'"{places.log}" {{',
+        f"    su {setting.user} {setting.group}",
+        "    weekly",
+        "    rotate 8",
+        "    missingok",
+        "    notifempty",
+        "    compress",
+        "    copytruncate",  # a standing daemon keeps the file open
+        "}",
+    )
+
+
+def _as_user(setting: Setting, *, bind: bool) -> Iterator[str]:
+    yield f"User={setting.user}"
+    yield f"Group={setting.group}"
+    yield "NoNewPrivileges=yes"
+    if setting.user != "root":
+        capabilities = f"{'CAP_NET_BIND_SERVICE ' if bind else ''}CAP_SYS_CHROOT"
+        yield f"AmbientCapabilities={capabilities}"
+        yield f"CapabilityBoundingSet={capabilities}"
+
+
+def _address(host: str, port: int) -> str:
+    if not host:
+        return str(port)  # both families
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _command(*words: str) -> str:
+    """A command line as systemd reads it: `%` and `$` mean something there, and a shell's quotes do too."""
+    return shlex.join(word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$") for word in words)
+
+
+def _text(*lines: str) -> str:
+    return "\n".join([*lines, ""])
