@@ -9,7 +9,7 @@ from pushmirror.config.model import Push
 from pushmirror.push.decide import Send
 from pushmirror.state.records import Stage, Standing
 
-_MOST_DOUBLINGS = 30  # of the first pause; more would overflow any calendar
+_MOST_DOUBLINGS = 30  # of the first pause; by then any two durations of a configuration have met
 
 
 def sent(standing: Standing, send: Send, now: datetime) -> Standing:
@@ -56,7 +56,9 @@ def failed(
     Each pause is twice as long as the one before, times `jitter` (about 1), so that sites that failed
     together do not all come back together.
     """
-    pause = min(rules.retry_after * 2 ** min(standing.attempts, _MOST_DOUBLINGS), rules.retry_at_most)
+    # The factor is bounded, not the product: doubled a few times, a duration of days overflows the calendar.
+    at_most = rules.retry_at_most / rules.retry_after
+    pause = rules.retry_after * min(2 ** min(standing.attempts, _MOST_DOUBLINGS), at_most)
     return replace(
         unanswered(standing),
         tried=send.generation,
