@@ -87,7 +87,7 @@ def run(
 
 
 @contextmanager
-def _starting(argv: Sequence[str]) -> Iterator[None]:
+def starting(argv: Sequence[str]) -> Iterator[None]:
     """Translate what keeps a program from being started."""
     try:
         yield
@@ -104,7 +104,7 @@ def _starting(argv: Sequence[str]) -> Iterator[None]:
 def _started(
     argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with _starting(argv):
+    with starting(argv):
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.PIPE,
@@ -116,7 +116,7 @@ def _started(
         )
     with child:
         try:
-            with _watched(child):
+            with watched(child):
                 _widen(child)
                 yield child
         finally:
@@ -124,7 +124,7 @@ def _started(
 
 
 @contextmanager
-def _watched(child: subprocess.Popen[bytes]) -> Iterator[None]:
+def watched(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """End the child's group when we are gone without a word.
 
     An orphaned rsync can wait for ever for a peer that waits for it. A pipe that only we hold open tells a
@@ -159,14 +159,15 @@ def die_with_parent() -> None:
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """End a child and everything it started in its process group; safe to call when it is gone already."""
     if child.poll() is None:
-        _signal_group(child.pid, signal.SIGTERM)
+        signal_group(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             child.wait(_TERM_GRACE_S)
-    _signal_group(child.pid, signal.SIGKILL)
+    signal_group(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Signal every process of a group, if there are any."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -266,7 +267,7 @@ def background(
 
     Raises as `run` does when it cannot be started; whether it stays alive is the caller's to watch.
     """
-    with log.open("ab") as output, _starting(argv):
+    with log.open("ab") as output, starting(argv):
         child = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,

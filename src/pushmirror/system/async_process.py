@@ -1,0 +1,108 @@
+"""An external program beside others in one event loop: an argv list, no shell, a process group of its own.
+
+Guaranteed as in `process`: the whole group is gone when a call returns, raises or is cancelled, and also when
+we are killed; output is drained however much comes, and kept within a bound. A time limit is the caller's
+`asyncio.timeout`. No thread and no child watcher is used: the kernel tells of the end (pidfd_open(2)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pushmirror.system.process import BASE_ENVIRONMENT, MAX_OUTPUT, signal_group, starting, watched
+
+_CHUNK = 64 * 1024
+_TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
+_REST_S = 2.0  # for output that is still in the pipe when the program has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended."""
+
+    exit_code: int  # negative: the signal that ended it
+    output: bytes  # standard output and error as they came, the last MAX_OUTPUT bytes
+
+
+async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
+    """Run a program to its end, without standard input; `env` is added to BASE_ENVIRONMENT.
+
+    Raises ProgramMissing or ProgramFailed when it cannot be started; its exit code is the caller's to judge.
+    """
+    with starting(argv):
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**BASE_ENVIRONMENT, **(env or {})},
+            start_new_session=True,
+        )
+    with child:
+        assert child.stdout
+        kept = bytearray()
+        reading = asyncio.ensure_future(_drain(child.stdout.fileno(), kept))
+        try:
+            with watched(child):
+                await _exited(child)
+            signal_group(child.pid, signal.SIGKILL)  # who is left of it would keep the pipe open
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REST_S):
+                    await reading
+        finally:
+            reading.cancel()
+            try:
+                await _end_group(child)
+            finally:
+                await asyncio.wait({reading})
+    return Ended(child.returncode, bytes(kept[-MAX_OUTPUT:]))
+
+
+async def _drain(pipe: int, kept: bytearray) -> None:
+    os.set_blocking(pipe, False)
+    while True:
+        await _readable(pipe)  # once for each chunk, so that a flood leaves the others their turn
+        with suppress(BlockingIOError):
+            data = os.read(pipe, _CHUNK)
+            if not data:
+                return
+            kept += data
+            if len(kept) > 2 * MAX_OUTPUT:
+                del kept[:-MAX_OUTPUT]
+
+
+async def _exited(child: subprocess.Popen[bytes]) -> None:
+    handle = os.pidfd_open(child.pid)
+    try:
+        await _readable(handle)
+    finally:
+        os.close(handle)
+    child.wait()
+
+
+async def _readable(handle: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(handle, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(handle)
+
+
+async def _end_group(child: subprocess.Popen[bytes]) -> None:
+    try:
+        if child.poll() is None:
+            signal_group(child.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TERM_GRACE_S):
+                    await _exited(child)
+    finally:
+        signal_group(child.pid, signal.SIGKILL)
+        child.wait()
