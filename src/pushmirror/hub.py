@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from pushmirror.sync.engine import Engine, Job, Preview
 from pushmirror.sync.parts import REQUIRED
 from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.report import Report
+from pushmirror.sync.stock import take_stock
 from pushmirror.sync.traces import Traces
 from pushmirror.system import clock, locks
 
@@ -124,7 +125,7 @@ class Hub:
         run = self._store.begin_run(
             archive.name,
             stage,
-            strategy="full",
+            strategy="full" if archive.upstream else "stock",
             trigger=waiting[0].trigger,
             log=str(self._log_file(archive)),
             request_ids=[request.id for request in waiting],
@@ -139,16 +140,21 @@ class Hub:
                     request.words,
                 )
                 _log.info("asked for %s by %s from %s: %a", *facts)
-            self._carry_out(archive, run, _job(stage, run.trigger, wish), wish)
+            self._carry_out(archive, run, _job(stage, run.trigger, wish), wish, waiting)
         self._show_what_is_owed(archive)
         self._forget_old_runs(archive)
 
-    def _carry_out(self, archive: Archive, run: Run, job: Job, wish: Wish | None) -> None:
+    def _carry_out(
+        self, archive: Archive, run: Run, job: Job, wish: Wish | None, waiting: Sequence[Request]
+    ) -> None:
         engine = self._engine(archive)
         try:
             if wish is None or not wish.allow_empty_tree:
                 self._require_mounted(archive)
-            report = engine.run(job)
+            if archive.upstream is None:
+                report = take_stock(archive, self._config.mirror, Logged(self._progress))
+            else:
+                report = engine.run(job)
         except (Stopped, KeyboardInterrupt) as exc:
             self._interrupted(run, exc, engine.report)
             raise
@@ -162,6 +168,8 @@ class Hub:
             raise
         else:
             _log.info("done: %s", report.summary())
+            if report.prepared and any(request.mhop for request in waiting):
+                self._store.prepare(archive.name, report.prepared)  # before the answer: who asked acts on it
             self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
 
     def _interrupted(self, run: Run, exc: Stopped | KeyboardInterrupt, report: Report) -> None:
@@ -219,6 +227,8 @@ class Hub:
 
     def _show_what_is_owed(self, archive: Archive) -> None:
         """Archive-Update-Required is in the tree exactly while a request waits."""
+        if archive.upstream is None:
+            return  # the tree is its owner's
         flag = Traces(archive.path, self._config.mirror.name).required
         try:
             if self._store.pending(archive.name):

@@ -30,6 +30,7 @@ VERBS = {
     "init": ("pushmirror.cli.init:init", "Write a first configuration, an ssh key and the directories."),
     "check": ("pushmirror.cli.check:check", "See whether everything is in order, and say what to do."),
     "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
+    "push": ("pushmirror.cli.push:push", "Wake the sites that are not current, and see them become so."),
     "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
     "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
     "history": ("pushmirror.cli.history:history", "List past runs."),

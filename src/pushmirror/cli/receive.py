@@ -33,12 +33,16 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     push and ends with its exit code: 0 done, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78
     configuration.
 
+    Sites of our own are pushed afterwards, in the background; for sync:mhop sync:stage1 the answer waits
+    until those that are staged have stage 1, too. sync:check only says that the key works.
+
     \b
     In ~/.ssh/authorized_keys, on one line:
       restrict,from="192.0.2.7",command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
     """
     from pushmirror.hub import Hub, Wish
-    from pushmirror.push.trigger import parse_trigger, words_of
+    from pushmirror.push.trigger import CHECK, parse_trigger, words_of
+    from pushmirror.relay import push_on
     from pushmirror.sync.progress import Silent
 
     if hasattr(signal, "SIGHUP"):
@@ -51,6 +55,9 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     if wanted.callback:
         _tell("sync:callback is not supported; ignored")
     config = session.config()
+    if CHECK in spoken:
+        _tell(_ready(list(config.archives)))
+        return Exit.OK
     archive = wanted.archive or main_archive(list(config.archives))
     if archive not in config.archives:
         raise UsageError(
@@ -68,8 +75,18 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     )
     with session.store(config) as store:
         answer = Hub(config, store, Silent()).serve(wish)
+        if answer.exit_code == Exit.OK:
+            push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
     _tell(f"{archive} {wanted.stage.value}: {answer.message}")
     return Exit.FAILED if answer.exit_code is None else answer.exit_code
+
+
+def _ready(archives: list[str]) -> str:
+    """The answer to a hub that only wants to know whether its key works."""
+    from pushmirror import __version__
+    from pushmirror.system import clock
+
+    return f"pushmirror {__version__} ready; archives: {', '.join(archives)}; time: {clock.now().isoformat()}"
 
 
 def main_archive(names: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.cli.logs import log_to_stderr
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import Exit, PushmirrorError, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
+    from pushmirror.config.model import Config
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
@@ -37,6 +38,7 @@ _STAGES = {"1": "stage1", "2": "stage2"}
     "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
 )
 @click.option("--from-scratch", is_flag=True, help="Fetch it all again into a tree that has become empty.")
+@click.option("--no-push", is_flag=True, help="Do not wake our own sites afterwards.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run, or what a dry run found, as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @click.pass_obj
@@ -49,14 +51,20 @@ def sync(
     dry_run: bool,
     allow_mass_delete: bool,
     from_scratch: bool,
+    no_push: bool,
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Bring ARCHIVE, or every archive with an upstream, up to date.
+    """Bring ARCHIVE, or every archive, up to date, and wake the sites that mirror it from here.
+
+    An archive without upstream is its owner's: what its tree serves now is taken note of.
 
     If a run is under way, waits for the one that follows it. Ends with 0 only when what is published here
     is what upstream has; else with 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or
     78 (configuration). The served tree is whole in any case.
+
+    On a terminal the push is shown until it has settled; Ctrl-C leaves it to `pushmirror serve` or the next
+    push. Otherwise it goes on in the background.
 
     \b
     Examples:
@@ -68,15 +76,15 @@ def sync(
     from pushmirror.state.records import Run, Stage
 
     config = session.config()
-    if archive:
-        names = [archive_named(config, archive).name]
-    else:
-        names = [name for name, found in config.archives.items() if found.upstream]
+    names = [archive_named(config, archive).name] if archive else list(config.archives)
     if not names:
-        raise UsageError("no archive has an upstream", hint="add `upstream` to an archive in pushmirror.toml")
-    _log_to_stderr(verbose=verbose)
+        raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
+    if dry_run:
+        names = _with_upstream(config, names)
+    log_to_stderr(verbose=verbose)
     worst = Exit.OK
     results: list[Run | Preview] = []
+    published: list[str] = []
     with session.store(config) as store:
         for name in names:
             wish = Wish(
@@ -99,11 +107,42 @@ def sync(
             results.append(found)
             if isinstance(found, Run):
                 worst = max(worst, Exit.FAILED if found.exit_code is None else Exit(found.exit_code))
+                if found.exit_code == Exit.OK and found.stage is not Stage.STAGE1:
+                    published.append(name)
             if not as_json:
                 _tell(found) if isinstance(found, Run) else _foretell(name, found)
+        if not no_push:
+            _push_on(config, store, published, drawn=not (as_json or verbose))
     if as_json:
         print_json(results[0] if archive else results)
     return worst
+
+
+def _push_on(config: Config, store: Store, names: Sequence[str], *, drawn: bool) -> None:
+    """Wake our own sites: before somebody's eyes on a terminal, else in the background."""
+    names = [name for name in names if config.sites_of(name)]
+    if not names:
+        return
+    if drawn and sys.stderr.isatty():
+        from pushmirror.cli.push import push_here
+
+        push_here(config, store, names)
+        return
+    from pushmirror.relay import in_background
+
+    for name in names:
+        in_background(config, name)
+
+
+def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
+    """Those that a dry run has something to say about."""
+    found = [name for name in names if config.archives[name].upstream]
+    if not found:
+        raise UsageError(
+            f"{', '.join(names)} has no upstream: there is nothing to foretell",
+            hint="pushmirror push --dry-run shows which sites would be woken",
+        )
+    return found
 
 
 def _run_for(request: Request, store: Store) -> Run:
@@ -177,22 +216,3 @@ def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
         from pushmirror.sync.progress import Silent
 
         yield Silent()
-
-
-class _Stderr(logging.Handler):
-    """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{printable(self.format(record))}\n")  # click.echo would go round the drawn line
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    """Warnings always; every step with --verbose. The full log of a run is `pushmirror log`."""
-    handler = _Stderr()
-    handler.setLevel(logging.INFO if verbose else logging.WARNING)
-    if not verbose:  # how the run ended is told once, when it has
-        handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbose else "%(message)s"))
-    logger = logging.getLogger("pushmirror")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pushmirror.config.model import PushKind, Site
 from pushmirror.state.records import Stage
 
 MAX_WORDS = 100  # nobody's trigger has more than five
 MAX_WORD = 200  # characters
+CHECK = "sync:check"  # asks whether the key works; starts nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def parse_trigger(words: Iterable[str]) -> Wanted:
                 stages.add(Stage(stage))
             case ["sync", "mhop"]:
                 mhop = True
+            case ["sync", "check"]:
+                continue  # answered before anything else
             case ["sync", "callback"]:
                 callback = True
             case ["sync", "archive", name]:  # any name: it is only looked up, and told when it is unknown
@@ -60,6 +64,12 @@ def words_for(archive: str, stage: Stage, *, mhop: bool = False) -> str:
     Its blank in front is kept: who compares two hubs byte for byte finds no difference.
     """
     return f" sync:archive:{archive}{' sync:mhop' if mhop else ''} sync:{stage}"
+
+
+def words_to(site: Site, archive: str, stage: Stage) -> str:
+    """What this site is sent; an mhop site is told in both stages, as by `runmirrors`."""
+    name = "" if archive == site.main_archive else archive
+    return words_for(name, stage, mhop=site.push is PushKind.MHOP)
 
 
 def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:

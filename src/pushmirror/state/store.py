@@ -86,7 +86,11 @@ class Store(Protocol):
         """
 
     def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
-        """Remember what is served from now on; the same digest again changes nothing."""
+        """Remember what is served from now on; the same digest again changes nothing.
+
+        What sites had confirmed of this generation when it was served earlier counts no more, nor is anything
+        prepared: a preparation was for this generation, or is outdated by it.
+        """
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
         """The archive's generations, newest first."""
@@ -109,7 +113,8 @@ class Store(Protocol):
     def prepare(self, archive: str, generation: str) -> Preparation:
         """Remember what stage 1 has fetched for; replaces the archive's earlier one.
 
-        The same generation again changes nothing, its time included.
+        The same generation again changes nothing, its time included. Stage 1 of one that is new here begins
+        anew, whatever sites confirmed of it in earlier times.
         """
 
     def preparation(self, archive: str) -> Preparation | None:

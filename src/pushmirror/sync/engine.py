@@ -32,11 +32,11 @@ from pushmirror.errors import (
     UpstreamMoved,
     UpstreamUpdating,
 )
+from pushmirror.hooks import run_hook
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
-from pushmirror.hooks import run_hook
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
@@ -168,6 +168,7 @@ class Engine:
         if job.stage is Stage.STAGE1:
             run_hook(self._archive, "after_stage1", self._facts())
             self._write_trace(job)
+            self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
             run_hook(self._archive, "after_stage1", self._facts())

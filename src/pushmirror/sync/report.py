@@ -29,6 +29,7 @@ class Report:
     strategy: str = ""
     why: str = ""  # this strategy
     generation: str = ""  # that is published now
+    prepared: str = ""  # that stage 1 has fetched ahead for
     architectures: tuple[str, ...] = ()  # in the tree
     rounds: int = 0
     landed: int = 0  # new files that entered the tree before the indices
@@ -70,6 +71,8 @@ class Report:
 
     def summary(self) -> str:
         """What a run did, in one line."""
+        if self.strategy == "stock":
+            return "took stock of the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         if self.files_fetched:
             fetched += f" ({self.bytes_fetched / 1e6:.1f} MB)"

@@ -280,9 +280,48 @@ def test_no_statement_reads_or_sorts_a_whole_table(tmp_path, statement):
     "dialect", [postgresql.dialect(), sqlite.dialect()], ids=lambda dialect: dialect.name
 )
 def test_each_database_is_told_the_same_to_replace_a_row(dialect):
-    statement = put(push.preparations, dialect.name, unless_same="generation")
+    statement = put(push.preparations, dialect.name)
     assert str(statement.compile(dialect=dialect)).endswith(
         "ON CONFLICT (archive) DO UPDATE SET"
         " generation = excluded.generation, prepared_at = excluded.prepared_at"
-        " WHERE preparations.generation != excluded.generation"
     )
+
+
+def confirmed(store: SqlStore, stage1: str | None, stage2: str | None) -> None:
+    store.put_standings([Standing("debian", "a", stage1=stage1, stage2=stage2)])
+
+
+def confirmations(store: SqlStore) -> tuple[str | None, str | None]:
+    one = store.standings("debian")["a"]
+    return one.stage1, one.stage2
+
+
+def test_what_was_confirmed_of_a_generation_counts_no_more_when_it_comes_back(store):
+    for digest in ("g1", "g2"):
+        store.publish_generation("debian", digest, None, NOW)
+    confirmed(store, "g1", "g1")
+    store.publish_generation("debian", "g1", None, NOW)
+    assert confirmations(store) == (None, None)
+
+
+def test_the_stage1_of_a_prepared_generation_counts_when_it_is_published(store):
+    store.publish_generation("debian", "g1", None, NOW)
+    store.prepare("debian", "g2")
+    confirmed(store, "g2", "g1")
+    store.publish_generation("debian", "g2", None, NOW)
+    assert confirmations(store) == ("g2", "g1") and store.preparation("debian") is None
+
+
+def test_a_preparation_that_something_else_overtook_is_forgotten(store):
+    store.prepare("debian", "g2")
+    confirmed(store, "g2", None)
+    store.publish_generation("debian", "g3", None, NOW)
+    store.prepare("debian", "g2")
+    assert confirmations(store) == (None, None)
+
+
+def test_preparing_what_is_served_already_takes_nothing_back(store):
+    store.publish_generation("debian", "g1", None, NOW)
+    confirmed(store, "g1", "g1")
+    store.prepare("debian", "g1")
+    assert confirmations(store) == ("g1", "g1")

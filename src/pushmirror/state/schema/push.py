@@ -77,6 +77,23 @@ def prepared(archive: str) -> Rows:
     return select(preparations).where(preparations.c.archive == archive)
 
 
+def unprepared(archive: str) -> Delete:
+    """Nothing is prepared any more: it has been published, or something else has."""
+    return delete(preparations).where(preparations.c.archive == archive)
+
+
+def unconfirmed(archive: str, digest: str, *columns: str) -> list[Update]:
+    """Confirmations of a generation that was served before do not count when it comes back.
+
+    In between a site may have got, and deleted, anything.
+    """
+    of_it = standings.c.archive == archive
+    return [
+        update(standings).where(of_it, standings.c[column] == digest).values({column: None})
+        for column in columns
+    ]
+
+
 def all_standings(archive: str) -> Rows:
     """Where the sites are, by name."""
     return select(standings).where(standings.c.archive == archive).order_by(standings.c.site)

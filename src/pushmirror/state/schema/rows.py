@@ -20,12 +20,11 @@ def one(table: Table, row_id: int) -> Rows:
     return select(table).where(table.c.id == row_id)
 
 
-def put(table: Table, dialect: str, *, unless_same: str | None = None) -> Insert:
-    """A row in the place of the one with its key, if there is one; `unless_same` in that column."""
+def put(table: Table, dialect: str) -> Insert:
+    """A row in the place of the one with its key, if there is one."""
     row = _upsert(dialect, table)
     facts = {column.key: row.excluded[column.key] for column in table.c if not column.primary_key}
-    differs = None if unless_same is None else table.c[unless_same] != row.excluded[unless_same]
-    replaced: Insert = row.on_conflict_do_update(index_elements=table.primary_key, set_=facts, where=differs)
+    replaced: Insert = row.on_conflict_do_update(index_elements=table.primary_key, set_=facts)
     return replaced
 
 

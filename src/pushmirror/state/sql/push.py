@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Executable
 
-from pushmirror.state.records import Preparation, Standing, Trigger
+from pushmirror.state.records import Generation, Preparation, Standing, Trigger
 from pushmirror.state.schema import push as tables
 from pushmirror.state.schema.rows import put
+from pushmirror.state.schema.runs import newest_generations
 from pushmirror.state.sql.memory import Memory
 from pushmirror.state.sql.rows import every, facts, record
 
@@ -17,10 +18,17 @@ class PushMemory(Memory):
     """The part of a Store that a hub needs to push."""
 
     def prepare(self, archive: str, generation: str) -> Preparation:
-        prepared = facts(Preparation(archive, generation, self._now()))
+        prepared = Preparation(archive, generation, self._now())
         with self._database.writing() as db:
-            db.execute(put(tables.preparations, db.dialect.name, unless_same="generation"), prepared)
-            return every(Preparation, db, tables.prepared(archive))[0]
+            before = every(Preparation, db, tables.prepared(archive))
+            if before and before[0].generation == generation:
+                return before[0]
+            if generation not in (
+                one.digest for one in every(Generation, db, newest_generations(archive, 1))
+            ):
+                _execute(db, tables.unconfirmed(archive, generation, "stage1"))
+            db.execute(put(tables.preparations, db.dialect.name), facts(prepared))
+            return prepared
 
     def preparation(self, archive: str) -> Preparation | None:
         with self._database.reading() as db:
@@ -62,6 +70,22 @@ class PushMemory(Memory):
     def prune_triggers(self, archive: str, keep: int) -> int:
         with self._database.writing() as db:
             return db.execute(tables.forgotten_triggers(archive, keep)).rowcount
+
+
+def begin_again(db: Connection, archive: str, digest: str) -> None:
+    """Another generation is served: what sites have confirmed of it earlier counts no more.
+
+    But for stage 1 when it was prepared: then nothing else was served in between.
+    """
+    prepared = every(Preparation, db, tables.prepared(archive))
+    ahead = bool(prepared) and prepared[0].generation == digest
+    _execute(db, tables.unconfirmed(archive, digest, *(["stage2"] if ahead else ["stage1", "stage2"])))
+    db.execute(tables.unprepared(archive))
+
+
+def _execute(db: Connection, statements: Iterable[Executable]) -> None:
+    for statement in statements:
+        db.execute(statement)
 
 
 def _put(db: Connection, standings: list[Standing]) -> None:

@@ -9,6 +9,7 @@ from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.state.schema import runs as tables
 from pushmirror.state.schema.rows import new, one
 from pushmirror.state.sql.memory import Memory
+from pushmirror.state.sql.push import begin_again
 from pushmirror.state.sql.rows import every, only, record
 
 
@@ -135,6 +136,7 @@ class RunMemory(Memory):
             if served and served[0].digest == digest:
                 return served[0]
             db.execute(tables.replaced(archive, at))
+            begin_again(db, archive, digest)
             return record(Generation, db.execute(published).mappings().one())
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:

@@ -1,0 +1,230 @@
+"""`pushmirror push`: wake the sites that are not current, and see them become so."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from pushmirror.cli.chosen import site_named
+from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.output import print_json, print_table, printable
+from pushmirror.cli.session import Session, archive_named
+from pushmirror.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from pushmirror.config.model import Config
+    from pushmirror.push.engine import Over
+    from pushmirror.push.pushes import Pushes
+    from pushmirror.push.watch import View, Watch
+    from pushmirror.state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where one site is with one archive after a push, or before one."""
+
+    archive: str
+    site: str
+    phase: str  # current, paused, triggered, due, gated, held, resting
+    words: str  # of the trigger that is due; empty: none is
+    generation: str | None  # that it has confirmed to serve
+    wanted: str | None  # that is published here
+    doing: str  # what it does, or waits for
+
+
+@click.command()
+@click.argument("archive", required=False)
+@click.option("--site", "sites", multiple=True, metavar="NAME", help="Only this site; may be given again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; nothing is.")
+@click.option("--again", is_flag=True, help="Also to sites that have confirmed it already.")
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Go on with failing sites for [push] retry_for; leave at once if a push is under way.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print where each site is, as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
+@click.pass_obj
+def push(
+    session: Session,
+    archive: str | None,
+    sites: tuple[str, ...],
+    *,
+    dry_run: bool,
+    again: bool,
+    background: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Wake the sites of ARCHIVE, or of every archive, that do not have what is published here.
+
+    Nothing is sent to a site that has confirmed it. Staged sites get stage 1, and stage 2 when all of them
+    have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0) or all
+    others have failed (75): those are tried again by `pushmirror serve`, and by the next push.
+
+    \b
+    Examples:
+      pushmirror push
+      pushmirror push debian --dry-run
+      pushmirror push --site site1.example.com --again
+      pushmirror push --json | jq '.[] | select(.phase != "current")'
+    """
+    config = session.config()
+    only = frozenset(site_named(config, name).name for name in sites)
+    names = _archives(config, archive, only)
+    log_to_stderr(verbose=verbose or background)
+    with session.store(config) as store:
+        if again and not dry_run:
+            _begin_again(config, store, names, only)
+        if dry_run:
+            reached = look(config, store, names, only)
+        else:
+            drawn = not (verbose or background or as_json)
+            reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
+    _tell(reached, as_json=as_json, dry_run=dry_run)
+    behind = any(one.phase not in ("current", "paused") for one in reached)
+    return Exit.BEHIND if behind and not dry_run else Exit.OK
+
+
+def push_here(config: Config, store: Store, names: Sequence[str]) -> None:
+    """A push before somebody's eyes, with its outcome."""
+    _tell(carry_out(config, store, names, only=frozenset(), drawn=True), as_json=False, dry_run=False)
+
+
+def carry_out(
+    config: Config,
+    store: Store,
+    names: Sequence[str],
+    *,
+    only: frozenset[str],
+    drawn: bool,
+    background: bool = False,
+) -> list[Reached]:
+    """Push these archives at the same time; returns where their sites are then."""
+    from pushmirror.config.current import CurrentConfig
+    from pushmirror.push.engine import settled
+    from pushmirror.push.pushes import Pushes, patient
+    from pushmirror.system import loop
+
+    over = patient(config.push.retry_for) if background else settled
+    with _watch(drawn=drawn) as watch:
+        pushes = Pushes(CurrentConfig(config), store, watch)
+        loop.run(_push(pushes, names, over, only, follow=not background))
+    return look(config, store, names, only)
+
+
+async def _push(
+    pushes: Pushes, names: Sequence[str], over: Over, only: frozenset[str], *, follow: bool
+) -> None:
+    push = pushes.follow if follow else pushes.push
+    await asyncio.gather(*(push(name, over, only=only) for name in names))
+
+
+@contextmanager
+def _watch(*, drawn: bool) -> Iterator[Watch]:
+    """A live table on a terminal, nothing in a pipe or journal."""
+    if drawn and sys.stderr.isatty():
+        from pushmirror.cli.push_progress import TerminalPush
+
+        with TerminalPush() as terminal:
+            yield terminal
+    else:
+        from pushmirror.push.watch import Unwatched
+
+        yield Unwatched()
+
+
+def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list[str]:
+    """The archives to push; UsageError when there is nobody to push them to."""
+    names = [archive_named(config, archive).name] if archive else list(config.archives)
+    found = [name for name in names if any(not only or site.name in only for site in config.sites_of(name))]
+    if not found:
+        of = f"archive {archive}" if archive else "any archive"
+        whom = f"the sites {', '.join(sorted(only))}" if only else "no site"
+        raise UsageError(
+            f"{whom} {'are not' if only else 'is'} to be woken for {of}",
+            hint="pushmirror site add NAME … adds one; pushmirror site list shows them",
+        )
+    return found
+
+
+def _begin_again(config: Config, store: Store, names: Sequence[str], only: frozenset[str]) -> None:
+    """Forget what the sites have confirmed."""
+    from dataclasses import replace
+
+    from pushmirror.push.engine import chosen
+
+    for name in names:
+        wanted = {site.name for site in chosen(config.sites_of(name), only)}
+        found = [one for one in store.standings(name).values() if one.site in wanted]
+        store.put_standings([replace(one, stage1=None, stage2=None, next_try_at=None) for one in found])
+
+
+def look(config: Config, store: Store, names: Sequence[str], only: frozenset[str]) -> list[Reached]:
+    """Where the sites are, and what each would be sent now."""
+    from pushmirror.config.current import CurrentConfig
+    from pushmirror.push.pushes import Pushes
+    from pushmirror.push.watch import Unwatched
+
+    pushes = Pushes(CurrentConfig(config), store, Unwatched())
+    return [one for name in names for one in _reached(config, store, pushes.view(name, only))]
+
+
+def _reached(config: Config, store: Store, view: View) -> list[Reached]:
+    from pushmirror.push.trigger import words_to
+    from pushmirror.status.sites import summarise_sites
+    from pushmirror.system import clock
+
+    archive = view.goal.archive
+    due = {send.site.name: words_to(send.site, archive, send.stage) for send in view.decision.sends}
+    health = summarise_sites(
+        archive,
+        view.sites,
+        standings=view.standings,
+        generations=store.generations(archive),
+        phases=view.decision.phases,
+        push=config.push,
+        now=clock.now(),
+    )
+    return [
+        Reached(
+            archive=archive,
+            site=one.site,
+            phase=str(view.decision.phases[one.site]),
+            words=due.get(one.site, "").strip(),
+            generation=one.generation,
+            wanted=view.goal.published,
+            doing=one.doing,
+        )
+        for one in health
+    ]
+
+
+def _tell(reached: Sequence[Reached], *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        print_json(reached)
+    elif dry_run:
+        rows = [(one.archive, one.site, one.phase, one.words or one.doing) for one in reached]
+        print_table(("archive", "site", "phase", "would be sent, or waits for"), rows)
+    else:
+        _count(reached)
+
+
+def _count(reached: Sequence[Reached]) -> None:
+    """One line for each archive, and one for each site that is not current."""
+    for archive in dict.fromkeys(one.archive for one in reached):
+        its = [one for one in reached if one.archive == archive]
+        current = sum(one.phase == "current" for one in its)
+        wanted = (its[0].wanted or "nothing published yet")[:12]
+        colour = "green" if current == len(its) else "yellow"
+        counted = click.style(f"{current} of {len(its)} sites", fg=colour)
+        click.echo(f"{archive}: {counted} have generation {wanted}")
+        for one in its:
+            if one.phase != "current":
+                click.echo(f"  {one.site}: {printable(one.doing or one.phase)}", err=True)

@@ -1,0 +1,273 @@
+"""One push of one archive, carried out: decide, send what is due, listen, decide again.
+
+    look ──▶ decide ──▶ send ──▶ wait for an answer, news or the clock ──┐
+     ▲                                                                   │
+     └───────────────────────────────────────────────────────────────────┘
+
+Guaranteed: what is sent is in the store before it is sent, and what was answered before anything follows
+from it, so whoever is killed here can be succeeded by anybody. The caller holds the archive's push lock.
+Not the business of this module: what is due (`decide.py`), connections (`wire.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from time import monotonic
+
+from pushmirror.config.model import Config, Push, Site
+from pushmirror.errors import TriggerFailed
+from pushmirror.push import standing as stands
+from pushmirror.push.decide import Decision, Goal, Send, decide
+from pushmirror.push.trigger import words_to
+from pushmirror.push.watch import View, Watch
+from pushmirror.push.wire import Answer, Wire
+from pushmirror.state.records import Phase, Standing
+from pushmirror.state.store import Store
+from pushmirror.system import clock
+
+_log = logging.getLogger(__name__)
+_NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, standings
+_JITTER = (0.8, 1.2)
+_KEPT_TRIGGERS = 20_000  # per archive
+_IN_USE = (Phase.TRIGGERED, Phase.HELD, Phase.DUE)  # a connection to such a site is worth keeping
+
+Over = Callable[[Decision], bool]
+Aim = tuple[str | None, str | None]  # the published and the prepared generation
+
+
+def aim_of(store: Store, archive: str) -> Aim:
+    """What the sites of an archive are to reach now."""
+    served, prepared = store.latest_generation(archive), store.preparation(archive)
+    return served.digest if served else None, prepared.generation if prepared else None
+
+
+def chosen(sites: Iterable[Site], only: frozenset[str]) -> list[Site]:
+    """The sites of these names; all of them, if there are no names."""
+    return [site for site in sites if not only or site.name in only]
+
+
+def settled(decision: Decision) -> bool:
+    """Whether nothing more happens without a retry, a canary's recovery, news or the operator."""
+    return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.HELD)
+
+
+def finished(decision: Decision) -> bool:
+    """Whether nothing more happens without news or the operator, retries included."""
+    return settled(decision) and not decision.sites_in(Phase.RESTING, Phase.GATED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """How one trigger ended."""
+
+    send: Send
+    trigger_id: int
+    answer: Answer | None  # none: there was none, and `error` says why
+    error: str
+    seconds: float
+
+
+class Pusher:
+    """Pushes one archive's sites for as long as it is asked to."""
+
+    def __init__(
+        self,
+        archive: str,
+        config: Callable[[], Config],
+        store: Store,
+        wire: Wire,
+        watch: Watch,
+        *,
+        only: frozenset[str] = frozenset(),
+    ) -> None:
+        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all."""
+        self._archive = archive
+        self._config = config
+        self._store = store
+        self._wire = wire
+        self._watch = watch
+        self._only = only
+        self._goal = Goal(archive, None, clock.now())
+        self._rules = Push()
+        self._sites: Sequence[Site] = ()
+        self._standings: dict[str, Standing] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by name of the site
+        self._connected: dict[str, Site] = {}
+        self._heard: asyncio.Queue[_Heard] = asyncio.Queue()
+        self._news_at = 0.0  # monotonic: when to look for news again
+
+    async def run(self, over: Over) -> Decision:
+        """Push until `over` says of a decision that it is enough; returns that decision."""
+        self._recover()
+        try:
+            while True:
+                self._take_news()
+                decision = self._decide()
+                self._report(decision)
+                await self._release(decision)
+                if over(decision):
+                    return decision
+                if decision.sends:
+                    self._send(decision.sends)
+                else:
+                    await self._wait(decision.wake_at)
+        finally:
+            await self._stop()
+
+    # -- look and decide ------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Whoever sent what is unanswered is gone: we have the lock."""
+        found = self._store.standings(self._archive).values()
+        orphans = [stands.unanswered(one) for one in found if one.sent_stage]
+        if orphans:
+            _log.info("triggers that nobody listens to any more: %s", ", ".join(one.site for one in orphans))
+            self._store.put_standings(orphans)
+        self._store.prune_triggers(self._archive, _KEPT_TRIGGERS)
+
+    def _take_news(self) -> None:
+        """What others may have changed: the generation, the sites, and what is known of them."""
+        if monotonic() < self._news_at:
+            return
+        self._news_at = monotonic() + _NEWS_S
+        published, prepared = aim_of(self._store, self._archive)
+        if published != self._goal.published or not self._goal.published:
+            self._goal = Goal(self._archive, published, since=clock.now())
+            _log.info("goal: generation %.12s", published or "none")
+        self._goal = replace(self._goal, prepared=prepared)
+        config = self._config()
+        self._rules, self._sites = config.push, chosen(config.sites_of(self._archive), self._only)
+        self._standings = self._store.standings(self._archive)
+
+    def _decide(self) -> Decision:
+        decision = decide(self._sites, self._standings, self._goal, self._rules, clock.now())
+        self._watch.looked(View(self._goal, self._sites, self._standings, decision))
+        return decision
+
+    @property
+    def aim(self) -> Aim:
+        """The generations that were worked towards, as of the last look."""
+        return self._goal.published, self._goal.prepared
+
+    def _report(self, decision: Decision) -> None:
+        """Say once that a site has been failing for long."""
+        changed = []
+        for name in decision.reports:
+            one = self._standings[name]
+            _log.warning(
+                "%s has been failing since %s (%d attempts): %s",
+                *(name, one.failing_since, one.attempts, one.last_words),
+            )
+            self._standings[name] = replace(one, reported=True)
+            changed.append(self._standings[name])
+        if changed:
+            self._store.put_standings(changed)
+
+    # -- send and listen ------------------------------------------------------------------------------
+
+    def _send(self, sends: Sequence[Send]) -> None:
+        now = clock.now()
+        for send in sends:
+            name = send.site.name
+            before = self._standings.get(name, Standing(self._archive, name))
+            self._standings[name] = stands.sent(before, send, now)
+        triggers = self._store.send(self._standings[send.site.name] for send in sends)
+        for send, trigger in zip(sends, triggers, strict=True):
+            _log.info("%s: %s of %.12s", send.site.name, send.stage, send.generation)
+            self._connected[send.site.name] = send.site
+            self._tasks[send.site.name] = asyncio.create_task(self._trigger(send, trigger.id))
+
+    async def _trigger(self, send: Send, trigger_id: int) -> None:
+        began, answer, error = monotonic(), None, ""
+        try:
+            answer = await self._wire.trigger(send.site, words_to(send.site, self._archive, send.stage))
+        except TriggerFailed as exc:
+            error = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+        except Exception as exc:  # noqa: BLE001  logged whole
+            _log.exception("a mistake in pushmirror")  # one site's trouble must not end the others' push
+            error = f"{type(exc).__name__}: {exc}"
+        self._heard.put_nowait(_Heard(send, trigger_id, answer, error, monotonic() - began))
+
+    async def _wait(self, wake_at: datetime | None) -> None:
+        """Until a site answers, it is time to look for news, or the clock changes the decision."""
+        wait_s = max(0.0, self._news_at - monotonic())
+        if wake_at:
+            wait_s = min(wait_s, max(0.0, (wake_at - clock.now()).total_seconds()))
+        try:
+            self._take(await asyncio.wait_for(self._heard.get(), wait_s))
+        except TimeoutError:
+            return
+        while not self._heard.empty():
+            self._take(self._heard.get_nowait())
+
+    def _take(self, heard: _Heard) -> None:
+        """Remember an answer, and what it changes."""
+        send, answer, now = heard.send, heard.answer, clock.now()
+        del self._tasks[send.site.name]
+        before = self._standings.get(send.site.name, Standing(self._archive, send.site.name))
+        words = heard.error or last_words(answer)
+        if answer and answer.exit_code == 0:
+            after = stands.confirmed(before, send, now, last_words=words)
+            _log.info("%s: %s confirmed after %.1f s", send.site.name, send.stage, heard.seconds)
+        else:
+            after = stands.failed(
+                before,
+                send,
+                now,
+                rules=self._rules,
+                jitter=random.uniform(*_JITTER),  # noqa: S311  nothing secret
+                exit_code=answer.exit_code if answer else None,
+                last_words=words,
+            )
+            level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
+            _log.log(level, "%s: %s failed (%s): %s", send.site.name, send.stage, after.exit_code, words)
+        self._standings[send.site.name] = after
+        output = answer.output if answer else heard.error
+        self._store.answered(after, heard.trigger_id, exit_code=after.exit_code, output=output)
+        self._watch.answered(send, after, heard.seconds)
+
+    # -- let go ---------------------------------------------------------------------------------------
+
+    async def _release(self, decision: Decision) -> None:
+        """Connections are for the way from stage 1 to stage 2, not for good."""
+        for name in [*self._connected]:
+            if decision.phases.get(name) not in _IN_USE and name not in self._tasks:
+                await self._wire.release(self._connected.pop(name))
+
+    async def _stop(self) -> None:
+        """Nobody will listen any more: what is unanswered is unknown."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        while not self._heard.empty():
+            self._take(self._heard.get_nowait())  # it came just before
+        unknown = [
+            stands.unanswered(self._standings[name]) for name in self._tasks if name in self._standings
+        ]
+        self._tasks.clear()
+        if unknown:
+            self._store.put_standings(unknown)
+        await self._wire.close()
+
+
+_MOST_WORDS = 300  # characters of an answer's last line that are shown
+_MEANING = {
+    126: "its forced command cannot be run",
+    127: "its forced command was not found",
+    255: "its ssh or forced command failed",
+}
+
+
+def last_words(answer: Answer | None) -> str:
+    """The last line that a site said, or what its exit code means."""
+    if answer is None:
+        return ""
+    lines = [line.strip() for line in answer.output.splitlines() if line.strip()]
+    if lines:
+        return lines[-1][:_MOST_WORDS]
+    return "" if answer.exit_code == 0 else _MEANING.get(answer.exit_code, "it said nothing")

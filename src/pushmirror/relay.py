@@ -1,0 +1,68 @@
+"""What follows a run here: our own sites are pushed.
+
+    run succeeded ──▶ a push in the background, which outlives us ──▶ the sites
+    stage 1 of an mhop push ──▶ the same for its stage 1, and we wait for it before we answer
+
+Guaranteed: a push that cannot be started here is not lost: what the sites are to reach is in the store
+already, and `serve` or the next push finds it there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from time import monotonic
+
+from pushmirror.config.model import Config, PushKind
+from pushmirror.errors import PushmirrorError
+from pushmirror.state.records import Stage, Standing
+from pushmirror.state.store import Store
+from pushmirror.system import clock, detached
+
+_log = logging.getLogger(__name__)
+_STAGED = (PushKind.STAGED, PushKind.MHOP)
+_LOOK_S = 0.1  # between two looks at what the push has reached
+
+
+def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: bool) -> None:
+    """Have the archive's sites pushed after a run of this stage; with `mhop` our caller waits for them."""
+    if not config.sites_of(archive):
+        return
+    if stage is not Stage.STAGE1:
+        in_background(config, archive)
+    elif mhop:
+        in_background(config, archive)
+        _wait_for_stage1(config, store, archive)
+
+
+def in_background(config: Config, archive: str) -> None:
+    """Start a push that outlives us."""
+    argv = [sys.executable, "-m", "pushmirror", "--config", str(config.source)]
+    log = config.state.logs / "push" / f"{archive}.log"
+    try:
+        detached.start([*argv, "push", archive, "--background"], log=log)
+    except PushmirrorError as exc:
+        _log.warning("the push of %s did not start; serve or the next one will do it: %s", archive, exc)
+
+
+def _wait_for_stage1(config: Config, store: Store, archive: str) -> None:
+    """Until our staged sites have what was prepared, or the deadline lets our caller go."""
+    until = monotonic() + config.push.deadline.total_seconds()
+    while monotonic() < until:
+        prepared = store.preparation(archive)
+        if prepared is None or not _lacking(config, store, archive, prepared.generation):
+            return
+        time.sleep(_LOOK_S)
+
+
+def _lacking(config: Config, store: Store, archive: str, generation: str) -> list[str]:
+    """The staged sites that have not confirmed stage 1 of a generation and are worth waiting for."""
+    standings, too_long = store.standings(archive), clock.now() - config.push.deadline
+    lacking = []
+    for site in config.sites_of(archive):
+        one = standings.get(site.name, Standing(archive, site.name))
+        given_up = one.failing_since is not None and one.failing_since <= too_long
+        if site.push in _STAGED and not site.paused and not given_up and one.stage1 != generation:
+            lacking.append(site.name)
+    return lacking

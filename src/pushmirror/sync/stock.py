@@ -1,0 +1,81 @@
+"""Taking stock of a tree without upstream: its owner changed it, and we learn what it serves now.
+
+Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
+of it: its flag, or Release files of two states, say so, and the caller tries again later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.config.model import Archive, Mirror
+from pushmirror.errors import Behind, ConfigError, Mismatch
+from pushmirror.sync.progress import Progress
+from pushmirror.sync.published import read_published
+from pushmirror.sync.report import Report, architectures_of
+from pushmirror.sync.survey import Scan, scanner
+from pushmirror.sync.traces import Traces, upstream_flags
+from pushmirror.system import clock
+
+
+def take_stock(archive: Archive, mirror: Mirror, progress: Progress) -> Report:
+    """The generation that the tree serves now, as a run that published it.
+
+    Raises ConfigError when there is no tree and Behind while the archive is being updated.
+    """
+    if not archive.path.is_dir():
+        raise ConfigError(
+            f"the tree {archive.path} of archive {archive.name} does not exist",
+            hint="an archive without `upstream` is its owner's: correct `path`, or add `upstream`",
+        )
+    report = Report(started=clock.now(), strategy="stock", rounds=1)
+    _require_no_update_under_way(archive, mirror)
+    progress.step("taking stock")
+    try:
+        published = read_published(archive.path)
+    except Mismatch as exc:
+        raise Behind(f"{exc}: the archive is being updated", hint="sync again when it is done") from exc
+    if published.suites:
+        report.architectures = architectures_of(published, archive.path)
+    report.generation = published.generation or digest_of(archive.path, mirror)
+    return report
+
+
+def digest_of(tree: Path, mirror: Mirror) -> str:
+    """The generation of a plain tree, as whoever mirrors it computes it from its listing."""
+    digest = TreeDigest()
+    for path, found in _entries(scanner(tree, leave_out=Traces(tree, mirror.name).is_left_out)):
+        mtime = int(found.st_mtime)
+        if S_ISREG(found.st_mode):
+            digest.add(path, "f", size=found.st_size, mtime=mtime)
+        elif S_ISLNK(found.st_mode):
+            digest.add(path, "l", mtime=mtime, target=os.readlink(tree / path))  # noqa: PTH115  text, as it is
+        elif S_ISDIR(found.st_mode):
+            digest.add(path, "d", mtime=mtime)
+    return digest.hexdigest()
+
+
+def _entries(scan: Scan) -> Iterator[tuple[str, os.stat_result]]:
+    """Every name of a tree, in no particular order."""
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        for name, found in scan(directory).items():
+            path = f"{directory}/{name}" if directory else name
+            yield path, found
+            if S_ISDIR(found.st_mode):
+                waiting.append(path)
+
+
+def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
+    oldest = clock.now() - archive.update_in_progress.stale_after
+    flags, _ = upstream_flags(archive.path, own=mirror.name, stale_before=oldest)
+    if flags:
+        raise Behind(
+            f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",
+            hint="sync again when it is done; a flag older than stale_after is taken for left behind",
+        )

@@ -1,0 +1,27 @@
+"""Programs that go on when we are gone: nobody waits for them, and what they say goes to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pushmirror.system import process
+
+_START_S = 30.0
+_LARGE = 5_000_000  # bytes of a log, after which another one is begun
+#: In a session of its own before the shell ends, with which its process group does; init takes it over.
+_SCRIPT = """setsid -w sh -c '"$@" &' sh "$@" </dev/null >>"$0" 2>&1"""
+_KEPT = ("XDG_STATE_HOME",)  # where the state is, unless the configuration says so
+
+
+def start(argv: Sequence[str], *, log: Path) -> None:
+    """Start a program in a session of its own; what it prints goes to the end of `log`.
+
+    Raises ProgramFailed when not even that could be done.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LARGE:
+        log.replace(log.with_name(f"{log.name}.1"))
+    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    process.run(["sh", "-c", _SCRIPT, str(log), *argv], env=env, timeout_s=_START_S).check()
