@@ -1,0 +1,93 @@
+"""What a site answers to words that mean nothing to a push, and what that says of its key. Pure.
+
+    " sync:archive:.pushmirror-check sync:check"
+
+`pushmirror receive` answers in one line and starts nothing. ftpsync finds no configuration for an archive
+of that name and ends before it does anything. Whatever else answers is not what a trigger key should reach.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from pushmirror.cli.doctor.finding import Finding, error, ok, warning
+from pushmirror.config.model import Site
+from pushmirror.push.wire import Answer
+from pushmirror.status.words import cut, span
+
+_ARCHIVE = ".pushmirror-check"  # no configuration is called that
+WORDS = f" sync:archive:{_ARCHIVE} sync:check"
+
+_READY = re.compile(r"^pushmirror (\S{1,40}) ready; archives: ([^\n;]*); time: (\S{1,40})$", re.MULTILINE)
+_OLDER = re.compile(rf"there is no archive '{re.escape(_ARCHIVE)}' here")
+_FTPSYNC = re.compile(rf"^Can't read config file \S*-{re.escape(_ARCHIVE)}\.conf!", re.MULTILINE)
+_NOT_FOUND = (126, 127)  # of a shell: it cannot run the command, or there is none
+_SLACK = timedelta(minutes=5)  # between two clocks
+
+
+def judge(site: Site, answer: Answer, now: datetime) -> Iterator[Finding]:
+    """What an answer says of a site's forced command and, where it tells the time, of its clock."""
+    subject = f"login at {site.name}"
+    ready = _READY.search(answer.output)
+    if answer.exit_code == 0 and ready:
+        yield from _of_ours(site, subject, ready, now)
+    elif answer.exit_code == 64 and _OLDER.search(answer.output):
+        yield ok(subject, "the key is let in and wakes an older pushmirror")
+    elif answer.exit_code == 78 and _FTPSYNC.search(answer.output):
+        yield ok(subject, "the key is let in and wakes ftpsync")
+    else:
+        yield _of_others(site, subject, answer)
+
+
+def _of_ours(site: Site, subject: str, ready: re.Match[str], now: datetime) -> Iterator[Finding]:
+    names = ready[2].replace(",", " ").split()
+    yield ok(subject, f"the key is let in and wakes pushmirror {ready[1]}")
+    missing = [name for name in site.archives if name not in {site.main_archive, *names}]
+    if missing:
+        yield warning(
+            f"archives of {site.name}",
+            f"it has no archive {', '.join(missing)}; it has {cut(', '.join(names)) or 'none'}",
+            "correct `archives` or `main_archive` in the site's file, or ask its operator",
+        )
+    try:
+        theirs = datetime.fromisoformat(ready[3])
+    except ValueError:
+        return
+    if theirs.tzinfo:
+        yield judge_clock(f"clock of {site.name}", theirs, now)
+
+
+def judge_clock(subject: str, theirs: datetime, now: datetime) -> Finding:
+    """Two clocks may differ a little."""
+    if abs(theirs - now) <= _SLACK:
+        return ok(subject, "the same as ours")
+    way = "ahead of" if theirs > now else "behind"
+    return warning(subject, f"{span(abs(theirs - now))} {way} ours", "one of the two clocks is wrong: set it")
+
+
+def _of_others(site: Site, subject: str, answer: Answer) -> Finding:
+    kit = f"`pushmirror site kit {site.name}` prints the line for its authorized_keys"
+    if _is_from_a_shell(answer):
+        found = "a shell took the words: the key is not limited to a forced command, it can do anything there"
+        return error(subject, found, f"ask its operator to put command= in front of the key; {kit}")
+    said = f"exit code {answer.exit_code}: {last_line(answer.output) or 'it printed nothing'}"
+    if answer.exit_code in _NOT_FOUND:
+        found = f"the key is let in, but its forced command cannot be run; {said}"
+        return error(subject, found, f"ask its operator to correct the path after command=; {kit}")
+    found = f"the key is let in, but what answers is neither pushmirror nor ftpsync; {said}"
+    return warning(
+        subject, found, f"see its forced command, which should name no archive and no stage; {kit}"
+    )
+
+
+def _is_from_a_shell(answer: Answer) -> bool:
+    """Whether a shell looked for a program of the first word's name; each kind says it in its own way."""
+    named = next((line for line in answer.output.splitlines() if f"sync:archive:{_ARCHIVE}" in line), "")
+    return bool(named) and (answer.exit_code in _NOT_FOUND or "not found" in named.lower())
+
+
+def last_line(output: str) -> str:
+    """The last line that says something."""
+    return cut(next((line.strip() for line in reversed(output.splitlines()) if line.strip()), ""))
