@@ -71,7 +71,9 @@ class Pins:
         has none of the pinned types left still shows its new key, which can be named.
         """
         pinned = {name for pin in self.trusted for name in pin.key.sig_algorithms}
-        return sorted(_ALGORITHMS, key=lambda name: name.encode() not in pinned)  # a stable sort
+        plain = sorted(_ALGORITHMS, key=lambda name: name.encode() not in pinned)  # a stable sort
+        certified = [f"{name}-cert-v01@openssh.com" for name in _ALGORITHMS]
+        return [*certified, *plain] if self.authorities else plain
 
 
 def entry_name(host: str, port: int | None) -> str:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
 from pushmirror.config.model import Push, Site
-from pushmirror.errors import TriggerFailed
+from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.push import known_hosts
 from pushmirror.push.known_hosts import Pins
 
@@ -56,26 +57,32 @@ class Connector:
         self._turns = asyncio.Semaphore(push.handshakes)
 
     async def connect(self, to: Endpoint) -> asyncssh.SSHClientConnection:
-        """Connect to a site and log in, each bounded by the connect_timeout; TriggerFailed when it fails."""
-        key = load_key(to)
-        sock = await self.dial(to)
-        try:
-            async with self._turns:
-                pins = self.pinned(to)
-                client = _Client(pins, accept_new=True)
-                connection = await self._log_in(to, sock, key, client)
-        except BaseException:
-            sock.close()
-            raise
-        if pins.is_new and client.shown:
+        """Connect to a site and log in, each bounded by the connect_timeout; TriggerFailed when it fails.
+
+        A host key that is new is pinned.
+        """
+        judge = Judge(self.pinned(to))
+        connection = await self.log_in(to, judge)
+        if judge.pins.is_new and judge.shown:
             try:
-                await asyncio.to_thread(self._pin, to, client.shown)
+                await asyncio.to_thread(self._pin, to, judge.shown)
             except BaseException:
                 await drop(connection)
                 raise
         return connection
 
-    async def dial(self, to: Endpoint) -> socket.socket:
+    async def log_in(self, to: Endpoint, judge: Judge) -> asyncssh.SSHClientConnection:
+        """As `connect`, but nothing is pinned; what the host key is can be read from the judge."""
+        key = load_key(to)
+        sock = await self._dial(to)
+        try:
+            async with self._turns:
+                return await self._shake_hands(to, sock, key, judge)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def _dial(self, to: Endpoint) -> socket.socket:
         """A TCP connection; not one of the few at a time, so that dead sites do not hold up the others."""
         loop = asyncio.get_running_loop()
         with _translated(to, late=f"did not answer within {self._limit_s:.0f} s"):
@@ -85,10 +92,10 @@ class Connector:
                     share_s = ((limit.when() or 0.0) - loop.time()) / left
                     try:
                         async with asyncio.timeout(share_s):
-                            return await _dial(places[-left])
+                            return await _dialled(places[-left])
                     except OSError:  # TimeoutError is one
                         continue
-                return await _dial(places[-1])
+                return await _dialled(places[-1])
 
     def pinned(self, to: Endpoint) -> Pins:
         """What is known of a site's host keys."""
@@ -108,19 +115,22 @@ class Connector:
                 hint="let the user who pushes write this file and its directory",
             ) from exc
 
-    async def _log_in(
-        self, to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], client: _Client
+    async def _shake_hands(
+        self, to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: Judge
     ) -> asyncssh.SSHClientConnection:
         try:
             with _translated(to, late=f"did not finish the login within {self._limit_s:.0f} s"):
                 async with asyncio.timeout(self._limit_s):
-                    return await asyncssh.connect(**_options(to, sock, key, client))
+                    return await asyncssh.connect(**_options(to, sock, key, judge))
         except asyncssh.HostKeyNotVerifiable as exc:
-            if client.shown is None:
-                raise TriggerFailed(f"{to}: its host key was refused: {exc.reason}") from exc
-            shown = client.shown.get_fingerprint()
+            if judge.shown is None:  # revoked, or a certificate
+                raise HostKeyChanged(
+                    f"{to}: its host key is refused: {printable(exc.reason)}; nothing was sent to it",
+                    hint=f"ask the site's operator; what is trusted and what is revoked is in {self._file}",
+                ) from exc
+            shown = judge.shown.get_fingerprint()
             raise known_hosts.changed(
-                self._file, to.host, to.port, site=str(to), pins=client.pins, shown=shown
+                self._file, to.host, to.port, site=str(to), pins=judge.pins, shown=shown
             ) from exc
 
 
@@ -148,35 +158,32 @@ async def drop(connection: asyncssh.SSHClientConnection) -> None:
     await connection.wait_closed()
 
 
-class _Client(asyncssh.SSHClient):
-    """Judges the host key, and remembers it."""
+class Judge(asyncssh.SSHClient):
+    """Says of a host key whether it is good: pinned, or new where none is pinned; and remembers it."""
 
-    def __init__(self, pins: Pins, *, accept_new: bool) -> None:
+    def __init__(self, pins: Pins) -> None:
         self.pins = pins
-        self._accept_new = accept_new
-        self.shown: asyncssh.SSHKey | None = None  # a key that is not pinned
+        self.shown: asyncssh.SSHKey | None = None  # once it is known; not for a revoked one or a certificate
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - theirs
-        """Called for a key that is neither trusted nor revoked."""
+        """Called for every key that is not revoked, as asyncssh is told of no pinned ones."""
         self.shown = key
-        return self._accept_new and self.pins.is_new
+        return self.pins.is_new or self.pins.has(key)
 
 
 def _options(
-    to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], client: _Client
-) -> dict[str, object]:
+    to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: Judge
+) -> dict[str, Any]:
     """What asyncssh is told: above all, to use nothing but what it is given here."""
-    pins = client.pins
-    certified = {} if pins.authorities else {"server_host_key_algs": pins.algorithms()}
     return {
         "host": to.host,
         "port": to.port,
         "sock": sock,
         "username": to.user,
         "client_keys": key,
-        "client_factory": lambda: client,
-        "known_hosts": ([pin.key for pin in pins.trusted], pins.authorities, pins.revoked),
-        **certified,
+        "client_factory": lambda: judge,
+        "known_hosts": ((), judge.pins.authorities, judge.pins.revoked),
+        "server_host_key_algs": judge.pins.algorithms(),
         "config": None,  # no ~/.ssh/config
         "agent_path": None,
         "preferred_auth": "publickey",
@@ -242,7 +249,7 @@ def printable(text: str) -> str:
 _Place = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
-async def _dial(
+async def _dialled(
     place: _Place,
 ) -> socket.socket:
     family, kind, protocol, _, address = place
