@@ -17,7 +17,7 @@ ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
 #: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
 VALUES = {"archive", "config", "errors"}
 ENGINE = VALUES | {"hooks", "state", "system"}
-TOP = ENGINE | {"access", "cli", "compat", "hub", "lab", "push", "relay", "status", "sync"}
+TOP = ENGINE | {"access", "cli", "compat", "hub", "lab", "push", "relay", "serving", "status", "sync"}
 MAY_IMPORT = {
     "errors": set(),
     "system": {"errors"},
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "status": ENGINE,
     "hub": ENGINE | {"access", "push", "status", "sync"},
     "relay": ENGINE,
+    "serving": ENGINE | {"access", "push"},
     "cli": TOP,
     "compat": TOP,
     "lab": TOP,

@@ -32,9 +32,11 @@ VERBS = {
     "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
     "push": ("pushmirror.cli.push:push", "Wake the sites that are not current, and see them become so."),
     "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
+    "serve": ("pushmirror.cli.serve:serve", "Give sites rsync access, and push until all are current."),
     "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
+    "site": ("pushmirror.cli.site:site", "The mirrors below us: add, list, kit, pause, rotate, remove …"),
     "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
 }
 

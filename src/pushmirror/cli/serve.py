@@ -1,0 +1,72 @@
+"""`pushmirror serve`: rsync access for sites, and pushes until every site is current, in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.session import Session
+from pushmirror.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from pushmirror.config.model import Config
+
+_KINDS = ("systemd", "socket", "inetd", "logrotate")
+
+
+@click.command()
+@click.option("--no-rsync", is_flag=True, help="No rsync daemon: the system's has our files (see --print).")
+@click.option("--no-push", is_flag=True, help="Only the rsync daemon; sites are not woken.")
+@click.option(
+    "--print",
+    "kind",
+    type=click.Choice(_KINDS),
+    help="Print units for systemd (a service that runs this; or a socket that starts rsync), the line for "
+    "inetd, or the rotation of the daemon's log, and end.",
+)
+@click.pass_obj
+def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) -> int:
+    """Give sites rsync access, and push until every site is current, until a signal ends it.
+
+    Runs rsync's daemon (and stunnel, where [serve] has a certificate) with a configuration made from ours: an
+    archive is read by its sites only, each with its password. Sites that failed are woken again, with longer
+    and longer pauses. A change of sites counts at once, without a restart, and transfers go on.
+
+    \b
+    Examples:
+      pushmirror serve
+      pushmirror serve --print systemd > /etc/systemd/system/pushmirror.service
+      pushmirror serve --no-rsync        # the system's rsync daemon reads our rsyncd.conf
+    """
+    config = session.config()
+    if kind:
+        click.echo(_units(config, kind), nl=False)
+        return Exit.OK
+    if no_rsync and no_push:
+        raise UsageError("--no-rsync and --no-push together leave nothing to serve")
+    log_to_stderr(verbose=True)
+    _serve(session, config, rsync=not no_rsync, pushes=not no_push)
+    return Exit.OK
+
+
+def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> None:
+    from pushmirror.config.current import CurrentConfig
+    from pushmirror.push.watch import Unwatched
+    from pushmirror.serving import Parts, alone, serve
+    from pushmirror.system import loop
+
+    with session.store(config) as store, alone(config):
+        parts = Parts(rsync=rsync, pushes=pushes)
+        loop.run(serve(CurrentConfig(config), store, Unwatched(), parts))
+
+
+def _units(config: Config, kind: str) -> str:
+    from pushmirror.access import daemon, units
+
+    program = Path(sys.executable).with_name("pushmirror")
+    setting = daemon.setting_of(config, str(program))
+    return units.render(units.Kind(kind), config, daemon.places(config), setting)
