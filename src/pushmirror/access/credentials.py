@@ -96,14 +96,20 @@ def current(logins: Sequence[Login], now: datetime) -> Login | None:
     return working[-1] if working else None
 
 
-def render(name: str, logins: Sequence[Login]) -> str:
-    """The text of a site's file."""
-    document = tomlkit.document()
-    tables = tomlkit.aot()
-    for login in logins:
+def render(name: str, logins: Sequence[Login], text: str = "") -> str:
+    """The text of a site's file; with the one that is there, what else stands in it is kept."""
+    document = tomlkit.parse(text) if text else tomlkit.parse(f"{_HEAD.format(name=name)}\n")
+    tables = document.setdefault("login", tomlkit.aot())
+    wanted = {login.user: login for login in logins}
+    for index in reversed(range(len(tables))):
+        login = wanted.pop(tables[index]["user"], None)
+        if login is None:
+            del tables[index]
+        elif login.until:
+            tables[index]["until"] = login.until
+    for login in wanted.values():  # in their order
         tables.append(tomlkit.item(login.model_dump(exclude_none=True)))
-    document.append("login", tables)
-    return f"{_HEAD.format(name=name)}\n{tomlkit.dumps(document)}"
+    return tomlkit.dumps(document)
 
 
 def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:

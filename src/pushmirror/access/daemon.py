@@ -77,12 +77,14 @@ def write(config: model.Config, *, facts: Facts | None = None, now: datetime | N
     working = {name: credentials.valid(of_site, moment) for name, of_site in found.items()}
     where, known = places(config), facts or facts_of(config)
     users = {name: [login.user for login in of_site] for name, of_site in working.items()}
-    conf = rsyncd.render(config, users, where, known)
-    changed = _write(config, where.secrets, _secrets(working), 0o600)  # first: nobody is let in without
-    changed |= _write(config, where.conf, conf, 0o644)
+    texts = [  # all of them before any is written; the secrets first: nobody is let in without
+        (where.secrets, _secrets(working), 0o600),
+        (where.conf, rsyncd.render(config, users, where, known), 0o644),
+    ]
     if config.serve.certificate:
-        changed |= _write(config, where.stunnel, stunnel.render(config.serve, where, known, _rsync()), 0o644)
-    return changed
+        texts.append((where.stunnel, stunnel.render(config.serve, where, known, _rsync()), 0o644))
+    changed = [_write(config, path, text, mode) for path, text, mode in texts]
+    return any(changed)
 
 
 def logins(config: model.Config) -> dict[str, tuple[Login, ...]]:

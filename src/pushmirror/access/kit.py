@@ -1,0 +1,233 @@
+"""What a site's operator needs to be our mirror: ready to paste, for pushmirror and for ftpsync. Pure.
+
+Guaranteed: the pushmirror.toml loads as it is, once the password file beside it is there; an ftpsync.conf
+means the same to a shell as to us, whatever is in a password.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomlkit
+
+from pushmirror.access import authorized_keys
+from pushmirror.access.credentials import Login
+from pushmirror.access.rsyncd import RSYNC_PORT, listening
+from pushmirror.config.hostname import is_public
+from pushmirror.config.model import Access, Archive, Config, PushKind, Site
+
+TLS_PORT = 1873  # of rsyncs:// and of ftpsync
+_TREES = "/srv/mirrors"
+_KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
+NO_KEY = "HUB-PUBLIC-KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """An archive as the site reaches it."""
+
+    archive: str
+    url: str
+    open: bool  # without a password
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A file of the site."""
+
+    path: str
+    mode: str
+    text: str = field(repr=False)  # may hold the password
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """Everything for one site."""
+
+    site: str
+    account: str  # on the site, whose authorized_keys it is
+    hub: str  # the name it reaches us by
+    user: str | None  # of our rsync daemon; none: it has no password
+    password: str | None = field(repr=False)
+    authorized_keys: dict[str, str]  # what the site runs -> the line; empty: it is not pushed
+    modules: tuple[Module, ...]
+    pushmirror: tuple[Snippet, ...]
+    ftpsync: tuple[Snippet, ...]
+    notes: tuple[str, ...]  # what the hub's operator should look at
+
+
+def make(
+    config: Config,
+    site: Site,
+    login: Login | None,
+    *,
+    public_key: str | None,
+    addresses: Sequence[str],
+    old_ssh: bool = False,
+) -> Kit:
+    """The kit; `addresses` are those that our pushes come from, `public_key` what they are made with."""
+    offered = [config.archives[name] for name in site.archives]
+    offered = [archive for archive in offered if archive.access is not Access.NONE]
+    return Kit(
+        site=site.name,
+        account=site.user,
+        hub=config.public_host,
+        user=login.user if login else None,
+        password=login.password if login else None,
+        authorized_keys=_lines(site, public_key or NO_KEY, addresses, old_ssh=old_ssh),
+        modules=tuple(
+            Module(one.name, _url(config, one, login), one.access is Access.OPEN) for one in offered
+        ),
+        pushmirror=tuple(_for_pushmirror(config, site, offered, login)),
+        ftpsync=tuple(_ftpsync_conf(config, site, archive, login) for archive in offered),
+        notes=tuple(_notes(config, site, login, public_key, addresses)),
+    )
+
+
+def _lines(site: Site, public_key: str, addresses: Sequence[str], *, old_ssh: bool) -> dict[str, str]:
+    if site.push is PushKind.NONE:
+        return {}
+    key = f"{public_key} pushmirror" if public_key == NO_KEY else public_key
+    commands = {
+        "pushmirror": authorized_keys.PUSHMIRROR,
+        "ftpsync": authorized_keys.FTPSYNC,
+    }
+    return {
+        what: authorized_keys.line(key, command, addresses, old_ssh=old_ssh)
+        for what, command in commands.items()
+    }
+
+
+def _endpoint(config: Config) -> tuple[bool, int]:
+    """Whether it is TLS that we offer, and the port."""
+    serve = config.serve
+    tls = serve.certificate is not None
+    return tls, listening(serve.rsync_tls if tls else serve.rsync)[1]
+
+
+def _host(config: Config) -> str:
+    return f"[{config.public_host}]" if ":" in config.public_host else config.public_host
+
+
+def _url(config: Config, archive: Archive, login: Login | None) -> str:
+    tls, port = _endpoint(config)
+    user = f"{login.user}@" if login and archive.access is Access.SITES else ""
+    at = "" if port == (TLS_PORT if tls else RSYNC_PORT) else f":{port}"
+    return f"{'rsyncs' if tls else 'rsync'}://{user}{_host(config)}{at}/{archive.name}"
+
+
+def _for_pushmirror(
+    config: Config, site: Site, offered: Sequence[Archive], login: Login | None
+) -> Iterator[Snippet]:
+    directory = "~/.config/pushmirror"
+    secret = f"{directory}/{config.public_host.replace(':', '-')}.secret"
+    if login and any(archive.access is Access.SITES for archive in offered):
+        yield Snippet(secret, "0600", f"{login.password}\n")
+    document = tomlkit.document()
+    document["mirror"] = {"name": site.trace or site.name}
+    archives = tomlkit.table(is_super_table=True)
+    for archive in offered:
+        table = tomlkit.table()
+        table["path"] = f"{_TREES}/{archive.name}"
+        table["upstream"] = _url(config, archive, login)
+        if login and archive.access is Access.SITES:
+            table["password_file"] = secret
+        keyrings = [str(one) for one in archive.keyring if one.parent == _KEYRINGS]
+        if keyrings:
+            table["keyring"] = keyrings
+        archives[archive.name] = table
+    document["archives"] = archives
+    yield Snippet(f"{directory}/pushmirror.toml", "0644", tomlkit.dumps(document))
+
+
+def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | None) -> Snippet:
+    tls, port = _endpoint(config)
+    settings = {
+        "MIRRORNAME": site.trace or site.name,
+        "TO": f"{_TREES}/{archive.name}/",
+        "RSYNC_HOST": _host(config),
+        "RSYNC_PATH": archive.name,
+    }
+    if login and archive.access is Access.SITES:
+        settings |= {"RSYNC_USER": login.user, "RSYNC_PASSWORD": login.password}
+    if tls:
+        settings["RSYNC_TRANSPORT"] = "ssl"
+        if port != TLS_PORT:
+            settings["RSYNC_SSL_PORT"] = str(port)
+    elif port != RSYNC_PORT:
+        settings["RSYNC_EXTRA"] = f"--port={port}"
+    name = "ftpsync.conf" if archive.name == site.main_archive else f"ftpsync-{archive.name}.conf"
+    text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
+    return Snippet(f"~/.config/ftpsync/{name}", "0600", text)
+
+
+def _notes(
+    config: Config, site: Site, login: Login | None, public_key: str | None, addresses: Sequence[str]
+) -> Iterator[str]:
+    closed = [name for name in site.archives if config.archives[name].access is Access.SITES]
+    if login is None and closed:
+        yield f"{site.name} has no password: pushmirror site rotate {site.name}"
+    for name in site.archives:
+        if config.archives[name].access is Access.NONE:
+            yield f'our rsync daemon does not offer {name}: archives.{name}.access is "none"'
+    if not is_public(config.public_host) and ":" not in config.public_host:
+        yield f"sites can hardly reach us by the name {config.public_host}: set host in [serve]"
+    if site.push is PushKind.NONE:
+        return
+    if public_key is None:
+        yield f"there is no {site.key or config.push.key}.pub yet: pushmirror init makes it"
+    if not addresses:
+        yield "without from= the key is good from everywhere: set addresses in [push]"
+    elif not config.push.addresses:
+        yield (
+            f"from= has what {config.public_host} resolves to: set addresses in [push] if our pushes come "
+            "from elsewhere"
+        )
+
+
+def render(kit: Kit, *, pushmirror: bool = True, ftpsync: bool = True) -> str:
+    """The kit as text, for a site that runs one of these, or for one of which we do not know."""
+    wanted = [name for name, is_wanted in (("pushmirror", pushmirror), ("ftpsync", ftpsync)) if is_wanted]
+    return "\n".join([*_heading(kit), *_pushes(kit, wanted), *_files(kit, wanted)])
+
+
+def _heading(kit: Kit) -> Iterator[str]:
+    yield f"How {kit.site} becomes a mirror of {kit.hub}"
+    yield ""
+    for module in kit.modules:
+        yield f"  {module.archive}: {module.url}{' (without a password)' if module.open else ''}"
+    if kit.user:
+        yield f"  user: {kit.user}"
+        yield f"  password: {kit.password}"
+
+
+def _pushes(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
+    if not kit.authorized_keys:
+        yield ""
+        yield f"{kit.hub} does not push this site: let cron run `pushmirror sync` or ftpsync-cron."
+        return
+    either = "one of these lines" if len(wanted) > 1 else "this line"
+    yield ""
+    yield f"To be pushed, {either} belongs into ~{kit.account}/.ssh/authorized_keys:"
+    for name in wanted:
+        yield ""
+        yield f"# for {_TITLES[name]}"
+        yield kit.authorized_keys[name]
+
+
+def _files(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
+    for name in wanted:
+        for snippet in kit.pushmirror if name == "pushmirror" else kit.ftpsync:
+            yield ""
+            yield f"# for {name}: {snippet.path}, mode {snippet.mode}"
+            yield snippet.text.rstrip("\n")
+    yield ""
+
+
+_TITLES = {
+    "pushmirror": "pushmirror",
+    "ftpsync": f"ftpsync of Debian's package; from a tarball it is {authorized_keys.FTPSYNC_OF_A_TARBALL}",
+}

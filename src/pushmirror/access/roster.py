@@ -1,0 +1,171 @@
+"""Acts on the files of sites: add, remove, pause, resume, rotate; after each the daemon's files are current.
+
+Guaranteed: a site is added whole or not at all, and only when the configuration still loads with it; each
+file changes in one instant and keeps its comments, mode and owner; one process at a time changes them. Not
+the business of this module: what the store remembers of a site that is gone (`store.forget_site`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import tomlkit
+from pydantic import ValidationError
+
+from pushmirror.access import credentials, daemon
+from pushmirror.access.credentials import Login
+from pushmirror.config import model, rules, toml
+from pushmirror.config.explain import did_you_mean, explain
+from pushmirror.errors import PushmirrorError, UsageError
+from pushmirror.system import clock
+from pushmirror.system.files import sync_directory, write_atomically
+
+_HEAD = "# A site that we push. Written by `pushmirror site add`, to be edited at will.\n"
+
+
+def add(config: model.Config, name: str, keys: Mapping[str, object]) -> tuple[model.Site, Login]:
+    """Add a site with these keys of its file, and give it a password. UsageError when that cannot be."""
+    with _changing(config) as now_there:
+        site = _checked(now_there, name, keys)
+        file, secret = daemon.site_file(now_there, name), daemon.secret_file(now_there, name)
+        logins = credentials.first(name, credentials.new_password())
+        try:
+            file.parent.mkdir(mode=0o755, exist_ok=True)
+            _write_logins(now_there, name, logins)
+            write_atomically(file, f"{_HEAD}{tomlkit.dumps(keys)}".encode())
+            _bring_up_to_date(now_there)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            secret.unlink(missing_ok=True)
+            with suppress(PushmirrorError, OSError):  # the first error is the one to tell
+                daemon.write(now_there)
+            raise
+        return site, logins[0]
+
+
+def remove(config: model.Config, name: str) -> None:
+    """Remove a site and its passwords; what it is reading at the moment it may read to the end."""
+    with _changing(config) as now_there:
+        known(now_there, name)
+        file = daemon.site_file(now_there, name)
+        file.unlink()  # first: a password without a site lets nobody in
+        daemon.secret_file(now_there, name).unlink(missing_ok=True)
+        sync_directory(file.parent)
+        _bring_up_to_date(now_there)
+
+
+def pause(config: model.Config, name: str) -> bool:
+    """Leave a site alone when there is something to push; False when it was so already."""
+    return _set_paused(config, name, paused=True)
+
+
+def resume(config: model.Config, name: str) -> bool:
+    """Push a site again; False when it was so already."""
+    return _set_paused(config, name, paused=False)
+
+
+def rotate(config: model.Config, name: str, *, grace: timedelta | None = None) -> Login:
+    """Give a site a new user and password; the old ones work until the grace ([serve]'s) is over."""
+    with _changing(config) as now_there:
+        known(now_there, name)
+        file = daemon.secret_file(now_there, name)
+        before = credentials.read(file, name)
+        logins = credentials.rotated(
+            before,
+            name,
+            credentials.new_password(),
+            now=clock.now(),
+            grace=now_there.serve.password_grace if grace is None else grace,
+        )
+        text = file.read_bytes() if file.exists() else None
+        try:
+            _write_logins(now_there, name, logins, (text or b"").decode())
+            _bring_up_to_date(now_there)
+        except BaseException:
+            with suppress(PushmirrorError, OSError):
+                file.unlink(missing_ok=True) if text is None else _put(now_there, file, text)
+                daemon.write(now_there)
+            raise
+        return logins[-1]
+
+
+def known(config: model.Config, name: str) -> model.Site:
+    """The site of this name; UsageError names the one that was probably meant."""
+    if name not in config.sites:
+        raise UsageError(
+            f"there is no site {name!r} in {daemon.site_file(config, 'x').parent}"
+            f"{did_you_mean(name, config.sites)}",
+            hint=f"sites there: {', '.join(sorted(config.sites)) or 'none'}",
+        )
+    return config.sites[name]
+
+
+@contextmanager
+def _changing(config: model.Config) -> Iterator[model.Config]:
+    """Hold the lock, with the configuration as it is on disk now."""
+    with daemon.changing(config):
+        try:
+            yield toml.load(config.source)
+        except OSError as exc:
+            raise PushmirrorError(
+                f"{exc.filename}: {exc.strerror}", hint="run this as the user who owns sites.d, or as root"
+            ) from exc
+
+
+def _checked(config: model.Config, name: str, keys: Mapping[str, object]) -> model.Site:
+    try:
+        site = model.Site.model_validate({**keys, "name": name})
+    except ValidationError as exc:
+        wrong = "\n".join(f"site {name}: {line}" for line in explain(exc, model.Site, ""))
+        raise UsageError(wrong) from exc
+    file = daemon.site_file(config, name)
+    if os.path.lexists(file):
+        raise UsageError(
+            f"there is a site {name} already: {file}",
+            hint=f"edit that file, or begin with: pushmirror site remove {name}",
+        )
+    sites = {daemon.site_file(config, one): found for one, found in config.sites.items()} | {file: site}
+    broken = rules.broken(config.source or file, config.archives, config.archives.keys(), sites)
+    if broken:
+        raise UsageError("\n".join(line.replace(f"{file}: ", f"site {name}: ") for line in broken))
+    return site
+
+
+def _set_paused(config: model.Config, name: str, *, paused: bool) -> bool:
+    with _changing(config) as now_there:
+        known(now_there, name)
+        file = Path(os.path.realpath(daemon.site_file(now_there, name)))  # a link stays one
+        document = tomlkit.parse(file.read_bytes().decode())
+        if bool(document.get("paused", False)) is not paused:
+            document["paused"] = paused
+            _rewrite(file, tomlkit.dumps(document).encode())
+            changed = True
+        else:
+            changed = False
+        _bring_up_to_date(now_there)
+        return changed
+
+
+def _rewrite(file: Path, data: bytes) -> None:
+    status = file.stat()
+    owner = status.st_uid if os.geteuid() == 0 else None  # others cannot give files away
+    write_atomically(file, data, mode=stat.S_IMODE(status.st_mode), owner=owner)
+
+
+def _write_logins(config: model.Config, name: str, logins: tuple[Login, ...], text: str = "") -> None:
+    _put(config, daemon.secret_file(config, name), credentials.render(name, logins, text).encode())
+
+
+def _put(config: model.Config, file: Path, data: bytes) -> None:
+    """Write a file of passwords: for the owner of the daemon, who has to read it, and for nobody else."""
+    owner = daemon.owner_of(config) if os.geteuid() == 0 else None
+    write_atomically(file, data, mode=0o600, owner=owner)
+
+
+def _bring_up_to_date(config: model.Config) -> None:
+    daemon.write(toml.load(config.source))
