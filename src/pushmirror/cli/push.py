@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pushmirror.cli.chosen import site_named
 from pushmirror.cli.logs import log_to_stderr
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
-from pushmirror.errors import Exit, UsageError
+from pushmirror.errors import Exit, PushmirrorError, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pushmirror.push.pushes import Pushes
     from pushmirror.push.watch import View, Watch
     from pushmirror.state.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,22 @@ def carry_out(
     from pushmirror.push.pushes import Pushes, patient
     from pushmirror.system import loop
 
+    _let_in(config)
     over = patient(config.push.retry_for) if background else settled
     with _watch(drawn=drawn) as watch:
         pushes = Pushes(CurrentConfig(config), store, watch)
         loop.run(_push(pushes, names, over, only, follow=not background))
     return look(config, store, names, only)
+
+
+def _let_in(config: Config) -> None:
+    """Bring the rsync daemon's files in line: who is woken must get in, and passwords run out."""
+    from pushmirror.access import daemon
+
+    try:
+        daemon.update(config)
+    except PushmirrorError as exc:
+        _log.warning("the rsync daemon's files stay as they are: %s", exc)
 
 
 async def _push(

@@ -20,7 +20,8 @@ from datetime import datetime
 from time import monotonic
 
 from pushmirror.config.model import Config, Push, Site
-from pushmirror.errors import TriggerFailed
+from pushmirror.errors import PushmirrorError, TriggerFailed
+from pushmirror.hooks import run_hook_beside
 from pushmirror.push import standing as stands
 from pushmirror.push.decide import Decision, Goal, Send, decide
 from pushmirror.push.trigger import words_to
@@ -99,6 +100,8 @@ class Pusher:
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by name of the site
         self._connected: dict[str, Site] = {}
         self._heard: asyncio.Queue[_Heard] = asyncio.Queue()
+        self._announced: Aim | None = None  # what the hook before a push was last run for
+        self._concluded = True  # and the one after it
         self._news_at = 0.0  # monotonic: when to look for news again
 
     async def run(self, over: Over) -> Decision:
@@ -110,9 +113,12 @@ class Pusher:
                 decision = self._decide()
                 self._report(decision)
                 await self._release(decision)
+                if settled(decision):
+                    await self._conclude(decision)
                 if over(decision):
                     return decision
                 if decision.sends:
+                    await self._announce()
                     self._send(decision.sends)
                 else:
                     await self._wait(decision.wake_at)
@@ -167,6 +173,30 @@ class Pusher:
             changed.append(self._standings[name])
         if changed:
             self._store.put_standings(changed)
+
+    async def _announce(self) -> None:
+        """The hook before a push, once for each goal; it may take its time."""
+        if self._announced != self.aim:
+            self._announced, self._concluded = self.aim, False
+            await self._hook("before_push", {"sites": str(len(self._sites))})
+
+    async def _conclude(self, decision: Decision) -> None:
+        """The hook after a push, when every site is current, fails or is left alone."""
+        if self._announced == self.aim and not self._concluded:
+            self._concluded = True
+            late = [name for name, phase in decision.phases.items() if phase is not Phase.CURRENT]
+            await self._hook("after_push", {"sites": str(len(self._sites)), "late": " ".join(sorted(late))})
+
+    async def _hook(self, name: str, facts: dict[str, str]) -> None:
+        """A hook that fails is told of; that sites wait for something else is no reason to let them wait."""
+        archive = self._config().archives.get(self._archive)
+        generation = {"generation": self._goal.ahead or self._goal.published or ""}
+        if archive is None:
+            return
+        try:
+            await run_hook_beside(archive, name, generation | facts)
+        except PushmirrorError as exc:
+            _log.warning("%s; the push goes on", exc)
 
     # -- send and listen ------------------------------------------------------------------------------
 

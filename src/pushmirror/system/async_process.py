@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from pushmirror.system.process import BASE_ENVIRONMENT, MAX_OUTPUT, signal_group, starting, watched
 
@@ -30,7 +31,7 @@ class Ended:
     output: bytes  # standard output and error as they came, the last MAX_OUTPUT bytes
 
 
-async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Ended:
+async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
     """Run a program to its end, without standard input; `env` is added to BASE_ENVIRONMENT.
 
     Raises ProgramMissing or ProgramFailed when it cannot be started; its exit code is the caller's to judge.
@@ -42,6 +43,7 @@ async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> E
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**BASE_ENVIRONMENT, **(env or {})},
+            cwd=cwd,
             start_new_session=True,
         )
     with child:
