@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
-from pushmirror.cli.doctor import examine
+from pushmirror.cli.chosen import site_named
+from pushmirror.cli.doctor import examine, examine_sites, read
+from pushmirror.cli.doctor.finding import Finding
 from pushmirror.cli.output import print_json, print_table
 from pushmirror.cli.session import Session
 from pushmirror.errors import Exit
-from pushmirror.status.summary import Level
+from pushmirror.status.level import Level
+
+if TYPE_CHECKING:
+    from pushmirror.config.model import Config
+
+_ALL = "all"
 
 
 @click.command()
+@click.option(
+    "--site",
+    "names",
+    multiple=True,
+    metavar="SITE",
+    help='Look at this site instead: the way to it, its answer, its public trace; can be repeated; "all".',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def check(ctx: click.Context, as_json: bool) -> None:
+def check(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
     """See whether everything is in order, and say what to do.
 
-    Looks at the configuration, programs, directories, keys, disk, clock, upstream and signatures. Run it as
-    the user who runs the mirror. Ends with 1 if something does not work, with 0 if there are only warnings.
+    Looks at the configuration, programs, directories, keys, disk, clock, upstream and signatures, and at what
+    sites need of us. Run it as the user who runs the mirror. Ends with 1 if something does not work, with 0
+    if there are only warnings.
+
+    With --site: does the site's name resolve, does ssh answer, with which host key, is our key let in and
+    limited to a push, is its clock right, and what does the public see there (`url` in its file). The site is
+    sent words for which neither pushmirror nor ftpsync starts anything.
 
     \b
     Examples:
       pushmirror check
       pushmirror --config ./try check
+      pushmirror check --site site1.example.com
+      pushmirror check --site all
       pushmirror check --json | jq '.[] | select(.level == "error")'
     """
     session: Session = ctx.obj
-    findings = list(examine(session.config_path))
+    loaded = read(session.config_path)
+    findings = [*loaded.findings, *(_found(loaded.config, names) if loaded.config else ())]
     if as_json:
         print_json(findings)
     else:
@@ -37,3 +62,10 @@ def check(ctx: click.Context, as_json: bool) -> None:
         )
     if any(one.level is Level.ERROR for one in findings):
         ctx.exit(Exit.FAILED)
+
+
+def _found(config: Config, names: tuple[str, ...]) -> Iterator[Finding]:
+    if not names:
+        return examine(config)
+    chosen = config.sites if _ALL in names else dict.fromkeys(names)
+    return examine_sites([site_named(config, name) for name in chosen], config)

@@ -1,36 +1,58 @@
 """Looks at everything a mirror depends on, and says what to do about what is not in order.
 
-Guaranteed: nothing is changed, at upstream or here, but a state database of an older schema; one part
-that cannot be looked at hides no other.
+Guaranteed: nothing is changed, at upstream, at sites or here, but a state database of an older schema; one
+part that cannot be looked at hides no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.cli.doctor import places, programs, signatures, upstream
+from pushmirror.cli.doctor import access, places, programs, signatures, upstream
 from pushmirror.cli.doctor.finding import Finding, error, ok
-from pushmirror.config.model import Config
+from pushmirror.config.model import Config, Site
 from pushmirror.config.toml import load
 from pushmirror.errors import ConfigError
 from pushmirror.system import clock
 
 
-def examine(config_path: Path | None) -> Iterator[Finding]:
-    """All findings, in the order in which a newcomer would put them right."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The configuration, or nothing, and what there is to say of it."""
+
+    config: Config | None
+    findings: tuple[Finding, ...]
+
+
+def read(config_path: Path | None) -> Loaded:
+    """What everything else is about."""
     try:
         config = load(config_path)
     except ConfigError as exc:
-        for line in str(exc).splitlines():
-            yield error("configuration", line, exc.hint or "correct the file")
-        return
-    yield ok("configuration", f"{config.source}: {len(config.archives)} archives, {len(config.sites)} sites")
+        todo = exc.hint or "correct the file"
+        return Loaded(None, tuple(error("configuration", line, todo) for line in str(exc).splitlines()))
+    found = f"{config.source}: {len(config.archives)} archives, {len(config.sites)} sites"
+    return Loaded(config, (ok("configuration", found),))
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """All findings, in the order in which a newcomer would put them right."""
     yield from examine_machine(config)
     for archive in config.archives.values():
         yield from _looked_at(archive.name, places.of_archive(archive))
         yield from upstream.of_archive(archive, clock.now())
         yield from _looked_at(archive.name, signatures.of_archive(archive))
+    yield from _looked_at("sites", access.of_hub(config))
+
+
+def examine_sites(sites: Sequence[Site], config: Config) -> Iterator[Finding]:
+    """What these sites and the way to them are like; it takes as long as the slowest of them."""
+    from pushmirror.cli.doctor import site  # asyncssh takes its time
+
+    yield from _looked_at("push", access.keys(config))
+    yield from _looked_at("sites", iter(site.of_sites(sites, config)))
 
 
 def examine_machine(config: Config) -> Iterator[Finding]:
@@ -39,7 +61,6 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     yield from programs.all_of(config)
     yield places.clock_of(clock.now())
     yield from _looked_at("state", places.of_state(config.state))
-    yield from _looked_at("push", places.of_push(config))
 
 
 def _looked_at(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushmirror.status.summary import Level
+from pushmirror.status.level import Level
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
-from pushmirror.cli.doctor.programs import needs_ssh
 from pushmirror.config.hostname import is_public
-from pushmirror.config.model import Archive, Config, Mirror, State
+from pushmirror.config.model import Archive, Mirror, State
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
 from pushmirror.state.sql import open_store
@@ -130,12 +129,6 @@ def of_state(state: State) -> Iterator[Finding]:
         open_store(state.database_url, directory).close()
     except StateError as exc:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
-
-
-def of_push(config: Config) -> Iterator[Finding]:
-    """The key that wakes sites."""
-    if config.sites and needs_ssh(config):
-        yield private_key("push key", config.push.key)
 
 
 def clock_of(now: datetime) -> Finding:
