@@ -294,6 +294,10 @@ def test_canaries_go_first_with_what_is_prepared_too() -> None:
     assert said(decided([for_all, A], {"canary": BOTH, "a": BOTH}, prepared=NEXT)) == ["a stage1 next"]
 
 
+def test_a_canary_that_is_behind_keeps_what_is_prepared_from_the_others() -> None:
+    assert said(decided([CANARY, A], {"canary": ONE, "a": BOTH}, prepared=NEXT)) == ["canary stage2 new"]
+
+
 @pytest.mark.parametrize("canary", [BOTH, failing(BOTH, T0, about=NEXT, rests_until=T0 + HOUR)])
 def test_what_is_prepared_holds_nobody_back_from_what_the_canary_serves(canary: Facts) -> None:
     decision = decided([CANARY, A, B], {"canary": canary, "a": ONE, "b": ONE}, prepared=NEXT)
