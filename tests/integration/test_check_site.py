@@ -100,6 +100,13 @@ def test_a_real_ftpsync_is_known_and_does_nothing(hub: Hub, home: Path) -> None:
     assert snapshot(home) != before  # whereas a true push leaves its traces
 
 
+def test_a_real_ftpsync_with_an_archive_in_its_forced_command_was_woken(hub: Hub, home: Path) -> None:
+    command = f"env HOME={home} {FTPSYNC} sync:archive:"  # which its ftpsync.conf is for
+    hub.sshd.authorize(hub.public, command=command, options=("restrict",))
+    level, said, _ = hub.found()["login at a.example"]
+    assert level == "warning" and "as a push does, and it failed; exit code" in said
+
+
 def test_a_pushmirror_is_known_and_tells_its_time(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/pushmirror.toml").write_text(HUB.format(tmp_path / "site"))

@@ -1,8 +1,7 @@
 """Whether a site can be woken, asked of the site itself, and what the public sees there.
 
 Guaranteed: nothing is pinned, and neither pushmirror nor ftpsync starts anything for the words that are
-said; several sites are looked at at once, each within a time limit. Not covered: a forced command that
-names an archive itself, for its words win over ours; such a site then syncs, as after any push.
+said (`answer.py` has the one exception); several sites are looked at at once, each within a time limit.
 """
 
 from __future__ import annotations

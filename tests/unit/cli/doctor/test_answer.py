@@ -88,6 +88,12 @@ def test_a_forced_command_that_is_not_there_is_told_from_a_shell():
     assert level == "error" and "its forced command cannot be run" in found
 
 
+@pytest.mark.parametrize(("code", "level"), [(0, "ok"), (3, "warning")])
+def test_an_ftpsync_whose_forced_command_names_an_archive_has_synced(code, level):
+    ((found, said),) = judged(code, "Unknown option sync:check ignored\n")
+    assert found == level and "woke it as a push does" in said
+
+
 @pytest.mark.parametrize("code", [0, 1, 78, -9])
 def test_anything_else_is_a_warning_with_its_last_line(code):
     ((level, found),) = judged(code, "first\nThis account is currently not available.\n\n")
