@@ -203,9 +203,14 @@ class Hub:
         return Engine(archive, self._config.mirror, ledger=ledger, progress=Logged(self._progress))
 
     def _require_tree(self, archive: Archive) -> None:
-        """The tree's directory, made when its parent is there."""
+        """The tree's directory, made when its parent is there; an owner's has to be there."""
         if archive.path.is_dir():
             return
+        if archive.upstream is None:
+            raise ConfigError(
+                f"the tree {archive.path} of archive {archive.name} does not exist",
+                hint="an owner's tree has to be there: mount it, correct `path`, or add `upstream`",
+            )
         try:
             archive.path.mkdir(mode=0o755)
         except OSError as exc:
@@ -222,7 +227,7 @@ class Hub:
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
-            hint="mount its disk; or, to fetch it all again: pushmirror sync --from-scratch",
+            hint="mount its disk; or, if it is to be so: pushmirror sync --from-scratch",
         )
 
     def _show_what_is_owed(self, archive: Archive) -> None:

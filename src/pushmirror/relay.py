@@ -1,6 +1,6 @@
-"""What follows a run here: our own sites are pushed.
+"""What follows a run here, also one that failed after it had published: our own sites are pushed.
 
-    run succeeded ──▶ a push in the background, which outlives us ──▶ the sites
+    run ended ──▶ a push in the background, which outlives us ──▶ the sites that lack what is served here
     stage 1 of an mhop push ──▶ the same for its stage 1, and we wait for it before we answer
 
 Guaranteed: a push that cannot be started here is not lost: what the sites are to reach is in the store

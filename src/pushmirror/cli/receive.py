@@ -75,8 +75,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     )
     with session.store(config) as store:
         answer = Hub(config, store, Silent()).serve(wish)
-        if answer.exit_code == Exit.OK:
-            push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
+        push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
     _tell(f"{archive} {wanted.stage.value}: {answer.message}")
     return Exit.FAILED if answer.exit_code is None else answer.exit_code
 

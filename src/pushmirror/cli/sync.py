@@ -84,7 +84,6 @@ def sync(
     log_to_stderr(verbose=verbose)
     worst = Exit.OK
     results: list[Run | Preview] = []
-    published: list[str] = []
     with session.store(config) as store:
         for name in names:
             wish = Wish(
@@ -107,12 +106,10 @@ def sync(
             results.append(found)
             if isinstance(found, Run):
                 worst = max(worst, Exit.FAILED if found.exit_code is None else Exit(found.exit_code))
-                if found.exit_code == Exit.OK and found.stage is not Stage.STAGE1:
-                    published.append(name)
             if not as_json:
                 _tell(found) if isinstance(found, Run) else _foretell(name, found)
-        if not no_push:
-            _push_on(config, store, published, drawn=not (as_json or verbose))
+        if not (no_push or dry_run or stage == "1"):  # also after a failure: it may have published
+            _push_on(config, store, names, drawn=not (as_json or verbose))
     if as_json:
         print_json(results[0] if archive else results)
     return worst

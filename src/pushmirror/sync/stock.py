@@ -13,7 +13,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, ConfigError, Mismatch
+from pushmirror.errors import Behind, Mismatch
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import read_published
 from pushmirror.sync.report import Report, architectures_of
@@ -25,13 +25,8 @@ from pushmirror.system import clock
 def take_stock(archive: Archive, mirror: Mirror, progress: Progress) -> Report:
     """The generation that the tree serves now, as a run that published it.
 
-    Raises ConfigError when there is no tree and Behind while the archive is being updated.
+    Raises Behind while the archive is being updated.
     """
-    if not archive.path.is_dir():
-        raise ConfigError(
-            f"the tree {archive.path} of archive {archive.name} does not exist",
-            hint="an archive without `upstream` is its owner's: correct `path`, or add `upstream`",
-        )
     report = Report(started=clock.now(), strategy="stock", rounds=1)
     _require_no_update_under_way(archive, mirror)
     progress.step("taking stock")
