@@ -8,8 +8,10 @@ never by its address. A line that cannot be read counts for nothing, as in OpenS
 
 from __future__ import annotations
 
+import hmac
 import os
 import shlex
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from pushmirror.errors import HostKeyChanged
 from pushmirror.system import files, locks
 
 _SSH_PORT = 22
-_PATTERN = frozenset("*?!|/")  # a field with one of these is more than a list of names
+_PATTERN = frozenset("*?!/")  # a field with one of these is more than a list of names
 _MARKERS = ("@revoked", "@cert-authority")
 
 #: Host key algorithms that are asked for; without ssh-rsa, whose signature is SHA-1.
@@ -159,26 +161,29 @@ def _may_match(line: str, name: str) -> bool:
     if len(fields) < 2 or fields[0].startswith("#"):
         return False
     names = fields[1] if fields[0].startswith("@") else fields[0]
+    if names.startswith("|"):
+        return _is_hash_of(names, name)
     return name in names.split(",") or not _PATTERN.isdisjoint(names)
+
+
+def _is_hash_of(hashed: str, name: str) -> bool:
+    """Whether `|1|salt|digest`, which HashKnownHosts makes, stands for a name."""
+    try:
+        _, _, salt, digest = hashed.split("|")
+        return hmac.digest(b64decode(salt), name.encode(), "sha1") == b64decode(digest)
+    except ValueError:
+        return False
 
 
 def _without_name(line: str, name: str) -> Iterator[str]:
     names, _, rest = line.lstrip().partition(" ")
     if names.startswith(("#", *_MARKERS)) or not _may_match(line, name):
         yield line
-    elif _PATTERN.isdisjoint(names):
-        others = [other for other in names.split(",") if other != name]
-        if others:
+    elif not names.startswith("|"):
+        if not _PATTERN.isdisjoint(names):
+            yield line
+        elif others := [other for other in names.split(",") if other != name]:
             yield f"{','.join(others)} {rest}"
-    elif not (names.startswith("|") and pins_of(line, *_split(name)).trusted):
-        yield line
-
-
-def _split(name: str) -> tuple[str, int | None]:
-    if not name.startswith("["):
-        return name, None
-    host, _, port = name[1:].rpartition("]:")
-    return host, int(port)
 
 
 def _read(file: Path) -> str:

@@ -21,7 +21,7 @@ from pushmirror.config.model import Push, Site
 from pushmirror.errors import TriggerFailed
 from pushmirror.push import ssh_program
 from pushmirror.push.ssh_connect import Connector, Endpoint, drop
-from pushmirror.push.ssh_session import NotOpenedError, say, span
+from pushmirror.push.ssh_session import NotOpenedError, no_session, say, span
 from pushmirror.push.wire import Answer
 
 _CLOSE_S = 5.0
@@ -78,7 +78,7 @@ class SshWire:
         try:
             return await self._say(endpoint, connection, words)
         except NotOpenedError as exc:
-            raise TriggerFailed(f"{endpoint} let us in, but opened no session: {exc}") from exc
+            raise no_session(endpoint, exc) from exc
 
     async def _say(self, endpoint: Endpoint, connection: asyncssh.SSHClientConnection, words: str) -> Answer:
         self._busy.add(connection)

@@ -21,7 +21,7 @@ from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.push import known_hosts, ssh_program
 from pushmirror.push.known_hosts import Pins
 from pushmirror.push.ssh_connect import Connector, Endpoint, Judge, drop
-from pushmirror.push.ssh_session import NotOpenedError, say
+from pushmirror.push.ssh_session import NotOpenedError, no_session, say
 from pushmirror.push.wire import Answer
 
 
@@ -76,7 +76,7 @@ async def _answer(to: Endpoint, connection: asyncssh.SSHClientConnection, push: 
         async with asyncio.timeout(push.timeout.total_seconds()):
             return await say(to, connection, words, push.connect_timeout.total_seconds())
     except NotOpenedError as exc:
-        raise TriggerFailed(f"{to} let us in, but opened no session: {exc}") from exc
+        raise no_session(to, exc) from exc
     except TimeoutError as exc:
         raise TriggerFailed(f"{to} did not answer in time") from exc
 

@@ -7,7 +7,6 @@ program is gone when the call is over. Nothing is kept for stage 2.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -45,12 +44,13 @@ async def trigger(site: Site, push: Push, known_hosts: Path, words: str) -> Answ
     """Wake a site; raises as `Wire.trigger` does."""
     endpoint = Endpoint.of(site, push)
     try:
-        await asyncio.to_thread(known_hosts.parent.mkdir, parents=True, exist_ok=True)
+        known_hosts.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise TriggerFailed(f"{endpoint}: {known_hosts.parent} cannot be made: {exc.strerror}") from exc
+    try:
         ended = await async_process.run(ssh_argv(site, push, known_hosts, words))
     except (ProgramMissing, ProgramFailed) as exc:
         raise TriggerFailed(f"{endpoint}: {exc}", hint=exc.hint) from exc
-    except OSError as exc:
-        raise TriggerFailed(f"{endpoint}: {known_hosts.parent} cannot be made: {exc.strerror}") from exc
     output = ended.output.decode("utf-8", "replace")
     if ended.exit_code < 0:
         raise TriggerFailed(f"{endpoint}: the program ssh was ended by signal {-ended.exit_code}")

@@ -34,7 +34,7 @@ async def say(
             channel, _ = await connection.create_session(
                 lambda: session, words, encoding=None, window=_WINDOW, request_pty=False
             )
-    except (asyncssh.Error, OSError) as exc:  # TimeoutError is one
+    except Exception as exc:  # whatever a broken server makes asyncssh raise must not stop a push of others
         if not session.is_opened:
             raise NotOpenedError(printable(str(exc)) or f"no answer within {opening_s:.0f} s") from exc
         raise _unanswered(endpoint, connection, exc, time.monotonic() - started) from exc
@@ -49,6 +49,14 @@ async def say(
 
 class NotOpenedError(Exception):
     """No session could be opened: the words have not been sent."""
+
+
+def no_session(endpoint: Endpoint, why: NotOpenedError) -> TriggerFailed:
+    """The error for a site that opens none on a connection that was made just now."""
+    return TriggerFailed(
+        f"{endpoint} let us in, but opened no session: {why}",
+        hint="look at the site's log of its ssh server, and at MaxSessions in its sshd_config",
+    )
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
