@@ -168,7 +168,7 @@ def test_a_changed_host_key_is_an_error_with_both_fingerprints(hub: Hub, tmp_pat
 def test_a_port_where_nothing_answers_is_an_error(hub: Hub) -> None:
     hub.site(port=free_port())
     found = hub.found()
-    assert found["name of a.example"][:2] == ("ok", "127.0.0.1 is 127.0.0.1")
+    assert found["name of a.example"][:2] == ("ok", "127.0.0.1 is an address")
     assert found["port of a.example"][0] == "error"
     assert "host key of a.example" not in found
 

@@ -19,6 +19,7 @@ from pushmirror.status.level import Level
 from pushmirror.status.summary import ArchiveHealth, summarise, with_sites
 from pushmirror.status.words import ago, span
 from pushmirror.system import clock
+from pushmirror.system.held import is_held
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -127,7 +128,7 @@ def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
     goal = Goal(
         archive,
         published=served.digest if served else None,
-        since=served.published_at if served else now,
+        since=now,  # only who pushes knows when it began; it passes the deadline on to the sites at once
         prepared=prepared.generation if prepared else None,
     )
     return summarise_sites(
@@ -138,6 +139,7 @@ def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
         phases=decide(sites, standings, goal, config.push, now).phases,
         push=config.push,
         now=now,
+        pushing=is_held(config.state.directory / "push" / archive),
     )
 
 

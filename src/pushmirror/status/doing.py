@@ -47,7 +47,10 @@ def _why(one: Seen) -> str:
 
 def _woken(one: Seen) -> str:
     stage = _STAGES.get(one.standing.sent_stage or Stage.ALL, "")
-    return f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}, has not answered yet"
+    woken = f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}"
+    if one.is_abandoned:
+        return f"{woken}, but nobody waits for its answer any more: {_push(one)}"
+    return f"{woken}, has not answered yet"
 
 
 def _gated(one: Seen) -> str:
@@ -65,7 +68,11 @@ def _due(one: Seen) -> str:
     has = "has stage 1, " if one.state is SiteState.STAGED else ""
     if one.lacks_since is None or one.scene.now - one.lacks_since <= one.scene.push.deadline:
         return f"{has}is to be woken now"
-    return f"{has}is to be woken, and nobody does it: see that `pushmirror serve` is running"
+    return f"{has}is to be woken, and nobody does it: {_push(one)}"
+
+
+def _push(one: Seen) -> str:
+    return f"run pushmirror serve, or pushmirror push {one.scene.archive}"
 
 
 def _ready(one: Seen) -> str:

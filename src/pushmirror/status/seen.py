@@ -48,6 +48,7 @@ class Scene:
     phases: Mapping[str, Phase]  # by name of the site
     push: Push
     now: datetime
+    pushing: bool | None = None  # a push is under way; none: not known
 
     @cached_property
     def served(self) -> Generation | None:
@@ -131,6 +132,11 @@ class Seen:
             return False
         since = self.standing.failing_since
         return since is None or self.scene.now < since + self.scene.push.deadline
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether whoever woke it is gone, and its answer with it."""
+        return self.phase is Phase.TRIGGERED and self.scene.pushing is False
 
     @property
     def gates_others(self) -> bool:

@@ -46,13 +46,15 @@ def summarise_sites(
     phases: Mapping[str, Phase],
     push: Push,
     now: datetime,
+    pushing: bool | None = None,
 ) -> list[SiteHealth]:
     """The health of an archive's sites: those that need eyes first, then the rest, each in the given order.
 
     `standings` and `phases` are by the name of the site; `generations` are what is known of the archive's,
-    in any order. A site that is late counts after the push deadline, a failing one after `report_after`.
+    in any order; `pushing` says whether a push of the archive is under way, none where that is not known. A
+    site that is late counts after the push deadline, a failing one after `report_after`.
     """
-    scene = Scene(archive, sites, standings, generations, phases, push, now)
+    scene = Scene(archive, sites, standings, generations, phases, push, now, pushing)
     found = [_health(one) for one in scene.everyone]
     urgent = [one for level in _URGENT for one in found if one.level is level]
     return [*urgent, *(one for one in found if one.level not in _URGENT)]
@@ -96,7 +98,9 @@ def _level(one: Seen) -> Level:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
-    first = one.state is SiteState.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
+    first = (
+        one.state is SiteState.NEW and one.phase is Phase.TRIGGERED and not one.is_abandoned
+    )  # takes as long as its line needs
     return Level.RUNNING if first or now - one.lacks_since <= push.deadline else Level.WARNING
 
 

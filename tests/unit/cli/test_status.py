@@ -7,6 +7,8 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.cli.session import Session
+from pushmirror.push.pushes import Pushes
+from pushmirror.push.watch import Unwatched
 from pushmirror.state.records import Stage, Standing
 from pushmirror.system import clock
 
@@ -104,12 +106,15 @@ def test_an_unknown_site_is_named_with_those_there_are(hub, capsys):
     assert "a.example, failing.example, new.example" in capsys.readouterr().err
 
 
-def test_a_site_that_has_been_woken_is_seen_waiting(hub, capsys):
-    session = Session(hub)
-    with session.store(session.config()) as store:
+def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, capsys):
+    config = Session(hub).config()
+    with Session(hub).store(config) as store:
         woken = Standing(
             "debian", "new.example", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=clock.now()
         )
         store.put_standings([woken])
-    status(hub, "--site", "new.example")
+        with Pushes(lambda: config, store, Unwatched()).lock("debian"):
+            status(hub, "--site", "new.example")
     assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
+    status(hub, "--site", "new.example")
+    assert "nobody waits for its answer any more" in capsys.readouterr().out

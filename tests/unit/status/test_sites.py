@@ -42,6 +42,7 @@ def health(
     published: timedelta = 3 * MIN,
     prepared: str | None = None,
     serving: bool = True,
+    pushing: bool | None = None,
 ) -> list[SiteHealth]:
     """With the phases that a push would decide on, now."""
     by_name = {one.site: one for one in standings}
@@ -58,6 +59,7 @@ def health(
         phases=decide(sites, by_name, goal, PUSH, NOW).phases,
         push=PUSH,
         now=NOW,
+        pushing=pushing,
     )
 
 
@@ -89,7 +91,8 @@ def test_a_site_counts_as_late_only_after_the_deadline_of_a_push():
 
 
 def test_a_site_that_nobody_wakes_says_who_should():
-    assert "see that `pushmirror serve` is running" in one(site("a"), behind("a"), published=HOUR).doing
+    words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
+    assert one(site("a"), behind("a"), published=HOUR).doing == words
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,14 @@ def test_a_site_that_nobody_wakes_says_who_should():
 def test_a_site_that_was_woken_has_not_answered_yet(stage, words):
     woken = behind("a", sent_stage=stage, sent_generation=NEW, sent_at=NOW - 3 * MIN)
     assert one(site("a"), woken).doing == f"{words} 3 min ago, has not answered yet"
+
+
+def test_a_site_whose_push_was_killed_is_not_said_to_owe_an_answer():
+    woken = at("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - HOUR)
+    found = {pushing: one(site("a"), woken, published=HOUR, pushing=pushing) for pushing in (True, False)}
+    assert found[True].doing == "woken 60 min ago, has not answered yet"
+    assert found[False].doing.startswith("woken 60 min ago, but nobody waits for its answer any more: run ")
+    assert (found[True].level, found[False].level) == (Level.RUNNING, Level.WARNING)
 
 
 def test_a_site_that_waits_names_those_that_it_waits_for():

@@ -73,7 +73,8 @@ def judge_clock(subject: str, theirs: datetime, now: datetime) -> Finding:
 
 def _of_forced_words(subject: str, answer: Answer) -> Finding:
     """Words of the forced command win over ours: a site may well be set up like that."""
-    found = "the key is let in and wakes ftpsync; its forced command names an archive, so this woke it as a push does"
+    found = "the key is let in and wakes ftpsync"
+    found += "; its forced command names an archive, so this woke it as a push does"
     if answer.exit_code == 0:
         return ok(subject, found)
     said = f"exit code {answer.exit_code}: {last_line(answer.output)}"

@@ -51,7 +51,8 @@ def _seen(site: Site, config: Config) -> list[Finding]:
 def judge(site: Site, found: Probe, now: datetime) -> Iterator[Finding]:
     """What a probe says of a site, step by step as far as it came."""
     if found.addresses:
-        yield ok(f"name of {site.name}", f"{site.host} is {', '.join(found.addresses)}")
+        others = [address for address in found.addresses if address != site.host]
+        yield ok(f"name of {site.name}", f"{site.host} is {', '.join(others) or 'an address'}")
     if found.host_key is not HostKey.UNKNOWN:
         yield ok(f"port of {site.name}", f"an ssh server answers on port {site.port or 22}")
     if found.host_key is HostKey.PINNED:
