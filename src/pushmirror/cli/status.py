@@ -72,15 +72,18 @@ def status(
         raise click.UsageError("--json and --watch do not go together")
     if exit_code and watch:
         raise click.UsageError("--exit-code and --watch do not go together")
+    from pushmirror.config.current import CurrentConfig
+
     config = session.config()
     chosen = {name: site_named(config, name) for name in sites}
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     if chosen:
         names = [name for name in names if any(name in site.archives for site in chosen.values())]
+    current = CurrentConfig(config)  # a site may be paused while somebody watches
     with session.store(config) as store:
 
         def look() -> list[ArchiveHealth]:
-            return list(_health_of(config, store, names, chosen))
+            return list(_health_of(current(), store, names, chosen))
 
         if watch:
             _watch_until_ctrl_c(look)
@@ -99,6 +102,7 @@ def _health_of(
 ) -> Iterator[ArchiveHealth]:
     """The health of these archives now, with all sites or the chosen ones."""
     now = clock.now()
+    names = [name for name in names if name in config.archives]
     found = summarise(
         names,
         [run for name in names for run in store.runs(name, limit=_RUNS)],

@@ -118,3 +118,24 @@ def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, ca
     assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
     status(hub, "--site", "new.example")
     assert "nobody waits for its answer any more" in capsys.readouterr().out
+
+
+def test_who_watches_sees_a_site_being_paused(hub, capsys, monkeypatch):
+    rounds = iter((lambda: pause(hub), lambda: None))
+
+    def sleep(_: float) -> None:
+        act = next(rounds, None)
+        if act is None:
+            raise KeyboardInterrupt
+        act()
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert status(hub, "--watch", "--site", "new.example") == 0
+    before, _, after = capsys.readouterr().out.partition("paused by hand")
+    assert "new.example  new" in before and "new.example  paused" in before
+    assert "paused by hand" in after
+
+
+def pause(hub) -> None:
+    with (hub / "sites.d/new.example.toml").open("a") as file:
+        file.write("paused = true\n")
