@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import monotonic
 
 from pushmirror.config.model import Config, Push, Site
@@ -27,7 +28,7 @@ from pushmirror.push.decide import Decision, Goal, Send, decide
 from pushmirror.push.trigger import words_to
 from pushmirror.push.watch import View, Watch
 from pushmirror.push.wire import Answer, Wire
-from pushmirror.state.records import Phase, Standing
+from pushmirror.state.records import Phase, Standing, Trigger
 from pushmirror.state.store import Store
 from pushmirror.system import clock
 
@@ -67,7 +68,7 @@ class _Heard:
     """How one trigger ended."""
 
     send: Send
-    trigger_id: int
+    trigger: Trigger
     answer: Answer | None  # none: there was none, and `error` says why
     error: str
     seconds: float
@@ -210,9 +211,9 @@ class Pusher:
         for send, trigger in zip(sends, triggers, strict=True):
             _log.info("%s: %s of %.12s", send.site.name, send.stage, send.generation)
             self._connected[send.site.name] = send.site
-            self._tasks[send.site.name] = asyncio.create_task(self._trigger(send, trigger.id))
+            self._tasks[send.site.name] = asyncio.create_task(self._trigger(send, trigger))
 
-    async def _trigger(self, send: Send, trigger_id: int) -> None:
+    async def _trigger(self, send: Send, trigger: Trigger) -> None:
         began, answer, error = monotonic(), None, ""
         try:
             answer = await self._wire.trigger(send.site, words_to(send.site, self._archive, send.stage))
@@ -221,7 +222,7 @@ class Pusher:
         except Exception as exc:  # noqa: BLE001  logged whole
             _log.exception("a mistake in pushmirror")  # one site's trouble must not end the others' push
             error = f"{type(exc).__name__}: {exc}"
-        self._heard.put_nowait(_Heard(send, trigger_id, answer, error, monotonic() - began))
+        self._heard.put_nowait(_Heard(send, trigger, answer, error, monotonic() - began))
 
     async def _wait(self, wake_at: datetime | None) -> None:
         """Until a site answers, it is time to look for news, or the clock changes the decision."""
@@ -237,29 +238,35 @@ class Pusher:
 
     def _take(self, heard: _Heard) -> None:
         """Remember an answer, and what it changes."""
-        send, answer, now = heard.send, heard.answer, clock.now()
-        del self._tasks[send.site.name]
-        before = self._standings.get(send.site.name, Standing(self._archive, send.site.name))
-        words = heard.error or last_words(answer)
-        if answer and answer.exit_code == 0:
-            after = stands.confirmed(before, send, now, last_words=words)
-            _log.info("%s: %s confirmed after %.1f s", send.site.name, send.stage, heard.seconds)
+        name = heard.send.site.name
+        del self._tasks[name]
+        code = heard.answer.exit_code if heard.answer else None
+        output = heard.answer.output if heard.answer else heard.error
+        after = self._store.answered(heard.trigger, self._change(heard), exit_code=code, output=output)
+        if after is None:
+            return  # the site is gone
+        before, self._standings[name] = self._standings.get(name, after), after
+        if code == 0:
+            _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
         else:
-            after = stands.failed(
-                before,
-                send,
-                now,
-                rules=self._rules,
-                jitter=random.uniform(*_JITTER),  # noqa: S311  nothing secret
-                exit_code=answer.exit_code if answer else None,
-                last_words=words,
-            )
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
-            _log.log(level, "%s: %s failed (%s): %s", send.site.name, send.stage, after.exit_code, words)
-        self._standings[send.site.name] = after
-        output = answer.output if answer else heard.error
-        self._store.answered(after, heard.trigger_id, exit_code=after.exit_code, output=output)
-        self._watch.answered(send, after, heard.seconds)
+            _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, code, after.last_words)
+        self._watch.answered(heard.send, after, heard.seconds)
+
+    def _change(self, heard: _Heard) -> Callable[[Standing], Standing]:
+        """What an answer changes in where its site stands."""
+        words = heard.error or last_words(heard.answer)
+        if heard.answer and heard.answer.exit_code == 0:
+            return partial(stands.confirmed, send=heard.send, now=clock.now(), last_words=words)
+        return partial(
+            stands.failed,
+            send=heard.send,
+            now=clock.now(),
+            rules=self._rules,
+            jitter=random.uniform(*_JITTER),  # noqa: S311  nothing secret
+            exit_code=heard.answer.exit_code if heard.answer else None,
+            last_words=words,
+        )
 
     # -- let go ---------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ def unanswered(standing: Standing) -> Standing:
 
 
 def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str) -> Standing:
-    """The site ended with 0: it has that stage of that generation."""
+    """The site ended with 0: it has that stage of that generation, if it was not replaced and came back."""
+    still_counts = standing.sent_generation == send.generation
     standing = replace(
         unanswered(standing),
         tried=None,
@@ -34,6 +35,8 @@ def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str)
         last_words=last_words,
         reported=False,
     )
+    if not still_counts:
+        return standing
     if send.stage is not Stage.STAGE2:
         standing = replace(standing, stage1=send.generation, stage1_at=now)
     if send.stage is not Stage.STAGE1:
@@ -63,7 +66,7 @@ def failed(
         unanswered(standing),
         tried=send.generation,
         attempts=standing.attempts + 1,
-        failing_since=standing.failing_since or standing.sent_at or now,
+        failing_since=standing.failing_since or now,
         next_try_at=now + pause * jitter,
         exit_code=exit_code,
         last_words=last_words,

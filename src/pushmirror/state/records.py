@@ -95,11 +95,11 @@ class Standing:
     stage2: str | None = None  # the generation it confirmed to serve
     stage2_at: datetime | None = None
     sent_stage: Stage | None = None  # of the trigger that it has not answered yet
-    sent_generation: str | None = None
+    sent_generation: str | None = None  # none, though a trigger is out: its answer comes too late to count
     sent_at: datetime | None = None
     tried: str | None = None  # the generation that its last failure was about
     attempts: int = 0  # that failed since the last success
-    failing_since: datetime | None = None  # when the first of them was sent
+    failing_since: datetime | None = None  # when the first of them failed
     next_try_at: datetime | None = None
     exit_code: int | None = None  # of the last answer; none: there was no answer, `last_words` say why
     last_words: str = ""  # the last line of the last answer

@@ -6,7 +6,7 @@ store. All of them raise StateError when the database cannot be used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -88,8 +88,8 @@ class Store(Protocol):
     def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
         """Remember what is served from now on; the same digest again changes nothing.
 
-        What sites had confirmed of this generation when it was served earlier counts no more, nor is anything
-        prepared: a preparation was for this generation, or is outdated by it.
+        What sites had confirmed of this generation when it was served earlier counts no more, nor do answers
+        that are still to come from that time. A preparation was for this generation, or is outdated by it.
         """
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
@@ -129,8 +129,19 @@ class Store(Protocol):
         Returns the triggers in the order of the standings.
         """
 
-    def answered(self, standing: Standing, trigger_id: int, *, exit_code: int | None, output: str) -> None:
-        """Remember what a site answered to a trigger and where it is now."""
+    def answered(
+        self,
+        trigger: Trigger,
+        change: Callable[[Standing], Standing],
+        *,
+        exit_code: int | None,
+        output: str,
+    ) -> Standing | None:
+        """Remember what a site answered to a trigger, and what that changes in where it is.
+
+        `change` is given where the site is at this moment, whatever others have written meanwhile. Returns
+        where it is now; None when it has been forgotten.
+        """
 
     def put_standings(self, standings: Iterable[Standing]) -> None:
         """Remember where sites are, in one transaction; earlier standings of the same sites are replaced."""

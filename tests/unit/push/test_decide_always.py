@@ -55,7 +55,8 @@ class Store:
         for name, one in self.standings.items():
             kept1 = None if stage1 and one.stage1 == generation else one.stage1
             kept2 = None if stage2 and one.stage2 == generation else one.stage2
-            self.standings[name] = replace(one, stage1=kept1, stage2=kept2)
+            sent = None if stage1 and one.sent_generation == generation else one.sent_generation
+            self.standings[name] = replace(one, stage1=kept1, stage2=kept2, sent_generation=sent)
 
 
 class Seen:
@@ -79,14 +80,14 @@ class Seen:
         self.confirmed |= {(name, part, send.generation) for part in parts}
         if Stage.STAGE2 in parts:
             self.current_at[name] = now
-        self._is_well(name)
+        self.is_well(name)
 
     def forget(self, name: str) -> None:
         self.confirmed = {fact for fact in self.confirmed if fact[0] != name}
         self.current_at.pop(name, None)
-        self._is_well(name)
+        self.is_well(name)
 
-    def _is_well(self, name: str) -> None:
+    def is_well(self, name: str) -> None:
         self.failing_since.pop(name, None)
         self.reported.discard(name)
         self.rests.pop(name, None)
@@ -102,6 +103,7 @@ class Hub(RuleBasedStateMachine):
         self.sites: dict[str, Site] = {}
         self.in_flight: dict[str, tuple[Send, datetime]] = {}
         self.silent: set[str] = set()  # in flight, and will never answer
+        self.outdated: set[str] = set()  # in flight from an earlier life of a generation
         self.alive = True
 
     @initialize(
@@ -128,6 +130,7 @@ class Hub(RuleBasedStateMachine):
     def prepare(self, generation: str) -> None:
         if generation not in (self.store.served, self.store.prepared):
             self._no_longer_counts(generation, Stage.STAGE1)
+            self._outdate(generation)
         self.store.prepare(generation)
 
     @precondition(lambda self: self.store.prepared)
@@ -150,10 +153,10 @@ class Hub(RuleBasedStateMachine):
     @rule(data=st.data(), jitter=st.floats(0.8, 1.2), exit_code=st.sampled_from([1, 127, 255, None]))
     def a_site_fails(self, data: st.DataObject, jitter: float, exit_code: int | None) -> None:
         name = data.draw(st.sampled_from(sorted(self.in_flight)))
-        send, sent_at = self._heard(name)
+        send, _ = self._heard(name)
         facts = {"rules": self.rules, "jitter": jitter, "exit_code": exit_code, "last_words": "no"}
         self.store.standings[name] = stands.failed(self.store.standings[name], send, self.now, **facts)
-        self.seen.failing_since.setdefault(name, sent_at)
+        self.seen.failing_since.setdefault(name, self.now)
         self.seen.rests[name] = send.generation, self.now + 0.8 * self.rules.retry_after
 
     @precondition(lambda self: self.in_flight)
@@ -183,6 +186,7 @@ class Hub(RuleBasedStateMachine):
         self.in_flight.pop(name, None)
         self.store.standings.pop(name, None)
         self.silent.discard(name)
+        self.outdated.discard(name)
         self.seen.forget(name)
 
     @rule(name=NAMES)
@@ -196,6 +200,7 @@ class Hub(RuleBasedStateMachine):
         self.alive = False
         self.in_flight.clear()
         self.silent.clear()
+        self.outdated.clear()
 
     @precondition(lambda self: not self.alive)
     @rule()
@@ -309,14 +314,20 @@ class Hub(RuleBasedStateMachine):
             self.seen.past_barrier.add(send.site.canary)
 
     def _answer(self, name: str) -> None:
+        counts = name not in self.outdated
         send, _ = self._heard(name)
         before = self.store.standings[name]
         self.store.standings[name] = stands.confirmed(before, send, self.now, last_words="yes")
-        self.seen.answered(send, self.now)
+        self.seen.answered(send, self.now) if counts else self.seen.is_well(name)
 
     def _heard(self, name: str) -> tuple[Send, datetime]:
         self.silent.discard(name)
+        self.outdated.discard(name)
         return self.in_flight.pop(name)
+
+    def _outdate(self, generation: str) -> None:
+        """What is on its way from an earlier life of a generation says nothing of this one."""
+        self.outdated |= {name for name, (send, _) in self.in_flight.items() if send.generation == generation}
 
     def _publish(self, generation: str) -> None:
         if generation == self.store.served:
@@ -324,12 +335,10 @@ class Hub(RuleBasedStateMachine):
         self._no_longer_counts(generation, Stage.STAGE2)
         if generation != self.store.prepared:
             self._no_longer_counts(generation, Stage.STAGE1)
+            self._outdate(generation)
         self.store.publish(generation)
         self.since = self.now
-        # A stage 2 that is still on its way from when this generation was served before counts as sent.
-        sends = [send for send, _ in self.in_flight.values()]
-        again = [send for send in sends if (send.stage, send.generation) == (Stage.STAGE2, generation)]
-        self.seen.past_barrier = {send.site.canary for send in again}
+        self.seen.past_barrier = set()
 
     def _no_longer_counts(self, generation: str, stage: Stage) -> None:
         self.seen.confirmed = {fact for fact in self.seen.confirmed if fact[1:] != (stage, generation)}

@@ -76,6 +76,12 @@ def test_a_confirmation_is_of_what_was_sent_whatever_is_served_by_now() -> None:
     assert confirmed(sent(ASLEEP, late, T0), late, LATER, last_words="").stage2 == "older"
 
 
+def test_an_answer_from_a_generations_earlier_life_confirms_nothing() -> None:
+    orphaned = replace(sent(ASLEEP, send(Stage.ALL), T0), sent_generation=None)
+    after = confirmed(orphaned, send(Stage.ALL), LATER, last_words="")
+    assert (after.stage1, after.stage2, after.sent_stage) == ("old", "old", None)
+
+
 def test_success_ends_all_trouble() -> None:
     trouble = sent(FAILING, send(Stage.ALL), T0)
     untroubled = sent(ASLEEP, send(Stage.ALL), T0)
@@ -90,7 +96,7 @@ def test_a_failure_confirms_nothing_and_is_remembered() -> None:
         ASLEEP,
         tried="new",
         attempts=1,
-        failing_since=T0,
+        failing_since=LATER,
         next_try_at=LATER + RULES.retry_after,
         exit_code=1,
         last_words="disk full",

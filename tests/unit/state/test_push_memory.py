@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,10 @@ def store(tmp_path):
 
 def sent_to(*sites: str, archive: str = "debian") -> list[Standing]:
     return [replace(SENT, archive=archive, site=site) for site in sites]
+
+
+def becomes(after: Standing) -> Callable[[Standing], Standing]:
+    return lambda _: after
 
 
 def ids(triggers: list[Trigger]) -> list[int]:
@@ -148,7 +153,7 @@ def test_sending_to_five_hundred_sites_takes_two_statements(tmp_path):
 
 def test_an_answer_ends_its_trigger_and_moves_its_site(store):
     first, second = store.send(sent_to("a", "b"))
-    store.answered(CONFIRMED, first.id, exit_code=0, output="done\n")
+    store.answered(first, becomes(CONFIRMED), exit_code=0, output="done\n")
     assert store.triggers(site="a") == [replace(first, ended_at=NOW, exit_code=0, output="done\n")]
     assert store.triggers(site="b") == [second]
     assert store.standings("debian") == {"a": CONFIRMED, "b": replace(SENT, site="b")}
@@ -156,7 +161,7 @@ def test_an_answer_ends_its_trigger_and_moves_its_site(store):
 
 def test_no_answer_is_remembered_as_one_without_an_exit_code(store):
     (trigger,) = store.send([SENT])
-    store.answered(replace(SENT, sent_stage=None), trigger.id, exit_code=None, output="timed out")
+    store.answered(trigger, becomes(replace(SENT, sent_stage=None)), exit_code=None, output="timed out")
     (found,) = store.triggers()
     assert (found.exit_code, found.output, found.ended_at) == (None, "timed out", NOW)
 
@@ -164,7 +169,7 @@ def test_no_answer_is_remembered_as_one_without_an_exit_code(store):
 def test_an_answer_that_no_database_would_take_is_kept_without_what_hinders(store):
     (trigger,) = store.send([SENT])
     said = "nul \0, half a pair \udcff, ü"
-    store.answered(replace(CONFIRMED, last_words=said), trigger.id, exit_code=0, output=said)
+    store.answered(trigger, becomes(replace(CONFIRMED, last_words=said)), exit_code=0, output=said)
     assert store.triggers()[0].output == "nul \ufffd, half a pair ?, ü"
     assert store.standings("debian")["a"].last_words == store.triggers()[0].output
 
@@ -189,14 +194,14 @@ def test_a_forgotten_site_leaves_nothing_behind(store):
 def test_a_late_answer_of_a_forgotten_site_does_not_bring_it_back(store):
     (trigger,) = store.send([SENT])
     store.forget_site("a")
-    store.answered(CONFIRMED, trigger.id, exit_code=0, output="done")
+    store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="done")
     assert (store.standings("debian"), store.triggers()) == ({}, [])
 
 
 def test_an_answer_to_a_pruned_trigger_still_moves_its_site(store):
     (trigger,) = store.send([SENT])
     store.prune_triggers("debian", keep=0)
-    store.answered(CONFIRMED, trigger.id, exit_code=0, output="done")
+    store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="done")
     assert (store.standings("debian"), store.triggers()) == ({"a": CONFIRMED}, [])
 
 
@@ -234,7 +239,8 @@ for number in range(25):
     sent = Standing("debian", site, sent_stage=Stage.ALL, sent_generation="g", sent_at=at)
     store.prepare("debian", f"g{number}")
     (trigger,) = store.send([sent])
-    store.answered(replace(sent, sent_stage=None, attempts=number), trigger.id, exit_code=number, output="")
+    after = lambda one: replace(one, sent_stage=None, attempts=number)
+    store.answered(trigger, after, exit_code=number, output="")
 """
 
 
@@ -302,6 +308,16 @@ def test_what_was_confirmed_of_a_generation_counts_no_more_when_it_comes_back(st
     confirmed(store, "g1", "g1")
     store.publish_generation("debian", "g1", None, NOW)
     assert confirmations(store) == (None, None)
+
+
+def test_an_answer_is_judged_by_what_others_have_written_meanwhile(store):
+    store.publish_generation("debian", "g1", None, NOW)
+    (trigger,) = store.send([SENT])
+    for digest in ("g2", "g1"):
+        store.publish_generation("debian", digest, None, NOW)
+    seen: list[Standing] = []
+    store.answered(trigger, lambda one: seen.append(one) or one, exit_code=0, output="")
+    assert (seen[0].sent_stage, seen[0].sent_generation) == (Stage.STAGE1, None)
 
 
 def test_the_stage1_of_a_prepared_generation_counts_when_it_is_published(store):

@@ -83,7 +83,7 @@ def unprepared(archive: str) -> Delete:
 
 
 def unconfirmed(archive: str, digest: str, *columns: str) -> list[Update]:
-    """Confirmations of a generation that was served before do not count when it comes back.
+    """Confirmations of a generation that was served before, by columns, do not count when it comes back.
 
     In between a site may have got, and deleted, anything.
     """
@@ -97,6 +97,11 @@ def unconfirmed(archive: str, digest: str, *columns: str) -> list[Update]:
 def all_standings(archive: str) -> Rows:
     """Where the sites are, by name."""
     return select(standings).where(standings.c.archive == archive).order_by(standings.c.site)
+
+
+def one_standing(archive: str, site: str) -> Rows:
+    """Where one site is."""
+    return select(standings).where(standings.c.archive == archive, standings.c.site == site)
 
 
 def moved(archive: str, site: str, facts: Mapping[str, object]) -> Update:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection, Executable
 
@@ -26,7 +26,7 @@ class PushMemory(Memory):
             if generation not in (
                 one.digest for one in every(Generation, db, newest_generations(archive, 1))
             ):
-                _execute(db, tables.unconfirmed(archive, generation, "stage1"))
+                _execute(db, tables.unconfirmed(archive, generation, "stage1", "sent_generation"))
             db.execute(put(tables.preparations, db.dialect.name), facts(prepared))
             return prepared
 
@@ -46,11 +46,23 @@ class PushMemory(Memory):
             _put(db, sent)
             return _new_triggers(db, sent)
 
-    def answered(self, standing: Standing, trigger_id: int, *, exit_code: int | None, output: str) -> None:
-        answer = tables.answered(trigger_id, ended_at=self._now(), exit_code=exit_code, output=output)
+    def answered(
+        self,
+        trigger: Trigger,
+        change: Callable[[Standing], Standing],
+        *,
+        exit_code: int | None,
+        output: str,
+    ) -> Standing | None:
+        said = tables.answered(trigger.id, ended_at=self._now(), exit_code=exit_code, output=output)
         with self._database.writing() as db:
-            db.execute(answer)
-            db.execute(tables.moved(standing.archive, standing.site, facts(standing)))
+            db.execute(said)
+            found = every(Standing, db, tables.one_standing(trigger.archive, trigger.site))
+            if not found:
+                return None
+            after = change(found[0])
+            db.execute(tables.moved(after.archive, after.site, facts(after)))
+            return after
 
     def put_standings(self, standings: Iterable[Standing]) -> None:
         with self._database.writing() as db:
@@ -79,7 +91,8 @@ def begin_again(db: Connection, archive: str, digest: str) -> None:
     """
     prepared = every(Preparation, db, tables.prepared(archive))
     ahead = bool(prepared) and prepared[0].generation == digest
-    _execute(db, tables.unconfirmed(archive, digest, *(["stage2"] if ahead else ["stage1", "stage2"])))
+    undone = ["stage2"] if ahead else ["stage1", "stage2", "sent_generation"]
+    _execute(db, tables.unconfirmed(archive, digest, *undone))
     db.execute(tables.unprepared(archive))
 
 
