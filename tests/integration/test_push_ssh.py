@@ -108,9 +108,9 @@ def test_a_refused_connection_is_told_with_host_and_port(sites: Sites) -> None:
     assert str(failure(sites, site)) == f"site site1 (127.0.0.1:{site.port}) refused the connection"
 
 
-def test_a_name_that_cannot_be_resolved_is_told(sites: Sites) -> None:
-    site = sites.site(host="nowhere.invalid")
-    assert "its name cannot be resolved" in str(failure(sites, site))
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", f"{'x' * 64}.example.com"])
+def test_a_name_that_cannot_be_resolved_is_told(sites: Sites, host: str) -> None:
+    assert "its name cannot be resolved" in str(failure(sites, sites.site(host=host)))
 
 
 def test_a_site_that_does_not_know_our_key_is_told_with_what_it_needs(sites: Sites) -> None:
@@ -311,6 +311,17 @@ def test_the_first_host_key_is_pinned_for_us_and_for_openssh(sites: Sites) -> No
 def test_a_site_that_does_not_let_us_in_is_not_pinned(sites: Sites) -> None:
     failure(sites, sites.site(key=sites.key))
     assert not sites.known_hosts.exists()
+
+
+@pytest.mark.parametrize("cannot", ["read", "pinned"])
+def test_a_site_whose_host_key_cannot_be_kept_is_not_woken(sites: Sites, tmp_path: Path, cannot: str) -> None:
+    site = sites.site(f"touch {tmp_path}/woken")
+    if cannot == "read":
+        sites.known_hosts.mkdir(parents=True)
+    else:
+        sites.known_hosts.parent.symlink_to("/proc/self/nowhere")
+    assert cannot in str(failure(sites, site))
+    assert not (tmp_path / "woken").exists()
 
 
 def test_a_changed_host_key_is_refused_and_nothing_is_sent(sites: Sites, tmp_path: Path) -> None:

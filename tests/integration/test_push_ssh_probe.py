@@ -77,19 +77,15 @@ def test_a_site_that_does_not_let_us_in_has_shown_its_host_key(sites: Sites) -> 
     assert "does not let" in str(found.trouble)
 
 
-@pytest.mark.parametrize(
-    ("options", "addresses", "said"),
-    [
-        ({"host": "nowhere.invalid"}, (), "cannot be resolved"),
-        ({"port": free_port()}, ("127.0.0.1",), "refused the connection"),
-    ],
-)
-def test_what_was_not_reached_is_empty(
-    sites: Sites, options: dict[str, object], addresses: tuple[str, ...], said: str
-) -> None:
-    found = probed(sites, sites.site(**options))
-    assert (found.addresses, found.host_key, found.fingerprint) == (addresses, HostKey.UNKNOWN, "")
-    assert said in str(found.trouble)
+def test_of_a_name_that_cannot_be_resolved_nothing_is_known(sites: Sites) -> None:
+    found = probed(sites, sites.site(host="nowhere.invalid"))
+    assert "cannot be resolved" in str(found.trouble) and found == Probe(trouble=found.trouble)
+
+
+def test_of_a_site_that_refuses_only_the_address_is_known(sites: Sites) -> None:
+    found = probed(sites, sites.site(port=free_port()))
+    assert "refused the connection" in str(found.trouble)
+    assert found == Probe(addresses=("127.0.0.1",), trouble=found.trouble)
 
 
 @pytest.mark.parametrize("options", [(), OPTIONS])

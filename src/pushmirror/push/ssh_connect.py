@@ -18,7 +18,7 @@ from typing import Any
 import asyncssh
 
 from pushmirror.config.model import Push, Site
-from pushmirror.errors import HostKeyChanged, TriggerFailed
+from pushmirror.errors import HostKeyChanged, PushmirrorError, TriggerFailed
 from pushmirror.push import known_hosts
 from pushmirror.push.known_hosts import Pins
 
@@ -26,6 +26,9 @@ _PORT = 22
 _KEEPALIVE_S = 45  # ftpsync's ServerAliveInterval (archvsync.md, 4) …
 _KEEPALIVE_TIMES = 3  # … and OpenSSH's ServerAliveCountMax
 _MAX_SAID = 200  # characters of what a server says that go into a message
+
+#: As the resolver tells of it: family, kind, protocol, name, address.
+Place = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Connector:
         loop = asyncio.get_running_loop()
         with _translated(to, late=f"did not answer within {self._limit_s:.0f} s"):
             async with asyncio.timeout(self._limit_s) as limit:
-                places = await loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+                places = await resolve(to)
                 for left in range(len(places), 1, -1):  # each its share of the time that is left
                     share_s = ((limit.when() or 0.0) - loop.time()) / left
                     try:
@@ -103,15 +106,18 @@ class Connector:
             return known_hosts.pinned(self._file, to.host, to.port)
         except OSError as exc:
             raise TriggerFailed(
-                f"{to}: its host key is unknown: {self._file} cannot be read: {exc.strerror}"
+                f"{to}: its host key is unknown: {self._file} cannot be read: {exc.strerror}",
+                hint="let the user who pushes read this file and its directory",
             ) from exc
 
     def _pin(self, to: Endpoint, key: asyncssh.SSHKey) -> None:
         try:
             known_hosts.pin(self._file, to.host, to.port, key, site=str(to))
-        except OSError as exc:
+        except HostKeyChanged:
+            raise
+        except (OSError, PushmirrorError) as exc:
             raise TriggerFailed(
-                f"{to}: its host key cannot be pinned in {self._file}: {exc.strerror}",
+                f"{to}: its host key cannot be pinned in {self._file}: {exc}",
                 hint="let the user who pushes write this file and its directory",
             ) from exc
 
@@ -132,6 +138,15 @@ class Connector:
             raise known_hosts.changed(
                 self._file, to.host, to.port, site=str(to), pins=judge.pins, shown=shown
             ) from exc
+
+
+async def resolve(to: Endpoint) -> Sequence[Place]:
+    """The addresses that a site's name stands for; socket.gaierror when there are none."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:  # a part of it is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "it is no valid name") from exc
 
 
 def load_key(to: Endpoint) -> Sequence[asyncssh.SSHKeyPair]:
@@ -232,7 +247,10 @@ def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
             hint=f"is it an ssh server that listens on port {to.port}?",
         ) from exc
     except OSError as exc:  # no route, no network, reset by the peer
-        raise TriggerFailed(f"{to} cannot be reached: {exc.strerror or exc}") from exc
+        raise TriggerFailed(
+            f"{to} cannot be reached: {exc.strerror or exc}",
+            hint="look at this machine's network, and at what is between the two",
+        ) from exc
     except Exception as exc:  # whatever a broken server makes asyncssh raise must not stop a push of others
         raise TriggerFailed(
             f"{to} does not speak ssh as expected: {printable(str(exc))}",
@@ -246,11 +264,8 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in words)[:_MAX_SAID]
 
 
-_Place = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
-
-
 async def _dialled(
-    place: _Place,
+    place: Place,
 ) -> socket.socket:
     family, kind, protocol, _, address = place
     sock = socket.socket(family, kind, protocol)

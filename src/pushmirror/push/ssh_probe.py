@@ -20,7 +20,7 @@ from pushmirror.config.model import Push, Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.push import known_hosts, ssh_program
 from pushmirror.push.known_hosts import Pins
-from pushmirror.push.ssh_connect import Connector, Endpoint, Judge, drop
+from pushmirror.push.ssh_connect import Connector, Endpoint, Judge, drop, resolve
 from pushmirror.push.ssh_session import NotOpenedError, no_session, say
 from pushmirror.push.wire import Answer
 
@@ -83,7 +83,7 @@ async def _answer(to: Endpoint, connection: asyncssh.SSHClientConnection, push: 
 
 async def _addresses(to: Endpoint) -> tuple[str, ...]:
     try:
-        places = await asyncio.get_running_loop().getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+        places = await resolve(to)
     except socket.gaierror:
         return ()  # connecting will say so
     return tuple(dict.fromkeys(str(address[0]) for *_, address in places))
