@@ -14,6 +14,7 @@ from pushmirror.lab.sshd import Sshd, new_key
 from pushmirror.push.ssh import SshWire
 
 T = TypeVar("T")
+FOREVER = "while sleep 0.2; do echo; done"  # until nobody listens any more
 _LIMIT_S = 120  # a test that hangs is a failed one
 
 

@@ -18,7 +18,7 @@ from pushmirror.push import known_hosts, ssh_connect
 from pushmirror.push.ssh import SshWire
 from pushmirror.push.wire import MAX_OUTPUT, Answer
 from pushmirror.system import process
-from ssh_sites import Sites
+from ssh_sites import FOREVER, Sites
 
 WORDS = " sync:archive:debian sync:stage1"
 PORT_OF_OURS = "set -- $SSH_CONNECTION; echo $2"  # tells one connection from another
@@ -97,7 +97,7 @@ def failure(sites: Sites, site: Site, **options: int) -> TriggerFailed:
 
 
 def test_a_site_that_takes_too_long_is_given_up_and_its_connection_closed(sites: Sites) -> None:
-    site = sites.site("exec sleep 100")
+    site = sites.site(FOREVER)
     error = failure(sites, site, timeout=2)
     assert "did not end its run within 2 s" in str(error)
     assert wait_until(lambda: not has_sessions(sites))
@@ -140,7 +140,7 @@ def test_a_key_that_is_none_is_told(sites: Sites, text: str) -> None:
 
 
 def test_a_site_that_dies_in_the_middle_is_told_as_a_lost_connection(sites: Sites, tmp_path: Path) -> None:
-    site = sites.site(f"echo $PPID > {tmp_path}/pid; exec sleep 100")
+    site = sites.site(f"echo $PPID > {tmp_path}/pid; {FOREVER}")
 
     async def killed(wire: SshWire) -> None:
         task = asyncio.create_task(wire.trigger(site, WORDS))
@@ -172,7 +172,7 @@ def test_a_site_that_falls_silent_in_the_middle_is_noticed(
     sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh_connect, "_KEEPALIVE_S", 0.2)
-    site = sites.site(f"echo $PPID > {tmp_path}/pid; exec sleep 100")
+    site = sites.site(f"echo $PPID > {tmp_path}/pid; {FOREVER}")
 
     async def silenced(wire: SshWire) -> None:
         task = asyncio.create_task(wire.trigger(site, WORDS))
@@ -441,7 +441,7 @@ def test_sites_on_one_host_have_a_connection_each(sites: Sites) -> None:
 
 
 def test_a_cancelled_trigger_leaves_no_connection(sites: Sites, tmp_path: Path) -> None:
-    site = sites.site(f"echo > {tmp_path}/begun; exec sleep 100")
+    site = sites.site(f"echo > {tmp_path}/begun; {FOREVER}")
 
     async def cancelled(wire: SshWire) -> bool:
         task = asyncio.create_task(wire.trigger(site, WORDS))
@@ -457,7 +457,7 @@ def test_a_cancelled_trigger_leaves_no_connection(sites: Sites, tmp_path: Path) 
 
 
 def test_a_wire_that_is_closed_ends_what_is_under_way(sites: Sites, tmp_path: Path) -> None:
-    site = sites.site(f"echo > {tmp_path}/begun; exec sleep 100")
+    site = sites.site(f"echo > {tmp_path}/begun; {FOREVER}")
 
     async def closed(wire: SshWire) -> None:
         task = asyncio.create_task(wire.trigger(site, WORDS))

@@ -12,7 +12,7 @@ from pushmirror.lab.sshd import new_key
 from pushmirror.push import known_hosts
 from pushmirror.push.ssh_probe import HostKey, Probe, probe
 from pushmirror.push.wire import Answer
-from ssh_sites import Sites
+from ssh_sites import FOREVER, Sites
 
 OPTIONS = ("-F", "none", "-o", "LogLevel=ERROR")
 
@@ -90,5 +90,5 @@ def test_of_a_site_that_refuses_only_the_address_is_known(sites: Sites) -> None:
 
 @pytest.mark.parametrize("options", [(), OPTIONS])
 def test_a_site_that_does_not_answer_is_trouble_too(sites: Sites, options: tuple[str, ...]) -> None:
-    found = probed(sites, sites.site("exec sleep 100", ssh_options=options), "sync:nothing", timeout=2)
+    found = probed(sites, sites.site(FOREVER, ssh_options=options), "sync:nothing", timeout=2)
     assert found.answer is None and "did not answer in time" in str(found.trouble)

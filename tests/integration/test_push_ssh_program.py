@@ -14,7 +14,7 @@ from pushmirror.push import known_hosts
 from pushmirror.push.ssh import SshWire
 from pushmirror.push.wire import MAX_OUTPUT, Answer
 from pushmirror.system.process import BASE_ENVIRONMENT
-from ssh_sites import Sites
+from ssh_sites import FOREVER, Sites
 
 WORDS = " sync:archive:debian sync:stage1"
 OPTIONS = ("-F", "none", "-o", "LogLevel=ERROR")  # as ~/.ssh/config of whoever runs the tests says nothing
@@ -84,13 +84,13 @@ def programs() -> set[int]:
 def test_a_site_that_takes_too_long_leaves_no_program_behind(sites: Sites) -> None:
     before = programs()
     with pytest.raises(TriggerFailed, match="did not end its run within 2 s"):
-        answer(sites, sites.site("exec sleep 100", ssh_options=OPTIONS), timeout=2)
+        answer(sites, sites.site(FOREVER, ssh_options=OPTIONS), timeout=2)
     assert programs() == before
 
 
 def test_a_cancelled_trigger_leaves_no_program_behind(sites: Sites, tmp_path: Path) -> None:
     begun, before = tmp_path / "begun", programs()
-    site = sites.site(f"touch {begun}; exec sleep 100", ssh_options=OPTIONS)
+    site = sites.site(f"touch {begun}; {FOREVER}", ssh_options=OPTIONS)
 
     async def cancelled(wire: SshWire) -> None:
         task = asyncio.create_task(wire.trigger(site, WORDS))
