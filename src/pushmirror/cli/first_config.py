@@ -84,16 +84,22 @@ name = {name}  # public name, and that of this mirror's file in project/trace/
 [push]
 {key}  # made by `pushmirror init`; its .pub goes to the sites
 # default: deadline = "10min"  # how long stage 2 waits for late sites
+# default: quorum = 1.0  # the share of the staged sites that stage 2 waits for
+# example: addresses = ["192.0.2.1"]  # where our pushes come from, for from="…" at the sites
+
+[serve]
+# default: host = {name}  # the name that sites reach us by
+# default: rsync = "[::]:873"
+# example: certificate = "/etc/pushmirror/hub.pem"  # with its key: TLS on rsync_tls = "[::]:1873"
+# example: certificate_key = "/etc/pushmirror/hub.key"
+# default: max_connections = 50  # per archive
+# default: password_grace = "7d"  # how long an old password works after `site rotate`
 
 [state]
 {state}
 # default: keep_runs = 500
 
-# One file per downstream site goes into sites.d/, such as sites.d/site1.example.com.toml:
-#   host = "site1.example.com"
-#   user = "archvsync"
-#   push = "staged"  # all | staged | mhop | none
-#   archives = ["{archive}"]
+# Each downstream site has a file in sites.d/: `pushmirror site add` writes it.
 """
 
 _ARCHIVE = """\

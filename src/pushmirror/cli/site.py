@@ -22,6 +22,7 @@ from pushmirror.cli.session import Session
 from pushmirror.config.model import Config, PushKind, Site
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import ConfigError, PushmirrorError, UsageError
+from pushmirror.push.standing import forgiven
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -202,13 +203,18 @@ def pause(session: Session, name: str, as_json: bool) -> None:
 @_json
 @click.pass_obj
 def resume(session: Session, name: str, as_json: bool) -> None:
-    """Push a paused site again.
+    """Push a paused site again; failures of the time before do not delay it.
 
     \b
     Example:
       pushmirror site resume site1.example.com
     """
-    _paused(name, roster.resume(session.config(), name), paused=False, as_json=as_json)
+    config = session.config()
+    resumed = roster.resume(config, name)
+    with session.store(config) as store:
+        found = [store.standings(archive).get(name) for archive in config.archives]
+        store.put_standings([forgiven(one) for one in found if one])
+    _paused(name, resumed, paused=False, as_json=as_json)
 
 
 @site.command()

@@ -22,19 +22,15 @@ def unanswered(standing: Standing) -> Standing:
     return replace(standing, sent_stage=None, sent_generation=None, sent_at=None)
 
 
+def forgiven(standing: Standing) -> Standing:
+    """The operator says that all is well again: earlier failures neither delay a trigger nor count."""
+    return replace(standing, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
+
+
 def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str) -> Standing:
     """The site ended with 0: it has that stage of that generation, if it was not replaced and came back."""
     still_counts = standing.sent_generation == send.generation
-    standing = replace(
-        unanswered(standing),
-        tried=None,
-        attempts=0,
-        failing_since=None,
-        next_try_at=None,
-        exit_code=0,
-        last_words=last_words,
-        reported=False,
-    )
+    standing = replace(forgiven(unanswered(standing)), exit_code=0, last_words=last_words)
     if not still_counts:
         return standing
     if send.stage is not Stage.STAGE2:

@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.config.model import Push, Site
 from pushmirror.push.decide import Send
-from pushmirror.push.standing import confirmed, failed, sent, unanswered
+from pushmirror.push.standing import confirmed, failed, forgiven, sent, unanswered
 from pushmirror.state.records import Stage, Standing
 
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -135,3 +135,9 @@ def test_the_longest_durations_of_a_configuration_overflow_no_calendar(first: ti
 def test_pauses_reach_the_longest_even_from_a_second_to_years() -> None:
     rules = Push(retry_after=timedelta(seconds=1), retry_at_most=timedelta(days=3650))
     assert pauses(rules, 30, 1000) == [timedelta(days=3650)] * 2
+
+
+def test_what_the_operator_calls_well_is_tried_at_once_and_not_reported() -> None:
+    after = forgiven(FAILING)
+    assert (after.attempts, after.failing_since, after.next_try_at, after.reported) == (0, None, None, False)
+    assert after.last_words == "disk full"
