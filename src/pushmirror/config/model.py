@@ -122,6 +122,25 @@ def _harmless(options: tuple[str, ...]) -> tuple[str, ...]:
     return options
 
 
+_WITH_VALUE = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # of ssh's options, ssh(1)
+
+
+def _only_options(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words that ssh takes for options and their values: any other one would be its host."""
+    rest = iter(words)
+    for word in rest:
+        letters = word[1:]
+        if not word.startswith("-") or not letters or letters.startswith("-"):
+            raise ValueError(f'"{word}" is no option; expected such as ["-o", "ProxyJump=gate.example.org"]')
+        first = next((n for n, letter in enumerate(letters) if letter in _WITH_VALUE), None)
+        if first == len(letters) - 1 and next(rest, None) is None:
+            raise ValueError(f"expected a value after {word}")
+    return words
+
+
+SshOptions = Annotated[tuple[Word, ...], AfterValidator(_only_options)]
+
+
 class Values(BaseModel):
     """What every section has in common: frozen, and an unknown key is an error."""
 
@@ -181,7 +200,7 @@ class Archive(Values):
     ] = None
     password_file: AbsolutePath | None = None
     ssh_key: AbsolutePath | None = None  # for rsync+ssh
-    ssh_options: tuple[Word, ...] = ()  # the same, as words for ssh
+    ssh_options: SshOptions = ()  # the same, as words for ssh
     strategy: Strategy = Strategy.AUTO
     keyring: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_one_or_many)] = ()
     architectures: tuple[Architecture, ...] = ()  # empty: all
@@ -304,7 +323,7 @@ class Site(Values):
     main_archive: Name | None = None  # the one that its ftpsync knows without a name
     port: Port | None = None  # of its ssh
     key: AbsolutePath | None = None  # our ssh key for it; none: that of [push]
-    ssh_options: tuple[Word, ...] = ()  # for the program ssh, which then is used to wake it
+    ssh_options: SshOptions = ()  # for the program ssh, which then is used to wake it
     canary: bool = False  # goes first: the others wait until it is current
     paused: bool = False
     url: Url | None = None  # where the public reads it, with {archive} for the archive's name

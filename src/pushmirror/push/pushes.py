@@ -21,7 +21,7 @@ from pushmirror.push.engine import Over, Pusher, aim_of, chosen, finished, settl
 from pushmirror.push.ssh import SshWire
 from pushmirror.push.watch import View, Watch
 from pushmirror.state.store import Store
-from pushmirror.system import clock, locks
+from pushmirror.system import clock, limits, locks
 
 _MOST_AGAIN = 100  # times that news are served after the lock was let go
 _LOOK_S = 0.2  # between two looks at what another process does
@@ -81,6 +81,7 @@ class Pushes:
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
+        limits.allow_many_files()
         config = self._config()
         wire = SshWire(config.push, config.known_hosts)
         return Pusher(archive, self._config, self._store, wire, self._watch, only=only)
