@@ -19,6 +19,7 @@ import click
 from pushmirror.access import credentials, daemon, kit, roster
 from pushmirror.cli.output import print_json, print_table
 from pushmirror.cli.session import Session
+from pushmirror.cli.site_log import site_log
 from pushmirror.config.model import Config, PushKind, Site
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import ConfigError, PushmirrorError, UsageError
@@ -53,7 +54,7 @@ class User:
 
 @click.group()
 def site() -> None:
-    """The mirrors below us: add, list, show, kit, pause, resume, rotate, remove.
+    """The mirrors below us: add, list, show, log, kit, pause, resume, rotate, remove.
 
     \b
     Examples:
@@ -62,6 +63,9 @@ def site() -> None:
       pushmirror site kit site1.example.com --ftpsync
       pushmirror site rotate site1.example.com --grace 3d
     """
+
+
+site.add_command(site_log)
 
 
 @site.command()
