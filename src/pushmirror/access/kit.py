@@ -23,6 +23,13 @@ TLS_PORT = 1873  # of rsyncs:// and of ftpsync
 _TREES = "/srv/mirrors"
 _KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
 NO_KEY = "HUB-PUBLIC-KEY"
+# Debian's rsync-ssl-tunnel lacks what rsync's own rsync-ssl tells stunnel; it hands this value on as it is.
+_WITHOUT_DELAY = """\
+# The second line is for stunnel, which would wait a minute after each of the two transfers.
+RSYNC_SSL_METHOD=stunnel
+RSYNC_SSL_CAPATH='/etc/ssl/certs
+TIMEOUTclose = 0'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,7 @@ def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | N
         settings["RSYNC_EXTRA"] = f"--port={port}"
     name = "ftpsync.conf" if archive.name == site.main_archive else f"ftpsync-{archive.name}.conf"
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
+    text += _WITHOUT_DELAY if tls else ""
     return Snippet(f"~/.config/ftpsync/{name}", "0600", text)
 
 
