@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import broken, hotspots, parse, sync
+from bench import broken, hotspots, parse, push, sync
 from bench.contenders import CONTENDERS, Ours
 
 
@@ -52,13 +52,23 @@ def _parse(options: argparse.Namespace) -> Iterator[Found]:
     yield "Parsing", parse.report(timings), list(map(dataclasses.asdict, timings))
 
 
+def _push(options: argparse.Namespace) -> Iterator[Found]:
+    names = [{"ftpsync": "runmirrors"}.get(name, name) for name in options.contenders]
+    for count in options.sites:
+        pushed, troubled = push.race(options.directory, count, names, options.runs)
+        values = {name: list(map(dataclasses.asdict, runs)) for name, runs in pushed.items()}
+        yield f"{count} sites, staged", push.report(pushed), values
+        in_trouble = {name: dataclasses.asdict(one) for name, one in troubled.items()}
+        yield f"{count} sites, one hangs, one is slow", push.report_trouble(troubled), in_trouble
+
+
 def _profile(options: argparse.Namespace) -> Iterator[Found]:
     for files in options.files:
         text = hotspots.profile(options.directory, files, options.scenarios)
         yield f"Profile at {files:,} files", f"```\n{text}\n```", text
 
 
-_ALL = {"sync": _sync, "broken": _broken, "parse": _parse}
+_ALL = {"sync": _sync, "broken": _broken, "parse": _parse, "push": _push}
 
 
 def _wanted(what: str) -> list[Callable[[argparse.Namespace], Iterator[Found]]]:
@@ -66,14 +76,22 @@ def _wanted(what: str) -> list[Callable[[argparse.Namespace], Iterator[Found]]]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description="pushmirror beside the real ftpsync")
+    parser = argparse.ArgumentParser(
+        prog="bench", description="pushmirror beside the real ftpsync and runmirrors"
+    )
     parser.add_argument("what", nargs="?", default="all", choices=[*_ALL, "profile", "all"])
     parser.add_argument("--files", type=_numbers, default=[30_000, 300_000], help="pool files: N,N…")
+    parser.add_argument("--sites", type=_numbers, default=[100], help="of `push`: N,N…")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--scenarios", type=_words, default=list(sync.SCENARIOS), help="of full,nochange,update"
     )
-    parser.add_argument("--contenders", type=_words, default=list(CONTENDERS), help="of ftpsync,pushmirror")
+    parser.add_argument(
+        "--contenders",
+        type=_words,
+        default=list(CONTENDERS),
+        help="of ftpsync,pushmirror; `push` takes ftpsync's runmirrors",
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of `broken`, for each contender")
     parser.add_argument(
         "--source", type=Path, default=Ours.source.parent, help="checkout of the pushmirror to measure"

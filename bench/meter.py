@@ -106,27 +106,28 @@ class _Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(_EVERY_S):
-            family = _family(self._pid)
-            self.largest = max([self.largest, *(_kib(pid, "status", "VmHWM:") for pid in family)])
-            self.together = max(self.together, sum(_kib(pid, "smaps_rollup", "Pss:") for pid in family))
+            pids = family(self._pid)
+            self.largest = max([self.largest, *(kib(pid, "status", "VmHWM:") for pid in pids)])
+            self.together = max(self.together, sum(kib(pid, "smaps_rollup", "Pss:") for pid in pids))
             if time.monotonic() > self._until:
                 os.killpg(self._pid, signal.SIGKILL)
                 return
 
 
-def _family(top: int) -> set[int]:
-    parents = {pid: int(fields[1]) for pid in _all_pids() if (fields := _stat(pid))}
-    family = {top}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    return family
+def family(top: int) -> set[int]:
+    """A process and all its descendants."""
+    parents = {pid: int(fields[1]) for pid in _all_pids() if (fields := stat(pid))}
+    found = {top}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def _all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def _stat(pid: int) -> list[str]:
+def stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state on; none if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -134,7 +135,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _kib(pid: int, file: str, field: str) -> int:
+def kib(pid: int, file: str, field: str) -> int:
     """A size from a file of /proc/PID, in bytes; 0 if the process is gone."""
     try:
         lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
@@ -146,14 +147,14 @@ def _kib(pid: int, file: str, field: str) -> int:
 def _children_cpu(daemon: RsyncDaemon) -> float:
     """Processor time of the daemon's connections that have ended."""
     assert daemon.pid
-    fields = _stat(daemon.pid)
+    fields = stat(daemon.pid)
     return (int(fields[13]) + int(fields[14])) / _TICKS
 
 
 def _wait_for_children(daemon: RsyncDaemon) -> None:
     assert daemon.pid
     until = time.monotonic() + _SETTLE_S
-    while len(_family(daemon.pid)) > 1 and time.monotonic() < until:
+    while len(family(daemon.pid)) > 1 and time.monotonic() < until:
         time.sleep(0.01)
 
 
