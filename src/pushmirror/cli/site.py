@@ -108,7 +108,8 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
     keys["archives"] = _archives(config, keys["archives"])
     if isinstance(keys["key"], Path):
         keys["key"] = str(keys["key"].expanduser().absolute())
-    told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items() if value}
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
+    told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
     made, login = roster.add(config, name, told)
     _tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
 
