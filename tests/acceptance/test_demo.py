@@ -14,8 +14,10 @@ from pushmirror.errors import Exit
 from pushmirror.lab.service import wait_until
 from pushmirror.system import process
 
-ARGV = [sys.executable, "-m", "pushmirror", "lab", "--packages", "30", "--changes", "1"]
-LIMIT_S = 120.0
+ARGV = [sys.executable, "-m", "pushmirror", "lab", "--packages", "20", "--changes", "1"]
+SMALL = [*ARGV, "--sites", "1", "--depth", "1"]
+LIMIT_S = 240.0
+MIRRORS = ["hub", "site1", "site2", "site3", "site3a", "site3b"]
 
 
 @pytest.fixture
@@ -43,23 +45,39 @@ def at_work_in(directory: Path) -> list[str]:
     return found
 
 
-def test_the_lab_shows_a_site_that_follows_its_hub(temporary: Path) -> None:
+def test_the_lab_shows_hubs_and_sites_that_follow_their_owner(temporary: Path) -> None:
     result = process.run(ARGV, env={"TMPDIR": str(temporary)}, timeout_s=LIMIT_S)
     told = result.output.decode()
     assert (result.exit_code, result.errors) == (Exit.OK, "")
-    for words in ("sync:stage1", "sync:stage2", "sync:all", "broken   0 ", "6 of 6 signatures are good"):
+    assert told.count("6 of 6 mirrors") == 2  # the first fetch, and the change
+    assert told.count("the last of its sites had confirmed stage 1 ✓") == 2
+    assert told.count("6 signatures good ✓") == len(MIRRORS)
+    for words in ("broken     0 ", "3 of 3", "All is verified"):
         assert words in told
-    assert "All is verified" in told
     assert "\x1b" not in told
 
 
 def test_the_result_can_be_had_as_json(temporary: Path) -> None:
     result = process.run([*ARGV, "--json"], env={"TMPDIR": str(temporary)}, timeout_s=LIMIT_S)
     verdict = json.loads(result.check().output)
-    hub, site = verdict["machines"]
-    assert (verdict["problems"], verdict["broken"], verdict["signatures"]) == ([], 0, 6)
-    assert (hub["generation"], hub["archive_serial"]) == (site["generation"], site["archive_serial"])
-    assert [push["exit_code"] for push in verdict["pushes"]] == [0, 0, 0]
+    owner, *mirrors = verdict["machines"]
+    assert (verdict["problems"], verdict["broken"]) == ([], 0)
+    assert [one["name"] for one in mirrors] == MIRRORS
+    for one in mirrors:
+        assert (one["generation"], one["archive_serial"]) == (owner["generation"], owner["archive_serial"])
+        assert (one["state"], one["level"], one["signatures"]) == ("live", "ok", 6)
+    for push in verdict["pushes"]:
+        assert {barrier["hub"] for barrier in push["barriers"]} == {"owner", "hub", "site3"}
+        for barrier in push["barriers"]:
+            assert barrier["last_stage1_s"] <= barrier["first_stage2_s"]
+
+
+@pytest.mark.parametrize("kind", ["all", "mhop"])
+def test_sites_can_be_pushed_in_other_ways(temporary: Path, kind: str) -> None:
+    argv = [*SMALL, "--push", kind, "--json"]
+    verdict = json.loads(process.run(argv, env={"TMPDIR": str(temporary)}, timeout_s=LIMIT_S).check().output)
+    stages = [call["stage"] for call in verdict["pushes"][-1]["mirrors"][-1]["calls"]]
+    assert stages == (["all"] if kind == "all" else ["stage1", "stage2"])
 
 
 @contextmanager
@@ -71,13 +89,18 @@ def running_until(words: str, temporary: Path, log: Path, *more: str) -> Iterato
         yield child
 
 
+def ended(child: process.Background) -> int | None:
+    assert wait_until(lambda: child.poll() is not None, limit_s=LIMIT_S)
+    return child.poll()
+
+
 @pytest.mark.parametrize(
     ("words", "number"),
     [
-        ("signed   by", signal.SIGTERM),
-        ("for the first time", signal.SIGINT),
-        ("change   1 of 1", signal.SIGTERM),  # the push begins
-        ("sync:stage1", signal.SIGINT),  # the second push begins
+        ("signed     by", signal.SIGTERM),  # the network is set up
+        ("for the first time", signal.SIGINT),  # the first push
+        ("change     ", signal.SIGTERM),  # the push of a change begins
+        ("once its grace is over", signal.SIGINT),
     ],
 )
 def test_a_signal_ends_all_of_it_and_clears_up(
@@ -85,18 +108,32 @@ def test_a_signal_ends_all_of_it_and_clears_up(
 ) -> None:
     with running_until(words, temporary, tmp_path / "log") as child:
         os.kill(child.pid, number)
-        assert wait_until(lambda: child.poll() is not None)
-        assert child.poll() == 128 + number
+        assert ended(child) == 128 + number
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_what_is_kept_can_be_woken_by_ssh_until_ctrl_c(temporary: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_pushes_in_the_background_and_woken_sites_are_ended_too(
+    temporary: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    def woken() -> bool:
+        return any(" receive " in one for one in at_work_in(temporary))
+
+    with running_until("change     ", temporary, tmp_path / "log") as child:
+        assert wait_until(woken, limit_s=LIMIT_S)
+        os.kill(child.pid, number)
+        assert ended(child) == 128 + number
+
+
+def test_what_is_kept_can_be_tried_until_ctrl_c(temporary: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with running_until("Ctrl-C ends it", temporary, log, "--keep") as child:
         lines = [line.split() for line in log.read_text().splitlines() if line.strip()]
         place = next(Path(line[1]) for line in lines if line[0] == "cd")
-        ssh = next(line for line in lines if line[0] == "ssh")
-        assert process.run(ssh, cwd=place, timeout_s=LIMIT_S).check().output.startswith(b"debian all: ")
+        for program, answer in (("ssh", b"debian all: "), ("rsync", b"dists")):
+            argv = next(line for line in lines if line[0] == program)
+            assert answer in process.run(argv, cwd=place, timeout_s=LIMIT_S).check().output
+        os.kill(child.pid, signal.SIGUSR1)
+        assert wait_until(lambda: log.read_text().count("6 of 6 mirrors") == 3, limit_s=LIMIT_S)
         os.kill(child.pid, signal.SIGINT)
-        assert wait_until(lambda: child.poll() is not None)
-        assert child.poll() == Exit.OK
+        assert ended(child) == Exit.OK

@@ -1,8 +1,9 @@
-"""`pushmirror lab`: a hub and a site on this machine, to see how it all works."""
+"""`pushmirror lab`: an owner, hubs and sites on this machine, to see how it all works."""
 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import sys
@@ -17,7 +18,7 @@ import click
 
 from pushmirror.cli.output import console, print_json, printable
 from pushmirror.cli.session import Session
-from pushmirror.errors import Exit, Stopped
+from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,61 +27,92 @@ if TYPE_CHECKING:
     from pushmirror.lab.demo import Verdict
     from pushmirror.lab.network import Network
 
-_COLUMNS = ("", "generation", "archive serial", "files", "last run", "seconds", "state")
+_COLUMNS = ("", "generation", "serial", "files", "level", "hub says", "delay")
+_KINDS = ("staged", "all", "mhop")
+_LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 
 
 @click.command()
 @click.option(
+    "--sites", type=click.IntRange(1, 20), default=3, show_default=True, help="Sites of the first hub."
+)
+@click.option(
+    "--push",
+    "kind",
+    type=click.Choice(_KINDS),
+    default="staged",
+    show_default=True,
+    help="How they are woken.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 3),
+    default=2,
+    show_default=True,
+    help="Hubs between owner and the lowest sites: below the first, the last site is a hub with two sites.",
+)
+@click.option(
     "--packages",
     type=click.IntRange(10, 20_000),
-    default=150,
+    default=60,
     show_default=True,
     help="Source packages in the archive; each has about five files.",
 )
 @click.option(
     "--changes",
     type=click.IntRange(1, 100),
-    default=3,
+    default=2,
     show_default=True,
     help="How often the archive changes and is pushed.",
 )
-@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, to try things out.")
+@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the story goes to stderr.")
-def lab(packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
+def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
     """See it all work on this machine, in a temporary directory.
 
-    Makes a signed archive, serves it with a real rsync daemon, and wakes a site through a real sshd, all on
-    the loopback, while a client looks at the served tree all the time. Everything is compared and verified,
-    and cleaned up. Ends with 0 only if all of it is as it should be, else with 1.
+    Makes a signed archive and a network of pushmirrors on the loopback: its owner, a hub, and sites, of which
+    the last is a hub itself. Each has its own configuration, sshd and, as a hub, `pushmirror serve`. The
+    archive changes and is pushed, while a client looks at all served trees. Everything is compared and
+    verified, and cleaned up. Ends with 0 only if all of it is as it should be, else with 1.
 
     \b
     Examples:
       pushmirror lab
+      pushmirror lab --sites 6 --push all --depth 1
       pushmirror lab --packages 2000 --changes 10
       pushmirror lab --keep
-      pushmirror lab --json | jq '.machines[] | {name, generation, state}'
+      pushmirror lab --json | jq '.machines[] | {name, generation, current_s}'
     """
     from pushmirror.cli.narrator import ConsoleNarrator
+    from pushmirror.config.model import PushKind
     from pushmirror.lab import demo
+    from pushmirror.lab.archive import LabArchive
     from pushmirror.lab.network import network
+    from pushmirror.lab.topology import plan
 
     screen = _stderr() if as_json else console()
     narrator = ConsoleNarrator(screen)
+    os.umask(0o022)  # as a mirror's operator has it: rsync's daemon may be another user
     with ExitStack() as stack:
         stack.enter_context(_one_signal())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pushmirror-lab-")))
-        screen.print("A hub and a site on this machine, with real rsync, ssh and gpgv", highlight=False)
-        narrator.title("An archive is made and signed, and served with a password")
+        screen.print("A network of mirrors on this machine, with real rsync, ssh and gpgv", highlight=False)
+        narrator.title("An archive is made and signed")
         with narrator.working("archive", f"of {packages} source packages"):
-            made = stack.enter_context(network(directory, packages=packages))
-        demo.describe_archive(made, narrator)
+            archive = LabArchive.create(directory / "archive", packages=packages)
+        demo.describe_archive(archive, narrator)
+        narrator.title("Its mirrors are set up, each hub by `pushmirror site add` and `pushmirror serve`")
+        with narrator.working("servers", "sshd for each, rsync for hubs"):
+            places = plan(sites, PushKind(kind), depth)
+            made = stack.enter_context(network(directory, archive, places))
+        demo.describe_network(made, narrator)
         verdict = demo.tell(made, narrator, changes=changes)
         if as_json:
             print_json(verdict)
         else:
             _show_machines(made, verdict, narrator, screen)
         if keep:
-            _wait(made, screen)
+            _wait(made, narrator, screen)
     _conclude(verdict, screen)
     return Exit.FAILED if verdict.problems else Exit.OK
 
@@ -95,46 +127,79 @@ def _show_machines(made: Network, verdict: Verdict, narrator: ConsoleNarrator, s
     from pushmirror.cli.output import table
     from pushmirror.cli.status import status
 
-    narrator.title("Where hub and site are now")
+    narrator.title("Where all of them are now")
     rows = [
         (
-            one.name,
+            f"{'  ' * one.depth}{one.name}",
             one.generation,
             one.archive_serial,
             f"{one.files:,}",
-            one.last_run,
-            f"{one.seconds:.1f}",
+            one.level,
             one.state,
+            "" if one.current_s is None else f"{one.current_s:.1f} s",
         )
         for one in verdict.machines
     ]
     screen.print(table(_COLUMNS, rows))
-    narrator.title("What the site's operator sees: pushmirror status")
-    status.main(args=[], obj=Session(made.site.etc), standalone_mode=False)
+    narrator.title("What the hub's operator sees: pushmirror status")
+    status.main(args=[], obj=Session(made.nodes["hub"].mirror.etc), standalone_mode=False)
 
 
-def _wait(made: Network, screen: Console) -> None:
-    """Until Ctrl-C; other signals unwind from here."""
+def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
+    """Until Ctrl-C, and change the archive when asked to; other signals unwind from here."""
     screen.print("\nAll of it is running. To try, in another terminal:", style="bold", highlight=False)
     for what, command in _to_try(made):
         screen.print(f"\n    {what}", highlight=False)
         screen.out(f"    {command}", highlight=False)  # whole, to be copied
-    screen.print("\nCtrl-C ends it.", style="bold")
+    enter = "Enter changes the archive again, " if sys.stdin.isatty() else ""
+    screen.print(f"\n{enter}Ctrl-C ends it.", style="bold", highlight=False)
     with suppress(KeyboardInterrupt):
-        while True:
-            signal.pause()
+        for _ in _wishes():
+            _change(made, narrator, screen)
+
+
+def _change(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
+    from pushmirror.lab import demo
+
+    narrator.title("The archive changes again")
+    try:
+        demo.change(made, narrator)
+    except PushmirrorError as exc:
+        screen.print(f"failed: {printable(str(exc))}", style="red", highlight=False, markup=False)
+
+
+def _wishes() -> Iterator[None]:
+    """One for each SIGUSR1, and for each line where there is a terminal; for ever."""
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
+    keyboard = [sys.stdin] if sys.stdin.isatty() else []
+    while True:
+        ready, _, _ = select.select(keyboard, [], [], _LOOK_S)
+        if ready and not sys.stdin.readline():
+            keyboard = []  # its end
+        elif ready or asked:
+            asked.clear()
+            yield
 
 
 def _to_try(made: Network) -> list[tuple[str, str]]:
     beside = Path(sys.executable).with_name("pushmirror")
-    ours = [str(beside)] if os.access(beside, os.X_OK) else [sys.executable, "-m", "pushmirror"]
+    program = [str(beside)] if os.access(beside, os.X_OK) else [sys.executable, "-m", "pushmirror"]
+    hub = shlex.join([*program, "--config", "hub/etc"])
+    keys = "site1/sshd/authorized_keys"
+    url = made.nodes["site1"].config.archives["debian"].upstream
     return [
         ("everything is below", shlex.join(["cd", str(made.directory)])),
-        ("how the site is doing", shlex.join([*ours, "--config", "site/etc", "status", "--watch"])),
-        ("what it did", shlex.join([*ours, "--config", "site/etc", "history"])),
-        ("wake it as the hub does", "ssh -F ssh_config site sync:all"),
-        ("what the hub serves", f"rsync --password-file=site/etc/upstream.secret {made.url}/"),
-        ("the password it asks for", "cat site/etc/upstream.secret"),
+        ("how the hub's sites are doing", f"{hub} status --watch"),
+        ("its sites", f"{hub} site list"),
+        ("the archive changes once more, and is pushed", f"kill -USR1 {os.getpid()}"),
+        ("what a push would send now", f"{hub} push --dry-run"),
+        ("wake a site as its hub does", "ssh -F ssh_config site1 sync:all"),
+        ("read from the hub as site1", f"rsync --password-file=site1/etc/upstream.secret {url}/"),
+        ("leave a site alone (`resume` ends it), then change the archive", f"{hub} site pause site2"),
+        ("do not let the hub in any more, change the archive, see it fail", f"mv {keys} {keys}.away"),
+        ("let it in again, and do not wait for the next try", f"mv {keys}.away {keys}; {hub} push"),
+        ("what a site did", shlex.join([*program, "--config", "site1/etc", "history"])),
     ]
 
 

@@ -1,43 +1,55 @@
-"""The story of the lab: an archive changes, its hub pushes, and a site follows without ever being broken.
+"""The story of the lab: an archive changes, and all its mirrors follow without ever being broken.
 
-Told from the top by `tell`. Guaranteed: a verdict without problems means that every step was checked against
-what upstream has and what gpgv says, not against what pushmirror says of itself. Not the business of this
-module: how the story looks (`lab.narrator`).
+Told from the top by `tell`. Guaranteed: a verdict without problems means that every mirror was checked
+against what the owner has and what gpgv says, not against what pushmirror says of itself. Not the business of
+this module: how the story looks (`cli.narrator`), how a mirror is judged (`lab.verify`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from multiprocessing import resource_tracker
-from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from pushmirror.archive.trace import archive_serial
-from pushmirror.config.toml import load
+from pushmirror.config.model import PushKind
 from pushmirror.errors import PushmirrorError
 from pushmirror.hub import Hub, Wish
-from pushmirror.lab.compare import OWN
+from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.network import Answer, Network
+from pushmirror.lab.network import Network
+from pushmirror.lab.node import Node
 from pushmirror.lab.packages import ARCHITECTURES
+from pushmirror.lab.passage import Now, Passage, Passed
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.lab.verify import Standing, files_of, generation_of, owner_now, verify
+from pushmirror.lab.watch import Watcher
 from pushmirror.state.records import Request, Stage
-from pushmirror.state.sql import open_store
-from pushmirror.status.summary import Level
-from pushmirror.sync.progress import Progress
-from pushmirror.sync.published import read_published
-from pushmirror.system import process
+from pushmirror.sync.progress import Silent
+from pushmirror.system import clock
 
-_SHORT = 12  # digits of a generation that people compare
-_SHOWN = 3  # problems of one kind
-_GPGV_S = 60.0
+_LOOK_S = 0.2  # between two looks at where everybody is
+_LIMIT_S = 90.0  # for one push; nobody waits for a mirror that takes longer
+
+
+_PUSHED = {
+    PushKind.STAGED: "in stages",
+    PushKind.ALL: "all at once",
+    PushKind.MHOP: "in stages, sites included (mhop)",
+}
+
+
+class Board(Protocol):
+    """Where everybody is, while it changes."""
+
+    def show(self, everybody: Sequence[Now]) -> None:
+        """This is how it looks now."""
 
 
 class Narrator(Protocol):
@@ -52,21 +64,40 @@ class Narrator(Protocol):
     def working(self, name: str, words: str) -> AbstractContextManager[object]:
         """Something takes a while, until the end of the block."""
 
-    def progress(self) -> AbstractContextManager[Progress]:
-        """A run of the site that can be followed."""
+    def board(self) -> AbstractContextManager[Board]:
+        """A push that can be followed, until the end of the block."""
+
+    def chart(self, passed: Sequence[Passed]) -> None:
+        """How a push came to each mirror, and when."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One machine at the end."""
+class Barrier:
+    """Where stage 2 waited until all sites of a hub had stage 1; in seconds from the change."""
 
-    name: str
+    hub: str
+    last_stage1_s: float  # confirmed
+    first_stage2_s: float  # sent
+
+    @property
+    def was_kept(self) -> bool:
+        return self.last_stage1_s <= self.first_stage2_s
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """One change of the archive, and its way to all mirrors."""
+
     generation: str
-    archive_serial: str
-    files: int
-    last_run: str
-    seconds: float  # it took
-    state: str
+    archive_serial: int
+    mirrors: tuple[Passed, ...]
+    barriers: tuple[Barrier, ...]
+    seconds: float  # until the last mirror was current, or was given up
+
+    @property
+    def late(self) -> list[Passed]:
+        """The mirrors that do not serve it."""
+        return [one for one in self.mirrors if one.current_s is None]
 
 
 @dataclass(slots=True)
@@ -74,13 +105,31 @@ class Verdict:
     """How it went; without problems everything was verified."""
 
     problems: list[str] = field(default_factory=list)
-    pushes: list[Answer] = field(default_factory=list)
-    samples: int = 0  # of the served tree during the pushes; those of an empty tree would prove little
-    broken: int = 0  # among them and those of the first sync
-    signatures: int = 0  # good ones
-    files: int = 0  # equal to upstream's
-    machines: tuple[Standing, ...] = ()  # hub, site
+    pushes: list[Pushed] = field(default_factory=list)  # the first one is the first fetch
+    samples: int = 0  # of the served trees while the archive changed; those of empty ones prove little
+    broken: int = 0  # among them and those of the first fetch
+    machines: tuple[Standing, ...] = ()  # the owner, then each mirror after the one above it
     seconds: float = 0.0
+
+
+def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
+    """What was made, in numbers."""
+    files = files_of(archive.path)
+    size = sum(path.lstat().st_size for path in files)
+    pool = f"{len(archive.pool_files):,} in the pool"
+    narrator.fact("files", f"{len(files):,}, {pool}; {size / 1e6:.1f} MB")
+    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in SUITES))
+    narrator.fact("for", ", ".join((*ARCHITECTURES, "all", "source")))
+    narrator.fact("signed", f"by a key made for it; generation {generation_of(archive.path)}")
+
+
+def describe_network(made: Network, narrator: Narrator) -> None:
+    """Who mirrors whom."""
+    narrator.fact("owner", "makes the archive, and pushes the hub")
+    for node in made.mirrors:
+        name = f"{'  ' * (node.place.depth - 1)}{node.name}"
+        sites = f", has {len(made.below(node))} sites of its own" if node.place.is_hub else ""
+        narrator.fact(name, f"mirrors {node.place.above}, is pushed {_PUSHED[node.place.push]}{sites}")
 
 
 def tell(made: Network, narrator: Narrator, *, changes: int) -> Verdict:
@@ -88,14 +137,50 @@ def tell(made: Network, narrator: Narrator, *, changes: int) -> Verdict:
     return _Story(made, narrator, Verdict()).tell(changes)
 
 
-def describe_archive(made: Network, narrator: Narrator) -> None:
-    """What was made, in numbers."""
-    size = sum(path.lstat().st_size for path in _files(made.archive.path))
-    pool = f"{len(made.archive.pool_files):,} in the pool"
-    narrator.fact("files", f"{len(_files(made.archive.path)):,}, {pool}; {size / 1e6:.1f} MB")
-    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in SUITES))
-    narrator.fact("for", ", ".join((*ARCHITECTURES, "all", "source")))
-    narrator.fact("signed", f"by a key made for it; generation {_generation(made.archive.path)}")
+def change(made: Network, narrator: Narrator) -> Pushed:
+    """The archive changes, its owner takes stock of it, and it is pushed to everybody."""
+    with narrator.working("change", "the archive's owner publishes"):
+        did = made.archive.update()
+    what = f"{len(did.added)} package files arrive, {len(did.removed)} go"
+    narrator.fact("change", f"{what}; archive serial {did.serial}")
+    return push(made, narrator)
+
+
+def push(made: Network, narrator: Narrator) -> Pushed:
+    """What the owner does after each change, as from cron or a hook; returns when all is done."""
+    began = clock.now()
+    with narrator.board() as board:
+        said = made.owner.mirror.sync().check().output.decode().strip()
+        served = made.owner.served
+        assert served is not None
+        passage = Passage(made, served.digest, began)
+        _follow(passage, board)
+    narrator.fact("owner", said)
+    passed = tuple(passage.passed())
+    barriers = tuple(Barrier(*found) for found in passage.barriers(passed))
+    done = Pushed(served.digest, made.archive.serial, passed, barriers, _since(began))
+    _describe(done, narrator)
+    return done
+
+
+def _describe(done: Pushed, narrator: Narrator) -> None:
+    narrator.chart(done.mirrors)
+    if done.barriers:
+        words = "each hub sent stage 2 when the last of its sites had confirmed stage 1"
+        narrator.fact("barrier", words, good=all(one.was_kept for one in done.barriers))
+    count, current = len(done.mirrors), len(done.mirrors) - len(done.late)
+    words = f"{current} of {count} mirrors, after {done.seconds:.1f} s"
+    narrator.fact("current", words, good=None if done.late else True)
+
+
+def _follow(passage: Passage, board: Board) -> None:
+    until = monotonic() + _LIMIT_S
+    while monotonic() < until:
+        everybody = passage.now()
+        board.show(everybody)
+        if passage.is_over(everybody):
+            return
+        time.sleep(_LOOK_S)
 
 
 @dataclass(slots=True)
@@ -106,166 +191,108 @@ class _Story:
 
     def tell(self, changes: int) -> Verdict:
         started = monotonic()
-        with _watching(self.made.site.tree) as watcher:
-            self.first_sync()
+        with _watching(self.made) as watcher:
+            self.first_fetch()
             before = watcher.samples
-            took = self.change_and_push(changes)
+            self.change_and_push(changes)
             self.let_grace_end()
             self.ask_watcher(watcher, before)
         self.verify()
-        self.verdict.machines = self.hub_now(took), self.site_now()
         self.verdict.seconds = round(monotonic() - started, 1)
         return self.verdict
 
-    def first_sync(self) -> None:
-        self.narrator.title("The site fetches all of it for the first time")
-        self.narrator.fact("from", self.made.url)
-        with self.narrator.progress() as progress:
-            answer = _sync_here(self.made, progress)
-        good = answer.exit_code == 0
-        self.narrator.fact("site", answer.message, good=good)
-        if not good:
-            self.problem(f"the first sync failed ({answer.exit_code}): {answer.message}")
+    def first_fetch(self) -> None:
+        self.narrator.title("One `pushmirror sync` of the owner, and all of them fetch it for the first time")
+        self.judge(push(self.made, self.narrator))
 
-    def change_and_push(self, changes: int) -> float:
-        """Returns how long the last change took, in seconds."""
-        self.narrator.title("The archive changes, and the hub pushes the site by ssh")
-        took = 0.0
+    def change_and_push(self, changes: int) -> None:
         for number in range(1, changes + 1):
-            started = monotonic()
-            with self.narrator.working("change", f"{number} of {changes}"):
-                did = self.made.archive.update()
-            took = monotonic() - started
-            what = f"{len(did.added)} package files arrive, {len(did.removed)} go"
-            self.narrator.fact("change", f"{number} of {changes}: {what}; archive serial {did.serial}")
-            for stage in (Stage.STAGE1, Stage.STAGE2):
-                self.push(stage)
-            self.require_current()
-        return took
+            of = f" ({number} of {changes})" if changes > 1 else ""
+            self.narrator.title(f"The archive changes, and a push goes down to the last site{of}")
+            self.judge(change(self.made, self.narrator))
+
+    def judge(self, done: Pushed) -> None:
+        """Whether a push went as it should."""
+        self.verdict.pushes.append(done)
+        for one in done.late:
+            last = one.calls[-1] if one.calls else None
+            why = f"its last trigger ended with {last.exit_code}: {last.said}" if last else "nobody woke it"
+            self.problem(f"{one.name} did not become current: {why}")
+        for one in done.mirrors:
+            bad = [call for call in one.calls if call.exit_code]
+            self.verdict.problems += [
+                f"{one.name} answered {call.stage} with {call.exit_code}: {call.said}" for call in bad
+            ]
+        self.verdict.problems += [
+            f"{one.hub} sent stage 2 before all its sites had stage 1"
+            for one in done.barriers
+            if not one.was_kept
+        ]
 
     def let_grace_end(self) -> None:
-        kept = self.made.site.json("history")[0]["stats"]["kept_for_grace"]
-        self.narrator.title("What upstream has removed goes here too, once its grace is over")
-        self.narrator.fact("site", f"{kept} files are kept 36 h for clients with older indices: now 0 h")
-        # The guard against mass deletion would rightly stop this in a tree as small as ours.
-        self.made.site.configure(grace="0s", delete={"max_share": 1.0})
-        self.push(Stage.ALL)
-
-    def push(self, stage: Stage) -> None:
-        words = f"sync:archive:{ARCHIVE} sync:{stage}"
-        with self.narrator.working("hub", words):
-            answer = self.made.push(words)
-        self.verdict.pushes.append(answer)
-        self.narrator.fact("hub", f"{words}  {answer.seconds:.1f} s")
-        good = answer.exit_code == 0
-        for line in answer.lines:
-            self.narrator.fact("site", line.removeprefix(f"{ARCHIVE} {stage}: "), good=good)
-        if not good:
-            self.problem(f"push {words} ended with {answer.exit_code}: {' / '.join(answer.lines)}")
-
-    def require_current(self) -> None:
-        ours, theirs = _generation(self.made.archive.path), _generation(self.made.site.tree)
-        if ours != theirs:
-            self.problem(f"after a push the site has generation {theirs or 'none'}, the hub has {ours}")
+        self.narrator.title("What the owner has removed goes everywhere, once its grace is over")
+        self.narrator.fact("grace", "36 h, for clients with older indices; now 0 h")
+        deleted = 0
+        for node in self.made.mirrors:  # a hub before its sites, which else would fetch it again
+            with self.narrator.working(node.name, "sync"):
+                # The guard against mass deletion would rightly stop this in a tree as small as ours.
+                node.mirror.configure(grace="0s", delete={"max_share": 1.0})
+                answer = _sync_here(node)
+            if answer.exit_code != 0:
+                self.problem(f"{node.name}: the sync after its grace failed: {answer.message}")
+            deleted += int(node.store.runs(ARCHIVE, limit=1)[0].stats.get("deleted", 0))
+        self.narrator.fact("deleted", f"{deleted} files on {len(self.made.mirrors)} mirrors")
 
     def ask_watcher(self, watcher: Watcher, before: int) -> None:
-        self.narrator.title("All the time a client has been looking at the served tree")
+        self.narrator.title("All the time a client has been looking at every served tree")
         self.verdict.samples, self.verdict.broken = watcher.samples - before, watcher.broken
-        counted = f"{self.verdict.samples:,} samples during the pushes, and all through the first sync"
+        mirrors = len(self.made.mirrors)
+        counted = f"{self.verdict.samples:,} samples of {mirrors} trees, and all through the first fetch"
         self.narrator.fact("looked", counted)
         seen = f"{self.verdict.broken} samples in which a file was missing or wrong"
         self.narrator.fact("broken", seen, good=not self.verdict.broken)
-        self.problems("the served tree was broken", watcher.messages)
-        if not self.verdict.samples:
-            self.problem("nobody looked at the served tree during the pushes")
+        self.verdict.problems += [f"a served tree was broken: {one}" for one in watcher.messages]
+        if self.verdict.samples < mirrors:
+            self.problem("nobody looked at some served trees while the archive changed")
 
     def verify(self) -> None:
-        self.narrator.title("Everything is compared with upstream and verified")
-        with self.narrator.working("tree", "comparing byte for byte"):
-            differences = same_tree(self.made.archive.path, self.made.site.tree)
-            self.verdict.files = len(_files(self.made.site.tree))
-        found = f"{self.verdict.files:,} files" if not differences else f"{len(differences)} differences"
-        self.narrator.fact("tree", f"{found}, byte for byte as upstream's", good=not differences)
-        self.problems("the trees differ", differences)
-        with self.narrator.working("indices", "hashing all that they name"):
-            wrong = broken(self.made.site.tree, thorough=True)
-        self.narrator.fact("indices", "all files that they name have their size and SHA256", good=not wrong)
-        self.problems("the served tree is broken", wrong)
-        self.check_signatures()
-
-    def check_signatures(self) -> None:
-        with self.narrator.working("gpgv", "checking the signatures"):
-            results = list(_gpgv(self.made.site.tree, self.made.archive.keyring))
-        bad = [why for why in results if why]
-        self.verdict.signatures = len(results) - len(bad)
-        words = f"{self.verdict.signatures} of {len(results)} signatures are good"
-        self.narrator.fact("gpgv", words, good=bool(results) and not bad)
-        self.problems("gpgv", bad or ([] if results else ["there is nothing signed"]))
-
-    def hub_now(self, took: float) -> Standing:
-        tree = self.made.archive.path
-        serial, files = str(self.made.archive.serial), len(_files(tree))
-        return Standing("hub", _generation(tree), serial, files, "change", round(took, 1), "signed")
-
-    def site_now(self) -> Standing:
-        site = self.made.site
-        run, health = site.json("history")[0], site.json("status")[0]
-        trace = site.tree / "project" / "trace" / site.name
-        serial = archive_serial(trace.read_text()) if trace.exists() else None
-        spent = run["stats"].get("seconds_stage1", 0) + run["stats"].get("seconds_stage2", 0)
-        last = f"{run['stage']}, {run['trigger']}"
-        files = len(_files(site.tree))
-        if health["level"] != Level.OK:
-            self.problem(f"the site's status is {health['level']}: {'; '.join(health['attention'])}")
-        return Standing(
-            "site", _generation(site.tree), serial or "", files, last, round(spent, 1), health["level"]
-        )
+        self.narrator.title("Every mirror is compared with the owner and verified")
+        current = {one.name: one.current_s for one in self.verdict.pushes[-1].mirrors}
+        machines = [owner_now(self.made)]
+        for node in self.made.mirrors:
+            with self.narrator.working(node.name, "comparing byte for byte, hashing, checking signatures"):
+                found = verify(self.made, node, current[node.name])
+            problems = found.problems
+            if found.standing.generation != machines[0].generation:
+                problems.append(f"{node.name} serves {found.standing.generation or 'nothing'}")
+            files, signed = found.standing.files, found.signed
+            words = f"{files:,} files byte for byte the owner's, all hashes right, {signed} signatures good"
+            words = f"{len(problems)} problems" if problems else words
+            self.narrator.fact(node.name, words, good=not problems)
+            self.verdict.problems += problems
+            machines.append(found.standing)
+        self.verdict.machines = tuple(machines)
 
     def problem(self, words: str) -> None:
         self.verdict.problems.append(words)
 
-    def problems(self, what: str, found: Sequence[str]) -> None:
-        self.verdict.problems += [f"{what}: {one}" for one in found[:_SHOWN]]
-        if len(found) > _SHOWN:
-            self.problem(f"{what}: {len(found) - _SHOWN} more")
+
+def _sync_here(node: Node) -> Request:
+    """A sync in this process: starting another one takes as long as the sync."""
+    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # its log is in the mirror's files
+    return Hub(node.config, node.store, Silent()).serve(Wish(ARCHIVE, Stage.ALL, trigger="manual"))
 
 
-def _sync_here(made: Network, progress: Progress) -> Request:
-    """A sync in this process, so that it can be followed."""
-    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # its log is in the site's files
-    config = load(made.site.etc)
-    store = open_store(config.state.database_url, config.state.directory)
-    try:
-        return Hub(config, store, progress).serve(Wish(ARCHIVE, Stage.ALL, trigger="manual"))
-    finally:
-        store.close()
-
-
-def _gpgv(tree: Path, keyring: Path) -> Iterator[str]:
-    """For each signed file its error, empty where the signature is good."""
-    for suite in SUITES:
-        directory = tree / suite.directory
-        for files in (["InRelease"], ["Release.gpg", "Release"]):
-            argv = ["gpgv", "--keyring", str(keyring), *(str(directory / name) for name in files)]
-            result = process.run(argv, timeout_s=_GPGV_S)
-            yield "" if result.exit_code == 0 else f"{suite.directory}/{files[0]}: {result.last_words()}"
-
-
-def _files(tree: Path) -> list[Path]:
-    """All but directories, and but what each mirror has of its own."""
-    found = (Path(directory, name) for directory, _, names in os.walk(tree) for name in names)
-    return [path for path in found if not OWN.fullmatch(str(path.relative_to(tree)))]
-
-
-def _generation(tree: Path) -> str:
-    return read_published(tree).generation[:_SHORT]
+def _since(began: datetime) -> float:
+    return round((clock.now() - began).total_seconds(), 1)
 
 
 @contextmanager
-def _watching(tree: Path) -> Iterator[Watcher]:
+def _watching(made: Network) -> Iterator[Watcher]:
     with ExitStack() as stack:
         with _deaf_child():
-            watcher = stack.enter_context(Watcher(tree))
+            trees = [node.tree for node in made.mirrors]
+            watcher = stack.enter_context(Watcher(*trees, gently=True))
         try:
             yield watcher
         except BaseException:

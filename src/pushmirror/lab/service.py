@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -69,10 +69,14 @@ class Service:
     ) -> None:
         self.stop()
 
+    def _family(self, child: process.Background) -> Iterable[int]:
+        """The processes that may be the one that listens."""
+        return [child.pid]
+
     def _answers(self, child: process.Background) -> bool:
         def ended_or_ready() -> bool:
             return child.poll() is not None or (
-                listens(child.pid, self.port) and says(self.port, self.greeting)
+                says(self.port, self.greeting) and any(listens(pid, self.port) for pid in self._family(child))
             )
 
         return wait_until(ended_or_ready) and child.poll() is None

@@ -1,4 +1,4 @@
-"""A downstream site of the lab: a configuration of its own, and the real command line run on it."""
+"""A mirror of the lab: a configuration of its own, and the real command line run on it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ from typing import Any
 import tomlkit
 
 from pushmirror.system import process
+from pushmirror.system.files import write_atomically
 
 ARCHIVE = "debian"
 
 
 class LabSite:
-    """One site with one archive, all of it below one directory."""
+    """One mirror with one archive, all of it below one directory."""
 
     def __init__(
         self,
         directory: Path,
         *,
-        upstream: str,
+        upstream: str | None = None,
         password: str | None = None,
         name: str = "site.lab.example.org",
+        tree: Path | None = None,
+        sections: Mapping[str, Mapping[str, object]] | None = None,
         **options: object,
     ) -> None:
-        """`upstream` is a URL; `options` are further keys of `[archives.debian]`."""
+        """`upstream` is a URL, none for an owner; `options` are further keys of `[archives.debian]`.
+
+        `tree` is where the archive is, if not below the directory; `sections` are further ones, by name.
+        """
         self.directory = directory
-        self.tree = directory / "tree"
+        self.tree = tree or directory / "tree"
         self.etc = directory / "etc"
         self.state = directory / "state"
         self.name = name
         self.etc.mkdir(parents=True)
+        self._sections = {name: dict(keys) for name, keys in (sections or {}).items()}
         self._options: dict[str, object] = {"path": str(self.tree), "upstream": upstream, **options}
         if password is not None:
             self.set_password(password)
@@ -56,8 +63,14 @@ class LabSite:
             "mirror": {"name": self.name},
             "archives": {ARCHIVE: self._options},
             "state": {"directory": str(self.state)},
+            **self._sections,
         }
-        (self.etc / "pushmirror.toml").write_text(tomlkit.dumps(document))
+        write_atomically(self.etc / "pushmirror.toml", tomlkit.dumps(document).encode(), durable=False)
+
+    def configure_section(self, name: str, **keys: object) -> None:
+        """Change keys of another section, such as `[serve]`, and write the configuration."""
+        self._sections[name] = {**self._sections.get(name, {}), **keys}
+        self.configure()
 
     def argv(self, *words: str) -> list[str]:
         """The command line that runs `pushmirror WORDS` as this site."""

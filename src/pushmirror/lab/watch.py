@@ -1,4 +1,4 @@
-"""A judge at work in a process of its own, as often as it can, while a test changes the tree."""
+"""Judges at work in a process of its own, as often as they can, while trees change."""
 
 from __future__ import annotations
 
@@ -20,29 +20,37 @@ __all__ = ["Tally", "Watcher", "broken", "same_tree"]
 _KEPT = 20  # messages
 _LIMIT_S = 1800.0  # a watcher that was forgotten ends by itself
 _START_S = 60.0
+_GENTLY = 10  # steps of niceness
+_REST_S = 0.1  # at most, after a gentle sample: as long as it took
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What a watcher saw."""
 
-    samples: int = 0
+    samples: int = 0  # of all trees together
     broken: int = 0  # samples with at least one problem
     messages: tuple[str, ...] = ()  # the first ones
 
 
 class Watcher:
-    """Samples a tree from entry to exit of its block; the first sample is taken before the block begins.
+    """Samples trees in turn, from entry to exit of its block; each is sampled once before the block begins.
 
     `samples`, `broken` and `messages` are up to date in the block and final after it.
     """
 
-    def __init__(self, tree: Path, *, thorough: bool = False, pdiffs: bool = False) -> None:
+    def __init__(
+        self, *trees: Path, thorough: bool = False, pdiffs: bool = False, gently: bool = False
+    ) -> None:
+        """`gently`: with less of the processor than what is watched."""
         self._tally = Tally()
         context = get_context("spawn")  # fork and threads do not go together, and tests have threads
         self._ours, theirs = context.Pipe()
         self._process = context.Process(
-            target=_watch, args=(theirs, tree, thorough, pdiffs, os.getpid()), daemon=True
+            target=_watch,
+            args=(theirs, [Judge(tree, thorough=thorough, pdiffs=pdiffs) for tree in trees]),
+            kwargs={"parent": os.getpid(), "gently": gently},
+            daemon=True,
         )
         self._theirs = theirs
         self._running = False
@@ -94,16 +102,21 @@ class Watcher:
         raise PushmirrorError(f"the watcher of the tree took no sample for {_START_S:.0f} s")
 
 
-def _watch(pipe: Connection, tree: Path, thorough: bool, pdiffs: bool, parent: int) -> None:
-    judge = Judge(tree, thorough=thorough, pdiffs=pdiffs)
+def _watch(pipe: Connection, judges: list[Judge], *, parent: int, gently: bool) -> None:
+    if gently:
+        os.nice(_GENTLY)
     samples, bad, messages = 0, 0, list[str]()
     until = time.monotonic() + _LIMIT_S
     while time.monotonic() < until and os.getppid() == parent:
+        judge, began = judges[samples % len(judges)], time.monotonic()
         problems = judge.sample()
+        if gently:
+            time.sleep(min(time.monotonic() - began, _REST_S))
         samples += 1
         bad += bool(problems)
-        messages += [f"sample {samples}: {problem}" for problem in problems[: _KEPT - len(messages)]]
-        while pipe.poll():
+        which = f"sample {samples}" if len(judges) == 1 else f"sample {samples} of {judge.tree}"
+        messages += [f"{which}: {problem}" for problem in problems[: _KEPT - len(messages)]]
+        while samples >= len(judges) and pipe.poll():
             word = pipe.recv()
             pipe.send(Tally(samples, bad, tuple(messages)))
             if word == "stop":

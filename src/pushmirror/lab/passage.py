@@ -1,0 +1,163 @@
+"""One generation on its way down from the owner: what each mirror does now, and when it was told what.
+
+Read from the memories of all pushmirrors, which are what `status` shows: a hub's says what it sent to its
+sites and what they answered, a mirror's own says what it serves. Times are in seconds from the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from pushmirror.lab.network import Network
+from pushmirror.lab.node import Node
+from pushmirror.lab.site import ARCHIVE
+from pushmirror.push.watch import View
+from pushmirror.state.records import Phase, Stage, Standing, Trigger
+from pushmirror.system import clock
+
+_HELD_UP = (Phase.PAUSED, Phase.GATED)
+_TRIES = 3  # of a site that fails, before nobody waits for it
+_TRIGGERS = 200  # looked at for each hub
+_WAITING = {
+    Phase.HELD: "has stage 1, waits for the others",
+    Phase.PAUSED: "paused by hand",
+    Phase.GATED: "waits for the canaries",
+    Phase.DUE: "about to be woken",
+}
+_STAGES = {Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2", Stage.ALL: "all"}
+
+
+class Mark(Enum):
+    """How it looks for a mirror."""
+
+    WAITS = "waits"
+    WORKS = "works"
+    CURRENT = "current"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What one mirror does at this moment."""
+
+    name: str
+    depth: int  # below the owner
+    mark: Mark
+    doing: str
+    seconds: float | None = None  # it has been doing so; of a current one: from the change
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A trigger, as who sent it remembers it."""
+
+    stage: Stage
+    sent_s: float
+    ended_s: float | None  # none: no answer yet
+    exit_code: int | None
+    said: str  # its last line
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How the generation came to one mirror."""
+
+    name: str
+    depth: int
+    calls: tuple[Call, ...]  # in the order in which they were sent
+    current_s: float | None  # when it served it; none: it does not
+
+
+class Passage:
+    """The way of one generation of the owner's."""
+
+    def __init__(self, made: Network, wanted: str, began: datetime) -> None:
+        self._made = made
+        self._wanted = wanted
+        self._began = began
+
+    def now(self) -> list[Now]:
+        """What each mirror does, each after the one above it."""
+        views = {hub.name: hub.view() for hub in self._made.hubs}
+        return [self._now(node, views[self._made.above(node).name]) for node in self._made.mirrors]
+
+    def is_over(self, seen: Sequence[Now]) -> bool:
+        """Whether nothing more is to be waited for: a mirror is current, or held up, or its hub is."""
+        lost: set[str] = set()
+        for one, node in zip(seen, self._made.mirrors, strict=True):
+            held_up = one.mark is Mark.FAILS or node.place.above in lost or self._is_held_up(node)
+            if one.mark is not Mark.CURRENT and not held_up:
+                return False
+            if one.mark is not Mark.CURRENT:
+                lost.add(node.name)
+        return True
+
+    def passed(self) -> list[Passed]:
+        """How it came to each mirror."""
+        return [
+            Passed(node.name, node.place.depth, tuple(self._calls(node)), self._current_s(node))
+            for node in self._made.mirrors
+        ]
+
+    def barriers(self, passed: Sequence[Passed]) -> Iterator[tuple[str, float, float]]:
+        """For each hub with staged sites: when the last confirmed stage 1, and when the first got stage 2."""
+        by_name = {one.name: one for one in passed}
+        for hub in self._made.hubs:
+            calls = [call for site in self._made.below(hub) for call in by_name[site.name].calls]
+            ends = [call.ended_s for call in calls if call.stage is Stage.STAGE1 and call.exit_code == 0]
+            begins = [call.sent_s for call in calls if call.stage is Stage.STAGE2]
+            if ends and begins and None not in ends:
+                yield hub.name, max(end for end in ends if end is not None), min(begins)
+
+    # -- one mirror -----------------------------------------------------------------------------------
+
+    def _now(self, node: Node, view: View) -> Now:
+        standing = view.standings.get(node.name, Standing(ARCHIVE, node.name))
+        phase = view.decision.phases.get(node.name)
+        mark, doing, since = self._state(node, phase, standing)
+        if mark is Mark.CURRENT:
+            return Now(node.name, node.place.depth, mark, doing, self._current_s(node))
+        spent = (clock.now() - since).total_seconds() if since else None
+        return Now(node.name, node.place.depth, mark, doing, spent)
+
+    def _state(
+        self, node: Node, phase: Phase | None, standing: Standing
+    ) -> tuple[Mark, str, datetime | None]:
+        if standing.stage2 == self._wanted and self._current_s(node) is not None:
+            return Mark.CURRENT, "current", None
+        if phase is Phase.TRIGGERED and standing.sent_stage:
+            return Mark.WORKS, _STAGES[standing.sent_stage], standing.sent_at
+        if phase is Phase.RESTING:
+            mark = Mark.FAILS if standing.attempts >= _TRIES else Mark.WORKS
+            return mark, f"failed {standing.attempts} times: {standing.last_words}", None
+        words = _WAITING.get(phase, f"waits for {node.place.above}") if phase else "is not a site"
+        if phase is Phase.CURRENT and standing.stage1 == self._wanted:  # of what is not published there yet
+            return Mark.WAITS, f"has stage 1, {words}", standing.stage1_at
+        return Mark.WAITS, words, standing.stage1_at if phase is Phase.HELD else None
+
+    def _is_held_up(self, node: Node) -> bool:
+        return self._made.above(node).view().decision.phases.get(node.name) in _HELD_UP
+
+    def _calls(self, node: Node) -> Iterator[Call]:
+        store = self._made.above(node).store
+        for one in reversed(store.triggers(archive=ARCHIVE, site=node.name, limit=_TRIGGERS)):
+            if one.sent_at >= self._began:
+                yield self._call(one)
+
+    def _call(self, one: Trigger) -> Call:
+        said = one.output.strip().splitlines()
+        ended_s = self._seconds(one.ended_at) if one.ended_at else None
+        last = said[-1] if said else ""
+        return Call(one.stage, self._seconds(one.sent_at), ended_s, one.exit_code, last)
+
+    def _current_s(self, node: Node) -> float | None:
+        served = node.served
+        if served is None or served.digest != self._wanted:
+            return None
+        return self._seconds(served.published_at)
+
+    def _seconds(self, at: datetime) -> float:
+        return round((at - self._began).total_seconds(), 3)

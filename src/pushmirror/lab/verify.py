@@ -1,0 +1,162 @@
+"""Whether a mirror is what its owner's tree is: compared, hashed and checked by others than pushmirror.
+
+Guaranteed: nothing here believes what pushmirror says of itself, but for `level` and `state`, which are
+there to be compared with the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.archive.trace import archive_serial
+from pushmirror.lab.compare import OWN
+from pushmirror.lab.indices import SUITES
+from pushmirror.lab.network import Network
+from pushmirror.lab.node import Node
+from pushmirror.lab.site import ARCHIVE
+from pushmirror.lab.watch import broken, same_tree
+from pushmirror.status.level import Level
+from pushmirror.status.sites import summarise_sites
+from pushmirror.status.summary import summarise
+from pushmirror.sync.published import read_published
+from pushmirror.system import clock, process
+
+SHORT = 12  # digits of a generation that people compare
+_SHOWN = 3  # problems of one kind
+_GPGV_S = 60.0
+_GENERATIONS = 20  # looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One machine at the end."""
+
+    name: str
+    depth: int  # below the owner
+    push: str  # how it is woken
+    generation: str  # the first digits, from its Release files
+    archive_serial: str
+    files: int
+    signatures: int  # good ones
+    level: str  # of its archive, as it says itself
+    state: str  # as its hub says
+    current_s: float | None  # from the last change until it served it; none: it does not, or made it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A mirror, and what is wrong with it."""
+
+    standing: Standing
+    differences: tuple[str, ...]  # from the owner's tree
+    broken: tuple[str, ...]  # what its indices name, and is not so
+    unsigned: tuple[str, ...]  # what gpgv refuses
+    signed: int  # files that it was asked about
+    trouble: tuple[str, ...]  # what the mirror and its hub say themselves
+
+    @property
+    def problems(self) -> list[str]:
+        """All of it, a few sentences of each kind."""
+        kinds = {
+            "differs from the owner's tree": self.differences,
+            "is broken": self.broken,
+            "gpgv": self.unsigned,
+            "status": self.trouble,
+        }
+        return [
+            f"{self.standing.name}: {what}: {one}"
+            for what, found in kinds.items()
+            for one in [*found[:_SHOWN], *([f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])]
+        ]
+
+
+def owner_now(made: Network) -> Standing:
+    """The owner, whose tree is the measure of all."""
+    tree, serial = made.archive.path, str(made.archive.serial)
+    signed = sum(not why for why in _gpgv(tree, made.archive.keyring))
+    level = _level(made.owner)[0]
+    return Standing(
+        made.owner.name, 0, "", generation_of(tree), serial, len(files_of(tree)), signed, level, "", None
+    )
+
+
+def verify(made: Network, node: Node, current_s: float | None) -> Finding:
+    """Look at everything that a mirror serves."""
+    refused = list(_gpgv(node.tree, made.archive.keyring))
+    unsigned = [why for why in refused if why]
+    trace = node.tree / "project" / "trace" / node.name
+    level, attention = _level(node)
+    state, doing = _state(made.above(node), node)
+    trouble = [*attention, *([f"{made.above(node).name} says: {state}: {doing}"] if state != "live" else [])]
+    return Finding(
+        Standing(
+            node.name,
+            node.place.depth,
+            node.place.push.value,
+            generation_of(node.tree),
+            (archive_serial(trace.read_text()) if trace.exists() else None) or "",
+            len(files_of(node.tree)),
+            len(refused) - len(unsigned),
+            level,
+            state,
+            current_s,
+        ),
+        differences=tuple(same_tree(made.archive.path, node.tree)),
+        broken=tuple(broken(node.tree, thorough=True)),
+        unsigned=tuple(unsigned),
+        signed=len(refused),
+        trouble=tuple(trouble if level == Level.OK or trouble else [f"its level is {level}"]),
+    )
+
+
+def generation_of(tree: Path) -> str:
+    """The first digits of what a tree serves; empty when that is nothing."""
+    return read_published(tree).generation[:SHORT]
+
+
+def files_of(tree: Path) -> list[Path]:
+    """All but directories, and but what each mirror has of its own."""
+    found = (Path(directory, name) for directory, _, names in os.walk(tree) for name in names)
+    return [path for path in found if not OWN.fullmatch(str(path.relative_to(tree)))]
+
+
+def _gpgv(tree: Path, keyring: Path) -> Iterator[str]:
+    """For each signed file its error, empty where the signature is good."""
+    for suite in SUITES:
+        directory = tree / suite.directory
+        for files in (["InRelease"], ["Release.gpg", "Release"]):
+            argv = ["gpgv", "--keyring", str(keyring), *(str(directory / name) for name in files)]
+            result = process.run(argv, timeout_s=_GPGV_S)
+            yield "" if result.exit_code == 0 else f"{suite.directory}/{files[0]}: {result.last_words()}"
+
+
+def _level(node: Node) -> tuple[str, tuple[str, ...]]:
+    served = node.served
+    (health,) = summarise(
+        [ARCHIVE],
+        node.store.runs(ARCHIVE),
+        [served] if served else [],
+        node.store.pending(ARCHIVE),
+        clock.now(),
+    )
+    return health.level.value, health.attention
+
+
+def _state(hub: Node, site: Node) -> tuple[str, str]:
+    """What a hub says of a site."""
+    view = hub.view()
+    for one in summarise_sites(
+        ARCHIVE,
+        view.sites,
+        standings=view.standings,
+        generations=hub.store.generations(ARCHIVE, _GENERATIONS),
+        phases=view.decision.phases,
+        push=hub.config.push,
+        now=clock.now(),
+    ):
+        if one.site == site.name:
+            return one.state.value, one.doing
+    return "unknown", "it is not one of its sites"
