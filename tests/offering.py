@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -127,10 +126,3 @@ def open_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory)
-
-
-def as_nobody(argv: list[str]) -> list[str]:
-    """The command line of the same as a user without any rights; only root can."""
-    return (
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv] if os.geteuid() == 0 else argv
-    )

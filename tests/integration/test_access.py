@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from offering import HOST, SLOW, Offering, Stunnel, as_nobody, open_directory
+from offering import HOST, SLOW, Offering, Stunnel, open_directory
 from pushmirror.access import daemon
+from pushmirror.errors import PushmirrorError
 from pushmirror.lab.service import free_port, says, wait_until
 from pushmirror.system import clock, process
 
@@ -281,29 +282,52 @@ def test_through_tls_the_client_is_known_by_its_own_address(hub, tls):
     through_tls(tls, "debian/", "", "").check()
 
 
-def test_a_user_without_rights_serves_too_and_no_link_leads_out():
+NOBODY = 65534
+AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+MAY_CHROOT = ["--inh-caps=+sys_chroot", "--ambient-caps=+sys_chroot"]
+
+
+@pytest.mark.parametrize(("rights", "locked_in"), [([], False), (MAY_CHROOT, True)])
+def test_another_users_daemon_serves_what_root_looks_after_and_no_link_leads_out(rights, locked_in):
     if os.geteuid() != 0:
         pytest.skip("every other test here is run by a user without rights")
     with open_directory() as directory:
-        hub = UsersOffering(directory / "hub")
-        tree = hub.offer("debian")
-        (tree / "out").symlink_to(hub.etc)
+        hub = UsersOffering(directory / "hub", rights)
+        (hub.offer("debian") / "out").symlink_to(hub.etc)
         with hub:
             password = hub.add_site(A, "debian")
             hub.pull("debian/", A, password).check()
             assert hub.pulled() >= RELEASE
-            assert daemon.places(hub.config).secrets.stat().st_uid == 65534
             assert refused(hub, hub.pull("debian/out/", A, password))
+            assert ("chroot test failed" not in daemon.places(hub.config).log.read_text()) is locked_in
+            private = [daemon.places(hub.config).secrets, hub.etc / f"sites.d/{A}.secret"]
+            assert {(file.stat().st_uid, file.stat().st_mode & 0o777) for file in private} == {
+                (NOBODY, 0o600)
+            }
 
 
 class UsersOffering(Offering):
     """A daemon of another user's, whose sites root looks after."""
 
+    def __init__(self, directory: Path, rights: list[str]) -> None:
+        super().__init__(directory)
+        self._rights = rights
+        (directory / "state").mkdir()
+        os.chown(directory / "state", NOBODY, -1)
+
     def _argv(self) -> list[str]:
-        state = self.directory / "state"
-        state.mkdir(exist_ok=True)
-        os.chown(state, 65534, -1)
-        return as_nobody(super()._argv())
+        self.configure()
+        words = ["rsync", "--daemon", "--no-detach", f"--config={daemon.places(self.config).conf}"]
+        return [*AS_NOBODY, *self._rights, *words]
+
+
+def test_root_does_not_run_another_users_daemon_which_would_let_nobody_in(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file another user's")
+    hub = UsersOffering(tmp_path / "hub", [])
+    hub.offer("debian")
+    with pytest.raises(PushmirrorError, match="is that of nobody"):
+        daemon.rsync_argv(hub.config)
 
 
 def test_the_systems_daemon_serves_by_the_same_files(tmp_path):

@@ -115,16 +115,24 @@ def owner_of(config: model.Config) -> int:
 
 
 def rsync_argv(config: model.Config) -> list[str]:
-    """The command line of a daemon in the foreground; address and port are in its configuration."""
+    """The command line of a daemon in the foreground; address and port are in its configuration.
+
+    PushmirrorError when this user's rsync would refuse the files.
+    """
+    _be_the_owner(config)
     return [_rsync(), "--daemon", "--no-detach", f"--config={places(config).conf}"]
 
 
 def stunnel_argv(config: model.Config) -> list[str] | None:
     """The command line of the daemon for TLS, in the foreground; none without a certificate.
 
-    It starts an rsync for each connection by itself and needs no other daemon to run.
+    It starts an rsync for each connection by itself and needs no other daemon to run. PushmirrorError as
+    for `rsync_argv`.
     """
-    return [stunnel_program(), str(places(config).stunnel)] if config.serve.certificate else None
+    if not config.serve.certificate:
+        return None
+    _be_the_owner(config)
+    return [stunnel_program(), str(places(config).stunnel)]
 
 
 def stunnel_program() -> str:
@@ -150,6 +158,17 @@ def facts_of(config: model.Config) -> Facts:
         raise ProgramFailed(f"this is not rsync: its --version begins with {said[:60]!r}")
     version = (int(found[1]), int(found[2]), int(found[3] or 0))
     return Facts(version, root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists())
+
+
+def _be_the_owner(config: model.Config) -> None:
+    """Root's rsync lets nobody in by another user's secrets (`strict modes`); others cannot read them."""
+    owner = owner_of(config)
+    if owner != os.geteuid():
+        name = pwd.getpwuid(owner).pw_name
+        raise PushmirrorError(
+            f"the rsync daemon is that of {name}, who owns {config.state.directory}; this is another user",
+            hint=f"run this as {name}",
+        )
 
 
 def _secrets(working: Mapping[str, Sequence[Login]]) -> str:

@@ -113,7 +113,8 @@ def _changing(config: model.Config) -> Iterator[model.Config]:
             yield toml.load(config.source)
         except OSError as exc:
             raise PushmirrorError(
-                f"{exc.filename}: {exc.strerror}", hint="run this as the user who owns sites.d, or as root"
+                f"{exc.filename or daemon.site_file(config, 'x').parent}: {exc.strerror}",
+                hint="run this as the user who owns sites.d, or as root",
             ) from exc
 
 

@@ -6,28 +6,23 @@ Passwords are printed by `add`, `kit` and `rotate`, on standard output, and by n
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.access import credentials, daemon, kit, roster
+from pushmirror.access import credentials, daemon, roster
 from pushmirror.cli.output import print_json, print_table
 from pushmirror.cli.session import Session
+from pushmirror.cli.site_kit import tell
 from pushmirror.cli.site_log import site_log
 from pushmirror.config.model import Config, PushKind, Site
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import ConfigError, PushmirrorError, UsageError
 from pushmirror.push.standing import forgiven
 from pushmirror.system import clock
-
-if TYPE_CHECKING:
-    from pushmirror.access.credentials import Login
 
 _COLUMNS = ("site", "host", "push", "archives", "user of rsync", "remarks")
 
@@ -111,7 +106,7 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
     told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
     made, login = roster.add(config, name, told)
-    _tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
+    tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
 
 
 @site.command("list")
@@ -177,8 +172,8 @@ def kit_(
     config = _current(session)
     found = roster.known(config, name)
     login = credentials.current(daemon.logins(config)[name], clock.now())
-    both = pushmirror == ftpsync
-    _tell(
+    both = pushmirror == ftpsync  # neither means both, too
+    tell(
         config,
         found,
         login,
@@ -243,7 +238,7 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
     """
     config = session.config()
     login = roster.rotate(config, name, grace=_duration(grace))
-    _tell(config, roster.known(config, name), login, old_ssh=old_ssh, as_json=as_json)
+    tell(config, roster.known(config, name), login, old_ssh=old_ssh, as_json=as_json)
 
 
 @site.command()
@@ -304,55 +299,6 @@ def _duration(told: str | None) -> timedelta | None:
         return None if told is None else parse_duration(told)
     except ValueError as exc:
         raise UsageError(f'--grace: {exc}, found "{told}"') from exc
-
-
-def _tell(
-    config: Config,
-    found: Site,
-    login: Login | None,
-    *,
-    old_ssh: bool,
-    as_json: bool,
-    pushmirror: bool = True,
-    ftpsync: bool = True,
-) -> None:
-    made = kit.make(
-        config,
-        found,
-        login,
-        public_key=_public_key(found.key or config.push.key),
-        addresses=config.push.addresses or _own_addresses(config.public_host),
-        old_ssh=old_ssh,
-    )
-    if as_json:
-        print_json(made)
-        return
-    click.echo(kit.render(made, pushmirror=pushmirror, ftpsync=ftpsync), nl=False)
-    for note in made.notes:
-        click.echo(f"pushmirror: note: {note}", err=True)
-
-
-def _public_key(key: Path) -> str | None:
-    try:
-        return key.with_name(f"{key.name}.pub").read_text("utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise PushmirrorError(f"{key}.pub cannot be read: {exc}") from exc
-
-
-def _own_addresses(host: str) -> list[str]:
-    """What our public name resolves to, as far as others can reach it."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    addresses = sorted({str(entry[4][0]).partition("%")[0] for entry in found})
-    return [one for one in addresses if not _only_ours(ipaddress.ip_address(one))]
-
-
-def _only_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_loopback or address.is_link_local or address.is_unspecified
 
 
 def _shown(config: Config, found: Site) -> Shown:
