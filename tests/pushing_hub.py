@@ -66,7 +66,7 @@ class PushingHub:
 
     def open(self) -> SqlStore:
         """Its store, once more."""
-        return open_store(f"sqlite:///{self.state / 'state.sqlite'}", self.state)
+        return open_store(f"sqlite:///{self.database}", self.state)
 
     def close(self) -> None:
         """End what it has started in the background."""
@@ -79,6 +79,11 @@ class PushingHub:
         """Every process with this hub's configuration in its command line."""
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in pids if pid != os.getpid() and str(self.etc) in program(pid)]
+
+    @property
+    def database(self) -> Path:
+        """The file of its store."""
+        return self.state / "state.sqlite"
 
     # -- what there is to push ------------------------------------------------------------------------
 
@@ -134,7 +139,7 @@ class PushingHub:
         archive: str = ARCHIVE,
         holding: AbstractContextManager[None] | None = None,
     ) -> Iterator[_Push]:
-        """Push beside the test; the end of the block lets go of what it is `holding` and waits for its end."""
+        """Push beside the test; the end of the block lets go of what it is `holding` and awaits its end."""
         push = _Push()
 
         def work() -> None:
@@ -180,16 +185,23 @@ class Looks:
     """A watch that remembers what it was told."""
 
     def __init__(self) -> None:
+        self.goal: str | None = None
         self._phases: Mapping[str, Phase] = {}
         self._sends: list[dict[str, str]] = []  # of each look: what is due, by name of the site
         self._looks_before: dict[str, int] = {}  # the last answer to a stage
 
     def looked(self, view: View) -> None:
         self._phases = view.decision.phases
+        self.goal = view.goal.published
         self._sends.append({send.site.name: str(send.stage) for send in view.decision.sends})
 
     def answered(self, send: Send, standing: Standing, seconds: float) -> None:  # noqa: ARG002 - its
         self._looks_before[str(send.stage)] = len(self._sends)
+
+    def wait_for(self, more: int) -> None:
+        """Wait for so many looks more: with nothing to hear, each of them takes news from the store."""
+        until = len(self._sends) + more
+        assert wait_until(lambda: len(self._sends) >= until)
 
     def phase(self, site: str) -> Phase | None:
         """What a site does now."""
@@ -224,6 +236,13 @@ class _Push:
             return
         with suppress(RuntimeError):  # it is over
             self._loop.call_soon_threadsafe(self._task.cancel)
+
+
+def has_open(pid: int, file: Path) -> bool:
+    """Whether a process has a file open."""
+    with suppress(OSError):
+        return any(link.readlink() == file for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def ended(child: process.Background) -> int:

@@ -130,12 +130,16 @@ class Pusher:
 
     def _recover(self) -> None:
         """Whoever sent what is unanswered is gone: we have the lock."""
+        self._disown()
+        self._store.prune_triggers(self._archive, _KEPT_TRIGGERS)
+
+    def _disown(self) -> None:
+        """Nobody listens any more for the answers that are still to come."""
         found = self._store.standings(self._archive).values()
         orphans = [stands.unanswered(one) for one in found if one.sent_stage]
         if orphans:
             _log.info("triggers that nobody listens to any more: %s", ", ".join(one.site for one in orphans))
             self._store.put_standings(orphans)
-        self._store.prune_triggers(self._archive, _KEPT_TRIGGERS)
 
     def _take_news(self) -> None:
         """What others may have changed: the generation, the sites, and what is known of them."""
@@ -149,7 +153,21 @@ class Pusher:
         self._goal = replace(self._goal, prepared=prepared)
         config = self._config()
         self._rules, self._sites = config.push, chosen(config.sites_of(self._archive), self._only)
-        self._standings = self._store.standings(self._archive)
+        self._standings = self._known()
+
+    def _known(self) -> dict[str, Standing]:
+        """Where the sites are; but who is under way we know ourselves, for others write to the store too."""
+        found = self._store.standings(self._archive)
+        for name, one in found.items():
+            if one.sent_stage and name not in self._tasks:
+                found[name] = stands.unanswered(one)
+        for name in self._tasks:
+            ours = self._standings[name]
+            one = found.get(name, ours)
+            if not one.sent_stage:  # its site is not to be woken again before this run of it has ended
+                one = replace(one, sent_stage=ours.sent_stage, sent_at=ours.sent_at)
+            found[name] = one
+        return found
 
     def _decide(self) -> Decision:
         decision = decide(self._sites, self._standings, self._goal, self._rules, clock.now())
@@ -230,9 +248,11 @@ class Pusher:
         if wake_at:
             wait_s = min(wait_s, max(0.0, (wake_at - clock.now()).total_seconds()))
         try:
-            self._take(await asyncio.wait_for(self._heard.get(), wait_s))
+            async with asyncio.timeout(wait_s):  # wait_for() of Python 3.11 may lose a cancellation
+                heard = await self._heard.get()
         except TimeoutError:
             return
+        self._take(heard)
         while not self._heard.empty():
             self._take(self._heard.get_nowait())
 
@@ -281,15 +301,13 @@ class Pusher:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        while not self._heard.empty():
-            self._take(self._heard.get_nowait())  # it came just before
-        unknown = [
-            stands.unanswered(self._standings[name]) for name in self._tasks if name in self._standings
-        ]
-        self._tasks.clear()
-        if unknown:
-            self._store.put_standings(unknown)
-        await self._wire.close()
+        try:
+            while not self._heard.empty():
+                self._take(self._heard.get_nowait())  # it came just before
+            self._tasks.clear()
+            self._disown()
+        finally:
+            await self._wire.close()
 
 
 _MOST_WORDS = 300  # characters of an answer's last line that are shown

@@ -1,21 +1,24 @@
 """Pushes of this machine: one at a time for each archive, whoever asks, and none is lost.
 
-    asked ──▶ lock free? ──yes──▶ Pusher ──over──▶ lock let go ──▶ news meanwhile? ──yes──▶ again
-                 └──no──▶ whoever has it sees the news itself, at its next look or right here ──┘
+    asked ──▶ lock free? ──yes──▶ Pusher ──over──▶ lock let go ──▶ asked meanwhile, or news? ──yes──▶ again
+                 └──no──▶ leave word ─────────────────────────────────────────┘
 
-Guaranteed: who finds the lock taken may go home, for its holder looks at the store once more after it has
-let go. Pushes of different archives do not know of each other.
+Guaranteed: who finds the lock taken leaves word and may go home, for its holder looks for that once more
+after it has let go, and then pushes every site. Pushes of different archives do not know of each other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from time import monotonic
+from pathlib import Path
+from time import monotonic, time_ns
 
 from pushmirror.config.model import Config
+from pushmirror.errors import StateError
 from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import Over, Pusher, aim_of, chosen, finished, settled
 from pushmirror.push.ssh import SshWire
@@ -42,28 +45,31 @@ class Pushes:
         self._watch = watch
 
     async def push(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> bool:
-        """Push an archive's sites until it is over; False when another process is doing it.
+        """Push an archive's sites until it is over; False when another process is doing it, ours included.
 
         `only` names the sites to push, empty: all.
         """
-        asked_for = aim_of(self._store, archive)
+        if await self._push(archive, over, only):
+            return True
+        self._leave_word(archive)
+        return await self._push(archive, over, only)  # its holder may have let go before it could see that
+
+    async def _push(self, archive: str, over: Over, only: frozenset[str]) -> bool:
         for _ in range(_MOST_AGAIN):
             with self.lock(archive) as held:
                 if not held:
                     return False
-                pusher = self.pusher(archive, only)
+                asked, pusher = self._last_asked(archive), self.pusher(archive, only)
                 await pusher.run(over)
-            aim = aim_of(self._store, archive)
-            if aim != asked_for:
-                only = frozenset()  # who announced that has found the lock taken, and meant every site
-            if aim == pusher.aim and (aim == asked_for or not only):
+            if self._last_asked(archive) != asked:
+                only = frozenset()  # who asked has gone home, and meant every site
+            elif aim_of(self._store, archive) == pusher.aim:
                 break
-            asked_for = aim
         return True
 
     async def follow(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> None:
         """The same; while another process does it, look on until it is over or has gone away."""
-        while not await self.push(archive, over, only=only):
+        while not await self._push(archive, over, only):
             view = self.view(archive, only)
             self._watch.looked(view)
             if over(view.decision):
@@ -89,7 +95,25 @@ class Pushes:
     @contextmanager
     def lock(self, archive: str) -> Iterator[bool]:
         """The right to push an archive; False while another process has it."""
-        directory = self._config().state.directory / "push" / archive
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = self._directory(archive)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StateError(f"the directory {directory} cannot be made: {exc.strerror}") from exc
         with locks.locked(directory, wait=False) as held:
             yield held
+
+    def _leave_word(self, archive: str) -> None:
+        file, now = self._directory(archive) / "asked", time_ns()  # the file system's own clock ticks slowly
+        file.touch()
+        os.utime(file, ns=(now, now))
+
+    def _last_asked(self, archive: str) -> int:
+        """When somebody left word last, or 0."""
+        try:
+            return (self._directory(archive) / "asked").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _directory(self, archive: str) -> Path:
+        return self._config().state.directory / "push" / archive
