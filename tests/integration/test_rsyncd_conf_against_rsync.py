@@ -37,7 +37,9 @@ def conf(directory: Path, **archive: object) -> Path:
 
 def said(file: Path, words: str) -> str:
     argv = ["rsync", "--server", "--daemon", f"--config={file}", "."]
-    return process.run(argv, stdin=f"@RSYNCD: 31.0\n{words}\n".encode(), timeout_s=60).output.decode()
+    return process.run(argv, stdin=f"@RSYNCD: 31.0\n{words}\n".encode(), timeout_s=60).output.decode(
+        "utf-8", "replace"
+    )
 
 
 @QUICK
