@@ -99,9 +99,9 @@ def test_a_site_that_failed_is_woken_again_until_it_is_current(hub, serving, sit
     hub.sync("--no-push").check()
     hub.add_site("a.example.org", site.port, site.user)
     with serving():
-        assert wait_until(lambda: len(_told(tmp_path)) >= 2)  # failed, and failed again
+        assert wait_until(lambda: len(_told(tmp_path)) >= 2, limit_s=60)  # failed, and failed again
         (tmp_path / "up").touch()
-        assert wait_until(lambda: hub.phases() == {"a.example.org": "current"})
+        assert wait_until(lambda: hub.phases() == {"a.example.org": "current"}, limit_s=60)
     assert set(_told(tmp_path)) == {" sync:archive:debian sync:all"}
 
 
@@ -112,7 +112,7 @@ def test_what_a_sync_publishes_while_it_serves_is_pushed(hub, serving, site, tmp
         for content in ("one", "another"):
             (hub.tree / "file").write_text(content)
             hub.sync().check()
-            assert wait_until(lambda: hub.phases() == {"a.example.org": "current"})
+            assert wait_until(lambda: hub.phases() == {"a.example.org": "current"}, limit_s=60)
     assert len(_told(tmp_path)) == 2
 
 
@@ -134,9 +134,9 @@ def test_the_daemon_is_gone_when_it_is_ended(hub, serving, number):
 def test_a_daemon_that_ends_is_started_again(hub, serving):
     with serving():
         daemon = _daemon_of(hub)
-        assert wait_until(lambda: _age_s(daemon) > 6)  # it has come up for good
+        assert wait_until(lambda: _age_s(daemon) > 6, limit_s=60)  # it has come up for good
         os.kill(daemon, signal.SIGKILL)
-        assert wait_until(lambda: _daemon_of(hub) not in (0, daemon))
+        assert wait_until(lambda: _daemon_of(hub) not in (0, daemon), limit_s=60)
 
 
 def _daemon_of(hub: HubHere) -> int:
