@@ -6,6 +6,7 @@ hub write into one file, so that the order of what happened at different sites c
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import tomlkit
 
+from acceptance.processes import descendants, program
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.sshd import Sshd, new_key
 from pushmirror.system import locks
@@ -102,6 +104,10 @@ class Downstream:
         """Each site and stage that was sent, in order."""
         return [(event.site, event.stage) for event in self.events if event.what == "begins"]
 
+    def runs(self) -> list[int]:
+        """The processes of triggers that have not ended, whether anybody still listens or not."""
+        return [*descendants(self.sshd.pid or 0), *naming(self._script)]
+
     def position(self, site: str, what: str, stage: str) -> int:
         """Where in the order of events this happened first."""
         seen = [(event.site, event.what, event.stage) for event in self.events]
@@ -152,6 +158,12 @@ class DownstreamSite:
         directory.mkdir(exist_ok=True)
         with locks.locked(directory):
             yield
+
+
+def naming(path: Path) -> list[int]:
+    """Every other process that names a path in its command line."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and str(path) in "\0".join(program(pid))]
 
 
 def _events(file: Path) -> list[Event]:

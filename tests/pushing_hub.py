@@ -16,8 +16,7 @@ from typing import Any
 
 import tomlkit
 
-from acceptance.processes import program
-from downstream import Downstream, DownstreamSite, SitesSshd
+from downstream import Downstream, DownstreamSite, SitesSshd, naming
 from pushmirror.config.current import CurrentConfig
 from pushmirror.config.model import Config
 from pushmirror.config.toml import load
@@ -77,8 +76,7 @@ class PushingHub:
 
     def processes(self) -> list[int]:
         """Every process with this hub's configuration in its command line."""
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [pid for pid in pids if pid != os.getpid() and str(self.etc) in program(pid)]
+        return naming(self.etc)
 
     @property
     def database(self) -> Path:
