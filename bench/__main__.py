@@ -55,11 +55,13 @@ def _parse(options: argparse.Namespace) -> Iterator[Found]:
 def _push(options: argparse.Namespace) -> Iterator[Found]:
     names = [{"ftpsync": "runmirrors"}.get(name, name) for name in options.contenders]
     for count in options.sites:
-        pushed, troubled = push.race(options.directory, count, names, options.runs)
+        pushed = push.race(options.directory, count, names, options.runs)
         values = {name: list(map(dataclasses.asdict, runs)) for name, runs in pushed.items()}
-        yield f"{count} sites, staged", push.report(pushed), values
-        in_trouble = {name: dataclasses.asdict(one) for name, one in troubled.items()}
-        yield f"{count} sites, one hangs, one is slow", push.report_trouble(troubled), in_trouble
+        yield f"Push to {count} sites", push.report(pushed), values
+    few = min(options.sites)
+    troubled = push.trouble(options.directory, few, names)
+    one_each = {name: dataclasses.asdict(one) for name, one in troubled.items()}
+    yield f"Push to {few} sites, one hangs, one is slow", push.report_trouble(troubled), one_each
 
 
 def _profile(options: argparse.Namespace) -> Iterator[Found]:

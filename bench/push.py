@@ -74,15 +74,13 @@ class Troubled:
     all_ended_s: float
 
 
-def race(
-    directory: Path, count: int, names: Sequence[str], runs: int
-) -> tuple[dict[str, list[Pushed]], dict[str, Troubled]]:
-    """Push to so many sites so many times; then, once, in trouble."""
+def race(directory: Path, count: int, names: Sequence[str], runs: int) -> dict[str, list[Pushed]]:
+    """Push to so many sites so many times."""
     pushed: dict[str, list[Pushed]] = {name: [] for name in names}
-    troubled: dict[str, Troubled] = {}
     with Sites(directory / "sites", count) as sites:
         pushers = [PUSHERS[name](directory, sites) for name in names]
         for number in range(runs):
+            # who begins changes, so that a busy moment of the machine does not always meet the same one
             for pusher in pushers[:: 1 if number % 2 == 0 else -1]:
                 cost = push(pusher, sites)
                 pushed[pusher.name].append(cost)
@@ -90,10 +88,13 @@ def race(
                     f"{count} sites, run {number + 1}, {pusher.name}: all woken after "
                     f"{cost.last_stage1_s:.1f} s, barrier {cost.barrier_s:.2f} s, CPU {cost.cpu_s:.1f} s"
                 )
-        for pusher in pushers:
-            troubled[pusher.name] = push_in_trouble(pusher, sites)
-            say(f"{count} sites, one dead, one slow, {pusher.name}: {troubled[pusher.name]}")
-    return pushed, troubled
+    return pushed
+
+
+def trouble(directory: Path, count: int, names: Sequence[str]) -> dict[str, Troubled]:
+    """Push to so many sites once, of which one hangs and one is slow."""
+    with Sites(directory / "sites", count) as sites:
+        return {name: push_in_trouble(PUSHERS[name](directory, sites), sites) for name in names}
 
 
 def push(pusher: Pusher, sites: Sites) -> Pushed:
