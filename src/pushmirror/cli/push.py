@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pushmirror.push.engine import Over
     from pushmirror.push.pushes import Pushes
     from pushmirror.push.watch import View, Watch
+    from pushmirror.state.records import Standing
     from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def push(
 
     Nothing is sent to a site that has confirmed it. Staged sites get stage 1, and stage 2 when all of them
     have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0) or all
-    others have failed (75): those are tried again by `pushmirror serve`, and by the next push.
+    others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
 
     \b
     Examples:
@@ -83,11 +84,11 @@ def push(
     names = _archives(config, archive, only)
     log_to_stderr(verbose=verbose or background)
     with session.store(config) as store:
-        if again and not dry_run:
-            _begin_again(config, store, names, only)
         if dry_run:
-            reached = look(config, store, names, only)
+            reached = look(config, store, names, only, _anew if again else _at_once)
         else:
+            if again:
+                _change(config, store, names, only, _anew)
             drawn = not (verbose or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
     _tell(reached, as_json=as_json, dry_run=dry_run)
@@ -117,6 +118,8 @@ def carry_out(
 
     _let_in(config)
     over = patient(config.push.retry_for) if background else settled
+    if not background:
+        _change(config, store, names, only, _at_once)
     with _watch(drawn=drawn) as watch:
         pushes = Pushes(CurrentConfig(config), store, watch)
         loop.run(_push(pushes, names, over, only, follow=not background))
@@ -168,26 +171,50 @@ def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list
     return found
 
 
-def _begin_again(config: Config, store: Store, names: Sequence[str], only: frozenset[str]) -> None:
-    """Forget what the sites have confirmed."""
+def _anew(standing: Standing) -> Standing:
+    """It has confirmed nothing."""
     from dataclasses import replace
 
+    return replace(_at_once(standing), stage1=None, stage2=None)
+
+
+def _at_once(standing: Standing) -> Standing:
+    """It does not rest any longer: somebody wants to see it tried."""
+    from dataclasses import replace
+
+    return replace(standing, next_try_at=None)
+
+
+def _change(
+    config: Config,
+    store: Store,
+    names: Sequence[str],
+    only: frozenset[str],
+    change: Callable[[Standing], Standing],
+) -> None:
+    """Have the sites stand elsewhere."""
     from pushmirror.push.engine import chosen
 
     for name in names:
         wanted = {site.name for site in chosen(config.sites_of(name), only)}
         found = [one for one in store.standings(name).values() if one.site in wanted]
-        store.put_standings([replace(one, stage1=None, stage2=None, next_try_at=None) for one in found])
+        store.put_standings([change(one) for one in found if change(one) != one])
 
 
-def look(config: Config, store: Store, names: Sequence[str], only: frozenset[str]) -> list[Reached]:
-    """Where the sites are, and what each would be sent now."""
+def look(
+    config: Config,
+    store: Store,
+    names: Sequence[str],
+    only: frozenset[str],
+    change: Callable[[Standing], Standing] | None = None,
+) -> list[Reached]:
+    """Where the sites are, and what each would be sent now, if they stood where `change` has them."""
     from pushmirror.config.current import CurrentConfig
     from pushmirror.push.pushes import Pushes
     from pushmirror.push.watch import Unwatched
 
     pushes = Pushes(CurrentConfig(config), store, Unwatched())
-    return [one for name in names for one in _reached(config, store, pushes.view(name, only))]
+    return [one for name in names for one in _reached(config, store, pushes.view(name, only, change))]
 
 
 def _reached(config: Config, store: Store, view: View) -> list[Reached]:
@@ -235,10 +262,11 @@ def _count(reached: Sequence[Reached]) -> None:
     for archive in dict.fromkeys(one.archive for one in reached):
         its = [one for one in reached if one.archive == archive]
         current = sum(one.phase == "current" for one in its)
-        wanted = (its[0].wanted or "nothing published yet")[:12]
         colour = "green" if current == len(its) else "yellow"
         counted = click.style(f"{current} of {len(its)} sites", fg=colour)
-        click.echo(f"{archive}: {counted} have generation {wanted}")
+        wanted = its[0].wanted
+        told = f"{counted} have generation {wanted[:12]}" if wanted else "nothing is published yet"
+        click.echo(f"{archive}: {told}")
         for one in its:
             if one.phase != "current":
                 click.echo(f"  {one.site}: {printable(one.doing or one.phase)}", err=True)

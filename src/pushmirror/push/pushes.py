@@ -23,6 +23,7 @@ from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import Over, Pusher, aim_of, chosen, finished, settled
 from pushmirror.push.ssh import SshWire
 from pushmirror.push.watch import View, Watch
+from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
 from pushmirror.system import clock, limits, locks
 
@@ -76,12 +77,19 @@ class Pushes:
                 return
             await asyncio.sleep(_LOOK_S)
 
-    def view(self, archive: str, only: frozenset[str] = frozenset()) -> View:
-        """What would be done now; nothing is."""
+    def view(
+        self,
+        archive: str,
+        only: frozenset[str] = frozenset(),
+        change: Callable[[Standing], Standing] | None = None,
+    ) -> View:
+        """What would be done now, if the sites stood where `change` has them; nothing is."""
         config = self._config()
         sites = chosen(config.sites_of(archive), only)
         published, prepared = aim_of(self._store, archive)
         standings, now = self._store.standings(archive), clock.now()
+        if change:
+            standings = {name: change(one) for name, one in standings.items()}
         goal = Goal(archive, published, since=now, prepared=prepared)
         return View(goal, sites, standings, decide(sites, standings, goal, config.push, now))
 
