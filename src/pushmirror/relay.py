@@ -42,7 +42,7 @@ def in_background(config: Config, archive: str) -> None:
     log = config.state.logs / "push" / f"{archive}.log"
     try:
         detached.start([*argv, "push", archive, "--background"], log=log)
-    except PushmirrorError as exc:
+    except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log
         _log.warning("the push of %s did not start; serve or the next one will do it: %s", archive, exc)
 
 

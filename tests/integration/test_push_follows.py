@@ -1,0 +1,213 @@
+"""What follows a run: an owner's sync and a hub's receive have sites pushed, and mhop waits for them."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from downstream import Downstream, SitesSshd, naming
+from pushing_hub import PushingHub, ended
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.service import free_port, wait_until
+from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.lab.sshd import new_key
+from pushmirror.state.records import Standing
+from pushmirror.state.sql import open_store
+from pushmirror.system import process
+
+EVERYTHING = ["stage1", "stage2"]
+
+
+def current(hub: PushingHub) -> list[str]:
+    """The sites that have what the hub serves."""
+    served = hub.store.latest_generation(ARCHIVE)
+    found = hub.store.standings(ARCHIVE).values()
+    return [one.site for one in found if served and one.stage2 == served.digest]
+
+
+# -- an owner's sync ----------------------------------------------------------------------------------
+
+
+def test_a_sync_of_an_owners_tree_pushes_its_sites_in_the_background(hub: PushingHub) -> None:
+    site = hub.site("one", push="staged")
+    with site.held("stage1"):
+        assert hub.run("sync").exit_code == 0  # and does not wait for them
+        site.wait_for("stage1")
+    assert wait_until(lambda: current(hub) == ["one"])
+    assert wait_until(lambda: hub.processes() == [])
+
+
+def test_a_sync_without_push_wakes_nobody(hub: PushingHub) -> None:
+    site = hub.site("one")
+    assert hub.run("sync", "--no-push").exit_code == 0
+    assert hub.processes() == []
+    assert (site.sent, hub.run("push").exit_code, site.sent) == ([], 0, ["all"])
+
+
+def test_a_sync_that_finds_nothing_new_wakes_nobody_again(hub: PushingHub) -> None:
+    site = hub.site("one")
+    for _ in range(2):
+        assert hub.run("sync").exit_code == 0
+        assert wait_until(lambda: current(hub) == ["one"] and hub.processes() == [])
+    assert site.sent == ["all"]
+
+
+def test_every_change_of_an_owners_tree_reaches_the_sites(hub: PushingHub) -> None:
+    site, tree = hub.site("one", push="mhop"), hub.directory / "trees" / ARCHIVE
+    for number in range(2):
+        (tree / f"file{number}").touch()
+        assert hub.run("sync").exit_code == 0
+        assert wait_until(lambda: current(hub) == ["one"] and hub.processes() == [])
+    assert site.sent == EVERYTHING * 2
+
+
+def test_a_push_that_cannot_be_started_does_not_make_a_sync_fail(hub: PushingHub) -> None:
+    site = hub.site("one")
+    (hub.state / "logs").mkdir()
+    (hub.state / "logs/push").write_text("a file where a directory is to be")
+    result = hub.run("sync")
+    assert result.exit_code == 0
+    assert "mistake in pushmirror" not in result.errors
+    assert (site.sent, hub.run("push").exit_code, site.sent) == ([], 0, ["all"])
+
+
+# -- a hub that is woken ------------------------------------------------------------------------------
+
+
+class Woken:
+    """A hub below the archive, which is woken through a real sshd, with sites of its own."""
+
+    def __init__(self, site: LabSite, sshd: SitesSshd, directory: Path) -> None:
+        self.site = site
+        self.downstream = Downstream(directory / "sites", site.etc / "sites.d", sshd)
+        self._ssh = sshd.ssh_argv(directory / "key")
+        sshd.authorize(new_key(directory / "key"), command=shlex.join(site.argv("receive")))
+        self.store = open_store(f"sqlite:///{site.state / 'state.sqlite'}", site.state)
+
+    def push(self, words: str) -> process.Result:
+        """Wake it, and wait for its answer."""
+        return process.run([*self._ssh, words], timeout_s=60)
+
+    def pushing(self, words: str) -> list[str]:
+        """The command line that wakes it."""
+        return [*self._ssh, words]
+
+    def configure(self, **push: object) -> None:
+        """Keys of its [push]."""
+        file = self.site.etc / "pushmirror.toml"
+        file.write_text(tomlkit.dumps({**tomlkit.parse(file.read_text()), "push": push}))
+
+    def standing(self, name: str) -> Standing:
+        """Where a site of its own is."""
+        return self.store.standings(ARCHIVE).get(name, Standing(ARCHIVE, name))
+
+    def is_current(self, *names: str) -> bool:
+        """Whether these sites have what it serves."""
+        served = self.store.latest_generation(ARCHIVE)
+        return served is not None and all(self.standing(name).stage2 == served.digest for name in names)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing goes on in the background."""
+        return naming(self.site.etc) == []
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=5)
+
+
+@pytest.fixture
+def woken(make_site: Callable[..., LabSite], sites_sshd: SitesSshd, tmp_path: Path) -> Iterator[Woken]:
+    woken = Woken(make_site(), sites_sshd, tmp_path)
+    woken.configure(deadline="30s", retry_for="0s")
+    yield woken
+    woken.store.close()
+    assert wait_until(woken.is_quiet)
+
+
+def test_a_hub_that_is_woken_answers_before_its_sites_do(woken: Woken) -> None:
+    site = woken.downstream.add("below", push="all")
+    with site.held("all"):
+        assert woken.push("sync:all").exit_code == 0
+        site.wait_for("all")
+        assert not woken.is_current("below")
+    assert wait_until(lambda: woken.is_current("below"))
+
+
+def test_a_stage_1_without_mhop_wakes_nobody(woken: Woken) -> None:
+    site = woken.downstream.add("below", push="staged")
+    assert woken.push("sync:stage1").exit_code == 0
+    assert woken.is_quiet()
+    assert site.sent == []
+
+
+def test_an_mhop_stage_1_is_answered_when_the_staged_sites_have_it_and_stage_2_needs_no_other(
+    woken: Woken, tmp_path: Path
+) -> None:
+    staged, mhop, all_ = (woken.downstream.add(kind, push=kind) for kind in ("staged", "mhop", "all"))
+    with ExitStack() as stack:
+        with staged.held("stage1"):
+            words = woken.pushing("sync:mhop sync:stage1")
+            push = stack.enter_context(process.background(words, log=tmp_path / "ssh.log"))
+            assert wait_until(lambda: woken.standing("mhop").stage1 is not None)
+            staged.wait_for("stage1")
+            assert push.poll() is None
+        assert ended(push) == 0
+    assert (staged.sent, mhop.sent, all_.sent) == (["stage1"], ["stage1"], [])
+    assert woken.push("sync:mhop sync:stage2").exit_code == 0
+    assert wait_until(lambda: woken.is_current("staged", "mhop", "all"))
+    assert (staged.sent, mhop.sent, all_.sent) == (EVERYTHING, EVERYTHING, ["all"])
+    assert staged.words[0] == " sync:archive:debian sync:stage1"
+    assert mhop.words[0] == " sync:archive:debian sync:mhop sync:stage1"
+
+
+def test_a_dead_site_below_delays_the_answer_to_an_mhop_stage_1_by_the_deadline_only(woken: Woken) -> None:
+    woken.configure(deadline="1s", retry_for="0s")
+    woken.downstream.add("dead", push="staged", port=free_port())
+    good = woken.downstream.add("good", push="staged")
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert woken.standing("good").stage1 is not None
+    assert woken.push("sync:mhop sync:stage2").exit_code == 0
+    assert wait_until(lambda: woken.is_current("good"))
+    assert good.sent == EVERYTHING
+
+
+def test_an_mhop_stage_1_waits_for_no_site_that_is_woken_by_all_or_paused(woken: Woken) -> None:
+    sites = [
+        woken.downstream.add("all", push="all"),
+        woken.downstream.add("paused", push="staged", paused=True),
+    ]
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert wait_until(woken.is_quiet)
+    assert [site.sent for site in sites] == [[], []]
+
+
+def test_a_hub_without_sites_answers_an_mhop_stage_1_at_once(woken: Woken) -> None:
+    woken.configure(deadline="1h")
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert woken.is_quiet()
+
+
+def test_an_mhop_stage_1_for_nothing_new_wakes_nobody_again(woken: Woken) -> None:
+    site = woken.downstream.add("below", push="staged")
+    assert woken.push("sync:all").exit_code == 0
+    assert wait_until(lambda: woken.is_current("below") and woken.is_quiet())
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert woken.push("sync:mhop sync:stage2").exit_code == 0
+    assert wait_until(woken.is_quiet)
+    assert site.sent == EVERYTHING
+
+
+def test_a_stage_1_that_was_prepared_and_then_outdated_is_prepared_anew(
+    woken: Woken, archive: LabArchive
+) -> None:
+    site = woken.downstream.add("below", push="staged")
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    archive.update()
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert woken.push("sync:mhop sync:stage2").exit_code == 0
+    assert wait_until(lambda: woken.is_current("below"))
+    assert site.sent == ["stage1", "stage1", "stage2"]
