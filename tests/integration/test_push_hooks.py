@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,13 @@ def told(tmp_path: Path) -> Path:
 def push(tmp_path: Path, told: Path):
     """Pushes a generation to sites of these names; `code` is what the hooks end with."""
 
-    def push(*names: str, code: int = 0) -> list[str]:
+    def push(*names: str, code: int = 0, before: Path | None = None) -> list[str]:
         hook = tmp_path / "hook"
         hook.write_text(TELL.format(file=told, code=code))
         hook.chmod(0o755)
         for directory in ("tree", "sites.d"):
             (tmp_path / directory).mkdir()
-        hooks = f"before_push = {json.dumps([str(hook)])}\nafter_push = {json.dumps([str(hook)])}\n"
+        hooks = f"before_push = {json.dumps([str(before or hook)])}\nafter_push = {json.dumps([str(hook)])}\n"
         (tmp_path / "pushmirror.toml").write_text(
             f'[archives.debian]\npath = "{tmp_path}/tree"\n[archives.debian.hooks]\n{hooks}'
         )
@@ -91,3 +92,21 @@ def test_a_hook_that_fails_keeps_no_site_from_being_woken(push, caplog):
     assert [record.levelname for record in caplog.records if "exit code 3" in record.message] == [
         "WARNING"
     ] * 2
+
+
+def test_what_is_published_while_a_hook_runs_is_what_is_pushed(push, tmp_path, told):
+    hook = tmp_path / "publish"
+    hook.write_text(
+        f"#!{sys.executable}\n"
+        "from pathlib import Path\nfrom pushmirror.state.sql import open_store\n"
+        "from pushmirror.system import clock\n"
+        f'here = Path("{tmp_path}")\n'
+        'store = open_store(f"sqlite:///{here}/state.sqlite", here)\n'
+        'store.publish_generation("debian", "g2", None, clock.now())\n'
+        "store.close()\n"
+    )
+    hook.chmod(0o755)
+    push("good", before=hook)
+    store = open_store(f"sqlite:///{tmp_path}/state.sqlite", tmp_path)
+    assert [trigger.generation for trigger in store.triggers()] == ["g2"]
+    store.close()

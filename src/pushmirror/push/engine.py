@@ -118,8 +118,9 @@ class Pusher:
                     await self._conclude(decision)
                 if over(decision):
                     return decision
-                if decision.sends:
-                    await self._announce()
+                if decision.sends and self._announced != self.aim:
+                    await self._announce()  # and decide again: it may have taken long
+                elif decision.sends:
                     self._send(decision.sends)
                 else:
                     await self._wait(decision.wake_at)
@@ -195,9 +196,9 @@ class Pusher:
 
     async def _announce(self) -> None:
         """The hook before a push, once for each goal; it may take its time."""
-        if self._announced != self.aim:
-            self._announced, self._concluded = self.aim, False
-            await self._hook("before_push", {"sites": str(len(self._sites))})
+        self._announced, self._concluded = self.aim, False
+        await self._hook("before_push", {"sites": str(len(self._sites))})
+        self._news_at = 0.0
 
     async def _conclude(self, decision: Decision) -> None:
         """The hook after a push, when every site is current, fails or is left alone."""
