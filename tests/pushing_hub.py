@@ -45,6 +45,7 @@ class PushingHub:
         self.rules: dict[str, Any] = {}  # of [push], in this process only, where they may be short
         self.tree(*archives)
         self._archives = archives
+        self._hooks: dict[str, object] = {}
         self.configure(retry_for="0s")
         self.store = self.open()
 
@@ -53,13 +54,19 @@ class PushingHub:
         for name in archives:
             (self.directory / "trees" / name / "project/trace").mkdir(parents=True)
 
+    def hooks(self, **hooks: object) -> None:
+        """Give every archive these hooks."""
+        self._hooks = hooks
+        self.configure(retry_for="0s")
+
     def configure(self, **push: object) -> None:
         """Write the configuration, with these keys of [push]."""
+        trees = {name: str(self.directory / "trees" / name) for name in self._archives}
         document = {
             "mirror": {"name": "hub.lab.example.org"},
             "state": {"directory": str(self.state)},
             "push": push,
-            "archives": {name: {"path": str(self.directory / "trees" / name)} for name in self._archives},
+            "archives": {name: {"path": tree, "hooks": self._hooks} for name, tree in trees.items()},
         }
         (self.etc / "pushmirror.toml").write_text(tomlkit.dumps(document))
 

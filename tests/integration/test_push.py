@@ -344,3 +344,32 @@ def test_what_failed_is_tried_at_once_when_there_is_something_newer(hub: Pushing
     hub.publish(TWO)
     hub.push()
     assert hub.standing(site).stage2 == TWO
+
+
+# -- hooks, and sites that only OpenSSH can reach -----------------------------------------------------
+
+
+def test_a_site_that_is_paused_while_the_hook_before_a_push_runs_is_left_alone(hub: PushingHub) -> None:
+    site, other = hub.site("one"), hub.site("other")
+    hub.hooks(before_push=["sh", "-c", 'echo "paused = true" >>"$0"', str(site.file)])
+    hub.publish()
+    hub.push()
+    assert (site.sent, other.sent) == ([], ["all"])
+
+
+def test_the_hook_before_a_push_is_run_once_for_each_generation(hub: PushingHub) -> None:
+    hub.site("one", push="staged")
+    told = hub.directory / "told"
+    hub.hooks(before_push=["sh", "-c", 'echo "$PUSHMIRROR_GENERATION" >>"$0"', str(told)])
+    for generation in (ONE, TWO):
+        hub.publish(generation)
+        hub.push()
+    assert told.read_text().split() == [ONE, TWO]
+
+
+def test_a_site_with_options_for_ssh_gets_both_stages(hub: PushingHub) -> None:
+    site = hub.site("one", push="staged", ssh_options=["-o", "LogLevel=ERROR"])
+    hub.publish()
+    hub.push()
+    assert site.sent == ["stage1", "stage2"]
+    assert hub.standing(site).stage2 == ONE
