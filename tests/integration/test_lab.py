@@ -12,12 +12,17 @@ from threading import Timer
 
 import pytest
 
+from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.judge import SETTLE_S, Judge
+from pushmirror.lab.network import Network, network
+from pushmirror.lab.processes import at_work_on
+from pushmirror.lab.service import wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.topology import plan
 from pushmirror.lab.tree import Tree
 from pushmirror.lab.watch import Watcher, broken, same_tree
 from pushmirror.system import process
@@ -215,6 +220,21 @@ def test_the_watcher_counts_broken_samples_and_keeps_the_first_words(archive: La
     assert any(f"{path} is missing" in message for message in watcher.messages)
 
 
+def test_the_watcher_looks_at_all_trees_in_turn_and_says_which_is_broken(
+    archive: LabArchive, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(archive.path, tmp_path / "other", symlinks=True))
+    with Watcher(archive.path, other, gently=True) as watcher:
+        assert (watcher.samples >= 2, watcher.broken) == (True, 0)
+        path = archive.lose_file()
+        seen = watcher.samples
+        while watcher.samples < seen + 4:
+            pass
+    assert 0 < watcher.broken < watcher.samples
+    assert all(f" of {archive.path}: " in message for message in watcher.messages)
+    assert any(f"{path} is missing" in message for message in watcher.messages)
+
+
 def test_the_watcher_notices_a_suite_that_vanishes(archive: LabArchive) -> None:
     with Watcher(archive.path) as watcher:
         (archive.path / "dists/sid/InRelease").unlink()
@@ -366,6 +386,50 @@ def test_thirty_logins_at_once_all_succeed(sshd: Sshd, tmp_path: Path) -> None:
     with ThreadPoolExecutor(30) as threads:
         results = list(threads.map(lambda _: process.run(argv, timeout_s=120), range(30)))
     assert {result.output for result in results} == {b"in\n"}
+
+
+# The network
+
+
+@pytest.fixture
+def small(archive: LabArchive, tmp_path: Path) -> Iterator[Network]:
+    with network(tmp_path, archive, plan(1, PushKind.ALL, 1)) as made:
+        yield made
+
+
+def test_a_mirror_reads_from_the_one_above_with_its_own_password_only(small: Network, tmp_path: Path) -> None:
+    upstream = small.nodes["hub"].config.archives["debian"].upstream
+    passwords = [(small.nodes[name].mirror.etc / "upstream.secret").read_text() for name in ("hub", "site1")]
+    codes = [fetch(f"{upstream}/", tmp_path / "x", password.strip()).exit_code for password in passwords]
+    assert codes == [0, 5]
+
+
+def test_a_mirror_is_woken_by_its_name_and_does_nothing_else(small: Network) -> None:
+    ssh = ["ssh", "-F", str(small.ssh_config), "hub", "sync:check touch", str(small.directory / "touched")]
+    assert b"pushmirror" in process.run(ssh, timeout_s=60).check().output
+    assert not (small.directory / "touched").exists()
+
+
+def test_a_push_goes_down_to_the_last_site(small: Network) -> None:
+    small.owner.mirror.sync().check()
+    served = small.owner.served
+    assert served is not None
+
+    def is_current() -> bool:
+        now = small.nodes["site1"].served
+        return now is not None and now.digest == served.digest
+
+    assert wait_until(is_current, limit_s=120)
+    assert same_tree(small.archive.path, small.nodes["site1"].tree) == []
+
+
+def test_nothing_of_a_network_is_left_behind_in_the_middle_of_a_push(
+    archive: LabArchive, tmp_path: Path
+) -> None:
+    with network(tmp_path, archive, plan(1, PushKind.ALL, 1)) as made:
+        made.owner.mirror.sync().check()
+        assert wait_until(lambda: bool(made.owner.store.triggers()), limit_s=60)
+    assert at_work_on(tmp_path) == []
 
 
 # Programs in the background

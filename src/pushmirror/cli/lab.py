@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("", "generation", "serial", "files", "level", "hub says", "delay")
 _KINDS = ("staged", "all", "mhop")
+_DEADLINE = "10s"  # for late sites, while somebody looks at how that is
 _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 
 
@@ -61,7 +62,7 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 @click.option(
     "--changes",
     type=click.IntRange(1, 100),
-    default=2,
+    default=1,
     show_default=True,
     help="How often the archive changes and is pushed.",
 )
@@ -101,7 +102,7 @@ def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep:
         with narrator.working("archive", f"of {packages} source packages"):
             archive = LabArchive.create(directory / "archive", packages=packages)
         demo.describe_archive(archive, narrator)
-        narrator.title("Its mirrors are set up, each hub by `pushmirror site add` and `pushmirror serve`")
+        narrator.title("Its mirrors are set up, by `pushmirror site add` and `pushmirror serve`")
         with narrator.working("servers", "sshd for each, rsync for hubs"):
             places = plan(sites, PushKind(kind), depth)
             made = stack.enter_context(network(directory, archive, places))
@@ -127,7 +128,7 @@ def _show_machines(made: Network, verdict: Verdict, narrator: ConsoleNarrator, s
     from pushmirror.cli.output import table
     from pushmirror.cli.status import status
 
-    narrator.title("Where all of them are now")
+    narrator.title("Where all of them are now, and how long the last change took to get there")
     rows = [
         (
             f"{'  ' * one.depth}{one.name}",
@@ -151,8 +152,12 @@ def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
     for what, command in _to_try(made):
         screen.print(f"\n    {what}", highlight=False)
         screen.out(f"    {command}", highlight=False)  # whole, to be copied
+    waits = f"\nFrom now on a hub waits for late sites for {_DEADLINE} ([push] deadline) before it goes on."
+    screen.print(waits, highlight=False, markup=False)
     enter = "Enter changes the archive again, " if sys.stdin.isatty() else ""
     screen.print(f"\n{enter}Ctrl-C ends it.", style="bold", highlight=False)
+    for hub in made.hubs:
+        hub.mirror.configure_section("push", deadline=_DEADLINE)
     with suppress(KeyboardInterrupt):
         for _ in _wishes():
             _change(made, narrator, screen)

@@ -7,6 +7,7 @@ hub      1111111122222                  2.1 s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.text import Text
 
@@ -44,7 +45,7 @@ def chart(passed: Sequence[Passed], width: int) -> list[Text]:
 
 def _drawn(one: Passed, columns: int, scale: float) -> str:
     cells = [" "] * columns
-    for call, after in zip(one.calls, [*one.calls[1:], None], strict=True):
+    for call, after in zip_longest(one.calls, one.calls[1:]):
         first, last = int(call.sent_s * scale), int(_end(call) * scale)
         letter = _LETTERS[call.stage] if call.exit_code in (0, None) else "x"
         for column in range(first, min(last, columns - 1) + 1):
@@ -72,8 +73,8 @@ def _legend(passed: Sequence[Passed]) -> str:
     seen = {_LETTERS[call.stage] if call.exit_code in (0, None) else "x" for call in calls}
     told = [text for letter, text in words.items() if letter in seen]
     if any(len(one.calls) > 1 for one in passed):
-        told.append(f"{_WAITS} waits")
-    return ", ".join([*told, "from being woken to the answer; at the end, when it served it"])
+        told.append(f"{_WAITS} waiting")
+    return f"{', '.join(told)}; at the end of a line: when it served it"
 
 
 def _end(call: Call) -> float:

@@ -28,7 +28,7 @@ from pushmirror.lab.node import Node
 from pushmirror.lab.packages import ARCHITECTURES
 from pushmirror.lab.passage import Now, Passage, Passed
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.verify import Standing, files_of, generation_of, owner_now, verify
+from pushmirror.lab.verify import SHORT, Standing, files_of, generation_of, owner_now, verify
 from pushmirror.lab.watch import Watcher
 from pushmirror.state.records import Request, Stage
 from pushmirror.sync.progress import Silent
@@ -36,13 +36,6 @@ from pushmirror.system import clock
 
 _LOOK_S = 0.2  # between two looks at where everybody is
 _LIMIT_S = 90.0  # for one push; nobody waits for a mirror that takes longer
-
-
-_PUSHED = {
-    PushKind.STAGED: "in stages",
-    PushKind.ALL: "all at once",
-    PushKind.MHOP: "in stages, sites included (mhop)",
-}
 
 
 class Board(Protocol):
@@ -128,8 +121,16 @@ def describe_network(made: Network, narrator: Narrator) -> None:
     narrator.fact("owner", "makes the archive, and pushes the hub")
     for node in made.mirrors:
         name = f"{'  ' * (node.place.depth - 1)}{node.name}"
-        sites = f", has {len(made.below(node))} sites of its own" if node.place.is_hub else ""
-        narrator.fact(name, f"mirrors {node.place.above}, is pushed {_PUSHED[node.place.push]}{sites}")
+        narrator.fact(name, f"pushed by {node.place.above} {_in_words(made, node)}")
+
+
+def _in_words(made: Network, node: Node) -> str:
+    """How a mirror is pushed."""
+    if node.place.push is PushKind.ALL:
+        return "at once"
+    if node.place.is_hub:
+        return f"in stages, together with its {len(made.below(node))} sites (mhop)"
+    return "in stages (mhop)" if node.place.push is PushKind.MHOP else "in stages"
 
 
 def tell(made: Network, narrator: Narrator, *, changes: int) -> Verdict:
@@ -150,12 +151,12 @@ def push(made: Network, narrator: Narrator) -> Pushed:
     """What the owner does after each change, as from cron or a hook; returns when all is done."""
     began = clock.now()
     with narrator.board() as board:
-        said = made.owner.mirror.sync().check().output.decode().strip()
+        made.owner.mirror.sync().check()
         served = made.owner.served
         assert served is not None
         passage = Passage(made, served.digest, began)
         _follow(passage, board)
-    narrator.fact("owner", said)
+    narrator.fact("owner", f"`pushmirror sync` takes stock: generation {served.digest[:SHORT]}")
     passed = tuple(passage.passed())
     barriers = tuple(Barrier(*found) for found in passage.barriers(passed))
     done = Pushed(served.digest, made.archive.serial, passed, barriers, _since(began))
@@ -166,7 +167,7 @@ def push(made: Network, narrator: Narrator) -> Pushed:
 def _describe(done: Pushed, narrator: Narrator) -> None:
     narrator.chart(done.mirrors)
     if done.barriers:
-        words = "each hub sent stage 2 when the last of its sites had confirmed stage 1"
+        words = "each hub began stage 2 when all its sites had stage 1"
         narrator.fact("barrier", words, good=all(one.was_kept for one in done.barriers))
     count, current = len(done.mirrors), len(done.mirrors) - len(done.late)
     words = f"{current} of {count} mirrors, after {done.seconds:.1f} s"
@@ -202,7 +203,7 @@ class _Story:
         return self.verdict
 
     def first_fetch(self) -> None:
-        self.narrator.title("One `pushmirror sync` of the owner, and all of them fetch it for the first time")
+        self.narrator.title("The owner runs `pushmirror sync`, and all fetch it for the first time")
         self.judge(push(self.made, self.narrator))
 
     def change_and_push(self, changes: int) -> None:
@@ -256,7 +257,7 @@ class _Story:
             self.problem("nobody looked at some served trees while the archive changed")
 
     def verify(self) -> None:
-        self.narrator.title("Every mirror is compared with the owner and verified")
+        self.narrator.title("Every mirror is compared with the owner, hashed, its signatures checked")
         current = {one.name: one.current_s for one in self.verdict.pushes[-1].mirrors}
         machines = [owner_now(self.made)]
         for node in self.made.mirrors:
@@ -266,7 +267,7 @@ class _Story:
             if found.standing.generation != machines[0].generation:
                 problems.append(f"{node.name} serves {found.standing.generation or 'nothing'}")
             files, signed = found.standing.files, found.signed
-            words = f"{files:,} files byte for byte the owner's, all hashes right, {signed} signatures good"
+            words = f"{files:,} files as the owner's, byte for byte; {signed} signatures good"
             words = f"{len(problems)} problems" if problems else words
             self.narrator.fact(node.name, words, good=not problems)
             self.verdict.problems += problems

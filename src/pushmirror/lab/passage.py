@@ -132,7 +132,7 @@ class Passage:
             return Mark.WORKS, _STAGES[standing.sent_stage], standing.sent_at
         if phase is Phase.RESTING:
             mark = Mark.FAILS if standing.attempts >= _TRIES else Mark.WORKS
-            return mark, f"failed {standing.attempts} times: {standing.last_words}", None
+            return mark, f"failed, attempt {standing.attempts}: {standing.last_words}", None
         words = _WAITING.get(phase, f"waits for {node.place.above}") if phase else "is not a site"
         if phase is Phase.CURRENT and standing.stage1 == self._wanted:  # of what is not published there yet
             return Mark.WAITS, f"has stage 1, {words}", standing.stage1_at

@@ -50,5 +50,9 @@ def test_no_line_is_wider_than_there_is_room_for() -> None:
         assert max(map(len, lines(*mirrors, width=width)[:-1])) <= width
 
 
+def test_who_was_not_woken_has_an_empty_line() -> None:
+    assert lines(passed("hub", 1, *STAGED, current_s=10), passed("site1", 2))[2].split() == ["site1", "late"]
+
+
 def test_a_push_of_nobody_is_no_picture() -> None:
     assert lines(passed("hub", 1)) == []
