@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+from acceptance.processes import kill
 from downstream import Downstream, SitesSshd, naming
 from pushing_hub import PushingHub, ended
 from pushmirror.lab.archive import LabArchive
@@ -125,7 +126,8 @@ def woken(make_site: Callable[..., LabSite], sites_sshd: SitesSshd, tmp_path: Pa
     woken.configure(deadline="30s", retry_for="0s")
     yield woken
     woken.store.close()
-    assert wait_until(woken.is_quiet)
+    for pid in naming(woken.site.etc):
+        kill(pid)
 
 
 def test_a_hub_that_is_woken_answers_before_its_sites_do(woken: Woken) -> None:
@@ -183,6 +185,22 @@ def test_an_mhop_stage_1_waits_for_no_site_that_is_woken_by_all_or_paused(woken:
     assert woken.push("sync:mhop sync:stage1").exit_code == 0
     assert wait_until(woken.is_quiet)
     assert [site.sent for site in sites] == [[], []]
+
+
+def test_an_mhop_stage_1_is_carried_on_by_a_push_that_keeps_trying_a_dead_site(
+    woken: Woken, archive: LabArchive
+) -> None:
+    woken.configure(deadline="1s", retry_after="1h", retry_at_most="1h", retry_for="1h")
+    woken.downstream.add("dead", push="all", port=free_port())
+    good = woken.downstream.add("good", push="staged")
+    assert woken.push("sync:all").exit_code == 0
+    assert wait_until(lambda: woken.is_current("good") and woken.standing("dead").attempts == 1)
+    archive.update()
+    assert woken.push("sync:mhop sync:stage1").exit_code == 0
+    assert good.sent == ["stage1", "stage2", "stage1"]
+    assert woken.push("sync:mhop sync:stage2").exit_code == 0
+    assert wait_until(lambda: woken.is_current("good"))
+    assert good.sent == EVERYTHING * 2
 
 
 def test_a_hub_without_sites_answers_an_mhop_stage_1_at_once(woken: Woken) -> None:
