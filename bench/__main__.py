@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import broken, hotspots, parse, push, sync
 from bench.contenders import CONTENDERS, Ours
+from bench.pushers import Runmirrors
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     options = _options()
     os.umask(0o022)  # trees of other modes would be corrected at every sync
     options.directory.mkdir(parents=True, exist_ok=True)
+    Runmirrors.ssh_options = options.ssh_options
     Ours.source = options.source.absolute() / "src"
     measured: dict[str, object] = {}
     for title, text, values in (found for one in _wanted(options.what) for found in one(options)):
@@ -84,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="?", default="all", choices=[*_ALL, "profile", "all"])
     parser.add_argument("--files", type=_numbers, default=[30_000, 300_000], help="pool files: N,N…")
     parser.add_argument("--sites", type=_numbers, default=[100], help="of `push`: N,N…")
+    parser.add_argument("--ssh-options", default="", help="of `push`, for runmirrors' ssh")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--scenarios", type=_words, default=list(sync.SCENARIOS), help="of full,nochange,update"

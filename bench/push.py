@@ -216,7 +216,7 @@ def report(pushed: Mapping[str, Sequence[Pushed]]) -> str:
     lines = []
     for title, value, shown in rows:
         values = {name: [value(one) for one in costs] for name, costs in pushed.items()}
-        ratio = [_ratio(values)] if both else []
+        ratio = [_ratio(values) if shown is not _count else ""] if both else []
         lines.append([title, *(_spread(found, shown) for found in values.values()), *ratio])
     return table(["", *pushed, *(["ratio"] if both else [])], lines)
 

@@ -39,6 +39,7 @@ class Runmirrors:
     """The real runmirrors of Debian's package ftpsync, as its documentation sets it up."""
 
     name: str = "runmirrors"
+    ssh_options = ""  # further ones, in SSH_OPTS
 
     def __init__(self, directory: Path, sites: Sites) -> None:
         self._home = directory / self.name
@@ -55,6 +56,7 @@ class Runmirrors:
         etc = self._home / ".config/ftpsync"
         etc.mkdir(parents=True)
         ssh = f"-F none -o StrictHostKeyChecking=yes -o UserKnownHostsFile={self._sites.known_hosts}"
+        ssh = f"{ssh} {self.ssh_options}".strip()
         lines = {"KEYFILE": str(self._sites.key), "SSH_OPTS": ssh}
         if patience_s is not None:
             lines["PUSHDELAY"] = str(patience_s)
