@@ -75,7 +75,7 @@ def test_the_barrier_is_released_by_the_last_answer_and_not_by_a_look_at_the_clo
     released = [event.at for event in events if (event.what, event.stage) == ("begins", "stage2")]
     last = [event.at for event in events if (event.what, event.stage) == ("ends", "stage1")][-1]
     assert looks.after_the_last("stage1") == {site.name: "stage2" for site in sites}  # no look in between
-    assert min(released) - last < 2  # 0.2 s is measured in bench/
+    assert min(released) - last < 5  # how fast it is (0.2 s) is measured in bench/
 
 
 def test_a_site_that_is_woken_by_all_neither_waits_nor_is_waited_for(hub: PushingHub) -> None:
@@ -149,12 +149,12 @@ def test_a_site_that_nobody_listens_at_is_failing_and_the_others_are_not_kept(hu
 
 def test_a_site_that_hangs_fails_when_its_time_is_over(hub: PushingHub) -> None:
     hanging, good = hub.site("hanging"), hub.site("good")
-    hub.rules = {"timeout": 1}
+    hub.rules = {"timeout": 2}
     hub.publish()
     with hanging.held("all"):
         hub.push()
     assert hub.standing(good).stage2 == ONE
-    assert "did not end its run within 1 s" in hub.standing(hanging).last_words
+    assert "did not end its run within 2 s" in hub.standing(hanging).last_words
 
 
 def test_an_answer_after_the_deadline_counts(hub: PushingHub) -> None:
