@@ -129,12 +129,13 @@ def test_what_is_kept_can_be_tried_until_ctrl_c(temporary: Path, tmp_path: Path)
     log = tmp_path / "log"
     with running_until("Ctrl-C ends it", temporary, log, "--keep") as child:
         lines = [line.split() for line in log.read_text().splitlines() if line.strip()]
-        place = next(Path(line[1]) for line in lines if line[0] == "cd")
+        place = next(Path(line[1].rstrip(";")) for line in lines if line[0] == "cd")
         for program, answer in (("ssh", b"debian all: "), ("rsync", b"dists")):
             argv = next(line for line in lines if line[0] == program)
             assert answer in process.run(argv, cwd=place, timeout_s=LIMIT_S).check().output
-        pause = next(line for line in lines if "pause" in line)
-        process.run(pause, cwd=place, timeout_s=LIMIT_S).check()  # site2
+        _, *words = next(line for line in lines if line[-2:-1] == ["pause"])
+        argv = [sys.executable, "-m", "pushmirror", *words]
+        process.run(argv, cwd=place, timeout_s=LIMIT_S).check()
         os.kill(child.pid, signal.SIGUSR1)
         assert wait_until(lambda: "5 of 6 mirrors" in log.read_text(), limit_s=LIMIT_S)
         os.kill(child.pid, signal.SIGINT)

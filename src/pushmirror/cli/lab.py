@@ -189,22 +189,26 @@ def _wishes() -> Iterator[None]:
 
 def _to_try(made: Network) -> list[tuple[str, str]]:
     beside = Path(sys.executable).with_name("pushmirror")
-    program = [str(beside)] if os.access(beside, os.X_OK) else [sys.executable, "-m", "pushmirror"]
-    hub = shlex.join([*program, "--config", "hub/etc"])
+    begin = shlex.join(["cd", str(made.directory)])
+    if os.access(beside, os.X_OK):
+        begin, ours = f"{begin}; PATH={shlex.quote(str(beside.parent))}:$PATH", "pushmirror"
+    else:
+        ours = shlex.join([sys.executable, "-m", "pushmirror"])
+    hub = f"{ours} --config hub/etc"
     keys = "site1/sshd/authorized_keys"
     url = made.nodes["site1"].config.archives["debian"].upstream
     return [
-        ("everything is below", shlex.join(["cd", str(made.directory)])),
+        ("everything is below; begin with", begin),
         ("how the hub's sites are doing", f"{hub} status --watch"),
         ("its sites", f"{hub} site list"),
         ("the archive changes once more, and is pushed", f"kill -USR1 {os.getpid()}"),
         ("what a push would send now", f"{hub} push --dry-run"),
         ("wake a site as its hub does", "ssh -F ssh_config site1 sync:all"),
         ("read from the hub as site1", f"rsync --password-file=site1/etc/upstream.secret {url}/"),
-        ("leave a site alone (`resume` ends it), then change the archive", f"{hub} site pause site2"),
+        ("leave a site alone until `resume`, then change the archive", f"{hub} site pause site1"),
         ("do not let the hub in any more, change the archive, see it fail", f"mv {keys} {keys}.away"),
         ("let it in again, and do not wait for the next try", f"mv {keys}.away {keys}; {hub} push"),
-        ("what a site did", shlex.join([*program, "--config", "site1/etc", "history"])),
+        ("what a site did", f"{ours} --config site1/etc history"),
     ]
 
 

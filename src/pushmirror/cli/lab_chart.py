@@ -47,7 +47,7 @@ def _drawn(one: Passed, columns: int, scale: float) -> str:
     cells = [" "] * columns
     for call, after in zip_longest(one.calls, one.calls[1:]):
         first, last = int(call.sent_s * scale), int(_end(call) * scale)
-        letter = _LETTERS[call.stage] if call.exit_code in (0, None) else "x"
+        letter = _letter(call)
         for column in range(first, min(last, columns - 1) + 1):
             cells[column] = letter
         if after is not None:
@@ -70,11 +70,15 @@ def _axis(columns: int, scale: float) -> str:
 def _legend(passed: Sequence[Passed]) -> str:
     calls = [call for one in passed for call in one.calls]
     words = {"1": "1 stage 1", "2": "2 stage 2", "a": "a all", "x": "x failed"}
-    seen = {_LETTERS[call.stage] if call.exit_code in (0, None) else "x" for call in calls}
+    seen = {_letter(call) for call in calls}
     told = [text for letter, text in words.items() if letter in seen]
     if any(len(one.calls) > 1 for one in passed):
         told.append(f"{_WAITS} waiting")
     return f"{', '.join(told)}; at the end of a line: when it served it"
+
+
+def _letter(call: Call) -> str:
+    return "x" if call.has_failed else _LETTERS[call.stage]
 
 
 def _end(call: Call) -> float:

@@ -166,7 +166,7 @@ def push(made: Network, narrator: Narrator) -> Pushed:
 
 def _describe(done: Pushed, narrator: Narrator) -> None:
     narrator.chart(done.mirrors)
-    if done.barriers:
+    if done.barriers and not done.late:  # else the deadline let somebody through
         words = "each hub began stage 2 when all its sites had stage 1"
         narrator.fact("barrier", words, good=all(one.was_kept for one in done.barriers))
     count, current = len(done.mirrors), len(done.mirrors) - len(done.late)
@@ -220,9 +220,10 @@ class _Story:
             why = f"its last trigger ended with {last.exit_code}: {last.said}" if last else "nobody woke it"
             self.problem(f"{one.name} did not become current: {why}")
         for one in done.mirrors:
-            bad = [call for call in one.calls if call.exit_code]
             self.verdict.problems += [
-                f"{one.name} answered {call.stage} with {call.exit_code}: {call.said}" for call in bad
+                f"{one.name}: {call.stage} failed ({call.exit_code}): {call.said}"
+                for call in one.calls
+                if call.has_failed
             ]
         self.verdict.problems += [
             f"{one.hub} sent stage 2 before all its sites had stage 1"

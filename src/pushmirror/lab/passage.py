@@ -57,8 +57,12 @@ class Call:
     stage: Stage
     sent_s: float
     ended_s: float | None  # none: no answer yet
-    exit_code: int | None
-    said: str  # its last line
+    exit_code: int | None  # none: there was no answer; `said` says why
+    said: str  # the last line of the answer
+
+    @property
+    def has_failed(self) -> bool:
+        return self.ended_s is not None and self.exit_code != 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitUserEnvironment yes
 UseDNS no
+SetEnv SHLVL=1
 PrintMotd no
 LogLevel VERBOSE
 MaxStartups 200

@@ -1,3 +1,5 @@
+import pytest
+
 from pushmirror.cli.lab_chart import chart
 from pushmirror.lab.passage import Call, Passed
 from pushmirror.state.records import Stage
@@ -31,8 +33,9 @@ def test_the_axis_is_marked_in_whole_steps() -> None:
     assert axis.split() == ["0", "s", "2", "s", "4", "s", "6", "s", "8", "s"]
 
 
-def test_a_failed_call_is_told_from_the_others() -> None:
-    failed = call(Stage.STAGE1, 0, 4, exit_code=3)
+@pytest.mark.parametrize("exit_code", [3, None])
+def test_a_failed_call_is_told_from_the_others(exit_code: int | None) -> None:
+    failed = call(Stage.STAGE1, 0, 4, exit_code)
     _, line, legend = lines(passed("hub", 1, failed, call(Stage.STAGE1, 6, 10)))
     assert set(line.split()[1]) == set("x1.")
     assert line.endswith(" late")
