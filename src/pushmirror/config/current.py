@@ -32,19 +32,20 @@ class CurrentConfig:
     def __call__(self) -> Config:
         """The configuration."""
         stamp = _stamp(self._source)
-        if stamp != self._seen:
-            first, self._seen = not self._seen, stamp
-            if not first:
-                self._read()
+        if stamp != self._seen:  # also the first time: what changed since it was read would never be seen
+            self._seen = stamp
+            self._read()
         return self._config
 
     def _read(self) -> None:
         try:
-            self._config = load(self._source)
+            config = load(self._source)
         except ConfigError as exc:
             _log.warning("the configuration has a mistake; the former one still counts: %s", exc)
-        else:
+            return
+        if config != self._config:
             _log.info("the configuration has changed")
+            self._config = config
 
 
 def _stamp(source: Path) -> Stamp:

@@ -6,7 +6,7 @@ store. All of them raise StateError when the database cannot be used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -146,6 +146,14 @@ class Store(Protocol):
     def put_standings(self, standings: Iterable[Standing]) -> None:
         """Remember where sites are, in one transaction; earlier standings of the same sites are replaced."""
 
+    def change_standings(
+        self, archive: str, change: Callable[[Standing], Standing], *, only: Collection[str] | None = None
+    ) -> list[Standing]:
+        """Change where sites are, in one transaction and by what the store has at this moment.
+
+        `only` names the sites; none: all. Sites without a standing get none. Returns those that changed.
+        """
+
     def triggers(
         self, *, archive: str | None = None, site: str | None = None, limit: int = 20
     ) -> list[Trigger]:
@@ -154,8 +162,11 @@ class Store(Protocol):
     def forget_site(self, site: str) -> None:
         """Forget a site that is gone: its standings and triggers."""
 
-    def prune_triggers(self, archive: str, keep: int) -> int:
-        """Forget all triggers of an archive but the newest `keep`; returns how many."""
+    def prune_triggers(self, archive: str, keep: int, *, keep_output: int | None = None) -> int:
+        """Forget all triggers of an archive but the newest `keep`; returns how many.
+
+        Of those that stay, only the newest `keep_output` keep what was said (none: all).
+        """
 
     def close(self) -> None:
         """Let go of the database."""

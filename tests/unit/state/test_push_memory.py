@@ -341,3 +341,29 @@ def test_preparing_what_is_served_already_takes_nothing_back(store):
     confirmed(store, "g1", "g1")
     store.prepare("debian", "g1")
     assert confirmations(store) == ("g1", "g1")
+
+
+def test_standings_change_by_what_the_store_has_and_only_where_there_is_one(store):
+    store.put_standings([replace(CONFIRMED, site=name) for name in "abc"])
+    moved = store.change_standings("debian", lambda one: replace(one, stage2="g1"), only={"a", "b", "new"})
+    assert [one.site for one in moved] == ["a", "b"]
+    assert {name: one.stage2 for name, one in store.standings("debian").items()} == {
+        "a": "g1",
+        "b": "g1",
+        "c": None,
+    }
+
+
+def test_a_change_that_changes_nothing_writes_nothing(store):
+    store.put_standings([CONFIRMED])
+    said = statements_of(store)
+    assert store.change_standings("debian", lambda one: one) == []
+    assert not [words for words in said if words.startswith(("INSERT", "UPDATE"))]
+
+
+def test_what_old_triggers_were_answered_is_forgotten_before_they_are(store):
+    sent = [store.send([SENT])[0] for _ in range(4)]
+    for trigger in sent:
+        store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="said")
+    assert store.prune_triggers("debian", keep=3, keep_output=1) == 1
+    assert [trigger.output for trigger in store.triggers()] == ["said", "", ""]

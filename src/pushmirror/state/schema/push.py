@@ -137,3 +137,11 @@ def forgotten_triggers(archive: str, keep: int) -> Delete:
     """All triggers of an archive but the newest go."""
     of_it = triggers.c.archive == archive
     return delete(triggers).where(of_it, triggers.c.id <= first_beyond(keep, triggers, of_it))
+
+
+def quieted_triggers(archive: str, keep: int) -> Update:
+    """What was said to all triggers of an archive but the newest goes."""
+    old = (triggers.c.archive == archive) & (
+        triggers.c.id <= first_beyond(keep, triggers, triggers.c.archive == archive)
+    )
+    return update(triggers).where(old, triggers.c.output != "").values(output="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import Connection, Executable
 
@@ -68,6 +68,16 @@ class PushMemory(Memory):
         with self._database.writing() as db:
             _put(db, list(standings))
 
+    def change_standings(
+        self, archive: str, change: Callable[[Standing], Standing], *, only: Collection[str] | None = None
+    ) -> list[Standing]:
+        with self._database.writing() as db:
+            found = every(Standing, db, tables.all_standings(archive))
+            chosen = [one for one in found if only is None or one.site in only]
+            changed = [after for before in chosen if (after := change(before)) != before]
+            _put(db, changed)
+            return changed
+
     def triggers(
         self, *, archive: str | None = None, site: str | None = None, limit: int = 20
     ) -> list[Trigger]:
@@ -79,8 +89,10 @@ class PushMemory(Memory):
             for forgotten in tables.forgotten_site(site):
                 db.execute(forgotten)
 
-    def prune_triggers(self, archive: str, keep: int) -> int:
+    def prune_triggers(self, archive: str, keep: int, *, keep_output: int | None = None) -> int:
         with self._database.writing() as db:
+            if keep_output is not None:
+                db.execute(tables.quieted_triggers(archive, keep_output))
             return db.execute(tables.forgotten_triggers(archive, keep)).rowcount
 
 
