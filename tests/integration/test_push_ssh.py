@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from pushmirror.system import process
 from ssh_sites import FOREVER, Sites
 
 WORDS = " sync:archive:debian sync:stage1"
+_SLOW_S = 60.0  # the longest that a slow name server keeps a name
 PORT_OF_OURS = "set -- $SSH_CONNECTION; echo $2"  # tells one connection from another
 
 
@@ -477,3 +479,27 @@ def test_fifty_sites_at_once(sites: Sites) -> None:
 
     answers = sites.run(all_of_them)
     assert {answer.exit_code for answer in answers} == {0} and len({a.output for a in answers}) == 50
+
+
+def test_names_that_are_resolved_slowly_do_not_keep_the_others_waiting(sites, monkeypatch):
+    good, answered = sites.site("true", name="good"), threading.Event()
+    slow = [good.model_copy(update={"name": f"s{n}", "host": f"slow{n}.example"}) for n in range(50)]
+    ask = socket.getaddrinfo
+
+    def slowly(host, *rest, **options):
+        if host.startswith("slow"):
+            answered.wait(_SLOW_S)
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+        return ask(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+
+    async def job(wire):
+        waiting = [asyncio.ensure_future(wire.trigger(site, WORDS)) for site in slow]
+        await asyncio.sleep(0)  # they have begun
+        answer = await wire.trigger(good, WORDS)
+        answered.set()
+        return answer, await asyncio.gather(*waiting, return_exceptions=True)
+
+    answer, failures = sites.run(job)
+    assert answer.exit_code == 0 and not [one for one in failures if not isinstance(one, TriggerFailed)]

@@ -24,6 +24,8 @@ from math import ceil
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.state.records import Phase, Stage, Standing
 
+Aim = tuple[str | None, str | None]  # the published and the prepared generation
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -33,6 +35,11 @@ class Goal:
     published: str | None  # the generation that we serve; none: nothing was published yet
     since: datetime  # when its push began; the deadline counts from here
     prepared: str | None = None  # the generation that is fetched but not published: stage 1 may begin
+
+    @property
+    def aim(self) -> Aim:
+        """What makes it another goal."""
+        return self.published, self.prepared
 
     @property
     def ahead(self) -> str | None:

@@ -23,6 +23,7 @@ from pushmirror.system import files, locks
 
 _SSH_PORT = 22
 _PATTERN = frozenset("*?!/")  # a field with one of these is more than a list of names
+_PATIENCE_S = 3.0  # with who writes it at the moment: a push waits for this, with all its other sites
 _MARKERS = ("@revoked", "@cert-authority")
 
 #: Host key algorithms that are asked for; without ssh-rsa, whose signature is SHA-1.
@@ -128,10 +129,11 @@ def pinned(file: Path, host: str, port: int | None) -> Pins:
 def pin(file: Path, host: str, port: int | None, key: asyncssh.SSHKey, *, site: str) -> None:
     """Add a host's key; nothing happens when it is there.
 
-    Raises HostKeyChanged, which names `site`, when another key was pinned in the meantime, and OSError.
+    Raises HostKeyChanged, which names `site`, when another key was pinned in the meantime, OSError, and
+    PushmirrorError when somebody holds the lock for too long.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with locks.locked(file.parent):
+    with locks.locked(file.parent, patience_s=_PATIENCE_S):
         text = _read(file)
         pins = pins_of(text, host, port)
         if pins.has(key):
@@ -143,10 +145,13 @@ def pin(file: Path, host: str, port: int | None, key: asyncssh.SSHKey, *, site: 
 
 
 def unpin(file: Path, host: str, port: int | None) -> bool:
-    """Forget a host's keys; whether there were any. OSError when the file cannot be written."""
+    """Forget a host's keys; whether there were any. OSError when the file cannot be written.
+
+    PushmirrorError when somebody holds the lock for too long.
+    """
     if not file.exists():
         return False
-    with locks.locked(file.parent):
+    with locks.locked(file.parent, patience_s=_PATIENCE_S):
         text = _read(file)
         rest = without(text, host, port)
         if rest != text:

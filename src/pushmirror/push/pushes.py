@@ -19,9 +19,9 @@ from time import monotonic, time_ns
 
 from pushmirror.config.model import Config
 from pushmirror.errors import StateError
+from pushmirror.push.current import CurrentWire
 from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import Over, Pusher, aim_of, chosen, finished, settled
-from pushmirror.push.ssh import SshWire
 from pushmirror.push.watch import View, Watch
 from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
@@ -96,8 +96,7 @@ class Pushes:
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
         limits.allow_many_files()
-        config = self._config()
-        wire = SshWire(config.push, config.known_hosts)
+        wire = CurrentWire(self._config)
         return Pusher(archive, self._config, self._store, wire, self._watch, only=only)
 
     @contextmanager

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,11 @@ class Connector:
     async def _dial(self, to: Endpoint) -> socket.socket:
         """A TCP connection; not one of the few at a time, so that dead sites do not hold up the others."""
         loop = asyncio.get_running_loop()
+        with _translated(to, late=f"has a name that was not resolved within {self._limit_s:.0f} s"):
+            async with asyncio.timeout(self._limit_s):
+                places = await resolve(to)
         with _translated(to, late=f"did not answer within {self._limit_s:.0f} s"):
             async with asyncio.timeout(self._limit_s) as limit:
-                places = await resolve(to)
                 for left in range(len(places), 1, -1):  # each its share of the time that is left
                     share_s = ((limit.when() or 0.0) - loop.time()) / left
                     try:
@@ -140,11 +144,16 @@ class Connector:
             ) from exc
 
 
+#: Many, for a thread waits for a name server that is slow, and names that are well must not wait for it.
+_RESOLVING = ThreadPoolExecutor(max_workers=100, thread_name_prefix="resolve")
+
+
 async def resolve(to: Endpoint) -> Sequence[Place]:
     """The addresses that a site's name stands for; socket.gaierror when there are none."""
     loop = asyncio.get_running_loop()
     try:
-        return await loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+        ask = partial(socket.getaddrinfo, to.host, to.port, type=socket.SOCK_STREAM)
+        return await loop.run_in_executor(_RESOLVING, ask)
     except UnicodeError as exc:  # a part of it is empty or too long
         raise socket.gaierror(socket.EAI_NONAME, "it is no valid name") from exc
 

@@ -11,6 +11,13 @@ from typing import Protocol
 from pushmirror.config.model import Site
 
 MAX_OUTPUT = 64 * 1024  # bytes of a site's answer that are kept
+_MOST_WORDS = 300  # characters of an answer's last line that are shown
+_MEANING = {
+    0: "",
+    126: "its forced command cannot be run",
+    127: "its forced command was not found",
+    255: "its ssh or forced command failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +25,13 @@ class Answer:
     """What a site said to a trigger."""
 
     exit_code: int  # only 0 confirms; negative: the signal that ended the site's command
-    output: str  # standard output and error as they came, at most MAX_OUTPUT bytes
+    output: str  # standard output and error as they came, the last MAX_OUTPUT bytes
+
+    @property
+    def last_words(self) -> str:
+        """The last line that the site said, or what its exit code means."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        return lines[-1][:_MOST_WORDS] if lines else _MEANING.get(self.exit_code, "it said nothing")
 
 
 class Wire(Protocol):

@@ -1,0 +1,75 @@
+"""The operator's programs around a push: one before the first trigger for a goal, one when it has settled.
+
+Guaranteed: one that fails is told of and changes nothing; that sites wait for something else is no reason
+to let them wait. The second runs beside the push, which goes on; the next of its kind comes after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from pushmirror.config.model import Config
+from pushmirror.errors import PushmirrorError
+from pushmirror.hooks import run_hook_beside
+from pushmirror.push.decide import Aim, Decision, Goal
+from pushmirror.state.records import Phase
+
+_log = logging.getLogger(__name__)
+
+
+class Around:
+    """Runs the hooks of one archive's pushes, in one process."""
+
+    def __init__(self, archive: str, config: Callable[[], Config]) -> None:
+        self._archive = archive
+        self._config = config
+        self._announced: Aim | None = None  # the goal that was announced last
+        self._concluded = True  # that one
+        self._after: asyncio.Task[None] | None = None  # the hook after it, and what that waits for
+
+    def has_announced(self, goal: Goal) -> bool:
+        """Whether the hook before has been run for this goal."""
+        return self._announced == goal.aim
+
+    async def announce(self, goal: Goal, sites: int) -> None:
+        """The hook before; it may take its time."""
+        self._announced, self._concluded = goal.aim, False
+        await self._run("before_push", goal, {"sites": str(sites)})
+
+    def conclude(self, goal: Goal, decision: Decision) -> None:
+        """Start the hook after, once for each goal that was announced."""
+        if self._concluded or not self.has_announced(goal):
+            return
+        self._concluded = True
+        late = sorted(name for name, phase in decision.phases.items() if phase is not Phase.CURRENT)
+        facts = {"sites": str(len(decision.phases)), "late": " ".join(late)}
+        self._after = asyncio.create_task(self._run_after(self._after, goal, facts))
+
+    async def finish(self) -> None:
+        """Wait for the hook after."""
+        if self._after:
+            await self._after
+
+    async def stop(self) -> None:
+        """End the hook after, if it is still running."""
+        if self._after:
+            self._after.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._after
+
+    async def _run_after(self, former: asyncio.Task[None] | None, goal: Goal, facts: dict[str, str]) -> None:
+        if former:
+            await former
+        await self._run("after_push", goal, facts)
+
+    async def _run(self, name: str, goal: Goal, facts: dict[str, str]) -> None:
+        archive = self._config().archives.get(self._archive)
+        if archive is None:
+            return
+        try:
+            await run_hook_beside(archive, name, {"generation": goal.ahead or goal.published or "", **facts})
+        except PushmirrorError as exc:
+            _log.warning("%s; the push goes on", exc)
