@@ -44,7 +44,14 @@ class Reached:
 
 @click.command()
 @click.argument("archive", required=False)
-@click.option("--site", "sites", multiple=True, metavar="NAME", help="Only this site; may be given again.")
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    metavar="NAME",
+    help="Only this site, whatever the others do: neither canaries nor their stage 1 are waited for. May be "
+    "given again.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; nothing is.")
 @click.option("--again", is_flag=True, help="Also to sites that have confirmed it already.")
 @click.option(
@@ -196,9 +203,7 @@ def _change(
     from pushmirror.push.engine import chosen
 
     for name in names:
-        wanted = {site.name for site in chosen(config.sites_of(name), only)}
-        found = [one for one in store.standings(name).values() if one.site in wanted]
-        store.put_standings([change(one) for one in found if change(one) != one])
+        store.change_standings(name, change, only={site.name for site in chosen(config.sites_of(name), only)})
 
 
 def look(
