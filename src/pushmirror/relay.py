@@ -38,7 +38,8 @@ def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: b
 
 def in_background(config: Config, archive: str) -> None:
     """Start a push that outlives us."""
-    argv = [sys.executable, "-m", "pushmirror", "--config", str(config.source)]
+    # -P: without it, Python would take modules from the directory that we were called in, anybody's maybe.
+    argv = [sys.executable, "-P", "-m", "pushmirror", "--config", str(config.source)]
     log = config.state.logs / "push" / f"{archive}.log"
     try:
         detached.start([*argv, "push", archive, "--background"], log=log)

@@ -1,6 +1,7 @@
 """What follows a run: an owner's sync and a hub's receive have sites pushed, and mhop waits for them."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,6 +64,18 @@ def test_every_change_of_an_owners_tree_reaches_the_sites(hub: PushingHub) -> No
         assert hub.run("sync").exit_code == 0
         assert wait_until(lambda: current(hub) == ["one"] and hub.processes() == [])
     assert site.sent == EVERYTHING * 2
+
+
+def test_a_push_in_the_background_runs_no_code_of_the_directory_that_sync_was_called_in(
+    hub: PushingHub, tmp_path: Path
+) -> None:
+    site = hub.site("one")
+    for name in ("click.py", "pushmirror.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    argv = [sys.executable, "-P", *hub.argv("sync")[1:]]
+    assert process.run(argv, cwd=tmp_path, timeout_s=60).exit_code == 0
+    assert wait_until(lambda: hub.processes() == [])
+    assert (site.sent, (tmp_path / "ran").exists()) == (["all"], False)
 
 
 def test_a_push_that_cannot_be_started_does_not_make_a_sync_fail(hub: PushingHub) -> None:

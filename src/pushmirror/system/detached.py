@@ -1,4 +1,7 @@
-"""Programs that go on when we are gone: nobody waits for them, and what they say goes to a file."""
+"""Programs that go on when we are gone: nobody waits for them, and what they say goes to a file.
+
+They run in the directory /: they keep no file system busy, and see nothing of where their starter was.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _KEPT = ("XDG_STATE_HOME",)  # where the state is, unless the configuration says
 
 
 def start(argv: Sequence[str], *, log: Path) -> None:
-    """Start a program in a session of its own; what it prints goes to the end of `log`.
+    """Start a program in a session of its own; what it prints goes to the end of `log`, an absolute path.
 
     Raises ProgramFailed when not even that could be done.
     """
@@ -24,4 +27,5 @@ def start(argv: Sequence[str], *, log: Path) -> None:
     if log.exists() and log.stat().st_size > _LARGE:
         log.replace(log.with_name(f"{log.name}.1"))
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    process.run(["sh", "-c", _SCRIPT, str(log), *argv], env=env, timeout_s=_START_S).check()
+    program = ["sh", "-c", _SCRIPT, str(log), *argv]
+    process.run(program, env=env, cwd=Path("/"), timeout_s=_START_S).check()
