@@ -5,7 +5,7 @@ each writes what the configuration on disk says at that moment; passwords are in
 
 rsync reads rsyncd.conf and the secrets anew for each connection, so a change reaches a running daemon,
 ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update`
-every minute or so. Where the system runs the daemon and nothing else of ours, every `pushmirror site …`,
+when the configuration has changed, and every 30 s for passwords whose time is over. Where the system runs the daemon and nothing else of ours, every `pushmirror site …`,
 `push` and `sync` that pushes calls it: an old password may then work for as long as none of them is run.
 
 Whose daemon? That of the user who owns the state directory: rsync refuses secrets that are not its own
@@ -37,6 +37,7 @@ from pushmirror.system.locks import locked
 
 _VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
 _TIMEOUT_S = 30.0
+_PATIENCE_S = 5.0  # with who changes sites at the moment, and may have been stopped (Ctrl-Z)
 _STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
 
 
@@ -44,7 +45,7 @@ def update(config: model.Config) -> bool:
     """Bring the daemon's files in line with the configuration on disk and the time; whether one changed.
 
     The configuration is read again, for this one may be older than another process's change. Raises
-    ConfigError, and PushmirrorError when the files cannot be written.
+    ConfigError, and PushmirrorError when the files cannot be written, or stay locked.
     """
     with changing(config):
         return write(toml.load(config.source) if config.source else config)
@@ -52,13 +53,15 @@ def update(config: model.Config) -> bool:
 
 @contextmanager
 def changing(config: model.Config) -> Iterator[None]:
-    """Hold the lock under which sites and the daemon's files change; makes their directory."""
+    """Hold the lock under which sites and the daemon's files change; makes their directory.
+
+    PushmirrorError names who holds it when it does not come free in some seconds.
+    """
     directory = places(config).directory
     try:
         directory.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         owner = owner_of(config)
-        if not directory.is_dir():
-            directory.mkdir(mode=0o700)
+        directory.mkdir(mode=0o700, exist_ok=True)
         if directory.lstat().st_uid != owner:
             os.chown(directory, owner, -1, follow_symlinks=False)
     except OSError as exc:
@@ -66,7 +69,7 @@ def changing(config: model.Config) -> Iterator[None]:
             f"the rsync daemon's files cannot be kept in {directory}: {exc.strerror}",
             hint="run this as the user who runs the mirror, or as root",
         ) from exc
-    with locked(directory):
+    with locked(directory, patience_s=_PATIENCE_S):
         yield
 
 

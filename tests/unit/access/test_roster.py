@@ -262,6 +262,13 @@ def test_an_update_takes_the_configuration_from_the_disk_not_an_old_one(config):
     assert users(config) == [A]
 
 
+@pytest.mark.parametrize("act", [lambda config: roster.add(config, "b", KEYS), daemon.update])
+def test_who_holds_the_lock_for_too_long_is_named(config, monkeypatch, act):
+    monkeypatch.setattr(daemon, "_PATIENCE_S", 0.1)
+    with daemon.changing(config), pytest.raises(PushmirrorError, match=r"rsyncd is locked by process \d+"):
+        act(config)
+
+
 def test_a_directory_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "state").touch()
     with pytest.raises(PushmirrorError, match="the rsync daemon's files cannot be kept in"):

@@ -11,10 +11,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from pushmirror.errors import HostKeyChanged
+from pushmirror.errors import HostKeyChanged, PushmirrorError
 from pushmirror.lab.service import wait_until
+from pushmirror.push import known_hosts
 from pushmirror.push.known_hosts import entry_name, pin, pinned, pins_of, unpin, without
-from pushmirror.system import process
+from pushmirror.system import locks, process
 
 HOST = "site1.example.com"
 
@@ -181,6 +182,16 @@ def test_an_unpinned_host_is_new_and_its_file_keeps_bytes_of_any_kind(tmp_path: 
 
 def test_there_is_nothing_to_forget_without_a_file(tmp_path: Path) -> None:
     assert not unpin(tmp_path / "none" / "known_hosts", HOST, 22)
+
+
+def test_who_holds_the_lock_for_too_long_is_named_and_nothing_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_hosts, "_PATIENCE_S", 0.1)
+    file = tmp_path / "known_hosts"
+    with locks.locked(tmp_path), pytest.raises(PushmirrorError, match=r"is locked by process \d+"):
+        pin(file, HOST, 22, ONE, site="site")
+    assert not file.exists()
 
 
 PINNING = """\

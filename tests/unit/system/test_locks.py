@@ -47,6 +47,19 @@ def test_a_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
             assert held
 
 
+def test_who_waits_with_patience_gives_up_and_says_who_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    log = tmp_path / "log"
+    with background([sys.executable, "-c", HOLD, str(tmp_path / "tree")], log=log) as child:
+        assert wait_until(lambda: b"held" in log.read_bytes())
+        said = rf"tree is locked by process {child.pid} \(\S*python"
+        with pytest.raises(PushmirrorError, match=said), locked(tmp_path / "tree", patience_s=0.1):
+            pass
+        child.stop()
+        with locked(tmp_path / "tree", patience_s=0.1) as held:
+            assert held
+
+
 def test_one_tree_under_two_names_is_one_lock(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "alias").symlink_to("tree")
