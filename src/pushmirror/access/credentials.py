@@ -4,8 +4,9 @@
                               └── T is over: gone
 
 rsync looks for one password of a user only, so the old and the new one are of different users (ADR 4). The
-file is TOML, may be edited by hand, and belongs to its owner alone. Guaranteed: no password is part of an
-error message. Not the business of this module: who may read what (rsyncd.py).
+file is TOML, may be edited by hand, and belongs to its owner alone. Guaranteed: no value of the file is part
+of an error message, for a password may stand on the wrong line. Not the business of this module: who may
+read what (rsyncd.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tomlkit
 from pydantic import AfterValidator, ValidationError
 
 from pushmirror.config import model
-from pushmirror.config.explain import explain
+from pushmirror.config.explain import unknown_key
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.system.files import is_private
 
@@ -30,6 +31,12 @@ SUFFIX = ".secret"
 _BYTES = 32  # of randomness in a password
 _LONGEST = 200  # characters; rsync reads lines of 1023 bytes
 _PASSWORD = re.compile(rf"[^\x00-\x1f\x7f]{{1,{_LONGEST}}}")
+_PLACE = re.compile(r" \(at [a-z0-9, ]+\)$")  # of a mistake, at the end of what tomllib says of it
+_EXPECTED = {
+    "user": "expected text in quotes",
+    "password": f"expected 1 to {_LONGEST} characters on one line, in quotes",
+    "until": "expected a time with its zone, such as 2026-01-31T12:00:00Z",
+}
 
 _HEAD = """\
 # Who may log in to our rsync daemon as the site {name}; the newest last. `pushmirror site rotate {name}`
@@ -41,13 +48,13 @@ _HEAD = """\
 
 def _password(text: str) -> str:
     if not _PASSWORD.fullmatch(text):
-        raise ValueError(f"expected 1 to {_LONGEST} characters on one line")
+        raise ValueError(_EXPECTED["password"])
     return text
 
 
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise ValueError("expected a time with its zone, such as 2026-01-31T12:00:00Z")
+        raise ValueError(_EXPECTED["until"])
     return moment.astimezone(UTC)
 
 
@@ -117,7 +124,8 @@ def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{file}: not valid TOML: {exc}") from exc
+        place = _PLACE.search(str(exc))
+        raise ConfigError(f"{file}: not valid TOML{place[0] if place else ''}") from None
     problems: list[str] = []
     if tables.keys() - {"login"} or not isinstance(tables.get("login", []), list):
         problems.append("expected sections [[login]] only, each with user and password")
@@ -153,20 +161,31 @@ def read(file: Path, name: str) -> tuple[Login, ...]:
 
 def _logins(tables: Sequence[object], problems: list[str]) -> Iterator[Login]:
     for number, table in enumerate(tables, 1):
-        if not isinstance(table, dict):  # could be the password itself: it is not repeated
+        if not isinstance(table, dict):
             problems.append(f"login {number}: expected a section [[login]]")
             continue
         try:
             yield Login.model_validate(table)
         except ValidationError as exc:
-            problems += explain(exc, Login, f"login {number}")
+            problems += (f"login {number}{words}" for words in _mistakes(exc))
+
+
+def _mistakes(error: ValidationError) -> Iterator[str]:
+    for details in error.errors(include_url=False, include_input=False):
+        key = str(details["loc"][0])
+        if details["type"] == "missing":
+            yield f".{key}: this key is missing"
+        elif details["type"] == "extra_forbidden":  # it is not repeated either
+            yield f": {unknown_key(key, Login.model_fields)}"
+        else:
+            yield f".{key}: {_EXPECTED[key]}"
 
 
 def _wrong_users(logins: Sequence[Login], name: str) -> Iterator[str]:
     """What keeps a site from logging in as another one, and rsync from finding the wrong password."""
     for number, login in enumerate(logins, 1):
         if not _number(login.user, name):
-            yield f'login {number}: found user "{login.user}", expected {name} or {name}+2, {name}+3 …'
+            yield f"login {number}.user: expected {name} or {name}+2, {name}+3 …"
     if len({login.user for login in logins}) < len(logins):
         yield "expected each user once: rsync reads only the first password of one"
 

@@ -4,9 +4,10 @@ Guaranteed: each appears whole and is only written when it changes; two processe
 each writes what the configuration on disk says at that moment; passwords are in files of mode 0600.
 
 rsync reads rsyncd.conf and the secrets anew for each connection, so a change reaches a running daemon,
-ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update`
-when the configuration has changed, and every 30 s for passwords whose time is over. Where the system runs the daemon and nothing else of ours, every `pushmirror site …`,
-`push` and `sync` that pushes calls it: an old password may then work for as long as none of them is run.
+ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update` when
+the configuration has changed, and every 30 s for passwords whose time is over. Where the system runs the
+daemon and nothing else of ours, every `pushmirror site …`, `push` and `sync` that pushes calls it: an old
+password may then work for as long as none of them is run.
 
 Whose daemon? That of the user who owns the state directory: rsync refuses secrets that are not its own
 user's (`strict modes`), so the printed units name this user, and when root changes sites on this user's
