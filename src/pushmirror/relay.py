@@ -14,14 +14,14 @@ import sys
 import time
 from time import monotonic
 
-from pushmirror.config.model import Config, PushKind
+from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
-from pushmirror.state.records import Stage, Standing
+from pushmirror.push.decide import Goal, lacking_stage1
+from pushmirror.state.records import Stage
 from pushmirror.state.store import Store
 from pushmirror.system import clock, detached
 
 _log = logging.getLogger(__name__)
-_STAGED = (PushKind.STAGED, PushKind.MHOP)
 _LOOK_S = 0.1  # between two looks at what the push has reached
 
 
@@ -49,21 +49,12 @@ def in_background(config: Config, archive: str) -> None:
 
 def _wait_for_stage1(config: Config, store: Store, archive: str) -> None:
     """Until our staged sites have what was prepared, or the deadline lets our caller go."""
-    until = monotonic() + config.push.deadline.total_seconds()
+    sites, until = config.sites_of(archive), monotonic() + config.push.deadline.total_seconds()
     while monotonic() < until:
         prepared = store.preparation(archive)
-        if prepared is None or not _lacking(config, store, archive, prepared.generation):
+        if prepared is None:
+            return  # it has been published since
+        goal = Goal(archive, published=None, since=clock.now(), prepared=prepared.generation)
+        if not lacking_stage1(sites, store.standings(archive), goal, config.push, clock.now()):
             return
         time.sleep(_LOOK_S)
-
-
-def _lacking(config: Config, store: Store, archive: str, generation: str) -> list[str]:
-    """The staged sites that have not confirmed stage 1 of a generation and are worth waiting for."""
-    standings, too_long = store.standings(archive), clock.now() - config.push.deadline
-    lacking = []
-    for site in config.sites_of(archive):
-        one = standings.get(site.name, Standing(archive, site.name))
-        given_up = one.failing_since is not None and one.failing_since <= too_long
-        if site.push in _STAGED and not site.paused and not given_up and one.stage1 != generation:
-            lacking.append(site.name)
-    return lacking

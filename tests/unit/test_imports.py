@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "access": ENGINE,
     "status": ENGINE,
     "hub": ENGINE | {"access", "push", "status", "sync"},
-    "relay": ENGINE,
+    "relay": ENGINE | {"push"},
     "serving": ENGINE | {"access", "push"},
     "cli": TOP,
     "compat": TOP,

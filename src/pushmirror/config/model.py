@@ -55,6 +55,11 @@ class PushKind(StrEnum):
     MHOP = "mhop"
     NONE = "none"
 
+    @property
+    def is_staged(self) -> bool:
+        """Whether stage 1 and stage 2 are triggers of their own."""
+        return self in {PushKind.STAGED, PushKind.MHOP}
+
 
 def _absolute(value: Path) -> Path:
     if not str(value).isprintable():

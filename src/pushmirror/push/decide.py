@@ -79,7 +79,6 @@ _NEXT: dict[tuple[PushKind, bool], Stage] = {
     (PushKind.MHOP, False): Stage.STAGE1,
     (PushKind.MHOP, True): Stage.STAGE2,
 }
-_STAGED = (PushKind.STAGED, PushKind.MHOP)
 
 
 def decide(
@@ -90,9 +89,7 @@ def decide(
     `sites` are those of the goal's archive that are to be woken, `standings` by name of the site where
     there is one. Sites that are not in `sites` count for nothing.
     """
-    everyone = [
-        _One(site, standings.get(site.name, Standing(goal.archive, site.name)), goal) for site in sites
-    ]
+    everyone = _everyone(sites, standings, goal)
     awaited = [one for one in everyone if one.is_willing]
     scene = _Scene(
         goal, rules, now, canaries=_only(awaited, canary=True), others=_only(awaited, canary=False)
@@ -105,6 +102,19 @@ def decide(
         reports=tuple(one.site.name for one in awaited if (at := one.report_at(rules)) and now >= at),
         wake_at=min(_moments(everyone, phases, scene), default=None),
     )
+
+
+def lacking_stage1(
+    sites: Sequence[Site], standings: Mapping[str, Standing], goal: Goal, rules: Push, now: datetime
+) -> list[str]:
+    """The names of the sites that an mhop hub waits for: they do not have stage 1 of what is prepared."""
+    awaited = (one for one in _everyone(sites, standings, goal) if one.is_staged and one.is_willing)
+    lacking = (one for one in awaited if not one.has_stage1_of(goal.prepared))
+    return [one.site.name for one in lacking if not one.is_given_up(rules, now)]
+
+
+def _everyone(sites: Iterable[Site], standings: Mapping[str, Standing], goal: Goal) -> list[_One]:
+    return [_One(site, standings.get(site.name, Standing(goal.archive, site.name)), goal) for site in sites]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class _One:
 
     @property
     def is_staged(self) -> bool:
-        return self.site.push in _STAGED
+        return self.site.push.is_staged
 
     @property
     def is_willing(self) -> bool:
@@ -147,10 +157,9 @@ class _One:
         has_failed = standing.tried == standing.stage1 == published  # with stage 1 it had succeeded
         return is_sent or has_failed or standing.stage2 == published
 
-    @property
-    def has_stage1(self) -> bool:
-        """Whether it has what the published indices refer to."""
-        return self.goal.published in (self.standing.stage1, self.standing.stage2)
+    def has_stage1_of(self, generation: str | None) -> bool:
+        """Whether it has what the indices of a generation refer to."""
+        return generation in (self.standing.stage1, self.standing.stage2)
 
     def is_given_up(self, rules: Push, now: datetime) -> bool:
         """Whether it has been failing for so long that nobody waits for it; it is tried all the same."""
@@ -191,7 +200,7 @@ class _Scene:
         awaited = [one for one in group if not one.is_given_up(self.rules, self.now)]
         # Rounded, for as a float 0.28 of 25 is a little more than 7.
         enough = ceil(round(self.rules.quorum * len(awaited), 6))
-        return sum(one.has_stage1 for one in awaited) >= enough
+        return sum(one.has_stage1_of(self.goal.published) for one in awaited) >= enough
 
     def began(self, canary: bool) -> datetime:
         """When the group could begin: canaries at once, the others when the last canary was current."""

@@ -15,10 +15,8 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
-from pushmirror.config.model import Push, PushKind, Site
+from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, Standing
-
-_STAGED_KINDS = {PushKind.STAGED, PushKind.MHOP}
 
 
 class SiteState(StrEnum):
@@ -128,7 +126,7 @@ class Seen:
     @property
     def delays_others(self) -> bool:
         """Whether staged sites wait for its stage 1; they do not when it has been failing for long."""
-        if self.site.paused or self.site.push not in _STAGED_KINDS or self.has_stage1:
+        if self.site.paused or not self.site.push.is_staged or self.has_stage1:
             return False
         since = self.standing.failing_since
         return since is None or self.scene.now < since + self.scene.push.deadline

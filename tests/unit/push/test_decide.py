@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pushmirror.config.model import Push, PushKind, Site
-from pushmirror.push.decide import Decision, Goal, decide
+from pushmirror.push.decide import Decision, Goal, decide, lacking_stage1
 from pushmirror.state.records import Phase, Stage, Standing
 
 ARCHIVE = "debian"
@@ -455,3 +455,24 @@ def test_deciding_takes_no_more_than_a_glance_at_each_site() -> None:
         return count
 
     assert calls(200) < 11 * calls(20)  # each looking at each would be a hundred times
+
+
+@pytest.mark.parametrize(
+    ("one", "facts", "is_awaited"),
+    [
+        (A, BOTH, True),
+        (site("a", PushKind.MHOP), BOTH, True),
+        (A, {"stage1": NEXT, "stage2": NEW}, False),
+        (A, {"stage1": NEW, "stage2": NEXT}, False),  # it serves that: upstream went there and back
+        (site("a", PushKind.ALL), BOTH, False),
+        (site("a", paused=True), BOTH, False),
+        (A, failing(BOTH, T0 - 9 * MINUTE), True),
+        (A, failing(BOTH, T0 - 10 * MINUTE), False),
+    ],
+)
+def test_an_mhop_hub_waits_for_staged_sites_without_stage_1_that_nobody_has_given_up(
+    one: Site, facts: Facts, is_awaited: bool
+) -> None:
+    goal = Goal(ARCHIVE, None, since=T0, prepared=NEXT)
+    standings = {"a": Standing(ARCHIVE, "a", **facts)}
+    assert lacking_stage1([one], standings, goal, RULES, T0) == ["a"] * is_awaited
