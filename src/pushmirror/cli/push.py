@@ -146,8 +146,11 @@ def _let_in(config: Config) -> None:
 async def _push(
     pushes: Pushes, names: Sequence[str], over: Over, only: frozenset[str], *, follow: bool
 ) -> None:
+    """All of them to their end, also when one cannot go on; its error is raised then."""
     push = pushes.follow if follow else pushes.push
-    await asyncio.gather(*(push(name, over, only=only) for name in names))
+    ends = await asyncio.gather(*(push(name, over, only=only) for name in names), return_exceptions=True)
+    for error in (end for end in ends if isinstance(end, BaseException)):
+        raise error
 
 
 @contextmanager
