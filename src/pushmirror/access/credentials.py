@@ -11,6 +11,7 @@ read what (rsyncd.py).
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import tomllib
@@ -31,6 +32,7 @@ SUFFIX = ".secret"
 _BYTES = 32  # of randomness in a password
 _LONGEST = 200  # characters; rsync reads lines of 1023 bytes
 _PASSWORD = re.compile(rf"[^\x00-\x1f\x7f]{{1,{_LONGEST}}}")
+_OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)  # and not of the whole machine
 _PLACE = re.compile(r" \(at [a-z0-9, ]+\)$")  # of a mistake, at the end of what tomllib says of it
 _EXPECTED = {
     "user": "expected text in quotes",
@@ -138,7 +140,10 @@ def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
 
 
 def read(file: Path, name: str) -> tuple[Login, ...]:
-    """The logins of a site; none when there is no file."""
+    """The logins of a site; none when there is no file.
+
+    ConfigError when it is this file that cannot be used, PushmirrorError when no file can be read now.
+    """
     try:
         text = file.read_text("utf-8")
         private = is_private(file)
@@ -147,8 +152,9 @@ def read(file: Path, name: str) -> tuple[Login, ...]:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{file}: expected a text in UTF-8") from exc
     except OSError as exc:
-        raise PushmirrorError(
-            f"the passwords of {name} cannot be read: {file}: {exc.strerror}",
+        error = ConfigError if exc.errno in _OF_THE_FILE else PushmirrorError
+        raise error(
+            f"{file}: the passwords of {name} cannot be read: {exc.strerror}",
             hint="run this as the user whom the file belongs to",
         ) from exc
     if not private:

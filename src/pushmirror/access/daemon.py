@@ -1,7 +1,9 @@
 """Carries out what rsyncd.py, stunnel.py and credentials.py decide: the files that the rsync daemon reads.
 
 Guaranteed: each appears whole and is only written when it changes; two processes never write at once, and
-each writes what the configuration on disk says at that moment; passwords are in files of mode 0600.
+each writes what the configuration on disk says at that moment; passwords are in files of mode 0600. Who may
+not log in any more is kept out first, whatever else cannot be written; a site whose own passwords cannot be
+used is kept out, and no other.
 
 rsync reads rsyncd.conf and the secrets anew for each connection, so a change reaches a running daemon,
 ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update` when
@@ -17,6 +19,7 @@ behalf, the files are handed over. Only where this user is root does rsync becom
 from __future__ import annotations
 
 import grp
+import logging
 import os
 import pwd
 import re
@@ -31,25 +34,27 @@ from pushmirror.access.credentials import Login
 from pushmirror.access.rsyncd import Facts, Places
 from pushmirror.access.units import Setting
 from pushmirror.config import model, toml
-from pushmirror.errors import ProgramFailed, ProgramMissing, PushmirrorError
+from pushmirror.errors import ConfigError, ProgramFailed, ProgramMissing, PushmirrorError
 from pushmirror.system import clock, process
 from pushmirror.system.files import write_atomically
 from pushmirror.system.locks import locked
 
+_log = logging.getLogger(__name__)
 _VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
 _TIMEOUT_S = 30.0
 _PATIENCE_S = 5.0  # with who changes sites at the moment, and may have been stopped (Ctrl-Z)
 _STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
 
 
-def update(config: model.Config) -> bool:
+def update(config: model.Config, *, aloud: bool = True) -> bool:
     """Bring the daemon's files in line with the configuration on disk and the time; whether one changed.
 
-    The configuration is read again, for this one may be older than another process's change. Raises
-    ConfigError, and PushmirrorError when the files cannot be written, or stay locked.
+    The configuration is read again, for this one may be older than another process's change. `aloud` logs
+    the sites that are kept out because their passwords cannot be used. Raises ConfigError, and
+    PushmirrorError when the files cannot be written, or stay locked.
     """
     with changing(config):
-        return write(toml.load(config.source) if config.source else config)
+        return write(toml.load(config.source) if config.source else config, aloud=aloud)
 
 
 @contextmanager
@@ -74,26 +79,58 @@ def changing(config: model.Config) -> Iterator[None]:
         yield
 
 
-def write(config: model.Config, *, facts: Facts | None = None, now: datetime | None = None) -> bool:
+def write(
+    config: model.Config, *, facts: Facts | None = None, now: datetime | None = None, aloud: bool = True
+) -> bool:
     """Write the files; to be called within `changing`. Whether one of them changed."""
-    found = logins(config)
-    moment = now or clock.now()
-    working = {name: credentials.valid(of_site, moment) for name, of_site in found.items()}
-    where, known = places(config), facts or facts_of(config)
+    where, moment, found = places(config), now or clock.now(), _read(config)
+    if aloud:
+        for exc in _errors(found).values():
+            _log.warning("%s", kept_out(exc))
+    working = {name: credentials.valid(of_site, moment) for name, of_site in _usable(found).items()}
+    # The secrets first: no other mistake may keep a password alive, and by itself a new one opens nothing.
+    changed = _write(config, where.secrets, _secrets(working), 0o600)
+    known = facts or facts_of(config)
     users = {name: [login.user for login in of_site] for name, of_site in working.items()}
-    texts = [  # all of them before any is written; the secrets first: nobody is let in without
-        (where.secrets, _secrets(working), 0o600),
-        (where.conf, rsyncd.render(config, users, where, known), 0o644),
-    ]
+    changed |= _write(config, where.conf, rsyncd.render(config, users, where, known), 0o644)
     if config.serve.certificate:
-        texts.append((where.stunnel, stunnel.render(config.serve, where, known, _rsync()), 0o644))
-    changed = [_write(config, path, text, mode) for path, text, mode in texts]
-    return any(changed)
+        text = stunnel.render(config.serve, where, known, _rsync())
+        changed |= _write(config, where.stunnel, text, 0o644)
+    return changed
 
 
 def logins(config: model.Config) -> dict[str, tuple[Login, ...]]:
-    """The logins of every site, also those that are over."""
-    return {name: credentials.read(secret_file(config, name), name) for name in config.sites}
+    """The logins of every site, also those that are over; none where they are `unusable`."""
+    return _usable(_read(config))
+
+
+def unusable(config: model.Config) -> dict[str, ConfigError]:
+    """The sites whose passwords cannot be used, so that they are kept out, and why."""
+    return _errors(_read(config))
+
+
+def kept_out(why: ConfigError) -> str:
+    """What that means, for a log."""
+    return f"{why}; this site is kept out until it is mended"
+
+
+def _read(config: model.Config) -> dict[str, tuple[Login, ...] | ConfigError]:
+    return {name: _of_site(config, name) for name in config.sites}
+
+
+def _of_site(config: model.Config, name: str) -> tuple[Login, ...] | ConfigError:
+    try:
+        return credentials.read(secret_file(config, name), name)
+    except ConfigError as exc:
+        return exc
+
+
+def _usable(found: Mapping[str, tuple[Login, ...] | ConfigError]) -> dict[str, tuple[Login, ...]]:
+    return {name: () if isinstance(one, ConfigError) else one for name, one in found.items()}
+
+
+def _errors(found: Mapping[str, tuple[Login, ...] | ConfigError]) -> dict[str, ConfigError]:
+    return {name: one for name, one in found.items() if isinstance(one, ConfigError)}
 
 
 def secret_file(config: model.Config, name: str) -> Path:

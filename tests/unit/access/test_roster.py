@@ -229,13 +229,56 @@ def test_a_broken_configuration_changes_nothing(config, etc, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_a_broken_password_file_is_named_and_the_daemons_files_stay(config, etc):
+BREAK = {
+    "others can read it": lambda file: file.chmod(0o644),
+    "expected sections": lambda file: file.write_text("login = 1\n"),
+    "not valid TOML": lambda file: file.write_text("[[login"),
+    "cannot be read": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize(("why", "harm"), BREAK.items())
+def test_a_site_whose_passwords_cannot_be_used_is_kept_out_and_no_other(config, etc, caplog, why, harm):
     roster.add(config, A, KEYS)
-    before = files(daemon.places(config).directory)
-    (etc / f"sites.d/{A}.secret").write_text("login = 1\n")
-    with pytest.raises(ConfigError, match=r"a\.example\.org\.secret"):
+    roster.add(config, "b", {**KEYS, "host": "b"})
+    harm(etc / f"sites.d/{A}.secret")
+    assert daemon.update(config) and users(config) == ["b"]
+    assert "auth users = b\n" in daemon.places(config).conf.read_text()
+    assert why in str(daemon.unusable(toml.load(etc))[A])
+    assert [A in line and why in line for line in caplog.messages] == [True]
+
+
+def test_a_site_whose_passwords_are_mended_gets_in_again(config, etc):
+    roster.add(config, A, KEYS)
+    for mode, allowed in ((0o644, []), (0o600, [A])):
+        (etc / f"sites.d/{A}.secret").chmod(mode)
         daemon.update(config)
-    assert files(daemon.places(config).directory) == before
+        assert users(config) == allowed
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda config: roster.remove(config, A), lambda config: roster.rotate(config, A, grace=timedelta())],
+)
+@pytest.mark.parametrize(("why", "harm"), BREAK.items())
+def test_another_sites_broken_passwords_keep_no_password_alive(config, etc, why, harm, act):
+    old = roster.add(config, A, KEYS)[1].password
+    roster.add(config, "b", {**KEYS, "host": "b"})
+    harm(etc / "sites.d/b.secret")
+    act(config)
+    assert old not in secrets(config)
+
+
+@pytest.mark.parametrize(
+    "mistake", ['[archives.global]\npath = "/x"\n', '[serve]\nrsync = "[::]:0"\n'], ids=["module", "port"]
+)
+def test_a_site_that_is_removed_is_kept_out_also_when_the_rest_cannot_be_written(config, etc, mistake):
+    roster.add(config, A, KEYS)
+    with (etc / toml.FILE_NAME).open("a") as file:
+        file.write(mistake)
+    with pytest.raises(ConfigError):
+        roster.remove(config, A)
+    assert secrets(config) == "" and A not in toml.load(etc).sites
 
 
 def test_many_at_once_do_not_lose_each_others_sites(config, etc):
