@@ -82,14 +82,19 @@ class Store(Protocol):
     def recover(self, archive: str) -> list[Run]:
         """Mark the archive's runs that never ended as died, and let their requests wait again.
 
+        What was prepared is forgotten then: nobody knows what they have fetched since.
+
         To be called by who holds the archive's lock: only then is such a run known to be dead.
         """
 
-    def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
+    def publish_generation(
+        self, archive: str, digest: str, run_id: int | None, at: datetime, *, was_prepared: bool = False
+    ) -> Generation:
         """Remember what is served from now on; the same digest again changes nothing.
 
         What sites had confirmed of this generation when it was served earlier counts no more, nor do answers
-        that are still to come from that time. A preparation was for this generation, or is outdated by it.
+        that are still to come from that time. A preparation was for this generation, which then takes over
+        what sites have confirmed of it, or is outdated: `was_prepared` says so where its name does not.
         """
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
@@ -111,11 +116,14 @@ class Store(Protocol):
         """
 
     def prepare(self, archive: str, generation: str) -> Preparation:
-        """Remember what stage 1 has fetched for; replaces the archive's earlier one.
+        """Remember what stage 1 has fetched for: a generation, or a name for one that is not known yet.
 
-        The same generation again changes nothing, its time included. Stage 1 of one that is new here begins
-        anew, whatever sites confirmed of it in earlier times.
+        Replaces the archive's earlier one. The same again changes nothing, its time included. Stage 1 of one
+        that is new here begins anew, whatever sites confirmed of it in earlier times.
         """
+
+    def unprepare(self, archive: str) -> None:
+        """Forget what was prepared: there is more by now than sites were woken for."""
 
     def preparation(self, archive: str) -> Preparation | None:
         """What was prepared last, also when it has been published since."""

@@ -367,3 +367,33 @@ def test_what_old_triggers_were_answered_is_forgotten_before_they_are(store):
         store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="said")
     assert store.prune_triggers("debian", keep=3, keep_output=1) == 1
     assert [trigger.output for trigger in store.triggers()] == ["said", "", ""]
+
+
+def test_what_was_prepared_without_knowing_its_generation_becomes_it_when_it_is_published(store):
+    store.publish_generation("debian", "g1", None, NOW)
+    store.prepare("debian", "run 7")
+    store.put_standings(
+        [Standing("debian", "a", stage1="run 7"), replace(SENT, site="b", sent_generation="run 7")]
+    )
+    store.publish_generation("debian", "g2", None, NOW, was_prepared=True)
+    found = store.standings("debian")
+    assert (found["a"].stage1, found["b"].sent_generation) == ("g2", "g2")
+
+
+def test_a_preparation_of_something_else_confirms_nothing_of_what_is_published(store):
+    store.prepare("debian", "run 7")
+    confirmed(store, "run 7", None)
+    store.publish_generation("debian", "g2", None, NOW)
+    assert confirmations(store) == ("run 7", None) and store.preparation("debian") is None
+
+
+def test_what_was_prepared_is_forgotten_on_demand_and_with_a_run_that_died(store):
+    store.prepare("debian", "run 1")
+    store.unprepare("debian")
+    assert store.preparation("debian") is None
+    store.prepare("debian", "run 1")
+    store.recover("debian")
+    assert store.preparation("debian") is not None
+    store.begin_run("debian", Stage.STAGE1, strategy="full", trigger="ssh")
+    store.recover("debian")
+    assert store.preparation("debian") is None

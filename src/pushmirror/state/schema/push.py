@@ -82,6 +82,15 @@ def unprepared(archive: str) -> Delete:
     return delete(preparations).where(preparations.c.archive == archive)
 
 
+def renamed(archive: str, prepared: str, digest: str) -> list[Update]:
+    """What sites have confirmed, or are sent, of a preparation is of this generation."""
+    of_it = standings.c.archive == archive
+    return [
+        update(standings).where(of_it, standings.c[column] == prepared).values({column: digest})
+        for column in ("stage1", "sent_generation", "tried")
+    ]
+
+
 def unconfirmed(archive: str, digest: str, *columns: str) -> list[Update]:
     """Confirmations of a generation that was served before, by columns, do not count when it comes back.
 

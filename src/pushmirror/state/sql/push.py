@@ -30,6 +30,10 @@ class PushMemory(Memory):
             db.execute(put(tables.preparations, db.dialect.name), facts(prepared))
             return prepared
 
+    def unprepare(self, archive: str) -> None:
+        with self._database.writing() as db:
+            db.execute(tables.unprepared(archive))
+
     def preparation(self, archive: str) -> Preparation | None:
         with self._database.reading() as db:
             return next(iter(every(Preparation, db, tables.prepared(archive))), None)
@@ -96,15 +100,18 @@ class PushMemory(Memory):
             return db.execute(tables.forgotten_triggers(archive, keep)).rowcount
 
 
-def begin_again(db: Connection, archive: str, digest: str) -> None:
+def begin_again(db: Connection, archive: str, digest: str, *, was_prepared: bool) -> None:
     """Another generation is served: what sites have confirmed of it earlier counts no more.
 
     But for stage 1 when it was prepared: then nothing else was served in between.
     """
-    prepared = every(Preparation, db, tables.prepared(archive))
-    ahead = bool(prepared) and prepared[0].generation == digest
-    undone = ["stage2"] if ahead else ["stage1", "stage2", "sent_generation"]
-    _execute(db, tables.unconfirmed(archive, digest, *undone))
+    prepared = next(iter(every(Preparation, db, tables.prepared(archive))), None)
+    if prepared and prepared.generation == digest:
+        _execute(db, tables.unconfirmed(archive, digest, "stage2"))
+    else:
+        _execute(db, tables.unconfirmed(archive, digest, "stage1", "stage2", "sent_generation"))
+    if prepared and was_prepared:
+        _execute(db, tables.renamed(archive, prepared.generation, digest))
     db.execute(tables.unprepared(archive))
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.state.schema import runs as tables
+from pushmirror.state.schema.push import unprepared
 from pushmirror.state.schema.rows import new, one
 from pushmirror.state.sql.memory import Memory
 from pushmirror.state.sql.push import begin_again
@@ -127,16 +128,21 @@ class RunMemory(Memory):
         with self._database.writing() as db:
             db.execute(tables.all_waiting_again(archive))
             died = tables.died(archive, self._now(), "its process ended without saying how")
-            return sorted(every(Run, db, died), key=lambda run: run.id)
+            found = sorted(every(Run, db, died), key=lambda run: run.id)
+            if found:
+                db.execute(unprepared(archive))
+            return found
 
-    def publish_generation(self, archive: str, digest: str, run_id: int | None, at: datetime) -> Generation:
+    def publish_generation(
+        self, archive: str, digest: str, run_id: int | None, at: datetime, *, was_prepared: bool = False
+    ) -> Generation:
         published = new(tables.generations, archive=archive, digest=digest, published_at=at, run_id=run_id)
         with self._database.writing() as db:
             served = every(Generation, db, tables.newest_generations(archive, 1))
             if served and served[0].digest == digest:
                 return served[0]
             db.execute(tables.replaced(archive, at))
-            begin_again(db, archive, digest)
+            begin_again(db, archive, digest, was_prepared=was_prepared)
             return record(Generation, db.execute(published).mappings().one())
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
