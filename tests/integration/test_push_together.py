@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from downstream import SitesSshd
-from pushing_hub import ONE, TWO, Looks, PushingHub, ended, has_open
+from pushing_hub import ARCHIVE, ONE, TWO, Looks, PushingHub, ended, has_open
+from pushmirror.errors import StateError
 from pushmirror.lab.service import wait_until
 from pushmirror.push.standing import unanswered
 from pushmirror.state.records import Stage
-from pushmirror.system import clock
+from pushmirror.system import clock, locks
 
 SECURITY = "security"
 
@@ -168,3 +169,11 @@ def test_nobody_waits_for_an_answer_to_what_was_not_sent(hub: PushingHub) -> Non
         looks.wait_for(2)
     assert site.sent == ["all", "all"]
     assert hub.standing(site).stage2 == ONE
+
+
+def test_word_that_cannot_be_left_for_who_pushes_is_told_with_what_to_do(hub: PushingHub) -> None:
+    directory = hub.state / "push" / ARCHIVE
+    directory.mkdir(parents=True)
+    (directory / "asked").symlink_to("nowhere/asked")
+    with locks.locked(directory), pytest.raises(StateError, match="asked cannot be written"):
+        hub.push()

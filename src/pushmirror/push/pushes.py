@@ -106,14 +106,23 @@ class Pushes:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise StateError(f"the directory {directory} cannot be made: {exc.strerror}") from exc
+            raise StateError(
+                f"the directory {directory} cannot be made: {exc.strerror}",
+                hint=f"whoever runs pushmirror has to own all below {self._config().state.directory}",
+            ) from exc
         with locks.locked(directory, wait=False) as held:
             yield held
 
     def _leave_word(self, archive: str) -> None:
         file, now = self._directory(archive) / "asked", time_ns()  # the file system's own clock ticks slowly
-        file.touch()
-        os.utime(file, ns=(now, now))
+        try:
+            file.touch()
+            os.utime(file, ns=(now, now))
+        except OSError as exc:
+            raise StateError(
+                f"{file} cannot be written: {exc.strerror}",
+                hint=f"whoever runs pushmirror has to own all below {self._config().state.directory}",
+            ) from exc
 
     def _last_asked(self, archive: str) -> int:
         """When somebody left word last, or 0."""
