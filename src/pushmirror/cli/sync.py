@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.cli.foretold import foretell
 from pushmirror.cli.logs import log_to_stderr
-from pushmirror.cli.output import print_json, print_table, printable
+from pushmirror.cli.output import print_json, printable
 from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import Exit, PushmirrorError, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
+    from pushmirror.hub import Wish
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
     from pushmirror.sync.progress import Progress
 
 _SHORT = 12  # digits of a generation that people compare
-_SHOWN = 20  # names of a list that a dry run prints without --json
 _STAGES = {"1": "stage1", "2": "stage2"}
 
 
@@ -63,8 +65,12 @@ def sync(
     is what upstream has; else with 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or
     78 (configuration). The served tree is whole in any case.
 
-    On a terminal the push is shown until it has settled; Ctrl-C leaves it to `pushmirror serve` or the next
-    push. Otherwise it goes on in the background.
+    The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
+    woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
+
+    systemd ends that background with the service that sync was run by. A timer's service therefore says
+    KillMode=process; or it runs `pushmirror sync --no-push`, and then `pushmirror push`, which stays; or
+    `pushmirror serve` runs beside it, which needs neither.
 
     \b
     Examples:
@@ -72,63 +78,85 @@ def sync(
       pushmirror sync debian --dry-run
       pushmirror sync debian --allow-mass-delete
     """
-    from pushmirror.hub import Hub, Wish
+    from pushmirror.hub import Wish
     from pushmirror.state.records import Run, Stage
 
     config = session.config()
-    names = [archive_named(config, archive).name] if archive else list(config.archives)
-    if not names:
-        raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
-    if dry_run:
-        names = _with_upstream(config, names)
+    names = _names(config, archive, dry_run=dry_run)
+    wish = Wish(
+        archive="",  # each of these
+        stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
+        trigger=trigger,
+        allow_mass_delete=allow_mass_delete,
+        allow_empty_tree=from_scratch,
+    )
     log_to_stderr(verbose=verbose)
     worst = Exit.OK
     results: list[Run | Preview] = []
-    with session.store(config) as store:
+    wakes = not (no_push or dry_run or stage == "1")
+    with (
+        session.store(config) as store,
+        _waking(config, store, drawn=not (as_json or verbose)) as wake,
+    ):
         for name in names:
-            wish = Wish(
-                name,
-                Stage(_STAGES[stage]) if stage else Stage.ALL,
-                trigger=trigger,
-                allow_mass_delete=allow_mass_delete,
-                allow_empty_tree=from_scratch,
-            )
             try:
-                with _progress(name, drawn=not verbose) as progress:
-                    hub = Hub(config, store, progress)
-                    found = hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+                found = _one(config, store, replace(wish, archive=name), dry_run=dry_run, drawn=not verbose)
             except PushmirrorError as exc:
                 if len(names) == 1:
                     raise
                 click.echo(f"{name}: {click.style('failed', fg='red')}: {printable(str(exc))}", err=True)
-                worst = max(worst, exc.exit_code)
-                continue  # one archive in trouble is no reason to let the others wait
-            results.append(found)
-            if isinstance(found, Run):
-                worst = max(worst, Exit.FAILED if found.exit_code is None else Exit(found.exit_code))
-            if not as_json:
-                _tell(found) if isinstance(found, Run) else _foretell(name, found)
-        if not (no_push or dry_run or stage == "1"):  # also after a failure: it may have published
-            _push_on(config, store, names, drawn=not (as_json or verbose))
+                worst = max(worst, exc.exit_code)  # and the others go on
+            else:
+                results.append(found)
+                worst = max(worst, _code(found))
+                if not as_json:
+                    _tell(found) if isinstance(found, Run) else foretell(name, found)
+            if wakes and config.sites_of(name):  # also after a failure: it may have published
+                wake(name)
     if as_json:
         print_json(results[0] if archive else results)
     return worst
 
 
-def _push_on(config: Config, store: Store, names: Sequence[str], *, drawn: bool) -> None:
-    """Wake our own sites: before somebody's eyes on a terminal, else in the background."""
-    names = [name for name in names if config.sites_of(name)]
+def _names(config: Config, archive: str | None, *, dry_run: bool) -> list[str]:
+    """The archives that are meant."""
+    names = [archive_named(config, archive).name] if archive else list(config.archives)
     if not names:
-        return
-    if drawn and sys.stderr.isatty():
-        from pushmirror.cli.push import push_here
+        raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
+    return _with_upstream(config, names) if dry_run else names
 
-        push_here(config, store, names)
-        return
+
+def _one(config: Config, store: Store, wish: Wish, *, dry_run: bool, drawn: bool) -> Run | Preview:
+    """The run of one archive, or what it would do."""
+    from pushmirror.hub import Hub
+
+    with _progress(wish.archive, drawn=drawn) as progress:
+        hub = Hub(config, store, progress)
+        return hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+
+
+@contextmanager
+def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[str], None]]:
+    """Wakes the sites of each archive that it is told of, at once and in the background.
+
+    On a terminal it does so at the end, before somebody's eyes; if that comes to nothing, in the background.
+    """
     from pushmirror.relay import in_background
 
-    for name in names:
-        in_background(config, name)
+    if not (drawn and sys.stderr.isatty()):
+        yield lambda name: in_background(config, name)
+        return
+    from pushmirror.cli.push import push_here
+
+    over: list[str] = []
+    try:
+        yield over.append
+        if over:
+            push_here(config, store, over)
+    except BaseException:  # mostly a signal
+        for name in over:
+            in_background(config, name)
+        raise
 
 
 def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
@@ -140,6 +168,15 @@ def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
             hint="pushmirror push --dry-run shows which sites would be woken",
         )
     return found
+
+
+def _code(found: Run | Preview) -> Exit:
+    """The exit code that a run means; what a dry run finds is no failure."""
+    from pushmirror.state.records import Run
+
+    if not isinstance(found, Run):
+        return Exit.OK
+    return Exit.FAILED if found.exit_code is None else Exit(found.exit_code)
 
 
 def _run_for(request: Request, store: Store) -> Run:
@@ -159,46 +196,6 @@ def _tell(run: Run) -> None:
     click.echo(
         f"{run.archive}: {mark} in {took}: {printable(run.message)}; see `pushmirror log {run.id}`", err=True
     )
-
-
-def _foretell(archive: str, preview: Preview) -> None:
-    """Print what a dry run found, without what is not there."""
-    click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
-    doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
-    too_many = f"too many to delete without --allow-mass-delete: {doomed.reason}"
-    rows = [
-        (len(preview.fetch), "to fetch", f"{size / 1e6:.1f} MB"),
-        (len(preview.publish), "to publish", ""),
-        (len(doomed.paths), "to delete", ""),
-        (doomed.kept - len(doomed.lost), "gone upstream", "stays for its grace period"),
-        (len(doomed.lost), "lost upstream", "stays, for upstream's indices still name it"),
-        (doomed.withheld, "not deleted", too_many),
-    ]
-    if any(count for count, *_ in rows):
-        print_table(["files", "what", ""], [row for row in rows if row[0]])
-    else:
-        click.echo("nothing to do")
-    _some("fetch", [entry.path for entry in preview.fetch])
-    _some("delete", preview.delete.paths)
-
-
-def _named(generation: str) -> str:
-    return f"generation {generation[:_SHORT]}" if generation else "no generation"
-
-
-def _here(preview: Preview) -> str:
-    if not preview.live:
-        return "nothing is published here yet"
-    return (
-        "which is live here" if preview.generation == preview.live else f"{_named(preview.live)} is live here"
-    )
-
-
-def _some(what: str, names: Sequence[str]) -> None:
-    for name in names[:_SHOWN]:
-        click.echo(f"{what} {printable(name)}")
-    if len(names) > _SHOWN:
-        click.echo(f"{what} … {len(names) - _SHOWN} more; all of them with --json")
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""When `pushmirror sync` wakes the sites of each archive, and how."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from pushmirror import relay
+from pushmirror.cli import main as cli
+from pushmirror.cli import push, sync
+from pushmirror.errors import Exit, StateError, Stopped
+from pushmirror.hub import Hub, Wish
+from pushmirror.state.records import Request
+from pushmirror.sync.progress import Silent
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Story:
+    """What happened, in its order; `raising` is what a part of it is to end with."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.raising: dict[str, BaseException] = {}
+
+    def tell(self, what: str) -> None:
+        self.told.append(what)
+        if what in self.raising:
+            raise self.raising[what]
+
+
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> Story:
+    made, serve = Story(), Hub.serve
+
+    def served(hub: Hub, wish: Wish) -> Request:
+        made.tell(f"run {wish.archive}")
+        return serve(hub, wish)
+
+    monkeypatch.setattr(Hub, "serve", served)
+    monkeypatch.setattr(relay, "in_background", lambda _, name: made.tell(f"wake {name}"))
+    monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
+    monkeypatch.setattr(sync, "_progress", lambda *_, **__: nullcontext(Silent()))
+    return made
+
+
+@pytest.fixture
+def on_a_terminal(call: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The same before somebody's eyes."""
+
+    def on_a_terminal() -> int:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # as late as that: pytest changes stderr
+        return call()
+
+    return on_a_terminal
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Callable[..., int]:
+    """Runs `pushmirror sync WORDS` for the owner of a, b, and of c, which nobody mirrors."""
+    etc = tmp_path / "etc"
+    (etc / "sites.d").mkdir(parents=True)
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    trees = "".join(f'[archives.{name}]\npath = "{tmp_path / name}"\n' for name in "abc")
+    (etc / "pushmirror.toml").write_text(f'{trees}[state]\ndirectory = "{tmp_path / "state"}"\n')
+    (etc / "sites.d/one.toml").write_text('host = "h"\nuser = "u"\narchives = ["a", "b"]\n')
+    return lambda *words: cli.main(["--config", str(etc), "sync", *words])
+
+
+def test_the_sites_of_an_archive_are_woken_before_the_next_archive_is_begun(
+    call: Callable[..., int], story: Story
+) -> None:
+    assert call() == Exit.OK
+    assert story.told == ["run a", "wake a", "run b", "wake b", "run c"]
+
+
+def test_an_archive_in_trouble_keeps_nobody_from_being_woken(call: Callable[..., int], story: Story) -> None:
+    story.raising["run a"] = StateError("no")
+    assert call() == Exit.FAILED
+    assert story.told == ["run a", "wake a", "run b", "wake b", "run c"]
+
+
+@pytest.mark.parametrize("words", [("--no-push",), ("--stage", "1")])
+def test_nobody_is_woken_who_is_not_to_be(call: Callable[..., int], story: Story, words: list[str]) -> None:
+    assert call(*words) == Exit.OK
+    assert story.told == ["run a", "run b", "run c"]
+
+
+def test_on_a_terminal_the_push_of_all_is_shown_in_the_end(
+    on_a_terminal: Callable[..., int], story: Story
+) -> None:
+    assert on_a_terminal() == Exit.OK
+    assert story.told == ["run a", "run b", "run c", "show a b"]
+
+
+def test_a_signal_before_the_end_has_what_is_done_pushed_in_the_background(
+    on_a_terminal: Callable[..., int], story: Story
+) -> None:
+    story.raising["run b"] = Stopped("by SIGTERM")
+    assert on_a_terminal() == Exit.TERMINATED
+    assert story.told == ["run a", "run b", "wake a"]
+
+
+def test_a_push_that_is_shown_goes_on_in_the_background_after_a_signal(
+    on_a_terminal: Callable[..., int], story: Story
+) -> None:
+    story.raising["show a b"] = Stopped("by SIGINT", exit_code=Exit.INTERRUPTED)
+    assert on_a_terminal() == Exit.INTERRUPTED
+    assert story.told[-3:] == ["show a b", "wake a", "wake b"]
