@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from pushmirror.access import daemon
+from pushmirror.access import daemon, roster
 from pushmirror.cli import main as cli
-from pushmirror.cli import site as verb
 from pushmirror.cli.session import Session
+from pushmirror.cli.site import site as verb
 from pushmirror.config import toml
-from pushmirror.errors import Exit
+from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Standing
 
 A = "a.example.org"
@@ -222,6 +222,28 @@ def test_removing_forgets_what_the_store_knew(add, call, etc):
         assert list(store.standings("debian")) == ["b"]
 
 
+def test_a_removed_site_is_forgotten_also_when_the_daemons_files_cannot_follow(add, call, etc, monkeypatch):
+    add()
+    session = Session(etc)
+    with session.store(session.config()) as store:
+        store.put_standings([Standing("debian", A)])
+    monkeypatch.setattr(daemon, "write", refuse)
+    call("remove", A, "--yes")
+    with session.store(session.config()) as store:
+        assert (A in toml.load(etc).sites, store.standings("debian")) == (False, {})
+
+
+def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypatch):
+    add()
+    session = Session(etc)
+    with session.store(session.config()) as store:
+        store.put_standings([Standing("debian", A)])
+    monkeypatch.setattr(roster, "remove", lambda config, _: refuse(config))
+    assert call("remove", A, "--yes")[0] == Exit.FAILED
+    with session.store(session.config()) as store:
+        assert list(store.standings("debian")) == [A]
+
+
 def test_removing_asks_nobody_in_a_pipe_and_needs_yes(add, call, etc):
     add()
     code, _, err = call("remove", A)
@@ -259,16 +281,16 @@ def test_looking_brings_the_daemons_files_up_to_date(add, call, etc):
 
 def test_looking_works_also_where_the_daemons_files_cannot_be_written(add, call, monkeypatch):
     add()
-    monkeypatch.setattr(verb.daemon, "update", refuse)
+    monkeypatch.setattr(daemon, "update", refuse)
     code, out, err = call("list")
     assert code == 0 and A in out and "not brought up to date: no right to" in err
 
 
 def refuse(_config):
-    raise verb.PushmirrorError("no right to")
+    raise PushmirrorError("no right to")
 
 
 def test_every_command_has_an_example(call):
-    for name in verb.site.commands:
+    for name in verb.commands:
         _, _, examples = call(name, "--help")[1].partition("Example")
         assert f"pushmirror site {name}" in examples
