@@ -20,6 +20,7 @@ from pushmirror.system.files import is_private
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
 _LOW_SHARE, _LOW_BYTES = 0.02, 1024**3
+_STATE = ("*", "*/*", "push/*/*")  # in the state directory, without thousands of logs and closures
 
 
 def of_mirror(mirror: Mirror) -> Iterator[Finding]:
@@ -122,13 +123,31 @@ def of_state(state: State) -> Iterator[Finding]:
         todo = f"run as its owner ({_owner(directory)})"
         yield error("state directory", f"{directory} cannot be written by this user", todo)
         return
-    yield ok("state directory", str(directory))
+    yield _of_one_owner(directory)
     if state.database is None and not (directory / "state.sqlite").exists():
         return  # made by the first run, as the user who then runs
     try:
         open_store(state.database_url, directory).close()
     except StateError as exc:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
+
+
+def _of_one_owner(directory: Path) -> Finding:
+    """What a command run by root leaves here once, its usual user can no longer write."""
+    owner = directory.stat().st_uid
+    names = (name for pattern in _STATE for name in directory.glob(pattern))
+    if not (foreign := sorted(name for name in names if _belongs_to_another(name, owner))):
+        return ok("state directory", str(directory))
+    found = f"{foreign[0]} belongs to {_user(foreign[0].lstat().st_uid)}, {directory} to {_user(owner)}"
+    command = shlex.join(["chown", "-R", "-h", _user(owner), str(directory)])
+    return error("state directory", found, f"as root: {command}; and run pushmirror as that user only")
+
+
+def _belongs_to_another(name: Path, owner: int) -> bool:
+    try:
+        return name.lstat().st_uid != owner
+    except OSError:  # a file of the database, which comes and goes
+        return False
 
 
 def clock_of(now: datetime) -> Finding:

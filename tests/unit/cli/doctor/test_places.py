@@ -107,6 +107,24 @@ def test_looking_at_the_state_makes_no_database(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_state_that_root_left_behind_is_named_with_the_way_out(tmp_path, monkeypatch):
+    asked = tmp_path / "push" / "debian" / "asked"
+    asked.parent.mkdir(parents=True)
+    asked.touch()
+    monkeypatch.setattr(places, "_belongs_to_another", lambda name, _: name == asked)
+    (found,) = places.of_state(State(directory=tmp_path))
+    assert found.level is Level.ERROR and str(asked) in found.found
+    assert found.todo.startswith("as root: chown -R -h ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_in_the_state_directory_is_found(tmp_path):
+    (tmp_path / "known_hosts").touch()
+    os.chown(tmp_path / "known_hosts", 12345, -1)
+    (found,) = places.of_state(State(directory=tmp_path))
+    assert f"{tmp_path}/known_hosts belongs to 12345, {tmp_path} to root" in found.found
+
+
 def test_a_broken_database_is_an_error(tmp_path):
     (tmp_path / "state.sqlite").write_text("x" * 5000)
     *_, found = places.of_state(State(directory=tmp_path))
