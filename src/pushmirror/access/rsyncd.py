@@ -73,6 +73,11 @@ class Places:
     def log(self) -> Path:
         return self.directory / "transfers.log"
 
+    @property
+    def tls_log(self) -> Path:
+        """What stunnel says, also when it is not `serve` that runs it."""
+        return self.directory / "stunnel.log"
+
     def lock(self, archive: str) -> Path:
         """One for each module: those that share a file share their `max connections` too."""
         return self.directory / f"{archive}.lock"

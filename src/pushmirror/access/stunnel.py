@@ -4,6 +4,9 @@ stunnel starts an rsync for each connection itself, as inetd would, and tells it
 daemon that it connected to would see 127.0.0.1 for every client: `hosts allow` would refuse everybody or,
 with that address in it, let everybody in, and the log could not tell who was there. `max connections` holds
 for both, by the modules' lock files. Where the daemon is root's, stunnel is too.
+
+A HUP makes stunnel read this file, the certificate and the key again; connections that are open go on, and
+when one of the three cannot be used, everything stays as it was.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ _HEAD = "; Written by pushmirror and overwritten with every change: edit [serve]
 def render(serve: Serve, places: Places, facts: Facts, rsync: str) -> str:
     """The file's text; `rsync` is the program's full path. Raises ConfigError."""
     lines = [_HEAD, "foreground = yes", "pid =", "syslog = no", "debug = notice"]
+    lines += [f"output = {_value('state.directory', places.tls_log)}"]
     lines += [f"cert = {_value('serve.certificate', serve.certificate)}"]
     lines += [f"key = {_value('serve.certificate_key', serve.certificate_key)}"]
     lines += ["sslVersionMin = TLSv1.2", "options = NO_RENEGOTIATION"]

@@ -56,7 +56,7 @@ def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
         case Kind.INETD:
             return _inetd(config, places, setting)
         case Kind.LOGROTATE:
-            return _logrotate(places, setting)
+            return _logrotate(config, places, setting)
 
 
 def _serve(config: Config, setting: Setting) -> str:
@@ -123,6 +123,7 @@ def _tls(config: Config, places: Places, setting: Setting) -> str:
     return _text(
         f"# {_SYSTEMD}/pushmirror-rsync-tls.service",
         "# then: systemctl enable --now pushmirror-rsync-tls.service",
+        "# after each renewal of the certificate: systemctl reload pushmirror-rsync-tls.service",
         "[Unit]",
         "Description=rsync access for mirrors, through TLS",
         "After=network.target",
@@ -130,6 +131,7 @@ def _tls(config: Config, places: Places, setting: Setting) -> str:
         "[Service]",
         *_as_user(setting, bind=listening(config.serve.rsync_tls)[1] < _UNPRIVILEGED),
         f"ExecStart={_command(setting.stunnel, str(places.stunnel))}",
+        "ExecReload=/bin/kill -HUP $MAINPID",  # the certificate; transfers go on
         "Restart=on-failure",
         "RestartSec=5",
         "",
@@ -145,10 +147,13 @@ def _inetd(config: Config, places: Places, setting: Setting) -> str:
     name = "rsync" if port == RSYNC_PORT else str(port)
     service = f"[{host}]:{name}" if ":" in host else f"{host}:{name}" if host else name
     families = ["tcp6"] if ":" in host else ["tcp"] if host else ["tcp", "tcp6"]
-    tls = [f"# TLS, by your init: {setting.stunnel} {places.stunnel}"] if config.serve.certificate else []
+    tls = [
+        f"# TLS, by your init: {setting.stunnel} {places.stunnel}",
+        "# and after each renewal of the certificate send it a HUP, which drops no transfer",
+    ]
     return _text(
         "# /etc/inetd.conf, then send inetd a HUP",
-        *tls,
+        *(tls if config.serve.certificate else []),
         *(
             f"{service} stream {family} nowait {setting.user} "
             f"{setting.rsync} rsyncd --daemon --config={places.conf}"
@@ -157,17 +162,18 @@ def _inetd(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _logrotate(places: Places, setting: Setting) -> str:
+def _logrotate(config: Config, places: Places, setting: Setting) -> str:
+    logs = [f'"{places.log}"', *([f'"{places.tls_log}"'] if config.serve.certificate else [])]
     return _text(
         "# /etc/logrotate.d/pushmirror",
-        f'"{places.log}" {{',
+        f"{' '.join(logs)} {{",
         f"    su {setting.user} {setting.group}",
         "    weekly",
         "    rotate 8",
         "    missingok",
         "    notifempty",
         "    compress",
-        "    copytruncate",  # a standing daemon keeps the file open
+        "    copytruncate",  # a standing daemon keeps the files open
         "}",
     )
 

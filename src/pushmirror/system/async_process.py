@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,16 @@ class Ended:
     output: bytes  # standard output and error as they came, the last MAX_OUTPUT bytes
 
 
-async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> Ended:
     """Run a program to its end, without standard input; `env` is added to BASE_ENVIRONMENT.
+
+    `on_start` is told its process number when that cannot be another's yet.
 
     Raises ProgramMissing or ProgramFailed when it cannot be started; its exit code is the caller's to judge.
     """
@@ -51,6 +59,8 @@ async def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd:
         kept = bytearray()
         reading = asyncio.ensure_future(_drain(child.stdout.fileno(), kept))
         try:
+            if on_start:
+                on_start(child.pid)
             with watched(child):
                 await _exited(child)
             signal_group(child.pid, signal.SIGKILL)  # who is left of it would keep the pipe open

@@ -37,6 +37,10 @@ def test_an_rsync_is_started_for_each_connection_by_the_daemons_own_configuratio
     assert not [line for line in lines if line.startswith("connect")]
 
 
+def test_what_stunnel_says_is_kept_also_when_the_system_starts_it():
+    assert "output = /state/rsyncd/stunnel.log" in rendered()
+
+
 def test_only_current_tls_is_spoken():
     assert "sslVersionMin = TLSv1.2" in rendered()
 

@@ -96,6 +96,18 @@ def test_the_log_is_rotated_as_its_owner():
     assert '"/var/lib/mirror/rsyncd/transfers.log" {' in text and "su archvsync archvsync" in text
 
 
+def test_the_log_of_tls_is_rotated_with_it():
+    text = rendered(Kind.LOGROTATE, **TLS)
+    assert '"/var/lib/mirror/rsyncd/transfers.log" "/var/lib/mirror/rsyncd/stunnel.log" {\n' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [(Kind.SOCKET, "ExecReload=/bin/kill -HUP $MAINPID\n"), (Kind.INETD, "send it a HUP")]
+)
+def test_who_starts_tls_is_told_how_a_renewed_certificate_is_read(kind, how):
+    assert how in rendered(kind, **TLS) and how not in rendered(kind)
+
+
 def test_a_path_means_itself_to_systemd():
     text = rendered(Kind.SYSTEMD, source="/etc/my mirror/100%/$x/pushmirror.toml")
     assert "'/etc/my mirror/100%%/$$x/pushmirror.toml'" in text
