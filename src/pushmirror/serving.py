@@ -3,35 +3,34 @@
     rsync daemon ── kept running          its files ── kept in line with sites and clock
     stunnel      ── the same, for TLS      an archive's push ── never over: retries, news, the operator's word
 
-Guaranteed: one of them for each state directory; what it started is gone when it is, however it ends. A
-change of the configuration counts at once: sites come and go, and no transfer is dropped. Addresses and
-certificates are the daemons' own: they need a restart. Not its business: what is due, who may read what.
+Guaranteed: one of them for each state directory; what it started is gone when it is, however it ends; trouble
+with the files or with TLS stops no push. A change of the configuration counts at once and drops no transfer:
+sites come and go, a certificate is renewed. Only another address for rsync itself needs a restart. Not its
+business: what is due, who may read what, how a daemon is kept running (access/keeping.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from pushmirror.access import daemon
+from pushmirror.access import daemon, keeping
 from pushmirror.config.model import Config
-from pushmirror.errors import PushmirrorError
+from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.push.decide import Decision
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Watch
 from pushmirror.state.store import Store
-from pushmirror.system import async_process, locks
+from pushmirror.system import locks
 
 _log = logging.getLogger(__name__)
 _TEND_S = 1.0  # between two looks at the configuration
 _RENEW_S = 30.0  # between two looks at passwords whose time may be over
-_QUICK_S = 5.0  # a daemon that ends before has not come up
-_PAUSES_S = (1, 2, 5, 15, 60)  # before a daemon is started again, and the last one for good
-_AGAIN_S = 5.0  # before a push that failed as a whole, or that somebody else is doing, is tried again
+_AGAIN_S = 5.0  # before what failed as a whole, or what somebody else is doing, is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,13 @@ def never(_: Decision) -> bool:
 def alone(config: Config) -> Iterator[None]:
     """Be the only one that serves this state directory; PushmirrorError when there is another."""
     directory = config.state.directory / "serve"
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise PushmirrorError(
+            f"the directory {directory} cannot be made: {exc.strerror}",
+            hint="run this as the user who runs the mirror, or let that user write the state directory",
+        ) from exc
     with locks.locked(directory, wait=False) as held:
         if not held:
             raise PushmirrorError(
@@ -63,50 +68,70 @@ def alone(config: Config) -> Iterator[None]:
 
 async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts: Parts) -> None:
     """Keep all of it going until cancelled. Raises PushmirrorError when a daemon does not come up at all."""
-    daemon.update(config())
+    argv = daemon.rsync_argv(config()) if parts.rsync else []
+    files = _Files()
+    await files.begin(config())
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_renew(config))
+            tasks.create_task(_renew(config, files))
             if parts.rsync:
-                tasks.create_task(_keep("rsync", daemon.rsync_argv(config())))
-                if argv := daemon.stunnel_argv(config()):
-                    tasks.create_task(_keep("stunnel", argv))
+                tasks.create_task(keeping.keep("rsync", lambda: argv, may_fail=False))
+                tasks.create_task(keeping.keep_tls(config))
             if parts.pushes:
                 tasks.create_task(_push_all(config, store, watch))
     except BaseExceptionGroup as group:  # the first to fail has ended the others
         raise group.exceptions[0] from None
 
 
-async def _keep(name: str, argv: Sequence[str]) -> None:
-    """Have a daemon run, and start it again when it ends; PushmirrorError if it never came up."""
-    failures, came_up = 0, False
-    while True:
-        began = monotonic()
-        ended = await async_process.run(argv)
-        came_up = came_up or monotonic() - began > _QUICK_S
-        words = ended.output.decode("utf-8", "replace").strip().splitlines()
-        why = f"{name} ended with exit code {ended.exit_code}: {words[-1] if words else 'it said nothing'}"
-        if not came_up:
-            raise PushmirrorError(why, hint="see the addresses and ports of [serve], and who else uses them")
-        failures = 0 if monotonic() - began > _PAUSES_S[-1] else failures + 1
-        pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
-        _log.error("%s; starting it again in %d s", why, pause_s)
-        await asyncio.sleep(pause_s)
+class _Files:
+    """The rsync daemon's files, and what was said of them already: a look every half minute is no news."""
+
+    def __init__(self) -> None:
+        self._said: frozenset[str] = frozenset()
+
+    async def begin(self, config: Config) -> None:
+        """Write them; older ones will do for now, unless it is the configuration that is wrong."""
+        try:
+            await self._update(config)
+        except ConfigError:
+            raise
+        except PushmirrorError as exc:
+            if not daemon.places(config).conf.exists():
+                raise
+            self._say(f"the rsync daemon's files stay as they are: {exc}")
+
+    async def renew(self, config: Config) -> bool:
+        """Write them when something has changed; whether that worked."""
+        try:
+            await self._update(config)
+        except PushmirrorError as exc:
+            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            return False
+        return True
+
+    async def _update(self, config: Config) -> None:
+        # Not in the event loop: a lock of somebody else's, a slow disk or rsync must hold up no push.
+        if await asyncio.to_thread(daemon.update, config, aloud=False):
+            _log.info("the rsync daemon's files have changed")
+        unusable = await asyncio.to_thread(daemon.unusable, config)
+        self._say(*(daemon.kept_out(exc) for exc in unusable.values()))
+
+    def _say(self, *words: str) -> None:
+        for line in words:
+            if line not in self._said:
+                _log.error("%s", line)
+        self._said = frozenset(words)
 
 
-async def _renew(config: Callable[[], Config]) -> None:
+async def _renew(config: Callable[[], Config], files: _Files) -> None:
     """Keep the daemon's files in line with the sites, and with passwords whose time is over."""
     known, due = config(), monotonic() + _RENEW_S
     while True:
         await asyncio.sleep(_TEND_S)
         if config() is known and monotonic() < due:
             continue
-        known, due = config(), monotonic() + _RENEW_S
-        try:
-            if daemon.update(known):
-                _log.info("the rsync daemon's files have changed")
-        except PushmirrorError as exc:
-            _log.error("the rsync daemon's files stay as they are: %s", exc)
+        known = config()
+        due = monotonic() + (_RENEW_S if await files.renew(known) else _AGAIN_S)
 
 
 async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:

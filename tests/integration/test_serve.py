@@ -1,10 +1,16 @@
 """`pushmirror serve` as a hub's operator runs it, with the real rsync, sshd and signals."""
 
+from __future__ import annotations
+
 import json
 import os
+import shutil
 import signal
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +18,7 @@ import pytest
 from pushmirror.lab.service import free_port, listens, says, wait_until
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.system import process
+from pushmirror.system import locks, process
 
 ANSWER = """#!/bin/sh
 echo "$SSH_ORIGINAL_COMMAND" >>{log}
@@ -21,11 +27,46 @@ test -e {up}
 Serving = Callable[..., AbstractContextManager[process.Background]]
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key."""
+
+    chain: Path
+    key: Path
+
+    @classmethod
+    def made(cls, directory: Path) -> Pair:
+        """A new pair, which is its own authority."""
+        directory.mkdir()
+        made = cls(directory / "chain.pem", directory / "key.pem")
+        argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        argv += ["-nodes", "-keyout", str(made.key), "-out", str(made.chain), "-days", "2"]
+        argv += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+        process.run(argv, timeout_s=60).check()
+        return made
+
+    @contextmanager
+    def session(self, port: int) -> Iterator[ssl.SSLSocket]:
+        """A connection to who shows this certificate; OSError when another or none is shown."""
+        context = ssl.create_default_context(cafile=str(self.chain))
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        with plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
+            yield secured
+
+    def is_shown(self, port: int) -> bool:
+        try:
+            with self.session(port):
+                return True
+        except OSError:
+            return False
+
+
 class HubHere(LabSite):
     """The owner of a plain tree, with a port for its rsync daemon."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
+        self.further = ""  # further lines of [serve]
         super().__init__(directory, upstream="")
         self.tree.mkdir()
         (self.tree / "file").write_text("content")
@@ -36,6 +77,7 @@ class HubHere(LabSite):
             f'[archives.debian]\npath = "{self.tree}"\n'
             f'[push]\nkey = "{self.directory}/key"\nretry_after = "1s"\nretry_at_most = "1s"\n'
             f'[serve]\nhost = "127.0.0.1"\nrsync = "127.0.0.1:{self.port}"\n'
+            f"{self.further}"
             f'[state]\ndirectory = "{self.state}"\n'
         )
 
@@ -45,6 +87,30 @@ class HubHere(LabSite):
         added = self.run("site", "add", name, *words, "--push", "all", "--json").check()
         kit: dict[str, str] = json.loads(added.output)
         return kit
+
+    def show_certificate(self, pair: Pair) -> int:
+        """Copy a certificate and its key to where `serve` has them; the port for TLS."""
+        port = free_port()
+        self.further = f'rsync_tls = "127.0.0.1:{port}"\n'
+        for key, file in (("certificate", pair.chain), ("certificate_key", pair.key)):
+            shutil.copy(file, self.directory / key)
+            self.further += f'{key} = "{self.directory / key}"\n'
+        self.configure()
+        return port
+
+    def renew(self, pair: Pair) -> None:
+        """Put another certificate and key in their place, each by a rename."""
+        for key, file in (("certificate", pair.chain), ("certificate_key", pair.key)):
+            shutil.copy(file, self.directory / f"{key}.new").rename(self.directory / key)
+
+    def change(self) -> None:
+        """Change what the rsync daemon has to be told."""
+        self.further = "max_connections = 7\n"
+        self.configure()
+
+    def said(self) -> str:
+        """What `serve` logged."""
+        return (self.directory / "output.log").read_text()
 
     def phases(self) -> dict[str, str]:
         """What each site is doing."""
@@ -148,6 +214,138 @@ def _daemon_of(hub: HubHere) -> int:
 def _age_s(pid: int) -> float:
     ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_somebody_elses_lock_stops_neither_pushes_nor_its_own_end(hub, serving, site, tmp_path):
+    hub.sync("--no-push").check()
+    hub.add_site("a.example.org", site.port, site.user)
+    with serving() as served, locks.locked(hub.state / "rsyncd"):
+        hub.change()
+        assert wait_until(lambda: "is locked by process" in hub.said(), limit_s=60)
+        before = len(_told(tmp_path))
+        assert wait_until(lambda: len(_told(tmp_path)) >= before + 2, limit_s=60)
+        os.kill(served.pid, signal.SIGTERM)
+        assert wait_until(lambda: served.poll() is not None, limit_s=60) and served.poll() == 143
+
+
+def test_somebody_elses_lock_does_not_keep_it_from_beginning(hub, serving):
+    kit = hub.add_site("a.example.org", 22, "u")
+    with locks.locked(hub.state / "rsyncd"), serving("--no-push"):
+        assert "is locked by process" in hub.said()
+        listing(hub, kit).check()
+
+
+def test_a_site_whose_passwords_cannot_be_used_is_told_once_and_the_others_read(hub, serving):
+    kits = [hub.add_site(f"{name}.example.org", 22, name) for name in "ab"]
+    (hub.etc / "sites.d/a.example.org.secret").chmod(0o644)
+    with serving("--no-push"):
+        assert [listing(hub, kit).exit_code for kit in kits] == [5, 0]
+        written = (hub.state / "rsyncd/rsyncd.conf").stat().st_ino
+        hub.change()
+        assert wait_until(lambda: (hub.state / "rsyncd/rsyncd.conf").stat().st_ino != written)
+        assert hub.said().count("this site is kept out") == 1
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Pair:
+    return Pair.made(tmp_path / "old")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Pair:
+    return Pair.made(tmp_path / "new")
+
+
+def test_a_renewed_certificate_is_shown_and_sessions_go_on(hub, serving, old, new):
+    port = hub.show_certificate(old)
+    with serving("--no-push"):
+        assert wait_until(lambda: old.is_shown(port))
+        with old.session(port) as session:
+            assert session.recv(8) == b"@RSYNCD:"
+            hub.renew(new)
+            assert wait_until(lambda: new.is_shown(port)) and not old.is_shown(port)
+            session.sendall(b"@RSYNCD: 31.0\n#list\n")
+            assert b"debian" in b"".join(iter(lambda: session.recv(4096), b""))
+    assert "Configuration successful" in (hub.state / "rsyncd/stunnel.log").read_text()
+
+
+def test_a_renewed_certificate_that_cannot_be_used_is_told_and_the_old_one_stays(hub, serving, old, new):
+    port = hub.show_certificate(old)
+    with serving("--no-push"):
+        assert wait_until(lambda: old.is_shown(port))
+        hub.renew(Pair(new.chain, old.key))
+        assert wait_until(lambda: "do not belong together" in hub.said())
+        assert old.is_shown(port)
+        hub.renew(new)
+        assert wait_until(lambda: new.is_shown(port))
+
+
+def test_a_certificate_that_cannot_be_used_stops_neither_rsync_nor_pushes(hub, serving, site, old, new):
+    (hub.directory.parent / "up").touch()
+    kit = hub.add_site("a.example.org", site.port, site.user)
+    port = hub.show_certificate(Pair(new.chain, old.key))
+    hub.sync("--no-push").check()
+    with serving():
+        listing(hub, {**kit, "user": "a.example.org"}).check()
+        assert wait_until(lambda: hub.phases() == {"a.example.org": "current"}, limit_s=60)
+        assert wait_until(lambda: "stunnel ended with exit code 1" in hub.said())
+        assert "key values mismatch" in hub.said() and "Deallocating" not in hub.said()
+        hub.renew(new)
+        assert wait_until(lambda: new.is_shown(port), limit_s=60)
+
+
+def test_a_certificate_that_comes_and_goes_needs_no_restart(hub, serving, old):
+    with serving("--no-push"):
+        port = hub.show_certificate(old)
+        assert wait_until(lambda: old.is_shown(port))
+        hub.further = ""
+        hub.configure()
+        assert wait_until(lambda: not says(port, b""))
+        assert says(hub.port, b"@RSYNCD:")
+
+
+def test_nothing_is_left_of_transfers_and_tls_when_it_is_killed(hub, serving, old):
+    port = hub.show_certificate(old)
+    with serving("--no-push") as served, socket.create_connection(("127.0.0.1", hub.port)) as plain:
+        assert wait_until(lambda: old.is_shown(port))
+        with old.session(port) as secured:
+            assert plain.recv(8) == secured.recv(8) == b"@RSYNCD:"
+            family = _below(served.pid)
+            assert [_name(pid) for pid in family].count(
+                "rsync"
+            ) >= 3  # the daemon, and one for each of the two
+            os.kill(served.pid, signal.SIGKILL)
+            assert wait_until(lambda: not any(_is_alive(pid) for pid in family))
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that this one started, and those that they did."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    children = [one for one in pids if _stat(one)[1:2] == [str(pid)]]
+    return [*children, *(further for child in children for further in _below(child))]
+
+
+def _stat(pid: int) -> list[str]:
+    """Its fields from the state on; none when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    return _stat(pid)[:1] not in ([], ["Z"])
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_state_directory_that_cannot_be_used_is_named(hub):
+    hub.state.mkdir()
+    (hub.state / "serve").touch()
+    result = hub.run("serve", "--no-push")
+    assert result.exit_code == 1 and f"{hub.state}/serve cannot be made: File exists" in result.errors
 
 
 def test_a_second_one_is_refused(hub, serving):
