@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pushmirror.access import credentials, daemon, rsyncd
+from pushmirror.cli.doctor import serving
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.cli.doctor.places import private_key, readable
 from pushmirror.config.model import Access, Config, PushKind
@@ -107,6 +108,7 @@ def of_daemon(config: Config) -> Iterator[Finding]:
     """The files that the rsync daemon reads, and whether it answers."""
     if all(archive.access is Access.NONE for archive in config.archives.values()):
         return
+    yield from serving.tls(config, clock.now())
     try:
         yield from _passwords(config)
         files = list(_files(config))
@@ -114,15 +116,21 @@ def of_daemon(config: Config) -> Iterator[Finding]:
         yield error("rsync access", str(exc), exc.hint or "correct it; the daemon keeps what it had")
         return
     yield from files
+    yield from serving.logs(config)
     yield answering(config)
 
 
 def _passwords(config: Config) -> Iterator[Finding]:
+    unusable = daemon.unusable(config)
+    for name, exc in unusable.items():
+        todo = exc.hint or f"correct it; or remove it, and: pushmirror site rotate {name}"
+        yield error(f"password of {name}", f"{exc}; the site is kept out", todo)
     logins, now = daemon.logins(config), clock.now()
     without = [
         site.name
         for site in config.sites.values()
         if any(config.archives[name].access is Access.SITES for name in site.archives)
+        and site.name not in unusable
         and not credentials.current(logins[site.name], now)
     ]
     if without:

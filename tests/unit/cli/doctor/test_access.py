@@ -131,8 +131,11 @@ def test_a_site_without_a_password_is_named(hub):
 
 
 def test_a_password_file_that_others_can_read_is_an_error(hub):
+    roster.add(toml.load(hub), "b.example", {**KEYS, "host": "b"})
     daemon.secret_file(toml.load(hub), "a.example").chmod(0o644)
-    assert found(hub)["rsync access"].level is Level.ERROR
+    told = found(hub)["password of a.example"]
+    assert told.level is Level.ERROR and "kept out" in told.found and told.todo.startswith("chmod 600 ")
+    assert "site passwords" not in found(hub)
 
 
 def test_files_of_the_daemon_that_were_never_written_are_a_warning(hub):
