@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Config
-from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
+from pushmirror.errors import ConfigError, Exit, PushmirrorError, StateError, Stopped
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
-from pushmirror.sync.engine import Engine, Job, Preview
+from pushmirror.sync.engine import Engine, Preview
+from pushmirror.sync.job import Job
 from pushmirror.sync.parts import REQUIRED
 from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.report import Report
-from pushmirror.sync.stock import take_stock
+from pushmirror.sync.stock import Stock
 from pushmirror.sync.traces import Traces
 from pushmirror.system import clock, locks
 
@@ -122,16 +123,17 @@ class Hub:
         """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
+        log, work = self._new_log(archive), self._work(archive)  # without these there is nothing to remember
         run = self._store.begin_run(
             archive.name,
             stage,
             strategy="full" if archive.upstream else "stock",
             trigger=waiting[0].trigger,
-            log=str(self._log_file(archive)),
+            log=str(log),
             request_ids=[request.id for request in waiting],
         )
         self._show_what_is_owed(archive)
-        with _logged_to(Path(run.log)):
+        with _logged_to(log):
             for request in waiting:
                 facts = (
                     request.stage.value,
@@ -140,31 +142,30 @@ class Hub:
                     request.words,
                 )
                 _log.info("asked for %s by %s from %s: %a", *facts)
-            self._carry_out(archive, run, _job(stage, run.trigger, wish), wish, waiting)
+            self._carry_out(archive, run, work, wish, waiting)
         self._show_what_is_owed(archive)
         self._forget_old_runs(archive)
 
     def _carry_out(
-        self, archive: Archive, run: Run, job: Job, wish: Wish | None, waiting: Sequence[Request]
+        self, archive: Archive, run: Run, work: Engine | Stock, wish: Wish | None, waiting: Sequence[Request]
     ) -> None:
-        engine = self._engine(archive)
+        def on_served(generation: str) -> None:
+            self._store.publish_generation(archive.name, generation, run.id, clock.now())
+
         try:
             if wish is None or not wish.allow_empty_tree:
                 self._require_mounted(archive)
-            if archive.upstream is None:
-                report = take_stock(archive, self._config.mirror, Logged(self._progress))
-            else:
-                report = engine.run(job)
+            report = work.run(_job(run.stage, run.trigger, wish), on_served)
         except (Stopped, KeyboardInterrupt) as exc:
-            self._interrupted(run, exc, engine.report)
+            self._interrupted(run, exc, work.report)
             raise
         except PushmirrorError as exc:
             message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
             _log.error("%s", message)
-            self._end(run, Outcome.FAILED, exc.exit_code, message, engine.report)
+            self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
             _log.exception("a mistake in pushmirror")
-            self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", engine.report)
+            self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", work.report)
             raise
         else:
             _log.info("done: %s", report.summary())
@@ -176,8 +177,6 @@ class Hub:
         by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
         message = f"{by}; what was asked for waits for the next run"
         _log.warning("%s", message)
-        if report.generation:  # it was published before
-            self._store.publish_generation(run.archive, report.generation, run.id, clock.now())
         self._store.interrupt_run(
             run.id,
             exit_code=code,
@@ -187,20 +186,24 @@ class Hub:
         )
 
     def _end(self, run: Run, outcome: Outcome, exit_code: Exit, message: str, report: Report) -> None:
-        if report.generation:  # also of a run that published and then failed
-            self._store.publish_generation(run.archive, report.generation, run.id, clock.now())
         self._store.end_run(
             run.id,
             outcome=outcome,
             exit_code=exit_code,
-            generation=report.generation or None,
+            generation=report.generation or None,  # also of a run that published and then failed
             message=message,
             stats=report.numbers(),
         )
 
+    def _work(self, archive: Archive) -> Engine | Stock:
+        if archive.upstream is None:
+            return Stock(archive, self._config.mirror, progress=Logged(self._progress))
+        return self._engine(archive)
+
     def _engine(self, archive: Archive) -> Engine:
         ledger = self._config.state.directory / "closures" / archive.name
-        return Engine(archive, self._config.mirror, ledger=ledger, progress=Logged(self._progress))
+        with self._writing_state(ledger):
+            return Engine(archive, self._config.mirror, ledger=ledger, progress=Logged(self._progress))
 
     def _require_tree(self, archive: Archive) -> None:
         """The tree's directory, made when its parent is there; an owner's has to be there."""
@@ -243,15 +246,32 @@ class Hub:
         except OSError as exc:  # a full or read-only disk: the run itself will say so
             _log.warning("the flag %s cannot be set: %s", flag, exc.strerror)
 
-    def _log_file(self, archive: Archive) -> Path:
+    def _new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
+        file = directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
+        with self._writing_state(file):
+            directory.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        return file
+
+    @contextmanager
+    def _writing_state(self, what: Path) -> Iterator[None]:
+        """Translate what keeps us from writing below the state directory."""
+        try:
+            yield
+        except OSError as exc:
+            raise StateError(
+                f"{exc.filename or what} cannot be written: {exc.strerror}",
+                hint=f"whoever runs pushmirror has to own all below {self._config.state.directory}",
+            ) from exc
 
     def _forget_old_runs(self, archive: Archive) -> None:
         for run in self._store.prune(archive.name, self._config.state.keep_runs):
-            if run.log:
-                Path(run.log).unlink(missing_ok=True)
+            try:
+                if run.log:
+                    Path(run.log).unlink(missing_ok=True)
+            except OSError as exc:  # the state directory was another one then, or another user's
+                _log.warning("the log %s of a forgotten run stays: %s", run.log, exc.strerror)
 
 
 def _job(stage: Stage, trigger: str, wish: Wish | None) -> Job:

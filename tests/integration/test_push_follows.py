@@ -18,6 +18,7 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.sshd import new_key
 from pushmirror.state.records import Standing
 from pushmirror.state.sql import open_store
+from pushmirror.sync.published import read_published
 from pushmirror.system import process
 
 EVERYTHING = ["stage1", "stage2"]
@@ -86,6 +87,16 @@ def test_a_push_that_cannot_be_started_does_not_make_a_sync_fail(hub: PushingHub
     assert result.exit_code == 0
     assert "mistake in pushmirror" not in result.errors
     assert (site.sent, hub.run("push").exit_code, site.sent) == ([], 0, ["all"])
+
+
+def test_a_log_that_cannot_be_written_is_named_and_what_was_asked_for_waits(hub: PushingHub) -> None:
+    site = hub.site("one")
+    (hub.state / "logs").symlink_to("nowhere")
+    result = hub.run("sync")
+    assert (result.exit_code, "mistake" in result.errors) == (1, False)
+    assert f"{hub.state}/logs" in result.errors and "has to own all below" in result.errors
+    assert [request.trigger for request in hub.store.pending(ARCHIVE)] == ["manual"]
+    assert site.sent == []
 
 
 # -- a hub that is woken ------------------------------------------------------------------------------
@@ -243,3 +254,20 @@ def test_a_stage_1_that_was_prepared_and_then_outdated_is_prepared_anew(
     assert woken.push("sync:mhop sync:stage2").exit_code == 0
     assert wait_until(lambda: woken.is_current("below"))
     assert site.sent == ["stage1", "stage1", "stage2"]
+
+
+def test_a_hub_killed_after_it_has_published_knows_what_it_serves_and_the_next_push_brings_it_on(
+    woken: Woken, archive: LabArchive
+) -> None:
+    site = woken.downstream.add("below", push="all")
+    assert woken.push("sync:all").exit_code == 0
+    assert wait_until(lambda: woken.is_current("below") and woken.is_quiet())
+    archive.update()
+    kills_us = [sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"]
+    woken.site.configure(hooks={"after_publish": kills_us})
+    assert woken.push("sync:all").exit_code != 0
+    served = woken.store.latest_generation(ARCHIVE)
+    assert served and served.digest == read_published(woken.site.tree).generation
+    assert not woken.is_current("below") and not list(woken.site.tree.glob("Archive-Update-in-Progress-*"))
+    assert woken.site.run("push").exit_code == 0
+    assert woken.is_current("below") and site.sent == ["all", "all"]

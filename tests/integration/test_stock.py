@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.model import Archive, Mirror
+from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
-from pushmirror.sync.published import read_published
+from pushmirror.state.records import Stage
+from pushmirror.sync import stock
+from pushmirror.sync.job import Job
+from pushmirror.sync.progress import Silent
+from pushmirror.sync.published import Published, read_published
 
 
 class Owner(LabSite):
@@ -123,3 +129,54 @@ def test_a_tree_that_has_become_empty_is_a_disk_that_is_not_mounted(plain):
     (plain.tree / "file").unlink()
     result = plain.sync()
     assert result.exit_code == 78 and "is empty" in result.errors
+
+
+# Hooks
+
+
+@pytest.fixture
+def hooked(plain: Owner, tmp_path: Path) -> Path:
+    """What its hooks say of themselves."""
+    said = tmp_path / "said"
+    line = f"echo $PUSHMIRROR_HOOK $PUSHMIRROR_STAGE $PUSHMIRROR_TRIGGER $PUSHMIRROR_GENERATION >>{said}"
+    names = ("before_sync", "after_stage1", "after_publish")
+    plain.configure(hooks={key: ["sh", "-c", line] for key in names})
+    return said
+
+
+def test_the_hooks_around_taking_stock_are_run(plain: Owner, hooked: Path) -> None:
+    plain.sync().check()
+    before, after = hooked.read_text().splitlines()
+    assert before == "before_sync all manual"
+    assert after.startswith(f"after_publish {plain.generation()}")
+
+
+def test_what_the_hook_before_changes_is_part_of_the_stock(plain: Owner) -> None:
+    plain.sync().check()
+    before = plain.generation()
+    plain.configure(hooks={"before_sync": ["sh", "-c", "echo more >more"]})
+    plain.sync().check()
+    assert plain.generation() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code", "is_known"), [("before_sync", 3, False), ("after_publish", 4, True)]
+)
+def test_a_hook_that_fails_fails_the_taking_of_stock(
+    plain: Owner, name: str, exit_code: int, is_known: bool
+) -> None:
+    plain.configure(hooks={name: ["sh", "-c", "echo the dog ate it; exit 1"]})
+    result = plain.sync()
+    assert result.exit_code == exit_code and f"hook {name}" in result.errors
+    assert bool(plain.json("status")[0]["generation"]) is is_known
+
+
+def test_a_tree_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(tree: Path) -> Published:
+        raise PermissionError(13, "Permission denied", str(tree / "dists"))
+
+    monkeypatch.setattr(stock, "read_published", refuse)
+    archive = Archive(name="debian", path=tmp_path)
+    with pytest.raises(PushmirrorError, match=f"Permission denied .{tmp_path}/dists") as raised:
+        stock.Stock(archive, Mirror(), progress=Silent()).run(Job(Stage.ALL, "manual"), print)
+    assert raised.value.exit_code == Exit.STAGE1

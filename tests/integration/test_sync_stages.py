@@ -158,7 +158,7 @@ def test_the_times_of_release_files_are_upstreams(served: LabSite, archive: LabA
 
 def test_the_flag_of_a_run_is_seen_while_it_lasts_and_gone_after_it(served: LabSite) -> None:
     listing = [sys.executable, "-c", "import os; print(sorted(n for n in os.listdir('.') if n[0] == 'A'))"]
-    served.configure(hooks={"after_publish": listing})
+    served.configure(hooks={"after_stage1": listing})
     served.sync().check()
     assert f"Archive-Update-in-Progress-{served.name}" in served.run("log", "last").output.decode()
     assert not list(served.tree.glob("Archive-Update-*"))
@@ -237,7 +237,7 @@ def test_flags_of_upstream_are_never_in_our_tree(served: LabSite, archive: LabAr
     os.utime(flag, (time.time() - 100_000,) * 2)
     (archive.path / "Archive-Update-Required-archive.lab.example.org").write_text("1\n")
     listing = [sys.executable, "-c", "import os; print(sorted(n for n in os.listdir('.') if n[0] == 'A'))"]
-    served.configure(hooks={"after_publish": listing})
+    served.configure(hooks={"after_stage1": listing})
     served.sync().check()
     said = set(re.findall(r"'(Archive-Update-[^']+)'", served.run("log", "last").output.decode()))
     assert said == {f"Archive-Update-in-Progress-{served.name}"}

@@ -27,7 +27,6 @@ from pushmirror.errors import (
     ConfigError,
     Exit,
     Mismatch,
-    PushmirrorError,
     UpstreamError,
     UpstreamMoved,
     UpstreamUpdating,
@@ -37,6 +36,7 @@ from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
+from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
@@ -54,15 +54,6 @@ from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one run is to do."""
-
-    stage: Stage
-    trigger: str  # who or what asked, for the trace: ssh, cron, manual
-    allow_mass_delete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +86,22 @@ class Engine:
         self._aim = ""  # the generation that the round works towards, once it is known
         self.report = Report(started=clock.now())
 
-    def run(self, job: Job) -> Report:
+    def run(self, job: Job, on_served: Served) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).
 
         Raises a PushmirrorError whose exit code tells the stage that failed; the served tree is then as
         whole as before. Raises Behind when upstream kept moving on.
         """
-        with self._errors_by_stage():
+        with errors_by_stage(self._tree, lambda: self._phase):
             self._prepare()
             with self._working(job):
                 run_hook(self._archive, "before_sync", {"stage": job.stage.value, "trigger": job.trigger})
-                self._rounds(job)
+                self._rounds(job, on_served)
         return self.report
 
     def preview(self, job: Job) -> Preview:
         """What a run would fetch, publish and delete; nothing is changed."""
-        with self._errors_by_stage():
+        with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
             return self._preview(job)
 
@@ -132,12 +123,12 @@ class Engine:
 
     # -- the story of a run ---------------------------------------------------------------------------
 
-    def _rounds(self, job: Job) -> None:
+    def _rounds(self, job: Job, on_served: Served) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = 0
         while self.report.rounds < self._archive.rounds:
             try:
-                if self._round(job):
+                if self._round(job, on_served):
                     return
                 moved = None
             except UpstreamUpdating as exc:
@@ -156,7 +147,7 @@ class Engine:
             hint="try again; if it stays so, upstream changes too fast for this line, or is damaged",
         )
 
-    def _round(self, job: Job) -> bool:
+    def _round(self, job: Job, on_served: Served) -> bool:
         """One attempt; whether the run has reached its aim."""
         self.report.rounds += 1
         self._phase, self._aim = Exit.STAGE1, ""
@@ -166,18 +157,20 @@ class Engine:
         self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
-            run_hook(self._archive, "after_stage1", self._facts())
+            run_hook(self._archive, "after_stage1", self.report.facts())
             self._write_trace(job)
             self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
-            run_hook(self._archive, "after_stage1", self._facts())
+            run_hook(self._archive, "after_stage1", self.report.facts())
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
         self._require_finished_upstream()
         self._staging.stage(round_)
         foreign_traces_changed = self._publish(round_)
+        self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
+        on_served(self.report.generation)
         deleted = self._delete(job, round_)
         current = self._is_current(round_)
         self.report.seconds_stage2 += time.monotonic() - started
@@ -185,7 +178,7 @@ class Engine:
         if changed or self._traces.generation() != self.report.generation:
             self._write_trace(job)
         if current:
-            run_hook(self._archive, "after_publish", self._facts())
+            run_hook(self._archive, "after_publish", self.report.facts())
         return current
 
     def _prepare(self) -> None:
@@ -287,6 +280,7 @@ class Engine:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
         self._require_clear_way(round_)
+        self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)
         changed = self._traces.copy_foreign(self._area.pin)
@@ -366,7 +360,7 @@ class Engine:
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
         return self._pin().generation == round_.pinned.generation
 
-    # -- traces, hooks, errors ------------------------------------------------------------------------
+    # -- traces ---------------------------------------------------------------------------------------
 
     def _write_trace(self, job: Job) -> None:
         self.report.take_traffic(self._upstream.traffic)
@@ -378,21 +372,3 @@ class Engine:
             upstream_host=self._archive.upstream.host,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )
-
-    def _facts(self) -> dict[str, str]:
-        return {"generation": self.report.generation, "published": str(self.report.published)}
-
-    @contextmanager
-    def _errors_by_stage(self) -> Iterator[None]:
-        """An error without a more telling exit code ends with that of the stage it happened in."""
-        try:
-            yield
-        except PushmirrorError as exc:
-            if exc.exit_code is Exit.FAILED:
-                exc.exit_code = self._phase
-            raise
-        except OSError as exc:
-            where = f" ({exc.filename})" if exc.filename else ""
-            error = PushmirrorError(f"the tree {self._tree} cannot be written: {exc.strerror}{where}")
-            error.exit_code = self._phase
-            raise error from exc

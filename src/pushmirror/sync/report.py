@@ -69,6 +69,10 @@ class Report:
             "seconds_stage2": round(self.seconds_stage2, 3),
         }
 
+    def facts(self) -> dict[str, str]:
+        """What hooks are told."""
+        return {"generation": self.generation, "published": str(self.published)}
+
     def summary(self) -> str:
         """What a run did, in one line."""
         if self.strategy == "stock":

@@ -1,7 +1,8 @@
 """Taking stock of a tree without upstream: its owner changed it, and we learn what it serves now.
 
 Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
-of it: its flag, or Release files of two states, say so, and the caller tries again later.
+of it: its flag, or Release files of two states, say so, and the caller tries again later. Hooks run as in a
+run that fetches, but for after_stage1: there is nothing to fetch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, Mismatch
+from pushmirror.errors import Behind, Exit, Mismatch
+from pushmirror.hooks import run_hook
+from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import read_published
 from pushmirror.sync.report import Report, architectures_of
@@ -22,22 +25,40 @@ from pushmirror.sync.traces import Traces, upstream_flags
 from pushmirror.system import clock
 
 
-def take_stock(archive: Archive, mirror: Mirror, progress: Progress) -> Report:
-    """The generation that the tree serves now, as a run that published it.
+class Stock:
+    """Takes stock of one archive."""
 
-    Raises Behind while the archive is being updated.
-    """
-    report = Report(started=clock.now(), strategy="stock", rounds=1)
-    _require_no_update_under_way(archive, mirror)
-    progress.step("taking stock")
-    try:
-        published = read_published(archive.path)
-    except Mismatch as exc:
-        raise Behind(f"{exc}: the archive is being updated", hint="sync again when it is done") from exc
-    if published.suites:
-        report.architectures = architectures_of(published, archive.path)
-    report.generation = published.generation or digest_of(archive.path, mirror)
-    return report
+    def __init__(self, archive: Archive, mirror: Mirror, *, progress: Progress) -> None:
+        self._archive = archive
+        self._mirror = mirror
+        self._progress = progress
+        self._phase = Exit.STAGE1
+        self.report = Report(started=clock.now(), strategy="stock", rounds=1)
+
+    def run(self, job: Job, on_served: Served) -> Report:
+        """Learn the generation that the tree serves now, as a run that published it.
+
+        Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
+        """
+        with errors_by_stage(self._archive.path, lambda: self._phase):
+            run_hook(self._archive, "before_sync", {"stage": job.stage.value, "trigger": job.trigger})
+            self._look()
+            self._phase = Exit.STAGE2
+            on_served(self.report.generation)
+            run_hook(self._archive, "after_publish", self.report.facts())
+        return self.report
+
+    def _look(self) -> None:
+        tree = self._archive.path
+        _require_no_update_under_way(self._archive, self._mirror)
+        self._progress.step("taking stock")
+        try:
+            published = read_published(tree)
+        except Mismatch as exc:
+            raise Behind(f"{exc}: the archive is being updated", hint="sync again when it is done") from exc
+        if published.suites:
+            self.report.architectures = architectures_of(published, tree)
+        self.report.generation = published.generation or digest_of(tree, self._mirror)
 
 
 def digest_of(tree: Path, mirror: Mirror) -> str:

@@ -1,0 +1,39 @@
+"""What one run is asked to do, whom it tells, and how what stops it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.state.records import Stage
+
+#: Called with a generation as soon as the tree serves it, for the run may not live to its end.
+Served = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run is to do."""
+
+    stage: Stage
+    trigger: str  # who or what asked, for the trace: ssh, cron, manual
+    allow_mass_delete: bool = False
+
+
+@contextmanager
+def errors_by_stage(tree: Path, phase: Callable[[], Exit]) -> Iterator[None]:
+    """An error without a more telling exit code ends with that of the phase it happened in."""
+    try:
+        yield
+    except PushmirrorError as exc:
+        if exc.exit_code is Exit.FAILED:
+            exc.exit_code = phase()
+        raise
+    except OSError as exc:
+        where = f" ({exc.filename})" if exc.filename else ""
+        error = PushmirrorError(f"the tree {tree} cannot be read or written: {exc.strerror}{where}")
+        error.exit_code = phase()
+        raise error from exc
