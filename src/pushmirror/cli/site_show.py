@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ class Shown:
     site: Site
     file: Path
     users: tuple[User, ...]
+    kept_out: str | None  # why its passwords cannot be used; none: they can
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def list_(session: Session, as_json: bool) -> None:
       pushmirror site list --json | jq -r '.[] | select(.site.paused) | .site.name'
     """
     config = _current(session)
-    shown = [_shown(config, one) for one in sorted(config.sites.values(), key=lambda one: one.name)]
+    shown = _shown(config, sorted(config.sites.values(), key=lambda one: one.name))
     if as_json:
         print_json([_plain(one) for one in shown])
     else:
@@ -68,7 +70,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
       pushmirror site show site1.example.com
     """
     config = _current(session)
-    shown = _shown(config, roster.known(config, name))
+    [shown] = _shown(config, [roster.known(config, name)])
     if as_json:
         print_json(_plain(shown))
         return
@@ -78,6 +80,8 @@ def show(session: Session, name: str, as_json: bool) -> None:
             click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for user in shown.users:
         click.echo(f"user of rsync: {user.user}{_until(user.until)}")
+    if shown.kept_out:
+        click.echo(f"kept out: {shown.kept_out}")
 
 
 @click.command("kit")
@@ -124,10 +128,17 @@ def _current(session: Session) -> Config:
     return config
 
 
-def _shown(config: Config, found: Site) -> Shown:
-    working = credentials.valid(daemon.logins(config)[found.name], clock.now())
-    users = tuple(User(login.user, login.until) for login in working)
-    return Shown(found, daemon.site_file(config, found.name), users)
+def _shown(config: Config, sites: Sequence[Site]) -> list[Shown]:
+    logins, unusable, now = daemon.logins(config), daemon.unusable(config), clock.now()
+    return [
+        Shown(
+            one,
+            daemon.site_file(config, one.name),
+            tuple(User(login.user, login.until) for login in credentials.valid(logins[one.name], now)),
+            str(unusable[one.name]) if one.name in unusable else None,
+        )
+        for one in sites
+    ]
 
 
 def _plain_site(found: Site) -> dict[str, object]:
@@ -135,12 +146,18 @@ def _plain_site(found: Site) -> dict[str, object]:
 
 
 def _plain(shown: Shown) -> dict[str, object]:
-    return {"site": _plain_site(shown.site), "file": shown.file, "users": shown.users}
+    return {
+        "site": _plain_site(shown.site),
+        "file": shown.file,
+        "users": shown.users,
+        "kept_out": shown.kept_out,
+    }
 
 
 def _row(shown: Shown) -> tuple[object, ...]:
     found = shown.site
-    remarks = [word for word, is_so in (("paused", found.paused), ("canary", found.canary)) if is_so]
+    told = ("paused", found.paused), ("canary", found.canary), ("kept out: see `show`", bool(shown.kept_out))
+    remarks = [word for word, is_so in told if is_so]
     users = ", ".join(f"{user.user}{_until(user.until)}" for user in shown.users) or "no password"
     where = f"{found.user}@{found.host}{f':{found.port}' if found.port else ''}"
     return found.name, where, found.push.value, ", ".join(found.archives), users, ", ".join(remarks)

@@ -136,6 +136,13 @@ def test_the_list_says_who_and_how(add, call):
     assert ["b.example.org", "mirror@b.example.org", "none", "debian", "b.example.org"] in lines
 
 
+def test_a_site_that_is_kept_out_is_shown_so_with_the_reason(add, call, etc):
+    add()
+    daemon.secret_file(toml.load(etc), A).chmod(0o644)
+    assert "kept out: see `show`" in call("list")[1]
+    assert "kept out: " in call("show", A)[1] and "others can read it" in call("show", A, "--json")[1]
+
+
 @pytest.mark.parametrize(
     "words", [("list",), ("show", A), ("pause", A), ("resume", A), ("remove", A, "--yes")]
 )
