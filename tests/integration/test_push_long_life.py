@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from pushmirror.config.toml import load
 from pushmirror.push import engine
 from pushmirror.push.decide import Decision
 from pushmirror.push.engine import Pusher
+from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched
 from pushmirror.push.wire import Answer
-from pushmirror.state.records import Phase
+from pushmirror.state.records import Phase, Standing
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.system import clock
 
@@ -60,12 +62,12 @@ class Hub:
             f'[archives.debian]\npath = "{self.directory}/tree"\n[archives.debian.hooks]\n{lines}'
         )
 
-    def site(self, host: str) -> None:
-        """Put the one site on this host."""
-        text = f'host = "{host}"\nuser = "u"\npush = "all"\narchives = ["debian"]\n'
-        beside = self.directory / "sites.d" / "a.new"
+    def site(self, host: str, name: str = "a", more: str = "") -> None:
+        """Put a site on this host."""
+        text = f'host = "{host}"\nuser = "u"\npush = "all"\narchives = ["debian"]\n{more}'
+        beside = self.directory / "sites.d" / f"{name}.new"
         beside.write_text(text)
-        beside.rename(self.directory / "sites.d" / "a.toml")
+        beside.rename(beside.with_suffix(".toml"))
 
     def publish(self, digest: str) -> None:
         self.store.publish_generation("debian", digest, None, clock.now())
@@ -149,3 +151,31 @@ def test_a_slow_hook_after_a_push_does_not_hold_up_the_next_generation(hub, tmp_
 
     hub.push(over)
     assert len(hub.wire.sent) == 2 and read == ["g1\n"]
+
+
+@pytest.fixture
+def pushes(hub):
+    """Of a hub whose canary `a` has failed for a while, with another site `b`."""
+    hub.site("h", more="canary = true\n")
+    hub.site("other", name="b")
+    hub.publish("g1")
+    later = clock.now() + timedelta(minutes=5)
+    hub.store.put_standings(
+        [Standing("debian", "a", tried="g1", attempts=3, failing_since=clock.now(), next_try_at=later)]
+    )
+    return Pushes(CurrentConfig(load(hub.directory)), hub.store, Unwatched())
+
+
+def test_a_site_that_is_pushed_by_name_waits_for_the_canaries_and_that_is_no_reason_to_wait_for_it(pushes):
+    decision = pushes.view("debian", frozenset("b")).decision
+    assert decision.phases == {"b": Phase.GATED} and decision.sends == () and engine.settled(decision)
+
+
+def test_who_looks_on_while_another_process_pushes_sees_what_that_one_does(pushes):
+    async def follow() -> None:
+        async with asyncio.timeout(_LIMIT_S):
+            await pushes.follow("debian", only=frozenset("b"))
+
+    with pushes.lock("debian") as held:
+        assert held
+        asyncio.run(follow())

@@ -49,7 +49,7 @@ class Reached:
     "sites",
     multiple=True,
     metavar="NAME",
-    help="Only this site, whatever the others do: neither canaries nor their stage 1 are waited for. May be "
+    help="Only this site, without waiting for the stage 1 of others; canaries go first all the same. May be "
     "given again.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; nothing is.")

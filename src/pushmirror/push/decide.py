@@ -16,8 +16,8 @@ here. Not the business of this module: carrying it out (`engine.py`), what an an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
 
@@ -64,6 +64,15 @@ class Decision:
     phases: Mapping[str, Phase]  # by name of the site
     reports: tuple[str, ...] = ()  # sites that have been failing for long and are to be reported, once
     wake_at: datetime | None = None  # when time alone changes this decision
+
+    def among(self, names: Collection[str]) -> Decision:
+        """The same for some of the sites, whatever was decided about the others."""
+        return replace(
+            self,
+            sends=tuple(send for send in self.sends if send.site.name in names),
+            phases={name: phase for name, phase in self.phases.items() if name in names},
+            reports=tuple(name for name in self.reports if name in names),
+        )
 
     def sites_in(self, *phases: Phase) -> list[str]:
         """The names of the sites in any of these phases."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -50,6 +50,21 @@ def aim_of(store: Store, archive: str) -> Aim:
 def chosen(sites: Iterable[Site], only: frozenset[str]) -> list[Site]:
     """The sites of these names; all of them, if there are no names."""
     return [site for site in sites if not only or site.name in only]
+
+
+def decided(
+    sites: Iterable[Site],
+    standings: Mapping[str, Standing],
+    goal: Goal,
+    rules: Push,
+    now: datetime,
+    *,
+    only: frozenset[str],
+) -> Decision:
+    """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not."""
+    awaited = [site for site in sites if not only or site.name in only or site.canary]
+    decision = decide(awaited, standings, goal, rules, now)
+    return decision.among(only) if only else decision
 
 
 def settled(decision: Decision) -> bool:
@@ -109,7 +124,7 @@ class Pusher:
                 elif self._around.has_announced(self._goal):
                     await self._send(decision.sends)
                 else:
-                    await self._around.announce(self._goal, len(self._sites))
+                    await self._around.announce(self._goal, len(decision.phases))
                     self._news_at = 0.0  # and decide again: it may have taken long
         finally:
             await self._stop()
@@ -135,7 +150,7 @@ class Pusher:
             self._goal = Goal(self._archive, published, since=clock.now())
         self._goal = replace(self._goal, prepared=prepared)
         config = self._config()
-        self._rules, self._sites = config.push, chosen(config.sites_of(self._archive), self._only)
+        self._rules, self._sites = config.push, config.sites_of(self._archive)
         if moved := await self._flight.give_up_moved({site.name: site for site in self._sites}):
             _log.info("given up, for these sites are elsewhere now: %s", ", ".join(moved))
             self._store.change_standings(self._archive, stands.unanswered, only=moved)
@@ -161,8 +176,10 @@ class Pusher:
         return found
 
     def _decide(self) -> Decision:
-        decision = decide(self._sites, self._standings, self._goal, self._rules, clock.now())
-        self._watch.looked(View(self._goal, self._sites, self._standings, decision))
+        facts = self._standings, self._goal, self._rules, clock.now()
+        decision = decided(self._sites, *facts, only=self._only)
+        sites = chosen(self._sites, self._only)
+        self._watch.looked(View(self._goal, sites, self._standings, decision))
         return decision
 
     @property

@@ -21,7 +21,7 @@ from pushmirror.config.model import Config
 from pushmirror.errors import StateError
 from pushmirror.push.current import CurrentWire
 from pushmirror.push.decide import Goal, decide
-from pushmirror.push.engine import Over, Pusher, aim_of, chosen, finished, settled
+from pushmirror.push.engine import Over, Pusher, aim_of, chosen, decided, finished, settled
 from pushmirror.push.watch import View, Watch
 from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
@@ -71,7 +71,7 @@ class Pushes:
     async def follow(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> None:
         """The same; while another process does it, look on until it is over or has gone away."""
         while not await self._push(archive, over, only):
-            view = self.view(archive, only)
+            view = self.view(archive, only, beside=True)
             self._watch.looked(view)
             if over(view.decision):
                 return
@@ -82,16 +82,23 @@ class Pushes:
         archive: str,
         only: frozenset[str] = frozenset(),
         change: Callable[[Standing], Standing] | None = None,
+        *,
+        beside: bool = False,
     ) -> View:
-        """What would be done now, if the sites stood where `change` has them; nothing is."""
+        """What would be done now, if the sites stood where `change` has them; nothing is.
+
+        `beside` another process, which pushes all sites, what it does about these.
+        """
         config = self._config()
-        sites = chosen(config.sites_of(archive), only)
+        sites = config.sites_of(archive)
         published, prepared = aim_of(self._store, archive)
         standings, now = self._store.standings(archive), clock.now()
         if change:
             standings = {name: change(one) for name, one in standings.items()}
         goal = Goal(archive, published, since=now, prepared=prepared)
-        return View(goal, sites, standings, decide(sites, standings, goal, config.push, now))
+        facts = standings, goal, config.push, now
+        decision = decide(sites, *facts).among(only) if beside and only else decided(sites, *facts, only=only)
+        return View(goal, chosen(sites, only), standings, decision)
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
