@@ -150,7 +150,10 @@ class Hub:
         self, archive: Archive, run: Run, work: Engine | Stock, wish: Wish | None, waiting: Sequence[Request]
     ) -> None:
         def on_served(generation: str) -> None:
-            self._store.publish_generation(archive.name, generation, run.id, clock.now())
+            was_prepared = not work.report.landed  # stage 1 had brought all that our sites could fetch ahead
+            self._store.publish_generation(
+                archive.name, generation, run.id, clock.now(), was_prepared=was_prepared
+            )
 
         try:
             if wish is None or not wish.allow_empty_tree:
@@ -162,6 +165,7 @@ class Hub:
         except PushmirrorError as exc:
             message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
             _log.error("%s", message)
+            self._prepare(run, work.report, for_sites=False)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
             _log.exception("a mistake in pushmirror")
@@ -169,14 +173,31 @@ class Hub:
             raise
         else:
             _log.info("done: %s", report.summary())
-            if report.prepared and any(request.mhop for request in waiting):
-                self._store.prepare(archive.name, report.prepared)  # before the answer: who asked acts on it
+            mhop = any(request.mhop for request in waiting)
+            self._prepare(run, report, for_sites=mhop)  # before the answer: who asked acts on it
             self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
+
+    def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
+        """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.
+
+        A hub above that is itself in its stage 1 still shows its former Release files, so that nobody here
+        knows the generation that the packages are for. What sites confirm then has the run's name until it
+        is published.
+        """
+        if report.generation:
+            return  # it was published, and nothing is prepared any more
+        served = self._store.latest_generation(run.archive)
+        known = report.prepared if not served or report.prepared != served.digest else ""
+        if for_sites and (known or report.landed):
+            self._store.prepare(run.archive, known or f"run {run.id}")
+        elif report.landed:
+            self._store.unprepare(run.archive)
 
     def _interrupted(self, run: Run, exc: Stopped | KeyboardInterrupt, report: Report) -> None:
         by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
         message = f"{by}; what was asked for waits for the next run"
         _log.warning("%s", message)
+        self._prepare(run, report, for_sites=False)
         self._store.interrupt_run(
             run.id,
             exit_code=code,
