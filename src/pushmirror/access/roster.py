@@ -131,7 +131,7 @@ def _checked(config: model.Config, name: str, keys: Mapping[str, object]) -> mod
             hint=f"edit that file, or begin with: pushmirror site remove {name}",
         )
     sites = {daemon.site_file(config, one): found for one, found in config.sites.items()} | {file: site}
-    broken = rules.broken(config.source or file, config.archives, config.archives.keys(), sites)
+    broken = rules.of_sites(sites, config.archives.keys())
     if broken:
         raise UsageError("\n".join(line.replace(f"{file}: ", f"site {name}: ") for line in broken))
     return site

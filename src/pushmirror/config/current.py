@@ -28,6 +28,7 @@ class CurrentConfig:
         self._source = config.source
         self._config = config
         self._seen: Stamp = ()
+        self.mistake: ConfigError | None = None  # in the files as they are now, which therefore do not count
 
     def __call__(self) -> Config:
         """The configuration."""
@@ -41,8 +42,10 @@ class CurrentConfig:
         try:
             config = load(self._source)
         except ConfigError as exc:
+            self.mistake = exc
             _log.warning("the configuration has a mistake; the former one still counts: %s", exc)
             return
+        self.mistake = None
         if config != self._config:
             _log.info("the configuration has changed")
             self._config = config

@@ -101,6 +101,7 @@ User = Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", "a user name")
 Architecture = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*", "an architecture such as amd64, or source")]
 Pattern = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
 Word = Annotated[str, _matching(r"[^\x00]+", "a word that is not empty")]
+Flag = Annotated[bool, Strict()]  # "yes", "off" and 1 are mistakes
 Count = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Share = Annotated[float, Field(gt=0, le=1)]  # of a whole
@@ -329,8 +330,8 @@ class Site(Values):
     port: Port | None = None  # of its ssh
     key: AbsolutePath | None = None  # our ssh key for it; none: that of [push]
     ssh_options: SshOptions = ()  # for the program ssh, which then is used to wake it
-    canary: bool = False  # goes first: the others wait until it is current
-    paused: bool = False
+    canary: Flag = False  # goes first: the others wait until it is current
+    paused: Flag = False
     url: Url | None = None  # where the public reads it, with {archive} for the archive's name
     trace: Name | None = None  # file name of its trace; none: its name
 

@@ -1,12 +1,12 @@
 """What must hold between the parts of a configuration, and of the files it names.
 
-Every function yields one line per broken rule; none raises.
+Every function gives one line per broken rule; none raises.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -17,10 +17,15 @@ from pushmirror.config.secrets import what_is_wrong
 Sites = Mapping[Path, Site]  # by the file each one is from
 
 
-def broken(file: Path, archives: Mapping[str, Archive], names: Set[str], sites: Sites) -> list[str]:
-    """Every broken rule; `names` are all archives that the file names, also those with a mistake."""
-    of_archives = chain(_same_names(names), _shared_trees(archives), _password_files(archives))
-    return [f"{file}: {what}" for what in of_archives] + [*_unknown_archives(sites, names), *_twins(sites)]
+def of_archives(file: Path, archives: Mapping[str, Archive], names: Set[str]) -> list[str]:
+    """Every broken rule of the main file; `names` are all archives that it names, also broken ones."""
+    found = chain(_same_names(names), _shared_trees(archives), _password_files(archives))
+    return [f"{file}: {what}" for what in found]
+
+
+def of_sites(sites: Sites, names: Set[str]) -> list[str]:
+    """Every broken rule of the sites' files; `names` are all archives there are."""
+    return [*chain.from_iterable(_of_site(file, site, names) for file, site in sites.items()), *_twins(sites)]
 
 
 def _same_names(names: Set[str]) -> Iterator[str]:
@@ -47,16 +52,20 @@ def _password_files(archives: Mapping[str, Archive]) -> Iterator[str]:
             yield f"archives.{name}.password_file: {wrong}"
 
 
-def _unknown_archives(sites: Sites, names: Set[str]) -> Iterator[str]:
-    for file, site in sites.items():
-        for name in site.archives:
-            if name not in names:
-                meant = did_you_mean(name, names)
-                yield f'{file}: archives: found "{name}", expected an archive of pushmirror.toml{meant}'
-        if site.main_archive and site.main_archive not in site.archives:
-            yield f'{file}: main_archive: found "{site.main_archive}", expected one of its archives'
-        if len(set(site.archives)) < len(site.archives):
-            yield f"{file}: archives: expected each archive once"
+def _of_site(file: Path, site: Site, names: Set[str]) -> Iterator[str]:
+    yield from unknown_archives(file, site.archives, names)
+    if site.main_archive and site.main_archive not in site.archives:
+        yield f'{file}: main_archive: found "{site.main_archive}", expected one of its archives'
+    if len(set(site.archives)) < len(site.archives):
+        yield f"{file}: archives: expected each archive once"
+
+
+def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterator[str]:
+    """The archives of a site's file that are none; `names` are all archives there are."""
+    for name in told:
+        if name not in names:
+            meant = did_you_mean(name, names)
+            yield f'{file}: archives: found "{name}", expected an archive of pushmirror.toml{meant}'
 
 
 def _twins(sites: Sites) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +33,16 @@ Section = TypeVar("Section", bound=model.Values)
 Table = dict[str, Any]
 
 
-def load(path: Path | None = None) -> model.Config:
+def load(
+    path: Path | None = None, *, on_broken_sites: Callable[[ConfigError], None] | None = None
+) -> model.Config:
     """The configuration at `path` (a directory or the file), or at the first usual place that has one.
 
-    Raises ConfigError with every problem found.
+    Raises ConfigError with every problem found. With `on_broken_sites`, problems of the sites' files alone
+    are given to it instead, and the configuration has no site: a mirror goes on mirroring.
     """
     file = find(path)
-    problems = Problems()
+    problems, of_sites = Problems(), Problems()
     main = problems.read(file) or {}
     for key in main.keys() - _KEYS:
         problems.add(file, f"{key}: {unknown_key(key, _KEYS)}")
@@ -47,9 +50,15 @@ def load(path: Path | None = None) -> model.Config:
         key: problems.section(file, key, kind, main[key]) for key, kind in _SECTIONS.items() if key in main
     }
     archives = dict(_archives(file, main.get("archives", {}), problems))
-    sites = dict(_sites(file.parent / SITES, problems))
     names = {*archives, *_names(main.get("archives"))}
-    problems.found += rules.broken(file, archives, names, sites)
+    problems.found += rules.of_archives(file, archives, names)
+    sites = dict(_sites(file.parent / SITES, names, of_sites))
+    of_sites.found += rules.of_sites(sites, names)
+    if on_broken_sites and of_sites.found and not problems.found:
+        on_broken_sites(ConfigError("\n".join(of_sites.found)))
+        sites = {}  # none rather than some: a push would take those that are left for all there are
+    else:
+        problems.found += of_sites.found
     problems.raise_if_any(file)
     return model.Config(
         archives=archives,
@@ -143,7 +152,7 @@ def _archives(file: Path, tables: object, problems: Problems) -> Iterator[tuple[
             yield name, archive
 
 
-def _sites(directory: Path, problems: Problems) -> Iterator[tuple[Path, model.Site]]:
+def _sites(directory: Path, archives: Set[str], problems: Problems) -> Iterator[tuple[Path, model.Site]]:
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208  glob takes a forbidden directory for an empty one
     except FileNotFoundError:
@@ -158,3 +167,11 @@ def _sites(directory: Path, problems: Problems) -> Iterator[tuple[Path, model.Si
         site = None if table is None else problems.section(file, "", model.Site, table, file.stem)
         if site:
             yield file, site
+        elif table:
+            problems.found += rules.unknown_archives(file, _told_archives(table), archives)
+
+
+def _told_archives(table: Table) -> list[str]:
+    """Those of a site's file in which something else is wrong."""
+    told = table.get("archives")
+    return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []

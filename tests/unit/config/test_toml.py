@@ -218,3 +218,35 @@ def test_a_password_in_the_wrong_place_is_never_repeated(write):
     )
     found = problems(write(text))
     assert len(found) == 3 and "hunter2" not in "\n".join(found)
+
+
+def test_a_mistake_in_a_sites_file_is_told_and_the_rest_goes_on_without_sites(write):
+    told = []
+    there = write(one=SITE, two=SITE.replace('"h"', '"other"') + 'push = "stged"\n')
+    config = toml.load(there, on_broken_sites=told.append)
+    assert "debian" in config.archives and config.sites == {}
+    assert [str(exc).partition("sites.d/")[2] for exc in told] == [
+        "two.toml: push: expected 'all', 'staged', 'mhop' or 'none', found \"stged\""
+    ]
+
+
+def test_a_mistake_of_the_main_file_stays_an_error_beside_that_of_a_site(write):
+    with pytest.raises(ConfigError, match=r"(?s)grase.*one\.toml"):
+        toml.load(write(GOOD.replace("grace", "grase"), one="host = 3"), on_broken_sites=lambda _: None)
+
+
+def test_an_unknown_archive_is_named_beside_the_other_mistakes_of_its_file(write):
+    found = problems(write(one=SITE.replace("debian", "debain") + 'port = "22211"\n'))
+    assert len(found) == 2 and "sites.d/one.toml: port" in found[0] and "did you mean debian?" in found[1]
+
+
+@pytest.mark.parametrize("archives", ["3", '"debian"', '{a = "debian"}'])
+def test_archives_that_are_no_list_of_names_are_one_mistake(write, archives):
+    (line,) = problems(write(one=SITE.replace('["debian"]', archives)))
+    assert line.startswith("sites.d/one.toml: archives")
+
+
+@pytest.mark.parametrize("key", ["canary", "paused"])
+def test_yes_is_not_true(write, key):
+    (line,) = problems(write(one=f'{SITE}{key} = "yes"\n'))
+    assert line == f'sites.d/one.toml: {key}: expected true or false, found "yes"'
