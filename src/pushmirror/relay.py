@@ -17,6 +17,7 @@ from time import monotonic
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
 from pushmirror.push.decide import Goal, lacking_stage1
+from pushmirror.push.turn import Turn
 from pushmirror.state.records import Stage
 from pushmirror.state.store import Store
 from pushmirror.system import clock, detached
@@ -37,11 +38,13 @@ def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: b
 
 
 def in_background(config: Config, archive: str) -> None:
-    """Start a push that outlives us."""
+    """Have a push go on that outlives us: `serve`'s, another one that is under way, or one that we start."""
     # -P: without it, Python would take modules from the directory that we were called in, anybody's maybe.
     argv = [sys.executable, "-P", "-m", "pushmirror", "--config", str(config.source)]
     log = config.state.logs / "push" / f"{archive}.log"
     try:
+        if Turn(config.state.directory, archive).is_left_to_another():
+            return
         detached.start([*argv, "push", archive, "--background"], log=log)
     except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log
         _log.warning("the push of %s did not start; serve or the next one will do it: %s", archive, exc)

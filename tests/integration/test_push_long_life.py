@@ -176,6 +176,6 @@ def test_who_looks_on_while_another_process_pushes_sees_what_that_one_does(pushe
         async with asyncio.timeout(_LIMIT_S):
             await pushes.follow("debian", only=frozenset("b"))
 
-    with pushes.lock("debian") as held:
+    with pushes.turn("debian").taken() as held:
         assert held
         asyncio.run(follow())

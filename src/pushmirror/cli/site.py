@@ -69,8 +69,8 @@ def resume(session: Session, name: str, as_json: bool) -> None:
     config = session.config()
     resumed = roster.resume(config, name)
     with session.store(config) as store:
-        found = [store.standings(archive).get(name) for archive in config.archives]
-        store.put_standings([forgiven(one) for one in found if one])
+        for archive in config.archives:
+            store.change_standings(archive, forgiven, only={name})
     _paused(name, resumed, paused=False, as_json=as_json)
 
 

@@ -1,31 +1,26 @@
 """Pushes of this machine: one at a time for each archive, whoever asks, and none is lost.
 
-    asked ──▶ lock free? ──yes──▶ Pusher ──over──▶ lock let go ──▶ asked meanwhile, or news? ──yes──▶ again
-                 └──no──▶ leave word ─────────────────────────────────────────┘
-
-Guaranteed: who finds the lock taken leaves word and may go home, for its holder looks for that once more
-after it has let go, and then pushes every site. Pushes of different archives do not know of each other.
+Guaranteed: who finds that another process has the turn leaves word and may go home, for that one looks for
+it once more after it has let go, and then pushes every site. Pushes of different archives do not know of
+each other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic
 
 from pushmirror.config.model import Config
-from pushmirror.errors import StateError
 from pushmirror.push.current import CurrentWire
 from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import Over, Pusher, aim_of, chosen, decided, finished, settled
+from pushmirror.push.turn import Turn
 from pushmirror.push.watch import View, Watch
 from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
-from pushmirror.system import clock, limits, locks
+from pushmirror.system import clock, limits
 
 _MOST_AGAIN = 100  # times that news are served after the lock was let go
 _LOOK_S = 0.2  # between two looks at what another process does
@@ -52,17 +47,18 @@ class Pushes:
         """
         if await self._push(archive, over, only):
             return True
-        self._leave_word(archive)
+        self.turn(archive).leave_word()
         return await self._push(archive, over, only)  # its holder may have let go before it could see that
 
     async def _push(self, archive: str, over: Over, only: frozenset[str]) -> bool:
+        turn = self.turn(archive)
         for _ in range(_MOST_AGAIN):
-            with self.lock(archive) as held:
+            with turn.taken() as held:
                 if not held:
                     return False
-                asked, pusher = self._last_asked(archive), self.pusher(archive, only)
+                asked, pusher = turn.last_asked(), self.pusher(archive, only)
                 await pusher.run(over)
-            if self._last_asked(archive) != asked:
+            if turn.last_asked() != asked:
                 only = frozenset()  # who asked has gone home, and meant every site
             elif aim_of(self._store, archive) == pusher.aim:
                 break
@@ -106,37 +102,6 @@ class Pushes:
         wire = CurrentWire(self._config)
         return Pusher(archive, self._config, self._store, wire, self._watch, only=only)
 
-    @contextmanager
-    def lock(self, archive: str) -> Iterator[bool]:
-        """The right to push an archive; False while another process has it."""
-        directory = self._directory(archive)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise StateError(
-                f"the directory {directory} cannot be made: {exc.strerror}",
-                hint=f"whoever runs pushmirror has to own all below {self._config().state.directory}",
-            ) from exc
-        with locks.locked(directory, wait=False) as held:
-            yield held
-
-    def _leave_word(self, archive: str) -> None:
-        file, now = self._directory(archive) / "asked", time_ns()  # the file system's own clock ticks slowly
-        try:
-            file.touch()
-            os.utime(file, ns=(now, now))
-        except OSError as exc:
-            raise StateError(
-                f"{file} cannot be written: {exc.strerror}",
-                hint=f"whoever runs pushmirror has to own all below {self._config().state.directory}",
-            ) from exc
-
-    def _last_asked(self, archive: str) -> int:
-        """When somebody left word last, or 0."""
-        try:
-            return (self._directory(archive) / "asked").stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
-
-    def _directory(self, archive: str) -> Path:
-        return self._config().state.directory / "push" / archive
+    def turn(self, archive: str) -> Turn:
+        """Whose turn it is to push an archive."""
+        return Turn(self._config().state.directory, archive)

@@ -52,7 +52,7 @@ def test_the_sites_of_an_archive_are_below_it_those_in_trouble_first(hub, capsys
     assert status(hub) == 0
     said = capsys.readouterr().out
     assert "1 of 3" in said and "from rsync://us@hub.example.org/debian" in said
-    assert said.index("\nfailing.example") < said.index("\na.example") < said.index("\nnew.example")
+    assert said.index("\nfailing.example") < said.index("\nnew.example") < said.index("\na.example")
     assert "failed 3 times since" in said
 
 
@@ -113,7 +113,7 @@ def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, ca
             "debian", "new.example", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=clock.now()
         )
         store.put_standings([woken])
-        with Pushes(lambda: config, store, Unwatched()).lock("debian"):
+        with Pushes(lambda: config, store, Unwatched()).turn("debian").taken():
             status(hub, "--site", "new.example")
     assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
     status(hub, "--site", "new.example")

@@ -1,0 +1,64 @@
+"""Whose turn it is to push an archive: one process at a time, and whoever comes second leaves word.
+
+lock free? ──yes──▶ push ──▶ let go ──▶ asked meanwhile? ──yes──▶ again
+    └──no──▶ leave word ──▶ still taken? ──yes──▶ go home: its holder looks after letting go
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time_ns
+
+from pushmirror.errors import StateError
+from pushmirror.system import locks
+from pushmirror.system.held import is_held
+
+
+class Turn:
+    """The right to push one archive, from one state directory."""
+
+    def __init__(self, state: Path, archive: str) -> None:
+        self._state = state
+        self._directory = state / "push" / archive
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Have it until the end of the block; False while another process has it."""
+        with self._writing(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+        with locks.locked(self._directory, wait=False) as held:
+            yield held
+
+    def is_left_to_another(self) -> bool:
+        """Whether another process pushes, and was asked to serve us, too. Never takes the turn itself."""
+        if not is_held(self._directory):
+            return False
+        self.leave_word()
+        return is_held(self._directory) is True  # else it may have let go before it could see that
+
+    def leave_word(self) -> None:
+        """Ask whoever has the turn to look once more when it lets go."""
+        file, now = self._directory / "asked", time_ns()  # the file system's own clock ticks slowly
+        with self._writing(file):
+            file.touch()
+            os.utime(file, ns=(now, now))
+
+    def last_asked(self) -> int:
+        """When somebody left word last, or 0."""
+        try:
+            return (self._directory / "asked").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise StateError(
+                f"{path} cannot be written: {exc.strerror}",
+                hint=f"whoever runs pushmirror has to own all below {self._state}",
+            ) from exc
