@@ -30,9 +30,12 @@ def _failed(one: Seen) -> str:
 
 def _next_try(one: Seen) -> str:
     if one.phase is Phase.TRIGGERED:
-        return f"woken again {ago(one.standing.sent_at, one.scene.now)}"
+        woken = f"woken again {ago(one.standing.sent_at, one.scene.now)}"
+        return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
     if one.phase is Phase.GATED:
         return _gated(one)
+    if one.scene.pushing is False:
+        return "is tried again by pushmirror serve or the next push, and neither is running"
     at = one.standing.next_try_at
     return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
 
@@ -49,26 +52,35 @@ def _woken(one: Seen) -> str:
     stage = _STAGES.get(one.standing.sent_stage or Stage.ALL, "")
     woken = f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}"
     if one.is_abandoned:
-        return f"{woken}, but nobody waits for its answer any more: {_push(one)}"
+        return f"{woken}, but {_unheard(one)}"
     return f"{woken}, has not answered yet"
+
+
+def _unheard(one: Seen) -> str:
+    return f"nobody waits for its answer any more: {_push(one)}"
 
 
 def _gated(one: Seen) -> str:
     canaries = one.scene.gating
-    return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}"
+    return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}{_unpushed(one)}"
 
 
 def _held(one: Seen) -> str:
     """A canary waits for the other canaries only, the others for each other."""
     others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
-    return f"has stage 1, waits for {len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
+    awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
+    return f"has stage 1, waits for {awaited}{_unpushed(one)}"
+
+
+def _unpushed(one: Seen) -> str:
+    return f"; nobody pushes: {_push(one)}" if one.scene.pushing is False else ""
 
 
 def _due(one: Seen) -> str:
     has = "has stage 1, " if one.state is SiteState.STAGED else ""
-    if one.lacks_since is None or one.scene.now - one.lacks_since <= one.scene.push.deadline:
-        return f"{has}is to be woken now"
-    return f"{has}is to be woken, and nobody does it: {_push(one)}"
+    if one.is_left_alone:
+        return f"{has}is to be woken, and nobody does it: {_push(one)}"
+    return f"{has}is to be woken now"
 
 
 def _push(one: Seen) -> str:

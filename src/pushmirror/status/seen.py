@@ -137,6 +137,15 @@ class Seen:
         return self.phase is Phase.TRIGGERED and self.scene.pushing is False
 
     @property
+    def is_left_alone(self) -> bool:
+        """Whether it is to be woken and nobody does it; where that cannot be seen, the deadline tells."""
+        if self.phase is None or self.phase is Phase.CURRENT or self.lacks_since is None:
+            return False
+        if self.scene.pushing is None:
+            return self.phase is Phase.DUE and self.scene.now - self.lacks_since > self.scene.push.deadline
+        return not self.scene.pushing
+
+    @property
     def gates_others(self) -> bool:
         """Whether it is a canary that the others wait for."""
         return self.site.canary and not self.site.paused and self.phase is not Phase.CURRENT

@@ -98,9 +98,9 @@ def _level(one: Seen) -> Level:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
-    first = (
-        one.state is SiteState.NEW and one.phase is Phase.TRIGGERED and not one.is_abandoned
-    )  # takes as long as its line needs
+    if one.is_left_alone:
+        return Level.WARNING
+    first = one.state is SiteState.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
     return Level.RUNNING if first or now - one.lacks_since <= push.deadline else Level.WARNING
 
 

@@ -13,6 +13,7 @@ from pushmirror.status.summary import Level, summarise, with_sites
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 MIN, HOUR = timedelta(minutes=1), timedelta(hours=1)
 OLD, NEW = "b" * 64, "a" * 64
+PUSH_IT = "run pushmirror serve, or pushmirror push debian"
 PUSH = Push(key="/k", deadline="10min", report_after="1h")
 
 
@@ -93,6 +94,39 @@ def test_a_site_counts_as_late_only_after_the_deadline_of_a_push():
 def test_a_site_that_nobody_wakes_says_who_should():
     words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
     assert one(site("a"), behind("a"), published=HOUR).doing == words
+
+
+def test_a_late_site_is_not_said_to_be_woken_when_nobody_pushes():
+    found = {pushing: one(site("a"), behind("a"), pushing=pushing) for pushing in (True, False)}
+    assert (found[True].doing, found[True].level) == ("is to be woken now", Level.RUNNING)
+    words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
+    assert (found[False].doing, found[False].level) == (words, Level.WARNING)
+
+
+@pytest.mark.parametrize("next_try", [12 * MIN, -MIN / 2])
+def test_no_retry_is_promised_when_nobody_makes_it(next_try):
+    resting = failing("a", MIN, next_try_at=NOW + next_try, last_words="broken pipe")
+    words = "is tried again by pushmirror serve or the next push, and neither is running: broken pipe"
+    assert one(site("a"), resting, pushing=False).doing.endswith(f" UTC, {words}")
+
+
+def test_who_waits_for_others_says_that_nobody_pushes_them():
+    sites = [site("c", canary=True), site("d", canary=True), site("e")]
+    found = health(sites, at("c", stage1=NEW, stage1_at=NOW), behind("d"), behind("e"), pushing=False)
+    told = {one.site: one.doing.partition("; ")[::2] for one in found}
+    assert told["c"] == ("has stage 1, waits for 1 other: d", f"nobody pushes: {PUSH_IT}")
+    assert told["e"] == ("waits for the canaries c, d", f"nobody pushes: {PUSH_IT}")
+
+
+def test_a_failing_site_whose_push_was_killed_is_not_said_to_be_tried():
+    woken = failing("a", MIN, sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - MIN)
+    said = one(site("a"), woken, pushing=False).doing
+    assert f"woken again 60 s ago, but nobody waits for its answer any more: {PUSH_IT}: " in said
+
+
+def test_nobody_needs_to_push_a_site_that_has_everything():
+    found = one(site("a"), live("a"), pushing=False)
+    assert (found.level, found.doing) == (Level.OK, "")
 
 
 @pytest.mark.parametrize(
