@@ -17,13 +17,14 @@ from pushmirror.system.locks import locked
 
 #: Every revision in `migrations/versions`, oldest first.
 REVISIONS = ("0001", "0002")
+_PATIENCE_S = 60.0  # with another process that migrates
 
 
 def bring_up_to_date(database: Database, directory: Path) -> None:
     """Migrate the database when it is not current; raises StateError when it is newer than this program."""
     if revision(database) == REVISIONS[-1]:
         return
-    with locked(directory):
+    with locked(directory, patience_s=_PATIENCE_S):
         found = revision(database)  # another process may have been faster
         if found == REVISIONS[-1]:
             return
