@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import click
 
-from pushmirror.cli.session import Session
+from pushmirror.cli.session import Session, warn_of_broken_sites
 from pushmirror.errors import Exit, UsageError
 
 
@@ -54,7 +54,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         _tell(f"Unknown option {word!a} ignored")
     if wanted.callback:
         _tell("sync:callback is not supported; ignored")
-    config = session.config()
+    config = session.config(on_broken_sites=warn_of_broken_sites)
     if CHECK in spoken:
         _tell(_ready(list(config.archives)))
         return Exit.OK

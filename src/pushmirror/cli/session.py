@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from pushmirror.cli.output import printable
+
 if TYPE_CHECKING:  # `pushmirror --help` must not wait for these
     from pushmirror.config.model import Archive, Config
+    from pushmirror.errors import ConfigError
     from pushmirror.state.store import Store
 
 
@@ -19,11 +24,14 @@ class Session:
 
     config_path: Path | None = None  # as --config said
 
-    def config(self) -> Config:
-        """Read the configuration; raises ConfigError."""
+    def config(self, *, on_broken_sites: Callable[[ConfigError], None] | None = None) -> Config:
+        """Read the configuration; raises ConfigError.
+
+        With `on_broken_sites`, mistakes in the sites' files are given to it, and there are no sites.
+        """
         from pushmirror.config.toml import load
 
-        return load(self.config_path)
+        return load(self.config_path, on_broken_sites=on_broken_sites)
 
     @contextmanager
     def store(self, config: Config) -> Iterator[Store]:
@@ -35,6 +43,14 @@ class Session:
             yield store
         finally:
             store.close()
+
+
+def warn_of_broken_sites(exc: ConfigError) -> None:
+    """Say on standard error that we go on without our sites; nobody's having gone away changes that."""
+    what = [*str(exc).splitlines(), "until this is mended only a `serve` that runs already wakes our sites"]
+    with suppress(OSError):
+        for line in what:
+            click.echo(f"pushmirror: warning: {printable(line)}", err=True)
 
 
 def archive_named(config: Config, name: str) -> Archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -13,7 +14,7 @@ import click
 
 from pushmirror.cli.chosen import site_named
 from pushmirror.cli.output import console, print_json, printable, table
-from pushmirror.cli.session import Session, archive_named
+from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.errors import Exit, Stopped
 from pushmirror.status.level import Level
 from pushmirror.status.summary import ArchiveHealth, summarise, with_sites
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from pushmirror.config.model import Config
+    from pushmirror.errors import ConfigError
     from pushmirror.state.store import Store
     from pushmirror.status.sites import SiteHealth
 
@@ -74,21 +76,26 @@ def status(
         raise click.UsageError("--exit-code and --watch do not go together")
     from pushmirror.config.current import CurrentConfig
 
-    config = session.config()
+    # Their mistake is shown below; who asks for a site by its name has to be told at once.
+    config = session.config(on_broken_sites=None if sites else _quiet)
     chosen = {name: site_named(config, name) for name in sites}
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     if chosen:
         names = [name for name in names if any(name in site.archives for site in chosen.values())]
+    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # a mistake is in what is shown
     current = CurrentConfig(config)  # a site may be paused while somebody watches
     with session.store(config) as store:
 
         def look() -> list[ArchiveHealth]:
-            return list(_health_of(current(), store, names, chosen))
+            found = list(_health_of(current(), store, names, chosen))
+            return [_with_mistake(one, current.mistake) for one in found]
 
         if watch:
             _watch_until_ctrl_c(look)
             return Exit.OK
         health = look()
+    if current.mistake and not health:
+        warn_of_broken_sites(current.mistake)
     if as_json:
         print_json(health)
     else:
@@ -145,6 +152,22 @@ def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
         now=now,
         pushing=is_held(config.state.directory / "push" / archive),
     )
+
+
+def _quiet(_: ConfigError) -> None:
+    """Say nothing."""
+
+
+def _with_mistake(health: ArchiveHealth, mistake: ConfigError | None) -> ArchiveHealth:
+    """An archive's health, with what keeps the configuration on the disk from being read."""
+    if mistake is None:
+        return health
+    told = (
+        "the configuration has a mistake; until it is mended only a `serve` that runs already wakes sites: "
+        f"{'; '.join(str(mistake).splitlines())}"
+    )
+    level = Level.WARNING if health.level is Level.OK else health.level
+    return replace(health, level=level, attention=(*health.attention, told))
 
 
 def _watch_until_ctrl_c(look: Callable[[], list[ArchiveHealth]]) -> None:

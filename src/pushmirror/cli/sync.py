@@ -13,7 +13,7 @@ import click
 from pushmirror.cli.foretold import foretell
 from pushmirror.cli.logs import log_to_stderr
 from pushmirror.cli.output import print_json, printable
-from pushmirror.cli.session import Session, archive_named
+from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.errors import Exit, PushmirrorError, UsageError
 from pushmirror.status.words import span
 
@@ -81,7 +81,7 @@ def sync(
     from pushmirror.hub import Wish
     from pushmirror.state.records import Run, Stage
 
-    config = session.config()
+    config = session.config(on_broken_sites=warn_of_broken_sites)
     names = _names(config, archive, dry_run=dry_run)
     wish = Wish(
         archive="",  # each of these
