@@ -162,16 +162,16 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def answering(config: Config) -> Finding:
-    """Whether an rsync daemon answers where sites are sent to."""
+    """Whether an rsync daemon answers where sites are sent to; without one they can read nothing."""
     host, port = rsyncd.listening(config.serve.rsync)
     try:
         with socket.create_connection((_local(host), port), timeout=_LIMIT_S) as connection:
             said = connection.recv(len(_GREETING))
     except OSError as exc:
         found = f"nothing answers at {config.serve.rsync}: {exc.strerror or exc}"
-        return warning("rsync daemon", found, "pushmirror serve, or a unit of the system runs it")
+        return error("rsync daemon", found, "pushmirror serve, or a unit of the system runs it")
     if said != _GREETING:
-        return warning(
+        return error(
             "rsync daemon",
             f"what answers at {config.serve.rsync} is no rsync daemon",
             "end it, or set another port",

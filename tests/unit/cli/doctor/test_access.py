@@ -48,6 +48,10 @@ def test_a_hub_whose_daemon_does_not_run_is_told_only_that(hub):
     assert {one.subject for one in found(hub).values() if one.level is not Level.OK} == {"rsync daemon"}
 
 
+def test_a_daemon_that_does_not_run_is_an_error_for_no_site_can_read(hub):
+    assert found(hub)["rsync daemon"].level is Level.ERROR
+
+
 def test_without_sites_there_is_nothing_to_look_at(hub):
     roster.remove(toml.load(hub), "a.example")
     assert found(hub) == {}
@@ -64,12 +68,13 @@ def test_a_running_daemon_is_seen(hub, tmp_path_factory):
         assert answering_at(hub, running.port).level is Level.OK
 
 
-def test_something_else_at_the_port_of_the_daemon_is_a_warning(hub, tmp_path_factory):
+def test_something_else_at_the_port_of_the_daemon_is_an_error(hub, tmp_path_factory):
     with Sshd(tmp_path_factory.mktemp("sshd")) as other:
-        assert "is no rsync daemon" in answering_at(hub, other.port).found
+        told = answering_at(hub, other.port)
+    assert told.level is Level.ERROR and "is no rsync daemon" in told.found
 
 
-def test_something_that_says_nothing_at_the_port_of_the_daemon_is_a_warning(hub, monkeypatch):
+def test_something_that_says_nothing_at_the_port_of_the_daemon_is_no_daemon(hub, monkeypatch):
     monkeypatch.setattr(access, "_LIMIT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "nothing answers" in answering_at(hub, silent.getsockname()[1]).found
