@@ -247,8 +247,7 @@ def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
     except asyncssh.PermissionDenied as exc:
         raise TriggerFailed(
             f"{to} does not let {to.user} in with the key {to.key}",
-            hint=f"the content of {to.key}.pub belongs into ~{to.user}/.ssh/authorized_keys of the site; "
-            "a from= there must name this machine's address",
+            hint=not_let_in(to),
         ) from exc
     except asyncssh.ConnectionLost as exc:
         raise TriggerFailed(
@@ -265,6 +264,14 @@ def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
             f"{to} does not speak ssh as expected: {printable(str(exc))}",
             hint=f"is it an ssh server that listens on port {to.port}?",
         ) from exc
+
+
+def not_let_in(to: Endpoint) -> str:
+    """What to do at a site that does not know our key; the bare key there would open a shell."""
+    return (
+        f"send its operator the line of `pushmirror site kit {to.site}`, for the authorized_keys of "
+        f"{to.user}; a from= in it must name this machine's address"
+    )
 
 
 def printable(text: str) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from pushmirror.config.model import Push, Site
 from pushmirror.errors import HostKeyChanged, ProgramFailed, ProgramMissing, TriggerFailed
-from pushmirror.push.ssh_connect import Endpoint, printable
+from pushmirror.push.ssh_connect import Endpoint, not_let_in, printable
 from pushmirror.push.wire import Answer
 from pushmirror.system import async_process
 
 _FAILED = 255  # ssh's own exit code, when it is not the command's
 _CHANGED = re.compile(r"HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY DETECTED")
+_DENIED = re.compile(r"Permission denied \(")  # with the ways to log in that are left
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _OFFENDING = re.compile(r"^Offending \S+ key in (.+)$", re.MULTILINE)
 
@@ -65,9 +66,9 @@ def failure(endpoint: Endpoint, output: str) -> TriggerFailed:
         return _changed(endpoint, output)
     lines = [line for line in output.splitlines() if line.strip()]
     last = printable(lines[-1]) if lines else "it printed no error"
-    return TriggerFailed(
-        f"{endpoint}: ssh failed: {last}", hint="try it by hand, with -v among its ssh_options"
-    )
+    by_hand = "try it by hand, with -v among its ssh_options"
+    hint = not_let_in(endpoint) if _DENIED.search(last) else by_hand
+    return TriggerFailed(f"{endpoint}: ssh failed: {last}", hint=hint)
 
 
 def _changed(endpoint: Endpoint, output: str) -> HostKeyChanged:

@@ -82,3 +82,8 @@ def test_another_failure_is_told_by_the_last_line_of_ssh(output: str, said: str)
     error = told(output)
     assert str(error).startswith("site site1 (site1.example.com:22): ssh failed: ")
     assert str(error).endswith(said) and not isinstance(error, HostKeyChanged)
+
+
+def test_a_site_that_does_not_know_the_key_is_to_be_sent_its_line() -> None:
+    error = told("archvsync@site1.example.com: Permission denied (publickey).\n")
+    assert (error.hint or "").startswith("send its operator the line of `pushmirror site kit site1`")

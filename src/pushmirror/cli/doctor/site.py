@@ -82,7 +82,6 @@ def _in_trouble(site: Site, found: Probe) -> Finding:
         may_be = "if its forced command names an archive, it may be syncing: see what runs there"
         return warning(f"login at {site.name}", said, f"{may_be}; {todo}")
     if found.host_key is not HostKey.UNKNOWN:
-        line = f"`pushmirror site kit {site.name}` prints the line for its authorized_keys"
-        return error(f"login at {site.name}", said, f"{todo}; {line}")
+        return error(f"login at {site.name}", said, todo)
     subject = "port" if found.addresses or site.ssh_options else "name"
     return error(f"{subject} of {site.name}", said, todo)
