@@ -101,9 +101,8 @@ def answers(given: Given) -> Answers:
         upstream=_with_user(given.upstream, given.user),
         password_file=_absolute(given.password_file),
         keyring=_absolute(given.keyring),
-        key=_absolute(given.key),
-        state=_absolute(given.state),
-        default_state=model.default_state_directory(),
+        key=_absolute(given.key) or model.Push().key,
+        state=_absolute(given.state) or model.default_state_directory(),
     )
     told = {
         "path": str(found.path),

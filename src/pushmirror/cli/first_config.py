@@ -25,9 +25,8 @@ class Answers:
     upstream: str | None  # a URL; none: this machine is the archive's owner
     password_file: Path | None
     keyring: Path | None
-    key: Path | None  # none: the default
-    state: Path | None  # none: the default
-    default_state: Path  # of the user who runs this
+    key: Path
+    state: Path
 
 
 def render(answers: Answers) -> str:
@@ -36,8 +35,8 @@ def render(answers: Answers) -> str:
         name=_quoted(answers.mirror_name),
         archive=answers.archive,
         section=render_archive(answers),
-        key=_line("key", answers.key, "# default: ", "~/.ssh/pushmirror"),
-        state=_line("directory", answers.state, "# default: ", answers.default_state),
+        key=_quoted(answers.key),
+        state=_quoted(answers.state),
     )
 
 
@@ -46,20 +45,15 @@ def render_archive(answers: Answers) -> str:
     return _ARCHIVE.format(
         table=tomlkit.key(answers.archive).as_string(),
         path=_quoted(answers.path),
-        upstream=_line("upstream", answers.upstream, _EXAMPLE, "rsync://USER@hub.example.org/debian"),
-        password_file=_line(
-            "password_file", answers.password_file, _EXAMPLE, "/etc/pushmirror/upstream.secret"
-        ),
-        keyring=_line("keyring", answers.keyring, _EXAMPLE, DEBIAN_KEYRING),
+        upstream=_line("upstream", answers.upstream, "rsync://USER@hub.example.org/debian"),
+        password_file=_line("password_file", answers.password_file, "/etc/pushmirror/upstream.secret"),
+        keyring=_line("keyring", answers.keyring, DEBIAN_KEYRING),
         unchecked="" if answers.keyring else "; without it signatures are NOT checked",
     )
 
 
-_EXAMPLE = "# example: "
-
-
-def _line(key: str, value: object, mark: str, instead: object) -> str:
-    return f"{mark}{key} = {_quoted(instead)}" if value is None else f"{key} = {_quoted(value)}"
+def _line(key: str, value: object, example: str) -> str:
+    return f"# example: {key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
 
 
 def _quoted(value: object) -> str:
@@ -82,7 +76,7 @@ name = {name}  # public name, and that of this mirror's file in project/trace/
 
 {section}
 [push]
-{key}  # made by `pushmirror init`; its .pub goes to the sites
+key = {key}  # made by `pushmirror init`; its .pub goes to the sites
 # default: deadline = "10min"  # how long stage 2 waits for late sites
 # default: quorum = 1.0  # the share of the staged sites that stage 2 waits for
 # example: addresses = ["192.0.2.1"]  # where our pushes come from, for from="…" at the sites
@@ -96,7 +90,7 @@ name = {name}  # public name, and that of this mirror's file in project/trace/
 # default: password_grace = "7d"  # how long an old password works after `site rotate`
 
 [state]
-{state}
+directory = {state}  # the same for whoever calls pushmirror
 # default: keep_runs = 500
 
 # Each downstream site has a file in sites.d/: `pushmirror site add` writes it.

@@ -10,7 +10,6 @@ import errno
 import os
 import shlex
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ import click
 
 from pushmirror.cli.first_answers import Given, answers, asked
 from pushmirror.cli.first_config import Answers, render
+from pushmirror.cli.first_key import make_key
 from pushmirror.cli.output import print_json
 from pushmirror.cli.session import Session
 from pushmirror.cli.settled import section_to_add, settled
 from pushmirror.config import model, toml
 from pushmirror.config.hostname import is_public
 from pushmirror.errors import Exit, PushmirrorError
-from pushmirror.system import process
 from pushmirror.system.files import create_private, write_atomically
 
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -47,7 +46,7 @@ class Report:
 
     made: tuple[Made, ...]
     public_key: str  # for the authorized_keys of our sites
-    authorized_keys: str  # a line for ours; the hub's public key is to be put in
+    authorized_keys: str  # a line for ours, the hub's public key is to be put in; empty for an owner
     next: tuple[str, ...]
 
 
@@ -122,12 +121,17 @@ def _carry_out(file: Path, told: Answers | None, password: str) -> Report:
         trees = (_tree(archive.path) for archive in config.archives.values())
         made += [tree for tree in trees if tree]
         made.append(_directory("state directory", config.state.directory, 0o750))
-        made.append(_ssh_key(config.push.key))
+        made.append(Made("ssh key", config.push.key, kept=not make_key(config.push.key)))
         public_key = config.push.key.with_name(f"{config.push.key.name}.pub").read_text("utf-8").strip()
         steps = tuple(_next_steps(file, config, made))
     except OSError as exc:
         raise PushmirrorError(f"{exc.filename or file}: {exc.strerror}") from exc
-    return Report(tuple(made), public_key, _authorized_keys(file), steps)
+    line = _authorized_keys(file) if _is_pushed(config) else ""
+    return Report(tuple(made), public_key, line, steps)
+
+
+def _is_pushed(config: model.Config) -> bool:
+    return any(archive.upstream for archive in config.archives.values())
 
 
 def _configuration(file: Path, told: Answers | None) -> Iterator[Made]:
@@ -168,16 +172,6 @@ def _password_file(path: Path, password: str) -> Made:
     return Made("password file", path, kept=False)
 
 
-def _ssh_key(key: Path) -> Made:
-    if key.exists():
-        return Made("ssh key", key, kept=True)
-    key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    comment = f"pushmirror@{socket.gethostname()}"
-    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(key)]
-    process.run(argv, timeout_s=60).check()
-    return Made("ssh key", key, kept=False)
-
-
 def _authorized_keys(file: Path) -> str:
     """The line that lets the hub's key do one thing; `from` is the hub's address, for who knows it."""
     words = [_program()]
@@ -210,6 +204,11 @@ def _next_steps(file: Path, config: model.Config, made: list[Made]) -> Iterator[
         yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
     yield f"look through {file}"
     yield "run `pushmirror check`, then `pushmirror sync`, as this user"
+    if not _is_pushed(config):
+        yield "add each site that mirrors from here: pushmirror site add"
+        yield "let them in and push them: pushmirror serve, as the service that `serve --print systemd` prints"
+        yield "whenever the archive has changed, run `pushmirror sync` again: it pushes the sites"
+        return
     yield (
         "to be pushed, put the line below into ~/.ssh/authorized_keys, with the hub's address and public key "
         "in place of the capitals (leave out from= only if the address changes)"
@@ -222,6 +221,9 @@ def _print(report: Report) -> None:
     click.echo("\nNext:")
     for number, step in enumerate(report.next, 1):
         click.echo(f"  {number}. {step}")
-    click.echo(f"\n{report.authorized_keys}\n")  # at the start of its line, to be copied as it is
-    click.echo("For later, when this machine pushes sites itself, its key for their authorized_keys:\n")
+    if report.authorized_keys:
+        click.echo(f"\n{report.authorized_keys}\n")  # at the start of its line, to be copied as it is
+        click.echo("For later, when this machine pushes sites itself, its key for their authorized_keys:\n")
+    else:
+        click.echo("\nOur key, which `site add` puts into the line for a site's authorized_keys:\n")
     click.echo(report.public_key)

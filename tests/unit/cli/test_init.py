@@ -87,7 +87,7 @@ def test_an_empty_password_file_is_the_first_thing_to_do(init, tmp_path):
 
 
 def test_the_line_for_the_hubs_key_lets_it_do_one_thing_from_one_place(init, tmp_path):
-    _, out, _ = init(*WHAT, "--json")
+    _, out, _ = init(*WHAT, *HUB, "--json")
     line = json.loads(out)["authorized_keys"]
     assert line.startswith('restrict,from="HUB-ADDRESS",command="')
     assert line.endswith(f'--config {tmp_path}/etc/pushmirror.toml receive" HUB-PUBLIC-KEY')
@@ -225,10 +225,29 @@ def test_a_tree_that_this_user_may_not_make_is_for_root(init, tmp_path, monkeypa
 
 
 def test_the_lines_to_copy_stand_alone(init):
-    _, out, _ = init(*WHAT)
+    _, out, _ = init(*WHAT, *HUB)
     lines = out.splitlines()
     assert any(line.startswith("restrict,") for line in lines)
     assert lines[-1].startswith("ssh-ed25519 ") and lines[-3].startswith("For later")
+
+
+def test_an_owner_is_told_how_to_push_and_not_how_to_be_pushed(init):
+    _, out, _ = init(*WHAT)
+    assert all(f"pushmirror {verb}" in out for verb in ("check", "sync", "site add", "serve"))
+    assert "to be pushed" not in out and "HUB-PUBLIC-KEY" not in out and "For later" not in out
+    assert out.splitlines()[-1].startswith("ssh-ed25519 ")
+
+
+def test_every_caller_finds_the_same_state_and_key(init, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", f"{tmp_path}/home")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("pushmirror.config.model.os.geteuid", lambda: 1000)
+    cli.main(["--config", f"{tmp_path}/etc", "init", *WHAT, "--path", f"{tmp_path}/tree"])
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.setattr("pushmirror.config.model.os.geteuid", lambda: 0)
+    config = load(tmp_path / "etc")
+    assert config.state.directory == tmp_path / "home/.local/state/pushmirror"
+    assert config.push.key == tmp_path / "home/.ssh/pushmirror"
 
 
 def test_a_host_without_a_public_name_must_be_given_one(init, tmp_path, monkeypatch):
@@ -254,7 +273,9 @@ def test_a_wrong_answer_writes_nothing(init, tmp_path, argv, code, said):
     assert list(tmp_path.iterdir()) == []
 
 
-ANSWERS = Answers("m", "debian", Path("/srv/debian"), None, None, None, None, None, Path("/home/m/state"))
+ANSWERS = Answers(
+    "m", "debian", Path("/srv/debian"), None, None, None, Path("/home/m/key"), Path("/home/m/state")
+)
 
 
 def test_what_is_commented_out_is_what_the_model_says(tmp_path):
@@ -272,8 +293,8 @@ def test_what_is_called_a_default_changes_nothing(tmp_path):
     (tmp_path / "pushmirror.toml").write_text(text)
     before = load(tmp_path)
     (tmp_path / "pushmirror.toml").write_text(text.replace("# default: ", ""))
-    assert load(tmp_path).archives == before.archives
-    assert load(tmp_path).state.directory == Path("/home/m/state")
+    after = load(tmp_path)
+    assert (after.archives, after.push, after.state) == (before.archives, before.push, before.state)
 
 
 def test_without_a_keyring_the_file_says_what_that_means():
