@@ -147,6 +147,13 @@ def test_a_site_that_nobody_listens_at_is_failing_and_the_others_are_not_kept(hu
     assert "refused the connection" in hub.standing(dead).last_words
 
 
+def test_no_answer_is_told_in_words_in_the_log(hub: PushingHub, caplog: pytest.LogCaptureFixture) -> None:
+    hub.site("dead", port=free_port())
+    hub.publish()
+    hub.push()
+    assert any("all failed (no answer): site dead" in message for message in caplog.messages)
+
+
 def test_a_site_that_hangs_fails_when_its_time_is_over(hub: PushingHub) -> None:
     hanging, good = hub.site("hanging"), hub.site("good")
     hub.rules = {"timeout": 2}

@@ -233,7 +233,8 @@ class Pusher:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
         else:
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
-            _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, code, after.last_words)
+            how = "no answer" if code is None else code
+            _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, how, after.last_words)
         self._watch.answered(heard.send, after, heard.seconds)
 
     def _change(self, heard: Heard) -> Callable[[Standing], Standing]:
