@@ -12,8 +12,14 @@ from pushmirror.config.model import Site
 
 MAX_OUTPUT = 64 * 1024  # bytes of a site's answer that are kept
 _MOST_WORDS = 300  # characters of an answer's last line that are shown
+_ITS_LOG = "its own log (ftpsync's is in ~/.local/log/ftpsync) has why"
+#: Of the exit codes of a shell, and of those that ftpsync and pushmirror share.
 _MEANING = {
     0: "",
+    1: f"it said nothing; ftpsync ends so when it is locked or misconfigured: {_ITS_LOG}",
+    3: f"it said nothing; stage 1 failed there: {_ITS_LOG}",
+    4: f"it said nothing; stage 2 failed there: {_ITS_LOG}",
+    78: "it said nothing; it has no configuration for this archive, or one that cannot be used",
     126: "its forced command cannot be run",
     127: "its forced command was not found",
     255: "its ssh or forced command failed",

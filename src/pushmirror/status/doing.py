@@ -10,6 +10,9 @@ from pushmirror.status.words import ago, clock, cut, listed, span
 
 _STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
 
+#: What a shell means, for its own words say it only to who knows it.
+_MEANING = {126: "its forced command cannot be run", 127: "its forced command was not found"}
+
 
 def doing(one: Seen) -> str:
     """What it does or waits for, and why it fails; empty when there is nothing to say."""
@@ -45,7 +48,9 @@ def _why(one: Seen) -> str:
     said, code = cut(one.standing.last_words), one.standing.exit_code
     if code is None:
         return said or "there was no answer"
-    return f"exit code {code}, {said}" if said else f"exit code {code}, without a word"
+    meaning = _MEANING.get(code, "")
+    told = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
+    return f"{told}, {said}" if said else f"{told}, without a word"
 
 
 def _woken(one: Seen) -> str:

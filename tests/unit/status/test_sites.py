@@ -190,6 +190,16 @@ def test_what_a_failing_site_said_comes_with_its_exit_code():
     assert (found.exit_code, found.last_line) == (3, "disk full")
 
 
+def test_what_a_shell_means_by_its_exit_code_comes_beside_its_words():
+    found = one(site("a"), failing("a", MIN, exit_code=127, last_words="sh: 1: /x: nicht da"))
+    assert found.doing.endswith(": exit code 127 (its forced command was not found), sh: 1: /x: nicht da")
+
+
+def test_what_an_exit_code_means_is_not_said_twice():
+    silent = failing("a", MIN, exit_code=127, last_words="its forced command was not found")
+    assert one(site("a"), silent).doing.endswith(": exit code 127, its forced command was not found")
+
+
 def test_a_failure_is_an_error_only_when_it_has_lasted():
     assert [one(site("a"), failing("a", since)).level for since in (59 * MIN, HOUR)] == [
         Level.WARNING,
