@@ -206,7 +206,7 @@ def _next_steps(file: Path, config: model.Config, made: list[Made]) -> Iterator[
     yield "run `pushmirror check`, then `pushmirror sync`, as this user"
     if not _is_pushed(config):
         yield "add each site that mirrors from here: pushmirror site add"
-        yield "let them in and push them: pushmirror serve, as the service that `serve --print systemd` prints"
+        yield "let them in and push them: pushmirror serve (`serve --print systemd` prints its service)"
         yield "whenever the archive has changed, run `pushmirror sync` again: it pushes the sites"
         return
     yield (
