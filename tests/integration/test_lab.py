@@ -443,5 +443,11 @@ def test_a_background_program_is_gone_after_its_block_with_its_children(tmp_path
         assert child.poll() is None
         os.kill(grandchild, 0)
     assert child.poll() == -signal.SIGTERM
-    status = Path(f"/proc/{grandchild}/stat")
-    assert not status.exists() or " Z " in status.read_text()
+    assert wait_until(lambda: not _runs(grandchild))  # what was killed has yet to die
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
