@@ -45,21 +45,36 @@ def of_archive(archive: Archive) -> Iterator[Finding]:
 
 
 def tree(archive: Archive) -> Finding:
-    """A tree must be ours to write and everybody's to read."""
+    """A tree must be ours to write and everybody's to read; another program writes an owner's."""
     subject, path = f"tree of {archive.name}", archive.path
+    if path.exists() and not path.is_dir():
+        return error(subject, f"{path} is not a directory", "name another path")
+    if archive.upstream is None:
+        return _owners_tree(subject, path)
     if not path.exists():
         return _to_be_made(subject, path)
-    if not path.is_dir():
-        return error(subject, f"{path} is not a directory", "name another path")
     if not os.access(path, os.W_OK | os.X_OK):
         return error(subject, f"{path} cannot be written by this user", f"run as its owner ({_owner(path)})")
     return _ownership(subject, path)
 
 
 def _ownership(subject: str, path: Path) -> Finding:
-    status = path.stat()
-    if status.st_uid != os.geteuid():
+    if path.stat().st_uid != os.geteuid():
         return warning(subject, f"{path} belongs to {_owner(path)}", "run pushmirror as that user")
+    return _modes(subject, path)
+
+
+def _owners_tree(subject: str, path: Path) -> Finding:
+    if not path.exists():
+        todo = "an owner's tree has to be there: mount it, correct `path`, or add `upstream`"
+        return error(subject, f"{path} does not exist", todo)
+    if not os.access(path, os.R_OK | os.X_OK):
+        return error(subject, f"{path} cannot be read by this user", f"let it be read, as {_owner(path)}")
+    return _modes(subject, path)
+
+
+def _modes(subject: str, path: Path) -> Finding:
+    status = path.stat()
     if status.st_mode & stat.S_IWOTH:
         return error(subject, f"{path} can be written by everybody", f"chmod o-w {path}")
     if status.st_mode & (stat.S_IROTH | stat.S_IXOTH) != stat.S_IROTH | stat.S_IXOTH:

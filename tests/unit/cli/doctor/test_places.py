@@ -16,7 +16,13 @@ Disk = namedtuple("Disk", "f_bavail f_frsize f_blocks f_files f_favail")
 @pytest.fixture
 def archive(tmp_path):
     (tmp_path / "tree").mkdir(mode=0o755)
-    return Archive(name="a", path=tmp_path / "tree")
+    return Archive(name="a", path=tmp_path / "tree", upstream="rsync://hub.example.org/debian")
+
+
+@pytest.fixture
+def owned(archive):
+    """The same as its owner has it."""
+    return archive.model_copy(update={"upstream": None})
 
 
 def test_a_tree_of_our_own_is_fine(archive):
@@ -41,6 +47,28 @@ def test_a_tree_that_cannot_be_made_is_an_error_with_what_root_must_do(archive, 
 def test_a_mirror_needs_a_name_that_others_know(name, level):
     (found,) = places.of_mirror(Mirror(name=name))
     assert found.level is level
+
+
+def test_an_owners_tree_that_cannot_be_written_is_fine(owned, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    assert places.tree(owned).level is Level.OK
+
+
+def test_an_owners_tree_may_be_another_users(owned, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: owned.path.stat().st_uid + 1)
+    assert places.tree(owned).level is Level.OK
+
+
+def test_an_owners_tree_has_to_be_readable(owned, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = places.tree(owned)
+    assert found.level is Level.ERROR and "cannot be read by this user" in found.found
+
+
+def test_an_owners_tree_is_made_by_no_sync(owned):
+    owned.path.rmdir()
+    found = places.tree(owned)
+    assert found.level is Level.ERROR and "has to be there" in found.todo
 
 
 def test_a_tree_that_is_a_file_is_an_error(archive):
