@@ -23,6 +23,7 @@ TLS_PORT = 1873  # of rsyncs:// and of ftpsync
 _TREES = "/srv/mirrors"
 _KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
 NO_KEY = "HUB-PUBLIC-KEY"
+_ASK = "  # ask {} for this file: without it signatures are not checked"
 # Debian's rsync-ssl-tunnel lacks what rsync's own rsync-ssl tells stunnel; it hands this value on as it is.
 _WITHOUT_DELAY = """\
 # The second line is for stunnel, which would wait a minute after each of the two transfers.
@@ -63,6 +64,7 @@ class Kit:
     modules: tuple[Module, ...]
     pushmirror: tuple[Snippet, ...]
     ftpsync: tuple[Snippet, ...]
+    next: dict[str, tuple[str, ...]]  # what the site runs -> the commands to call then
     notes: tuple[str, ...]  # what the hub's operator should look at
 
 
@@ -90,6 +92,10 @@ def make(
         ),
         pushmirror=tuple(_for_pushmirror(config, site, offered, login)),
         ftpsync=tuple(_ftpsync_conf(config, site, archive, login) for archive in offered),
+        next={
+            "pushmirror": ("pushmirror check", "pushmirror sync"),
+            "ftpsync": tuple(_first_ftpsync(site, archive) for archive in offered),
+        },
         notes=tuple(_notes(config, site, login, public_key, addresses)),
     )
 
@@ -145,9 +151,25 @@ def _for_pushmirror(
         keyrings = [str(one) for one in archive.keyring if one.parent == _KEYRINGS]
         if keyrings:
             table["keyring"] = keyrings
+        else:
+            table.add(
+                tomlkit.comment(
+                    f'keyring = "{directory}/{_keyring(archive)}"{_ASK.format(config.public_host)}'
+                )
+            )
         archives[archive.name] = table
     document["archives"] = archives
     yield Snippet(f"{directory}/pushmirror.toml", "0644", tomlkit.dumps(document))
+
+
+def _keyring(archive: Archive) -> str:
+    """A name for the file with an archive's keys, which its reader has to get somewhere."""
+    name = archive.keyring[0].name if archive.keyring else ""
+    return name if name.isprintable() and not set(name) & set('"\\\\') and name else f"{archive.name}.gpg"
+
+
+def _first_ftpsync(site: Site, archive: Archive) -> str:
+    return "ftpsync" if archive.name == site.main_archive else f"ftpsync sync:archive:{archive.name}"
 
 
 def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | None) -> Snippet:
@@ -199,7 +221,7 @@ def _notes(
 def render(kit: Kit, *, pushmirror: bool = True, ftpsync: bool = True) -> str:
     """The kit as text, for a site that runs one of these, or for one of which we do not know."""
     wanted = [name for name, is_wanted in (("pushmirror", pushmirror), ("ftpsync", ftpsync)) if is_wanted]
-    return "\n".join([*_heading(kit), *_pushes(kit, wanted), *_files(kit, wanted)])
+    return "\n".join([*_heading(kit), *_pushes(kit, wanted), *_files(kit, wanted), *_next(kit, wanted)])
 
 
 def _heading(kit: Kit) -> Iterator[str]:
@@ -232,10 +254,19 @@ def _files(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
             yield ""
             yield f"# for {name}: {snippet.path}, mode {snippet.mode}"
             yield snippet.text.rstrip("\n")
+
+
+def _next(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
+    for name in wanted:
+        if kit.next[name]:
+            yield ""
+            yield f"Then, as {kit.account}{f', for {name}' if len(wanted) > 1 else ''}:"
+            yield ""
+            yield from (f"  {command}" for command in kit.next[name])
     yield ""
 
 
 _TITLES = {
-    "pushmirror": "pushmirror",
+    "pushmirror": "pushmirror: /usr/local/bin/pushmirror, or where yours is",
     "ftpsync": f"ftpsync of Debian's package; from a tarball it is {authorized_keys.FTPSYNC_OF_A_TARBALL}",
 }

@@ -179,5 +179,37 @@ def test_a_kit_can_be_for_one_of_both(wanted, other):
     assert f"# for {wanted}" in text and f"# for {other}" not in text
 
 
+@pytest.mark.parametrize(("keyring", "file"), [(["/etc/keys/our.gpg"], "our.gpg"), ([], "debian.gpg")])
+def test_a_keyring_that_no_package_brings_is_one_to_ask_for(keyring, file):
+    text = made(archives=[{**DEBIAN, "keyring": keyring}]).pushmirror[-1].text
+    assert f'\n# keyring = "~/.config/pushmirror/{file}"' in text and "ask hub.example.org" in text
+
+
+def test_the_comment_about_the_keyring_can_be_taken_at_its_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = made(archives=[{**DEBIAN, "access": "open"}]).pushmirror[-1].text
+    (tmp_path / "pushmirror.toml").write_text(text.replace("# keyring", "keyring"))
+    [keyring] = toml.load(tmp_path).archives["debian"].keyring
+    assert keyring == tmp_path / ".config/pushmirror/debian.gpg"
+
+
+def test_a_kit_ends_with_what_to_do_next():
+    two = [DEBIAN, {"name": "security", "path": "/srv/security"}]
+    text = kit.render(made(archives=two, main_archive="debian"))
+    end = text[text.index("\nThen") :]
+    assert all(f"\n  {step}\n" in end for step in ("pushmirror check", "pushmirror sync", "ftpsync"))
+    assert "\n  ftpsync sync:archive:security\n" in end
+
+
+def test_the_next_steps_are_those_of_what_the_site_runs():
+    assert "ftpsync" not in kit.render(made(), ftpsync=False).partition("\nThen")[2]
+    assert "pushmirror" not in kit.render(made(), pushmirror=False).partition("\nThen")[2]
+
+
+def test_each_line_says_that_its_program_may_be_elsewhere():
+    assert "/usr/local/bin/pushmirror, or where yours is" in kit.render(made())
+    assert "~/bin/ftpsync" in kit.render(made())
+
+
 def test_a_password_is_in_no_words_about_a_kit():
     assert "hunter2" not in repr(made(password="hunter2"))
