@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,19 +58,28 @@ def test_the_lab_shows_hubs_and_sites_that_follow_their_owner(temporary: Path) -
     assert "\x1b" not in told
 
 
-def test_the_result_can_be_had_as_json(temporary: Path) -> None:
-    result = process.run([*ARGV, "--json"], env={"TMPDIR": str(temporary)}, timeout_s=LIMIT_S)
-    verdict = json.loads(result.check().output)
+@pytest.fixture
+def verdict(temporary: Path) -> dict[str, Any]:
+    """What a hub, a hub below it and two sites below that come to."""
+    argv = [*ARGV, "--sites", "1", "--depth", "2", "--json"]
+    result = process.run(argv, env={"TMPDIR": str(temporary)}, timeout_s=LIMIT_S)
+    found: dict[str, Any] = json.loads(result.check().output)
+    return found
+
+
+def test_the_result_can_be_had_as_json_and_stage_1_goes_down_every_level(verdict: dict[str, Any]) -> None:
     owner, *mirrors = verdict["machines"]
     assert (verdict["problems"], verdict["broken"]) == ([], 0)
-    assert [one["name"] for one in mirrors] == MIRRORS
+    assert [one["name"] for one in mirrors] == ["hub", "site1", "site1a", "site1b"]
     for one in mirrors:
         assert (one["generation"], one["archive_serial"]) == (owner["generation"], owner["archive_serial"])
         assert (one["state"], one["level"], one["signatures"]) == ("live", "ok", 6)
     for push in verdict["pushes"]:
-        assert {barrier["hub"] for barrier in push["barriers"]} == {"owner", "hub", "site3"}
+        assert {barrier["hub"] for barrier in push["barriers"]} == {"owner", "hub", "site1"}
         for barrier in push["barriers"]:
             assert barrier["last_stage1_s"] <= barrier["first_stage2_s"]
+    ends = {one["name"]: one["calls"][0]["ended_s"] for one in verdict["pushes"][-1]["mirrors"]}
+    assert ends["site1a"] < ends["site1"] < ends["hub"] and ends["site1b"] < ends["site1"]
 
 
 @pytest.mark.parametrize("kind", ["all", "mhop"])
@@ -98,7 +108,6 @@ def ended(child: process.Background) -> int | None:
     ("words", "number"),
     [
         ("signed     by", signal.SIGTERM),  # the network is set up
-        ("for the first time", signal.SIGINT),  # the first push
         ("change     ", signal.SIGTERM),  # the push of a change begins
         ("once its grace is over", signal.SIGINT),
     ],
