@@ -41,7 +41,7 @@ def examine(config: Config) -> Iterator[Finding]:
     """All findings, in the order in which a newcomer would put them right."""
     yield from examine_machine(config)
     for archive in config.archives.values():
-        yield from _looked_at(archive.name, places.of_archive(archive))
+        yield from _looked_at(archive.name, places.of_archive(archive, config.state))
         yield from upstream.of_archive(archive, clock.now())
         yield from _looked_at(archive.name, signatures.of_archive(archive))
     yield from _looked_at("sites", access.of_hub(config))

@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from pushmirror.config.hostname import is_public
 from pushmirror.config.model import Archive, Mirror, State
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
+from pushmirror.state.records import Generation
 from pushmirror.state.sql import open_store
+from pushmirror.sync.parts import REQUIRED
 from pushmirror.system.files import is_private
 
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
@@ -32,9 +35,9 @@ def of_mirror(mirror: Mirror) -> Iterator[Finding]:
     yield warning("mirror name", found, 'set [mirror] name, such as "mirror.example.org"')
 
 
-def of_archive(archive: Archive) -> Iterator[Finding]:
+def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
     """An archive's tree, its disk, and the files that reading upstream needs."""
-    yield tree(archive)
+    yield emptied(archive, state) or tree(archive)
     yield from disk(archive.path)
     if archive.password_file:
         yield password_file(f"password file of {archive.name}", archive.password_file)
@@ -56,6 +59,33 @@ def tree(archive: Archive) -> Finding:
     if not os.access(path, os.W_OK | os.X_OK):
         return error(subject, f"{path} cannot be written by this user", f"run as its owner ({_owner(path)})")
     return _ownership(subject, path)
+
+
+def emptied(archive: Archive, state: State) -> Finding | None:
+    """An empty directory where an archive was published: a disk that is not mounted, so no sync goes on."""
+    if not _is_empty(archive.path) or (was := _published(archive, state)) is None:
+        return None
+    found = f"{archive.path} is empty, but generation {was.digest[:12]} was published in it"
+    todo = f"mount its disk; or, if it is to be so: pushmirror sync {archive.name} --from-scratch"
+    return error(f"tree of {archive.name}", found, todo)
+
+
+def _is_empty(path: Path) -> bool:
+    """As a sync judges it: what it leaves there itself does not count."""
+    if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+        return False
+    return all(one.name.startswith((REQUIRED, ".")) for one in path.iterdir())
+
+
+def _published(archive: Archive, state: State) -> Generation | None:
+    """What was published last, as far as the state can be read; why it cannot is told of the state itself."""
+    if not _has_database(state):
+        return None
+    try:
+        with closing(open_store(state.database_url, state.directory)) as store:
+            return store.latest_generation(archive.name)
+    except StateError:
+        return None
 
 
 def _ownership(subject: str, path: Path) -> Finding:
@@ -139,12 +169,16 @@ def of_state(state: State) -> Iterator[Finding]:
         yield error("state directory", f"{directory} cannot be written by this user", todo)
         return
     yield _of_one_owner(directory)
-    if state.database is None and not (directory / "state.sqlite").exists():
+    if not _has_database(state):
         return  # made by the first run, as the user who then runs
     try:
         open_store(state.database_url, directory).close()
     except StateError as exc:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
+
+
+def _has_database(state: State) -> bool:
+    return state.database is not None or (state.directory / "state.sqlite").exists()
 
 
 def _of_one_owner(directory: Path) -> Finding:

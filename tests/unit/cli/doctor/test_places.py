@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 
 from pushmirror.cli.doctor import places
 from pushmirror.config.model import Archive, Mirror, State
+from pushmirror.state.sql import open_store
 from pushmirror.status.summary import Level
 
 Disk = namedtuple("Disk", "f_bavail f_frsize f_blocks f_files f_favail")
@@ -47,6 +49,31 @@ def test_a_tree_that_cannot_be_made_is_an_error_with_what_root_must_do(archive, 
 def test_a_mirror_needs_a_name_that_others_know(name, level):
     (found,) = places.of_mirror(Mirror(name=name))
     assert found.level is level
+
+
+@pytest.fixture
+def state(tmp_path):
+    """Of a mirror that has published the archive."""
+    state = State(directory=tmp_path)
+    with closing(open_store(state.database_url, tmp_path)) as store:
+        store.publish_generation("a", "f" * 64, None, datetime(2026, 8, 1, tzinfo=UTC))
+    return state
+
+
+def test_an_empty_tree_where_something_was_published_is_an_error_as_for_a_sync(archive, state):
+    (archive.path / "Archive-Update-Required-m").touch()
+    found, *_ = places.of_archive(archive, state)
+    assert found.level is Level.ERROR and "is empty, but generation ffffffffffff was" in found.found
+    assert found.todo.endswith("pushmirror sync a --from-scratch")
+
+
+def test_a_tree_with_something_in_it_is_not_empty(archive, state):
+    (archive.path / "dists").mkdir()
+    assert places.emptied(archive, state) is None
+
+
+def test_an_empty_tree_where_nothing_was_published_is_about_to_be_filled(archive, tmp_path):
+    assert places.emptied(archive, State(directory=tmp_path)) is None
 
 
 def test_an_owners_tree_that_cannot_be_written_is_fine(owned, monkeypatch):
