@@ -185,12 +185,20 @@ def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:
     screen = console()
     if not screen.is_terminal:
         while True:  # until a signal raises, or nobody reads
-            screen.print(_page(look(), screen.width))
+            screen.print(_page_of_now(look, screen.width))
             time.sleep(_EVERY_S)
     with Live(console=screen, auto_refresh=False, screen=True) as live:  # what was there comes back
         while True:  # until SIGINT or SIGTERM raises
-            live.update(_page(look(), screen.width), refresh=True)
+            live.update(_page_of_now(look, screen.width), refresh=True)
             time.sleep(_EVERY_S)
+
+
+def _page_of_now(look: Callable[[], list[ArchiveHealth]], width: int) -> RenderableType:
+    """With the time, by which one sees that it goes on."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(f"{clock.now():%H:%M:%S} UTC", style="dim"), _page(look(), width))
 
 
 def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
@@ -231,7 +239,8 @@ def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
     if not archive.sites:
         return
     longest = max(len(one.site) for one in archive.sites)
-    origin = "made here" if archive.upstream == "owner" else f"from {archive.upstream}"
+    is_owned = archive.upstream == "owner"
+    origin = "which is made here" if is_owned else f"whose upstream is {archive.upstream}"
     yield Text(f"\nThe sites of {archive.archive}, {origin}", style="bold")
     yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
     for one in archive.sites:

@@ -45,9 +45,11 @@ def _next_try(one: Seen) -> str:
 
 def _why(one: Seen) -> str:
     """What came of the last trigger, in the site's own words where it had any."""
-    said, code = cut(one.standing.last_words), one.standing.exit_code
-    if code is None:
-        return said or "there was no answer"
+    words, code = one.standing.last_words, one.standing.exit_code
+    said = cut(words)
+    if code is None:  # we say why, and at the end what to do
+        more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
+        return f"{said}{more}" if said else "there was no answer"
     meaning = _MEANING.get(code, "")
     told = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
     return f"{told}, {said}" if said else f"{told}, without a word"

@@ -5,6 +5,7 @@ Pure, as `summary.py`, whose other half this is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ class SiteHealth:
     level: Level
     generation: str | None  # the first digits of the one that it confirmed to serve
     current: bool  # that is the one we serve
-    since: datetime | None  # of this state; late and paused: when we published what it lacks
+    since: datetime | None  # of this state, if known; late: when we published what it lacks
     doing: str  # what it does, waits for or suffers from; empty: nothing
     last_line: str  # the last thing it said
     exit_code: int | None  # of its last answer; none: there was no answer
@@ -87,7 +88,7 @@ def _since(one: Seen) -> datetime | None:
             return one.standing.stage1_at
         case SiteState.FAILING:
             return one.standing.failing_since
-        case SiteState.NEW:
+        case SiteState.NEW | SiteState.PAUSED:  # nobody wrote down when it was paused
             return None
     return one.lacks_since
 
@@ -105,7 +106,7 @@ def _level(one: Seen) -> Level:
 
 
 def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
-    """What somebody should look at: at most one sentence for all failing sites, and one for all late ones."""
+    """What somebody should look at: at most one sentence for all failing sites, and one for all behind."""
     failing = [one for one in sites if one.state is SiteState.FAILING]
     if len(failing) == 1:
         yield f"{failing[0].site} {failing[0].doing}"
@@ -117,4 +118,7 @@ def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
     if len(late) == 1:
         yield f"{late[0].site} ({late[0].state}): {late[0].doing}"
     elif late:
-        yield f"{len(late)} sites are late: {listed([one.site for one in late])}"
+        counts = Counter(one.state for one in late)
+        kinds = ", ".join(f"{count} {state}" for state, count in counts.items())
+        are = f"behind ({kinds})" if len(counts) > 1 else late[0].state
+        yield f"{len(late)} sites are {are}: {listed([one.site for one in late])}"

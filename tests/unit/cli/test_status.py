@@ -51,7 +51,7 @@ def status(hub, *arguments: str) -> int:
 def test_the_sites_of_an_archive_are_below_it_those_in_trouble_first(hub, capsys):
     assert status(hub) == 0
     said = capsys.readouterr().out
-    assert "1 of 3" in said and "from rsync://us@hub.example.org/debian" in said
+    assert "1 of 3" in said and "whose upstream is rsync://us@hub.example.org/debian" in said
     assert said.index("\nfailing.example") < said.index("\nnew.example") < said.index("\na.example")
     assert "failed 3 times since" in said
 
@@ -134,6 +134,23 @@ def test_who_watches_sees_a_site_being_paused(hub, capsys, monkeypatch):
     before, _, after = capsys.readouterr().out.partition("paused by hand")
     assert "new.example  new" in before and "new.example  paused" in before
     assert "paused by hand" in after
+
+
+def test_who_watches_sees_the_time_pass(hub, capsys, monkeypatch):
+    times = iter(clock.now().replace(hour=12, minute=0, second=second) for second in (1, 3))
+    looked = [next(times)]
+    monkeypatch.setattr(clock, "now", lambda: looked[-1])
+
+    def sleep(_: float) -> None:
+        after = next(times, None)
+        if after is None:
+            raise KeyboardInterrupt
+        looked.append(after)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert status(hub, "--watch") == 0
+    said = capsys.readouterr().out
+    assert said.index("12:00:01 UTC\n") < said.index("12:00:03 UTC\n")
 
 
 def pause(hub) -> None:

@@ -223,6 +223,10 @@ def test_a_paused_site_is_nobodys_trouble_but_says_what_it_lacks():
     assert one(site("a", paused=True), live("a")).doing == "paused by hand"
 
 
+def test_since_when_a_site_is_paused_is_not_known():
+    assert one(site("a", paused=True), behind("a")).since is None
+
+
 def test_a_new_site_may_take_as_long_as_its_first_sync_takes():
     woken = at("a", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=NOW - 9 * HOUR)
     found = one(site("a"), woken, published=9 * HOUR)
@@ -250,6 +254,14 @@ def test_a_very_long_last_line_is_cut():
     assert len(one(site("a"), failing("a", MIN, last_words="x" * 9999)).last_line) == 200
 
 
+def test_a_reason_that_is_cut_says_where_the_rest_and_the_remedy_are():
+    changed = f"site a (h:22) shows the host key {'x' * 200}; ask the site's operator"
+    found = one(site("a"), failing("a", MIN, last_words=changed))
+    assert found.doing.endswith("…; see pushmirror check --site a")
+    whole = one(site("a"), failing("a", MIN, last_words="refused; does it run?"))
+    assert whole.doing.endswith(": refused; does it run?")
+
+
 def test_those_that_need_eyes_come_first_and_the_rest_stays_in_order():
     sites = [site(name) for name in ("z", "late", "bad", "a")]
     standings = [live("z"), behind("late"), failing("bad", 2 * HOUR), live("a")]
@@ -264,6 +276,12 @@ def test_what_to_look_at_is_one_line_for_all_that_fail_and_one_for_all_that_are_
         "2 sites are failing, the first since 10:00 UTC: a, b",
         "2 sites are late: c, d",
     ]
+
+
+def test_the_summary_of_sites_that_are_behind_calls_each_as_its_line_does():
+    sites = [site(name) for name in "abc"]
+    (said,) = attention_to(health(sites, behind("b"), published=HOUR), NOW)
+    assert said == "3 sites are behind (2 new, 1 late): a, b, c"
 
 
 def test_a_single_site_in_trouble_is_told_with_its_reason():
