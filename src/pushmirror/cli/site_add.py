@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import shlex
 from pathlib import Path
 
 import click
 
 from pushmirror.access import roster
+from pushmirror.access.daemon import owner_of
+from pushmirror.cli.first_key import make_key
 from pushmirror.cli.session import Session
 from pushmirror.cli.site_kit import tell
 from pushmirror.cli.site_options import as_json_option, old_ssh_option
 from pushmirror.config.model import Config, PushKind
-from pushmirror.errors import UsageError
+from pushmirror.errors import PushmirrorError, UsageError
 
 
 @click.command()
@@ -21,7 +26,9 @@ from pushmirror.errors import UsageError
 @click.option(
     "--push",
     type=click.Choice([kind.value for kind in PushKind]),
-    help="How it is woken.  [default: staged]",
+    default=PushKind.STAGED.value,
+    show_default=True,
+    help="How it is woken.",
 )
 @click.option("--archive", "archives", multiple=True, metavar="NAME", help="An archive it mirrors; repeat.")
 @click.option("--main-archive", metavar="NAME", help="The one that its ftpsync knows without a name.")
@@ -56,8 +63,42 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
         keys["key"] = str(keys["key"].expanduser().absolute())
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
     told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
+    if told["push"] != PushKind.NONE:
+        _need_key(config, keys["key"])
     made, login = roster.add(config, name, told)
     tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
+
+
+def _need_key(config: Config, told: object) -> None:
+    """Have the key that wakes the site, for its operator needs the public half; that of [push] is made."""
+    key = Path(told) if isinstance(told, str) else config.push.key
+    public = key.with_name(f"{key.name}.pub")
+    quoted = shlex.quote(str(key))
+    try:
+        if public.exists():
+            return
+        if key.exists():
+            again = f"ssh-keygen -y -f {quoted} > {shlex.quote(str(public))}"
+            raise PushmirrorError(f"{public}, the half of the key that sites need, is missing", hint=again)
+        if key != config.push.key:
+            raise PushmirrorError(
+                f"the key {key} is missing", hint=f"ssh-keygen -t ed25519 -N '' -f {quoted}"
+            )
+        _be_who_pushes(config, key)
+        make_key(key)
+    except OSError as exc:
+        raise PushmirrorError(f"the key {key} cannot be used: {exc.strerror}") from exc
+    click.echo(f"pushmirror: made the key {key}, which wakes sites", err=True)
+
+
+def _be_who_pushes(config: Config, key: Path) -> None:
+    """A key that we made as another user, that user could not read."""
+    owner = owner_of(config) if config.state.directory.exists() else os.geteuid()
+    if owner != os.geteuid():
+        name = pwd.getpwuid(owner).pw_name
+        raise PushmirrorError(
+            f"the key {key} of [push] is missing", hint=f"run this as {name}: it is made then"
+        )
 
 
 def _archives(config: Config, told: object) -> tuple[str, ...]:

@@ -74,16 +74,58 @@ def test_add_prints_what_the_sites_operator_needs(add, etc):
     assert f"password: {password(etc)}\n" in out and f"RSYNC_PASSWORD={password(etc)}\n" in out
 
 
-def test_add_writes_every_key_that_was_given(add, etc):
+def test_add_makes_the_push_key_that_is_missing(add, etc, tmp_path):
+    (tmp_path / "key.pub").unlink()
+    code, out, err = add()
+    made = (tmp_path / "key.pub").read_text()
+    assert code == 0 and made in out and "HUB-PUBLIC-KEY" not in out
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600 and f"made the key {tmp_path}/key" in err
+
+
+def test_for_a_site_that_is_not_pushed_no_key_is_made(add, tmp_path):
+    (tmp_path / "key.pub").unlink()
+    assert add(A, "--push", "none")[0] == 0
+    assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "todo"),
+    [("missing", "ssh-keygen -t ed25519 -N '' -f {}"), ("alone", "ssh-keygen -y -f {} > {}.pub")],
+)
+def test_a_key_without_its_public_half_adds_no_site(add, etc, tmp_path, name, todo):
+    (tmp_path / "alone").touch()
+    key = f"{tmp_path}/{name}"
+    code, out, err = add(A, "--key", key)
+    assert (code, out) == (Exit.FAILED, "") and todo.format(key, key) in err
+    assert not (etc / "sites.d").exists()
+
+
+def test_a_key_is_not_made_for_somebody_else(add, etc, tmp_path, monkeypatch):
+    (tmp_path / "key.pub").unlink()
+    (tmp_path / "state").mkdir()
+    monkeypatch.setattr("pushmirror.cli.site_add.owner_of", lambda _: 1)
+    code, _, err = add()
+    assert code == Exit.FAILED and "run this as daemon" in err
+    assert not (tmp_path / "key").exists() and not (etc / "sites.d").exists()
+
+
+def test_add_writes_how_the_site_is_woken_though_nobody_said_it(add, etc):
+    add()
+    assert '\npush = "staged"\n' in (etc / f"sites.d/{A}.toml").read_text()
+
+
+def test_add_writes_every_key_that_was_given(add, etc, tmp_path):
+    (tmp_path / "other.pub").write_text(KEY)
+    other = f"{tmp_path}/other"
     code, _, _ = add(
         A,
         *("--push", "mhop", "--archive", "debian", "--archive", "security", "--main-archive", "debian"),
-        *("--port", "2222", "--key", "/keys/other", "--canary", "--url", "https://a/{archive}/"),
+        *("--port", "2222", "--key", other, "--canary", "--url", "https://a/{archive}/"),
         *("--trace", "t", "--ssh-option=-o", "--ssh-option=ProxyJump=j"),
     )
     site = toml.load(etc).sites[A]
     assert code == 0 and site.push.value == "mhop" and site.archives == ("debian", "security")
-    assert (site.main_archive, site.port, str(site.key), site.canary) == ("debian", 2222, "/keys/other", True)
+    assert (site.main_archive, site.port, str(site.key), site.canary) == ("debian", 2222, other, True)
     assert (site.url, site.trace, site.ssh_options) == ("https://a/{archive}/", "t", ("-o", "ProxyJump=j"))
 
 
