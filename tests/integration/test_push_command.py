@@ -126,8 +126,16 @@ def test_json_says_where_each_site_is(hub: PushingHub) -> None:
     hub.publish()
     found = {one["site"]: one for one in hub.json("push")}
     assert (found["good"]["phase"], found["good"]["words"]) == ("current", "")
-    assert found["good"]["wanted"] == ONE and ONE.startswith(found["good"]["generation"])
+    assert (found["good"]["wanted"], found["good"]["generation"]) == (ONE, ONE)
     assert (found["bad"]["phase"], found["bad"]["generation"]) == ("resting", None)
+
+
+def test_a_paused_site_that_is_named_is_not_passed_over(hub: PushingHub) -> None:
+    hub.site("one", paused=True)
+    hub.publish()
+    result = hub.run("push", "--site", "one")
+    assert result.exit_code == Exit.BEHIND
+    assert "pushmirror site resume one" in result.errors
 
 
 def test_a_paused_site_does_not_make_a_push_fail(hub: PushingHub) -> None:

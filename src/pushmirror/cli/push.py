@@ -75,7 +75,7 @@ def push(
 ) -> int:
     """Wake the sites of ARCHIVE, or of every archive, that do not have what is published here.
 
-    Nothing is sent to a site that has confirmed it. Staged sites get stage 1, and stage 2 when all of them
+    Nothing is sent to a site that has confirmed it, or is paused. Staged sites get stage 1, and stage 2 when all of them
     have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0) or all
     others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
 
@@ -99,8 +99,15 @@ def push(
             drawn = not (verbose or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
     _tell(reached, as_json=as_json, dry_run=dry_run)
-    behind = any(one.phase not in ("current", "paused") for one in reached)
+    behind = any(_is_behind(one, named=one.site in only) for one in reached)
     return Exit.BEHIND if behind and not dry_run else Exit.OK
+
+
+def _is_behind(one: Reached, *, named: bool) -> bool:
+    """Whether it lacks what it was to get; a paused site was, if it was named."""
+    if one.phase == "paused":
+        return named and one.generation != one.wanted
+    return one.phase != "current"
 
 
 def push_here(config: Config, store: Store, names: Sequence[str]) -> None:
@@ -232,10 +239,11 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
 
     archive = view.goal.archive
     due = {send.site.name: words_to(send.site, archive, send.stage) for send in view.decision.sends}
+    serves = view.standings
     health = summarise_sites(
         archive,
         view.sites,
-        standings=view.standings,
+        standings=serves,
         generations=store.generations(archive),
         phases=view.decision.phases,
         push=config.push,
@@ -247,7 +255,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
             site=one.site,
             phase=str(view.decision.phases[one.site]),
             words=due.get(one.site, "").strip(),
-            generation=one.generation,
+            generation=serves[one.site].stage2 if one.site in serves else None,
             wanted=view.goal.published,
             doing=one.doing,
         )
@@ -276,5 +284,7 @@ def _count(reached: Sequence[Reached]) -> None:
         told = f"{counted} have generation {wanted[:12]}" if wanted else "nothing is published yet"
         click.echo(f"{archive}: {told}")
         for one in its:
-            if one.phase != "current":
+            if one.phase == "paused":
+                click.echo(f"  {one.site}: {one.doing}: pushmirror site resume {one.site}", err=True)
+            elif one.phase != "current":
                 click.echo(f"  {one.site}: {printable(one.doing or one.phase)}", err=True)
