@@ -75,9 +75,10 @@ def push(
 ) -> int:
     """Wake the sites of ARCHIVE, or of every archive, that do not have what is published here.
 
-    Nothing is sent to a site that has confirmed it, or is paused. Staged sites get stage 1, and stage 2 when all of them
-    have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0) or all
-    others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
+    Nothing is sent to a site that has confirmed it, or is paused. Staged sites get stage 1, and stage 2 when
+    all of them have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0)
+    or all others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
+    A paused site counts only where --site names it.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import click
 
-from pushmirror.access import daemon, roster
+from pushmirror.access import credentials, daemon, roster
 from pushmirror.cli.output import print_json
 from pushmirror.cli.session import Session
 from pushmirror.cli.site_add import add
@@ -22,6 +22,7 @@ from pushmirror.cli.site_show import kit_, list_, show
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import UsageError
 from pushmirror.push.standing import forgiven
+from pushmirror.system import clock
 
 
 @click.group()
@@ -85,8 +86,8 @@ def resume(session: Session, name: str, as_json: bool) -> None:
 def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_json: bool) -> None:
     """Give a site a new user and password, and print what its operator needs.
 
-    The old ones go on working for the grace. User and password change together: rsync knows one password of
-    a user only.
+    The old ones go on working for the grace; those of an earlier rotation do not get longer, and end with
+    it at the latest. User and password change together: rsync knows one password of a user only.
 
     \b
     Examples:
@@ -94,8 +95,15 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
       pushmirror site rotate site1.example.com --grace 0     # it became known: end the old one now
     """
     config = session.config()
+    known = roster.known(config, name)
+    before = credentials.valid(daemon.logins(config)[name], clock.now())
     login = roster.rotate(config, name, grace=_duration(grace))
-    tell(config, roster.known(config, name), login, old_ssh=old_ssh, as_json=as_json)
+    tell(config, known, login, old_ssh=old_ssh, as_json=as_json)
+    ends = {one.user: one.until for one in credentials.valid(daemon.logins(config)[name], clock.now())}
+    for one in before:
+        until = ends.get(one.user)
+        what = f"works until {until:%Y-%m-%d %H:%M} UTC" if until else "works no longer"
+        click.echo(f"pushmirror: note: {one.user} {what}", err=True)
 
 
 @site.command()

@@ -22,6 +22,7 @@ _EXPECTED = {
     "model_type": "expected a section",
     "too_short": "expected at least one entry",
 }
+_FEW = 3
 _MAY_BE_SECRET = ("password", "secret", "upstream", "database", "options")
 
 
@@ -32,9 +33,12 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for a near miss, else nothing."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    """`; did you mean X?` for the beginning of one or a few names, or a near miss, else nothing."""
+    names, wanted = sorted(known), word.lower()
+    begun = [name for name in names if wanted and name.lower().startswith(wanted)]
+    meant = begun if len(begun) <= _FEW else []
+    meant = meant or difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -214,6 +214,20 @@ def test_a_rotation_tells_the_new_user_and_show_until_when_the_old_one_works(add
     assert f"user of rsync: {A} (until " in out and f"user of rsync: {A}+2\n" in out
 
 
+def test_a_rotation_says_until_when_every_earlier_login_works(add, call):
+    add()
+    call("rotate", A, "--grace", "3d")
+    _, out, err = call("rotate", A, "--grace", "1h")
+    first, second = (line for line in err.splitlines() if " works until " in line)
+    assert f" {A} works until" in first and f" {A}+2 works until" in second
+    assert first.split()[-3:] == second.split()[-3:] and "works until" not in out
+
+
+def test_a_rotation_without_grace_says_that_earlier_logins_are_over(add, call):
+    add()
+    assert f"{A} works no longer" in call("rotate", A, "--grace", "0", "--json")[2]
+
+
 @pytest.mark.parametrize(("option", "there", "gone"), [("--ftpsync", "RSYNC_HOST", "[archives.debian]")])
 def test_a_kit_for_one_of_both(add, call, option, there, gone):
     add()
