@@ -50,7 +50,7 @@ def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
     """The files of one kind, each after a comment that says where it belongs. Raises ConfigError."""
     match kind:
         case Kind.SYSTEMD:
-            return _serve(config, setting)
+            return _serve(config, places, setting)
         case Kind.SOCKET:
             return "\n".join(_socket(config, places, setting))
         case Kind.INETD:
@@ -59,7 +59,7 @@ def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
             return _logrotate(config, places, setting)
 
 
-def _serve(config: Config, setting: Setting) -> str:
+def _serve(config: Config, places: Places, setting: Setting) -> str:
     source = ["--config", str(config.source)] if config.source else []
     ports = [listening(config.serve.rsync)[1], listening(config.serve.rsync_tls)[1]]
     return _text(
@@ -71,7 +71,7 @@ def _serve(config: Config, setting: Setting) -> str:
         "After=network-online.target",
         "",
         "[Service]",
-        *_as_user(setting, bind=min(ports) < _UNPRIVILEGED),
+        *_as_user(setting, places, bind=min(ports) < _UNPRIVILEGED),
         f"ExecStart={_command(setting.pushmirror, *source, 'serve')}",
         "Restart=on-failure",
         "RestartSec=5",
@@ -109,7 +109,7 @@ def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
         "CollectMode=inactive-or-failed",
         "",
         "[Service]",
-        *_as_user(setting, bind=False),
+        *_as_user(setting, places, bind=False),
         f"ExecStart=-{_command(setting.rsync, '--daemon', f'--config={places.conf}')}",
         "StandardInput=socket",
         "StandardOutput=inherit",
@@ -129,7 +129,7 @@ def _tls(config: Config, places: Places, setting: Setting) -> str:
         "After=network.target",
         "",
         "[Service]",
-        *_as_user(setting, bind=listening(config.serve.rsync_tls)[1] < _UNPRIVILEGED),
+        *_as_user(setting, places, bind=listening(config.serve.rsync_tls)[1] < _UNPRIVILEGED),
         f"ExecStart={_command(setting.stunnel, str(places.stunnel))}",
         "ExecReload=/bin/kill -HUP $MAINPID",  # the certificate; transfers go on
         "Restart=on-failure",
@@ -178,7 +178,8 @@ def _logrotate(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _as_user(setting: Setting, *, bind: bool) -> Iterator[str]:
+def _as_user(setting: Setting, places: Places, *, bind: bool) -> Iterator[str]:
+    yield f"# {setting.user}, whose state is in {places.directory.parent}"
     yield f"User={setting.user}"
     yield f"Group={setting.group}"
     yield "NoNewPrivileges=yes"

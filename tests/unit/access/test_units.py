@@ -44,6 +44,12 @@ def test_root_needs_no_capabilities_and_may_give_its_power_away(kind):
     assert "Capabilit" not in rendered(kind, setting=ROOT)
 
 
+@pytest.mark.parametrize(("kind", "services"), [(Kind.SYSTEMD, 1), (Kind.SOCKET, 2)])
+def test_each_unit_says_why_it_is_this_user(kind, services):
+    text = rendered(kind, setting=ROOT, **TLS)
+    assert text.count("# root, whose state is in /var/lib/mirror\nUser=root\n") == services
+
+
 def test_the_service_runs_serve_with_this_configuration():
     assert "ExecStart=/usr/local/bin/pushmirror --config /etc/pushmirror/pushmirror.toml serve\n" in rendered(
         Kind.SYSTEMD
