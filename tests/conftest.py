@@ -12,6 +12,12 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 
 
+@pytest.fixture(autouse=True)
+def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """xdist tells its workers how wide the terminal is, and tables would be folded to fit."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> LabArchive:
     return LabArchive.create(tmp_path / "archive", packages=20)
