@@ -237,6 +237,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
     from pushmirror.push.trigger import words_to
     from pushmirror.status.sites import summarise_sites
     from pushmirror.system import clock
+    from pushmirror.system.held import is_held
 
     archive = view.goal.archive
     due = {send.site.name: words_to(send.site, archive, send.stage) for send in view.decision.sends}
@@ -249,6 +250,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
         phases=view.decision.phases,
         push=config.push,
         now=clock.now(),
+        pushing=is_held(config.state.directory / "push" / archive),
     )
     return [
         Reached(
