@@ -15,8 +15,8 @@ from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
 
-KILLS = 50
-KILLS_WHILE_PUBLISHING = 10
+KILLS = 30
+KILLS_WHILE_PUBLISHING = 6
 NAMES = ("/Release", "/InRelease", "/Release.gpg", "/Packages.xz", "/Sources.gz")
 LONGEST_S = 30.0  # of one run
 BY_HASH = SUITES[:2]

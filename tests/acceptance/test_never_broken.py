@@ -11,7 +11,7 @@ from pushmirror.lab.churn import Churn
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
 
-BURSTS = 4  # of changes, with a rest after each: on a slow machine, nothing can be published within one
+BURSTS = 2  # of changes, with a rest after each: on a slow machine, nothing can be published within one
 BURST_S = 5.0
 FEWEST_SAMPLES = 100  # about 60 a second on an idle machine
 FEWEST_UPDATES = 3  # in a burst, of about 7
