@@ -181,6 +181,7 @@ def test_a_push_that_waits_for_the_one_that_is_killed_takes_over(hub: PushingHub
         with site.held("stage1"):
             first = stack.enter_context(hub.running("push", "--background"))
             assert wait_until(lambda: ("other", "stage1", ONE) in hub.confirmed())
+            site.wait_for("stage1")  # else its first trigger may never reach it
             second = stack.enter_context(hub.running("push"))
             _kill(first)
             site.wait_for("stage1", times=2)
