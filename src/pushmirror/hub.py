@@ -165,7 +165,6 @@ class Hub:
         except PushmirrorError as exc:
             message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
             _log.error("%s", message)
-            self._prepare(run, work.report, for_sites=False)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
             _log.exception("a mistake in pushmirror")
@@ -174,8 +173,7 @@ class Hub:
         else:
             _log.info("done: %s", report.summary())
             mhop = any(request.mhop for request in waiting)
-            self._prepare(run, report, for_sites=mhop)  # before the answer: who asked acts on it
-            self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report)
+            self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report, for_sites=mhop)
 
     def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
         """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.
@@ -206,7 +204,17 @@ class Hub:
             stats=report.numbers(),
         )
 
-    def _end(self, run: Run, outcome: Outcome, exit_code: Exit, message: str, report: Report) -> None:
+    def _end(
+        self,
+        run: Run,
+        outcome: Outcome,
+        exit_code: Exit,
+        message: str,
+        report: Report,
+        *,
+        for_sites: bool = False,
+    ) -> None:
+        self._prepare(run, report, for_sites=for_sites)  # before the answer: who asked acts on it
         self._store.end_run(
             run.id,
             outcome=outcome,

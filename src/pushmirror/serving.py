@@ -75,8 +75,10 @@ async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_renew(config, files))
             if parts.rsync:
-                tasks.create_task(keeping.keep("rsync", lambda: argv, may_fail=False))
+                log = daemon.places(config()).log
+                tasks.create_task(keeping.keep("rsync", lambda: argv, may_fail=False, log=log))
                 tasks.create_task(keeping.keep_tls(config))
+                await keeping.until_it_answers(config())
             if parts.pushes:
                 tasks.create_task(_push_all(config, store, watch))
     except BaseExceptionGroup as group:  # the first to fail has ended the others

@@ -361,7 +361,8 @@ def test_a_port_that_is_taken_ends_it_with_a_word_of_why(hub, serving):
         other.configure()
         result = other.run("serve")
     assert result.exit_code == 1
-    assert "rsync ended with exit code 10" in result.errors and "ports of [serve]" in result.errors
+    assert "rsync ended with exit code 10: bind() failed: Address already in use" in result.errors
+    assert "ports of [serve]" in result.errors
 
 
 def test_the_units_are_printed_and_nothing_is_started(hub):
@@ -371,3 +372,20 @@ def test_the_units_are_printed_and_nothing_is_started(hub):
 
 def test_nothing_to_serve_is_wrong_usage(hub):
     assert hub.run("serve", "--no-rsync", "--no-push").exit_code == 64
+
+
+def test_nobody_is_woken_before_there_is_something_to_read(hub, site, tmp_path):
+    hub.sync("--no-push").check()
+    (tmp_path / "answer").write_text(  # whether the daemon that it is to read from answers
+        f"#!/bin/sh\nrsync rsync://127.0.0.1:{hub.port}/ >/dev/null 2>&1\necho $? >>{tmp_path}/told\n"
+    )
+    slow = tmp_path / "bin" / "rsync"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *--daemon*) sleep 3;; esac\nexec {shutil.which("rsync")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    hub.add_site("a.example.org", site.port, site.user)
+    with hub.running("serve", env={"PATH": f"{slow.parent}:{os.environ['PATH']}"}):
+        assert wait_until(lambda: len(_told(tmp_path)) >= 1, limit_s=60)
+    assert _told(tmp_path)[0] == "0"

@@ -87,16 +87,18 @@ def push(
       pushmirror push --site site1.example.com --again
       pushmirror push --json | jq '.[] | select(.phase != "current")'
     """
+    from pushmirror.push.standing import anew, at_once
+
     config = session.config()
     only = frozenset(site_named(config, name).name for name in sites)
     names = _archives(config, archive, only)
     log_to_stderr(verbose=verbose or background)
     with session.store(config) as store:
         if dry_run:
-            reached = look(config, store, names, only, _anew if again else _at_once)
+            reached = look(config, store, names, only, anew if again else at_once)
         else:
             if again:
-                _change(config, store, names, only, _anew)
+                _change(config, store, names, only, anew)
             drawn = not (verbose or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
     _tell(reached, as_json=as_json, dry_run=dry_run)
@@ -129,12 +131,13 @@ def carry_out(
     from pushmirror.config.current import CurrentConfig
     from pushmirror.push.engine import settled
     from pushmirror.push.pushes import Pushes, patient
+    from pushmirror.push.standing import at_once
     from pushmirror.system import loop
 
     _let_in(config)
     over = patient(config.push.retry_for) if background else settled
     if not background:
-        _change(config, store, names, only, _at_once)
+        _change(config, store, names, only, at_once)
     with _watch(drawn=drawn) as watch:
         pushes = Pushes(CurrentConfig(config), store, watch)
         loop.run(_push(pushes, names, over, only, follow=not background))
@@ -189,20 +192,6 @@ def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list
     return found
 
 
-def _anew(standing: Standing) -> Standing:
-    """It has confirmed nothing."""
-    from dataclasses import replace
-
-    return replace(_at_once(standing), stage1=None, stage2=None)
-
-
-def _at_once(standing: Standing) -> Standing:
-    """It does not rest any longer: somebody wants to see it tried."""
-    from dataclasses import replace
-
-    return replace(standing, next_try_at=None)
-
-
 def _change(
     config: Config,
     store: Store,
@@ -235,22 +224,22 @@ def look(
 
 def _reached(config: Config, store: Store, view: View) -> list[Reached]:
     from pushmirror.push.trigger import words_to
+    from pushmirror.push.turn import Turn
     from pushmirror.status.sites import summarise_sites
     from pushmirror.system import clock
-    from pushmirror.system.held import is_held
 
     archive = view.goal.archive
     due = {send.site.name: words_to(send.site, archive, send.stage) for send in view.decision.sends}
-    serves = view.standings
+    standings = view.standings
     health = summarise_sites(
         archive,
         view.sites,
-        standings=serves,
+        standings=standings,
         generations=store.generations(archive),
         phases=view.decision.phases,
         push=config.push,
         now=clock.now(),
-        pushing=is_held(config.state.directory / "push" / archive),
+        pushing=Turn(config.state.directory, archive).is_taken(),
     )
     return [
         Reached(
@@ -258,7 +247,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
             site=one.site,
             phase=str(view.decision.phases[one.site]),
             words=due.get(one.site, "").strip(),
-            generation=serves[one.site].stage2 if one.site in serves else None,
+            generation=standings[one.site].stage2 if one.site in standings else None,
             wanted=view.goal.published,
             doing=one.doing,
         )

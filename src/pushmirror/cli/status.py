@@ -20,7 +20,6 @@ from pushmirror.status.level import Level
 from pushmirror.status.summary import ArchiveHealth, summarise, with_sites
 from pushmirror.status.words import ago, span
 from pushmirror.system import clock
-from pushmirror.system.held import is_held
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -127,6 +126,7 @@ def _health_of(
 def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
     """The health of the sites that we wake for an archive, now."""
     from pushmirror.push.decide import Goal, decide
+    from pushmirror.push.turn import Turn
     from pushmirror.status.sites import summarise_sites
 
     sites, now = config.sites_of(archive), clock.now()
@@ -150,7 +150,7 @@ def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
         phases=decide(sites, standings, goal, config.push, now).phases,
         push=config.push,
         now=now,
-        pushing=is_held(config.state.directory / "push" / archive),
+        pushing=Turn(config.state.directory, archive).is_taken(),
     )
 
 

@@ -27,6 +27,16 @@ def forgiven(standing: Standing) -> Standing:
     return replace(standing, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
 
 
+def at_once(standing: Standing) -> Standing:
+    """It does not rest any longer: somebody wants to see it tried."""
+    return replace(standing, next_try_at=None)
+
+
+def anew(standing: Standing) -> Standing:
+    """It has confirmed nothing, and is tried at once."""
+    return replace(at_once(standing), stage1=None, stage2=None)
+
+
 def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str) -> Standing:
     """The site ended with 0: it has that stage of that generation, if it was not replaced and came back."""
     still_counts = standing.sent_generation == send.generation

@@ -32,12 +32,16 @@ class Turn:
         with locks.locked(self._directory, wait=False) as held:
             yield held
 
+    def is_taken(self) -> bool | None:
+        """Whether some process has it; None where that cannot be seen. Never takes it itself."""
+        return is_held(self._directory)
+
     def is_left_to_another(self) -> bool:
-        """Whether another process pushes, and was asked to serve us, too. Never takes the turn itself."""
-        if not is_held(self._directory):
+        """Whether another process pushes, and was asked to serve us, too."""
+        if not self.is_taken():
             return False
         self.leave_word()
-        return is_held(self._directory) is True  # else it may have let go before it could see that
+        return self.is_taken() is True  # else it may have let go before it could see that
 
     def leave_word(self) -> None:
         """Ask whoever has the turn to look once more when it lets go."""
