@@ -61,8 +61,8 @@ async def keep(
         if not came_up:
             raise PushmirrorError(
                 why,
-                hint="see the addresses and ports of [serve], and who else uses them; a port below 1024 takes "
-                "root, or the unit that `pushmirror serve --print systemd` prints",
+                hint="see the addresses and ports of [serve], and who else uses them; a port below 1024 "
+                "takes root, or the unit that `pushmirror serve --print systemd` prints",
             )
         failures = 0 if monotonic() - began > _PAUSES_S[-1] else failures + 1
         pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
