@@ -194,6 +194,11 @@ def exclude_rules(patterns: Iterable[str]) -> list[Rule]:
     return [Rule(include=False, pattern=pattern) for pattern in patterns]
 
 
+def filter_rules(filters: Iterable[str]) -> list[Rule]:
+    """The rules of "+ PATTERN" and "- PATTERN"."""
+    return [Rule(include=text.startswith("+"), pattern=text[2:]) for text in filters]
+
+
 def architecture_rules(include: Sequence[str], exclude: Sequence[str]) -> list[Rule]:
     """Rules for some architectures only, as ftpsync's ARCH_INCLUDE and ARCH_EXCLUDE; "source" counts as one.
 

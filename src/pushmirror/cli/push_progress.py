@@ -26,15 +26,20 @@ _STYLES = {
     Phase.DUE: "cyan",
     Phase.HELD: "blue",
     Phase.GATED: "dim",
+    Phase.DELAYED: "dim",
     Phase.PAUSED: "dim",
     Phase.RESTING: "red",
 }
 #: Who needs eyes first when there is not room for all.
-_ORDER = (Phase.RESTING, Phase.TRIGGERED, Phase.DUE, Phase.HELD, Phase.GATED, Phase.PAUSED, Phase.CURRENT)
+_ORDER = (
+    *(Phase.RESTING, Phase.TRIGGERED, Phase.DUE, Phase.HELD),
+    *(Phase.DELAYED, Phase.GATED, Phase.PAUSED, Phase.CURRENT),
+)
 _WORDS = {
     Phase.CURRENT: "current",
     Phase.HELD: "has stage 1, waits for the others",
     Phase.GATED: "waits for the canaries",
+    Phase.DELAYED: "waits for its delay",
     Phase.PAUSED: "paused by hand",
     Phase.DUE: "about to be woken",
 }

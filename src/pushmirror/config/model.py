@@ -7,27 +7,45 @@ A value of these classes is well-formed on its own; what needs the other values 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    Strict,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, Strict, model_validator
 
+from pushmirror.config.delay import Delay
 from pushmirror.config.hostname import own_name
+from pushmirror.config.types import (
+    AbsolutePath,
+    Architecture,
+    Count,
+    Duration,
+    Flag,
+    Host,
+    Listening,
+    Name,
+    Option,
+    Paths,
+    Pattern,
+    Peer,
+    Port,
+    Proxy,
+    Rate,
+    RsyncOptions,
+    Rule,
+    Share,
+    SshOptions,
+    Text,
+    Timeout,
+    Url,
+    User,
+    Word,
+    matching,
+    one_or_many,
+)
 from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
-from pushmirror.config.values import parse_duration, parse_rate
 
 
 class Strategy(StrEnum):
@@ -47,6 +65,15 @@ class Access(StrEnum):
     NONE = "none"  # nobody: the daemon does not have it
 
 
+class TlsMethod(StrEnum):
+    """What carries rsync through TLS to an upstream of rsyncs://."""
+
+    OWN = "own"  # ours; certificate and name are always checked
+    STUNNEL = "stunnel"
+    STUNNEL_OLD = "stunnel-old"  # without a look at the name in the certificate
+    SOCAT = "socat"
+
+
 class PushKind(StrEnum):
     """How a site is woken."""
 
@@ -59,92 +86,6 @@ class PushKind(StrEnum):
     def is_staged(self) -> bool:
         """Whether stage 1 and stage 2 are triggers of their own."""
         return self in {PushKind.STAGED, PushKind.MHOP}
-
-
-def _absolute(value: Path) -> Path:
-    if not str(value).isprintable():
-        raise ValueError("expected a path without control characters")
-    try:
-        path = Path(os.path.normpath(value.expanduser()))
-    except RuntimeError as exc:
-        raise ValueError("expected an absolute path; there is no such user's home") from exc
-    if not path.is_absolute():
-        raise ValueError("expected an absolute path")
-    return path
-
-
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    compiled = re.compile(pattern, re.ASCII)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str | Path) else value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value < timedelta(seconds=1):
-        raise ValueError("expected a duration of at least one second")
-    return value
-
-
-Text = Annotated[str, _matching(r"[^\x00-\x1f\x7f]*", "text on one line")]
-Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "letters, digits and . _ - only")]
-Host = Annotated[str, _matching(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*", "a host name or address")]
-User = Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", "a user name")]
-Architecture = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]*", "an architecture such as amd64, or source")]
-Pattern = Annotated[str, _matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
-Word = Annotated[str, _matching(r"[^\x00]+", "a word that is not empty")]
-Flag = Annotated[bool, Strict()]  # "yes", "off" and 1 are mistakes
-Count = Annotated[int, Strict(), Field(ge=0)]
-Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-Share = Annotated[float, Field(gt=0, le=1)]  # of a whole
-Peer = Annotated[str, _matching(r"[A-Za-z0-9.:*/_-]+", "a host name or pattern, an address, or a network")]
-Option = Annotated[str, _matching(r"[A-Za-z0-9*][A-Za-z0-9*-]*", "the name of an rsync option")]
-Url = Annotated[str, _matching(r"https?://[^\s]+", "an address that begins with https:// or http://")]
-Listening = Annotated[
-    str,
-    _matching(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+):\d{1,5}", 'an address and a port, such as "[::]:873"'),
-]
-Duration = Annotated[timedelta, PlainValidator(parse_duration)]
-Timeout = Annotated[Duration, AfterValidator(_positive)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-
-
-#: Options of rsync that would write into files which are served, or delete them.
-_HARMFUL = ("--inplace", "--append", "--delete", "--remove-source-files", "--write-devices")
-
-
-def _harmless(options: tuple[str, ...]) -> tuple[str, ...]:
-    for option in options:
-        if option.startswith(_HARMFUL):
-            raise ValueError(f"{option} would change files that are served; pushmirror does without it")
-    return options
-
-
-_WITH_VALUE = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # of ssh's options, ssh(1)
-
-
-def _only_options(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words that ssh takes for options and their values: any other one would be its host."""
-    rest = iter(words)
-    for word in rest:
-        letters = word[1:]
-        if not word.startswith("-") or not letters or letters.startswith("-"):
-            raise ValueError(f'"{word}" is no option; expected such as ["-o", "ProxyJump=gate.example.org"]')
-        first = next((n for n, letter in enumerate(letters) if letter in _WITH_VALUE), None)
-        if first == len(letters) - 1 and next(rest, None) is None:
-            raise ValueError(f"expected a value after {word}")
-    return words
-
-
-SshOptions = Annotated[tuple[Word, ...], AfterValidator(_only_options)]
 
 
 class Values(BaseModel):
@@ -162,6 +103,7 @@ class Mirror(Values):
     sponsor: Text | None = None
     maintainer: Text | None = None
     throughput: Text | None = None
+    running_on: Host | None = None  # the machine that the trace names; none: its own name
 
     @model_validator(mode="after")
     def _not_a_name_with_a_meaning(self) -> Self:
@@ -180,7 +122,7 @@ class Delete(Values):
 class UpdateInProgress(Values):
     """What upstream's Archive-Update-in-Progress flag does to a run."""
 
-    wait: Timeout = timedelta(minutes=20)  # before looking again
+    wait: Duration = timedelta(minutes=20)  # before looking again
     retries: Count = 3
     stale_after: Timeout = timedelta(hours=24)  # an older flag was left behind by a crash
 
@@ -194,6 +136,15 @@ class Hooks(Values):
     before_push: tuple[Word, ...] = ()
     after_push: tuple[Word, ...] = ()
     time_limit: Timeout = timedelta(hours=1)
+    inherit_environment: Flag = False  # they see ours, too, but for passwords; as the hooks of ftpsync do
+
+
+class Callback(Values):
+    """Whom we call by ssh after a run whose push had asked for it with sync:callback."""
+
+    host: Host
+    user: User = "archvsync"
+    key: AbsolutePath
 
 
 class Archive(Values):
@@ -204,27 +155,32 @@ class Archive(Values):
     upstream: Annotated[
         Upstream | None, PlainValidator(lambda v: None if v is None else parse_upstream(v))
     ] = None
+    upstream_name: Host | None = None  # that the trace names; none: the host of `upstream`
     password_file: AbsolutePath | None = None
+    proxy: Proxy | None = None  # a web proxy on the way to an upstream of rsync://
     ssh_key: AbsolutePath | None = None  # for rsync+ssh
     ssh_options: SshOptions = ()  # the same, as words for ssh
     strategy: Strategy = Strategy.AUTO
-    keyring: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_one_or_many)] = ()
+    keyring: Paths = ()
     architectures: tuple[Architecture, ...] = ()  # empty: all
     exclude_architectures: tuple[Architecture, ...] = ()
+    filter: tuple[Rule, ...] = ()  # before all that follows; the first that matches decides, as in rsync(1)
     exclude: tuple[Pattern, ...] = ()  # not mirrored: what of it is here is deleted, as ftpsync does
     protect: tuple[Pattern, ...] = ()  # never deleted
     grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
     full_every: Timeout = timedelta(hours=24)
-    bandwidth_limit: Annotated[int, PlainValidator(parse_rate)] = 0  # KiB/s; 0: none
+    bandwidth_limit: Rate = 0  # KiB/s; 0: none
     timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
     connect_timeout: Timeout = timedelta(seconds=30)
     rsync: Word = "rsync"
-    rsync_options: Annotated[tuple[Word, ...], AfterValidator(_harmless)] = ()
+    rsync_options: RsyncOptions = ()
     tls_ca: AbsolutePath = Path("/etc/ssl/certs")  # a file or a directory, for rsyncs
+    tls_method: TlsMethod = TlsMethod.OWN
     rounds: Annotated[int, Strict(), Field(ge=1)] = 5  # how often a run starts over when upstream moves on
     delete: Delete = Delete()
     update_in_progress: UpdateInProgress = UpdateInProgress()
     hooks: Hooks = Hooks()
+    callback: Callback | None = None
     access: Access = Access.SITES
     comment: Text = ""  # what the daemon's list of modules says of it
     hosts_allow: tuple[Peer, ...] = ()  # who may connect for it at all; empty: everybody
@@ -237,13 +193,18 @@ class Archive(Values):
             raise ValueError(
                 "architectures and exclude_architectures contradict each other; expected one of them"
             )
-        through_ssh = self.upstream is not None and self.upstream.scheme is Scheme.RSYNC_SSH
+        scheme = self.upstream.scheme if self.upstream else None
+        through_ssh = scheme in {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}
         if self.ssh_key and not through_ssh:
-            raise ValueError("ssh_key: expected only with an upstream of rsync+ssh://")
+            raise ValueError("ssh_key: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
         if self.ssh_options and not through_ssh:
-            raise ValueError("ssh_options: expected only with an upstream of rsync+ssh://")
-        if self.password_file and (self.upstream is None or through_ssh):
-            raise ValueError("password_file: expected only with an upstream of rsync:// or rsyncs://")
+            raise ValueError("ssh_options: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
+        if self.password_file and scheme in {None, Scheme.RSYNC_SSH}:
+            raise ValueError(
+                "password_file: expected only with an upstream of rsync://, rsyncs:// or rsyncd+ssh://"
+            )
+        if self.proxy and scheme is not Scheme.RSYNC:
+            raise ValueError("proxy: expected only with an upstream of rsync://")
         if self.password_file and self.upstream and not self.upstream.user:
             raise ValueError('password_file: expected a user in upstream: "rsync://user@host/module"')
         return self
@@ -280,7 +241,7 @@ class Serve(Values):
     timeout: Timeout = timedelta(minutes=10)  # without a byte from a site
     refuse_options: tuple[Option, ...] = ("checksum", "copy-links", "copy-dirlinks", "copy-unsafe-links")
     auth_digest: (
-        Annotated[str, _matching(r"sha512|sha256|sha1|md5|md4", "sha512, sha256, sha1, md5 or md4")] | None
+        Annotated[str, matching(r"sha512|sha256|sha1|md5|md4", "sha512, sha256, sha1, md5 or md4")] | None
     ) = None  # the weakest
     password_grace: Duration = timedelta(days=7)  # how long the old password works after `site rotate`
 
@@ -327,6 +288,9 @@ class Site(Values):
     push: PushKind = PushKind.STAGED
     archives: Annotated[tuple[Name, ...], Field(min_length=1)]
     main_archive: Name | None = None  # the one that its ftpsync knows without a name
+    archive_names: Mapping[Name, Name] = Field(default_factory=dict)  # of ours that it knows by another name
+    callback: Flag = False  # it is asked to call us back when it is done
+    delay: Annotated[tuple[Delay, ...], BeforeValidator(one_or_many)] = ()  # before it is woken, one by one
     port: Port | None = None  # of its ssh
     key: AbsolutePath | None = None  # our ssh key for it; none: that of [push]
     ssh_options: SshOptions = ()  # for the program ssh, which then is used to wake it
@@ -348,9 +312,9 @@ class Config(Values):
     source: Path | None = None  # the pushmirror.toml this came from
 
     def sites_of(self, archive: str) -> list[Site]:
-        """The sites of an archive that are woken at all, in the order of their names."""
+        """The sites of an archive that are woken at all, in their order."""
         sites = (site for site in self.sites.values() if archive in site.archives)
-        return sorted((site for site in sites if site.push is not PushKind.NONE), key=lambda site: site.name)
+        return [site for site in sites if site.push is not PushKind.NONE]
 
     @property
     def known_hosts(self) -> Path:

@@ -22,6 +22,7 @@ class Scheme(StrEnum):
     RSYNC = "rsync"  # an rsync daemon
     RSYNCS = "rsyncs"  # an rsync daemon behind TLS
     RSYNC_SSH = "rsync+ssh"  # rsync started through ssh
+    RSYNCD_SSH = "rsyncd+ssh"  # an rsync daemon started through ssh, for one connection
 
 
 @dataclass(frozen=True, slots=True)

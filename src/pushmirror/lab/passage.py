@@ -18,13 +18,14 @@ from pushmirror.push.watch import View
 from pushmirror.state.records import Phase, Stage, Standing, Trigger
 from pushmirror.system import clock
 
-_HELD_UP = (Phase.PAUSED, Phase.GATED)
+_HELD_UP = (Phase.PAUSED, Phase.GATED, Phase.DELAYED)
 _TRIES = 3  # of a site that fails, before nobody waits for it
 _TRIGGERS = 200  # looked at for each hub
 _WAITING = {
     Phase.HELD: "has stage 1, waits for the others",
     Phase.PAUSED: "paused by hand",
     Phase.GATED: "waits for the canaries",
+    Phase.DELAYED: "waits for its delay",
     Phase.DUE: "about to be woken",
 }
 _STAGES = {Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2", Stage.ALL: "all"}

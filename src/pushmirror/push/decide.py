@@ -7,6 +7,7 @@
     mhop    as staged, and the site wakes its own staged sites before it answers stage 1
                               └─else─▶ RESTING ─back-off is over─▶ DUE
     GATED   in front of all of it, while a canary is not current;  PAUSED  by hand
+    DELAYED in front of it, too, until the site's delay is over
 
 Guaranteed, under any order of events: no site gets stage 2 of a generation whose stage 1 it has not
 confirmed; nothing that a site confirmed is sent to it again; a paused site is left alone; whoever is
@@ -218,6 +219,23 @@ class _Scene:
         ends = [one.standing.stage2_at for one in self.canaries]
         return max([self.goal.since, *(end for end in ends if end)])
 
+    def turn_of(self, site: Site) -> datetime:
+        """When its delays are over, one after the other."""
+        at = self.began(site.canary)
+        for wait in site.delay:
+            until = at + wait.at_most
+            at = min(until, max(at, self.staged_at)) if wait.until_stage1 and self.staged_at else until
+        return at
+
+    @property
+    def staged_at(self) -> datetime | None:
+        """When the barrier opened for those that are no canaries; none: it has not."""
+        if not self.is_open[False]:
+            return None
+        began = self.began(canary=False)
+        staged = [one.standing.stage1_at for one in self.others if one.is_staged]
+        return min(max([began, *(at for at in staged if at)]), began + self.rules.deadline)
+
 
 def _phase(one: _One, scene: _Scene) -> Phase:
     for phase, holds in _PHASES:
@@ -232,6 +250,13 @@ def _waits_for_canaries(one: _One, scene: _Scene) -> bool:
     # What a canary still needs of the prepared generation keeps nobody from the published one.
     gating = (scene.goal.published, one.next[1])
     return any(canary.next is not None and canary.next[1] in gating for canary in scene.canaries)
+
+
+def _waits_for_its_delay(one: _One, scene: _Scene) -> bool:
+    if not one.site.delay or one.next is None or one.next[0] is Stage.STAGE2:
+        return False
+    is_ahead = one.next[1] != scene.goal.published  # nobody knows since when that is prepared
+    return not is_ahead and scene.began(one.site.canary) <= scene.now < scene.turn_of(one.site)
 
 
 def _rests(one: _One, scene: _Scene) -> bool:
@@ -252,6 +277,7 @@ _PHASES: tuple[tuple[Phase, Callable[[_One, _Scene], bool]], ...] = (
     (Phase.CURRENT, lambda one, _: one.next is None),
     (Phase.PAUSED, lambda one, _: not one.is_willing),
     (Phase.GATED, _waits_for_canaries),
+    (Phase.DELAYED, _waits_for_its_delay),
     (Phase.RESTING, _rests),
     (Phase.HELD, _waits_for_stage1_of_others),
 )
@@ -265,6 +291,8 @@ def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scen
         moments.append(one.report_at(rules))
         if phases[one.site.name] is Phase.RESTING:
             moments.append(one.standing.next_try_at)
+        if phases[one.site.name] is Phase.DELAYED:
+            moments.append(scene.turn_of(one.site))
         if phases[one.site.name] is Phase.HELD:
             held = True
             moments.append(scene.began(one.site.canary) + rules.deadline)

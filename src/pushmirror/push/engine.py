@@ -61,15 +61,20 @@ def decided(
     *,
     only: frozenset[str],
 ) -> Decision:
-    """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not."""
+    """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not.
+
+    Nor do they wait for their delays: who names a site wants it woken.
+    """
     awaited = [site for site in sites if not only or site.name in only or site.canary]
+    if only:
+        awaited = [site.model_copy(update={"delay": ()}) for site in awaited]
     decision = decide(awaited, standings, goal, rules, now)
     return decision.among(only) if only else decision
 
 
 def settled(decision: Decision) -> bool:
     """Whether nothing more happens without a retry, a canary's recovery, news or the operator."""
-    return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.HELD)
+    return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.HELD, Phase.DELAYED)
 
 
 def finished(decision: Decision) -> bool:

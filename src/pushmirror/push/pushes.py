@@ -18,6 +18,7 @@ from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import Over, Pusher, aim_of, chosen, decided, finished, settled
 from pushmirror.push.turn import Turn
 from pushmirror.push.watch import View, Watch
+from pushmirror.push.wire import Wire
 from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
 from pushmirror.system import clock, limits
@@ -35,7 +36,15 @@ def patient(patience: timedelta) -> Over:
 class Pushes:
     """The pushes of one configuration's archives."""
 
-    def __init__(self, config: Callable[[], Config], store: Store, watch: Watch) -> None:
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        store: Store,
+        watch: Watch,
+        wire: Callable[[Callable[[], Config]], Wire] = CurrentWire,
+    ) -> None:
+        """`wire` makes what carries the triggers of one push."""
+        self._wire = wire
         self._config = config
         self._store = store
         self._watch = watch
@@ -99,7 +108,7 @@ class Pushes:
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
         limits.allow_many_files()
-        wire = CurrentWire(self._config)
+        wire = self._wire(self._config)
         return Pusher(archive, self._config, self._store, wire, self._watch, only=only)
 
     def turn(self, archive: str) -> Turn:

@@ -58,18 +58,19 @@ def combined(stages: Iterable[Stage]) -> Stage:
     return wanted.pop() if len(wanted) == 1 else Stage.ALL
 
 
-def words_for(archive: str, stage: Stage, *, mhop: bool = False) -> str:
+def words_for(archive: str, stage: Stage, *, mhop: bool = False, callback: bool = False) -> str:
     """What `runmirrors` sends for this (archvsync.md, 4); an empty archive is the receiver's main one.
 
     Its blank in front is kept: who compares two hubs byte for byte finds no difference.
     """
-    return f" sync:archive:{archive}{' sync:mhop' if mhop else ''} sync:{stage}"
+    wishes = f"{' sync:callback' if callback else ''}{' sync:mhop' if mhop else ''}"
+    return f" sync:archive:{archive}{wishes} sync:{stage}"
 
 
 def words_to(site: Site, archive: str, stage: Stage) -> str:
     """What this site is sent; an mhop site is told in both stages, as by `runmirrors`."""
-    name = "" if archive == site.main_archive else archive
-    return words_for(name, stage, mhop=site.push is PushKind.MHOP)
+    name = "" if archive == site.main_archive else site.archive_names.get(archive, archive)
+    return words_for(name, stage, mhop=site.push is PushKind.MHOP, callback=site.callback)
 
 
 def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:

@@ -138,5 +138,6 @@ class Phase(StrEnum):
     TRIGGERED = "triggered"  # it has been woken and has not answered yet
     DUE = "due"  # it is to be woken now
     GATED = "gated"  # the canaries are not current yet
+    DELAYED = "delayed"  # its configured delay is not over yet
     HELD = "held"  # it has stage 1; others have not
     RESTING = "resting"  # it failed, and is tried again later

@@ -72,6 +72,10 @@ def _gated(one: Seen) -> str:
     return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}{_unpushed(one)}"
 
 
+def _delayed(one: Seen) -> str:
+    return f"waits for its delay of {' and '.join(map(str, one.site.delay))}{_unpushed(one)}"
+
+
 def _held(one: Seen) -> str:
     """A canary waits for the other canaries only, the others for each other."""
     others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
@@ -103,6 +107,7 @@ def _ready(one: Seen) -> str:
 _BY_PHASE: dict[Phase | None, Callable[[Seen], str]] = {
     Phase.TRIGGERED: _woken,
     Phase.GATED: _gated,
+    Phase.DELAYED: _delayed,
     Phase.HELD: _held,
     Phase.DUE: _due,
     Phase.RESTING: _next_try,

@@ -369,6 +369,6 @@ class Engine:
         self._traces.write(
             trace,
             stage1_only=job.stage is Stage.STAGE1,
-            upstream_host=self._archive.upstream.host,
+            upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )

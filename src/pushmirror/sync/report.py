@@ -18,7 +18,12 @@ from pushmirror.sync.upstream import Traffic
 from pushmirror.system import clock
 
 _ARCHITECTURE = re.compile(r"(?:^|/)(?:binary-([^/]+)/Packages|(source)/Sources)\b")
-_TRANSPORTS = {Scheme.RSYNC: "undefined", Scheme.RSYNCS: "ssl", Scheme.RSYNC_SSH: "ssh"}
+_TRANSPORTS = {
+    Scheme.RSYNC: "undefined",
+    Scheme.RSYNCS: "ssl",
+    Scheme.RSYNC_SSH: "ssh",
+    Scheme.RSYNCD_SSH: "ssh",
+}
 
 
 @dataclass(slots=True)
@@ -115,7 +120,7 @@ def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, 
         started=report.started,
         version=f"pushmirror/{__version__}",
         creator=f"pushmirror {__version__}",
-        host=own_name(),
+        host=mirror.running_on or own_name(),
         archive_serial=serial,
         maintainer=mirror.maintainer or "",
         sponsor=mirror.sponsor or "",
@@ -126,7 +131,7 @@ def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, 
         architectures=report.architectures,
         included=archive.architectures,
         excluded=archive.exclude_architectures,
-        upstream=archive.upstream.host,
+        upstream=archive.upstream_name or archive.upstream.host,
         transport=_TRANSPORTS[archive.upstream.scheme],
         bytes_received=report.bytes_received,
         stage1_s=int(report.seconds_stage1),

@@ -85,7 +85,7 @@ def source_of(archive: Archive) -> str:
     match upstream.scheme:
         case Scheme.RSYNC:
             return f"{upstream}/"
-        case Scheme.RSYNCS:
+        case Scheme.RSYNCS | Scheme.RSYNCD_SSH:
             return f"{login}{upstream.host_in_url}::{upstream.path}/"
         case Scheme.RSYNC_SSH:
             return f"{login}{upstream.host_in_url}:{upstream.path}/"
@@ -108,7 +108,7 @@ def transport_options(archive: Archive) -> list[str]:
                 f"--rsh={_quoted(sys.executable)} -m pushmirror.sync.tls"
                 f" --port {port} --ca {_quoted(str(archive.tls_ca))} --timeout {connect_s}"
             )
-        case Scheme.RSYNC_SSH:
+        case Scheme.RSYNC_SSH | Scheme.RSYNCD_SSH:
             options.append("--rsh=" + " ".join(map(_quoted, _ssh(archive, connect_s))))
     if archive.password_file and upstream.scheme is not Scheme.RSYNC_SSH:
         options.append(f"--password-file={archive.password_file}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules
+from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
@@ -59,6 +59,7 @@ class Upstream:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
         rules = (
             *(Rule(include=True, pattern=name) for name in (*_TRACE_RULES, _FLAGS)),
+            *filter_rules(self.archive.filter),
             *exclude_rules(self.archive.exclude),
             *(Rule(include=True, pattern=name) for name in (*_SUITE_DIRECTORIES, *_SUITE_FILES)),
             *exclude_rules(["*"]),
@@ -163,6 +164,7 @@ def selection_rules(archive: Archive) -> list[Rule]:
     ours = [f"/{WORK}", f"{WORK}/", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
     return [
         *exclude_rules(ours),
+        *filter_rules(archive.filter),
         *exclude_rules(archive.exclude),
         *architecture_rules(archive.architectures, archive.exclude_architectures),
     ]
