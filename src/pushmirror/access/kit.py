@@ -129,7 +129,7 @@ def _url(config: Config, archive: Archive, login: Login | None) -> str:
     tls, port = _endpoint(config)
     user = f"{login.user}@" if login and archive.access is Access.SITES else ""
     at = "" if port == (TLS_PORT if tls else RSYNC_PORT) else f":{port}"
-    return f"{'rsyncs' if tls else 'rsync'}://{user}{_host(config)}{at}/{archive.name}"
+    return f"{'rsyncs' if tls else 'rsync'}://{user}{_host(config)}{at}/{archive.module_name}"
 
 
 def _for_pushmirror(
@@ -178,7 +178,7 @@ def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | N
         "MIRRORNAME": site.trace or site.name,
         "TO": f"{_TREES}/{archive.name}/",
         "RSYNC_HOST": _host(config),
-        "RSYNC_PATH": archive.name,
+        "RSYNC_PATH": archive.module_name,
     }
     if login and archive.access is Access.SITES:
         settings |= {"RSYNC_USER": login.user, "RSYNC_PASSWORD": login.password}

@@ -192,12 +192,12 @@ def _needs_a_name(peer: str) -> bool:
 
 
 def _module_name(archive: Archive) -> str:
-    if archive.name.casefold() == "global":
+    if archive.module_name.casefold() == "global":
         raise ConfigError(
-            f'archives.{archive.name}: rsyncd.conf has another meaning for "[{archive.name}]"',
-            hint='name the archive otherwise, or set its access = "none"',
+            f'archives.{archive.name}: rsyncd.conf has another meaning for "[{archive.module_name}]"',
+            hint='give it another module, or set its access = "none"',
         )
-    return archive.name
+    return archive.module_name
 
 
 def _lines(pairs: Iterator[tuple[str, str]]) -> list[str]:

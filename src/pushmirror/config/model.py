@@ -182,6 +182,7 @@ class Archive(Values):
     hooks: Hooks = Hooks()
     callback: Callback | None = None
     access: Access = Access.SITES
+    module: Name | None = None  # of the daemon, that it is offered as; none: its name
     comment: Text = ""  # what the daemon's list of modules says of it
     hosts_allow: tuple[Peer, ...] = ()  # who may connect for it at all; empty: everybody
 
@@ -199,7 +200,7 @@ class Archive(Values):
             raise ValueError("ssh_key: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
         if self.ssh_options and not through_ssh:
             raise ValueError("ssh_options: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
-        if self.password_file and scheme in {None, Scheme.RSYNC_SSH}:
+        if self.password_file and scheme in {None, Scheme.RSYNC_SSH, Scheme.FILE}:
             raise ValueError(
                 "password_file: expected only with an upstream of rsync://, rsyncs:// or rsyncd+ssh://"
             )
@@ -208,6 +209,11 @@ class Archive(Values):
         if self.password_file and self.upstream and not self.upstream.user:
             raise ValueError('password_file: expected a user in upstream: "rsync://user@host/module"')
         return self
+
+    @property
+    def module_name(self) -> str:
+        """What follows the host in the address that sites read it by."""
+        return self.module or self.name
 
 
 class Push(Values):

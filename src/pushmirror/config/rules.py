@@ -11,7 +11,7 @@ from itertools import chain, combinations
 from pathlib import Path
 
 from pushmirror.config.explain import did_you_mean
-from pushmirror.config.model import Archive, Site
+from pushmirror.config.model import Access, Archive, Site
 from pushmirror.config.secrets import what_is_wrong
 
 Sites = Mapping[Path, Site]  # by the file each one is from
@@ -19,7 +19,9 @@ Sites = Mapping[Path, Site]  # by the file each one is from
 
 def of_archives(file: Path, archives: Mapping[str, Archive], names: Set[str]) -> list[str]:
     """Every broken rule of the main file; `names` are all archives that it names, also broken ones."""
-    found = chain(_same_names(names), _shared_trees(archives), _password_files(archives))
+    found = chain(
+        _same_names(names), _same_modules(archives), _shared_trees(archives), _password_files(archives)
+    )
     return [f"{file}: {what}" for what in found]
 
 
@@ -32,6 +34,17 @@ def _same_names(names: Set[str]) -> Iterator[str]:
     for one, other in combinations(sorted(names), 2):
         if one.casefold() == other.casefold():
             yield f"archives.{other}: expected a name that differs in more than case from {one}"
+
+
+def _same_modules(archives: Mapping[str, Archive]) -> Iterator[str]:
+    offered = [archive for archive in archives.values() if archive.access is not Access.NONE]
+    for one, other in combinations(offered, 2):
+        named = one.module or other.module  # else it is their names that are the same
+        if named and one.module_name.casefold() == other.module_name.casefold():
+            yield (
+                f'archives.{other.name}.module: found "{other.module_name}", the module of '
+                f"archives.{one.name}, expected another"
+            )
 
 
 def _shared_trees(archives: Mapping[str, Archive]) -> Iterator[str]:

@@ -6,7 +6,8 @@ import pytest
 
 from pushmirror.access import rsyncd
 from pushmirror.access.rsyncd import Facts, Places
-from pushmirror.config.model import Config
+from pushmirror.config import rules
+from pushmirror.config.model import Archive, Config
 from pushmirror.errors import ConfigError
 
 PLACES = Places(Path("/state/rsyncd"))
@@ -151,3 +152,14 @@ def test_the_end_of_a_path_is_kept_by_a_slash(path, written):
 def test_an_archive_whose_name_means_something_to_rsync_is_refused(name):
     with pytest.raises(ConfigError, match="another meaning"):
         rsyncd.render(config(name=name), {}, PLACES, ROOT)
+
+
+def test_a_module_may_have_another_name_than_its_archive():
+    text = rendered(module="debian-security")
+    assert "[debian-security]" in text and "[debian]" not in text
+
+
+def test_two_archives_cannot_be_one_module():
+    archives = {name: Archive(name=name, path=f"/srv/{name}", module="one") for name in ("a", "b")}
+    found = rules.of_archives(Path("x.toml"), archives, archives.keys())
+    assert found == ['x.toml: archives.b.module: found "one", the module of archives.a, expected another']
