@@ -208,3 +208,15 @@ def test_the_password_is_in_no_command_line_environment_log_or_tree(
     assert PASSWORD not in said.errors
     kept = {**snapshot(site.tree, work=True), **snapshot(site.state, work=True)}
     assert not [path for path, name in kept.items() if PASSWORD.encode() in name.content]
+
+
+# a directory
+
+
+def test_a_tree_comes_from_a_directory_of_this_machine(
+    make: Callable[..., LabSite], upstream: Path, tmp_path: Path
+) -> None:
+    site = make(password=None, upstream=f"file://{upstream}")
+    site.sync().check()
+    assert same_tree(upstream, site.tree) == []
+    assert "Upstream-mirror: unknown\n" in (site.tree / "project/trace" / site.name).read_text()

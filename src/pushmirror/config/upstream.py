@@ -13,7 +13,7 @@ from enum import StrEnum
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", re.ASCII)
-_EXAMPLE = '"rsync://user@host/module", "rsyncs://…" (TLS) or "rsync+ssh://user@host/path"'
+_EXAMPLE = '"rsync://user@host/module", "rsyncs://…" (TLS), "rsync+ssh://user@host/path" or "file:///path"'
 
 
 class Scheme(StrEnum):
@@ -22,7 +22,11 @@ class Scheme(StrEnum):
     RSYNC = "rsync"  # an rsync daemon
     RSYNCS = "rsyncs"  # an rsync daemon behind TLS
     RSYNC_SSH = "rsync+ssh"  # rsync started through ssh
+    FILE = "file"  # a directory of this machine, such as a mounted disk of upstream's
     RSYNCD_SSH = "rsyncd+ssh"  # an rsync daemon started through ssh, for one connection
+
+
+_BY_PATH = (Scheme.RSYNC_SSH, Scheme.FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,14 @@ class Upstream:
 
     scheme: Scheme
     user: str | None
-    host: str  # an IPv6 address has no brackets here
+    host: str  # an IPv6 address has no brackets here; empty: a directory of this machine
     port: int | None  # none: the scheme's own
-    path: str  # MODULE[/SUB] at a daemon, an absolute path through ssh; no slash at the end
+    path: str  # MODULE[/SUB] at a daemon, an absolute path else; no slash at the end
 
     @property
     def module(self) -> str:
-        """The daemon's module; empty through ssh."""
-        return "" if self.scheme is Scheme.RSYNC_SSH else self.path.partition("/")[0]
+        """The daemon's module; empty where there is no daemon."""
+        return "" if self.scheme in _BY_PATH else self.path.partition("/")[0]
 
     @property
     def host_in_url(self) -> str:
@@ -61,6 +65,10 @@ def parse_upstream(value: object) -> Upstream:
     if not separator or scheme not in set(Scheme):
         raise ValueError(f"expected a URL: {_EXAMPLE}")
     authority, _, path = rest.partition("/")
+    if scheme == Scheme.FILE:
+        if authority:
+            raise ValueError('the URL of a directory of this machine has three slashes: "file:///path"')
+        return Upstream(Scheme.FILE, None, "", None, _path(Scheme.FILE, path))
     user, _, location = authority.rpartition("@")
     host, port = _host_and_port(location)
     return Upstream(Scheme(scheme), _user(user), host, port, _path(Scheme(scheme), path))
@@ -95,8 +103,8 @@ def _split_port(text: str) -> tuple[str, str]:
 def _path(scheme: Scheme, text: str) -> str:
     path = text.strip("/")
     if not path:
-        wanted = "path" if scheme is Scheme.RSYNC_SSH else "module"
+        wanted = "path" if scheme in _BY_PATH else "module"
         raise ValueError(f"the URL names no {wanted}; expected {_EXAMPLE}")
     if ".." in path.split("/") or not path.isprintable() or set(path) & set("*?[]\\ "):
         raise ValueError("the URL's path may not have .. or any of * ? [ ] \\ and spaces")
-    return f"/{path}" if scheme is Scheme.RSYNC_SSH else path
+    return f"/{path}" if scheme in _BY_PATH else path

@@ -23,6 +23,7 @@ _TRANSPORTS = {
     Scheme.RSYNCS: "ssl",
     Scheme.RSYNC_SSH: "ssh",
     Scheme.RSYNCD_SSH: "ssh",
+    Scheme.FILE: "undefined",
 }
 
 
@@ -44,6 +45,7 @@ class Report:
     lost: int = 0  # of these: files that the live indices name, though upstream has lost them
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
+    hook_exit_code: int = 0  # of the hook that failed and so ended the run; 0: none did
     seconds_stage1: float = 0.0
     seconds_stage2: float = 0.0
     files_fetched: int = 0
@@ -72,6 +74,7 @@ class Report:
             "withheld_deletions": self.withheld,
             "seconds_stage1": round(self.seconds_stage1, 3),
             "seconds_stage2": round(self.seconds_stage2, 3),
+            **({"hook_exit_code": self.hook_exit_code} if self.hook_exit_code else {}),
         }
 
     def facts(self) -> dict[str, str]:
@@ -131,7 +134,7 @@ def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, 
         architectures=report.architectures,
         included=archive.architectures,
         excluded=archive.exclude_architectures,
-        upstream=archive.upstream_name or archive.upstream.host,
+        upstream=archive.upstream_name or archive.upstream.host or "unknown",
         transport=_TRANSPORTS[archive.upstream.scheme],
         bytes_received=report.bytes_received,
         stage1_s=int(report.seconds_stage1),

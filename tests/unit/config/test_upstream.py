@@ -16,6 +16,7 @@ from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
         ),
         ("rsync://u@[2001:db8::1]:873/m", Upstream(Scheme.RSYNC, "u", "2001:db8::1", 873, "m")),
         ("rsync+ssh://u@h/srv/debian/", Upstream(Scheme.RSYNC_SSH, "u", "h", None, "/srv/debian")),
+        ("file:///srv/nfs/debian/", Upstream(Scheme.FILE, None, "", None, "/srv/nfs/debian")),
         ("rsync://user@example.org@h/m", Upstream(Scheme.RSYNC, "user@example.org", "h", None, "m")),
     ],
 )
@@ -48,6 +49,8 @@ def test_the_module_is_the_first_part_of_a_daemons_path():
         "rsync://[h]/debian",
         "rsync://h/debian/../other",
         "rsync://h/deb*",
+        "file://h/srv/debian",
+        "file:///",
         "rsync://h/de bian",
         "rsync://h/debian\n",
         3,
