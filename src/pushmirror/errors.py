@@ -62,6 +62,14 @@ class ProgramFailed(PushmirrorError):
     """A program ended with an error."""
 
 
+class HookFailed(ProgramFailed):
+    """A program of the operator's ended with an error, or could not be run."""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, code: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # the program's own, as a shell reports it
+
+
 class ArchiveError(PushmirrorError):
     """The archive's own files contradict each other or are malformed."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Config
-from pushmirror.errors import ConfigError, Exit, PushmirrorError, StateError, Stopped
+from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, StateError, Stopped
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
@@ -163,6 +163,8 @@ class Hub:
             self._interrupted(run, exc, work.report)
             raise
         except PushmirrorError as exc:
+            if isinstance(exc, HookFailed):
+                work.report.hook_exit_code = exc.code
             message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
             _log.error("%s", message)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
@@ -301,6 +303,15 @@ class Hub:
                     Path(run.log).unlink(missing_ok=True)
             except OSError as exc:  # the state directory was another one then, or another user's
                 _log.warning("the log %s of a forgotten run stays: %s", run.log, exc.strerror)
+
+
+def hook_exit_code(run: Run) -> int | None:
+    """The exit code of the hook that failed and so ended a run; none if it ended in another way.
+
+    It is the answer of ftpsync; our own is the stage's, for a hook's code may mean something else with us.
+    """
+    code = run.stats.get("hook_exit_code")
+    return None if code is None else int(code)
 
 
 def _job(stage: Stage, trigger: str, wish: Wish | None) -> Job:

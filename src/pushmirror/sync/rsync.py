@@ -87,6 +87,8 @@ def source_of(archive: Archive) -> str:
             return f"{upstream}/"
         case Scheme.RSYNCS | Scheme.RSYNCD_SSH:
             return f"{login}{upstream.host_in_url}::{upstream.path}/"
+        case Scheme.FILE:
+            return f"{upstream.path}/"
         case Scheme.RSYNC_SSH:
             return f"{login}{upstream.host_in_url}:{upstream.path}/"
 
@@ -245,7 +247,8 @@ class Stats:
     bytes_sent: int
 
 
-_STATS = re.compile(rb"^(Number of files|Total bytes received|Total bytes sent): ([\d,]+)")
+_STATS_NAMES = (b"Number of files", b"Total bytes received", b"Total bytes sent")
+_STATS = re.compile(rb"^(" + b"|".join(_STATS_NAMES) + rb"): ([\d,]+)")
 
 
 class StatsReader:
@@ -259,22 +262,26 @@ class StatsReader:
         if found := _STATS.match(line):
             self._found[found[1]] = int(found[2].replace(b",", b""))
 
+    def moved(self) -> Stats:
+        """What is known of the transfer, also of one that came to nothing."""
+        found = self._found.get
+        return Stats(
+            files=found(b"Number of files", 0),
+            bytes_received=found(b"Total bytes received", 0),
+            bytes_sent=found(b"Total bytes sent", 0),
+        )
+
     def stats(self) -> Stats:
         """The statistics. UpstreamError if there were none: no transfer took place, whatever the exit code.
 
         A daemon (or a proxy before it) that answers `@RSYNCD: EXIT` makes rsync end with exit code 0.
         """
-        try:
-            return Stats(
-                files=self._found[b"Number of files"],
-                bytes_received=self._found[b"Total bytes received"],
-                bytes_sent=self._found[b"Total bytes sent"],
-            )
-        except KeyError:
+        if len(self._found) < len(_STATS_NAMES):
             raise UpstreamError(
                 "upstream closed the connection without sending anything (rsync's exit code was 0)",
                 hint="ask the upstream operator whether the module still exists",
-            ) from None
+            )
+        return self.moved()
 
 
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
@@ -333,7 +340,7 @@ def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError
     telling = next(
         (line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else ""
     )
-    host = archive.upstream.host if archive.upstream else "upstream"
+    host = (archive.upstream and archive.upstream.host) or "upstream"
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
             return UpstreamError(f"{meaning}: {host}: {line}", hint=hint)

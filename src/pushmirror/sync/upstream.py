@@ -2,11 +2,17 @@
 
 Guaranteed: what comes from upstream stays in the work area; a transfer that did not happen is an error
 even when rsync's exit code is 0. Not the business of this module: whether what came is right.
+
+What rsync did is logged under names of its own, at level DEBUG, so that a handler can tell it apart:
+`pushmirror.rsync` has a line with its argv before each transfer and one with what it moved after it, in
+rsync's own form ("sent N bytes  received N bytes  N.NN bytes/sec"); `pushmirror.rsync.errors` has each line
+of its standard error. No password is in either: neither argv nor rsync's errors ever have one.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +28,8 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system import process
 
 _log = logging.getLogger(__name__)
+_rsync_log = logging.getLogger("pushmirror.rsync")
+_rsync_errors = logging.getLogger("pushmirror.rsync.errors")
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
 _BATCH_CHECKED = 2_000  # the same for an rsync without --trust-sender
 
@@ -144,9 +152,11 @@ class Upstream:
                 reader.take(line)
 
         env = {} if self.archive.password_file else rsync.NO_QUESTIONS
+        _rsync_log.debug("running %s", shlex.join(argv))
         result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
         for line in result.errors.splitlines():
-            _log.debug("rsync: %s", line)
+            _rsync_errors.debug("%s", line)
+        _log_end(result, reader)
         vanished = rsync.is_vanished(result.exit_code, result.errors)
         if vanished and not partial_is_fine:
             raise UpstreamMoved("files went away at upstream while it was being listed")
@@ -157,6 +167,15 @@ class Upstream:
         except UpstreamError:
             _ = self.version  # if it is no rsync that we ran, that is the better thing to say
             raise
+
+
+def _log_end(result: process.Result, reader: StatsReader) -> None:
+    moved = reader.moved()
+    rate = (moved.bytes_sent + moved.bytes_received) / max(result.seconds, 0.001)
+    _rsync_log.debug(
+        "ended with exit code %d: sent %d bytes  received %d bytes  %.2f bytes/sec",
+        *(result.exit_code, moved.bytes_sent, moved.bytes_received, rate),
+    )
 
 
 def selection_rules(archive: Archive) -> list[Rule]:

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config.model import Archive
+from pushmirror.errors import Exit, HookFailed
+from pushmirror.hooks import inherited, run_hook
+
+
+def archive(tree: Path, *argv: str, **options: object) -> Archive:
+    hooks = {"before_sync": argv, **options}
+    return Archive.model_validate({"name": "debian", "path": str(tree), "hooks": hooks})
+
+
+def said(tree: Path, *argv: str, **options: object) -> str:
+    """What the hook prints."""
+    run_hook(archive(tree, "sh", "-c", f"{' '.join(argv)} >said", **options), "before_sync", {})
+    return (tree / "said").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "exit_code"),
+    [
+        (["sh", "-c", "exit 9"], 9, Exit.FAILED),
+        (["sh", "-c", "kill -9 $$"], 137, Exit.FAILED),
+        (["/nowhere/hook"], 127, Exit.UNAVAILABLE),
+        (["/dev/null"], 126, Exit.FAILED),
+    ],
+)
+def test_a_hook_that_fails_is_told_with_its_own_exit_code(tmp_path, argv, code, exit_code):
+    with pytest.raises(HookFailed, match="the hook before_sync") as raised:
+        run_hook(archive(tmp_path, *argv), "before_sync", {})
+    assert (raised.value.code, raised.value.exit_code) == (code, exit_code)
+
+
+def test_a_hook_that_takes_too_long_is_told_as_timeout_does(tmp_path):
+    with pytest.raises(HookFailed, match="longer than allowed") as raised:
+        run_hook(archive(tmp_path, "sleep", "60", time_limit="1s"), "before_sync", {})
+    assert raised.value.code == 124
+
+
+@pytest.mark.parametrize("inherit", [True, False])
+def test_a_hook_sees_our_environment_only_when_it_is_to(tmp_path, monkeypatch, inherit):
+    monkeypatch.setenv("MIRROR_NOTE", "hello")
+    assert said(tmp_path, "echo $MIRROR_NOTE", inherit_environment=inherit) == (
+        "hello\n" if inherit else "\n"
+    )
+
+
+def test_a_hook_that_sees_our_environment_is_told_its_facts_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUSHMIRROR_ARCHIVE", "another")
+    assert said(tmp_path, "echo $PUSHMIRROR_ARCHIVE", inherit_environment=True) == "debian\n"
+
+
+def test_bug_29_a_hook_that_sees_our_environment_sees_no_password_of_ours(tmp_path, monkeypatch):
+    for name in ("RSYNC_PASSWORD", "PUSHMIRROR_UPSTREAM_SECRET"):
+        monkeypatch.setenv(name, "correct horse")
+    monkeypatch.setenv("RSYNC_PROXY", "me:correct horse@proxy:3128")
+    assert "correct horse" not in said(tmp_path, "env", inherit_environment=True)
+
+
+def test_what_is_no_password_is_inherited():
+    environment = {"RSYNC_PROXY": "proxy:3128", "RSYNC_HOST": "hub", "PGPASSFILE": "/home/me/.pgpass"}
+    assert inherited({**environment, "RSYNC_PASSWORD": "x"}) == environment
+
+
+def test_bug_29_a_hook_gets_its_arguments_as_they_are(tmp_path):
+    script = tmp_path / "hook"
+    script.write_text('#!/bin/sh\nfor word; do echo "$word"; done >said\n')
+    script.chmod(0o755)
+    run_hook(archive(tmp_path, str(script), "two words", "*", "$(id)"), "before_sync", {})
+    assert (tmp_path / "said").read_text().splitlines() == ["two words", "*", "$(id)"]
