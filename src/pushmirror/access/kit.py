@@ -78,7 +78,7 @@ def make(
     old_ssh: bool = False,
 ) -> Kit:
     """The kit; `addresses` are those that our pushes come from, `public_key` what they are made with."""
-    offered = [config.archives[name] for name in site.archives]
+    offered = [config.archives[name] for name in (*site.archives, *site.reads)]
     offered = [archive for archive in offered if archive.access is not Access.NONE]
     return Kit(
         site=site.name,

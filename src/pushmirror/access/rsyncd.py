@@ -91,7 +91,7 @@ def render(config: Config, logins: Mapping[str, Sequence[str]], places: Places, 
             users = [
                 user
                 for site in sorted(config.sites.values(), key=lambda one: one.name)
-                if archive.name in site.archives
+                if archive.name in (*site.archives, *site.reads)
                 for user in logins.get(site.name, ())
             ]
             sections += ["", f"[{_module_name(archive)}]", *_lines(_module(archive, users, places))]

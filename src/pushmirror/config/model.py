@@ -293,6 +293,7 @@ class Site(Values):
     user: User
     push: PushKind = PushKind.STAGED
     archives: Annotated[tuple[Name, ...], Field(min_length=1)]
+    reads: tuple[Name, ...] = ()  # further archives, that it may read and is not woken for
     main_archive: Name | None = None  # the one that its ftpsync knows without a name
     archive_names: Mapping[Name, Name] = Field(default_factory=dict)  # of ours that it knows by another name
     callback: Flag = False  # it is asked to call us back when it is done

@@ -66,11 +66,11 @@ def _password_files(archives: Mapping[str, Archive]) -> Iterator[str]:
 
 
 def _of_site(file: Path, site: Site, names: Set[str]) -> Iterator[str]:
-    yield from unknown_archives(file, site.archives, names)
+    yield from unknown_archives(file, (*site.archives, *site.reads), names)
     if site.main_archive and site.main_archive not in site.archives:
         yield f'{file}: main_archive: found "{site.main_archive}", expected one of its archives'
-    if len(set(site.archives)) < len(site.archives):
-        yield f"{file}: archives: expected each archive once"
+    if len({*site.archives, *site.reads}) < len(site.archives) + len(site.reads):
+        yield f"{file}: archives and reads: expected each archive once"
 
 
 def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from pushmirror.access import rsyncd
 from pushmirror.access.rsyncd import Facts, Places
 from pushmirror.config import rules
-from pushmirror.config.model import Archive, Config
+from pushmirror.config.model import Archive, Config, Site
 from pushmirror.errors import ConfigError
 
 PLACES = Places(Path("/state/rsyncd"))
@@ -163,3 +163,10 @@ def test_two_archives_cannot_be_one_module():
     archives = {name: Archive(name=name, path=f"/srv/{name}", module="one") for name in ("a", "b")}
     found = rules.of_archives(Path("x.toml"), archives, archives.keys())
     assert found == ['x.toml: archives.b.module: found "one", the module of archives.a, expected another']
+
+
+def test_a_site_may_read_an_archive_that_it_is_not_woken_for():
+    site = {"name": "a", "host": "a", "user": "m", "archives": ("other",), "reads": ("debian",)}
+    made = config().model_copy(update={"sites": {"a": Site.model_validate(site)}})
+    assert "auth users = a" in rsyncd.render(made, {"a": ["a"]}, PLACES, ROOT).splitlines()
+    assert made.sites_of("debian") == []
