@@ -1,0 +1,181 @@
+"""A configuration file that is bash, evaluated by bash as archvsync's scripts source it.
+
+Guaranteed: the same strictness (`set -euE`, pipefail) in a function, the same variables before it; nothing
+else is run, and it ends within a time limit. Values travel by environment and standard input, never in
+argv, and no password of the file or the environment is in an error. Not the business of this module: what
+the values mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.errors import ConfigError, ProgramFailed
+from pushmirror.system import process
+
+_TIME_LIMIT_S = 30.0
+
+#: What the script takes from its standard input, and what it answers on its standard output: fields that
+#: end in NUL, three a record. What the file prints goes the way of errors.
+_SCRIPT = r"""
+exec 3>&1 1>&2
+_pm_tell() {
+  set +eu; trap - ERR EXIT
+  local IFS=' ' _pm_name _pm_ref
+  while builtin read -r _pm_name; do
+    _pm_ref="$_pm_name[*]"
+    builtin printf '%s\0%s\0%s\0' "$1" "$_pm_name" "${!_pm_ref}" >&3
+  done < <(builtin compgen -v)
+}
+_pm_told() {
+  local _pm_name
+  while builtin read -r _pm_name; do
+    builtin printf '%s\0%s\0\0' "$1" "$_pm_name" >&3
+  done
+}
+_pm_source() { local name=$1 config=$_pm_file; . "$config"; }
+while IFS= read -r -d '' _pm_what && IFS= read -r -d '' _pm_name && IFS= read -r -d '' _pm_value; do
+  case $_pm_what in
+    unset) unset -v "$_pm_name" ;;
+    set) printf -v "$_pm_name" %s "$_pm_value" ;;
+  esac
+done
+exec </dev/null
+_pm_tell before
+set -euE -o pipefail
+trap 'builtin printf "%s\0%s\0%s\0" failed "$LINENO" "$?" >&3' ERR
+_pm_source "$_pm_called"
+_pm_tell after
+_pm_told exported < <(builtin compgen -e)
+_pm_told function < <(builtin compgen -A function)
+builtin printf 'end\0\0\0' >&3
+"""
+
+#: Variables that change by themselves, or that only this script uses.
+_NOT_THE_FILES = {
+    *("_", "DIRSTACK", "FUNCNAME", "HISTCMD", "IFS", "LINENO", "OLDPWD", "OPTARG", "OPTIND", "PIPESTATUS"),
+    *("PWD", "RANDOM", "SECONDS", "SHELLOPTS", "SRANDOM"),
+}
+_NOT_THE_FILES_PREFIXES = ("BASH", "COMP_", "EPOCH", "_pm_")
+#: Variables by which an environment could make bash run or load something.
+_UNWANTED = frozenset({"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "BASH_XTRACEFD"})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"PASSW|SECRET", re.IGNORECASE)
+_SECRETS_LINE = re.compile(r"(?:PASSW|SECRET)\w*\W*=(.*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What a file does to a shell's variables."""
+
+    values: Mapping[str, str]  # those that it set or changed; a variable that it unset is empty
+    exported: frozenset[str]  # of these, those that programs inherit
+    functions: tuple[str, ...]  # that it defines
+
+
+def evaluate(
+    file: Path,
+    *,
+    environment: Mapping[str, str],
+    preset: Mapping[str, str],
+    timeout_s: float = _TIME_LIMIT_S,
+) -> Evaluated:
+    """Have bash evaluate a file.
+
+    `environment` is all of the file's environment; `preset` are the shell variables that are set before, NAME
+    being the script's name. Raises ConfigError, with bash's words, if the file does not come to its end.
+    """
+    wanted = {name: value for name, value in environment.items() if _is_wanted(name, value)}
+    records = [("unset", name, "") for name in process.BASE_ENVIRONMENT if name not in wanted]
+    name = preset.get("NAME", "ftpsync")
+    ours = {"_pm_file": str(file.absolute()), "_pm_called": f"{name}.conf"}
+    records += [("set", *pair) for pair in (preset | ours).items()]
+    lines: list[bytes] = []
+    try:
+        ended = process.run(
+            ["bash", "--noprofile", "--norc", "-c", _SCRIPT, name],
+            on_line=lines.append,
+            stdin=b"".join(_encoded(field) + b"\0" for record in records for field in record),
+            env=wanted,
+            timeout_s=timeout_s,
+        )
+    except ProgramFailed as exc:
+        raise ConfigError(f"{file}: bash took more than {timeout_s:g} s to evaluate it") from exc
+    told = list(_records(b"\n".join(lines)))
+    if not told or told[-1][0] != "end":
+        raise _failure(file, told, ended, environment)
+    return _difference(told)
+
+
+def _is_wanted(name: str, value: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and name not in _UNWANTED and "\0" not in value
+
+
+def _encoded(field: str) -> bytes:
+    return field.encode("utf-8", "surrogateescape")
+
+
+def _records(output: bytes) -> Iterator[tuple[str, str, str]]:
+    fields = output.decode("utf-8", "surrogateescape").split("\0")
+    return zip(fields[0::3], fields[1::3], fields[2::3], strict=False)  # the last one may be cut off
+
+
+def _difference(told: Iterable[tuple[str, str, str]]) -> Evaluated:
+    of: dict[str, dict[str, str]] = {"before": {}, "after": {}, "exported": {}, "function": {}}
+    for what, name, value in told:
+        of.setdefault(what, {})[name] = value
+    before, after = of["before"], of["after"]
+    values = {
+        name: after.get(name, "")
+        for name in before | after
+        if before.get(name) != after.get(name) and not _is_not_the_files(name)
+    }
+    functions = tuple(sorted(name for name in of["function"] if not name.startswith("_pm_")))
+    exported = frozenset(name for name in of["exported"] if not _is_not_the_files(name))
+    return Evaluated(values, exported, functions)
+
+
+def _is_not_the_files(name: str) -> bool:
+    return name in _NOT_THE_FILES or name.startswith(_NOT_THE_FILES_PREFIXES)
+
+
+def _failure(
+    file: Path, told: Iterable[tuple[str, str, str]], ended: process.Result, environment: Mapping[str, str]
+) -> ConfigError:
+    """What went wrong, as far as it can be told without telling a password."""
+    lines = _lines(file)
+    said = re.compile(rf"{re.escape(str(file.absolute()))}: \S+ (\d+): (.*)")  # "line" may be translated
+    complaints = [found for line in ended.errors.splitlines() if (found := said.match(line))]
+    failed = [(int(line), code) for what, line, code in told if what == "failed"]
+    if complaints:
+        number, words = int(complaints[0][1]), complaints[0][2]
+    elif failed:
+        number, words = failed[-1][0], f"a command ended with exit code {failed[-1][1]}"
+    else:
+        return ConfigError(f"{file} ended bash with exit code {ended.exit_code}, expected it to go on")
+    if number <= len(lines) and _SECRET.search(lines[number - 1]):
+        words = "bash cannot go on here; its words are left out, for the line has a password"
+    return ConfigError(
+        f"{file}, line {number}: {_without_secrets(words, lines, environment)}",
+        hint=f"bash -eu {file} shows the same",
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _without_secrets(words: str, lines: Iterable[str], environment: Mapping[str, str]) -> str:
+    secrets = [value for name, value in environment.items() if _SECRET.search(name)]
+    for line in lines:
+        if found := _SECRETS_LINE.search(line):
+            secrets += re.split(r"[\s'\"$;]+", found[1])
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        words = words.replace(secret, "***")
+    return words
