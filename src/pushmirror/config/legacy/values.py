@@ -25,6 +25,7 @@ class Variables:
     environment: Mapping[str, str]
     by_bash: str = ""  # why bash had to evaluate the file; empty: it did not
     functions: tuple[str, ...] = ()  # that the file defines
+    exported: frozenset[str] = frozenset()  # names among its values that programs, such as hooks, inherit
 
     def get(self, name: str, default: str = "") -> str:
         """As `${NAME:-default}`: an empty variable counts as unset."""
@@ -98,20 +99,22 @@ class Runmirrors:
 
     def sites(self, archive: str) -> tuple[Site, ...]:
         """The mirrors as sites of our archive of this name, in the order of their lines."""
-        return tuple(_site(line, archive, callback=self.callback) for line in self.lines)
+        return tuple(site_of(line, archive, callback=self.callback) for line in self.lines)
 
 
-def _site(line: MirrorLine, archive: str, *, callback: bool) -> Site:
+def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
+    """A line's mirror as a site of our archive of this name; ValueError says what keeps it from being one."""
     told = {} if line.archive in {"", archive} else {archive: line.archive}
+    user, _, host = line.host.rpartition("@")  # ssh takes that user before any other
     return Site(
         name=line.name,
-        host=line.host,
-        user=line.user or "archvsync",
+        host=host,
+        user=user or line.user or "archvsync",
         push=line.kind,
         archives=(archive,),
         main_archive=None if line.archive else archive,
         archive_names=told,
-        key=Path(line.key),
+        key=Path.home() / Path(line.key).expanduser(),  # ours are called at home
         ssh_options=line.ssh_options,
         callback=callback,
         delay=line.delay,

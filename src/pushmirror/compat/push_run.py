@@ -1,0 +1,204 @@
+"""One call of an old runmirrors, down to its exit code, and what of it goes on in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from pushmirror.compat import push_goal, session
+from pushmirror.compat.push_log import PushLog
+from pushmirror.compat.push_sites import Course, CurrentSites, Source
+from pushmirror.compat.push_told import Told
+from pushmirror.compat.runmirrors import Call
+from pushmirror.compat.script_wire import ScriptWire, run_hook
+from pushmirror.config.legacy.ftpsync import TO, archive_name
+from pushmirror.config.legacy.places import Places, find
+from pushmirror.config.legacy.reading import read_variables
+from pushmirror.config.legacy.runmirrors import read_runmirrors
+from pushmirror.config.legacy.values import VERSION, Runmirrors, Variables
+from pushmirror.config.model import State
+from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
+from pushmirror.push.pushes import Pushes, patient
+from pushmirror.state.sql import open_store
+from pushmirror.state.store import Store
+from pushmirror.system import clock, detached, loop
+from pushmirror.system.detached import Tell
+
+NO_KEY = 5
+_READY, _STAGE1 = "ready", "stage1"
+_MARGIN = timedelta(seconds=5)  # for the word that stage 1 is over
+
+
+@dataclass(frozen=True)
+class PushRun:
+    """One call with its configuration."""
+
+    call: Call
+    archive: str  # our name of it
+    is_known: bool  # whether the caller knows that what is to be pushed is in the store
+    sites: CurrentSites
+    environment: Mapping[str, str]
+
+    @classmethod
+    def read(
+        cls,
+        call: Call,
+        environment: Mapping[str, str],
+        *,
+        archive: str | None = None,
+        state: Path | None = None,
+    ) -> PushRun:
+        """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
+        environment = session.with_login(environment)
+        source = _source(call, environment)
+        name = archive or _archive_of(call, environment)
+        told = State(directory=state) if state else State()
+        sites = CurrentSites(source, source.read(), name, told)
+        return cls(call, name, archive is not None, sites, environment)
+
+    def carry_out(self) -> int:
+        """Do what is asked for, as far as the caller waits for it; returns the exit code."""
+        with PushLog.begun(self.runmirrors) as notes:
+            code = self._begin(notes)
+            notes.note("Mirrorpush goes on in the background" if code == Exit.OK else "Mirrorpush done")
+        return code
+
+    @property
+    def runmirrors(self) -> Runmirrors:
+        """The configuration."""
+        return self.sites.runmirrors
+
+    @property
+    def course(self) -> Course:
+        """How sites are to be woken."""
+        return Course(self.call.kind, self.call.from_ftpsync)
+
+    def _begin(self, notes: PushLog) -> int:
+        if not self.runmirrors.key.is_file():
+            notes.error(f"SSH Key {self.runmirrors.key} does not exist")
+            return NO_KEY
+        inside = "true" if self.call.from_ftpsync else "false"
+        notes.note(f"Pushing leaf mirrors. Inside ftpsync: {inside}. Pushkind: {self.call.kind}")
+        for warning in self.runmirrors.warnings:
+            notes.note(f"warning: {warning}")
+        if code := self._hook(1, notes):
+            return code
+        return self._wait(detached.go_on(self._push_beside, log=self.runmirrors.logs.file), notes)
+
+    def _wait(self, word: detached.Word, notes: PushLog) -> int:
+        """Until the push cannot be lost any more; of an mhop push, until its stage 1 is over."""
+        told = word.hear()
+        if told != _READY:
+            notes.error(told or "The push ended before it had begun")
+            return Exit.FAILED
+        if self.course.is_ahead:
+            deadline = self.runmirrors.push.deadline
+            if word.hear(deadline.total_seconds()) != _STAGE1:
+                notes.error(
+                    f"Stage 1 of our mirrors was not over after {deadline.total_seconds():.0f} seconds"
+                )
+        return Exit.OK
+
+    def _hook(self, number: int, notes: PushLog) -> int:
+        argv = self.runmirrors.hooks[number - 1]
+        return loop.run(run_hook(number, argv, notes, self.environment)) if argv else 0
+
+    # -- in the background ------------------------------------------------------------------------------
+
+    def _push_beside(self, tell: Tell) -> int:
+        """All of it, for nobody but the log and the mail; returns an exit code that nobody sees."""
+        with PushLog(self.runmirrors) as notes:
+            try:
+                self._push(notes, tell)
+            except Stopped as exc:
+                notes.note(f"{exc}; what is not pushed waits for the next push")
+                return exc.exit_code
+            except PushmirrorError as exc:
+                message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+                notes.error(message)
+                tell(message)
+                return exc.exit_code
+            finally:
+                notes.note("Mirrorpush done")
+        return Exit.OK
+
+    def _push(self, notes: PushLog, tell: Tell) -> None:
+        state = self.sites.state
+        with closing(open_store(state.database_url, state.directory)) as store:
+            self._aim(store)
+            tell(_READY)
+            wire = ScriptWire(self.sites, notes, self.environment)
+            watch = Told(notes, self.sites, wire, on_stage1=partial(tell, _STAGE1))
+            pushes = Pushes(self.sites, store, watch, wire=lambda _: wire)
+            over = patient(self.runmirrors.push.retry_for)
+            loop.run(pushes.follow(self.archive, over))
+        self._hook(3, notes)
+
+    def _aim(self, store: Store) -> None:
+        """Remember what is to be pushed, and how; whoever pushes the archive at the moment sees it."""
+        self.sites.take(self.course)
+        woken = self.sites().sites_of(self.archive)
+        if not self.is_known:
+            push_goal.aim(store, self.archive, woken, self.course, clock.now())
+        elif self.course.is_stage2:
+            push_goal.stage1_was_had(store, self.archive, woken)
+
+
+def _source(call: Call, environment: Mapping[str, str]) -> Source:
+    """Where a call's configuration is; ConfigError without one."""
+    where = Places.of(environment, call.argv0)
+    file = find(where, f"{call.name}.conf")
+    if file is None:
+        directories = ", ".join(map(str, where.config))
+        raise ConfigError(f"the configuration file {call.name}.conf is in none of {directories}")
+    preset = {
+        "NAME": call.name,
+        "CONF": call.archive_option,
+        "LOGDIR": str(where.logs),
+        "LOCKDIR": str(where.locks),
+        "VERSION": VERSION,
+        **({"BASEDIR": str(where.base)} if where.base else {}),
+    }
+    read = partial(read_variables, file, environment=environment, preset=preset)
+    home = Path(environment.get("HOME", "/"))
+    mirrors = _mirrors(read(), call, where, home)
+
+    def whole() -> Runmirrors:
+        return read_runmirrors(
+            read(),
+            name=call.name,
+            archive_option=call.archive_option,
+            places=where,
+            mirror_text=_text(mirrors),
+            home=home,
+        )
+
+    return Source(whole, [file, *([mirrors] if mirrors else [])])
+
+
+def _mirrors(variables: Variables, call: Call, where: Places, home: Path) -> Path | None:
+    told = variables.get("MIRRORS")
+    return home / told if told else find(where, f"{call.name}.mirror")
+
+
+def _text(file: Path | None) -> str:
+    """The lines of a file; none where it is not there: the script pushes nobody then."""
+    try:
+        return file.read_text("utf-8", "replace") if file else ""
+    except OSError:
+        return ""
+
+
+def _archive_of(call: Call, environment: Mapping[str, str]) -> str:
+    """Our name of what this call pushes: that of the ftpsync beside it."""
+    script = call.name.replace("runmirrors", "ftpsync", 1)
+    try:
+        file = find(Places.of(environment, call.argv0), f"{script}.conf")
+        told = read_variables(file, environment=environment, preset={"NAME": script}) if file else None
+    except ConfigError:
+        told = None  # an ftpsync that cannot run keeps nobody from pushing
+    return archive_name(call.archive_option, script, told.get("TO", TO) if told else "")

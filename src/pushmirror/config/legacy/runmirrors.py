@@ -1,0 +1,103 @@
+"""runmirrors.conf and runmirrors.mirror as values: every variable of runmirrors.conf(5), with its default.
+
+Guaranteed: a value that cannot be used is the default's and in the warnings, for the sites are to be woken in
+any case. Not the business of this module: whether the key is there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pushmirror.config.legacy.mirror_lines import parse_mirror_lines
+from pushmirror.config.legacy.places import Places
+from pushmirror.config.legacy.values import Logs, Mail, Runmirrors, Variables
+from pushmirror.config.model import Push
+
+KEY = ".ssh/pushmirror"
+SSH_OPTIONS = "-o StrictHostKeyChecking=no"
+PUSH_DELAY = 600  # seconds
+_KEPT_LOGS = 14
+_HOOKS = 3
+_LEAST = timedelta(seconds=1)  # that our deadline can be
+
+
+def read_runmirrors(
+    variables: Variables,
+    *,
+    name: str,
+    archive_option: str,
+    places: Places,
+    mirror_text: str,
+    home: Path,
+) -> Runmirrors:
+    """All that the variables and the text of the mirror file say.
+
+    `name` is that of configuration and logs (runmirrors-security), `archive_option` what the command was told
+    by `-a`, or as its only word.
+    """
+    return _Reader(variables, name, archive_option, places, home).read(mirror_text)
+
+
+@dataclass
+class _Reader:
+    """One configuration being read."""
+
+    variables: Variables
+    name: str
+    archive_option: str
+    places: Places
+    home: Path
+
+    def __post_init__(self) -> None:
+        self.get = self.variables.get
+        self.warnings: list[str] = []
+
+    def read(self, mirror_text: str) -> Runmirrors:
+        key = Path(os.path.realpath(self.home / Path(self.get("KEYFILE", KEY))))
+        archive = self.get("PUSHARCHIVE", self.archive_option)
+        mirrors = parse_mirror_lines(mirror_text, key=str(key), archive=archive)
+        deadline = timedelta(seconds=self._number("PUSHDELAY", PUSH_DELAY))
+        return Runmirrors(
+            name=self.name,
+            archive=archive,
+            lines=mirrors.lines,
+            key=key,
+            ssh_options=tuple(self.get("SSH_OPTS", SSH_OPTIONS).split()),
+            callback=bool(self.get("PUSHCB")),
+            push=Push(key=key, deadline=max(deadline, _LEAST)),
+            mail=self._mail(),
+            logs=self._logs(),
+            locks=Path(self.get("LOCKDIR") or self.places.locks),
+            hooks=tuple(self._hook(number) for number in range(1, _HOOKS + 1)),
+            warnings=(*self.warnings, *mirrors.warnings),
+        )
+
+    def _mail(self) -> Mail:
+        to = (self.get("MAILTO") or self.get("LOGNAME")).replace(",", " ").split()
+        return Mail(tuple(to))
+
+    def _logs(self) -> Logs:
+        directory = Path(self.get("LOGDIR") or self.places.logs)
+        file = Path(self.get("LOG") or directory / f"{self.name}.log")
+        return Logs(directory, file, self._number("LOGROTATE", _KEPT_LOGS))
+
+    def _hook(self, number: int) -> tuple[str, ...]:
+        """A hook as words: its arguments count (archvsync.md, 29)."""
+        words = tuple(self.get(f"HOOK{number}").split())
+        return (self._path(words[0]), *words[1:]) if words and "/" in words[0] else words
+
+    def _path(self, value: str) -> str:
+        """A path as the script sees it, which goes to BASEDIR before its hooks."""
+        if value.startswith("~/"):
+            return f"{self.home}{value[1:]}"
+        return value if value.startswith("/") else f"{self.get('BASEDIR') or self.home}/{value}"
+
+    def _number(self, variable: str, default: int) -> int:
+        told = self.get(variable, str(default))
+        if told.isascii() and told.isdecimal() and len(told) < 10:
+            return int(told)
+        self.warnings.append(f"{variable}: expected a number, found {told!r}; {default} is used")
+        return default
