@@ -64,7 +64,7 @@ class Ftpsync:
         config.write_text("".join(f'{key}="{value}"\n' for key, value in lines.items()))
 
     def argv(self) -> Sequence[str]:
-        return ["ftpsync"]
+        return ["/usr/bin/ftpsync"]  # not ours, which ./run has in front of it
 
     def wipe(self) -> None:
         shutil.rmtree(self.tree, ignore_errors=True)

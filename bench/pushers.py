@@ -68,7 +68,7 @@ class Runmirrors:
         (etc / "runmirrors.mirror").write_text("".join(mirrors))
 
     def argv(self) -> Sequence[str]:
-        return ["runmirrors"]
+        return ["/usr/bin/runmirrors"]  # not ours, which ./run has in front of it
 
 
 class Pushmirror:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -51,9 +52,8 @@ def paste(snippets: Any, home: Path, trees: Path) -> None:
 
 
 def ftpsync(home: Path, words: str, **env: str) -> process.Result:
-    return process.run(
-        ["ftpsync", *words.split()], env={"HOME": str(home), "LOGNAME": "m", **env}, timeout_s=120
-    )
+    login = {"HOME": str(home), "LOGNAME": "m", "PATH": os.defpath}  # not ours, which may be in front
+    return process.run(["/usr/bin/ftpsync", *words.split()], env={**login, **env}, timeout_s=120)
 
 
 def names(tree: Path) -> set[str]:

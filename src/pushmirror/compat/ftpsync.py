@@ -1,0 +1,77 @@
+"""`ftpsync [-T TRIGGER] [WORD…]`: one run of an archive, asked for as archvsync's script is, done by our hub.
+
+    words ─▶ configuration ─▶ tree, log ─▶ hub: hooks 1 to 3, sync ─▶ hook 4 ─▶ callback ─▶ sites ─▶ hook 5
+                                  └──────────── whatever happens: mail, rotated logs ─────────────────────┘
+
+Guaranteed: exit codes, trace and flags are ftpsync's. A request that comes while a run of ours is under way
+waits for the run that serves it, whatever its kind (archvsync's bugs 14 to 16); only a real ftpsync at work
+on the tree turns it away. RSYNC_PASSWORD goes into a file of mode 0600 and reaches nobody else (bug 29).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pushmirror import __version__
+from pushmirror.compat import session
+from pushmirror.compat.asked import asked
+from pushmirror.errors import Exit
+
+if TYPE_CHECKING:
+    from pushmirror.compat.sync_run import SyncRun
+
+_HELP = """\
+usage: ftpsync [-v] [-T TRIGGER] [WORD…]
+
+Bring the archive of ftpsync.conf up to date, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
+
+  -T TRIGGER   name of the trigger, written into the trace; default: ssh, if ssh brought words
+  -v           say how the configuration was read, and what of it has no counterpart here
+  --help       this
+  --version    the version of pushmirror, which this is a part of
+
+Words, first those of $SSH_ORIGINAL_COMMAND; the later wins:
+  sync:archive:NAME  sync:stage1  sync:stage2  sync:all  sync:mhop  sync:callback
+
+Exit codes: 0 done, 1 refused, 3 stage 1 failed, 4 stage 2 failed, 64 usage, 78 no configuration;
+else that of a hook that failed.
+"""
+
+
+def main() -> int:
+    """Run as the command `ftpsync`."""
+    return session.run(ftpsync)
+
+
+def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """One call; returns its exit code."""
+    given = session.split(argv[1:], "T:v", long=("help", "version"))
+    if "help" in given.options or "version" in given.options:
+        session.say(_HELP if "help" in given.options else f"ftpsync (pushmirror {__version__})")
+        return Exit.OK
+    wish = asked(given.words, given.options.get("T"), environment)
+    for word in wish.ignored:
+        session.say(f"Unknown option {word} ignored")
+    from pushmirror.compat.configured import configured  # what is said above needs nothing of it
+    from pushmirror.compat.sync_run import SyncRun
+
+    told = configured(argv[0], wish, environment)
+    if "v" in given.options:
+        told.explain()
+    return carry_out(SyncRun(argv[0], told, environment))
+
+
+def carry_out(run: SyncRun) -> int:
+    """A run and all that goes with it, its log first; returns the exit code."""
+    from pushmirror.compat.logs import ScriptLog
+
+    run.make_tree()
+    if run.is_turned_away():
+        return Exit.FAILED
+    ftpsync = run.told.ftpsync
+    with ScriptLog(ftpsync.logs, ftpsync.mail, name=ftpsync.name, program=run.told.program) as log:
+        log.note("Mirrorsync start")
+        log.exit_code = run.carry_out(log)
+        log.note(f"Mirrorsync done{' with errors' if log.exit_code else ''}")
+        return log.exit_code
