@@ -92,7 +92,7 @@ def evaluate(
     records = [("unset", name, "") for name in process.BASE_ENVIRONMENT if name not in wanted]
     name = preset.get("NAME", "ftpsync")
     ours = {"_pm_file": str(file.absolute()), "_pm_called": f"{name}.conf"}
-    records += [("set", *pair) for pair in (preset | ours).items()]
+    records += [("set", *pair) for pair in {**preset, **ours}.items()]
     lines: list[bytes] = []
     try:
         ended = process.run(

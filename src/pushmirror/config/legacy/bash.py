@@ -321,7 +321,7 @@ class _Reader:
         kind = operator[-1]
         word_counts = there if kind == "+" else not there
         if kind == "?" and live and not there:
-            raise self._bash(f"{name} is not set")
+            raise self._bash("a variable that is not set")
         word = (self._quoted_braces_word if quoted else self._braces_word)(live=live and word_counts)
         if not live:
             return ""
@@ -378,7 +378,7 @@ class _Reader:
         try:
             return self._variables[name]
         except KeyError:
-            raise self._bash(f"{name} is not set") from None
+            raise self._bash("a variable that is not set") from None  # its name may be of a password
 
     def _ours(self, name: str) -> str:
         if name in _BASHS or name.startswith(_BASHS_PREFIXES):

@@ -31,15 +31,15 @@ class Places:
     locks: Path
     base: Path | None  # of a tarball
 
-
-def places(argv0: str, environment: Mapping[str, str]) -> Places:
-    """The directories of the command that was called by this name."""
-    home = _home(environment)
-    config = (home / ".config/ftpsync", _PACKAGES)
-    base = _base(argv0, environment)
-    if base is None:
-        return Places(config, home / ".local/log/ftpsync", home / ".local/lock/ftpsync", None)
-    return Places((base / "etc", *config), base / "log", base / "locks", base)
+    @classmethod
+    def of(cls, environment: Mapping[str, str], argv0: str = "") -> Places:
+        """The directories of the command that was called by this name."""
+        home = _home(environment)
+        config = (home / ".config/ftpsync", _PACKAGES)
+        base = _base(argv0, environment)
+        if base is None:
+            return cls(config, home / ".local/log/ftpsync", home / ".local/lock/ftpsync", None)
+        return cls((base / "etc", *config), base / "log", base / "locks", base)
 
 
 def config_name(name: str) -> str:
@@ -68,7 +68,7 @@ def _base(argv0: str, environment: Mapping[str, str]) -> Path | None:
     if told and (Path(told) / "etc").is_dir():
         return Path(told).absolute()
     found = argv0 if "/" in argv0 else shutil.which(argv0, path=environment.get("PATH"))
-    if found is None:
+    if not found:
         return None
     above = Path(os.path.abspath(found)).parent.parent  # noqa: PTH100 - `..` goes, links stay
     has_ours = any(True for pattern in _OURS for _ in (above / "etc").glob(pattern))

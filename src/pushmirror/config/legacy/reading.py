@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,11 +55,6 @@ def read_variables(
         return Variables(file, told.values, seen, str(exc), told.functions, exported)
     exported = frozenset(name for name in found.values if name in found.exported or name in environment)
     return Variables(file, found.values, seen, exported=exported)
-
-
-def addresses(mailto: str) -> tuple[str, ...]:
-    """MAILTO as addresses: they stand between blanks, commas, or both."""
-    return tuple(filter(None, re.split(r"[\s,]+", mailto)))
 
 
 def own_user() -> str:

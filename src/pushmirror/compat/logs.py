@@ -1,0 +1,253 @@
+"""The log files of the old commands: their names, lines and rotation, and the mail at the end.
+
+    LOG                        ours                     `Nov 22 23:46:57 HOST NAME[PID]: …`
+    LOGDIR/rsync-NAME.log      what rsync was told and moved: the logger pushmirror.rsync
+    LOGDIR/rsync-NAME.error    what it complained of: the logger pushmirror.rsync.errors
+
+Guaranteed: two processes of one name may log at once; each mails what it has written, and one run's files are
+rotated once. Where two logs are open in one process, the inner one gets the lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pushmirror.compat import mail
+from pushmirror.compat.mail import Attachment, Ending, Letter, Part
+from pushmirror.config.legacy.values import Logs, Mail
+from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.system.locks import locked
+
+_log = logging.getLogger(__name__)
+
+_OURS = "pushmirror"
+_RSYNC, _RSYNC_ERRORS = "pushmirror.rsync", "pushmirror.rsync.errors"
+_PATIENCE_S = 10.0  # with another process that rotates
+
+
+def line(text: str, *, program: str, host: str | None = None, pid: int | None = None) -> str:
+    """A line of a script's log, without its end; of several lines, each is one."""
+    head = f"{time.strftime('%b %d %H:%M:%S')} {host or short_host()} {program}[{pid or os.getpid()}]: "
+    return "\n".join(head + part for part in text.splitlines() or [""])
+
+
+def short_host() -> str:
+    """As `hostname -s`."""
+    return socket.gethostname().partition(".")[0]
+
+
+def rotate(file: Path, keep: int) -> None:
+    """FILE becomes FILE.0, FILE.0 becomes FILE.1, and so on; the last one that is left is FILE.<keep>."""
+    for number in range(keep, 0, -1):
+        before = _numbered(file, number - 1)
+        if before.exists():
+            before.replace(_numbered(file, number))
+    if file.exists():
+        file.replace(_numbered(file, 0))
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_name(f"{file.name}.{number}")
+
+
+class LogFile:
+    """A file that lines are added to, and that can be read as it was written even if it was renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def open(self) -> None:
+        """Make the file and its directory; OSError if that cannot be."""
+        if self._handle is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def add(self, text: str) -> None:
+        """Add lines."""
+        self.open()
+        assert self._handle is not None
+        os.write(self._handle, f"{text}\n".encode("utf-8", "surrogateescape"))
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether what was written here has another name by now: another process has rotated it."""
+        if self._handle is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._handle), self.path.stat())
+        except OSError:
+            return True
+
+    def end(self, largest: int) -> Attachment:
+        """The last `largest` bytes."""
+        handle = self._handle
+        if handle is None:
+            try:
+                data = self.path.read_bytes()
+            except OSError:
+                data = b""
+            return Attachment(self.path.name, data[-largest:], max(0, len(data) - largest))
+        left_out = max(0, os.fstat(handle).st_size - largest)
+        return Attachment(self.path.name, os.pread(handle, largest, left_out), left_out)
+
+    def close(self) -> None:
+        """Add no more; safe to call again."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+class ScriptLog:
+    """ftpsync's logs while it runs; at the end the mail, if one is due, and the rotation.
+
+    Raises PushmirrorError when there is no place to log to.
+    """
+
+    def __init__(self, logs: Logs, mail: Mail, *, name: str, program: str | None = None) -> None:
+        self._logs = logs
+        self._mail = mail
+        self._program = program or name
+        self._error_told = False
+        self._attached: list[tuple[logging.Logger, logging.Handler, int]] = []
+        self._outer: list[logging.Handler] = []
+        self._files = {
+            Part.LOG: LogFile(logs.file),
+            Part.RSYNC: LogFile(logs.directory / f"rsync-{name}.log"),
+            Part.RSYNC_ERRORS: LogFile(logs.directory / f"rsync-{name}.error"),
+        }
+        self.exit_code: int = Exit.OK  # for the caller to say, before the end
+
+    def note(self, text: str) -> None:
+        """Add a line to the log."""
+        self._files[Part.LOG].add(self.line(text))
+
+    def line(self, text: str) -> str:
+        """A line as the log has it."""
+        return line(text, program=self._program)
+
+    def error(self, text: str, body: str = "") -> None:
+        """Add a line to the log, and tell it at once by mail; `body` says more."""
+        self.note(text)
+        self._error_told = True
+        if self._mail.to:
+            mail.send(Letter(self._mail.to, self._heading(f"ERROR: {text}"), body or text))
+
+    def __enter__(self) -> Self:
+        try:
+            self._logs.directory.mkdir(parents=True, exist_ok=True)
+            self._begin()
+            self._files[Part.LOG].open()
+        except OSError as exc:
+            raise PushmirrorError(
+                f"cannot log to {exc.filename or self._logs.file}: {exc.strerror}",
+                hint="LOGDIR and LOG say where the logs are",
+            ) from exc
+        self._attach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is not None and self.exit_code == Exit.OK:
+            self.exit_code = Exit.FAILED
+        try:
+            self._end()
+        finally:
+            self._detach()
+            for file in self._files.values():
+                file.close()
+
+    # the beginning and the end, in which the scripts differ
+
+    def _begin(self) -> None:
+        """Before anything is logged."""
+
+    def _end(self) -> None:
+        """After everything is."""
+        complained = bool(self._files[Part.RSYNC_ERRORS].end(1).data)
+        due = mail.due(self._mail, Ending(self.exit_code, complained, self._error_told))
+        if due is not None:
+            attached = tuple(self._files[part].end(mail.LARGEST) for part in due.parts)
+            mail.send(Letter(self._mail.to, self._heading(due.subject), due.subject, attached))
+        self._rotate(*self._files.values())
+
+    def _rotate(self, *files: LogFile) -> None:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._logs.directory, patience_s=_PATIENCE_S))
+            except PushmirrorError as exc:  # better twice than never
+                _log.warning("the logs are rotated without a lock: %s", exc)
+            for file in files:
+                try:
+                    if not file.has_gone:
+                        rotate(file.path, self._logs.keep)
+                except OSError as exc:
+                    _log.warning("%s cannot be rotated: %s", file.path, exc.strerror)
+
+    def _heading(self, subject: str) -> str:
+        return mail.heading(self._program, short_host(), subject)
+
+    # what is logged by everything else
+
+    def _attach(self) -> None:
+        ours = logging.getLogger(_OURS)
+        self._outer = [handler for handler in ours.handlers if isinstance(handler, _Lines)]
+        for handler in self._outer:
+            ours.removeHandler(handler)
+        for name, part, form, level in (
+            (_OURS, Part.LOG, self.line, logging.INFO),
+            (_RSYNC, Part.RSYNC, _as_rsync, logging.DEBUG),
+            (_RSYNC_ERRORS, Part.RSYNC_ERRORS, str, logging.DEBUG),
+        ):
+            logger, handler = logging.getLogger(name), _Lines(self._files[part], form, level)
+            self._attached.append((logger, handler, logger.level))
+            logger.addHandler(handler)
+            if logger.getEffectiveLevel() > level:
+                logger.setLevel(level)
+
+    def _detach(self) -> None:
+        for logger, handler, level in reversed(self._attached):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        self._attached.clear()
+        for handler in self._outer:
+            logging.getLogger(_OURS).addHandler(handler)
+
+
+class PushLog(ScriptLog):
+    """runmirrors' log: a new one each time, and no mail at the end."""
+
+    def _begin(self) -> None:
+        self._rotate(self._files[Part.LOG])
+
+    def _end(self) -> None:
+        pass
+
+
+class _Lines(logging.Handler):
+    """Adds what is logged to a file."""
+
+    def __init__(self, file: LogFile, form: Callable[[str], str], level: int) -> None:
+        super().__init__(level)
+        self._file = file
+        self._form = form
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._file.add(self._form(self.format(record)))
+        except OSError:
+            self.handleError(record)
+
+
+def _as_rsync(text: str) -> str:
+    """A line as rsync's --log-file has it."""
+    return f"{time.strftime('%Y/%m/%d %H:%M:%S')} [{os.getpid()}] {text}"
