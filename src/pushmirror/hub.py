@@ -69,6 +69,27 @@ class Hub:
         archive = self._config.archives[wish.archive]
         return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
 
+    def is_current(self, archive: str) -> bool:
+        """Whether a run would find nothing to do, as far as can be told cheaply; when in doubt, no.
+
+        Upstream is asked for its Release files and traces only. Not so of an owner's tree, when a request
+        waits, and unless the last run ended well and its trace is still what the tree says of itself.
+        Nothing is changed and nothing is remembered; an upstream that cannot be asked is for a run to tell.
+        """
+        one = self._config.archives[archive]
+        if one.upstream is None or self._store.pending(archive):
+            return False
+        runs, served = self._store.runs(archive, limit=1), self._store.latest_generation(archive)
+        if not runs or runs[0].outcome is not Outcome.SUCCEEDED or served is None:
+            return False
+        if Traces(one.path, self._config.mirror.name).generation() != served.digest:
+            return False
+        try:
+            return self._engine(one).is_current()
+        except PushmirrorError as exc:
+            _log.info("upstream of %s was asked whether it has anything new: %s", archive, exc)
+            return False
+
     def serve(self, wish: Wish) -> Request:
         """Have a wish served by the run that covers it, ours or another's, and return it with its answer."""
         archive = self._config.archives[wish.archive]

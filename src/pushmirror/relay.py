@@ -16,6 +16,7 @@ from time import monotonic
 
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
+from pushmirror.push.callback import note, site_that_called
 from pushmirror.push.decide import Goal, lacking_stage1
 from pushmirror.push.turn import Turn
 from pushmirror.state.records import Stage
@@ -48,6 +49,19 @@ def in_background(config: Config, archive: str) -> None:
         detached.start([*argv, "push", archive, "--background"], log=log)
     except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log
         _log.warning("the push of %s did not start; serve or the next one will do it: %s", archive, exc)
+
+
+def answer_callback(config: Config, name: str) -> str:
+    """Note that a site called back, as we had asked it to; what to tell it. Nothing is started."""
+    site = site_that_called(config.sites, name)
+    if site is None:
+        _log.info("called back by %a, which is none of our sites", name)
+        return f"callback of {name!a} noted, but no site here has this name or host"
+    try:
+        note(config.state.directory, site.name, clock.now())
+    except OSError as exc:
+        _log.warning("the callback of %s could not be noted: %s", site.name, exc)
+    return f"callback of {site.name} noted"
 
 
 def _wait_for_stage1(config: Config, store: Store, archive: str) -> None:

@@ -7,11 +7,15 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from pushmirror.cli.session import Session, warn_of_broken_sites
 from pushmirror.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from pushmirror.config.model import Config
 
 
 @click.command()
@@ -36,25 +40,30 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     Sites of our own are pushed afterwards, in the background; for sync:mhop sync:stage1 the answer waits
     until those that are staged have stage 1, too. sync:check only says that the key works.
 
+    For sync:callback the host of [archives.NAME.callback] is called by ssh after a run that went well. Such a
+    call that comes here (callback:HOST, from a site) is noted and starts nothing.
+
     \b
     In ~/.ssh/authorized_keys, on one line:
       restrict,from="192.0.2.7",command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
     """
     from pushmirror.hub import Hub, Wish
+    from pushmirror.push.callback import caller
     from pushmirror.push.trigger import CHECK, parse_trigger, words_of
-    from pushmirror.relay import push_on
+    from pushmirror.relay import answer_callback, push_on
     from pushmirror.sync.progress import Silent
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a push outlives the connection that brought it
     original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, words)
-    wanted = parse_trigger(spoken)
-    for word in wanted.ignored:
+    wanted, name = parse_trigger(spoken), caller(spoken)
+    for word in wanted.ignored if name is None else ():
         _tell(f"Unknown option {word!a} ignored")
-    if wanted.callback:
-        _tell("sync:callback is not supported; ignored")
     config = session.config(on_broken_sites=warn_of_broken_sites)
+    if name is not None:
+        _tell(answer_callback(config, name))
+        return Exit.OK
     if CHECK in spoken:
         _tell(_ready(list(config.archives)))
         return Exit.OK
@@ -63,6 +72,8 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         raise UsageError(
             f"there is no archive {archive!r} here", hint=f"archives: {', '.join(config.archives)}"
         )
+    if wanted.callback and config.archives[archive].callback is None:
+        _tell(f"sync:callback is ignored: [archives.{archive}.callback] is not configured")
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
     wish = Wish(
@@ -76,8 +87,20 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     with session.store(config) as store:
         answer = Hub(config, store, Silent()).serve(wish)
         push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
+    if wanted.callback and answer.exit_code == Exit.OK:
+        _call_back(config, archive)
     _tell(f"{archive} {wanted.stage.value}: {answer.message}")
     return Exit.FAILED if answer.exit_code is None else answer.exit_code
+
+
+def _call_back(config: Config, archive: str) -> None:
+    """Tell who asked for it that we are done."""
+    from pushmirror.config.hostname import own_name
+    from pushmirror.push.callback import call_back
+
+    if callback := config.archives[archive].callback:
+        went_well = call_back(callback, hostname=config.mirror.running_on or own_name())
+        _tell(f"{callback.host} was {'' if went_well else 'NOT '}called back")
 
 
 def _ready(archives: list[str]) -> str:

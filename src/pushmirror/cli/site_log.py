@@ -34,9 +34,12 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
       pushmirror site log site1.example.com
       pushmirror site log site1.example.com --limit 1 --output
     """
+    from pushmirror.push.callback import last_call
+
     config = session.config()
+    site = site_named(config, name).name
     with session.store(config) as store:
-        triggers = store.triggers(site=site_named(config, name).name, limit=limit)
+        triggers = store.triggers(site=site, limit=limit)
     if as_json:
         print_json(triggers)
     elif output:
@@ -44,6 +47,8 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
             click.secho("  ".join(filter(None, map(str, _cells(trigger)))), bold=True)
             click.echo(printable(trigger.output.strip()) or "(nothing)")
     else:
+        if called := last_call(config.state.directory, site):
+            click.echo(f"called back last at {called:%Y-%m-%d %H:%M:%S} (UTC)")
         print_list(_COLUMNS, ((_cells(trigger), _last_line(trigger)) for trigger in triggers))
 
 

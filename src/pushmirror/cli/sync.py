@@ -40,8 +40,16 @@ _STAGES = {"1": "stage1", "2": "stage2"}
     "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
 )
 @click.option("--from-scratch", is_flag=True, help="Fetch it all again into a tree that has become empty.")
+@click.option(
+    "--if-changed", is_flag=True, help="First ask upstream cheaply whether it has anything new; for timers."
+)
 @click.option("--no-push", is_flag=True, help="Do not wake our own sites afterwards.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run, or what a dry run found, as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the run, or what a dry run found, as JSON; null if --if-changed finds nothing new.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @click.pass_obj
 def sync(
@@ -53,6 +61,7 @@ def sync(
     dry_run: bool,
     allow_mass_delete: bool,
     from_scratch: bool,
+    if_changed: bool,
     no_push: bool,
     as_json: bool,
     verbose: bool,
@@ -68,6 +77,10 @@ def sync(
     The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
     woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
 
+    With --if-changed, an archive whose upstream still publishes what is served here is left alone: no run is
+    recorded, no trace is renewed, nobody is woken. Upstream's Release files and traces tell that (of a plain
+    tree, its project/trace/master); when it cannot be told, or the last run did not end well, there is a run.
+
     systemd ends that background with the service that sync was run by. A timer's service therefore says
     KillMode=process; or it runs `pushmirror sync --no-push`, and then `pushmirror push`, which stays; or
     `pushmirror serve` runs beside it, which needs neither.
@@ -76,6 +89,7 @@ def sync(
     Examples:
       pushmirror sync
       pushmirror sync debian --dry-run
+      pushmirror sync --if-changed -T cron
       pushmirror sync debian --allow-mass-delete
     """
     from pushmirror.hub import Wish
@@ -83,6 +97,8 @@ def sync(
 
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = _names(config, archive, dry_run=dry_run)
+    if if_changed and (dry_run or from_scratch or allow_mass_delete):
+        raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-mass-delete")
     wish = Wish(
         archive="",  # each of these
         stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
@@ -99,6 +115,10 @@ def sync(
         _waking(config, store, drawn=not (as_json or verbose)) as wake,
     ):
         for name in names:
+            if if_changed and _is_current(config, store, name):
+                if not as_json:
+                    click.echo(f"{name}: upstream has nothing new")
+                continue
             try:
                 found = _one(config, store, replace(wish, archive=name), dry_run=dry_run, drawn=not verbose)
             except PushmirrorError as exc:
@@ -114,7 +134,7 @@ def sync(
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
     if as_json:
-        print_json(results[0] if archive else results)
+        print_json(results if not archive else results[0] if results else None)
     return worst
 
 
@@ -124,6 +144,14 @@ def _names(config: Config, archive: str | None, *, dry_run: bool) -> list[str]:
     if not names:
         raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
     return _with_upstream(config, names) if dry_run else names
+
+
+def _is_current(config: Config, store: Store, name: str) -> bool:
+    """Whether upstream has nothing new."""
+    from pushmirror.hub import Hub
+    from pushmirror.sync.progress import Silent
+
+    return Hub(config, store, Silent()).is_current(name)
 
 
 def _one(config: Config, store: Store, wish: Wish, *, dry_run: bool, drawn: bool) -> Run | Preview:

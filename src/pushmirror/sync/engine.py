@@ -38,6 +38,7 @@ from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Published, read_published, read_served
@@ -104,6 +105,25 @@ class Engine:
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
             return self._preview(job)
+
+    def is_current(self) -> bool:
+        """Whether upstream publishes what is served here, asked by its Release files and traces alone.
+
+        What neither tells of, such as a file of a plain tree whose origin leaves no trace, is not known: then
+        no. Nothing is changed.
+        """
+        with errors_by_stage(self._tree, lambda: self._phase):
+            self._require_usable()
+            with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
+                pin = Path(directory, "pin")
+                self._upstream.pin(pin)
+                pinned = read_published(pin)
+                tells = bool(pinned.suites) or (pin / TRACES / "master").is_file()
+                return (
+                    tells
+                    and pinned.generation == read_served(self._tree).generation
+                    and not self._traces.serial_differs(pin)
+                )
 
     def _preview(self, job: Job) -> Preview:
         with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
@@ -364,11 +384,17 @@ class Engine:
 
     def _write_trace(self, job: Job) -> None:
         self.report.take_traffic(self._upstream.traffic)
-        trace = trace_of(self.report, self._archive, self._mirror, trigger=job.trigger, traces=self._traces)
-        assert self._archive.upstream is not None
+        trace = trace_of(
+            self.report,
+            self._archive,
+            self._mirror,
+            stage=job.stage,
+            trigger=job.trigger,
+            traces=self._traces,
+        )
         self._traces.write(
             trace,
-            stage1_only=job.stage is Stage.STAGE1,
+            stage=job.stage,
             upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )

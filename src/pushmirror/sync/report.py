@@ -12,6 +12,7 @@ from pushmirror.archive.trace import Trace, archive_serial
 from pushmirror.config.hostname import own_name
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.config.upstream import Scheme
+from pushmirror.state.records import Stage
 from pushmirror.sync.published import Published
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import Traffic
@@ -111,13 +112,18 @@ def architectures_of(published: Published, tree: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, traces: Traces) -> Trace:
-    """The public record of a run."""
+def trace_of(
+    report: Report, archive: Archive, mirror: Mirror, *, stage: Stage, trigger: str, traces: Traces
+) -> Trace:
+    """The public record of a run; that of a stage 2 tells the time of the stage 1 before it, as ftpsync's."""
     assert archive.upstream is not None
     master = traces.directory / "master"
     serial = None
     if master.is_file():
         serial = archive_serial(master.read_text(encoding="utf-8", errors="replace")) or "unknown"
+    stage1_s, stage2_s = report.seconds_stage1, report.seconds_stage2
+    if stage is Stage.STAGE2 and (before := traces.stage1_seconds()) is not None:
+        stage1_s, stage2_s = before, stage1_s + stage2_s
     return Trace(
         finished=clock.now(),
         started=report.started,
@@ -137,7 +143,7 @@ def trace_of(report: Report, archive: Archive, mirror: Mirror, *, trigger: str, 
         upstream=archive.upstream_name or archive.upstream.host or "unknown",
         transport=_TRANSPORTS[archive.upstream.scheme],
         bytes_received=report.bytes_received,
-        stage1_s=int(report.seconds_stage1),
-        stage2_s=int(report.seconds_stage2),
+        stage1_s=int(stage1_s),
+        stage2_s=int(stage2_s),
         generation=report.generation,
     )

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pushmirror.config.model import Archive
+from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import Exit, PushmirrorError, UpstreamError
 
@@ -28,8 +28,8 @@ _FETCH_OPTIONS = [
     *("-tpH", "--safe-links", "--chmod=D755,F644", "--partial", "--8-bit-output"),
     *(f"--out-format={_FETCH_FORMAT}", "--stats", "--no-human-readable"),
 ]
-#: Without a password rsync would ask a terminal; an empty one makes the daemon refuse at once.
-NO_QUESTIONS = {"RSYNC_PASSWORD": ""}
+#: What stunnel says at the end of each transfer, for rsync's end sends it no farewell to wait for.
+FAREWELL = "TIMEOUTclose exceeded"
 _CODE_PARTIAL, _CODE_VANISHED = 23, 24
 
 
@@ -106,8 +106,10 @@ def transport_options(archive: Archive) -> list[str]:
             options.append(f"--contimeout={connect_s}")
         case Scheme.RSYNCS:
             port = upstream.port or TLS_PORT
-            options.append(
-                f"--rsh={_quoted(sys.executable)} -m pushmirror.sync.tls"
+            is_own = archive.tls_method is TlsMethod.OWN
+            carrier = "tls" if is_own else f"tunnel --method {archive.tls_method}"
+            options.append(  # -P: no module comes from the directory that we were called in
+                f"--rsh={_quoted(sys.executable)} -P -m pushmirror.sync.{carrier}"
                 f" --port {port} --ca {_quoted(str(archive.tls_ca))} --timeout {connect_s}"
             )
         case Scheme.RSYNC_SSH | Scheme.RSYNCD_SSH:
@@ -115,6 +117,16 @@ def transport_options(archive: Archive) -> list[str]:
     if archive.password_file and upstream.scheme is not Scheme.RSYNC_SSH:
         options.append(f"--password-file={archive.password_file}")
     return [*options, *archive.rsync_options]
+
+
+def environment(archive: Archive) -> dict[str, str]:
+    """What rsync is told by its environment, for some of it may not be seen in a command line."""
+    told: dict[str, str] = {}
+    if not archive.password_file:
+        told["RSYNC_PASSWORD"] = ""  # without one it would ask a terminal; so the daemon refuses at once
+    if archive.proxy:
+        told["RSYNC_PROXY"] = archive.proxy
+    return told
 
 
 def _ssh(archive: Archive, connect_s: int) -> list[str]:
@@ -319,11 +331,17 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "check the disk and mount it read-write",
     ),
     ("password file", "the password file cannot be used", "check its owner and mode (0600)"),
-    (
-        "CERTIFICATE_VERIFY_FAILED",
-        "upstream's TLS certificate is not trusted",
-        "check the host name and `tls_ca`",
+    *(
+        (words, "upstream's TLS certificate is not trusted", "check the host name and `tls_ca`")
+        for words in (
+            "CERTIFICATE_VERIFY_FAILED",  # ours
+            "Subject checks failed",  # stunnel's
+            "certificate verify failed",  # OpenSSL's, by stunnel and socat
+            "commonName does not match",  # socat's
+        )
     ),
+    ("bad response from proxy", "the web proxy does not let us through", "check `proxy`, and who may use it"),
+    ("could not be started: No such file", "a program for TLS is missing", "install it, or see `tls_method`"),
     ("Host key verification failed", "upstream's ssh host key is not known", "add it to known_hosts"),
     (
         "Permission denied (publickey",

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.archive.trace import Trace, parse_trace, render_hierarchy, render_trace, render_traces
+from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.system.files import link_or_copy, write_atomically
 
-_HIERARCHY, _HIERARCHY_MIRROR, _LIST = "_hierarchy", "_hierarchy.mirror", "_traces"
+_HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
 
 
 class Traces:
@@ -39,6 +40,10 @@ class Traces:
         if "/" not in path:
             return path in {WORK, self._updating.name, self.required.name}
         return path.startswith(f"{TRACES}/")
+
+    def serial_differs(self, pinned: Path) -> bool:
+        """Whether upstream's `master`, the trace of the archive's origin, is another one than ours."""
+        return _content(pinned / TRACES / _MASTER) != _content(self.directory / _MASTER)
 
     def generation(self) -> str:
         """The generation that our own trace names; empty if there is none."""
@@ -68,16 +73,26 @@ class Traces:
         upstream = _names(pinned / TRACES)
         ours = {self.own.name, self.own_stage1.name, _HIERARCHY, _HIERARCHY_MIRROR, _LIST}
         names = sorted(upstream - ours)
-        names.sort(key=lambda name: ((pinned / TRACES / name).is_symlink(), name != "master"))
+        names.sort(key=lambda name: ((pinned / TRACES / name).is_symlink(), name != _MASTER))
         changed = [self._copy(pinned / TRACES / name, self.directory / name) for name in names]
         gone = _names(self.directory) - upstream - ours
         for name in gone:
             (self.directory / name).unlink()
         return any(changed) or bool(gone)
 
-    def write(self, trace: Trace, *, stage1_only: bool, upstream_host: str, upstream_hierarchy: str) -> None:
-        """Write our own trace, and the lists of who is above us and who left a trace."""
-        file = self.own_stage1 if stage1_only else self.own
+    def stage1_seconds(self) -> int | None:
+        """How long the stage 1 took that the trace of one tells of; none if there is no such trace."""
+        with suppress(OSError, ValueError):
+            text = self.own_stage1.read_text(encoding="utf-8", errors="replace")
+            return int(parse_trace(text).fields.get("Total time spent in stage1 rsync", ""))
+        return None
+
+    def write(self, trace: Trace, *, stage: Stage, upstream_host: str, upstream_hierarchy: str) -> None:
+        """Write our own trace, and the lists of who is above us and who left a trace.
+
+        That of a stage 1 goes when a run of all is written, as with ftpsync.
+        """
+        file = self.own_stage1 if stage is Stage.STAGE1 else self.own
         write_atomically(file, render_trace(trace).encode())
         hierarchy = render_hierarchy(
             upstream_hierarchy,
@@ -88,7 +103,7 @@ class Traces:
         )
         for name in (_HIERARCHY, _HIERARCHY_MIRROR):
             write_atomically(self.directory / name, hierarchy.encode("utf-8", "surrogateescape"))
-        if not stage1_only:
+        if stage is Stage.ALL:
             self.own_stage1.unlink(missing_ok=True)
         times = [(name, (self.directory / name).lstat().st_mtime) for name in _files(self.directory)]
         write_atomically(self.directory / _LIST, render_traces(times).encode("utf-8", "surrogateescape"))
@@ -134,6 +149,16 @@ def upstream_hierarchy(pinned: Path) -> str:
     if not file.is_file() or file.is_symlink():
         return ""
     return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _content(trace: Path) -> bytes | None:
+    """What a trace says; none if there is none, or it leads out of its directory."""
+    if trace.is_symlink() and not link_stays_inside(f"{TRACES}/{trace.name}", str(trace.readlink())):
+        return None
+    try:
+        return trace.read_bytes()
+    except OSError:
+        return None
 
 
 def _names(directory: Path) -> set[str]:

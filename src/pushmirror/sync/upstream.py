@@ -65,15 +65,19 @@ class Upstream:
 
     def pin(self, into: Path) -> None:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
+        own = [*filter_rules(self.archive.filter), *exclude_rules(self.archive.exclude)]
+        # An include of the operator's means "mirror it", not "pin it": rsync cannot say both at once.
+        by_us = any(rule.include for rule in own)
         rules = (
-            *(Rule(include=True, pattern=name) for name in (*_TRACE_RULES, _FLAGS)),
-            *filter_rules(self.archive.filter),
-            *exclude_rules(self.archive.exclude),
-            *(Rule(include=True, pattern=name) for name in (*_SUITE_DIRECTORIES, *_SUITE_FILES)),
+            *_includes(*_TRACE_RULES, _FLAGS),
+            *([] if by_us else own),
+            *_includes(*_SUITE_DIRECTORIES, *_SUITE_FILES),
             *exclude_rules(["*"]),
         )
         into.mkdir(parents=True, exist_ok=True)
         self._run(rsync.pin_argv(self.archive, Selection(rules).rsync_args(), into))
+        if by_us:
+            _drop_unwanted(into / "dists", Selection(tuple(own)), into)
 
     def listing(self, take: Callable[[Entry], None], *, empty: Path, rules: Sequence[Rule] = ()) -> None:
         """Hand every name of upstream's tree to `take`, depth first; not traces, flags and excluded ones.
@@ -151,11 +155,11 @@ class Upstream:
             if line[:1] != rsync.ENTRY:
                 reader.take(line)
 
-        env = {} if self.archive.password_file else rsync.NO_QUESTIONS
         _rsync_log.debug("running %s", shlex.join(argv))
-        result = process.run(argv, on_line=line_taken, stdin=stdin, env=env)
+        result = process.run(argv, on_line=line_taken, stdin=stdin, env=rsync.environment(self.archive))
         for line in result.errors.splitlines():
-            _rsync_errors.debug("%s", line)
+            if rsync.FAREWELL not in line:
+                _rsync_errors.debug("%s", line)
         _log_end(result, reader)
         vanished = rsync.is_vanished(result.exit_code, result.errors)
         if vanished and not partial_is_fine:
@@ -167,6 +171,17 @@ class Upstream:
         except UpstreamError:
             _ = self.version  # if it is no rsync that we ran, that is the better thing to say
             raise
+
+
+def _includes(*patterns: str) -> list[Rule]:
+    return [Rule(include=True, pattern=pattern) for pattern in patterns]
+
+
+def _drop_unwanted(directory: Path, selection: Selection, root: Path) -> None:
+    """Remove the files below a directory that are not selected."""
+    for file in directory.rglob("*"):
+        if not file.is_dir() and not selection.wants(str(file.relative_to(root))):
+            file.unlink()
 
 
 def _log_end(result: process.Result, reader: StatsReader) -> None:

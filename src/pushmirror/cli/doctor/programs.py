@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
-from pushmirror.config.model import Config, PushKind
+from pushmirror.config.model import Config, PushKind, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import PushmirrorError
 from pushmirror.sync.rsync import Version, parse_version
@@ -24,12 +24,23 @@ def all_of(config: Config) -> Iterator[Finding]:
         yield answering("gpgv", "--version")
     if needs_ssh(config):
         yield answering("ssh", "-V")
+    for program in sorted(tls_programs(config)):
+        yield answering(program, "-version" if program == "stunnel" else "-V")
+
+
+def tls_programs(config: Config) -> set[str]:
+    """The programs that carry rsync through TLS, but for ours."""
+    upstreams = config.archives.values()
+    methods = {one.tls_method for one in upstreams if one.upstream and one.upstream.scheme is Scheme.RSYNCS}
+    return {"socat" if method is TlsMethod.SOCAT else "stunnel" for method in methods - {TlsMethod.OWN}}
 
 
 def needs_ssh(config: Config) -> bool:
     """Whether anything is pushed or pulled through ssh."""
-    pulls = any(one.upstream and one.upstream.scheme is Scheme.RSYNC_SSH for one in config.archives.values())
-    return pulls or any(site.push is not PushKind.NONE for site in config.sites.values())
+    through_ssh = {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}
+    pulls = any(one.upstream and one.upstream.scheme in through_ssh for one in config.archives.values())
+    calls = any(one.callback for one in config.archives.values())
+    return pulls or calls or any(site.push is not PushKind.NONE for site in config.sites.values())
 
 
 def rsync(program: str) -> Finding:
@@ -65,4 +76,6 @@ def answering(program: str, option: str) -> Finding:
     except PushmirrorError as exc:
         return error(program, str(exc), exc.hint or f"run `{program} {option}` to see why")
     said = told.output.decode("utf-8", "replace") or told.errors
-    return ok(program, said.partition("\n")[0].strip())
+    lines = said.strip().splitlines()
+    telling = (line for line in lines if program in line.lower() and any(map(str.isdigit, line)))
+    return ok(program, next(telling, lines[0] if lines else "").strip())

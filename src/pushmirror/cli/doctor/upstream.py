@@ -49,8 +49,7 @@ def list_root(archive: Archive) -> list[Entry]:
     with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
         argv = rsync.listing_argv(archive, _LISTED, Path(empty))
         limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
-        env = {} if archive.password_file else rsync.NO_QUESTIONS
-        result = process.run(argv, on_line=on_line, env=env, timeout_s=limit_s)
+        result = process.run(argv, on_line=on_line, env=rsync.environment(archive), timeout_s=limit_s)
     if result.exit_code:
         raise rsync.failure(result.exit_code, result.errors, archive=archive)
     statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
