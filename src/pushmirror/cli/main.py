@@ -28,6 +28,10 @@ _PIPE = 141  # SIGPIPE, as a shell reports it
 #: name -> (module:function, short help); modules are imported when their verb is called.
 VERBS = {
     "init": ("pushmirror.cli.init:init", "Write a first configuration, an ssh key and the directories."),
+    "import": (
+        "pushmirror.cli.import_command:import_",
+        "Make a configuration of ftpsync's, runmirrors' and rsyncd's.",
+    ),
     "check": ("pushmirror.cli.check:check", "See whether everything is in order, and say what to do."),
     "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
     "push": ("pushmirror.cli.push:push", "Wake the sites that are not current, and see them become so."),

@@ -1,0 +1,185 @@
+"""`pushmirror import`: files of archvsync and rsync's daemon become a configuration of ours.
+
+Guaranteed: what was there is kept, or a copy of it; passwords reach files of mode 0600 and nothing else; what
+has no counterpart is told, once each, with where it was said.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from pushmirror.cli import import_files, import_sources, import_steps
+from pushmirror.cli.import_files import File
+from pushmirror.cli.import_program import called_with
+from pushmirror.cli.import_sources import Sources
+from pushmirror.cli.output import print_json, printable
+from pushmirror.cli.session import Session
+from pushmirror.config import model, toml
+from pushmirror.config.legacy.merging import Merged, merge
+from pushmirror.config.legacy.sorting import sort_files, usual_places
+from pushmirror.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an import found and made."""
+
+    read: tuple[str, ...]
+    files: tuple[dict[str, str], ...]
+    backup: Path | None
+    warnings: tuple[str, ...]
+    authorized_keys: dict[str, str]  # FILE:LINE -> the line instead
+    next: tuple[str, ...]
+
+
+@click.command("import")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
+@click.option("--to", "directory", type=click.Path(path_type=Path), help="Directory to write into.")
+@click.option("--state", type=click.Path(path_type=Path), help="Directory for the database and logs.")
+@click.option(
+    "--tree", "trees", multiple=True, metavar="NAME=PATH", help="Tree of an owner's archive; repeat."
+)
+@click.option(
+    "--mirror-name", metavar="HOST", help="Public name of this mirror, if MIRRORNAME does not say it."
+)
+@click.option("--environment", is_flag=True, help="Read variables only, as of a container; no files.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, passwords masked; write nothing.")
+@click.option("--force", is_flag=True, help="Replace a configuration that is there; a copy is kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def import_(
+    session: Session,
+    /,
+    *,
+    paths: tuple[Path, ...],
+    directory: Path | None,
+    state: Path | None,
+    trees: tuple[str, ...],
+    mirror_name: str | None,
+    environment: bool,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make a configuration of existing ftpsync, runmirrors and rsyncd files.
+
+    Reads ftpsync*.conf, runmirrors*.conf, runmirrors*.mirror, rsyncd.conf with its secrets, and the pushers'
+    lines of authorized_keys: named here, or in directories named here; without any, in the usual places.
+    Writes pushmirror.toml, sites.d/ and password files, and says what has no counterpart and what to do next.
+
+    \b
+    Examples:
+      pushmirror import --dry-run
+      pushmirror import /etc/ftpsync /etc/rsyncd.conf ~archvsync/.ssh/authorized_keys
+      pushmirror import runmirrors.mirror --tree debian=/srv/debian
+      pushmirror import --environment
+    """
+    target = _directory(session, directory)
+    sources = _sources(paths, target, environment=environment)
+    sources = import_sources.with_trees(sources, _trees(trees))
+    merged = _with_options(merge(sources.told), sources, mirror_name, state)
+    files = import_files.files_of(merged, target)
+    backup = None if dry_run else import_files.write(files, target, force=force)
+    report = _report(merged, sources, files, backup, target, with_text=dry_run)
+    print_json(report) if as_json else _print(report, dry_run=dry_run)
+
+
+def _directory(session: Session, told: Path | None) -> Path:
+    """Where to write: as init does, a directory or the pushmirror.toml in it."""
+    place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or toml.usual_places()[0])
+    place = place.expanduser().absolute()
+    return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
+
+
+def _sources(paths: tuple[Path, ...], target: Path, *, environment: bool) -> Sources:
+    caller = import_sources.caller()
+    if environment:
+        if paths:
+            raise UsageError("--environment reads no files; name either")
+        return import_sources.read_environment(target, caller)
+    searched = paths or tuple(path for path in usual_places(Path.home()) if os.path.exists(path))  # noqa: PTH110
+    found = sort_files(path.expanduser().absolute() for path in searched)
+    if not (found.ftpsync or found.runmirrors or found.mirror or found.rsyncd):
+        raise import_sources.nothing_found(paths or usual_places(Path.home()))
+    return import_sources.read_files(found, target, caller)
+
+
+def _trees(told: tuple[str, ...]) -> dict[str, Path]:
+    trees: dict[str, Path] = {}
+    for one in told:
+        name, equals, path = one.partition("=")
+        tree = Path(path).expanduser().absolute()
+        try:
+            model.Archive(name=name, path=tree)
+        except ValidationError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"--tree: expected NAME=PATH, found {one!r}")
+        trees[name] = tree
+    return trees
+
+
+def _with_options(merged: Merged, sources: Sources, name: str | None, state: Path | None) -> Merged:
+    """The configuration with what only the operator can say."""
+    config = merged.config
+    told: dict[str, object] = {}
+    if state:
+        told["state"] = model.State(directory=state.expanduser().absolute())
+    if name and sources.told.ftpsyncs and name != config.mirror.name:
+        raise UsageError(f"--mirror-name {name}: MIRRORNAME is {config.mirror.name}; one of them is wrong")
+    if name:
+        try:
+            told["mirror"] = model.Mirror.model_validate({**dict(config.mirror), "name": name})
+        except ValidationError as exc:
+            raise UsageError(f"--mirror-name: expected a host name, found {name!r}") from exc
+    return replace(merged, config=config.model_copy(update=told))
+
+
+def _report(
+    merged: Merged,
+    sources: Sources,
+    files: tuple[File, ...],
+    backup: Path | None,
+    target: Path,
+    *,
+    with_text: bool,
+) -> Report:
+    file = target / toml.FILE_NAME
+    program = called_with(file)
+    return Report(
+        read=sources.read,
+        files=tuple(
+            {"path": str(one.path), "mode": f"{one.mode:04o}"} | ({"text": one.shown} if with_text else {})
+            for one in files
+        ),
+        backup=backup,
+        warnings=(*sources.warnings, *merged.warnings),
+        authorized_keys=import_steps.authorized_keys(sources, program),
+        next=tuple(import_steps.next_steps(merged, sources, file, program)),
+    )
+
+
+def _print(report: Report, *, dry_run: bool) -> None:
+    for place in report.read:
+        click.echo(f"read     {place}")
+    if report.backup:
+        click.echo(f"copied   what was there: {report.backup}")
+    for file in report.files:
+        click.echo(f"{'would be' if dry_run else 'written '} {file['path']}")
+        if dry_run:
+            click.echo("".join(f"    {line}\n" for line in file["text"].splitlines()))
+    for warning in report.warnings:
+        click.echo(f"pushmirror: warning: {printable(warning)}", err=True)
+    if dry_run:
+        click.echo("Nothing was written.")
+        return
+    click.echo("\nNext:")
+    for number, step in enumerate(report.next, 1):
+        click.echo(f"  {number}. {step}")
+    for place, line in report.authorized_keys.items():
+        click.echo(f"\nInstead of {place}:\n\n{line}")

@@ -1,0 +1,230 @@
+"""What an rsyncd.conf means to us: who may read which tree, and [serve]. Pure.
+
+Guaranteed: nobody is let in whom rsync kept out, but by `hosts deny` and `@group` rules that a warning names;
+what has no counterpart is a warning that names file and line and says what to do, and what pushmirror's own
+daemon sees to by itself is none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pushmirror.config.legacy.rsyncd import Module, Parameter, Rsyncd, key
+from pushmirror.config.model import Access, Archive, Serve
+
+_TRUE = {"yes", "true", "1"}
+_OPEN_RULES = ("ro", "rw", "deny")
+_HIDDEN = {".~tmp~", ".~tmp~/", ".~tmp~/***", ".~tmp~/*"}
+_EVERYBODY = {"*", "all", "0.0.0.0/0", "::/0"}
+_USED = {"path", "comment", "authusers", "secretsfile", "hostsallow", "hostsdeny"}
+#: Of the whole daemon here; rsync has those of the second line for each module.
+_OF_SERVE = {"port", "address", "authdigest"}
+_OF_SERVE_TOO = {"maxconnections", "uid", "gid", "timeout", "refuseoptions"}
+#: What our daemon does in its own way, and nobody misses.
+_OWN_WAY = {
+    *("pidfile", "lockfile", "logfile", "logformat", "transferlogging", "syslogfacility", "syslogtag"),
+    *("socketoptions", "usechroot", "mungesymlinks", "numericids", "strictmodes", "listenbacklog"),
+    *("reverselookup", "forwardlookup", "maxverbosity", "dontcompress", "opennoatime", "daemonuid"),
+    *("daemongid", "nameconverter", "outgoingchmod", "incomingchmod", "tempdir", "ignoreerrors"),
+}
+#: A value that would change nothing, or what it means that there is no counterpart.
+_WITHOUT = {
+    "readonly": (_TRUE, "pushmirror's daemon is read-only: who uploads there needs another daemon"),
+    "writeonly": ({"no", "false", "0"}, "pushmirror's daemon is read-only"),
+    "list": (_TRUE, "every module is listed; the tree itself is as closed as before"),
+    "exclude": (_HIDDEN, "the whole tree is offered: move away what is not to be read"),
+    "excludefrom": (set(), "the whole tree is offered: move away what is not to be read"),
+    "include": (set(), "the whole tree is offered"),
+    "includefrom": (set(), "the whole tree is offered"),
+    "filter": (set(), "the whole tree is offered: move away what is not to be read"),
+    "motdfile": (set(), "there is no greeting"),
+    "earlyexec": (set(), "no program is run for a connection"),
+    "pre-xferexec": (set(), "no program is run for a connection"),
+    "post-xferexec": (set(), "no program is run for a connection; the log of transfers has each file"),
+    "proxyprotocol": (set(), "let the proxy pass connections on as they are, or use serve's own TLS"),
+    "proxyprotocolhosts": (set(), "let the proxy pass connections on as they are, or use serve's own TLS"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A module, as an archive offers it."""
+
+    module: str
+    tree: Path
+    place: str
+    keys: Mapping[str, object]  # of the archive: access, hosts_allow, comment
+    secrets: Path | None
+    rules: tuple[str, ...]  # of `auth users`; none: everybody may read
+
+    def lets_in(self, user: str) -> bool:
+        """Whether the first rule that fits this user lets it in."""
+        for rule in self.rules:
+            pattern, _, option = rule.partition(":")
+            if pattern.startswith("@") and option == "deny":
+                return False  # perhaps: who is in the group is known to the daemon's machine only
+            if not pattern.startswith("@") and fnmatchcase(user, pattern):
+                return option != "deny"
+        return False
+
+
+def offers(rsyncd: Rsyncd) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+    """Every module that can be offered, and warnings."""
+    warnings: list[str] = []
+    found = [_offer(module, warnings) for module in rsyncd.modules]
+    warnings += _without_counterpart(rsyncd)
+    return tuple(offer for offer in found if offer), tuple(warnings)
+
+
+def serve(rsyncd: Rsyncd) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Keys of [serve], and warnings."""
+    warnings: list[str] = []
+    keys: dict[str, object] = {}
+    settings = rsyncd.settings
+    port, address = settings.get("port"), settings.get("address")
+    if port or address:
+        host = address.value if address else "[::]"
+        told = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        _take(keys, "rsync", f"{told}:{port.value if port else 873}", port or address, warnings)
+    if digest := settings.get("authdigest"):
+        _take(keys, "auth_digest", digest.value, digest, warnings)
+    for name in ("uid", "gid"):
+        if found := _common(rsyncd, name, warnings):
+            _take(keys, name, found.value, found, warnings)
+    if found := _common(rsyncd, "timeout", warnings):
+        if found.value.isdigit() and int(found.value):
+            _take(keys, "timeout", timedelta(seconds=int(found.value)), found, warnings)
+        else:
+            warnings.append(f"{found.place}: {found.name}: a connection may not be silent for ever here")
+    if found := _common(rsyncd, "refuseoptions", warnings):
+        _take(keys, "refuse_options", tuple(_words(found.value)), found, warnings)
+    if found := _common(rsyncd, "maxconnections", warnings):
+        if found.value.isdigit() and int(found.value):
+            _take(keys, "max_connections", int(found.value), found, warnings)
+        else:
+            warnings.append(f"{found.place}: {found.name}: here there is always a limit; the default counts")
+    return keys, tuple(warnings)
+
+
+def _take(
+    keys: dict[str, object], name: str, value: object, source: Parameter | None, warnings: list[str]
+) -> None:
+    try:
+        Serve.model_validate({name: value})
+    except ValidationError as exc:
+        assert source
+        what = exc.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        warnings.append(f'{source.place}: {source.name} = "{source.value}" cannot be taken over: {what}')
+    else:
+        keys[name] = value
+
+
+def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
+    """What a parameter of modules says for all of them: what most of them have."""
+    found = [module.parameters[name] for module in rsyncd.modules if name in module.parameters]
+    if not found:
+        return rsyncd.settings.get(name)
+    values = [parameter.value for parameter in found]
+    most = max(values, key=values.count)  # the first of those
+    warnings += (
+        f"{one.place}: {one.name} = {one.value} differs between modules; all of ours have {most}"
+        for one in found
+        if one.value != most
+    )
+    return found[values.index(most)]
+
+
+def _offer(module: Module, warnings: list[str]) -> Offer | None:
+    told = module.get("path")
+    path = Path(os.path.normpath(told)) if told else Path()
+    if not path.is_absolute():
+        warnings.append(f"{module.place}: [{module.name}] has no absolute path; rsync offers it to nobody")
+        return None
+    keys: dict[str, object] = {"access": Access.SITES if module.get("authusers") else Access.OPEN}
+    _keep(keys, "comment", module.get("comment"), module, warnings)
+    keys |= _who_may_connect(module, warnings)
+    rules = tuple(_words(module.get("authusers")))
+    warnings += _of_rules(module, rules)
+    secrets = module.get("secretsfile")
+    return Offer(module.name, path, module.place, keys, Path(secrets) if secrets else None, rules)
+
+
+def _who_may_connect(module: Module, warnings: list[str]) -> dict[str, object]:
+    """As for rsync: who is allowed is in, who is denied is out; with both lists, who is on neither is in."""
+    allowed, denied = _words(module.get("hostsallow")), _words(module.get("hostsdeny").casefold())
+    everybody = bool(_EVERYBODY & {*denied})
+    if denied and not (everybody and allowed):
+        place = module.parameters["hostsdeny"].place
+        warnings.append(f"{place}: hosts deny: say in hosts_allow of the archive who may connect")
+        return {"access": Access.NONE} if everybody else {}
+    fit = [peer for peer in allowed if _fits("hosts_allow", (peer,))]
+    warnings += (
+        f'{module.place}: hosts allow: "{peer}" cannot be taken over; name its addresses'
+        for peer in allowed
+        if peer not in fit
+    )
+    if allowed and not fit:  # an empty list would let everybody in
+        warnings.append(f"{module.place}: [{module.name}] is offered to nobody until hosts_allow is mended")
+        return {"access": Access.NONE}
+    return {"hosts_allow": tuple(fit)} if fit else {}
+
+
+def _keep(keys: dict[str, object], name: str, value: str, module: Module, warnings: list[str]) -> None:
+    if value and _fits(name, value):
+        keys[name] = value
+    elif value:
+        warnings.append(f"{module.place}: {name} of [{module.name}] cannot be taken over")
+
+
+def _fits(name: str, value: object) -> bool:
+    try:
+        Archive.model_validate({"name": "a", "path": "/tree", name: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _of_rules(module: Module, rules: Sequence[str]) -> Iterator[str]:
+    if not rules:
+        return
+    place = module.parameters["authusers"].place
+    for rule in rules:
+        pattern, _, option = rule.partition(":")
+        if pattern.startswith("@"):
+            yield f"{place}: auth users: {rule} is a group, which has no counterpart: name the sites' users"
+        elif option == "rw":
+            yield f"{place}: auth users: {pattern} may only read here: pushmirror's daemon is read-only"
+        elif option not in {"", *_OPEN_RULES}:
+            yield f'{place}: auth users: "{rule}" is no rule'
+    if not module.get("secretsfile"):
+        yield f"{place}: [{module.name}] has auth users and no secrets file: nobody can log in"
+
+
+def _words(value: str) -> list[str]:
+    """A list as rsync splits it: at blanks and commas; one that begins with a comma, only at these."""
+    words = value.split(",") if value.startswith(",") else value.replace(",", " ").split()
+    return [word.strip() for word in words if word.strip()]
+
+
+def _without_counterpart(rsyncd: Rsyncd) -> Iterator[str]:
+    """One warning for each line, also when several modules inherit it."""
+    told: set[str] = set()
+    everywhere = (rsyncd.settings, *(module.parameters for module in rsyncd.modules))
+    for name, parameter in (pair for parameters in everywhere for pair in parameters.items()):
+        if parameter.place in told or name in _USED | _OF_SERVE | _OF_SERVE_TOO | _OWN_WAY:
+            continue
+        harmless, todo = _WITHOUT.get(name, (set(), "it has no counterpart"))
+        values = set(_words(parameter.value.casefold()))
+        if not harmless or values - harmless:
+            told.add(parameter.place)
+            yield f"{parameter.place}: {parameter.name} = {parameter.value[:80]}: {todo}"
+
+
+assert all(name == key(name) for name in (*_USED, *_OF_SERVE, *_OF_SERVE_TOO, *_OWN_WAY, *_WITHOUT))

@@ -1,0 +1,190 @@
+"""Reads rsyncd.conf as rsync's daemon does: sections, what they inherit, and the files they take in.
+
+Guaranteed: names count as for rsync, in any case and with any blanks; a module has the global parameters
+that stood above it; `&include` and `&merge` are followed within bounds; every parameter knows its file and
+line. Not the business of this module: what a parameter means to us (offered.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.errors import ConfigError
+
+_MOST_FILES = 200
+_DEEPEST = 10  # files that take each other in
+_LARGEST = 1024 * 1024  # bytes of one file
+_VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync puts one of its environment in its place
+_DIRECTIVE = re.compile(r"&\s*(include|merge)\b\s*=?\s*(.*)", re.IGNORECASE)
+_ENDING = {"include": ".conf", "merge": ".inc"}  # of the files that count in a directory
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One line that sets something."""
+
+    name: str  # as it was written
+    value: str
+    place: str  # FILE:LINE
+
+
+Parameters = Mapping[str, Parameter]  # by `key`
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A section, with what it inherits."""
+
+    name: str
+    parameters: Parameters
+    own: frozenset[str]  # keys of those that are not inherited
+    place: str
+
+    def get(self, key: str) -> str:
+        """A parameter's value; empty when it is not set."""
+        found = self.parameters.get(key)
+        return found.value if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rsyncd:
+    """A whole rsyncd.conf."""
+
+    file: Path
+    files: tuple[Path, ...]  # all that were read
+    settings: Parameters  # outside of modules, as they are at the end
+    modules: tuple[Module, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def key(name: str) -> str:
+    """What rsync compares of a parameter's name: blanks and case do not count."""
+    return "".join(name.split()).casefold()
+
+
+def read_rsyncd(file: Path) -> Rsyncd:
+    """Read an rsyncd.conf and all that it takes in.
+
+    Raises ConfigError where rsync refuses the file, too, or when it cannot be read.
+    """
+    reading = _Reading()
+    reading.take(file, depth=0)
+    modules = tuple(
+        Module(one.name, one.parameters, frozenset(one.own), one.place) for one in reading.sections.values()
+    )
+    return Rsyncd(file, tuple(reading.files), reading.defaults, modules, tuple(reading.warnings))
+
+
+@dataclass
+class _Section:
+    name: str
+    parameters: dict[str, Parameter]
+    place: str
+    own: set[str] = field(default_factory=set)
+
+
+class _Reading:
+    """What has been read so far; `section` is the module that parameters belong to, none: to all."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+        self.defaults: dict[str, Parameter] = {}
+        self.sections: dict[str, _Section] = {}
+        self.warnings: list[str] = []
+        self.section: _Section | None = None
+
+    def take(self, file: Path, depth: int) -> None:
+        if len(self.files) >= _MOST_FILES or depth > _DEEPEST:
+            raise ConfigError(f"{file}: expected at most {_MOST_FILES} files, {_DEEPEST} deep")
+        self.files.append(file)
+        for number, line in _lines(file):
+            place = f"{file}:{number}"
+            if line.startswith("["):
+                self._begin(line, place)
+            elif line.startswith("&"):
+                self._follow(line, place, depth)
+            elif "=" in line:
+                self._set(line, place)
+            else:
+                self.warnings.append(f'{place}: "{line[:60]}" is no parameter; rsync ignores it, too')
+
+    def _begin(self, line: str, place: str) -> None:
+        name = " ".join(line[1:].partition("]")[0].split())
+        if not name or "/" in name or "]" not in line:
+            raise ConfigError(f"{place}: expected a module's name in brackets, without a slash")
+        if key(name) == "global":
+            self.section = None
+            return
+        fresh = _Section(name, dict(self.defaults), place)
+        self.section = self.sections.setdefault(name.casefold(), fresh)
+
+    def _set(self, line: str, place: str) -> None:
+        name, _, value = (part.strip() for part in line.partition("="))
+        if found := _VARIABLE.search(value):
+            self.warnings.append(
+                f"{place}: {name} has {found[0]}, a variable of the environment; write its value instead"
+            )
+            return
+        parameter = Parameter(name, value, place)
+        if self.section is None:
+            self.defaults[key(name)] = parameter
+        else:
+            self.section.parameters[key(name)] = parameter
+            self.section.own.add(key(name))
+
+    def _follow(self, line: str, place: str, depth: int) -> None:
+        match = _DIRECTIVE.fullmatch(line)
+        if not match or not match[2]:
+            raise ConfigError(f"{place}: expected &include FILE or &merge FILE")
+        kind, told = match[1].lower(), Path(match[2])
+        if not told.is_absolute():
+            self.warnings.append(f"{place}: {told} is not an absolute path, and was not read; name it, too")
+            return
+        before = dict(self.defaults)
+        for file in _taken_in(told, _ENDING[kind], place):
+            if kind == "include":
+                self.section, self.defaults = None, dict(before)
+            self.take(file, depth + 1)
+        if kind == "include":
+            self.section, self.defaults = None, before
+
+
+def _taken_in(told: Path, ending: str, place: str) -> list[Path]:
+    if not told.is_dir():
+        return [told]
+    try:
+        names = sorted(told.iterdir(), key=lambda one: one.name)
+    except OSError as exc:
+        raise ConfigError(f"{place}: {told} cannot be read: {exc.strerror}") from exc
+    return [one for one in names if one.name.endswith(ending) and not one.name.startswith(".")]
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines that say something, continued ones joined, by the number of their first."""
+    begun, number = "", 0
+    for this, line in enumerate(_text(file).split("\n"), 1):
+        number = number if begun else this
+        if not begun and line.lstrip().startswith("#"):  # a comment does not go on in the next line
+            continue
+        if line.rstrip().endswith("\\"):
+            begun += line.rstrip()[:-1]
+            continue
+        whole, begun = (begun + line).strip(), ""
+        if whole:
+            yield number, whole
+    if begun.strip():
+        yield number, begun.strip()
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open("rb") as handle:
+            data = handle.read(_LARGEST + 1)
+    except OSError as exc:
+        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
+    if len(data) > _LARGEST:
+        raise ConfigError(f"{file}: expected at most {_LARGEST} bytes")
+    return data.decode("utf-8", "replace")
