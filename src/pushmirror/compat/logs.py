@@ -78,6 +78,11 @@ class LogFile:
         os.write(self._handle, f"{text}\n".encode("utf-8", "surrogateescape"))
 
     @property
+    def is_open(self) -> bool:
+        """Whether anything was added here."""
+        return self._handle is not None
+
+    @property
     def has_gone(self) -> bool:
         """Whether what was written here has another name by now: another process has rotated it."""
         if self._handle is None:
@@ -118,7 +123,7 @@ class ScriptLog:
         self._program = program or name
         self._error_told = False
         self._attached: list[tuple[logging.Logger, logging.Handler, int]] = []
-        self._outer: list[logging.Handler] = []
+        self._outer: list[tuple[logging.Logger, logging.Handler]] = []
         self._files = {
             Part.LOG: LogFile(logs.file),
             Part.RSYNC: LogFile(logs.directory / f"rsync-{name}.log"),
@@ -127,8 +132,11 @@ class ScriptLog:
         self.exit_code: int = Exit.OK  # for the caller to say, before the end
 
     def note(self, text: str) -> None:
-        """Add a line to the log."""
-        self._files[Part.LOG].add(self.line(text))
+        """Add a line to the log; a full disk is no reason to end what is logged."""
+        try:
+            self._files[Part.LOG].add(self.line(text))
+        except OSError as exc:
+            _log.warning("cannot log: %s: %s", exc.strerror, text)
 
     def line(self, text: str) -> str:
         """A line as the log has it."""
@@ -186,9 +194,10 @@ class ScriptLog:
                 stack.enter_context(locked(self._logs.directory, patience_s=_PATIENCE_S))
             except PushmirrorError as exc:  # better twice than never
                 _log.warning("the logs are rotated without a lock: %s", exc)
+            were_rotated = self._files[Part.LOG].has_gone
             for file in files:
                 try:
-                    if not file.has_gone:
+                    if not (file.has_gone if file.is_open else were_rotated):
                         rotate(file.path, self._logs.keep)
                 except OSError as exc:
                     _log.warning("%s cannot be rotated: %s", file.path, exc.strerror)
@@ -199,28 +208,28 @@ class ScriptLog:
     # what is logged by everything else
 
     def _attach(self) -> None:
-        ours = logging.getLogger(_OURS)
-        self._outer = [handler for handler in ours.handlers if isinstance(handler, _Lines)]
-        for handler in self._outer:
-            ours.removeHandler(handler)
         for name, part, form, level in (
             (_OURS, Part.LOG, self.line, logging.INFO),
             (_RSYNC, Part.RSYNC, _as_rsync, logging.DEBUG),
             (_RSYNC_ERRORS, Part.RSYNC_ERRORS, str, logging.DEBUG),
         ):
             logger, handler = logging.getLogger(name), _Lines(self._files[part], form, level)
+            self._outer += [(logger, outer) for outer in logger.handlers if isinstance(outer, _Lines)]
             self._attached.append((logger, handler, logger.level))
             logger.addHandler(handler)
             if logger.getEffectiveLevel() > level:
                 logger.setLevel(level)
+        for logger, outer in self._outer:
+            logger.removeHandler(outer)
 
     def _detach(self) -> None:
-        for logger, handler, level in reversed(self._attached):
+        for logger, handler, level in self._attached:
             logger.removeHandler(handler)
             logger.setLevel(level)
+        for logger, outer in self._outer:
+            logger.addHandler(outer)
         self._attached.clear()
-        for handler in self._outer:
-            logging.getLogger(_OURS).addHandler(handler)
+        self._outer.clear()
 
 
 class PushLog(ScriptLog):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pushmirror.errors import ConfigError, ProgramFailed
@@ -71,7 +71,7 @@ _SECRETS_LINE = re.compile(r"(?:PASSW|SECRET)\w*\W*=(.*)", re.IGNORECASE)
 class Evaluated:
     """What a file does to a shell's variables."""
 
-    values: Mapping[str, str]  # those that it set or changed; a variable that it unset is empty
+    values: Mapping[str, str] = field(repr=False)  # those that it set or changed; one that it unset is empty
     exported: frozenset[str]  # of these, those that programs inherit
     functions: tuple[str, ...]  # that it defines
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Substitutions = Mapping[str, Callable[[], str | None]]  # command: its output; none: only it can tell
 
@@ -28,7 +28,7 @@ class NeedsBash(Exception):
 class Assignments:
     """What a file sets."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     exported: frozenset[str]  # names that it exports, perhaps without setting them
 
 

@@ -21,8 +21,8 @@ class Variables:
     """The variables that a bash file sets, and the environment, whose variables are defaults."""
 
     file: Path | None  # none: there is none, and the environment says everything
-    values: Mapping[str, str]  # that the file set
-    environment: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)  # that the file set
+    environment: Mapping[str, str] = field(repr=False)
     by_bash: str = ""  # why bash had to evaluate the file; empty: it did not
     functions: tuple[str, ...] = ()  # that the file defines
     exported: frozenset[str] = frozenset()  # names among its values that programs, such as hooks, inherit
