@@ -23,7 +23,7 @@ _EXPECTED = {
     "too_short": "expected at least one entry",
 }
 _FEW = 3
-_MAY_BE_SECRET = ("password", "secret", "upstream", "database", "options")
+_MAY_BE_SECRET = ("password", "secret", "upstream", "database", "options", "proxy")
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -157,7 +157,7 @@ class Archive(Values):
     ] = None
     upstream_name: Host | None = None  # that the trace names; none: the host of `upstream`
     password_file: AbsolutePath | None = None
-    proxy: Proxy | None = None  # a web proxy on the way to an upstream of rsync://
+    proxy: Proxy | None = Field(default=None, repr=False)  # a web proxy on the way to an upstream of rsync://
     ssh_key: AbsolutePath | None = None  # for rsync+ssh
     ssh_options: SshOptions = ()  # the same, as words for ssh
     strategy: Strategy = Strategy.AUTO

@@ -1,0 +1,121 @@
+"""`sync --if-changed`: a timer that does nothing when upstream has nothing new."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config import toml
+from pushmirror.hub import Hub
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.state.records import Stage
+from pushmirror.state.sql import open_store
+from pushmirror.sync.parts import TRACES
+from pushmirror.sync.progress import Silent
+from trees import snapshot
+
+SERIAL = "Archive serial: 2026112301\n"
+
+
+def is_current(site: LabSite) -> bool:
+    config = toml.load(site.etc)
+    store = open_store(config.state.database_url, config.state.directory)
+    try:
+        return Hub(config, store, Silent()).is_current(ARCHIVE)
+    finally:
+        store.close()
+
+
+def test_nothing_is_done_while_upstream_has_nothing_new_and_all_when_it_has(
+    site: LabSite, archive: LabArchive
+) -> None:
+    first = site.sync("--if-changed").check()
+    before = snapshot(site.tree)
+    second = site.sync("--if-changed").check()
+    assert b"upstream has nothing new" not in first.output
+    assert second.output == b"debian: upstream has nothing new\n" and snapshot(site.tree) == before
+    archive.update()
+    site.sync("--if-changed").check()
+    assert all((site.tree / path).read_bytes() == text for path, text in archive.generation_files().items())
+    assert len(site.json("history")) == 2
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, daemon: RsyncDaemon) -> Path:
+    """A small plain tree, whose origin leaves a trace."""
+    tree = tmp_path / "upstream"
+    (tree / TRACES).mkdir(parents=True)
+    (tree / "README").write_text("read me")
+    (tree / TRACES / "master").write_text(SERIAL)
+    daemon.add_module(ARCHIVE, tree)
+    return tree
+
+
+@pytest.fixture
+def synced(tmp_path: Path, upstream: Path, daemon: RsyncDaemon) -> LabSite:
+    site = LabSite(tmp_path / "plain", upstream=daemon.url(ARCHIVE))
+    site.sync().check()
+    assert is_current(site)
+    return site
+
+
+def test_as_json_nothing_new_is_null(synced: LabSite) -> None:
+    assert synced.json("sync", ARCHIVE, "--if-changed") is None
+    assert synced.json("sync", "--if-changed") == []
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--from-scratch", "--allow-mass-delete"])
+def test_what_asks_for_a_run_does_not_go_with_it(tmp_path: Path, option: str) -> None:
+    assert LabSite(tmp_path / "owner").sync("--if-changed", option).exit_code == 64
+
+
+def test_what_is_owed_is_done_also_when_upstream_has_nothing_new(synced: LabSite) -> None:
+    config = toml.load(synced.etc)
+    store = open_store(config.state.database_url, config.state.directory)
+    store.add_request(ARCHIVE, Stage.ALL, trigger="ssh")
+    store.close()
+    assert not is_current(synced)
+
+
+def test_a_run_that_was_interrupted_or_failed_is_followed_by_another(synced: LabSite) -> None:
+    synced.configure(hooks={"before_sync": ["false"]})
+    assert synced.sync().exit_code == 3
+    assert not is_current(synced)
+
+
+def test_a_tree_that_says_something_else_of_itself_is_not_current(synced: LabSite) -> None:
+    (synced.tree / TRACES / synced.name).unlink()
+    assert not is_current(synced)
+
+
+def test_an_upstream_that_cannot_be_asked_is_for_a_run_to_tell(synced: LabSite, daemon: RsyncDaemon) -> None:
+    daemon.remove_module(ARCHIVE)
+    assert not is_current(synced)
+    result = synced.sync("--if-changed")
+    assert result.exit_code == 3 and "no such module" in result.errors
+
+
+def test_another_serial_of_the_origin_is_something_new(synced: LabSite, upstream: Path) -> None:
+    (upstream / TRACES / "master").write_text(SERIAL.replace("01", "02"))
+    assert not is_current(synced)
+
+
+def test_a_plain_tree_whose_origin_leaves_no_trace_is_looked_at_each_time(
+    synced: LabSite, upstream: Path
+) -> None:
+    (upstream / TRACES / "master").unlink()
+    synced.sync().check()
+    assert not is_current(synced)
+
+
+def test_an_owners_tree_is_looked_at_each_time(tmp_path: Path) -> None:
+    site = LabSite(tmp_path / "owner")
+    site.tree.mkdir()
+    (site.tree / "README").write_text("read me")
+    os.utime(site.tree / "README", (0, 0))
+    site.sync().check()
+    assert not is_current(site)
