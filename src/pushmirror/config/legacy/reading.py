@@ -42,7 +42,8 @@ def read_variables(
     environment's, and come as a part of it. LOGNAME and HOSTNAME are always there: the scripts die where the
     first is not set (archvsync.md, 31), and bash sets the other by itself. Raises ConfigError.
     """
-    surroundings = {"LOGNAME": own_user(), "HOSTNAME": socket.gethostname(), **environment}
+    surroundings = {"HOSTNAME": socket.gethostname(), **environment}
+    surroundings["LOGNAME"] = environment.get("LOGNAME") or own_user()
     seen = {**surroundings, **preset}
     if file is None:
         return Variables(None, {}, seen)

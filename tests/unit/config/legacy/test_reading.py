@@ -108,3 +108,8 @@ def test_a_directory_is_no_file(tmp_path):
 
 def test_a_password_is_not_in_the_variables_words(tmp_path):
     assert "hush" not in repr(read(tmp_path, "RSYNC_PASSWORD=hush\n", environment={"RSYNC_PASSWORD": "hush"}))
+
+
+def test_bug_31_an_empty_logname_is_the_users_name_too():
+    found = read_variables(None, environment={"LOGNAME": ""}, preset={})
+    assert found.get("LOGNAME") == reading.own_user()
