@@ -2,10 +2,13 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pushmirror.archive.selection import STAGE1_RULES, Rule, Selection, architecture_rules
+from pushmirror.config.model import Archive
+from pushmirror.sync.upstream import selection_rules
 from pushmirror.system import process
 
 NAMES = st.text(st.sampled_from("ab.-*"), min_size=1, max_size=3).filter(lambda name: name not in {".", ".."})
@@ -119,3 +122,48 @@ def test_architecture_rules_mean_the_same_to_rsync() -> None:
 
 def test_stage1_rules_mean_the_same_to_rsync() -> None:
     assert_same_as_rsync(DEBIAN, list(STAGE1_RULES))
+
+
+@pytest.mark.parametrize(
+    ("filters", "exclude", "architectures", "theirs"),
+    [
+        (
+            ["+ /pool/main/a/***", "- /pool/**"],
+            [],
+            ["amd64"],
+            ["--include=/pool/main/a/***", "--exclude=/pool/**"],
+        ),
+        (
+            ["- *.deb", "+ *_all.deb"],
+            ["*.dsc"],
+            [],
+            ["--exclude=*.deb", "--include=*_all.deb", "--exclude=*.dsc"],
+        ),
+        (["+ *_arm64.deb"], ["/ls-lR*"], ["amd64"], ["--include=*_arm64.deb", "--exclude=/ls-lR*"]),
+    ],
+)
+def test_ordered_filters_select_what_rsync_does_with_the_options_of_ftpsync(
+    tmp_path: Path, filters: list[str], exclude: list[str], architectures: list[str], theirs: list[str]
+) -> None:
+    source, empty = tmp_path / "src", tmp_path / "empty"
+    source.mkdir()
+    empty.mkdir()
+    entries = make_tree(source, [path for path in DEBIAN if not path.startswith("project/")])
+    keys = {"filter": filters, "exclude": exclude, "architectures": architectures}
+    archive = Archive.model_validate({"name": "debian", "path": "/srv", **keys})
+    selection = Selection(tuple(selection_rules(archive)))
+    ours = {path for path, is_dir in entries.items() if selection.wants(path, is_dir=is_dir)}
+    behind = [rule.argument() for rule in architecture_rules(architectures, [])]
+    argv = [
+        "rsync",
+        "-rn",
+        "--out-format=%n",
+        *theirs,
+        "--exclude=.~tmp~/",
+        *behind,
+        f"{source}/",
+        f"{empty}/",
+    ]
+    lines = process.run(argv, timeout_s=60).check().output.decode().splitlines()
+    assert ours == {line.rstrip("/") for line in lines} - {"."}
+    assert 0 < len(ours) < len(entries)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pushmirror.push.trigger import MAX_WORD, MAX_WORDS, combined, parse_trigger, words_of
+from pushmirror.config.model import Site
+from pushmirror.push.trigger import MAX_WORD, MAX_WORDS, combined, parse_trigger, words_of, words_to
 from pushmirror.state.records import Stage
 
 ALL, ONE, TWO = Stage.ALL, Stage.STAGE1, Stage.STAGE2
@@ -85,3 +86,22 @@ def test_one_run_serves_all_that_was_asked_for(stages: list[Stage], run: Stage) 
 @pytest.mark.parametrize("name", ["debian", "../etc", "a:b", "$(id)"])
 def test_any_archive_may_be_named_for_it_is_only_looked_up(name: str) -> None:
     assert parse_trigger([f"sync:archive:{name}"]).archive == name
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"push": "all"}, " sync:archive:debian sync:stage1"),
+        ({"push": "mhop"}, " sync:archive:debian sync:mhop sync:stage1"),
+        ({"push": "staged", "callback": True}, " sync:archive:debian sync:callback sync:stage1"),
+        ({"push": "mhop", "callback": True}, " sync:archive:debian sync:callback sync:mhop sync:stage1"),
+        ({"main_archive": "debian"}, " sync:archive: sync:stage1"),
+        (
+            {"archive_names": {"debian": "main"}, "callback": True},
+            " sync:archive:main sync:callback sync:stage1",
+        ),
+    ],
+)
+def test_a_site_is_sent_its_words_in_the_order_of_runmirrors(keys: dict[str, object], words: str) -> None:
+    always = {"name": "site1", "host": "h", "user": "me", "archives": ["debian"]}
+    assert words_to(Site.model_validate(always | keys), "debian", ONE) == words

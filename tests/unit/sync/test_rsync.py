@@ -11,6 +11,7 @@ from pushmirror.sync.rsync import (
     Kind,
     StatsReader,
     Version,
+    environment,
     failure,
     fetch_argv,
     is_vanished,
@@ -38,6 +39,7 @@ def archive(upstream: str = "rsync://site1@hub.example.org/debian", **options: o
         ("rsync://[2001:db8::1]/debian/", "rsync://[2001:db8::1]/debian/"),
         ("rsyncs://me@hub.example.org/debian", "me@hub.example.org::debian/"),
         ("rsync+ssh://me@hub.example.org/srv/debian", "me@hub.example.org:/srv/debian/"),
+        ("rsyncd+ssh://me@hub.example.org:22/mod/sub", "me@hub.example.org::mod/sub/"),
     ],
 )
 def test_the_source_ends_in_a_slash_so_that_no_directory_is_put_into_the_tree(
@@ -46,7 +48,9 @@ def test_the_source_ends_in_a_slash_so_that_no_directory_is_put_into_the_tree(
     assert source_of(archive(upstream)) == source
 
 
-@pytest.mark.parametrize("upstream", ["rsync://me@hub/debian", "rsyncs://me@hub/debian"])
+@pytest.mark.parametrize(
+    "upstream", ["rsync://me@hub/debian", "rsyncs://me@hub/debian", "rsyncd+ssh://me@hub/debian"]
+)
 def test_the_password_is_named_by_its_file_in_every_command_line(upstream: str) -> None:
     one = archive(upstream, password_file=SECRET)
     for argv in (
@@ -88,6 +92,47 @@ def test_ssh_asks_no_questions_and_uses_the_key() -> None:
     (shell,) = [word for word in pin_argv(one, [], Path("/p")) if word.startswith("--rsh=")]
     assert {"BatchMode=yes", "IdentitiesOnly=yes"} <= set(shell.split())
     assert "-p 2222" in shell and "-i /home/me/key" in shell
+
+
+def test_the_login_of_a_daemon_behind_ssh_is_not_that_of_its_module() -> None:
+    one = archive("rsyncd+ssh://module@hub:2222/debian", ssh_options=["-l", "login"])
+    argv = pin_argv(one, [], Path("/p"))
+    (shell,) = [word for word in argv if word.startswith("--rsh=")]
+    assert shell.split()[-2:] == ["-l", "login"] and "-p 2222" in shell
+    assert "module@hub::debian/" in argv
+
+
+@pytest.mark.parametrize(
+    ("method", "program"),
+    [
+        ("own", "pushmirror.sync.tls --port 1873 "),
+        ("stunnel", "pushmirror.sync.tunnel --method stunnel --port 1873 "),
+        ("stunnel-old", "pushmirror.sync.tunnel --method stunnel-old --port 1873 "),
+        ("socat", "pushmirror.sync.tunnel --method socat --port 1873 "),
+    ],
+)
+def test_tls_is_carried_by_the_method_that_is_configured(method: str, program: str) -> None:
+    (shell,) = [
+        word
+        for word in pin_argv(archive("rsyncs://me@hub/debian", tls_method=method), [], Path("/p"))
+        if word.startswith("--rsh=")
+    ]
+    assert f" -P -m {program}--ca /etc/ssl/certs --timeout 30" in shell
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, {"RSYNC_PASSWORD": ""}),
+        ({"password_file": SECRET}, {}),
+        ({"password_file": SECRET, "proxy": "me:x@proxy:3128"}, {"RSYNC_PROXY": "me:x@proxy:3128"}),
+    ],
+)
+def test_what_must_not_be_in_a_command_line_is_in_the_environment(
+    options: dict[str, object], told: dict[str, str]
+) -> None:
+    assert environment(archive(**options)) == told
+    assert not [word for word in pin_argv(archive(**options), [], Path("/p")) if "proxy" in word]
 
 
 def test_a_key_whose_path_has_a_blank_stays_one_word() -> None:
