@@ -293,6 +293,9 @@ def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scen
             moments.append(one.standing.next_try_at)
         if phases[one.site.name] is Phase.DELAYED:
             moments.append(scene.turn_of(one.site))
+            if any(wait.until_stage1 for wait in one.site.delay):  # it waits for those who are held, too
+                held = True
+                moments.append(scene.began(canary=False) + rules.deadline)
         if phases[one.site.name] is Phase.HELD:
             held = True
             moments.append(scene.began(one.site.canary) + rules.deadline)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pushmirror.config.delay import Wait
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.push import standing as stands
 from pushmirror.push.decide import Decision, Goal, Send, decide
@@ -24,6 +25,17 @@ NAMES = st.sampled_from("abcdef")
 GENERATIONS = st.sampled_from(["g1", "g2", "g3"])  # few, so that the hub often goes back to an older one
 MINUTES = st.integers(1, 60).map(lambda minutes: timedelta(minutes=minutes))
 KINDS = st.sampled_from([PushKind.STAGED, PushKind.STAGED, PushKind.MHOP, PushKind.ALL])
+FIVE, TEN = timedelta(minutes=5), timedelta(minutes=10)
+DELAYS = st.sampled_from(
+    [
+        (),
+        (),
+        (),
+        (Wait(FIVE),),
+        (Wait(TEN, until_stage1=True),),
+        (Wait(FIVE), Wait(TEN, until_stage1=True), Wait(FIVE)),
+    ]
+)
 STAGED = (PushKind.STAGED, PushKind.MHOP)
 PARTS = {
     Stage.STAGE1: {Stage.STAGE1},
@@ -109,15 +121,19 @@ class Hub(RuleBasedStateMachine):
     @initialize(
         quorum=st.sampled_from([1.0, 1.0, 0.67, 0.5, 0.3]),
         deadline=st.sampled_from([1, 10, 120]),
-        sites=st.dictionaries(NAMES, st.tuples(KINDS, st.booleans()), min_size=1, max_size=6),
+        sites=st.dictionaries(NAMES, st.tuples(KINDS, st.booleans(), DELAYS), min_size=1, max_size=6),
         canaries=st.integers(0, 2),
     )
     def set_up(
-        self, quorum: float, deadline: int, sites: dict[str, tuple[PushKind, bool]], canaries: int
+        self,
+        quorum: float,
+        deadline: int,
+        sites: dict[str, tuple[PushKind, bool, tuple[Wait, ...]]],
+        canaries: int,
     ) -> None:
         self.rules = Push(quorum=quorum, deadline=timedelta(minutes=deadline))
-        for number, (name, (kind, paused)) in enumerate(sites.items()):
-            self._put(name, kind, canary=number < canaries, paused=paused and number % 3 == 0)
+        for number, (name, (kind, paused, delay)) in enumerate(sites.items()):
+            self._put(name, kind, canary=number < canaries, paused=paused and number % 3 == 0, delay=delay)
         self._publish("g1")
 
     # -- what happens -----------------------------------------------------------------------------------
@@ -173,10 +189,10 @@ class Hub(RuleBasedStateMachine):
     def time_passes_until_it_matters(self) -> None:
         self.now = self._decide().wake_at or self.now
 
-    @rule(name=NAMES, kind=KINDS, canary=st.booleans())
-    def a_site_is_added(self, name: str, kind: PushKind, canary: bool) -> None:
+    @rule(name=NAMES, kind=KINDS, canary=st.booleans(), delay=DELAYS)
+    def a_site_is_added(self, name: str, kind: PushKind, canary: bool, delay: tuple[Wait, ...]) -> None:
         if name not in self.sites:
-            self._put(name, kind, canary=canary, paused=False)
+            self._put(name, kind, canary=canary, paused=False, delay=delay)
 
     @precondition(lambda self: len(self.sites) > 1)
     @rule(data=st.data())
@@ -265,23 +281,34 @@ class Hub(RuleBasedStateMachine):
             assert site.canary or all(
                 self.seen.has(canary, Stage.STAGE2, generation) for canary in self._willing(canary=True)
             )
+            assert stage is Stage.STAGE2 or self.now >= self._delayed_until(site)
         else:
             assert (stage, generation) == (Stage.STAGE1, self.store.prepared)
             assert self.seen.has(site, Stage.STAGE2, self.store.served)
         if stage is Stage.STAGE2:
             assert self.seen.has(site, Stage.STAGE1, generation)
-            assert self._may_pass_the_barrier(site)
+            assert self._may_pass_the_barrier(canary=site.canary)
 
-    def _may_pass_the_barrier(self, site: Site) -> bool:
-        began = [self.since]
-        if not site.canary:
-            began += [self.seen.current_at[canary.name] for canary in self._willing(canary=True)]
-        if site.canary in self.seen.past_barrier or self.now >= max(began) + self.rules.deadline:
+    def _began(self, *, canary: bool) -> datetime:
+        """When the canaries, or the others, could begin."""
+        ends = (
+            [] if canary else [self.seen.current_at.get(one.name, T0) for one in self._willing(canary=True)]
+        )
+        return max([self.since, *ends])
+
+    def _delayed_until(self, site: Site) -> datetime:
+        """The earliest moment at which its delays can be over."""
+        ends_early = self._may_pass_the_barrier(canary=False)
+        waits = [wait.at_most for wait in site.delay if not (wait.until_stage1 and ends_early)]
+        return self._began(canary=site.canary) + sum(waits, timedelta())
+
+    def _may_pass_the_barrier(self, *, canary: bool) -> bool:
+        if canary in self.seen.past_barrier or self.now >= self._began(canary=canary) + self.rules.deadline:
             return True
         long_ago = self.now - self.rules.deadline
         awaited = [
             one
-            for one in self._willing(canary=site.canary)
+            for one in self._willing(canary=canary)
             if one.push in STAGED and self.seen.failing_since.get(one.name, self.now) > long_ago
         ]
         have = [
@@ -343,8 +370,8 @@ class Hub(RuleBasedStateMachine):
     def _no_longer_counts(self, generation: str, stage: Stage) -> None:
         self.seen.confirmed = {fact for fact in self.seen.confirmed if fact[1:] != (stage, generation)}
 
-    def _put(self, name: str, kind: PushKind, *, canary: bool, paused: bool) -> None:
-        facts = {"host": "site.example.com", "user": "archvsync", "archives": (ARCHIVE,)}
+    def _put(self, name: str, kind: PushKind, *, canary: bool, paused: bool, delay: tuple[Wait, ...]) -> None:
+        facts = {"host": "site.example.com", "user": "archvsync", "archives": (ARCHIVE,), "delay": delay}
         self.sites[name] = Site(name=name, push=kind, canary=canary, paused=paused, **facts)
 
     def _willing(self, *, canary: bool) -> list[Site]:
