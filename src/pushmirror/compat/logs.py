@@ -5,7 +5,7 @@
     LOGDIR/rsync-NAME.error    what it complained of: the logger pushmirror.rsync.errors
 
 Guaranteed: two processes of one name may log at once; each mails what it has written, and one run's files are
-rotated once. Where two logs are open in one process, the inner one gets the lines.
+rotated once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,7 +45,26 @@ def short_host() -> str:
 
 
 def rotate(file: Path, keep: int) -> None:
-    """FILE becomes FILE.0, FILE.0 becomes FILE.1, and so on; the last one that is left is FILE.<keep>."""
+    """FILE becomes FILE.0, FILE.0 becomes FILE.1, and so on; the last one that is left is FILE.<keep>.
+
+    One process at a time; OSError if it cannot be.
+    """
+    with _turn(file.parent):
+        _shift(file, keep)
+
+
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """While no other process rotates logs in this directory."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(directory, patience_s=_PATIENCE_S))
+        except PushmirrorError as exc:  # better twice than never
+            _log.warning("the logs are rotated without a lock: %s", exc)
+        yield
+
+
+def _shift(file: Path, keep: int) -> None:
     for number in range(keep, 0, -1):
         before = _numbered(file, number - 1)
         if before.exists():
@@ -123,7 +142,6 @@ class ScriptLog:
         self._program = program or name
         self._error_told = False
         self._attached: list[tuple[logging.Logger, logging.Handler, int]] = []
-        self._outer: list[tuple[logging.Logger, logging.Handler]] = []
         self._files = {
             Part.LOG: LogFile(logs.file),
             Part.RSYNC: LogFile(logs.directory / f"rsync-{name}.log"),
@@ -152,7 +170,6 @@ class ScriptLog:
     def __enter__(self) -> Self:
         try:
             self._logs.directory.mkdir(parents=True, exist_ok=True)
-            self._begin()
             self._files[Part.LOG].open()
         except OSError as exc:
             raise PushmirrorError(
@@ -168,37 +185,27 @@ class ScriptLog:
         if kind is not None and self.exit_code == Exit.OK:
             self.exit_code = Exit.FAILED
         try:
-            self._end()
+            self._tell()
+            self._rotate()
         finally:
             self._detach()
             for file in self._files.values():
                 file.close()
 
-    # the beginning and the end, in which the scripts differ
-
-    def _begin(self) -> None:
-        """Before anything is logged."""
-
-    def _end(self) -> None:
-        """After everything is."""
+    def _tell(self) -> None:
         complained = bool(self._files[Part.RSYNC_ERRORS].end(1).data)
         due = mail.due(self._mail, Ending(self.exit_code, complained, self._error_told))
         if due is not None:
             attached = tuple(self._files[part].end(mail.LARGEST) for part in due.parts)
             mail.send(Letter(self._mail.to, self._heading(due.subject), due.subject, attached))
-        self._rotate(*self._files.values())
 
-    def _rotate(self, *files: LogFile) -> None:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self._logs.directory, patience_s=_PATIENCE_S))
-            except PushmirrorError as exc:  # better twice than never
-                _log.warning("the logs are rotated without a lock: %s", exc)
+    def _rotate(self) -> None:
+        with _turn(self._logs.directory):
             were_rotated = self._files[Part.LOG].has_gone
-            for file in files:
+            for file in self._files.values():
                 try:
                     if not (file.has_gone if file.is_open else were_rotated):
-                        rotate(file.path, self._logs.keep)
+                        _shift(file.path, self._logs.keep)
                 except OSError as exc:
                     _log.warning("%s cannot be rotated: %s", file.path, exc.strerror)
 
@@ -214,32 +221,16 @@ class ScriptLog:
             (_RSYNC_ERRORS, Part.RSYNC_ERRORS, str, logging.DEBUG),
         ):
             logger, handler = logging.getLogger(name), _Lines(self._files[part], form, level)
-            self._outer += [(logger, outer) for outer in logger.handlers if isinstance(outer, _Lines)]
             self._attached.append((logger, handler, logger.level))
             logger.addHandler(handler)
             if logger.getEffectiveLevel() > level:
                 logger.setLevel(level)
-        for logger, outer in self._outer:
-            logger.removeHandler(outer)
 
     def _detach(self) -> None:
         for logger, handler, level in self._attached:
             logger.removeHandler(handler)
             logger.setLevel(level)
-        for logger, outer in self._outer:
-            logger.addHandler(outer)
         self._attached.clear()
-        self._outer.clear()
-
-
-class PushLog(ScriptLog):
-    """runmirrors' log: a new one each time, and no mail at the end."""
-
-    def _begin(self) -> None:
-        self._rotate(self._files[Part.LOG])
-
-    def _end(self) -> None:
-        pass
 
 
 class _Lines(logging.Handler):

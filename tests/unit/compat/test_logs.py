@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.compat import logs
-from pushmirror.compat.logs import LogFile, PushLog, ScriptLog, rotate
+from pushmirror.compat.logs import LogFile, ScriptLog, rotate
 from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import PushmirrorError
 from pushmirror.system.locks import locked
@@ -94,17 +94,6 @@ def test_afterwards_logging_is_as_it_was(where):
     assert [(logger.level, list(logger.handlers)) for logger in (root, RSYNC, COMPLAINT)] == before
 
 
-def test_an_inner_log_takes_the_lines_until_it_ends(where, tmp_path):
-    inner = Logs(tmp_path / "inner", tmp_path / "inner/runmirrors.log")
-    with log_of(where):
-        OURS.info("outer")
-        with PushLog(inner, NOBODY, name="runmirrors"):
-            OURS.info("inner")
-        OURS.info("outer again")
-    assert content(where.directory)["ftpsync.log.0"] == ["outer", "outer again"]
-    assert content(inner.directory) == {"runmirrors.log": ["inner"]}
-
-
 def test_logs_rotate_as_the_scripts_do(tmp_path):
     file = tmp_path / "x.log"
     for number in range(6):
@@ -123,20 +112,13 @@ def test_few_old_logs_may_be_kept(tmp_path, keep, left):
     assert content(tmp_path) == left
 
 
-def test_runmirrors_begins_a_new_log_and_leaves_it(where):
-    for number in range(3):
-        with PushLog(where, NOBODY, name="runmirrors") as log:
-            log.note(str(number))
-    assert content(where.directory) == {"ftpsync.log": ["2"], "ftpsync.log.0": ["1"], "ftpsync.log.1": ["0"]}
-
-
 def test_of_two_runs_at_once_each_log_is_rotated_once(where, sent):
     one, other = log_of(where, Mail(("a",))), log_of(where, Mail(("a",)))
     with one:
+        RSYNC.debug("moved")
         with other:
             one.note("of one")
             other.note("of other")
-            RSYNC.debug("moved")
         one.note("later")
         one.exit_code = 4
     assert content(where.directory) == {
