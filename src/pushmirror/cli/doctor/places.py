@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.hostname import is_public
-from pushmirror.config.model import Archive, Mirror, State
+from pushmirror.config.model import Archive, Mirror, State, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
 from pushmirror.state.records import Generation
@@ -43,8 +43,20 @@ def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
         yield password_file(f"password file of {archive.name}", archive.password_file)
     if archive.ssh_key:
         yield private_key(f"ssh key of {archive.name}", archive.ssh_key)
-    if archive.upstream and archive.upstream.scheme is Scheme.RSYNCS and not archive.tls_ca.exists():
+    if archive.callback:
+        yield private_key(f"callback key of {archive.name}", archive.callback.key)
+    if archive.upstream and archive.upstream.scheme is Scheme.RSYNCS:
+        yield from tls(archive)
+
+
+def tls(archive: Archive) -> Iterator[Finding]:
+    """What of the TLS to upstream is weaker than it should be, or cannot work."""
+    if not archive.tls_ca.exists():
         yield error(f"tls_ca of {archive.name}", f"{archive.tls_ca} is missing", "install ca-certificates")
+    if archive.tls_method is TlsMethod.STUNNEL_OLD:
+        found = "stunnel-old takes any trusted certificate for upstream's, whatever its name"
+        todo = "leave it out, unless upstream's certificate has another name"
+        yield warning(f"tls_method of {archive.name}", found, todo)
 
 
 def tree(archive: Archive) -> Finding:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pushmirror.cli.doctor import places
-from pushmirror.config.model import Archive, Mirror, State
+from pushmirror.config.model import Archive, Callback, Mirror, State
 from pushmirror.state.sql import open_store
 from pushmirror.status.summary import Level
 
@@ -184,3 +184,18 @@ def test_a_broken_database_is_an_error(tmp_path):
     (tmp_path / "state.sqlite").write_text("x" * 5000)
     *_, found = places.of_state(State(directory=tmp_path))
     assert found.level is Level.ERROR and "not a database" in found.found
+
+
+def test_the_key_for_calling_back_must_be_there(archive, state):
+    calling = archive.model_copy(update={"callback": Callback(host="h", key="/nowhere/key")})
+    (found,) = [one for one in places.of_archive(calling, state) if one.subject == "callback key of a"]
+    assert found.level is Level.ERROR and "/nowhere/key" in found.found
+
+
+@pytest.mark.parametrize(
+    ("method", "levels"), [("own", []), ("stunnel", []), ("stunnel-old", [Level.WARNING])]
+)
+def test_tls_that_looks_at_no_name_is_warned_of(tmp_path, method, levels):
+    keys = {"name": "a", "path": "/srv/a", "upstream": "rsyncs://hub/debian", "tls_ca": str(tmp_path)}
+    found = places.tls(Archive.model_validate({**keys, "tls_method": method}))
+    assert [one.level for one in found] == levels

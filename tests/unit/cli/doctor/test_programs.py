@@ -50,3 +50,21 @@ def test_a_keyring_needs_gpgv_and_a_pushed_site_needs_ssh():
     site = Site(name="s", host="h", user="u", archives=["a"])
     needed = programs.all_of(Config(archives={"a": archive}, sites={"s": site}))
     assert [found.subject for found in needed] == ["rsync", "gpgv", "ssh"]
+
+
+@pytest.mark.parametrize(
+    ("method", "programs_too"),
+    [("own", []), ("stunnel", ["stunnel"]), ("stunnel-old", ["stunnel"]), ("socat", ["socat"])],
+)
+def test_tls_needs_the_program_of_its_method(method, programs_too):
+    keys = {"name": "a", "path": "/srv/a", "upstream": "rsyncs://hub/debian", "tls_method": method}
+    needed = list(programs.all_of(Config(archives={"a": Archive.model_validate(keys)})))
+    assert [found.subject for found in needed] == ["rsync", *programs_too]
+    assert all(found.level is Level.OK and "." in found.found for found in needed[1:])
+
+
+def test_a_daemon_behind_ssh_and_a_callback_need_ssh():
+    behind = Archive(name="a", path="/srv/a", upstream="rsyncd+ssh://hub/debian")
+    calling = Archive(name="b", path="/srv/b", callback={"host": "h", "key": "/key"})
+    for archive in (behind, calling):
+        assert programs.needs_ssh(Config(archives={archive.name: archive}))
