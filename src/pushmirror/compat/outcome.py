@@ -17,6 +17,8 @@ def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
     code = answer.exit_code
     if code is None:
         return Exit.FAILED
+    if code == Exit.STAGE1 and stage is Stage.STAGE2:
+        return Exit.STAGE2  # there is no stage 1 in it that could fail
     if code in _ITS_OWN:
         return code
     if code == Exit.UNAVAILABLE:  # rsync is not installed: a shell ends with 127, and so does stage 1

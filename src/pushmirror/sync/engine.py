@@ -391,6 +391,7 @@ class Engine:
             stage=job.stage,
             trigger=job.trigger,
             traces=self._traces,
+            pinned=self._area.pin,
         )
         self._traces.write(
             trace,

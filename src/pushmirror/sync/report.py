@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pushmirror import __version__
-from pushmirror.archive.trace import Trace, archive_serial
+from pushmirror.archive.trace import Trace
 from pushmirror.config.hostname import own_name
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.config.upstream import Scheme
@@ -113,14 +113,21 @@ def architectures_of(published: Published, tree: Path) -> tuple[str, ...]:
 
 
 def trace_of(
-    report: Report, archive: Archive, mirror: Mirror, *, stage: Stage, trigger: str, traces: Traces
+    report: Report,
+    archive: Archive,
+    mirror: Mirror,
+    *,
+    stage: Stage,
+    trigger: str,
+    traces: Traces,
+    pinned: Path,
 ) -> Trace:
-    """The public record of a run; that of a stage 2 tells the time of the stage 1 before it, as ftpsync's."""
+    """The public record of a run; that of a stage 2 tells the time of the stage 1 before it, as ftpsync's.
+
+    A stage 1 has the serial of upstream's state in `pinned`, whose `master` is not to be seen here yet.
+    """
     assert archive.upstream is not None
-    master = traces.directory / "master"
-    serial = None
-    if master.is_file():
-        serial = archive_serial(master.read_text(encoding="utf-8", errors="replace")) or "unknown"
+    serial = traces.serial(pinned if stage is Stage.STAGE1 else None)
     stage1_s, stage2_s = report.seconds_stage1, report.seconds_stage2
     if stage is Stage.STAGE2 and (before := traces.stage1_seconds()) is not None:
         stage1_s, stage2_s = before, stage1_s + stage2_s

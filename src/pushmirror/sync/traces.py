@@ -14,7 +14,14 @@ from datetime import datetime
 from pathlib import Path
 
 from pushmirror.archive.paths import link_stays_inside
-from pushmirror.archive.trace import Trace, parse_trace, render_hierarchy, render_trace, render_traces
+from pushmirror.archive.trace import (
+    Trace,
+    archive_serial,
+    parse_trace,
+    render_hierarchy,
+    render_trace,
+    render_traces,
+)
 from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
@@ -44,6 +51,14 @@ class Traces:
     def serial_differs(self, pinned: Path) -> bool:
         """Whether upstream's `master`, the trace of the archive's origin, is another one than ours."""
         return _content(pinned / TRACES / _MASTER) != _content(self.directory / _MASTER)
+
+    def serial(self, pinned: Path | None = None) -> str | None:
+        """What `master` here, or in a copy of upstream's state, has as serial: "unknown" if it has none.
+
+        None if there is no `master`.
+        """
+        master = _content((pinned / TRACES if pinned else self.directory) / _MASTER)
+        return None if master is None else archive_serial(master.decode("utf-8", "replace")) or "unknown"
 
     def generation(self) -> str:
         """The generation that our own trace names; empty if there is none."""

@@ -25,6 +25,7 @@ MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
 _CHUNK = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
+_LONGEST_WAIT_S = 24 * 3600.0  # at a time: epoll takes no more than 24 days
 
 #: What a program inherits unless the caller says otherwise: no secrets, no locale surprises, UTC times.
 BASE_ENVIRONMENT: dict[str, str] = {
@@ -204,7 +205,7 @@ class _Reader:
                 wait_s = None if deadline is None else deadline - time.monotonic()
                 if wait_s is not None and wait_s <= 0:
                     raise expired
-                for key, _ in selector.select(wait_s):
+                for key, _ in selector.select(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S)):
                     if key.data is None:
                         self._feed(selector)
                         continue

@@ -34,7 +34,8 @@ def write(traces: Traces, stage: Stage, stage1_s: float, stage2_s: float, **keys
     report = Report(started=NOW, seconds_stage1=stage1_s, seconds_stage2=stage2_s)
     mirror = Mirror(name=NAME, running_on="box.example.org")
     archive = Archive.model_validate(values)
-    trace = trace_of(report, archive, mirror, stage=stage, trigger="ssh", traces=traces)
+    pinned = traces.directory.parents[2] / "pinned"
+    trace = trace_of(report, archive, mirror, stage=stage, trigger="ssh", traces=traces, pinned=pinned)
     traces.write(trace, stage=stage, upstream_host=trace.upstream, upstream_hierarchy="above a b c\n")
 
 
@@ -48,6 +49,16 @@ def test_a_stage_2_tells_the_time_of_the_stage_1_before_it_and_leaves_its_trace(
     write(traces, Stage.STAGE2, 2.0, 5.0)
     assert seconds(traces.own) == ["40", "7", "47"]
     assert seconds(traces.own_stage1) == ["40", "0", "40"]
+
+
+def test_the_trace_of_a_stage_1_has_the_serial_of_upstreams_state(traces):
+    for tree, serial in ((traces.directory.parents[1], 1), (traces.directory.parents[2] / "pinned", 2)):
+        (tree / "project" / "trace").mkdir(parents=True, exist_ok=True)
+        (tree / "project" / "trace" / "master").write_text(f"now\nArchive serial: {serial}\n")
+    write(traces, Stage.STAGE1, 40.0, 0.0)
+    write(traces, Stage.STAGE2, 2.0, 5.0)
+    files = (traces.own_stage1, traces.own)
+    assert [parse_trace(file.read_text()).fields["Archive serial"] for file in files] == ["2", "1"]
 
 
 def test_a_stage_2_without_a_stage_1_before_it_tells_its_own_times(traces):

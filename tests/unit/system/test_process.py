@@ -50,6 +50,10 @@ def test_a_file_that_cannot_be_run_is_named(tmp_path: Path) -> None:
         run([str(tmp_path / "text")])
 
 
+def test_a_time_limit_may_be_of_years() -> None:
+    assert run(["true"], timeout_s=1e9).exit_code == 0
+
+
 def test_arguments_reach_no_shell() -> None:
     assert run(python("print(sys.argv[1:])", "$(id)", "a b", "*")).output == b"['$(id)', 'a b', '*']\n"
 
