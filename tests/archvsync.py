@@ -72,10 +72,11 @@ _LOOK_S = 0.1  # between two looks at all processes, which are some work themsel
 
 _SSH = '#!/bin/sh\nexec /usr/bin/ssh -F "$HOME/.ssh/config" "$@"\n'
 _SLEEP = '#!/bin/sh\n[ "$1" != 5 ] || set -- 0.4\nexec /bin/sleep "$@"\n'
+#: MAILTO is nobody: no mail of a test leaves it.
 _WOKEN = """\
 #!/bin/sh
 cd {home} || exit 99
-export HOME={home} LOGNAME=mirror HOSTNAME={name} BASEDIR={home} PATH={path}
+export HOME={home} LOGNAME=mirror HOSTNAME={name} BASEDIR={home} MAILTO=' ' PATH={path}
 unset XDG_STATE_HOME XDG_CONFIG_HOME
 words="${{SSH_ORIGINAL_COMMAND-}} $*"
 note() {{ printf '%s\\t%s\\t%s\\t%s\\n' {name} "$1" "$2" "$words" >>{journal}; }}
@@ -93,6 +94,10 @@ os.geteuid = lambda: 1
 from pushmirror.compat.{name} import main
 sys.exit(main())
 """
+_CALLED = """\
+#!/bin/sh
+printf '%s\\tcalled\\t-\\t%s\\n' {name} "$SSH_ORIGINAL_COMMAND" >>{journal}
+"""
 _SSH_HOST = """\
 Host {name}
     HostName {host}
@@ -105,10 +110,10 @@ Host {name}
 
 @dataclass(frozen=True)
 class Event:
-    """A machine was woken, or has answered."""
+    """A machine was woken, has answered, or was called back."""
 
     machine: str
-    what: str  # begins, ends
+    what: str  # begins, ends, called
     exit_code: int | None  # of the end
     words: tuple[str, ...]
 
@@ -223,12 +228,22 @@ class Machine:
         """Whoever has this key may wake it."""
         self.sshd.authorize(public_key, command=str(self.woken))
 
+    def may_be_called_by(self, site: Machine) -> None:
+        """A site may call back, by what an operator of the scripts has to write for it himself."""
+        command = self.home / "called"
+        _program(command, _CALLED.format(name=self.name, journal=shlex.quote(str(self._journal.file))))
+        self.sshd.authorize(site.public_key, command=str(command))
+
     def follows(self, upstream: RsyncDaemon, *, keyring: Path) -> None:
         """It mirrors what this daemon offers; `keyring` is for who can use one."""
         raise NotImplementedError
 
-    def wakes(self, *sites: tuple[str, Machine]) -> None:
-        """It is a hub of these, each after the way it is woken."""
+    def wakes(self, *sites: tuple[str, Machine], callback: bool = False) -> None:
+        """It is a hub of these, each after the way it is woken; `callback`: it asks them to call back."""
+        raise NotImplementedError
+
+    def calls(self, hub: Machine) -> None:
+        """It calls back where it is asked to."""
         raise NotImplementedError
 
     def _command(self) -> list[str]:
@@ -261,14 +276,19 @@ class Archvsync(Machine):
         self.configure("ftpsync", MIRRORNAME=self.name, TO=f"{self.tree}/", **where)
         self.configure("ftpsync", **{f"INFO_{name.upper()}": text for name, text in ABOUT.items()})
 
-    def wakes(self, *sites: tuple[str, Machine]) -> None:
+    def wakes(self, *sites: tuple[str, Machine], callback: bool = False) -> None:
         self.configure("ftpsync", HUB="true")
-        self.configure("runmirrors", PUSHDELAY="1200")
+        self.configure("runmirrors", PUSHDELAY="1200", PUSHCB="true" if callback else "")
         lines = [f"{kind} {site.name} {site.name} {site.sshd.user}\n" for kind, site in sites]
         self._file("runmirrors", "mirror").write_text("".join(lines))
         for _, site in sites:
             self.knows(site.name, site.sshd)
             site.lets_in(self.public_key)
+
+    def calls(self, hub: Machine) -> None:
+        self.knows(hub.name, hub.sshd)
+        who = {"CALLBACKHOST": hub.name, "CALLBACKUSER": hub.sshd.user, "CALLBACKKEY": self.key}
+        self.configure("ftpsync", **who)
 
     def configure(self, command: str, **variables: object) -> None:
         """Add variables to the file of a command."""
@@ -300,19 +320,24 @@ class Native(Machine):
     def __init__(self, home: Path, journal: Journal) -> None:
         super().__init__(home, journal)
         push = {"key": str(self.key), "retry_after": "1s", "retry_for": "30s"}
-        sections = {"mirror": {"name": self.name, **ABOUT}, "push": push}
+        sections = {"mirror": {"name": self.name, "running_on": self.name, **ABOUT}, "push": push}
         self.mirror = LabSite(home, tree=self.tree, sections=sections)
 
     def follows(self, upstream: RsyncDaemon, *, keyring: Path) -> None:
         self.mirror.configure(upstream=upstream.url(ARCHIVE), keyring=str(keyring))
 
-    def wakes(self, *sites: tuple[str, Machine]) -> None:
+    def wakes(self, *sites: tuple[str, Machine], callback: bool = False) -> None:
         (self.mirror.etc / "sites.d").mkdir()
         for kind, site in sites:
             address = {"host": HOST, "port": site.sshd.port, "user": site.sshd.user}
             keys = {**address, "push": kind, "archives": [ARCHIVE], "main_archive": ARCHIVE}
+            keys["callback"] = callback
             (self.mirror.etc / "sites.d" / f"{site.name}.toml").write_text(tomlkit.dumps(keys))
             site.lets_in(self.public_key)
+
+    def calls(self, hub: Machine) -> None:
+        self.knows(hub.name, hub.sshd)
+        self.mirror.configure(callback={"host": hub.name, "user": hub.sshd.user, "key": str(self.key)})
 
     def _command(self) -> list[str]:
         return self.mirror.argv("receive")

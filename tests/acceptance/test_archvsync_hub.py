@@ -68,6 +68,7 @@ BELOW = {
 ABOVE = {site: hub for hub, sites in BELOW.items() for site in sites}
 LEAVES = [name for name in KINDS if name.endswith("-leaf")]
 STAGED = [name for name in KINDS if name.endswith(("-staged", "-mhop"))]  # below the hub
+CALLERS = ["native-staged", "compat-staged"]
 OURS = [name for name, kind in KINDS.items() if kind is not Archvsync]
 
 
@@ -127,7 +128,10 @@ def connect(machines: dict[str, Machine], origin: RsyncDaemon, archive: LabArchi
         upstream = machines[ABOVE[name]].daemon if name in ABOVE else origin
         machine.follows(upstream, keyring=archive.keyring)
     for hub, sites in BELOW.items():
-        machines[hub].wakes(*((kind_of(site), machines[site]) for site in sites))
+        machines[hub].wakes(*((kind_of(site), machines[site]) for site in sites), callback=hub == "hub")
+    for name in CALLERS:
+        machines["hub"].may_be_called_by(machines[name])
+        machines[name].calls(machines["hub"])
 
 
 def kind_of(site: str) -> str:
@@ -201,6 +205,11 @@ def test_everybody_is_woken_once_for_each_stage(story: Story) -> None:
     woken = {name: stages(story.changed.events, name) for name in KINDS}
     in_two = {name: ["stage1", "stage2"] for name in ("hub", *STAGED, *LEAVES)}
     assert woken == {**in_two, "native-all": ["all"], "compat-all": ["all"]}
+
+
+def test_our_sites_call_back_after_each_stage(story: Story) -> None:
+    called = [event.words for event in story.changed.events if event.what == "called"]
+    assert sorted(called) == sorted([(f"callback:{name}",) for name in CALLERS] * 2)
 
 
 def test_traces_have_their_fields_in_their_order(story: Story) -> None:

@@ -169,9 +169,8 @@ def connect(hub: Hub, sites: dict[str, Archvsync], archive: LabArchive) -> None:
     sites["mhop"].wakes(("staged", sites["below"]))
     sites["below"].follows(sites["mhop"].daemon, keyring=archive.keyring)
     caller = sites["staged"]
-    caller.knows("hub", hub.sshd)
+    caller.calls(hub)
     hub.lets_in(caller.public_key)
-    caller.configure("ftpsync", CALLBACKHOST="hub", CALLBACKUSER=hub.sshd.user, CALLBACKKEY=caller.key)
 
 
 def test_everybody_ends_every_run_with_0(story: Story) -> None:
@@ -271,7 +270,7 @@ def test_traces_say_what_happened(story: Story) -> None:
 
 def test_everybody_shows_us_above(story: Story) -> None:
     shown = {name: [line.split() for line in one.hierarchy] for name, one in story.machines.items()}
-    us, below_us = [["hub", "hub", own_host(), HOST]], {"below": ["mhop", "below"], "hub": []}
+    us, below_us = [["hub", "hub", "hub", HOST]], {"below": ["mhop", "below"], "hub": []}
     assert shown == {
         name: us + [[one, one, own_host(), HOST] for one in below_us.get(name, [name])]
         for name in story.machines
