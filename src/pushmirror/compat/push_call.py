@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pushmirror.compat import session
 from pushmirror.compat.runmirrors import Call
+from pushmirror.compat.script_wire import as_ours
 from pushmirror.config.model import default_state_directory
-from pushmirror.hooks import inherited
 from pushmirror.system import process
 
 
@@ -23,7 +23,7 @@ def call(wanted: Call, archive: str, environment: Mapping[str, str]) -> int:
     told = {"call": asdict(wanted), "archive": archive, "state": str(default_state_directory())}
     # -P: without it, Python would take modules from the directory that we were called in, anybody's maybe.
     argv = [sys.executable, "-P", "-m", __name__]
-    ended = process.run(argv, stdin=json.dumps(told).encode(), env=inherited(environment))
+    ended = process.run(argv, stdin=json.dumps(told).encode(), env=as_ours(environment))
     for line in (*ended.output.decode("utf-8", "replace").splitlines(), *ended.errors.splitlines()):
         session.complain(line)
     return ended.exit_code

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pushmirror.compat import push_goal, session
 from pushmirror.compat.push_log import PushLog
-from pushmirror.compat.push_sites import Course, CurrentSites, Source
+from pushmirror.compat.push_sites import Course, CurrentSites, Read
 from pushmirror.compat.push_told import Told
 from pushmirror.compat.runmirrors import Call
 from pushmirror.compat.script_wire import ScriptWire, run_hook
@@ -54,10 +54,9 @@ class PushRun:
     ) -> PushRun:
         """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
         environment = session.with_login(environment)
-        source = _source(call, environment)
         name = archive or _archive_of(call, environment)
         told = State(directory=state) if state else State()
-        sites = CurrentSites(source, source.read(), name, told)
+        sites = CurrentSites(partial(_read, call, environment), name, told)
         return cls(call, name, archive is not None, sites, environment)
 
     def carry_out(self) -> int:
@@ -91,10 +90,8 @@ class PushRun:
 
     def _wait(self, word: detached.Word, notes: PushLog) -> int:
         """Until the push cannot be lost any more; of an mhop push, until its stage 1 is over."""
-        told = word.hear()
-        if told != _READY:
-            notes.error(told or "The push ended before it had begun")
-            return Exit.FAILED
+        if word.hear() != _READY:
+            return Exit.FAILED  # which it has noted
         if self.course.is_ahead:
             deadline = self.runmirrors.push.deadline
             if word.hear(deadline.total_seconds()) != _STAGE1:
@@ -120,8 +117,10 @@ class PushRun:
             except PushmirrorError as exc:
                 message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
                 notes.error(message)
-                tell(message)
                 return exc.exit_code
+            except Exception as exc:
+                notes.error(f"a mistake in pushmirror: {type(exc).__name__}: {exc}")
+                raise  # its traceback goes to the log
             finally:
                 notes.note("Mirrorpush done")
         return Exit.OK
@@ -148,36 +147,39 @@ class PushRun:
             push_goal.stage1_was_had(store, self.archive, woken)
 
 
-def _source(call: Call, environment: Mapping[str, str]) -> Source:
-    """Where a call's configuration is; ConfigError without one."""
+def _read(call: Call, environment: Mapping[str, str]) -> Read:
+    """A call's configuration; ConfigError without one."""
     where = Places.of(environment, call.argv0)
     file = find(where, f"{call.name}.conf")
     if file is None:
         directories = ", ".join(map(str, where.config))
         raise ConfigError(f"the configuration file {call.name}.conf is in none of {directories}")
-    preset = {
+    home = Path(environment.get("HOME", "/"))
+    variables = read_variables(file, environment=environment, preset=_preset(call, where))
+    mirrors = _mirrors(variables, call, where, home)
+    found = read_runmirrors(
+        variables,
+        name=call.name,
+        archive_option=call.archive_option,
+        places=where,
+        mirror_text=_text(mirrors),
+        home=home,
+    )
+    return Read(found, (file, *([mirrors] if mirrors else [])))
+
+
+def _preset(call: Call, where: Places) -> dict[str, str]:
+    """What the script has set before it reads its configuration."""
+    return {
         "NAME": call.name,
         "CONF": call.archive_option,
+        "PUSHKIND": call.kind,
+        "FROMFTPSYNC": "true" if call.from_ftpsync else "false",
         "LOGDIR": str(where.logs),
         "LOCKDIR": str(where.locks),
         "VERSION": VERSION,
         **({"BASEDIR": str(where.base)} if where.base else {}),
     }
-    read = partial(read_variables, file, environment=environment, preset=preset)
-    home = Path(environment.get("HOME", "/"))
-    mirrors = _mirrors(read(), call, where, home)
-
-    def whole() -> Runmirrors:
-        return read_runmirrors(
-            read(),
-            name=call.name,
-            archive_option=call.archive_option,
-            places=where,
-            mirror_text=_text(mirrors),
-            home=home,
-        )
-
-    return Source(whole, [file, *([mirrors] if mirrors else [])])
 
 
 def _mirrors(variables: Variables, call: Call, where: Places, home: Path) -> Path | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pushmirror.config.legacy.values import MirrorLine, Runmirrors
 from pushmirror.config.model import Config, PushKind, Site, State
-from pushmirror.errors import ConfigError
+from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import files
 
 _log = logging.getLogger(__name__)
@@ -51,39 +51,50 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the configuration comes from."""
+class Read:
+    """The configuration as it was read."""
 
-    read: Callable[[], Runmirrors]
-    files: Sequence[Path]  # that it is read from
+    runmirrors: Runmirrors
+    files: tuple[Path, ...]  # that it came from
 
 
 class CurrentSites:
     """Calling it gives a configuration with the sites, as they are to be woken now."""
 
-    def __init__(self, source: Source, runmirrors: Runmirrors, archive: str, state: State) -> None:
-        """`runmirrors` is what the source said a moment ago."""
+    def __init__(self, read: Callable[[], Read], archive: str, state: State) -> None:
+        """Raises ConfigError when there is nothing to begin with."""
         self.archive = archive
         self.state = state
-        self.runmirrors = runmirrors
-        self._source = source
+        self._read = read
         self._course_file = state.directory / "push" / archive / "course"
-        self._seen = _stamp([*source.files, self._course_file])
         self._lines: dict[str, MirrorLine] = {}  # also of sites that are gone: they may be under way
+        self._found = read()
+        self._seen: Stamp = ()  # so that what changes while they are read is seen
         self._config = self._made()
 
     def __call__(self) -> Config:
         """The configuration."""
-        stamp = _stamp([*self._source.files, self._course_file])
+        stamp = self._stamp()
         if stamp != self._seen:
             self._seen = stamp
-            self._read()
+            self._read_again()
         return self._config
+
+    @property
+    def runmirrors(self) -> Runmirrors:
+        """All that the files say."""
+        return self._found.runmirrors
 
     def take(self, course: Course) -> None:
         """This is how the archive's sites are woken from now on, by whoever does it."""
-        self._course_file.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(self._course_file, json.dumps(asdict(course)).encode(), durable=False)
+        try:
+            self._course_file.parent.mkdir(parents=True, exist_ok=True)
+            files.write_atomically(self._course_file, json.dumps(asdict(course)).encode(), durable=False)
+        except OSError as exc:
+            raise StateError(
+                f"{self._course_file} cannot be written: {exc.strerror}",
+                hint=f"whoever runs runmirrors has to own all below {self.state.directory}",
+            ) from exc
 
     @property
     def course(self) -> Course:
@@ -97,10 +108,10 @@ class CurrentSites:
         """The line of a site."""
         return self._lines[site]
 
-    def _read(self) -> None:
+    def _read_again(self) -> None:
         try:
-            self.runmirrors = self._source.read()
-        except (ConfigError, OSError) as exc:
+            self._found = self._read()
+        except ConfigError as exc:
             _log.warning("the configuration has a mistake; the former one still counts: %s", exc)
         self._config = self._made()
 
@@ -111,10 +122,9 @@ class CurrentSites:
         sites = {site.name: site for site in woken if site}
         return Config(push=self.runmirrors.push, state=self.state, sites=sites)
 
-
-def _stamp(places: Sequence[Path]) -> Stamp:
-    """What tells one state of the files from another."""
-    return tuple(_facts(file) for file in places)
+    def _stamp(self) -> Stamp:
+        """What tells one state of the files from another."""
+        return tuple(_facts(file) for file in (*self._found.files, self._course_file))
 
 
 def _facts(file: Path) -> tuple[str, int, int]:

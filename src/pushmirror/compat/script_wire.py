@@ -43,6 +43,11 @@ def called(stage: Stage) -> str:
     return f"{_CALLED[stage]} trigger"
 
 
+def as_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """Our environment for a program that is to see it: without passwords, in our own language and time."""
+    return {"LC_ALL": "", "TZ": ":/etc/localtime", **inherited(environment)}
+
+
 class Notes(Protocol):
     """Where it is noted what happens."""
 
@@ -137,7 +142,7 @@ async def run_hook(number: int, argv: Sequence[str], notes: Notes, environment: 
     output, code = "", 0
     try:
         async with asyncio.timeout(_HOOK_S):
-            ended = await async_process.run(argv, env=inherited(environment), cwd=Path.home())
+            ended = await async_process.run(argv, env=as_ours(environment), cwd=Path.home())
         output, code = ended.output.decode("utf-8", "replace"), ended.exit_code
     except TimeoutError:
         output, code = "it took too long", 124  # as timeout(1)

@@ -80,8 +80,8 @@ class _Reader:
         return Mail(tuple(to))
 
     def _logs(self) -> Logs:
-        directory = Path(self.get("LOGDIR") or self.places.logs)
-        file = Path(self.get("LOG") or directory / f"{self.name}.log")
+        directory = self.home / (self.get("LOGDIR") or self.places.logs)
+        file = self.home / (self.get("LOG") or directory / f"{self.name}.log")
         return Logs(directory, file, self._number("LOGROTATE", _KEPT_LOGS))
 
     def _hook(self, number: int) -> tuple[str, ...]:
