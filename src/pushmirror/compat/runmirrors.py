@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from getopt import GetoptError, getopt
 
 from pushmirror.compat import session
-from pushmirror.errors import Exit
+from pushmirror.errors import Exit, UsageError
 
 _HELP = """\
 usage: {0} [NAME]
@@ -51,15 +51,14 @@ def main() -> int:
 
 def runmirrors(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    script = os.path.basename(argv[0])  # noqa: PTH119  a name, no path
     try:
-        call = _parse(argv[0], script, argv[1:])
-    except GetoptError as exc:
+        call = asked(argv)
+    except UsageError as exc:
         session.complain(f"invalid usage: {exc}")
-        session.say(_HELP.format(script))
+        session.say(_HELP.format(_script(argv)))
         return Exit.FAILED
     if call is None:
-        session.say(_HELP.format(script))
+        session.say(_HELP.format(_script(argv)))
         return Exit.OK
     from pushmirror.compat.push_run import PushRun  # what is said above needs nothing of it
 
@@ -81,13 +80,14 @@ def push_from_ftpsync(
     return call(wanted, archive, environment)
 
 
-def _parse(argv0: str, script: str, words: Sequence[str]) -> Call | None:
-    """What is asked for; none: help. Raises GetoptError."""
+def asked(argv: Sequence[str]) -> Call | None:
+    """What a command line asks for; none: help. Raises UsageError."""
+    argv0, script, words = argv[0], _script(argv), argv[1:]
     if not words or not words[0].startswith("-"):
         archive = words[0] if words else ""
         return Call(argv0, _named(script, archive), archive, "mhop", from_ftpsync=False)
     name, archive, kind, inside = script, "", "mhop", False
-    for option, value in getopt(list(words), "a:k:fh")[0]:
+    for option, value in _options(words):
         match option:
             case "-h":
                 return None
@@ -98,6 +98,17 @@ def _parse(argv0: str, script: str, words: Sequence[str]) -> Call | None:
             case _:
                 inside = True
     return Call(argv0, name, archive, kind, from_ftpsync=inside)
+
+
+def _options(words: Sequence[str]) -> list[tuple[str, str]]:
+    try:
+        return getopt(list(words), "a:k:fh")[0]
+    except GetoptError as exc:
+        raise UsageError(str(exc)) from exc
+
+
+def _script(argv: Sequence[str]) -> str:
+    return os.path.basename(argv[0])  # noqa: PTH119  a name, no path
 
 
 def _named(script: str, archive: str) -> str:
