@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -137,10 +138,6 @@ class Journal:
         rows = (line.split("\t") for line in lines)
         return [Event(n, what, None if c == "-" else int(c), tuple(w.split())) for n, what, c, w in rows]
 
-    def since(self, event: int) -> list[Event]:
-        """What came after so many."""
-        return self.events[event:]
-
 
 def stages(events: Iterable[Event], machine: str) -> list[str]:
     """What a machine was woken for."""
@@ -168,7 +165,7 @@ def _where(events: Sequence[Event], what: str, stage: str, machines: Iterable[st
     return [at for at, (name, *rest) in enumerate(found) if name in machines and rest == [what, stage]]
 
 
-class Machine:
+class Machine(ABC):
     """One machine; nothing of it runs before it is started."""
 
     def __init__(self, home: Path, journal: Journal) -> None:
@@ -214,9 +211,8 @@ class Machine:
 
     def wake(self, *words: str) -> int:
         """Wake it as its own hub does; its answer."""
-        return process.run(
-            [*self.sshd.ssh_argv(self._upstream_key), " ".join(words)], timeout_s=REST_S
-        ).exit_code
+        argv = [*self.sshd.ssh_argv(self._upstream_key), " ".join(words)]
+        return process.run(argv, timeout_s=REST_S).exit_code
 
     def knows(self, name: str, sshd: Sshd) -> None:
         """It can reach a machine by its name."""
@@ -234,20 +230,21 @@ class Machine:
         _program(command, _CALLED.format(name=self.name, journal=shlex.quote(str(self._journal.file))))
         self.sshd.authorize(site.public_key, command=str(command))
 
+    @abstractmethod
     def follows(self, upstream: RsyncDaemon, *, keyring: Path) -> None:
         """It mirrors what this daemon offers; `keyring` is for who can use one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wakes(self, *sites: tuple[str, Machine], callback: bool = False) -> None:
         """It is a hub of these, each after the way it is woken; `callback`: it asks them to call back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def calls(self, hub: Machine) -> None:
         """It calls back where it is asked to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        raise NotImplementedError
+        """What it runs when it is woken."""
 
     @property
     def trace(self) -> list[str]:
