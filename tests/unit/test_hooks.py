@@ -1,10 +1,15 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pushmirror.config.model import Archive
+from pushmirror.config.model import Archive, Config, State
 from pushmirror.errors import Exit, HookFailed
 from pushmirror.hooks import inherited, run_hook
+from pushmirror.hub import Hub, Wish, hook_exit_code
+from pushmirror.state.records import Stage
+from pushmirror.state.sql import open_store
+from pushmirror.sync.progress import Silent
 
 
 def archive(tree: Path, *argv: str, **options: object) -> Archive:
@@ -70,3 +75,17 @@ def test_bug_29_a_hook_gets_its_arguments_as_they_are(tmp_path):
     script.chmod(0o755)
     run_hook(archive(tmp_path, str(script), "two words", "*", "$(id)"), "before_sync", {})
     assert (tmp_path / "said").read_text().splitlines() == ["two words", "*", "$(id)"]
+
+
+@pytest.mark.parametrize(("code", "told"), [(9, 9), (0, None)])
+def test_a_run_that_a_hook_ended_remembers_its_exit_code_and_ends_with_that_of_the_stage(
+    tmp_path, code, told
+):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/README").touch()
+    one = archive(tmp_path / "tree", "sh", "-c", f"exit {code}")
+    config = Config(archives={"debian": one}, state=State(directory=tmp_path / "state"))
+    with closing(open_store(config.state.database_url, config.state.directory)) as store:
+        answer = Hub(config, store, Silent()).serve(Wish("debian", Stage.ALL, "manual"))
+        assert hook_exit_code(store.run(answer.run_id)) == told
+    assert answer.exit_code == (Exit.STAGE1 if code else Exit.OK)
