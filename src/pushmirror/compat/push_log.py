@@ -14,7 +14,7 @@ from typing import Self
 from pushmirror.compat import logs, mail
 from pushmirror.compat.mail import Letter
 from pushmirror.config.legacy.values import Runmirrors
-from pushmirror.errors import ConfigError
+from pushmirror.errors import PushmirrorError
 
 _OURS = "pushmirror"
 
@@ -31,7 +31,7 @@ class PushLog(logging.Handler):
 
     @classmethod
     def begun(cls, runmirrors: Runmirrors) -> PushLog:
-        """A new log; the former ones are rotated. Raises ConfigError when it cannot be written."""
+        """A new log; the former ones are rotated. Raises PushmirrorError when it cannot be written."""
         told = runmirrors.logs
         log = cls(runmirrors)
         try:
@@ -39,7 +39,7 @@ class PushLog(logging.Handler):
             logs.rotate(told.file, told.keep)
             log._file.open()
         except OSError as exc:
-            raise ConfigError(f"the log {told.file} cannot be written: {exc.strerror}") from exc
+            raise PushmirrorError(f"the log {told.file} cannot be written: {exc.strerror}") from exc
         return log
 
     def __enter__(self) -> Self:

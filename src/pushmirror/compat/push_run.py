@@ -84,9 +84,12 @@ class PushRun:
         notes.note(f"Pushing leaf mirrors. Inside ftpsync: {inside}. Pushkind: {self.call.kind}")
         for warning in self.runmirrors.warnings:
             notes.note(f"warning: {warning}")
+        if not self.runmirrors.lines:
+            notes.note(f"warning: there is no mirror in {self.call.name}.mirror")
         if code := self._hook(1, notes):
             return code
-        return self._wait(detached.go_on(self._push_beside, log=self.runmirrors.logs.file), notes)
+        beside = partial(self._push_beside, notes)
+        return self._wait(detached.go_on(beside, log=self.runmirrors.logs.file), notes)
 
     def _wait(self, word: detached.Word, notes: PushLog) -> int:
         """Until the push cannot be lost any more; of an mhop push, until its stage 1 is over."""
@@ -106,9 +109,9 @@ class PushRun:
 
     # -- in the background ------------------------------------------------------------------------------
 
-    def _push_beside(self, tell: Tell) -> int:
+    def _push_beside(self, notes: PushLog, tell: Tell) -> int:
         """All of it, for nobody but the log and the mail; returns an exit code that nobody sees."""
-        with PushLog(self.runmirrors) as notes:
+        with notes:  # a copy of our caller's
             try:
                 self._push(notes, tell)
             except Stopped as exc:
@@ -154,7 +157,7 @@ def _read(call: Call, environment: Mapping[str, str]) -> Read:
     if file is None:
         directories = ", ".join(map(str, where.config))
         raise ConfigError(f"the configuration file {call.name}.conf is in none of {directories}")
-    home = Path(environment.get("HOME", "/"))
+    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
     variables = read_variables(file, environment=environment, preset=_preset(call, where))
     mirrors = _mirrors(variables, call, where, home)
     found = read_runmirrors(
