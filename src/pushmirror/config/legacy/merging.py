@@ -24,7 +24,7 @@ from pushmirror.config.legacy.rsyncd import Rsyncd
 from pushmirror.config.legacy.secrets_file import Secrets
 from pushmirror.config.legacy.site_lines import Lines, sites_of
 from pushmirror.config.legacy.values import Ftpsync, Runmirrors
-from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, Serve, Site
+from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, PushKind, Serve, Site
 from pushmirror.errors import ConfigError
 
 _MAIN = "debian"  # an owner's archive of which nobody says the name
@@ -228,15 +228,17 @@ def _passwords(told: Told) -> dict[Path, str]:
 def _loose_ends(
     told: Told, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
 ) -> Iterator[str]:
-    pushed = {name for site in sites for name in site.archives}
+    woken = [site for site in sites if site.push is not PushKind.NONE]
+    pushed = {name for site in woken for name in site.archives}
+    yield from _main(told, archives)
     yield from _hubs(told, pushed)
     yield from _mails(told)
     for secrets in told.secrets.values():
         yield from secrets.warnings
-    if sites and told.rsyncd is None:
+    if woken and told.rsyncd is None:
         yield "no rsyncd.conf was found: name it, or give each site a password: pushmirror site rotate NAME"
         return
-    for site in sites:
+    for site in woken:
         asked = [name for name in site.archives if archives[name].access is Access.SITES]
         if asked and site.name not in logins and not _reads_by_another(site, sites, logins):
             yield (
@@ -255,6 +257,16 @@ def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) 
         and {*site.archives} <= {*other.archives, *other.reads}
         for other in sites
     )
+
+
+def _main(told: Told, archives: Mapping[str, Archive]) -> Iterator[str]:
+    """A push that names no archive means `debian` where there is one (cli/receive.py)."""
+    for place, ftpsync in told.ftpsyncs[:1]:
+        if ftpsync.name == "ftpsync" and ftpsync.archive.name != _MAIN and _MAIN in archives:
+            yield (
+                f"{place}: a push that names no archive is for {_MAIN} here, not for {ftpsync.archive.name}: "
+                f"add sync:archive:{ftpsync.archive.name} to the command of its line in authorized_keys"
+            )
 
 
 def _hubs(told: Told, pushed: set[str]) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """Reads rsyncd.conf as rsync's daemon does: sections, what they inherit, and the files they take in.
 
 Guaranteed: names count as for rsync, in any case and with any blanks; a module has the global parameters
-that stood above it; `&include` and `&merge` are followed within bounds; every parameter knows its file and
-line. Not the business of this module: what a parameter means to us (offered.py).
+that stood above it, and texts that it has not been given also from below; `&include` and `&merge` are
+followed within bounds; every parameter knows its file and line. Not the business of this module: what a
+parameter means to us (offered.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.errors import ConfigError
@@ -19,6 +20,12 @@ _DEEPEST = 10  # files that take each other in
 _LARGEST = 1024 * 1024  # bytes of one file
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync puts one of its environment in its place
 _DIRECTIVE = re.compile(r"&\s*(include|merge)\b\s*=?\s*(.*)", re.IGNORECASE)
+#: Numbers and switches: a module has what stood above it. A text that is not set is looked up at the end.
+_NO_TEXTS = {
+    *("maxconnections", "timeout", "readonly", "writeonly", "list", "usechroot", "ignoreerrors"),
+    *("ignorenonreadable", "strictmodes", "transferlogging", "mungesymlinks", "numericids", "maxverbosity"),
+    *("reverselookup", "forwardlookup", "opennoatime", "fakesuper", "syslogfacility"),
+}
 _ENDING = {"include": ".conf", "merge": ".inc"}  # of the files that count in a directory
 
 
@@ -40,7 +47,6 @@ class Module:
 
     name: str
     parameters: Parameters
-    own: frozenset[str]  # keys of those that are not inherited
     place: str
 
     def get(self, key: str) -> str:
@@ -72,8 +78,9 @@ def read_rsyncd(file: Path) -> Rsyncd:
     """
     reading = _Reading()
     reading.take(file, depth=0)
+    late = {name: one for name, one in reading.defaults.items() if name not in _NO_TEXTS}
     modules = tuple(
-        Module(one.name, one.parameters, frozenset(one.own), one.place) for one in reading.sections.values()
+        Module(one.name, {**late, **one.parameters}, one.place) for one in reading.sections.values()
     )
     return Rsyncd(file, tuple(reading.files), reading.defaults, modules, tuple(reading.warnings))
 
@@ -83,7 +90,6 @@ class _Section:
     name: str
     parameters: dict[str, Parameter]
     place: str
-    own: set[str] = field(default_factory=set)
 
 
 class _Reading:
@@ -133,7 +139,6 @@ class _Reading:
             self.defaults[key(name)] = parameter
         else:
             self.section.parameters[key(name)] = parameter
-            self.section.own.add(key(name))
 
     def _follow(self, line: str, place: str, depth: int) -> None:
         match = _DIRECTIVE.fullmatch(line)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pushmirror.access import credentials
+from pushmirror.cli import main as cli
+from pushmirror.config import toml
+from pushmirror.errors import Exit
+
+FTPSYNC = """\
+MIRRORNAME=m.example.org
+TO={base}/tree/
+RSYNC_HOST=up.example.org
+RSYNC_USER=m
+RSYNC_PASSWORD=hunter2
+MAILTO=me@example.org
+"""
+RSYNCD = "[tree]\npath = {base}/tree\nauth users = *\nsecrets file = {base}/secrets\nmotd file = /etc/motd\n"
+KEY = 'command="~/bin/ftpsync" ssh-ed25519 AAAA hub\n'
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    for variable in ("RSYNC_HOST", "RSYNC_SOURCE", "TO", "MIRRORNAME", "MIRRORS", "PUSHMIRROR_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*argv):
+        words = ["import", "--to", f"{tmp_path}/to", "--state", f"{tmp_path}/state", *map(str, argv)]
+        return cli.main(words), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The directory of a mirror's files."""
+    directory = tmp_path / "old"
+    directory.mkdir()
+    texts = {"ftpsync.conf": FTPSYNC, "rsyncd.conf": RSYNCD, "authorized_keys": KEY}
+    for name, text in texts.items():
+        (directory / name).write_text(text.format(base=directory))
+    (directory / "secrets").write_text("site1:geheim\n")
+    return directory
+
+
+def everything(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_import_writes_can_be_loaded(run, old, tmp_path):
+    assert run(old)[0] == 0
+    config = toml.load(tmp_path / "to")
+    assert str(config.archives["tree"].upstream) == "rsync://m@up.example.org/debian"
+    assert (config.mirror.name, config.state.directory) == ("m.example.org", tmp_path / "state")
+    assert [*config.sites] == ["site1"]
+
+
+def test_passwords_are_in_files_that_only_their_owner_can_read(run, old, tmp_path):
+    run(old)
+    secret, site = tmp_path / "to/tree.secret", tmp_path / "to/sites.d/site1.secret"
+    assert (secret.read_text(), mode(secret), mode(site)) == ("hunter2\n", 0o600, 0o600)
+    assert credentials.read(site, "site1") == credentials.first("site1", "geheim")
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--json",), ("--dry-run", "--json")])
+def test_no_password_is_printed(run, old, options):
+    _, out, err = run(old, *options)
+    assert "hunter2" not in out + err and "geheim" not in out + err
+
+
+def test_a_dry_run_writes_nothing_and_shows_all_files_and_warnings(run, old, tmp_path):
+    before = everything(tmp_path)
+    code, out, err = run(old, "--dry-run")
+    assert (code, everything(tmp_path)) == (0, before) and not (tmp_path / "to").exists()
+    assert 'upstream = "rsync://m@up.example.org/debian"' in out and 'password = "********"' in out
+    assert f"{old}/rsyncd.conf:5: motd file" in err and "MAILTO" in err
+
+
+def test_json_has_all_that_is_printed(run, old, tmp_path):
+    told = json.loads(run(old, "--json", "--dry-run")[1])
+    assert tomllib.loads(told["files"][0]["text"])["mirror"] == {"name": "m.example.org"}
+    assert [file["mode"] for file in told["files"]] == ["0644", "0644", "0600", "0600"]
+    assert told["read"][0] == f"{old}/ftpsync.conf" and len(told["warnings"]) == 3
+    assert told["authorized_keys"].keys() == {f"{old}/authorized_keys:1"}
+
+
+def test_a_configuration_that_is_there_is_kept_and_named(run, old, tmp_path):
+    run(old)
+    before = everything(tmp_path)
+    code, _, err = run(old)
+    assert (code, everything(tmp_path)) == (Exit.CONFIG, before)
+    assert f"{tmp_path}/to/pushmirror.toml exists and is kept" in err and "--force" in err
+
+
+def test_another_sites_file_is_a_configuration_too(run, old, tmp_path):
+    (tmp_path / "to/sites.d").mkdir(parents=True)
+    (tmp_path / "to/sites.d/other.toml").write_text("")
+    code, _, err = run(old)
+    assert code == Exit.CONFIG and "other.toml exists" in err
+
+
+def test_force_replaces_all_of_it_and_keeps_a_copy(run, old, tmp_path):
+    run(old)
+    (tmp_path / "to/sites.d/other.toml").write_text("mine")
+    before = everything(tmp_path / "to")
+    code, out, _ = run(old, "--force", "--json")
+    backup = Path(json.loads(out)["backup"])
+    copies = {tmp_path / "to" / path.relative_to(backup): data for path, data in everything(backup).items()}
+    assert (code, copies, mode(backup)) == (0, before, 0o700)
+    assert [*toml.load(tmp_path / "to").sites] == ["site1"]
+
+
+def test_a_dry_run_beside_a_configuration_is_no_error(run, old):
+    run(old)
+    assert run(old, "--dry-run")[0] == 0
+
+
+def test_the_next_steps_have_the_line_for_authorized_keys(run, old, tmp_path):
+    _, out, _ = run(old)
+    line = next(line for line in out.splitlines() if line.startswith("restrict"))
+    assert line.endswith(f'--config {tmp_path}/to/pushmirror.toml receive" ssh-ed25519 AAAA hub')
+    steps = ("keyring", "check`", "exchange", "crontab", "serve`")
+    assert all(step in out for step in steps)
+
+
+def test_what_contradicts_itself_writes_nothing(run, old, tmp_path):
+    other = FTPSYNC.replace("m.example.org", "n.example.org").format(base=tmp_path / "x")
+    (old / "ftpsync-x.conf").write_text(other)
+    code, _, err = run(old)
+    assert code == Exit.CONFIG and "found n.example.org" in err and not (tmp_path / "to").exists()
+
+
+def test_the_callers_environment_is_not_part_of_files(run, old, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFO_COUNTRY", "XX")
+    run(old)
+    assert toml.load(tmp_path / "to").mirror.country is None
+
+
+def test_a_container_has_its_variables_only(run, tmp_path, monkeypatch):
+    for name, value in {"RSYNC_HOST": "up", "MIRRORNAME": "pod", "TO": "/data", "INFO_COUNTRY": "XX"}.items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = run("--environment")
+    config = toml.load(tmp_path / "to")
+    assert (code, config.mirror.country, str(config.archives["data"].upstream)) == (
+        0,
+        "XX",
+        "rsync://up/debian",
+    )
+    assert "read     the environment" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "told"),
+    [
+        (["--environment"], Exit.CONFIG, "RSYNC_HOST"),
+        (["--environment", "x"], Exit.USAGE, "reads no files"),
+        (["/nowhere"], Exit.USAGE, "/nowhere"),
+        (["{empty}"], Exit.CONFIG, "nothing to import in"),
+        (["{old}", "--tree", "x"], Exit.USAGE, "NAME=PATH"),
+        (["{old}", "--tree", "a/b=/x"], Exit.USAGE, "NAME=PATH"),
+        (["{old}", "--tree", "tree=/x"], Exit.CONFIG, "--tree tree"),
+        (["{old}", "--mirror-name", "other"], Exit.USAGE, "MIRRORNAME is m.example.org"),
+    ],
+)
+def test_wrong_usage_is_told(run, old, *, argv, code, told):
+    (old / "none").mkdir()
+    found, _, err = run(*(word.format(old=old, empty=old / "none") for word in argv))
+    assert found == code and told in err and "mistake in pushmirror" not in err
+
+
+def test_a_secrets_file_that_cannot_be_read_is_told_with_what_to_do(run, old):
+    (old / "secrets").unlink()
+    code, _, err = run(old)
+    assert code == Exit.CONFIG and f"{old}/secrets" in err and "hint: run this as root" in err
+
+
+def test_runmirrors_alone_are_an_owners(run, tmp_path):
+    (tmp_path / "runmirrors.mirror").write_text("all a a.example.org m\n")
+    words = ("--tree", "debian=/srv/debian", "--mirror-name", "hub.example.org")
+    assert run(tmp_path / "runmirrors.mirror", *words)[0] == 0
+    config = toml.load(tmp_path / "to")
+    assert (config.mirror.name, [*config.sites], config.archives["debian"].upstream) == (
+        "hub.example.org",
+        ["a"],
+        None,
+    )
+
+
+def test_the_main_archives_names_are_not_guessed_from_the_directory(run, old, tmp_path):
+    (old / "ftpsync-x.conf").write_text(f'. {old}/ftpsync.conf\nTO={old}/other/\nRSYNC_PASSWORD=""\n')
+    assert run(old)[0] == 0
+    assert [*toml.load(tmp_path / "to").archives] == ["tree", "x"]
