@@ -275,10 +275,10 @@ class Hub:
             ) from exc
 
     def _require_mounted(self, archive: Archive) -> None:
-        """An empty directory where an archive was published is a disk that is not mounted."""
+        """An empty directory where a run of ours had published is a disk that is not mounted."""
         was = self._store.latest_generation(archive.name)
         names = (path.name for path in archive.path.iterdir())
-        if was is None or any(not name.startswith((REQUIRED, ".")) for name in names):
+        if was is None or was.run_id is None or any(not name.startswith((REQUIRED, ".")) for name in names):
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",

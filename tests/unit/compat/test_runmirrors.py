@@ -12,13 +12,15 @@ from pushmirror.compat.push_goal import aim, stage1_was_had
 from pushmirror.compat.push_sites import Course, CurrentSites, Read
 from pushmirror.compat.runmirrors import Call, asked
 from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
-from pushmirror.config.model import Push, PushKind, Site, State
+from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State
 from pushmirror.errors import ConfigError, UsageError
+from pushmirror.hub import Hub, Wish
 from pushmirror.push.decide import Goal, decide
 from pushmirror.push.engine import aim_of
 from pushmirror.push.trigger import words_to
 from pushmirror.state.records import Stage, Standing
 from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 
 NOW = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -140,7 +142,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _numbers = count()
 
 
-class Archive:
+class Story:
     """An archive of its own in the store, for one test."""
 
     def __init__(self, store: SqlStore) -> None:
@@ -184,24 +186,24 @@ class Archive:
 
 
 @pytest.fixture
-def archive(store: SqlStore) -> Archive:
-    return Archive(store)
+def archive(store: SqlStore) -> Story:
+    return Story(store)
 
 
 WHOLE = ["a all", "b stage1", "b stage2"]
 
 
-def test_everybody_is_woken_by_each_call_though_nobody_knows_what_is_served(archive: Archive) -> None:
+def test_everybody_is_woken_by_each_call_though_nobody_knows_what_is_served(archive: Story) -> None:
     assert (archive.call(PLAIN), archive.call(EVERYTHING)) == (WHOLE, WHOLE)
     assert archive.served and archive.served.endswith(" by runmirrors")
 
 
-def test_everybody_is_woken_by_each_call_for_what_is_known_to_be_served(archive: Archive) -> None:
+def test_everybody_is_woken_by_each_call_for_what_is_known_to_be_served(archive: Story) -> None:
     archive.publish()
     assert (archive.call(PLAIN), archive.call(PLAIN), archive.served) == (WHOLE, WHOLE, SERVED)
 
 
-def test_an_answer_to_an_earlier_call_does_not_count_for_this_one(archive: Archive) -> None:
+def test_an_answer_to_an_earlier_call_does_not_count_for_this_one(archive: Story) -> None:
     archive.publish()
     sent = {"sent_stage": Stage.ALL, "sent_generation": SERVED, "sent_at": NOW}
     archive.store.put_standings([Standing(archive.name, "a", **sent)])
@@ -212,7 +214,7 @@ def test_an_answer_to_an_earlier_call_does_not_count_for_this_one(archive: Archi
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_stage_2_is_all_that_is_sent_after_the_stage_1_of_an_earlier_call(
-    archive: Archive, is_known: bool
+    archive: Story, is_known: bool
 ) -> None:
     if is_known:
         archive.publish()
@@ -224,7 +226,7 @@ def test_stage_2_is_all_that_is_sent_after_the_stage_1_of_an_earlier_call(
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_stage_2_is_all_that_is_sent_when_nothing_is_known_of_a_stage_1(
-    archive: Archive, is_known: bool
+    archive: Story, is_known: bool
 ) -> None:
     if is_known:
         archive.publish()
@@ -232,7 +234,7 @@ def test_stage_2_is_all_that_is_sent_when_nothing_is_known_of_a_stage_1(
     assert archive.call(STAGE2) == ["a all", "b stage2"]
 
 
-def test_who_failed_stage_1_gets_it_before_stage_2(archive: Archive) -> None:
+def test_who_failed_stage_1_gets_it_before_stage_2(archive: Story) -> None:
     c = site("c")
     aim(archive.store, archive.name, [B, c], AHEAD, NOW)
     prepared = archive.store.preparation(archive.name)
@@ -241,11 +243,11 @@ def test_who_failed_stage_1_gets_it_before_stage_2(archive: Archive) -> None:
     assert sorted(archive.call(STAGE2, [B, c])) == ["b stage2", "c stage1", "c stage2"]
 
 
-def test_each_call_for_stage_1_wakes_the_staged_sites(archive: Archive) -> None:
+def test_each_call_for_stage_1_wakes_the_staged_sites(archive: Story) -> None:
     assert (archive.call(AHEAD), archive.call(AHEAD)) == (["b stage1"], ["b stage1"])
 
 
-def test_what_a_hub_has_prepared_stays_what_stage_1_is_for(archive: Archive) -> None:
+def test_what_a_hub_has_prepared_stays_what_stage_1_is_for(archive: Story) -> None:
     archive.publish()
     archive.due(PLAIN)
     archive.store.prepare(archive.name, PREPARED)
@@ -255,14 +257,23 @@ def test_what_a_hub_has_prepared_stays_what_stage_1_is_for(archive: Archive) -> 
     assert archive.due(STAGE2) == ["a all", "b stage2"]
 
 
-def test_stage_1_was_had_unless_somebody_was_woken_for_it(archive: Archive) -> None:
+def test_stage_1_was_had_unless_somebody_was_woken_for_it(archive: Story) -> None:
     archive.publish()
     stage1_was_had(archive.store, archive.name, [A, B])
     assert archive.due(STAGE2) == ["a all", "b stage2"]
 
 
-def test_stage_1_was_not_had_by_who_was_woken_in_vain(archive: Archive) -> None:
+def test_stage_1_was_not_had_by_who_was_woken_in_vain(archive: Story) -> None:
     archive.publish()
     archive.store.put_standings([Standing(archive.name, "b", tried=SERVED, attempts=1)])
     stage1_was_had(archive.store, archive.name, [A, B])
     assert archive.due(STAGE2) == ["a all", "b stage1", "b stage2"]
+
+
+def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: SqlStore, tmp_path: Path) -> None:
+    mirror = Archive(name="empty", path=tmp_path / "tree")
+    mirror.path.mkdir()
+    config = Config(archives={"empty": mirror}, state=State(directory=tmp_path))
+    aim(store, "empty", [], PLAIN, NOW)
+    answer = Hub(config, store, Silent()).serve(Wish("empty", Stage.ALL, "cron"))
+    assert "was published in it" not in answer.message
