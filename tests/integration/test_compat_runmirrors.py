@@ -449,6 +449,24 @@ def test_a_call_during_a_push_has_everybody_woken_again_and_takes_new_mirrors_al
     assert ours.said().count(("late", "all")) == 2
 
 
+def test_a_call_while_a_mirror_fails_goes_home_when_all_others_are_woken(ours: Side) -> None:
+    ours.configure("all a a.example.org u\nall bad bad.example.org u\n", HOOK3="echo over")
+    ours.answer("bad.example.org", "all")
+    for calls in (1, 2):
+        ours.call()
+        assert soon(lambda: ": over" in ours.log() and len(ours.processes()) == 1)
+        assert ours.said().count(("a", "all")) == calls
+    assert ours.said().count(("bad", "all")) >= 2  # by the first one, which goes on
+
+
+def test_bug_26_a_stage_1_that_failed_releases_nobody(ours: Side) -> None:
+    ours.configure("staged bad bad.example.org u\nstaged b b.example.org u\n", PUSHDELAY=600)
+    ours.answer("bad.example.org", "stage1")
+    ours.call()
+    assert soon(lambda: "first stage trigger succeeded: b" in ours.log() and ours.mails() != "")
+    assert ("b", "stage2") not in ours.said()
+
+
 def test_no_password_reaches_ssh(ours: Side) -> None:
     ours.configure(FEW)
     ours.call(RSYNC_PASSWORD="secret")

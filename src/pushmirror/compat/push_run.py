@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from pushmirror.compat import push_goal, session
 from pushmirror.compat.push_log import PushLog
@@ -22,7 +24,11 @@ from pushmirror.config.legacy.runmirrors import read_runmirrors
 from pushmirror.config.legacy.values import VERSION, Runmirrors, Variables
 from pushmirror.config.model import State
 from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
-from pushmirror.push.pushes import Pushes, patient
+from pushmirror.push.decide import Decision
+from pushmirror.push.engine import finished, settled
+from pushmirror.push.pushes import Pushes
+from pushmirror.push.turn import Turn
+from pushmirror.push.watch import Watch
 from pushmirror.state.sql import open_store
 from pushmirror.state.store import Store
 from pushmirror.system import clock, detached, loop
@@ -30,7 +36,24 @@ from pushmirror.system.detached import Tell
 
 NO_KEY = 5
 _READY, _STAGE1 = "ready", "stage1"
-_MARGIN = timedelta(seconds=5)  # for the word that stage 1 is over
+_LOOK_S = 0.2  # between two looks at what another process does
+
+
+class Patience:
+    """How long sites that fail are tried again, counted from the last call."""
+
+    def __init__(self, turn: Turn, patience: timedelta) -> None:
+        self._turn = turn
+        self._patience_s = patience.total_seconds()
+        self._asked = turn.last_asked()
+        self._until = monotonic() + self._patience_s
+
+    def __call__(self, decision: Decision) -> bool:
+        """Whether a push is over: all is done, or it has been tried for long enough."""
+        asked = self._turn.last_asked()
+        if asked != self._asked:
+            self._asked, self._until = asked, monotonic() + self._patience_s
+        return finished(decision) or (settled(decision) and monotonic() >= self._until)
 
 
 @dataclass(frozen=True)
@@ -136,9 +159,21 @@ class PushRun:
             wire = ScriptWire(self.sites, notes, self.environment)
             watch = Told(notes, self.sites, wire, on_stage1=partial(tell, _STAGE1))
             pushes = Pushes(self.sites, store, watch, wire=lambda _: wire)
-            over = patient(self.runmirrors.push.retry_for)
-            loop.run(pushes.follow(self.archive, over))
-        self._hook(3, notes)
+            loop.run(self._carried_out(pushes, watch, notes))
+
+    async def _carried_out(self, pushes: Pushes, watch: Watch, notes: PushLog) -> None:
+        """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""
+        retry_for = self.runmirrors.push.retry_for
+        until = monotonic() + retry_for.total_seconds()
+        while not await pushes.push(self.archive, settled):
+            view = pushes.view(self.archive, beside=True)
+            watch.looked(view)
+            if settled(view.decision) or monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_S)
+        if hook := self.runmirrors.hooks[2]:
+            await run_hook(3, hook, notes, self.environment)
+        await pushes.push(self.archive, Patience(pushes.turn(self.archive), retry_for))
 
     def _aim(self, store: Store) -> None:
         """Remember what is to be pushed, and how; whoever pushes the archive at the moment sees it."""

@@ -1,7 +1,7 @@
 """`runmirrors [NAME]`: wake the mirrors of runmirrors.mirror; called as archvsync's, done by our pusher.
 
     words ─▶ configuration, log, key, HOOK1 ─▶ what is to be pushed is in the store ─▶ we are back
-                                                  └─▶ in the background: push, retry, mail ─▶ HOOK3
+                                                  └─▶ in the background: push, mail ─▶ HOOK3 ─▶ retry
 
 Guaranteed: when it is back, the push is in the store, and one of that archive that was under way serves it,
 too. Pushes of different archives share nothing (archvsync's bug 26). With `-f -k mhop` it is back when the
@@ -113,7 +113,3 @@ def _script(argv: Sequence[str]) -> str:
 
 def _named(script: str, archive: str) -> str:
     return f"{script}-{archive}" if archive else script
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.compat import push_run
 from pushmirror.compat.push_goal import aim, stage1_was_had
 from pushmirror.compat.push_sites import Course, CurrentSites, Read
 from pushmirror.compat.runmirrors import Call, asked
@@ -15,10 +16,11 @@ from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State
 from pushmirror.errors import ConfigError, UsageError
 from pushmirror.hub import Hub, Wish
-from pushmirror.push.decide import Goal, decide
+from pushmirror.push.decide import Decision, Goal, decide
 from pushmirror.push.engine import aim_of
 from pushmirror.push.trigger import words_to
-from pushmirror.state.records import Stage, Standing
+from pushmirror.push.turn import Turn
+from pushmirror.state.records import Phase, Stage, Standing
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
@@ -277,3 +279,24 @@ def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: SqlSto
     aim(store, "empty", [], PLAIN, NOW)
     answer = Hub(config, store, Silent()).serve(Wish("empty", Stage.ALL, "cron"))
     assert "was published in it" not in answer.message
+
+
+RESTING, DUE = Decision((), {"a": Phase.RESTING}), Decision((), {"a": Phase.DUE})
+
+
+def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(push_run, "monotonic", lambda: now)
+    turn = Turn(tmp_path, "debian")
+    with turn.taken():
+        is_over = push_run.Patience(turn, timedelta(hours=24))
+        assert is_over(Decision((), {"a": Phase.CURRENT})) and not is_over(RESTING)
+        turn.leave_word()
+        now = 23 * 3600
+        assert not is_over(RESTING)
+        now = 46 * 3600
+        assert not is_over(RESTING)
+        now = 47 * 3600
+        assert is_over(RESTING) and not is_over(DUE)
