@@ -50,11 +50,21 @@ def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
     if wrong:
         raise ConfigError("\n".join(wrong), hint="correct what was imported, or import less at a time")
     return (
-        _plain(main, render(config)),
+        _main(main, render(config), [one.proxy for one in config.archives.values() if one.proxy]),
         *(_plain(file, render_site(site)) for file, site in by_file.items()),
         *(_login(sites, name, password) for name, password in merged.logins.items()),
         *(File(file, text, f"{_MASK}\n", _PRIVATE) for file, text in passwords.items()),
     )
+
+
+def _main(path: Path, text: str, proxies: list[str]) -> File:
+    """The address of a web proxy may have a password in it, and then only its owner may read the file."""
+    logins = (proxy.rpartition("@")[0] for proxy in proxies)
+    passwords = [password for login in logins if (password := login.partition(":")[2])]
+    shown = text
+    for password in passwords:
+        shown = shown.replace(f":{password}@", f":{_MASK}@")
+    return File(path, text, shown, _PRIVATE if passwords else 0o644)
 
 
 def _plain(path: Path, text: str) -> File:

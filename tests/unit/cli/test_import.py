@@ -78,6 +78,16 @@ def test_no_password_is_printed(run, old, options):
     assert "hunter2" not in out + err and "geheim" not in out + err
 
 
+def test_the_password_of_a_web_proxy_is_no_less_a_password(run, old, tmp_path):
+    with (old / "ftpsync.conf").open("a") as file:
+        file.write("RSYNC_PROXY=me:geheim2@proxy.example.org:3128\n")
+    _, out, err = run(old, "--dry-run")
+    assert "me:********@proxy.example.org:3128" in out and "geheim2" not in out + err
+    run(old)
+    assert mode(tmp_path / "to/pushmirror.toml") == 0o600
+    assert toml.load(tmp_path / "to").archives["tree"].proxy == "me:geheim2@proxy.example.org:3128"
+
+
 def test_a_dry_run_writes_nothing_and_shows_all_files_and_warnings(run, old, tmp_path):
     before = everything(tmp_path)
     code, out, err = run(old, "--dry-run")
