@@ -7,6 +7,7 @@ has no counterpart is told, once each, with where it was said.
 from __future__ import annotations
 
 import os
+import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from pushmirror.config.legacy.merging import Merged, merge
 from pushmirror.config.legacy.sorting import sort_files, usual_places
 from pushmirror.errors import UsageError
 
+_STATE = ".local/state/pushmirror"  # of a user who is not root, below the home
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -37,9 +40,16 @@ class Report:
     next: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    dry_run: bool
+    for_another: bool  # root writes for another user
+
+
 @click.command("import")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Directory to write into.")
+@click.option("--user", metavar="NAME", help="Root only: whose mirror it is; the files become this user's.")
 @click.option("--state", type=click.Path(path_type=Path), help="Directory for the database and logs.")
 @click.option(
     "--tree", "trees", multiple=True, metavar="NAME=PATH", help="Tree of an owner's archive; repeat."
@@ -59,6 +69,7 @@ def import_(
     paths: tuple[Path, ...],
     directory: Path | None,
     state: Path | None,
+    user: str | None,
     trees: tuple[str, ...],
     mirror_name: str | None,
     environment: bool,
@@ -79,19 +90,35 @@ def import_(
       pushmirror import runmirrors.mirror --tree debian=/srv/debian
       pushmirror import --environment
     """
-    target = _directory(session, directory)
+    owner = _act_for(user) if user else None
+    target = _directory(session, directory, for_another=bool(owner))
     sources = _sources(paths, target, environment=environment)
     sources = import_sources.with_trees(sources, _trees(trees))
+    state = state or (Path.home() / _STATE if owner else None)
     merged = _with_options(merge(sources.told), sources, mirror_name, state)
     files = import_files.files_of(merged, target)
-    backup = None if dry_run else import_files.write(files, target, force=force)
-    report = _report(merged, sources, files, backup, target, with_text=dry_run)
+    backup = None if dry_run else import_files.write(files, target, force=force, owner=owner)
+    how = _How(dry_run=dry_run, for_another=bool(owner))
+    report = _report(merged, sources, files, backup, target / toml.FILE_NAME, told=how)
     print_json(report) if as_json else _print(report, dry_run=dry_run)
 
 
-def _directory(session: Session, told: Path | None) -> Path:
+def _act_for(user: str) -> int:
+    """Read and name everything as this user would, whose number it gives: ~ is the user's home."""
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError as exc:
+        raise UsageError(f"--user: there is no user {user!r}") from exc
+    if os.geteuid() not in {0, found.pw_uid}:
+        raise UsageError("--user: only root can write files of another user's")
+    os.environ.update(HOME=found.pw_dir, LOGNAME=user, USER=user)
+    return found.pw_uid
+
+
+def _directory(session: Session, told: Path | None, *, for_another: bool) -> Path:
     """Where to write: as init does, a directory or the pushmirror.toml in it."""
-    place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or toml.usual_places()[0])
+    usual = Path.home() / ".config/pushmirror" if for_another else toml.usual_places()[0]
+    place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
     place = place.expanduser().absolute()
     return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
 
@@ -141,26 +168,20 @@ def _with_options(merged: Merged, sources: Sources, name: str | None, state: Pat
 
 
 def _report(
-    merged: Merged,
-    sources: Sources,
-    files: tuple[File, ...],
-    backup: Path | None,
-    target: Path,
-    *,
-    with_text: bool,
+    merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, file: Path, *, told: _How
 ) -> Report:
-    file = target / toml.FILE_NAME
     program = called_with(file)
+    steps = import_steps.next_steps(merged, sources, file, program, for_another=told.for_another)
     return Report(
         read=sources.read,
         files=tuple(
-            {"path": str(one.path), "mode": f"{one.mode:04o}"} | ({"text": one.shown} if with_text else {})
+            {"path": str(one.path), "mode": f"{one.mode:04o}"} | ({"text": one.shown} if told.dry_run else {})
             for one in files
         ),
         backup=backup,
         warnings=(*sources.warnings, *merged.warnings),
         authorized_keys=import_steps.authorized_keys(sources, program),
-        next=tuple(import_steps.next_steps(merged, sources, file, program)),
+        next=tuple(steps),
     )
 
 

@@ -19,12 +19,17 @@ def authorized_keys(sources: Sources, program: tuple[str, ...]) -> dict[str, str
     return {pusher.place: pusher.line(program) for pusher in sources.pushers}
 
 
-def next_steps(merged: Merged, sources: Sources, file: Path, program: tuple[str, ...]) -> Iterator[str]:
-    """Sentences, in the order to carry them out."""
+def next_steps(
+    merged: Merged, sources: Sources, file: Path, program: tuple[str, ...], *, for_another: bool
+) -> Iterator[str]:
+    """Sentences, in the order to carry them out; `for_another`: the files are another user's by now."""
     config = merged.config
     command = shlex.join(program)
-    if owner := _other_owner(sources):
-        yield f"hand the files over, as root: chown -R {owner}: {shlex.quote(str(file.parent))}"
+    if not for_another and (owner := _other_owner(merged, sources)):
+        yield (
+            f"the mirror seems to be that of {owner}, and what was written is root's: import once more with "
+            f"--user {owner} --force, or go on as root"
+        )
     unchecked = [one.name for one in config.archives.values() if one.upstream and not one.keyring]
     if unchecked:
         likely = f', such as "{DEBIAN_KEYRING}"' if any(map(looks_like_debian, unchecked)) else ""
@@ -49,9 +54,10 @@ def next_steps(merged: Merged, sources: Sources, file: Path, program: tuple[str,
         yield f"start `{command} serve`, which wakes sites until they are current, or let each sync push"
 
 
-def _other_owner(sources: Sources) -> str | None:
-    """The user whose files they were, when root has imported them."""
-    owners = {uid for uid in sources.owners if uid != 0}
+def _other_owner(merged: Merged, sources: Sources) -> str | None:
+    """The user whose trees or files they are, when root has imported them."""
+    trees = (archive.path for archive in merged.config.archives.values() if archive.upstream)
+    owners = {*sources.owners, *(tree.stat().st_uid for tree in trees if tree.exists())} - {0}
     if os.geteuid() != 0 or len(owners) != 1:
         return None
     try:

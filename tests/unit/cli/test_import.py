@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import stat
 import tomllib
 from pathlib import Path
@@ -210,3 +212,38 @@ def test_the_main_archives_names_are_not_guessed_from_the_directory(run, old, tm
     (old / "ftpsync-x.conf").write_text(f'. {old}/ftpsync.conf\nTO={old}/other/\nRSYNC_PASSWORD=""\n')
     assert run(old)[0] == 0
     assert [*toml.load(tmp_path / "to").archives] == ["tree", "x"]
+
+
+@pytest.fixture
+def other_user(tmp_path, monkeypatch):
+    """A user that is not root, with a home."""
+    if os.geteuid() != 0:
+        pytest.skip("only root imports for another user")
+    found = pwd.struct_passwd(("m", "x", 65534, 65534, "", f"{tmp_path}/home", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"m": found}[name])
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: found)
+    for name in ("HOME", "LOGNAME", "USER"):
+        monkeypatch.setenv(name, "root's")
+    return found
+
+
+def test_root_imports_for_the_user_whose_mirror_it_is(old, tmp_path, other_user, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    (old / "runmirrors.mirror").write_text("all a a.example.org m 2 .ssh/old\n")
+    assert cli.main(["import", "--user", "m", str(old)]) == 0
+    etc = tmp_path / "home/.config/pushmirror"
+    config = toml.load(etc)
+    assert {path.stat().st_uid for path in (etc.parent, etc, *etc.rglob("*"))} == {65534}
+    assert config.push.key == tmp_path / "home/.ssh/pushmirror"
+    assert config.sites["a"].key == tmp_path / "home/.ssh/old"
+    assert config.state.directory == tmp_path / "home/.local/state/pushmirror"
+    assert "seems to be that of" not in capsys.readouterr().out
+
+
+def test_root_is_told_that_the_mirror_is_another_users(run, old, other_user):
+    os.chown(old / "ftpsync.conf", 65534, -1)
+    assert "seems to be that of m" in run(old)[1]
+
+
+def test_a_user_that_is_not_there_is_wrong_usage(run, old, other_user):
+    assert run(old, "--user", "nobody-at-all")[0] == Exit.USAGE
