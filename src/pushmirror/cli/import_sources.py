@@ -109,7 +109,7 @@ class _Reader:
             name=name,
             archive_option=name.partition("-")[2],
             places=where,
-            mirror_text=_text(file, conf),
+            mirror_text=_text(file),
             home=Path(self.environment.get("HOME") or "/"),
         )
 
@@ -126,9 +126,9 @@ class _Reader:
         return Places.of(self.environment, str(base / "bin/ftpsync"))
 
 
-def _text(file: Path | None, conf: Path | None) -> str:
-    if file is None:
-        raise ConfigError(f"{conf}: its runmirrors.mirror was not found", hint="name that file, too")
+def _text(file: Path | None) -> str:
+    if file is None:  # it pushes nobody, which `merge` tells
+        return ""
     try:
         return file.read_text("utf-8", "surrogateescape")
     except OSError as exc:

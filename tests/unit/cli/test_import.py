@@ -196,6 +196,22 @@ def test_a_secrets_file_that_cannot_be_read_is_told_with_what_to_do(run, old):
     assert code == Exit.CONFIG and f"{old}/secrets" in err and "hint: run this as root" in err
 
 
+def test_a_tarballs_files_know_its_directory(run, tmp_path):
+    (tmp_path / "base/etc").mkdir(parents=True)
+    text = "MIRRORNAME=m.example.org\nRSYNC_HOST=up\nTO=${BASEDIR}/tree\nHOOK1=bin/hook\n"
+    (tmp_path / "base/etc/ftpsync.conf").write_text(text)
+    assert run(tmp_path / "base")[0] == 0
+    archive = toml.load(tmp_path / "to").archives["tree"]
+    assert archive.path == tmp_path / "base/tree"
+    assert archive.hooks.before_sync == (f"{tmp_path}/base/bin/hook",)
+
+
+def test_a_runmirrors_conf_without_mirrors_is_in_nobodys_way(run, old):
+    (old / "runmirrors.conf").write_text("")
+    code, _, err = run(old)
+    assert code == 0 and f"{old}/runmirrors.conf: names no mirror" in err
+
+
 def test_runmirrors_alone_are_an_owners(run, tmp_path):
     (tmp_path / "runmirrors.mirror").write_text("all a a.example.org m\n")
     words = ("--tree", "debian=/srv/debian", "--mirror-name", "hub.example.org")

@@ -121,6 +121,9 @@ def _pushed(
             f"{mirror if is_line else place}: {warning}"
             for warning, is_line in zip(runmirrors.warnings, of_line, strict=True)
         )
+        if not runmirrors.lines:
+            said.append(f"{mirror}: names no mirror, so {place} is left out")
+            continue
         name = _archive_of(told, runmirrors, offered)
         if name not in archives:
             archives[name] = Archive(name=name, path=_tree_of_owner(place, name, offered))

@@ -218,6 +218,12 @@ def test_a_site_that_differs_between_two_files_is_two_sites_and_told(line, why):
     assert said(merged, "/etc/runmirrors-security.mirror: a is a site of its own", why)
 
 
+def test_a_runmirrors_conf_that_pushes_nobody_is_left_out_and_told():
+    merged = merge(Told((ftpsync(),), (runmirrors("# nobody\n", "runmirrors-x"),)))
+    assert [*merged.config.archives] == ["debian"]
+    assert said(merged, "/etc/runmirrors-x.mirror: names no mirror")
+
+
 def test_one_account_for_one_archive_is_pushed_once():
     merged = hub(runmirrors("all a ssh+ftpsync://m@h/one\nall b ssh+ftpsync://m@h/two"))
     assert [*merged.config.sites] == ["a"] and said(merged, "b is left out")
