@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pushmirror.compat.sync_run import SyncRun
 
 _HELP = """\
-usage: ftpsync [-v] [-T TRIGGER] [WORD…]
+usage: ftpsync [-v] [-T TRIGGER] [WORD ...]
 
 Bring the archive of ftpsync.conf up to date, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
 
