@@ -1,7 +1,7 @@
 """Debian's own ftpsync and ours, each in a home of its own, asked the same; and what each leaves behind.
 
-The real one is a copy of /usr/bin/ftpsync in which nothing but the path of sendmail is another: no mail of a
-test leaves it. Ours is the command of `pushmirror.compat.ftpsync`. Both find the same programs: `ssh` and
+The real ones are copies of those in /usr/bin in which nothing but the path of sendmail is another: no mail of
+a test leaves it. Ours are the commands of `pushmirror.compat`. Both find the same programs: `ssh` and
 `sendmail` only write down what they are given.
 """
 
@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import pytest
+
 from pushmirror.system import process
 
-REAL_SCRIPT = Path("/usr/bin/ftpsync")
+_REAL = Path("/usr/bin")
+_COMMANDS = ("ftpsync", "ftpsync-cron", "runmirrors")
 _LIMIT_S = 60
 _SENDMAIL = "/usr/sbin/sendmail"
 _RECORDER = """#!/bin/sh
@@ -28,8 +31,8 @@ _RECORDER = """#!/bin/sh
 _OURS = """#!{python}
 import os, sys
 os.geteuid = lambda: 1
-from pushmirror.compat import ftpsync
-sys.exit(ftpsync.main())
+from pushmirror.compat.{module} import main
+sys.exit(main())
 """
 
 
@@ -62,7 +65,8 @@ class Home:
             made.mkdir(parents=True)
         for name in ("ssh", "sendmail"):
             self.add_program(name, _RECORDER)
-        self.add_program("ftpsync", self._script())
+        for name in _COMMANDS:
+            self.add_program(name, self._script(name))
 
     def add_program(self, name: str, text: str) -> Path:
         """A program that is found before those of the machine."""
@@ -136,12 +140,14 @@ class Home:
             path for path in paths if ".~tmp~" not in path.parts and (path.is_symlink() or path.is_file())
         )
 
-    def _script(self) -> str:
-        if self.side is Side.REAL:
-            text = REAL_SCRIPT.read_text()
-            assert _SENDMAIL in text
-            return text.replace(_SENDMAIL, str(self.bin / "sendmail"))
-        return _OURS.format(python=sys.executable)
+    def _script(self, name: str) -> str:
+        if self.side is Side.OURS:
+            return _OURS.format(python=sys.executable, module=name.replace("-", "_"))
+        if not (_REAL / name).exists():
+            pytest.skip("needs Debian's package ftpsync")
+        text = (_REAL / name).read_text()
+        assert _SENDMAIL in text
+        return text.replace(_SENDMAIL, str(self.bin / "sendmail"))
 
 
 _POSIX_DATE = re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d UTC \d{4}")

@@ -87,7 +87,7 @@ def _optional(name: str, value: str) -> list[str]:
 
 
 def _one_line(value: str) -> str:
-    return " ".join(value.split())
+    return " ".join(value.splitlines())
 
 
 def _words(words: Iterable[str]) -> str:
@@ -165,7 +165,7 @@ def render_hierarchy(
 
     A line about this mirror in upstream's text is left out: it is ours of the last run, not fetched anew.
     """
-    names = [_one_line(name).replace(" ", "_") for name in (tracename, mirrorname, tracehost, rsynchost)]
+    names = ["_".join(name.split()) for name in (tracename, mirrorname, tracehost, rsynchost)]
     lines = [line for line in upstream_mirror_text.split("\n") if line.strip()]
     others = [line for line in lines if line.split()[0] != names[0]]
     return "".join(f"{line}\n" for line in (*others, " ".join(names)))

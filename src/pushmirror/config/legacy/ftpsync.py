@@ -130,7 +130,7 @@ class _Reader:
     # -- parts of the model ---------------------------------------------------------------------------
 
     def _mirror(self) -> Mirror:
-        told = {key: self.get(f"INFO_{key.upper()}") or None for key in _INFO}
+        told = {key: " ".join(self.get(f"INFO_{key.upper()}").splitlines()) or None for key in _INFO}
         keys = {"name": self.get("MIRRORNAME") or own_name(), "running_on": self.get("TRACEHOST") or None}
         return self._made(Mirror, keys | told)
 
