@@ -149,7 +149,7 @@ class _Reader:
             "protect": self._protected(),
             "bandwidth_limit": self._rate(),
             "rsync": self._rsync,
-            "rsync_options": (*self._rsync_words, *self.options.passed),
+            "rsync_options": tuple(self.options.passed),
             "tls_ca": Path(self.get("RSYNC_SSL_CAPATH", "/etc/ssl/certs").splitlines()[0]),
             "tls_method": self._tls_method(),
             "delete": self._delete(),
@@ -164,12 +164,12 @@ class _Reader:
 
     def _read_options(self) -> None:
         """In the order of rsync's command line: the first rule that matches decides."""
-        program, *words = self.get("RSYNC", "rsync").split() or ["rsync"]
-        at = next((n for n, word in enumerate([program, *words]) if Path(word).name.startswith("rsync")), 0)
-        self._rsync = [program, *words][at]
-        self._rsync_words = [program, *words][at + 1 :]
+        words = self.get("RSYNC").split() or ["rsync"]
+        at = next((n for n, word in enumerate(words) if "rsync" in Path(word).name), 0)
+        self._rsync = words[at]
+        self.options.add("RSYNC", words[at + 1 :])
         if at:
-            in_front = " ".join([program, *words][:at])
+            in_front = " ".join(words[:at])
             self.warnings.append(f"RSYNC: {in_front} is left out; run ftpsync itself under it instead")
         for variable in ("RSYNC_EXTRA", "RSYNC_OPTIONS", "EXCLUDE", "RSYNC_OPTIONS2"):
             self.options.add(variable, self.get(variable).split())
