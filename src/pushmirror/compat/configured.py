@@ -23,6 +23,8 @@ from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
 
+#: What rsync and its ssh may be given through the environment, as there.
+_FOR_RSYNC = ("PATH", "RSYNC_CONNECT_PROG", "SSH_AUTH_SOCK")
 _PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 
 
@@ -77,7 +79,7 @@ def _export(variables: Variables) -> None:
     """Have programs of ours see what the configuration exports, and nobody the password."""
     os.environ.update({name: variables.values[name] for name in variables.exported})
     os.environ.pop(_PASSWORD, None)
-    process.BASE_ENVIRONMENT["PATH"] = os.environ.get("PATH", os.defpath)
+    process.BASE_ENVIRONMENT.update({name: os.environ[name] for name in _FOR_RSYNC if name in os.environ})
 
 
 def _keep(file: Path, password: str) -> None:

@@ -24,6 +24,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 def run(command: Command) -> int:
     """Run a command on this process's argv and environment; its exit code, also of whatever it raises."""
+    _fill_standard_streams()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in _ENDING:
         signal.signal(number, _stop)
@@ -37,6 +38,15 @@ def run(command: Command) -> int:
         for line in (*str(exc).splitlines(), *([f"hint: {exc.hint}"] if exc.hint else [])):
             complain(line)
         return exc.exit_code
+
+
+def _fill_standard_streams() -> None:
+    """Where one is closed, the next file that is opened, a database maybe, would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def say(line: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pushmirror.compat import session
 from pushmirror.compat.configured import Configured
+from pushmirror.compat.following import is_first_after
 from pushmirror.compat.foreign import real_ftpsync_on
 from pushmirror.compat.logs import ScriptLog
 from pushmirror.compat.outcome import exit_code_of
@@ -22,23 +23,9 @@ from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Run, Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.parts import TRACES
+from pushmirror.sync.progress import Silent
 
 _log = logging.getLogger(__name__)
-_WAITING = "waiting"  # how the hub's only step begins while another process runs
-
-
-@dataclass(slots=True)
-class _Listener:
-    """Hears whether the run is ours or another process's."""
-
-    works: bool = False
-
-    def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:  # noqa: ARG002
-        """A new step begins."""
-        self.works |= not name.startswith(_WAITING)
-
-    def advance(self, *, files: int = 0, size: int = 0) -> None:
-        """Ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +33,7 @@ class _Answer:
     """What the hub made of a call."""
 
     exit_code: int
-    run: Run | None
-    is_ours: bool  # the run was carried out by this process
+    run: Run | None  # that served it, maybe another process's
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +87,7 @@ class SyncRun:
 
     def _synced(self) -> _Answer:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
-        config, asked, listener = self.told.config, self.told.asked, _Listener()
+        config, asked = self.told.config, self.told.asked
         wish = Wish(
             self.archive.name,
             asked.stage,
@@ -112,18 +98,18 @@ class SyncRun:
         )
         store = open_store(config.state.database_url, config.state.directory)
         try:
-            answer = Hub(config, store, listener).serve(wish)
+            answer = Hub(config, store, Silent()).serve(wish)
             run = store.run(answer.run_id) if answer.run_id is not None else None
         finally:
             store.close()
-        if not listener.works:
-            _log.info("served by a run of another process: %s", answer.message)
-        return _Answer(exit_code_of(answer, run, asked.stage), run, listener.works)
+        _log.info("%s %s: %s", self.archive.name, asked.stage.value, answer.message)
+        return _Answer(exit_code_of(answer, run, asked.stage), run)
 
     def _follow(self, answer: _Answer, log: ScriptLog) -> int:
         """What comes after the sync: hook 4, callback, sites, hook 5."""
-        push = self._push(answer)
-        if answer.is_ours or push:
+        is_first = answer.run is not None and is_first_after(answer.run, self.told.config.state.directory)
+        push = self._push(answer, is_first=is_first)
+        if is_first or push:
             run_hook(self.archive, "before_push", {})
         if self.told.asked.callback and self.archive.callback:
             from pushmirror.push.callback import call_back
@@ -137,15 +123,14 @@ class SyncRun:
             run_hook(self.archive, "after_push", {})
         return code
 
-    def _push(self, answer: _Answer) -> str:
-        """What sites are pushed for: by the one who carried out the run, and for all whom it served.
+    def _push(self, answer: _Answer, *, is_first: bool) -> str:
+        """What sites are pushed for: by one for all whom the run served.
 
-        Who asked for stage 1 of an mhop push waits for our sites, so each of them pushes.
+        But who asked for stage 1 of an mhop push has to wait for our sites, and so does it himself.
         """
-        asked = self.told.asked
-        if not answer.is_ours or answer.run is None:
-            return asked.push if asked.push == "mhop" else ""
-        return asked.push if answer.run.stage is Stage.STAGE1 else answer.run.stage.value
+        if answer.run is not None and answer.run.stage is Stage.STAGE1:
+            return self.told.asked.push if self.told.asked.mhop else ""
+        return answer.run.stage.value if answer.run is not None and is_first else ""
 
     def _push_sites(self, kind: str) -> int:
         from pushmirror.compat.runmirrors import push_from_ftpsync

@@ -167,19 +167,25 @@ class _Reader:
         words = self.get("RSYNC").split() or ["rsync"]
         at = next((n for n, word in enumerate(words) if "rsync" in Path(word).name), 0)
         self._rsync = words[at]
-        self.options.add("RSYNC", words[at + 1 :])
+        self._add(self.options, "RSYNC", words[at + 1 :])
         if at:
             in_front = " ".join(words[:at])
             self.warnings.append(f"RSYNC: {in_front} is left out; run ftpsync itself under it instead")
         for variable in ("RSYNC_EXTRA", "RSYNC_OPTIONS", "EXCLUDE", "RSYNC_OPTIONS2"):
-            self.options.add(variable, self.get(variable).split())
+            self._add(self.options, variable, self.get(variable).split())
         if stage1 := self.get("RSYNC_OPTIONS1"):
             self._read_stage1(stage1.split())
+
+    def _add(self, options: Options, variable: str, words: list[str]) -> None:
+        try:
+            options.add(variable, words)
+        except ConfigError as exc:
+            self.refuse(str(exc), exc.hint, as_there=False)
 
     def _read_stage1(self, words: list[str]) -> None:
         """Its rules keep indices back for stage 2, which ours does by itself."""
         of_stage1 = Options()
-        of_stage1.add("RSYNC_OPTIONS1", words)
+        self._add(of_stage1, "RSYNC_OPTIONS1", words)
         self.options.passed += [word for word in of_stage1.passed if word not in self.options.passed]
         self.options.ours += of_stage1.ours
         if of_stage1.rules:
