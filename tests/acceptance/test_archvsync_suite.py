@@ -34,7 +34,7 @@ def results(tmp_path_factory):
     for name in COMMANDS:
         (tree / "bin" / name).unlink(missing_ok=True)
         (tree / "bin" / name).symlink_to(Path(sys.prefix, "bin", name))
-    env = {"HOME": str(home), "LOGNAME": "archvsync", "XDG_STATE_HOME": str(home / "state")}
+    env = {"HOME": str(home), "LOGNAME": "archvsync", "PUSHMIRROR_STATE": str(home / "state")}
     scripts = sorted(str(script.relative_to(SOURCE / "tests")) for script in SCRIPTS.glob("*.bats"))
     ended = process.run(["bats", "--tap", *scripts], env=env, cwd=tree / "tests", timeout_s=300)
     return ended.output.decode()

@@ -259,7 +259,10 @@ class Serve(Values):
 
 
 def default_state_directory() -> Path:
-    """/var/lib/pushmirror for root, a directory of the user's own otherwise."""
+    """What PUSHMIRROR_STATE names; else /var/lib/pushmirror for root, for others a directory of their own."""
+    named = os.environ.get("PUSHMIRROR_STATE", "")
+    if named.startswith("/"):
+        return Path(named)
     if os.geteuid() == 0:
         return Path("/var/lib/pushmirror")
     home = os.environ.get("XDG_STATE_HOME", "")

@@ -23,7 +23,7 @@ _START_S = 30.0
 _LARGE = 5_000_000  # bytes of a log, after which another one is begun
 #: In a session of its own before the shell ends, with which its process group does; init takes it over.
 _SCRIPT = """setsid -w sh -c '"$@" &' sh "$@" </dev/null >>"$0" 2>&1"""
-_KEPT = ("XDG_STATE_HOME",)  # where the state is, unless the configuration says so
+_KEPT = ("PUSHMIRROR_STATE", "XDG_STATE_HOME")  # where the state is, unless the configuration says so
 
 
 def start(argv: Sequence[str], *, log: Path) -> None:
