@@ -7,6 +7,7 @@ test would show nothing. Runs are held at a gate, never by time.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -97,6 +98,17 @@ def configure(home: Home, **variables: str | None) -> None:
     told = {name: value for name, value in {**usual, **variables}.items() if value is not None}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in told.items()]
     home.configure("".join([f". {home.etc}/upstream.conf\n", *lines]))
+
+
+def make_hub(home: Home) -> None:
+    """What runmirrors needs, without a site."""
+    key = home.home / ".ssh" / "pushmirror"
+    key.parent.mkdir()
+    key.touch(mode=0o600)
+    (home.etc / "runmirrors.conf").write_text(f"KEYFILE={key}\nMAILTO=mirror-admin\n")
+    (home.etc / "runmirrors.mirror").write_text("# none yet\n")
+    if home.side is Side.REAL:
+        home.add_program("runmirrors", "#!/bin/sh\n")  # the real one ends at once (bug 23)
 
 
 def own_rsync(home: Home, text: str) -> str:
@@ -375,12 +387,7 @@ def test_bug_32_a_directory_of_a_module_without_a_slash_at_its_end_is_refused(
     assert not (home.tree / archive.path.name).exists()
 
 
-def make_hub(home: Home) -> None:
-    """What runmirrors needs, without a site."""
-    key = home.home / ".ssh" / "pushmirror"
-    key.parent.mkdir()
-    key.touch(mode=0o600)
-    (home.etc / "runmirrors.conf").write_text(f"KEYFILE={key}\nMAILTO=mirror-admin\n")
-    (home.etc / "runmirrors.mirror").write_text("# none yet\n")
-    if home.side is Side.REAL:
-        home.add_program("runmirrors", "#!/bin/sh\n")  # the real one ends at once (bug 23)
+def test_every_bug_of_the_list_has_a_test_named_after_it() -> None:
+    texts = [file.read_text() for file in Path(__file__).parents[1].rglob("test_*.py")]
+    shown = {int(number) for text in texts for number in re.findall(r"^ *def test_bug_(\d+)_", text, re.M)}
+    assert set(range(14, 34)) <= shown
