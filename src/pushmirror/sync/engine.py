@@ -48,7 +48,7 @@ from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Round, Staging
 from pushmirror.sync.strategy import STRATEGIES, Question, choose
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.traces import Traces, upstream_flags, upstream_hierarchy
+from pushmirror.sync.traces import Traces, has_traces, upstream_flags, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
@@ -250,7 +250,7 @@ class Engine:
             )
         self._progress.step("comparing")
         survey = self._survey(job, pinned, tree=self._tree, empty=self._area.empty)
-        if survey.files_upstream == 0 and not pinned.suites:
+        if survey.files_upstream == 0 and not pinned.suites and not has_traces(self._area.pin):
             raise UpstreamError("upstream's tree is empty", hint="check the path in `upstream`")
         _log.info(
             "upstream has %d files; %d are missing here, %d differ, %d are only here",

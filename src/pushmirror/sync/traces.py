@@ -158,6 +158,11 @@ def upstream_flags(pinned: Path, *, own: str, stale_before: datetime) -> tuple[l
     return [flag.name for flag in flags if flag not in stale], [flag.name for flag in stale]
 
 
+def has_traces(pinned: Path) -> bool:
+    """Whether upstream has any trace: then it is a mirror, and not a disk that is not mounted."""
+    return bool(_names(pinned / TRACES))
+
+
 def upstream_hierarchy(pinned: Path) -> str:
     """The list of the mirrors between the origin and upstream."""
     file = pinned / TRACES / _HIERARCHY_MIRROR

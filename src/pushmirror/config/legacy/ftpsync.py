@@ -138,7 +138,7 @@ class _Reader:
         values = self.options.values
         keys: dict[str, Any] = {
             "name": self.archive,
-            "path": Path(self.get("TO", TO)),
+            "path": Path(self._path(self.get("TO", TO))),
             "upstream": upstream,
             "upstream_name": self._upstream_name(upstream),
             "password_file": self.password_file if has_password else values.get("password-file"),
@@ -150,7 +150,7 @@ class _Reader:
             "bandwidth_limit": self._rate(),
             "rsync": self._rsync,
             "rsync_options": tuple(self.options.passed),
-            "tls_ca": Path(self.get("RSYNC_SSL_CAPATH", "/etc/ssl/certs").splitlines()[0]),
+            "tls_ca": Path(self._path(self.get("RSYNC_SSL_CAPATH", "/etc/ssl/certs").splitlines()[0])),
             "tls_method": self._tls_method(),
             "delete": self._delete(),
             "update_in_progress": self._update_in_progress(),
@@ -236,8 +236,8 @@ class _Reader:
         return Mail(tuple(to), self.get("ERRORSONLY") != "false", self.get("FULLLOGS") == "true")
 
     def _logs(self) -> Logs:
-        directory = Path(self.get("LOGDIR") or self.places.logs)
-        file = Path(self.get("LOG") or directory / f"{self.name}.log")
+        directory = Path(self._path(self.get("LOGDIR") or str(self.places.logs)))
+        file = Path(self._path(self.get("LOG") or f"{directory}/{self.name}.log"))
         return Logs(directory, file, self._number("LOGROTATE", self.get("LOGROTATE", "14")))
 
     # -- upstream -------------------------------------------------------------------------------------
@@ -277,13 +277,11 @@ class _Reader:
         elif "::" in source:
             authority, _, path = source.partition("::") if source[:1] != "[" else _bracketed(source, "::")
             user, _, host = authority.rpartition("@")
-        elif source.startswith("/"):
-            user, host, path, scheme = "", "", source, Scheme.FILE
+        elif "/" in source.partition(":")[0] or ":" not in source:  # as rsync tells a path from a host
+            user, host, path, scheme = "", "", self._path(source), Scheme.FILE
         else:
-            authority, colon, path = source.partition(":")
+            authority, _, path = source.partition(":")
             user, _, host = authority.rpartition("@")
-            if not colon or "/" in authority:
-                self.refuse("RSYNC_SOURCE: expected host::module or rsync://host/module", as_there=False)
             scheme = Scheme.RSYNC_SSH
         return self._address(scheme, user, host, path, "RSYNC_SOURCE")
 
@@ -368,7 +366,7 @@ class _Reader:
         """A path as the script sees it: from BASEDIR, or the directory that it was called in, mostly home."""
         if value.startswith("~/"):
             return f"{self.get('HOME', '/')}{value[1:]}"
-        return value if value.startswith("/") else f"{self.get('BASEDIR') or self.get('HOME', '')}/{value}"
+        return value if value.startswith("/") else f"{self.get('BASEDIR') or self.places.here}/{value}"
 
     def _made(self, kind: type[_Made], keys: Mapping[str, Any]) -> _Made:
         """A part of the model; its errors as those of the variables they come from."""

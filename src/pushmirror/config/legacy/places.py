@@ -30,6 +30,7 @@ class Places:
     logs: Path
     locks: Path
     base: Path | None  # of a tarball
+    here: Path = Path("/")  # what relative paths in the files are relative to
 
     @classmethod
     def of(cls, environment: Mapping[str, str], argv0: str = "") -> Places:
@@ -37,9 +38,11 @@ class Places:
         home = _home(environment)
         config = (home / ".config/ftpsync", _PACKAGES)
         base = _base(argv0, environment)
+        told = environment.get("BASEDIR")  # the scripts go there, else they stay where they were called
+        here = Path(told).absolute() if told else base or Path.cwd()
         if base is None:
-            return cls(config, home / ".local/log/ftpsync", home / ".local/lock/ftpsync", None)
-        return cls((base / "etc", *config), base / "log", base / "locks", base)
+            return cls(config, home / ".local/log/ftpsync", home / ".local/lock/ftpsync", None, here)
+        return cls((base / "etc", *config), base / "log", base / "locks", base, here)
 
 
 def config_name(name: str) -> str:

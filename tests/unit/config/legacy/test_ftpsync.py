@@ -11,7 +11,7 @@ from pushmirror.config.model import TlsMethod
 from pushmirror.errors import ConfigError
 
 HOME = Path("/nowhere/mirror")
-WHERE = Places((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None)
+WHERE = Places((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None, here=HOME)
 SECRET = Path("/nowhere/secret")
 
 
@@ -139,7 +139,7 @@ def test_what_is_excluded_stays_where_the_operator_left_delete_excluded_out():
     assert found.archive.protect == ("/mine/",)
 
 
-def test_hooks_keep_their_arguments_and_are_found_from_home():
+def test_hooks_keep_their_arguments_and_are_found_from_where_the_script_was_called():
     found = read(HOOK1="bin/hook one two", HOOK2="/bin/true", HOOK4="hook")
     assert found.hooks == ((f"{HOME}/bin/hook", "one", "two"), ("/bin/true",), (), ("hook",), ())
     assert found.archive.hooks.before_sync == found.hooks[0]

@@ -17,7 +17,7 @@ def made(file: Path) -> Path:
 
 def test_the_packages_places_are_in_the_home_directory():
     assert Places.of({"HOME": "/home/m"}, "/usr/bin/ftpsync") == Places(
-        PACKAGES, Path("/home/m/.local/log/ftpsync"), Path("/home/m/.local/lock/ftpsync"), None
+        PACKAGES, Path("/home/m/.local/log/ftpsync"), Path("/home/m/.local/lock/ftpsync"), None, Path.cwd()
     )
 
 
@@ -39,7 +39,9 @@ def test_basedir_names_the_tarball(tmp_path):
 
 
 def test_bug_23_a_basedir_that_is_set_only_for_runmirrors_moves_nothing(tmp_path):
-    assert Places.of({"HOME": "/home/m", "BASEDIR": str(tmp_path)}) == Places.of({"HOME": "/home/m"})
+    told, found = Places.of({"HOME": "/home/m", "BASEDIR": str(tmp_path)}), Places.of({"HOME": "/home/m"})
+    assert (told.config, told.logs, told.locks) == (found.config, found.logs, found.locks)
+    assert (told.here, found.here) == (tmp_path, Path.cwd())
 
 
 def test_a_link_counts_as_the_command_that_it_is(tmp_path):
