@@ -158,7 +158,7 @@ class Hub:
             for request in waiting:
                 facts = (
                     request.stage.value,
-                    request.trigger,
+                    request.trigger or "hand",
                     request.client or "this machine",
                     request.words,
                 )

@@ -31,14 +31,17 @@ class Wanted:
 def parse_trigger(words: Iterable[str]) -> Wanted:
     """The meaning of a trigger's words; of two that contradict each other the later wins.
 
-    `sync:stage1` and `sync:stage2`, or either with `sync:all`, together ask for everything.
+    `sync:stage1` and `sync:stage2`, or either and then `sync:all`, together ask for everything; a stage
+    after `sync:all` is that stage alone.
     """
     archive, stages, mhop, callback = "", set[Stage](), False, False
     ignored: list[str] = []
     for word in words:
         match word.split(":", 2):
-            case ["sync", ("stage1" | "stage2" | "all") as stage]:
-                stages.add(Stage(stage))
+            case ["sync", ("stage1" | "stage2") as stage]:
+                stages = (stages - {Stage.ALL}) | {Stage(stage)}
+            case ["sync", "all"]:
+                stages.add(Stage.ALL)
             case ["sync", "mhop"]:
                 mhop = True
             case ["sync", "check"]:

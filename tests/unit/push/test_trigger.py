@@ -18,6 +18,8 @@ ALL, ONE, TWO = Stage.ALL, Stage.STAGE1, Stage.STAGE2
         ("sync:stage2", "", TWO, False),
         ("sync:stage1 sync:stage2", "", ALL, False),
         ("sync:stage1 sync:all", "", ALL, False),
+        ("sync:all sync:stage1", "", ONE, False),
+        ("sync:all sync:stage2 sync:stage1", "", ALL, False),
         ("sync:stage1 sync:stage1", "", ONE, False),
         ("sync:stage2 sync:mhop", "", TWO, True),
         ("sync:archive:debian sync:all", "debian", ALL, False),
