@@ -179,3 +179,17 @@ def test_who_looks_on_while_another_process_pushes_sees_what_that_one_does(pushe
     with pushes.turn("debian").taken() as held:
         assert held
         asyncio.run(follow())
+
+
+def test_news_do_not_put_a_delay_off_again_and_again(hub):
+    hub.site("one", more='delay = "1h"\n')
+    hub.publish("g1")
+    ends: list[object] = []
+
+    def over(decision: Decision) -> bool:
+        ends.append(decision.wake_at)
+        hub.publish(f"g{len(ends) + 1}")
+        return len(ends) == 3
+
+    hub.push(over)
+    assert ends[0] is not None and ends == [ends[0]] * 3

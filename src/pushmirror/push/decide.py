@@ -36,6 +36,9 @@ class Goal:
     published: str | None  # the generation that we serve; none: nothing was published yet
     since: datetime  # when its push began; the deadline counts from here
     prepared: str | None = None  # the generation that is fetched but not published: stage 1 may begin
+    delays_since: datetime | None = (
+        None  # when a delay began that is not over yet, for an older goal; or none
+    )
 
     @property
     def aim(self) -> Aim:
@@ -221,11 +224,17 @@ class _Scene:
 
     def turn_of(self, site: Site) -> datetime:
         """When its delays are over, one after the other."""
-        at = self.began(site.canary)
+        at = self.delays_from(site)
         for wait in site.delay:
             until = at + wait.at_most
             at = min(until, max(at, self.staged_at)) if wait.until_stage1 and self.staged_at else until
         return at
+
+    def delays_from(self, site: Site) -> datetime:
+        """When its delays begin; news that come faster than a delay is over do not put it off for ever."""
+        since = self.goal.delays_since
+        began = self.began(site.canary)
+        return min(since, began) if since else began
 
     @property
     def staged_at(self) -> datetime | None:
@@ -256,7 +265,7 @@ def _waits_for_its_delay(one: _One, scene: _Scene) -> bool:
     if not one.site.delay or one.next is None or one.next[0] is Stage.STAGE2:
         return False
     is_ahead = one.next[1] != scene.goal.published  # nobody knows since when that is prepared
-    return not is_ahead and scene.began(one.site.canary) <= scene.now < scene.turn_of(one.site)
+    return not is_ahead and scene.delays_from(one.site) <= scene.now < scene.turn_of(one.site)
 
 
 def _rests(one: _One, scene: _Scene) -> bool:

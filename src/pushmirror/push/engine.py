@@ -104,6 +104,7 @@ class Pusher:
         self._flight = Flight(wire)
         self._around = Around(archive, config)
         self._goal = Goal(archive, None, clock.now())
+        self._delayed = False  # whether a site was waiting for its delay at the last look
         self._rules = Push()
         self._sites: Sequence[Site] = ()
         self._standings: dict[str, Standing] = {}
@@ -152,7 +153,8 @@ class Pusher:
         if published != self._goal.published:
             _log.info("goal: generation %.12s", published)
         if published != self._goal.published or not published:
-            self._goal = Goal(self._archive, published, since=clock.now())
+            since = (self._goal.delays_since or self._goal.since) if self._delayed else None
+            self._goal = Goal(self._archive, published, since=clock.now(), delays_since=since)
         self._goal = replace(self._goal, prepared=prepared)
         config = self._config()
         self._rules, self._sites = config.push, config.sites_of(self._archive)
@@ -183,6 +185,7 @@ class Pusher:
     def _decide(self) -> Decision:
         facts = self._standings, self._goal, self._rules, clock.now()
         decision = decided(self._sites, *facts, only=self._only)
+        self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
         self._watch.looked(View(self._goal, sites, self._standings, decision))
         return decision

@@ -47,8 +47,10 @@ def decided(
     now: timedelta = timedelta(),
     published: str | None = NEW,
     prepared: str | None = None,
+    delays_since: timedelta | None = None,
 ) -> Decision:
-    goal = Goal(ARCHIVE, published, since=T0, prepared=prepared)
+    began = None if delays_since is None else T0 + delays_since
+    goal = Goal(ARCHIVE, published, since=T0, prepared=prepared, delays_since=began)
     known = {name: Standing(ARCHIVE, name, **facts) for name, facts in (standings or {}).items()}
     return decide(sites, known, goal, RULES, T0 + now)
 
@@ -171,3 +173,9 @@ def test_who_names_a_site_wants_it_woken_now() -> None:
     goal = Goal(ARCHIVE, NEW, since=T0)
     decision = decided_among([PLAIN, site("b")], {}, goal, RULES, T0, only=frozenset({"a"}))
     assert decision.phases == {"a": Phase.DUE}
+
+
+@pytest.mark.parametrize(("minutes_ago", "phase"), [(2, Phase.DELAYED), (5, Phase.DUE)])
+def test_a_delay_that_began_with_an_older_goal_goes_on(minutes_ago, phase):
+    decision = decided([PLAIN], delays_since=-minutes_ago * MINUTE)
+    assert decision.phases == {"a": phase}
