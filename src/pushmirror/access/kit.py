@@ -157,7 +157,7 @@ def _for_pushmirror(
                     f'keyring = "{directory}/{_keyring(archive)}"{_ASK.format(config.public_host)}'
                 )
             )
-        archives[archive.name] = table
+        archives[site.name_of(archive.name) or archive.name] = table
     document["archives"] = archives
     yield Snippet(f"{directory}/pushmirror.toml", "0644", tomlkit.dumps(document))
 
@@ -169,7 +169,8 @@ def _keyring(archive: Archive) -> str:
 
 
 def _first_ftpsync(site: Site, archive: Archive) -> str:
-    return "ftpsync" if archive.name == site.main_archive else f"ftpsync sync:archive:{archive.name}"
+    name = site.name_of(archive.name)
+    return f"ftpsync sync:archive:{name}" if name else "ftpsync"
 
 
 def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | None) -> Snippet:
@@ -188,7 +189,8 @@ def _ftpsync_conf(config: Config, site: Site, archive: Archive, login: Login | N
             settings["RSYNC_SSL_PORT"] = str(port)
     elif port != RSYNC_PORT:
         settings["RSYNC_EXTRA"] = f"--port={port}"
-    name = "ftpsync.conf" if archive.name == site.main_archive else f"ftpsync-{archive.name}.conf"
+    called = site.name_of(archive.name)
+    name = f"ftpsync-{called}.conf" if called else "ftpsync.conf"
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
     text += _WITHOUT_DELAY if tls else ""
     return Snippet(f"~/.config/ftpsync/{name}", "0600", text)

@@ -309,6 +309,10 @@ class Site(Values):
     url: Url | None = None  # where the public reads it, with {archive} for the archive's name
     trace: Name | None = None  # file name of its trace; none: its name
 
+    def name_of(self, archive: str) -> str:
+        """What the site calls an archive of ours; empty: its main one."""
+        return "" if archive == self.main_archive else self.archive_names.get(archive, archive)
+
 
 class Config(Values):
     """Everything an operator can say."""

@@ -69,6 +69,8 @@ def _of_site(file: Path, site: Site, names: Set[str]) -> Iterator[str]:
     yield from unknown_archives(file, (*site.archives, *site.reads), names)
     if site.main_archive and site.main_archive not in site.archives:
         yield f'{file}: main_archive: found "{site.main_archive}", expected one of its archives'
+    for name in sorted(site.archive_names.keys() - {*site.archives}):
+        yield f'{file}: archive_names: found "{name}", expected one of its archives'
     if len({*site.archives, *site.reads}) < len(site.archives) + len(site.reads):
         yield f"{file}: archives and reads: expected each archive once"
 

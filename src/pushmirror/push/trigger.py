@@ -72,8 +72,7 @@ def words_for(archive: str, stage: Stage, *, mhop: bool = False, callback: bool 
 
 def words_to(site: Site, archive: str, stage: Stage) -> str:
     """What this site is sent; an mhop site is told in both stages, as by `runmirrors`."""
-    name = "" if archive == site.main_archive else site.archive_names.get(archive, archive)
-    return words_for(name, stage, mhop=site.push is PushKind.MHOP, callback=site.callback)
+    return words_for(site.name_of(archive), stage, mhop=site.push is PushKind.MHOP, callback=site.callback)
 
 
 def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:

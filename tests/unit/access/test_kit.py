@@ -86,6 +86,15 @@ def test_the_main_archive_is_ftpsyncs_own_and_others_have_their_name():
     assert [one.path.rpartition("/")[2] for one in found] == ["ftpsync.conf", "ftpsync-security.conf"]
 
 
+def test_a_site_that_calls_an_archive_otherwise_gets_files_with_its_name():
+    found = made(archive_names={"debian": "main"})
+    assert (
+        found.ftpsync[0].path.endswith("/ftpsync-main.conf")
+        and "[archives.main]" in found.pushmirror[-1].text
+    )
+    assert found.next["ftpsync"] == ("ftpsync sync:archive:main",)
+
+
 @pytest.mark.parametrize("password", ["pass", 'it\'s $HOME "x" `id` \\', "ä#b = c"])
 def test_a_shell_reads_from_ftpsyncs_file_what_we_mean(tmp_path, password):
     (snippet,) = made(password=password, trace="trace.example.com").ftpsync

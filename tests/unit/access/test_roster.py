@@ -70,6 +70,7 @@ def test_its_passwords_are_for_its_owner_only(config, etc):
         ("b", {"archives": ["debian"] * 2}, "expected each archive once"),
         ("b", {"host": "a b"}, "expected a host name"),
         ("b", {"main_archive": "security"}, "expected one of its archives"),
+        ("b", {"archive_names": {"debain": "x"}}, "expected one of its archives"),
         ("b", {"nosuchkey": 1}, "unknown key"),
         ("../b", {}, "expected letters, digits"),
         ("b+2", {}, "expected letters, digits"),

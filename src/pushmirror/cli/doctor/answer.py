@@ -48,12 +48,12 @@ def judge(site: Site, answer: Answer, now: datetime) -> Iterator[Finding]:
 def _of_ours(site: Site, subject: str, ready: re.Match[str], now: datetime) -> Iterator[Finding]:
     names = ready[2].replace(",", " ").split()
     yield ok(subject, f"the key is let in and wakes pushmirror {ready[1]}")
-    missing = [name for name in site.archives if name not in {site.main_archive, *names}]
+    missing = [name for name in map(site.name_of, site.archives) if name and name not in names]
     if missing:
         yield warning(
             f"archives of {site.name}",
             f"it has no archive {', '.join(missing)}; it has {cut(', '.join(names)) or 'none'}",
-            "correct `archives` or `main_archive` in the site's file, or ask its operator",
+            "correct `archives`, `archive_names` or `main_archive` in the site's file, or ask its operator",
         )
     try:
         theirs = datetime.fromisoformat(ready[3])

@@ -55,6 +55,11 @@ def test_the_main_archive_may_have_another_name_at_the_site():
     assert [level for level, _ in judged(0, READY.replace("debian, ", ""), main)] == ["ok", "ok"]
 
 
+def test_an_archive_is_looked_for_by_the_name_that_it_has_at_the_site():
+    main = SITE.model_copy(update={"archive_names": {"debian": "main"}})
+    assert [level for level, _ in judged(0, READY.replace("debian, ", "main, "), main)] == ["ok", "ok"]
+
+
 def test_an_ftpsync_that_finds_no_configuration_is_right():
     assert judged(78, FTPSYNC) == [("ok", "the key is let in and wakes ftpsync")]
 
