@@ -30,6 +30,7 @@ from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.report import Report
 from pushmirror.sync.stock import Stock
 from pushmirror.sync.traces import Traces
+from pushmirror.sync.upstream import selection_mark
 from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class Hub:
         """Whether a run would find nothing to do, as far as can be told cheaply; when in doubt, no.
 
         Upstream is asked for its Release files and traces only. Not so of an owner's tree, when a request
-        waits, and unless the last run ended well and its trace is still what the tree says of itself.
+        waits, and unless the last run ended well, not longer than `full_every` ago and by this selection, and
+        its trace is still what the tree says of itself.
         Nothing is changed and nothing is remembered; an upstream that cannot be asked is for a run to tell.
         """
         one = self._config.archives[archive]
@@ -81,6 +83,9 @@ class Hub:
             return False
         runs, served = self._store.runs(archive, limit=1), self._store.latest_generation(archive)
         if not runs or runs[0].outcome is not Outcome.SUCCEEDED or served is None:
+            return False
+        is_recent = clock.now() - runs[0].started_at < one.full_every
+        if not is_recent or runs[0].stats.get("selection") != selection_mark(one):
             return False
         if Traces(one.path, self._config.mirror.name).generation() != served.digest:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pushmirror.state.records import Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent
+from pushmirror.system import clock
 from trees import snapshot
 
 SERIAL = "Archive serial: 2026112301\n"
@@ -119,3 +121,13 @@ def test_an_owners_tree_is_looked_at_each_time(tmp_path: Path) -> None:
     os.utime(site.tree / "README", (0, 0))
     site.sync().check()
     assert not is_current(site)
+
+
+@pytest.mark.parametrize("changed", [{"exclude": ["/unwanted"]}, {"full_every": "1s"}])
+def test_another_selection_or_a_day_without_a_run_is_something_new(
+    synced: LabSite, monkeypatch: pytest.MonkeyPatch, changed: dict[str, object]
+) -> None:
+    later = clock.now() + timedelta(hours=1)
+    synced.configure(**changed)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert not is_current(synced)

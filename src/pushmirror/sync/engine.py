@@ -49,7 +49,7 @@ from pushmirror.sync.staging import Round, Staging
 from pushmirror.sync.strategy import STRATEGIES, Question, choose
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_flags, upstream_hierarchy
-from pushmirror.sync.upstream import Upstream
+from pushmirror.sync.upstream import Upstream, selection_mark
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
@@ -85,7 +85,7 @@ class Engine:
         self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
         self._phase = Exit.STAGE1
         self._aim = ""  # the generation that the round works towards, once it is known
-        self.report = Report(started=clock.now())
+        self.report = Report(started=clock.now(), selection=selection_mark(archive))
 
     def run(self, job: Job, on_served: Served) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).

@@ -46,6 +46,7 @@ class Report:
     lost: int = 0  # of these: files that the live indices name, though upstream has lost them
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
+    selection: int = 0  # a mark of what is mirrored of upstream's tree; see `selection_mark`
     hook_exit_code: int = 0  # of the hook that failed and so ended the run; 0: none did
     seconds_stage1: float = 0.0
     seconds_stage2: float = 0.0
@@ -75,6 +76,7 @@ class Report:
             "withheld_deletions": self.withheld,
             "seconds_stage1": round(self.seconds_stage1, 3),
             "seconds_stage2": round(self.seconds_stage2, 3),
+            "selection": self.selection,
             **({"hook_exit_code": self.hook_exit_code} if self.hook_exit_code else {}),
         }
 

@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
@@ -191,6 +192,11 @@ def _log_end(result: process.Result, reader: StatsReader) -> None:
         "ended with exit code %d: sent %d bytes  received %d bytes  %.2f bytes/sec",
         *(result.exit_code, moved.bytes_sent, moved.bytes_received, rate),
     )
+
+
+def selection_mark(archive: Archive) -> int:
+    """A number that changes with the part of upstream's tree that is mirrored."""
+    return crc32("\n".join(rule.argument() for rule in selection_rules(archive)).encode())
 
 
 def selection_rules(archive: Archive) -> list[Rule]:
