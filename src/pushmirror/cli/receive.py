@@ -57,7 +57,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a push outlives the connection that brought it
     original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, words)
-    wanted, name = parse_trigger(spoken), caller(spoken)
+    wanted, name = parse_trigger(spoken), caller(words_of(original, ()))
     for word in wanted.ignored if name is None else ():
         _tell(f"Unknown option {word!a} ignored")
     config = session.config(on_broken_sites=warn_of_broken_sites)

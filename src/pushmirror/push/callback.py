@@ -59,7 +59,10 @@ def last_call(state: Path, site: str) -> datetime | None:
 
 
 def caller(words: Iterable[str]) -> str | None:
-    """The name that a call back from a site gives; none: the words are those of a push."""
+    """The name that a call back from a site gives; none: the words that came are those of a push."""
+    words = list(words)
+    if any(word.startswith("sync:") for word in words):
+        return None
     found = (word.removeprefix(WORD) for word in words if word.startswith(WORD))
     return next(found, None)
 
