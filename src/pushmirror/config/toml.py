@@ -85,7 +85,7 @@ def find(path: Path | None = None) -> Path:
             return place / FILE_NAME
     raise ConfigError(
         f"no {FILE_NAME} in {' or '.join(map(str, usual_places()))}",
-        hint="write one with `pushmirror init`, or name another place with --config",
+        hint="write one with `pushmirror init` or `pushmirror import`, or name another place with --config",
     )
 
 
