@@ -1,14 +1,16 @@
 """`pushmirror import`: files of archvsync and rsync's daemon become a configuration of ours.
 
 Guaranteed: what was there is kept, or a copy of it; passwords reach files of mode 0600 and nothing else; what
-has no counterpart is told, once each, with where it was said.
+has no counterpart is told, once each, with where it was said. For another user root reads only what nobody
+but root could have put there; the rest, and all writing, is done by a process that is that user's.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -17,13 +19,14 @@ from pydantic import ValidationError
 from pushmirror.cli import import_files, import_sources, import_steps
 from pushmirror.cli.import_files import File
 from pushmirror.cli.import_program import called_with
-from pushmirror.cli.import_sources import Sources
+from pushmirror.cli.import_sources import Daemon, Sources
 from pushmirror.cli.output import print_json, printable
 from pushmirror.cli.session import Session
 from pushmirror.config import model, toml
 from pushmirror.config.legacy.merging import Merged, merge
-from pushmirror.config.legacy.sorting import sort_files, usual_places
+from pushmirror.config.legacy.sorting import Sorted, sort_files, usual_places
 from pushmirror.errors import UsageError
+from pushmirror.system.users import as_user, only_root_changes
 
 _STATE = ".local/state/pushmirror"  # of a user who is not root, below the home
 
@@ -34,16 +37,24 @@ class Report:
 
     read: tuple[str, ...]
     files: tuple[dict[str, str], ...]
-    backup: Path | None
+    backup: str | None
     warnings: tuple[str, ...]
     authorized_keys: dict[str, str]  # FILE:LINE -> the line instead
     next: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
+class _Order:
+    """What is to be imported, and how."""
+
+    found: Sorted | None  # none: the environment
+    to: Path
+    state: Path | None
+    trees: dict[str, Path]
+    mirror_name: str | None
     dry_run: bool
-    for_another: bool  # root writes for another user
+    force: bool
+    for_another: bool  # root has another user do it
 
 
 @click.command("import")
@@ -91,20 +102,23 @@ def import_(
       pushmirror import --environment
     """
     owner = _act_for(user) if user else None
-    target = _directory(session, directory, for_another=bool(owner))
-    sources = _sources(paths, target, environment=environment)
-    sources = import_sources.with_trees(sources, _trees(trees))
     state = state or (Path.home() / _STATE if owner else None)
-    merged = _with_options(merge(sources.told), sources, mirror_name, state)
-    files = import_files.files_of(merged, target)
-    backup = None if dry_run else import_files.write(files, target, force=force, owner=owner)
-    how = _How(dry_run=dry_run, for_another=bool(owner))
-    report = _report(merged, sources, files, backup, target / toml.FILE_NAME, told=how)
+    order = _Order(
+        found=_found(paths, environment=environment),
+        to=_directory(session, directory, for_another=owner is not None),
+        state=state.expanduser().absolute() if state else None,
+        trees=_trees(trees),
+        mirror_name=mirror_name,
+        dry_run=dry_run,
+        force=force,
+        for_another=owner is not None,
+    )
+    report = _imported_by(owner, order) if owner else _imported(order, Daemon())
     print_json(report) if as_json else _print(report, dry_run=dry_run)
 
 
-def _act_for(user: str) -> int:
-    """Read and name everything as this user would, whose number it gives: ~ is the user's home."""
+def _act_for(user: str) -> pwd.struct_passwd | None:
+    """Read and name everything as this user would, for ~ is the user's home; none: that is who we are."""
     try:
         found = pwd.getpwnam(user)
     except KeyError as exc:
@@ -112,7 +126,29 @@ def _act_for(user: str) -> int:
     if os.geteuid() not in {0, found.pw_uid}:
         raise UsageError("--user: only root can write files of another user's")
     os.environ.update(HOME=found.pw_dir, LOGNAME=user, USER=user)
-    return found.pw_uid
+    return None if found.pw_uid == os.geteuid() else found
+
+
+def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
+    """The same by another user's process, which has from root what that user could not have exchanged."""
+    roots = import_sources.read_daemon(order.found, may_read=only_root_changes) if order.found else Daemon()
+    told = json.loads(as_user(owner, lambda: json.dumps(asdict(_imported(order, roots)))))
+    told |= {name: tuple(told[name]) for name in ("read", "files", "warnings", "next")}
+    return Report(**told)
+
+
+def _imported(order: _Order, known: Daemon) -> Report:
+    """Read, merge, write and tell."""
+    caller = import_sources.caller()
+    if order.found:
+        sources = import_sources.read_files(order.found, order.to, caller, known)
+    else:
+        sources = import_sources.read_environment(order.to, caller)
+    sources = import_sources.with_trees(sources, order.trees)
+    merged = _with_options(merge(sources.told), sources, order)
+    files = import_files.files_of(merged, order.to)
+    backup = None if order.dry_run else import_files.write(files, order.to, force=order.force)
+    return _report(merged, sources, files, backup, order)
 
 
 def _directory(session: Session, told: Path | None, *, for_another: bool) -> Path:
@@ -123,17 +159,17 @@ def _directory(session: Session, told: Path | None, *, for_another: bool) -> Pat
     return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
 
 
-def _sources(paths: tuple[Path, ...], target: Path, *, environment: bool) -> Sources:
-    caller = import_sources.caller()
+def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
+    """The files to read; none where the environment is to be."""
     if environment:
         if paths:
             raise UsageError("--environment reads no files; name either")
-        return import_sources.read_environment(target, caller)
+        return None
     searched = paths or tuple(path for path in usual_places(Path.home()) if os.path.exists(path))  # noqa: PTH110
     found = sort_files(path.expanduser().absolute() for path in searched)
     if not (found.ftpsync or found.runmirrors or found.mirror or found.rsyncd):
         raise import_sources.nothing_found(paths or usual_places(Path.home()))
-    return import_sources.read_files(found, target, caller)
+    return found
 
 
 def _trees(told: tuple[str, ...]) -> dict[str, Path]:
@@ -151,12 +187,12 @@ def _trees(told: tuple[str, ...]) -> dict[str, Path]:
     return trees
 
 
-def _with_options(merged: Merged, sources: Sources, name: str | None, state: Path | None) -> Merged:
+def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
     """The configuration with what only the operator can say."""
-    config = merged.config
+    config, name = merged.config, order.mirror_name
     told: dict[str, object] = {}
-    if state:
-        told["state"] = model.State(directory=state.expanduser().absolute())
+    if order.state:
+        told["state"] = model.State(directory=order.state)
     if name and sources.told.ftpsyncs and name != config.mirror.name:
         raise UsageError(f"--mirror-name {name}: MIRRORNAME is {config.mirror.name}; one of them is wrong")
     if name:
@@ -168,17 +204,19 @@ def _with_options(merged: Merged, sources: Sources, name: str | None, state: Pat
 
 
 def _report(
-    merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, file: Path, *, told: _How
+    merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, order: _Order
 ) -> Report:
+    file = order.to / toml.FILE_NAME
     program = called_with(file)
-    steps = import_steps.next_steps(merged, sources, file, program, for_another=told.for_another)
+    steps = import_steps.next_steps(merged, sources, file, program, for_another=order.for_another)
     return Report(
         read=sources.read,
         files=tuple(
-            {"path": str(one.path), "mode": f"{one.mode:04o}"} | ({"text": one.shown} if told.dry_run else {})
+            {"path": str(one.path), "mode": f"{one.mode:04o}"}
+            | ({"text": one.shown} if order.dry_run else {})
             for one in files
         ),
-        backup=backup,
+        backup=str(backup) if backup else None,
         warnings=(*sources.warnings, *merged.warnings),
         authorized_keys=import_steps.authorized_keys(sources, program),
         next=tuple(steps),

@@ -76,8 +76,8 @@ def _login(sites: Path, name: str, password: str) -> File:
     return File(sites / f"{name}{credentials.SUFFIX}", real, masked, _PRIVATE)
 
 
-def write(files: tuple[File, ...], directory: Path, *, force: bool, owner: int | None = None) -> Path | None:
-    """Write them, as files of the owner if not ours; where the copy of what was there is, if anything was.
+def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | None:
+    """Write them; where the copy of what was there is, if anything was.
 
     Raises ConfigError when something is there and may not be replaced.
     """
@@ -90,24 +90,18 @@ def write(files: tuple[File, ...], directory: Path, *, force: bool, owner: int |
     try:
         backup = _keep_copy(there, directory) if there else None
         for made in (directory, directory / toml.SITES):
-            _make_directory(made, owner)
+            made.mkdir(mode=0o755, parents=True, exist_ok=True)
         for file in sorted(files, key=lambda one: one.path.name == toml.FILE_NAME):  # what counts, last
             data = file.text.encode("utf-8", "surrogateescape")
-            write_atomically(file.path, data, mode=file.mode, owner=owner)
+            write_atomically(file.path, data, mode=file.mode)
         for old in {*there} - {file.path for file in files}:
             old.unlink()
     except OSError as exc:
-        raise PushmirrorError(f"{exc.filename or directory}: {exc.strerror}") from exc
+        raise PushmirrorError(
+            f"{exc.filename or directory}: {exc.strerror}",
+            hint="the user whose it is writes it: give the directory to this user, or name another (--to)",
+        ) from exc
     return backup
-
-
-def _make_directory(directory: Path, owner: int | None) -> None:
-    """A directory with all above it; those that are new are the owner's."""
-    missing = [one for one in (*reversed(directory.parents), directory) if not one.exists()]
-    for one in missing:
-        one.mkdir(mode=0o755)
-        if owner is not None:
-            os.chown(one, owner, -1, follow_symlinks=False)
 
 
 def _there(files: tuple[File, ...], directory: Path) -> Iterator[Path]:

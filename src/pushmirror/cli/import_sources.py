@@ -1,13 +1,13 @@
 """Reads what `pushmirror import` was given: files of archvsync and rsync, or the environment alone.
 
 Guaranteed: nothing is changed; the environment of who calls it does not become part of what the files say,
-unless it is to be read itself.
+unless it is to be read itself; root has bash evaluate no file that somebody else could have written.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from pushmirror.config.legacy.secrets_file import Secrets, read_secrets
 from pushmirror.config.legacy.sorting import Sorted
 from pushmirror.config.legacy.values import VERSION, Ftpsync, Runmirrors, Variables
 from pushmirror.errors import ConfigError
+from pushmirror.system.bash import Evaluated
+from pushmirror.system.bash import evaluate as by_bash
+from pushmirror.system.users import only_root_changes
 
 ENVIRONMENT = "the environment"
 _CALLERS = ("HOME", "LOGNAME", "USER", "PATH", "LANG")  # that a script has from whoever starts it
@@ -39,18 +42,46 @@ class Sources:
     owners: tuple[int, ...] = field(default=())  # user numbers of the files of archvsync
 
 
-def read_files(found: Sorted, directory: Path, environment: Mapping[str, str]) -> Sources:
-    """Read files; passwords for upstream will be in `directory`. Raises ConfigError."""
-    reader = _Reader(directory, {name: environment[name] for name in _CALLERS if name in environment})
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """An rsyncd.conf and its secrets, or what of them could be read so far."""
+
+    rsyncd: Rsyncd | None = None
+    secrets: Mapping[Path, Secrets] = field(default_factory=dict)
+
+
+def read_daemon(
+    found: Sorted, known: Daemon | None = None, *, may_read: Callable[[Path], bool] = lambda _: True
+) -> Daemon:
+    """What is not known yet, of the files that may be read. Raises ConfigError."""
     if len(found.rsyncd) > 1:
         raise ConfigError(
             f"{found.rsyncd[1]}: {found.rsyncd[0]} is named, too, and pushmirror has one daemon"
         )
+    known = known or Daemon()
+    rsyncd = known.rsyncd
+    if rsyncd is None and found.rsyncd and may_read(found.rsyncd[0]):
+        rsyncd = read_rsyncd(found.rsyncd[0])
+    secrets = dict(known.secrets)
+    for file in _secrets_files(rsyncd) if rsyncd else ():
+        if file not in secrets and may_read(file):
+            secrets[file] = read_secrets(file)
+    return Daemon(rsyncd, secrets)
+
+
+def read_files(
+    found: Sorted, directory: Path, environment: Mapping[str, str], known: Daemon | None = None
+) -> Sources:
+    """Read files; passwords for upstream will be in `directory`. Raises ConfigError.
+
+    `known` is what has been read already, by who could read it.
+    """
+    reader = _Reader(directory, {name: environment[name] for name in _CALLERS if name in environment})
+    daemon = read_daemon(found, known)
     ftpsyncs = tuple((str(file), reader.ftpsync(file)) for file in found.ftpsync)
     runmirrors = tuple(reader.all_runmirrors(found))
-    rsyncd = read_rsyncd(found.rsyncd[0]) if found.rsyncd else None
     pushers = tuple(pusher for file in found.keys for pusher in read_pushers(file))
-    told = Told(ftpsyncs, runmirrors, rsyncd, dict(_secrets(rsyncd)) if rsyncd else {})
+    told = Told(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets)
     over = (
         f"{file} was passed over: {first} has its name and is read first" for file, first in found.passed_over
     )
@@ -117,13 +148,23 @@ class _Reader:
         preset = {"NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks), "VERSION": VERSION}
         if where.base:
             preset["BASEDIR"] = str(where.base)
-        return read_variables(file, environment=self.environment, preset=preset)
+        return read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
 
     def _places(self, file: Path | None) -> Places:
         """Those of the command whose file it is: a tarball's are beside its `etc`."""
         directory = file.absolute().parent if file else Path("/nowhere")
         base = directory.parent if directory.name == "etc" else Path("/nowhere")
         return Places.of(self.environment, str(base / "bin/ftpsync"))
+
+
+def _evaluate(file: Path, *, environment: Mapping[str, str], preset: Mapping[str, str]) -> Evaluated:
+    """What bash makes of a file; not as root, if root may be somebody else's tool there."""
+    if os.geteuid() == 0 and not only_root_changes(file):
+        raise ConfigError(
+            f"{file}: it takes bash to read it, and not only root can change it or the directories above it",
+            hint="import for the user whose mirror it is: --user NAME",
+        )
+    return by_bash(file, environment=environment, preset=preset)
 
 
 def _text(file: Path | None) -> str:
@@ -135,14 +176,13 @@ def _text(file: Path | None) -> str:
         raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
 
 
-def _secrets(rsyncd: Rsyncd) -> Iterator[tuple[Path, Secrets]]:
+def _secrets_files(rsyncd: Rsyncd) -> Iterator[Path]:
     """The secrets files of all modules that ask for a password."""
     told = {module.get(key("secrets file")) for module in rsyncd.modules if module.get(key("auth users"))}
     for name in sorted(told - {""}):
-        file = Path(name)
-        if not file.is_absolute():
+        if not Path(name).is_absolute():
             raise ConfigError(f"{rsyncd.file}: secrets file: expected an absolute path, found {name}")
-        yield file, read_secrets(file)
+        yield Path(name)
 
 
 def with_trees(sources: Sources, trees: Mapping[str, Path]) -> Sources:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from offering import open_directory
 from pushmirror.access import credentials
 from pushmirror.cli import main as cli
 from pushmirror.config import toml
@@ -230,36 +231,128 @@ def test_the_main_archives_names_are_not_guessed_from_the_directory(run, old, tm
     assert [*toml.load(tmp_path / "to").archives] == ["tree", "x"]
 
 
+# -- for another user ---------------------------------------------------------------------------------
+
+
 @pytest.fixture
-def other_user(tmp_path, monkeypatch):
-    """A user that is not root, with a home."""
+def home():
+    """That of a user who is not root, which others can enter, unlike those of pytest."""
     if os.geteuid() != 0:
         pytest.skip("only root imports for another user")
-    found = pwd.struct_passwd(("m", "x", 65534, 65534, "", f"{tmp_path}/home", "/bin/sh"))
+    with open_directory() as directory:
+        home = directory / "home"
+        (home / "old").mkdir(parents=True)
+        for path in (home, home / "old"):
+            os.chown(path, 65534, 65534)
+        yield home
+
+
+@pytest.fixture
+def run_for(home, capsys, monkeypatch):
+    """Runs an import of root's for that user."""
+    found = pwd.struct_passwd(("m", "x", 65534, 65534, "", str(home), "/bin/sh"))
+    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: {"m": found}[name])
     monkeypatch.setattr(pwd, "getpwuid", lambda _: found)
     for name in ("HOME", "LOGNAME", "USER"):
         monkeypatch.setenv(name, "root's")
-    return found
+    return lambda *argv: (cli.main(["import", "--user", "m", *map(str, argv)]), *capsys.readouterr())
 
 
-def test_root_imports_for_the_user_whose_mirror_it_is(old, tmp_path, other_user, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
-    (old / "runmirrors.mirror").write_text("all a a.example.org m 2 .ssh/old\n")
-    assert cli.main(["import", "--user", "m", str(old)]) == 0
-    etc = tmp_path / "home/.config/pushmirror"
+def theirs(home: Path, name: str, text: str, mode: int = 0o644) -> Path:
+    """A file of that user's."""
+    file = home / "old" / name
+    file.write_text(text)
+    file.chmod(mode)
+    os.chown(file, 65534, 65534)
+    return file
+
+
+def test_root_imports_for_the_user_whose_mirror_it_is(home, run_for):
+    theirs(home, "ftpsync.conf", FTPSYNC.format(base=home), 0o600)
+    theirs(home, "runmirrors.mirror", "all a a.example.org m 2 .ssh/old\n")
+    code, out, err = run_for(home / "old")
+    etc = home / ".config/pushmirror"
     config = toml.load(etc)
+    assert code == 0 and "seems to be that of" not in out and "MAILTO" in err
     assert {path.stat().st_uid for path in (etc.parent, etc, *etc.rglob("*"))} == {65534}
-    assert config.push.key == tmp_path / "home/.ssh/pushmirror"
-    assert config.sites["a"].key == tmp_path / "home/.ssh/old"
-    assert config.state.directory == tmp_path / "home/.local/state/pushmirror"
-    assert "seems to be that of" not in capsys.readouterr().out
+    assert config.push.key == home / ".ssh/pushmirror"
+    assert config.sites["a"].key == home / ".ssh/old"
+    assert config.state.directory == home / ".local/state/pushmirror"
 
 
-def test_root_is_told_that_the_mirror_is_another_users(run, old, other_user):
+def test_a_users_bash_is_never_roots(home, run_for):
+    conf = FTPSYNC.format(base=home) + 'INFO_SPONSOR="$(id -u; id -G)"\n'
+    theirs(home, "ftpsync.conf", conf)
+    assert run_for(home / "old")[0] == 0
+    assert toml.load(home / ".config/pushmirror").mirror.sponsor == "65534 65534"
+
+
+def test_a_users_links_lead_no_writing_of_roots(home, run_for):
+    theirs(home, "ftpsync.conf", FTPSYNC.format(base=home))
+    (home / ".config").mkdir()
+    (home.parent / "victim/sites.d").mkdir(parents=True)
+    (home.parent / "victim/sites.d/one.toml").touch()
+    (home / ".config/pushmirror").symlink_to(home.parent / "victim")
+    before = everything(home.parent)
+    code, _, err = run_for(home / "old", "--force")
+    assert (code, everything(home.parent)) == (Exit.FAILED, before) and "Permission denied" in err
+
+
+def test_root_reads_secrets_that_are_its_own_for_the_user(home, run_for):
+    (home.parent / "rsyncd.conf").write_text(RSYNCD.format(base=home.parent))
+    (home.parent / "secrets").write_text("site1:geheim\n")
+    (home.parent / "secrets").chmod(0o600)
+    assert run_for(home.parent / "rsyncd.conf")[0] == 0
+    file = home / ".config/pushmirror/sites.d/site1.secret"
+    assert (mode(file), credentials.read(file, "site1")[0].password) == (0o600, "geheim")
+
+
+@pytest.mark.parametrize("is_users", ["rsyncd.conf", "secrets"])
+def test_a_user_has_no_file_read_by_root_that_it_could_not_read(home, run_for, is_users):
+    (home.parent / "private").write_text("root:hash\n")
+    (home.parent / "private").chmod(0o600)
+    (home / "old/secrets").symlink_to(home.parent / "private")
+    named = home / "old/secrets" if is_users == "secrets" else home.parent / "private"
+    text = f"[tree]\npath = /srv/tree\nauth users = *\nsecrets file = {named}\n"
+    file = home.parent / "rsyncd.conf"
+    file.write_text(text)
+    if is_users == "rsyncd.conf":
+        file = theirs(home, "rsyncd.conf", text)
+    code, _, err = run_for(file)
+    assert code == Exit.CONFIG and "Permission denied" in err and not (home / ".config").exists()
+
+
+def test_a_dry_run_for_a_user_and_json_say_the_same_as_ever(home, run_for):
+    theirs(home, "ftpsync.conf", FTPSYNC.format(base=home))
+    told = json.loads(run_for(home / "old", "--dry-run", "--json")[1])
+    assert told["read"] == [f"{home}/old/ftpsync.conf"] and not (home / ".config").exists()
+    assert told["files"][0]["path"] == f"{home}/.config/pushmirror/pushmirror.toml"
+
+
+@pytest.mark.parametrize("change", [{"mode": 0o666}, {"owner": 65534}])
+def test_root_has_no_bash_of_others_evaluated_as_root(run, old, change):
+    if os.geteuid() != 0:
+        pytest.skip("this is about root")
+    conf = old / "ftpsync.conf"
+    conf.write_text(f"{conf.read_text()}touch {old}/evil\n")
+    conf.chmod(change.get("mode", 0o644))
+    os.chown(conf, change.get("owner", -1), -1)
+    code, _, err = run(old)
+    assert code == Exit.CONFIG and f"{conf}: it takes bash" in err and "--user" in err
+    assert not (old / "evil").exists()
+
+
+def test_root_has_bash_evaluate_what_is_its_own(run, old, tmp_path):
+    with (old / "ftpsync.conf").open("a") as file:
+        file.write('if true; then INFO_COUNTRY="XX"; fi\n')
+    assert run(old)[0] == 0 and toml.load(tmp_path / "to").mirror.country == "XX"
+
+
+def test_root_is_told_that_the_mirror_is_another_users(run, old, run_for):
     os.chown(old / "ftpsync.conf", 65534, -1)
     assert "seems to be that of m" in run(old)[1]
 
 
-def test_a_user_that_is_not_there_is_wrong_usage(run, old, other_user):
+def test_a_user_that_is_not_there_is_wrong_usage(run, old, run_for):
     assert run(old, "--user", "nobody-at-all")[0] == Exit.USAGE

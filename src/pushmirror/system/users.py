@@ -1,0 +1,139 @@
+"""Acting as another user, and whom root may believe.
+
+Guaranteed: what is done as a user is done by a process of its own that cannot be root again, with that
+user's groups and nothing else; it does not outlive the call. Not the business of this module: what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import stat
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.system.process import die_with_parent
+
+_MOST_LINKS = 40  # on the way to a file, as for the kernel
+_CHUNK = 1024 * 1024
+
+
+def only_root_changes(path: Path) -> bool:
+    """Whether nobody but root could have put there what is read at this path.
+
+    Every directory and link on the way counts. Where nothing is, nobody but root could put it.
+    """
+    return _only_root_changes(path.absolute(), _MOST_LINKS)
+
+
+def _only_root_changes(path: Path, links: int) -> bool:
+    for part in (*reversed(path.parents), path):
+        try:
+            found = part.lstat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        if found.st_uid != 0:
+            return False
+        if stat.S_ISLNK(found.st_mode):
+            below = path.relative_to(part)
+            return links > 0 and _only_root_changes(part.parent / part.readlink() / below, links - 1)
+        if _others_write(found):
+            return False
+    return True
+
+
+def _others_write(found: os.stat_result) -> bool:
+    """In a directory such as /tmp others make files, but cannot exchange root's."""
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        return False
+    by_group = found.st_mode & stat.S_IWGRP and found.st_gid != 0
+    return bool(by_group or found.st_mode & stat.S_IWOTH)
+
+
+def as_user(user: pwd.struct_passwd, act: Callable[[], str]) -> str:
+    """What `act` returns when this user carries it out, at home; for root only.
+
+    Errors of `act` are raised here: a PushmirrorError with its message, hint and exit code. Text is all that
+    comes back: root takes no objects from somebody else's process.
+    """
+    reading, writing = os.pipe()
+    child = _fork()
+    if child == 0:
+        _carry_out(user, act, writing)
+    try:
+        os.close(writing)
+        told = _all_of(reading)
+    finally:
+        os.close(reading)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)  # it has told everything, or we are being stopped
+        os.waitpid(child, 0)
+    return _answer(told, user.pw_name)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():  # Python's, of threads that a copy does not have; we have none
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _carry_out(user: pwd.struct_passwd, act: Callable[[], str], writing: int) -> None:
+    """The child's whole life: nothing of the parent's is unwound or flushed twice."""
+    code = 1
+    try:
+        told = _told(user, act)
+        with os.fdopen(writing, "wb") as answer:
+            answer.write(json.dumps(told).encode())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _told(user: pwd.struct_passwd, act: Callable[[], str]) -> dict[str, object]:
+    try:
+        _become(user)
+        return {"said": act()}
+    except PushmirrorError as exc:
+        return {"error": str(exc), "hint": exc.hint, "code": int(exc.exit_code)}
+    except BaseException:  # noqa: BLE001  the parent raises it
+        return {"mistake": traceback.format_exc()}
+
+
+def _become(user: pwd.struct_passwd) -> None:
+    """Give root up for good; groups first, for afterwards nobody may."""
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    die_with_parent()  # the kernel forgets it where the user changes
+    os.chdir("/")
+    with suppress(OSError):  # a home need not be there yet
+        os.chdir(user.pw_dir)
+
+
+def _all_of(reading: int) -> bytes:
+    told = bytearray()
+    while data := os.read(reading, _CHUNK):
+        told += data
+    return bytes(told)
+
+
+def _answer(told: bytes, user: str) -> str:
+    try:
+        answer = json.loads(told)
+    except ValueError as exc:
+        raise PushmirrorError(f"the process that acted as {user} was ended") from exc
+    if "said" in answer:
+        return str(answer["said"])
+    if "mistake" in answer:
+        raise RuntimeError(answer["mistake"])
+    error = PushmirrorError(answer["error"], hint=answer["hint"])
+    error.exit_code = Exit(answer["code"])
+    raise error
