@@ -1,7 +1,8 @@
 """What an rsyncd.conf means to us: who may read which tree, and [serve]. Pure.
 
 Guaranteed: nobody is let in whom rsync kept out, but by `hosts deny` and `@group` rules that a warning names;
-what has no counterpart is a warning that names file and line and says what to do, and what pushmirror's own
+a module is offered to nobody where it is not known whom rsync let in, or what of an open tree it hid. What
+has no counterpart is a warning that names file and line and says what to do, and what pushmirror's own
 daemon sees to by itself is none.
 """
 
@@ -20,6 +21,8 @@ from pushmirror.config.legacy.rsyncd import Module, Parameter, Rsyncd, key
 from pushmirror.config.model import Access, Archive, Serve
 
 _TRUE = {"yes", "true", "1"}
+_WHO = ("authusers", "hostsallow", "hostsdeny")  # decide who may read
+_HIDING = ("exclude", "excludefrom", "filter")  # decide what of a tree
 _OPEN_RULES = ("ro", "rw", "deny")
 _HIDDEN = {".~tmp~", ".~tmp~/", ".~tmp~/***", ".~tmp~/*"}
 _EVERYBODY = {"*", "all", "0.0.0.0/0", "::/0"}
@@ -88,12 +91,12 @@ def serve(rsyncd: Rsyncd) -> tuple[dict[str, object], tuple[str, ...]]:
     warnings: list[str] = []
     keys: dict[str, object] = {}
     settings = rsyncd.settings
-    port, address = settings.get("port"), settings.get("address")
+    port, address = _known(settings.get("port")), _known(settings.get("address"))
     if port or address:
         host = address.value if address else "[::]"
         told = f"[{host}]" if ":" in host and not host.startswith("[") else host
         _take(keys, "rsync", f"{told}:{port.value if port else 873}", port or address, warnings)
-    if digest := settings.get("authdigest"):
+    if digest := _known(settings.get("authdigest")):
         _take(keys, "auth_digest", digest.value, digest, warnings)
     for name in ("uid", "gid"):
         if found := _common(rsyncd, name, warnings):
@@ -128,9 +131,10 @@ def _take(
 
 def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
     """What a parameter of modules says for all of them: what most of them have."""
-    found = [module.parameters[name] for module in rsyncd.modules if name in module.parameters]
+    told = (module.parameters.get(name) for module in rsyncd.modules if not _is_disabled(module))
+    found = [parameter for one in told if (parameter := _known(one))]
     if not found:
-        return rsyncd.settings.get(name)
+        return _known(rsyncd.settings.get(name))
     values = [parameter.value for parameter in found]
     most = max(values, key=values.count)  # the first of those
     warnings += (
@@ -139,6 +143,11 @@ def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
         if one.value != most
     )
     return found[values.index(most)]
+
+
+def _known(parameter: Parameter | None) -> Parameter | None:
+    """A parameter whose value is not in rsync's environment."""
+    return parameter if parameter and not parameter.variable else None
 
 
 def _offer(module: Module, warnings: list[str]) -> Offer | None:
@@ -152,8 +161,48 @@ def _offer(module: Module, warnings: list[str]) -> Offer | None:
     keys |= _who_may_connect(module, warnings)
     rules = tuple(_words(module.get("authusers")))
     warnings += _of_rules(module, rules)
+    if why := _closed(module, keys):
+        keys["access"] = Access.NONE
+        warnings.append(f"{module.place}: [{module.name}] is offered to nobody: {why}")
+    if _is_write_only(module):
+        rules = ()  # its users never read anything
     secrets = module.get("secretsfile")
     return Offer(module.name, path, module.place, keys, Path(secrets) if secrets else None, rules)
+
+
+def _closed(module: Module, keys: Mapping[str, object]) -> str:
+    """Why nobody may read a module before its operator has said more; empty: it is as open as it was."""
+    for name in _WHO:
+        if (found := module.parameters.get(name)) and found.variable:
+            return (
+                f"who may read it is in {found.variable}, which {found.name} has; set access and hosts_allow "
+                "of the archive"
+            )
+    if _is_write_only(module):
+        return "it is write only for rsync; who uploads there needs another daemon"
+    if _is_disabled(module):
+        return "max connections is below 0; set access of the archive to have it offered"
+    hiding = [name for name in _HIDING if name in module.parameters and _hides(module.parameters[name])]
+    if hiding and keys["access"] is Access.OPEN:
+        found = module.parameters[hiding[0]]
+        return (
+            f"everybody may read it, and {found.name} hides a part, which is not hidden here; move that "
+            'away, and set access = "open" of the archive'
+        )
+    return ""
+
+
+def _is_write_only(module: Module) -> bool:
+    return module.get("writeonly").casefold() in _TRUE
+
+
+def _is_disabled(module: Module) -> bool:
+    """By rsyncd.conf(5), "a negative value disables the module"."""
+    return module.get("maxconnections").startswith("-")
+
+
+def _hides(parameter: Parameter) -> bool:
+    return bool(parameter.variable) or not {*_words(parameter.value)} <= _HIDDEN
 
 
 def _who_may_connect(module: Module, warnings: list[str]) -> dict[str, object]:
@@ -222,7 +271,7 @@ def _without_counterpart(rsyncd: Rsyncd) -> Iterator[str]:
             continue
         harmless, todo = _WITHOUT.get(name, (set(), "it has no counterpart"))
         values = set(_words(parameter.value.casefold()))
-        if not harmless or values - harmless:
+        if not parameter.variable and (not harmless or values - harmless):
             told.add(parameter.place)
             yield f"{parameter.place}: {parameter.name} = {parameter.value[:80]}: {todo}"
 

@@ -34,8 +34,9 @@ class Parameter:
     """One line that sets something."""
 
     name: str  # as it was written
-    value: str
+    value: str  # empty if rsync would take a part of it from its environment
     place: str  # FILE:LINE
+    variable: str = ""  # of rsync's environment: %NAME%
 
 
 Parameters = Mapping[str, Parameter]  # by `key`
@@ -129,12 +130,12 @@ class _Reading:
 
     def _set(self, line: str, place: str) -> None:
         name, _, value = (part.strip() for part in line.partition("="))
+        parameter = Parameter(name, value, place)
         if found := _VARIABLE.search(value):
             self.warnings.append(
                 f"{place}: {name} has {found[0]}, a variable of the environment; write its value instead"
             )
-            return
-        parameter = Parameter(name, value, place)
+            parameter = Parameter(name, "", place, variable=found[0])
         if self.section is None:
             self.defaults[key(name)] = parameter
         else:

@@ -131,8 +131,47 @@ def test_from_where_a_module_may_be_read(tmp_path, lines, keys, told):
     assert told in " ".join(warnings) and bool(told) == bool(warnings)
 
 
+CLOSED = [
+    ("auth users = %USERS%", "%USERS%, which auth users has"),
+    ("hosts allow = %NET%", "%NET%, which hosts allow has"),
+    ("hosts deny = 192.0.2.1 %NET%", "%NET%, which hosts deny has"),
+    ("write only = yes", "it is write only"),
+    ("write only = True\nauth users = *", "it is write only"),
+    ("max connections = -1", "max connections is below 0"),
+    ("exclude = /private", "exclude hides a part"),
+    ("exclude = %HIDDEN%", "exclude hides a part"),
+    ("exclude from = /etc/hidden", "exclude from hides a part"),
+    ("include = *.deb\nfilter = - *", "filter hides a part"),
+    ("filter = - /private", "filter hides a part"),
+]
+
+
+@pytest.mark.parametrize("at", ["[a]\npath=/t\n{}\n", "{}\n[a]\npath=/t\n"])
+@pytest.mark.parametrize(("lines", "why"), CLOSED)
+def test_a_module_that_rsync_keeps_closed_is_open_to_nobody_and_told(tmp_path, lines, why, at):
+    (offer,), warnings = offers(read(tmp_path, at.format(lines)))
+    assert offer.keys["access"] is Access.NONE and not ("write" in lines and offer.rules)
+    assert [why in one for one in warnings if "[a] is offered to nobody: " in one] == [True]
+
+
+def test_what_a_module_hides_from_its_users_does_not_close_it(tmp_path):
+    (offer,), warnings = offers(read(tmp_path, "[a]\npath=/t\nauth users=*\nexclude=/x\nsecrets file=/s\n"))
+    assert offer.keys["access"] is Access.SITES and "move away" in " ".join(warnings)
+
+
+def test_a_limit_that_closes_one_module_is_not_the_daemons(tmp_path):
+    text = "[a]\npath=/t\nmax connections = -1\n[b]\npath=/u\nmax connections = 7\n"
+    assert serve(read(tmp_path, text)) == ({"max_connections": 7}, ())
+
+
+@pytest.mark.parametrize("line", ["port = %P%", "address = %A%", "uid = %U%", "max connections = %M%"])
+def test_what_the_daemon_has_from_its_environment_is_told_once(tmp_path, line):
+    rsyncd = read(tmp_path, f"{line}\n[a]\npath=/t\n")
+    assert serve(rsyncd) == ({}, ()) and len(rsyncd.warnings) == 1
+
+
 WITHOUT = [
-    ("exclude = /private", "move away what is not to be read"),
+    ("auth users = *\nsecrets file=/s\nexclude = /private", "move away what is not to be read"),
     ("exclude = .~tmp~/", ""),
     ("pre-xfer exec = /bin/true", "no program is run"),
     ("read only = false", "read-only"),
@@ -149,7 +188,8 @@ WITHOUT = [
 def test_what_has_no_counterpart_is_told_once_with_its_line(tmp_path, line, told):
     _, warnings = offers(read(tmp_path, f"{line}\n[a]\npath=/t\n[b]\npath=/u\n"))
     assert len(warnings) == bool(told)
-    assert not told or (warnings[0].startswith(f"{tmp_path}/rsyncd.conf:1: ") and told in warnings[0])
+    at = len(line.splitlines())
+    assert not told or (warnings[0].startswith(f"{tmp_path}/rsyncd.conf:{at}: ") and told in warnings[0])
 
 
 SERVED = [
