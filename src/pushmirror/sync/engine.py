@@ -360,9 +360,11 @@ class Engine:
         doomed = deletion.candidates(survey.extras, self._archive.protect)
         kept: set[str] = set()
         lost: set[str] = set()
-        if doomed and live.suites:
+        # What is left out on purpose has no grace: its indices would grow stale beside the live Release.
+        mirrored = [path for path in doomed if self._staging.is_mirrored(path)]
+        if mirrored and live.suites:
             grace_s = self._archive.grace.total_seconds()
-            kept = self._ledger.referred_to(doomed, live=live.generation, grace_s=grace_s)
+            kept = self._ledger.referred_to(mirrored, live=live.generation, grace_s=grace_s)
             lost = self._ledger.referred_to(kept, live=live.generation, grace_s=0) if kept else set()
         limits = None if job.allow_mass_delete else self._archive.delete
         decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)

@@ -76,6 +76,10 @@ class Staging:
         self._ledger = ledger
         self._selection = Selection(tuple(selection_rules(archive)))
 
+    def is_mirrored(self, path: str) -> bool:
+        """Whether the configuration has a file of this name mirrored, wherever it is."""
+        return self._selection.wants(path)
+
     def fetch_early(self, round_: Round) -> None:
         """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
         survey = round_.survey
