@@ -30,8 +30,8 @@ class File:
     """A file to write."""
 
     path: Path
-    text: str = field(repr=False)
-    shown: str  # the text without passwords
+    data: bytes = field(repr=False)
+    shown: str  # its text without passwords
     mode: int = 0o644
 
 
@@ -40,7 +40,10 @@ def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
     config = merged.config
     main, sites = directory / toml.FILE_NAME, directory / toml.SITES
     by_file = {sites / f"{name}.toml": site for name, site in config.sites.items()}
-    passwords = {file: f"{password}\n" for file, password in merged.passwords.items()}
+    passwords = {
+        file: f"{password}\n".encode("utf-8", "surrogateescape")
+        for file, password in merged.passwords.items()
+    }
     missing = {name: one for name, one in config.archives.items() if one.password_file in passwords}
     judged = {
         name: one.model_copy(update={"password_file": None}) if name in missing else one
@@ -53,7 +56,7 @@ def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
         _main(main, render(config), [one.proxy for one in config.archives.values() if one.proxy]),
         *(_plain(file, render_site(site)) for file, site in by_file.items()),
         *(_login(sites, name, password) for name, password in merged.logins.items()),
-        *(File(file, text, f"{_MASK}\n", _PRIVATE) for file, text in passwords.items()),
+        *(File(file, data, f"{_MASK}\n", _PRIVATE) for file, data in passwords.items()),
     )
 
 
@@ -64,16 +67,16 @@ def _main(path: Path, text: str, proxies: list[str]) -> File:
     shown = text
     for password in passwords:
         shown = shown.replace(f":{password}@", f":{_MASK}@")
-    return File(path, text, shown, _PRIVATE if passwords else 0o644)
+    return File(path, text.encode(), shown, _PRIVATE if passwords else 0o644)
 
 
 def _plain(path: Path, text: str) -> File:
-    return File(path, text, text)
+    return File(path, text.encode(), text)
 
 
 def _login(sites: Path, name: str, password: str) -> File:
     real, masked = (credentials.render(name, credentials.first(name, one)) for one in (password, _MASK))
-    return File(sites / f"{name}{credentials.SUFFIX}", real, masked, _PRIVATE)
+    return File(sites / f"{name}{credentials.SUFFIX}", real.encode(), masked, _PRIVATE)
 
 
 def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | None:
@@ -92,8 +95,7 @@ def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | No
         for made in (directory, directory / toml.SITES):
             made.mkdir(mode=0o755, parents=True, exist_ok=True)
         for file in sorted(files, key=lambda one: one.path.name == toml.FILE_NAME):  # what counts, last
-            data = file.text.encode("utf-8", "surrogateescape")
-            write_atomically(file.path, data, mode=file.mode)
+            write_atomically(file.path, file.data, mode=file.mode)
         for old in {*there} - {file.path for file in files}:
             old.unlink()
     except OSError as exc:

@@ -20,6 +20,7 @@ from pushmirror.config.legacy.rsyncd import Rsyncd, key, read_rsyncd
 from pushmirror.config.legacy.runmirrors import read_runmirrors
 from pushmirror.config.legacy.secrets_file import Secrets, read_secrets
 from pushmirror.config.legacy.sorting import Sorted
+from pushmirror.config.legacy.texts import is_utf8, mended, read_text
 from pushmirror.config.legacy.values import VERSION, Ftpsync, Runmirrors, Variables
 from pushmirror.errors import ConfigError
 from pushmirror.system.bash import Evaluated
@@ -28,6 +29,7 @@ from pushmirror.system.users import only_root_changes
 
 ENVIRONMENT = "the environment"
 _CALLERS = ("HOME", "LOGNAME", "USER", "PATH", "LANG")  # that a script has from whoever starts it
+_PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 _NAMES_UPSTREAM = ("RSYNC_HOST", "RSYNC_SOURCE")
 
 
@@ -89,7 +91,7 @@ def read_files(
         told,
         pushers,
         (*map(str, found.files), *(str(file) for file in told.secrets)),
-        (*over, *(warning for pusher in pushers for warning in pusher.warnings)),
+        (*reader.warnings, *over, *(warning for pusher in pushers for warning in pusher.warnings)),
         tuple(file.stat().st_uid for file in (*found.ftpsync, *found.runmirrors)),
     )
 
@@ -114,6 +116,7 @@ def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources
 class _Reader:
     directory: Path  # of passwords for upstream
     environment: Mapping[str, str]
+    warnings: list[str] = field(default_factory=list)
 
     def ftpsync(self, file: Path | None) -> Ftpsync:
         name = file.stem if file else "ftpsync"
@@ -140,7 +143,7 @@ class _Reader:
             name=name,
             archive_option=name.partition("-")[2],
             places=where,
-            mirror_text=_text(file),
+            mirror_text=read_text(file, self.warnings) if file else "",  # `merge` tells who pushes nobody
             home=Path(self.environment.get("HOME") or "/"),
         )
 
@@ -148,7 +151,8 @@ class _Reader:
         preset = {"NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks), "VERSION": VERSION}
         if where.base:
             preset["BASEDIR"] = str(where.base)
-        return read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
+        found = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
+        return _mended(found, self.warnings)
 
     def _places(self, file: Path | None) -> Places:
         """Those of the command whose file it is: a tarball's are beside its `etc`."""
@@ -167,13 +171,26 @@ def _evaluate(file: Path, *, environment: Mapping[str, str], preset: Mapping[str
     return by_bash(file, environment=environment, preset=preset)
 
 
-def _text(file: Path | None) -> str:
-    if file is None:  # it pushes nobody, which `merge` tells
-        return ""
-    try:
-        return file.read_text("utf-8", "surrogateescape")
-    except OSError as exc:
-        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
+def _mended(variables: Variables, warnings: list[str]) -> Variables:
+    """As our files can have them. A password would be another one, so it is left out."""
+    place = variables.file or ENVIRONMENT
+    values, environment = dict(variables.values), dict(variables.environment)
+    if not _is_utf8(variables.get(_PASSWORD)):
+        warnings.append(
+            f"{place}: {_PASSWORD} is not in UTF-8, and is left out: ask upstream for another password, and "
+            "name its file as password_file"
+        )
+        values[_PASSWORD] = environment[_PASSWORD] = ""
+    if broken := [name for name, value in values.items() if not _is_utf8(value)]:
+        warnings.append(f"{place}: {', '.join(broken)}: not in UTF-8, and read as ISO 8859-1")
+    values, environment = (
+        {name: mended(value) for name, value in one.items()} for one in (values, environment)
+    )
+    return replace(variables, values=values, environment=environment)
+
+
+def _is_utf8(text: str) -> bool:
+    return is_utf8(text.encode("utf-8", "surrogateescape"))
 
 
 def _secrets_files(rsyncd: Rsyncd) -> Iterator[Path]:

@@ -191,10 +191,36 @@ def test_wrong_usage_is_told(run, old, *, argv, code, told):
     assert found == code and told in err and "mistake in pushmirror" not in err
 
 
-def test_a_secrets_file_that_cannot_be_read_is_told_with_what_to_do(run, old):
+def test_a_secrets_file_that_is_a_directory_is_told_with_what_to_do(run, old):
+    (old / "secrets").unlink()
+    (old / "secrets").mkdir()
+    code, _, err = run(old)
+    assert code == Exit.CONFIG and f"{old}/secrets" in err and "hint: correct" in err and "as root" not in err
+
+
+def test_a_secrets_file_that_is_not_there_stops_nothing(run, old, tmp_path):
     (old / "secrets").unlink()
     code, _, err = run(old)
-    assert code == Exit.CONFIG and f"{old}/secrets" in err and "hint: run this as root" in err
+    assert code == 0 and f"{old}/secrets is not there" in err and not toml.load(tmp_path / "to").sites
+
+
+def test_latin_1_becomes_utf_8_and_is_told(run, old, tmp_path):
+    with (old / "ftpsync.conf").open("ab") as file:
+        file.write(b'INFO_LOCATION="Z\xfcrich"\n')
+    (old / "runmirrors.mirror").write_bytes(b"all a a.example.org m -o User=M\xfcller\n")
+    code, _, err = run(old)
+    config = toml.load(tmp_path / "to")
+    assert (code, config.mirror.location) == (0, "Z\xfcrich")
+    assert config.sites["a"].ssh_options == ("-o", "User=M\xfcller")
+    assert "ftpsync.conf: INFO_LOCATION: not in UTF-8" in err and "runmirrors.mirror: is not in UTF-8" in err
+
+
+def test_a_password_in_latin_1_would_be_another_one(run, old, tmp_path):
+    text = (old / "ftpsync.conf").read_text().replace("hunter2", "H\xfcter")
+    (old / "ftpsync.conf").write_bytes(text.encode("latin-1"))
+    code, out, err = run(old)
+    assert code == 0 and toml.load(tmp_path / "to").archives["tree"].password_file is None
+    assert "RSYNC_PASSWORD is not in UTF-8" in err and "ter\n" not in out + err
 
 
 def test_a_tarballs_files_know_its_directory(run, tmp_path):

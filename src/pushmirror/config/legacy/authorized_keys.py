@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.errors import ConfigError
+from pushmirror.config.legacy.texts import read_text
 
 _KEY_TYPE = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+")
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?')
@@ -52,11 +52,10 @@ class Pusher:
 
 def read_pushers(file: Path) -> tuple[Pusher, ...]:
     """The lines of an authorized_keys whose command is an ftpsync; ConfigError when it cannot be read."""
-    try:
-        text = file.read_text("utf-8", "replace")
-    except OSError as exc:
-        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
-    found = (_pusher(line.strip(), f"{file}:{number}") for number, line in enumerate(text.split("\n"), 1))
+    found = (
+        _pusher(line.strip(), f"{file}:{number}")
+        for number, line in enumerate(read_text(file).split("\n"), 1)
+    )
     return tuple(pusher for pusher in found if pusher)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pushmirror.config.legacy import bash
+from pushmirror.config.legacy.texts import read_bytes
 from pushmirror.config.legacy.values import Variables
-from pushmirror.errors import ConfigError
 from pushmirror.system.bash import Evaluated
 from pushmirror.system.bash import evaluate as by_bash
 
@@ -47,7 +47,7 @@ def read_variables(
     seen = {**surroundings, **preset}
     if file is None:
         return Variables(None, {}, seen)
-    text = _text(file)
+    text = read_bytes(file).decode("utf-8", "surrogateescape")  # what goes on has the bytes of an old file
     try:
         found = bash.read(text, known=seen, substitutions=substitutions or SUBSTITUTIONS)
     except bash.NeedsBash as exc:
@@ -64,13 +64,6 @@ def own_user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user is often a number only
         return str(os.geteuid())
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8", "surrogateescape")  # old files may be in latin-1
-    except OSError as exc:
-        raise ConfigError(f"{file} cannot be read: {exc.strerror}") from exc
 
 
 def _full_host_name() -> str | None:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.config.legacy.texts import read_text
 from pushmirror.errors import ConfigError
 
 _MOST_FILES = 200
 _DEEPEST = 10  # files that take each other in
-_LARGEST = 1024 * 1024  # bytes of one file
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync puts one of its environment in its place
 _DIRECTIVE = re.compile(r"&\s*(include|merge)\b\s*=?\s*(.*)", re.IGNORECASE)
 #: Numbers and switches: a module has what stood above it. A text that is not set is looked up at the end.
@@ -107,7 +107,7 @@ class _Reading:
         if len(self.files) >= _MOST_FILES or depth > _DEEPEST:
             raise ConfigError(f"{file}: expected at most {_MOST_FILES} files, {_DEEPEST} deep")
         self.files.append(file)
-        for number, line in _lines(file):
+        for number, line in _lines(read_text(file, self.warnings)):
             place = f"{file}:{number}"
             if line.startswith("["):
                 self._begin(line, place)
@@ -168,10 +168,10 @@ def _taken_in(told: Path, ending: str, place: str) -> list[Path]:
     return [one for one in names if one.name.endswith(ending) and not one.name.startswith(".")]
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
+def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The lines that say something, continued ones joined, by the number of their first."""
     begun, number = "", 0
-    for this, line in enumerate(_text(file).split("\n"), 1):
+    for this, line in enumerate(text.split("\n"), 1):
         number = number if begun else this
         if not begun and line.lstrip().startswith("#"):  # a comment does not go on in the next line
             continue
@@ -183,14 +183,3 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             yield number, whole
     if begun.strip():
         yield number, begun.strip()
-
-
-def _text(file: Path) -> str:
-    try:
-        with file.open("rb") as handle:
-            data = handle.read(_LARGEST + 1)
-    except OSError as exc:
-        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
-    if len(data) > _LARGEST:
-        raise ConfigError(f"{file}: expected at most {_LARGEST} bytes")
-    return data.decode("utf-8", "replace")

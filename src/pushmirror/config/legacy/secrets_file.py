@@ -6,12 +6,16 @@ repr, warning or error. Groups (`@group:password`) have no counterpart.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pushmirror.config.legacy.texts import decoded, is_utf8
 from pushmirror.errors import ConfigError
 
+_AS_ROOT = "run this as root, or as the user whom the daemon belongs to"
+_HINTS = {errno.EACCES: _AS_ROOT, errno.EPERM: _AS_ROOT}
 LONGEST = 200  # characters of a password, as our own files may have
 
 
@@ -25,27 +29,39 @@ class Secrets:
 
 
 def read_secrets(file: Path) -> Secrets:
-    """Read a secrets file; ConfigError when this user cannot."""
+    """Read a secrets file; ConfigError when this user cannot.
+
+    One that is not there lets nobody log in, as for rsync; that is a warning.
+    """
     try:
-        text = file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{file}: expected a text in UTF-8") from exc
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return Secrets(file, {}, (f"{file} is not there: nobody can log in who would be in it",))
     except OSError as exc:
         raise ConfigError(
             f"{file}: the passwords of the rsync daemon cannot be read: {exc.strerror}",
-            hint="run this as root, or as the user whom the daemon belongs to",
+            hint=_HINTS.get(exc.errno or 0, "correct `secrets file` in rsyncd.conf, or import without it"),
         ) from exc
     passwords: dict[str, str] = {}
     warnings: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip() or line.startswith(b"#"):
             continue
-        user, colon, password = line.rstrip("\r").partition(":")
-        if wrong := _wrong(user, colon, password, passwords):
+        user, colon, password = decoded(line).rstrip("\r").partition(":")
+        if wrong := _wrong_bytes(line) or _wrong(user, colon, password, passwords):
             warnings.append(f"{file}:{number}: {wrong}")
         else:
             passwords[user] = password
     return Secrets(file, passwords, tuple(warnings))
+
+
+def _wrong_bytes(line: bytes) -> str:
+    """A password is its bytes: as UTF-8 it would be another one."""
+    if is_utf8(line):
+        return ""
+    return (
+        "the line is not in UTF-8, and is left out; give a new password: pushmirror site add, or site rotate"
+    )
 
 
 def _wrong(user: str, colon: str, password: str, known: Mapping[str, str]) -> str:

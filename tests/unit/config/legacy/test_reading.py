@@ -97,7 +97,7 @@ def test_latin_1_is_read_as_it_is(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.conf cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"none\.conf: cannot be read: No such file"):
         read_variables(tmp_path / "none.conf", environment={}, preset={})
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pushmirror.config import model, toml
 from pushmirror.config.delay import Wait
 from pushmirror.config.legacy.render import render, render_site
+from pushmirror.config.legacy.texts import decoded
 from pushmirror.config.model import Archive, Config, Mirror, Push, PushKind, Serve, Site, State
 
 MIRROR = Mirror(name="mirror.example.org")
@@ -19,11 +20,11 @@ DEBIAN = {"name": "debian", "path": "/srv/debian"}
 def written(config: Config, directory: Path) -> Config:
     """What is read of what is written."""
     (directory / "sites.d").mkdir(exist_ok=True)
-    (directory / "pushmirror.toml").write_text(render(config))
+    (directory / "pushmirror.toml").write_text(render(config), "utf-8")
     for old in (directory / "sites.d").iterdir():
         old.unlink()
     for site in config.sites.values():
-        (directory / f"sites.d/{site.name}.toml").write_text(render_site(site))
+        (directory / f"sites.d/{site.name}.toml").write_text(render_site(site), "utf-8")
     return toml.load(directory)
 
 
@@ -92,6 +93,15 @@ SPANS = st.timedeltas(timedelta(seconds=1), timedelta(days=3000)).map(
 def test_any_text_and_any_span_is_read_as_it_was(tmp_path_factory, patterns, comment, span, kind):
     archive = {"protect": patterns, "comment": comment, "timeout": span}
     told = config(archives=[archive], sites=[site(push=kind, delay=[Wait(span)])], push=Push(deadline=span))
+    directory = tmp_path_factory.getbasetemp()
+    assert written(told, directory).model_copy(update={"source": None}) == told
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=30))
+def test_any_bytes_of_an_old_file_are_read_as_the_text_they_were_taken_for(tmp_path_factory, data):
+    text = "".join(character for character in decoded(data) if character.isprintable())
+    told = config(mirror=Mirror(name="m", location=text), sites=[site(ssh_options=("-o", f"User={text}"))])
     directory = tmp_path_factory.getbasetemp()
     assert written(told, directory).model_copy(update={"source": None}) == told
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from pushmirror.config.legacy.secrets_file import read_secrets
@@ -36,7 +40,35 @@ def test_no_password_is_in_a_repr_or_a_warning(tmp_path, text, _, told):
     assert "secret" not in said and "xxx" not in said
 
 
-def test_a_file_that_cannot_be_read_is_told_with_what_to_do(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read") as error:
+def test_a_comment_in_latin_1_is_in_nobodys_way(tmp_path):
+    (tmp_path / "s").write_bytes(b"# Z\xfcrich\nsite1:geheim\n")
+    secrets = read_secrets(tmp_path / "s")
+    assert (secrets.passwords, secrets.warnings) == ({"site1": "geheim"}, ())
+
+
+def test_a_password_in_latin_1_would_be_another_one_and_is_told(tmp_path):
+    (tmp_path / "s").write_bytes(b"a:Z\xfcrich\nb:Z\xc3\xbcrich\n")
+    secrets = read_secrets(tmp_path / "s")
+    assert secrets.passwords == {"b": "Z\u00fcrich"}
+    assert ":1: the line is not in UTF-8" in secrets.warnings[0] and "rich" not in secrets.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.EACCES, "as root"), (errno.EPERM, "as root"), (errno.EISDIR, "rsyncd.conf")]
+)
+def test_a_file_that_cannot_be_read_is_told_with_what_to_do(tmp_path, monkeypatch, number, hint):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(number)}") as error:
         read_secrets(tmp_path / "none")
-    assert "root" in str(error.value.hint)
+    assert hint in str(error.value.hint)
+
+
+def test_a_file_that_is_not_there_lets_nobody_in_and_is_told(tmp_path):
+    secrets = read_secrets(tmp_path / "none")
+    assert (secrets.passwords, secrets.warnings) == (
+        {},
+        (f"{tmp_path}/none is not there: nobody can log in who would be in it",),
+    )
