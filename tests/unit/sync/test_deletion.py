@@ -53,3 +53,8 @@ def test_protected_names_are_no_candidates(pattern: str, left: list[str]) -> Non
 
 def test_without_protection_every_extra_is_a_candidate() -> None:
     assert candidates(["a", "b/c"], []) == ["a", "b/c"]
+
+
+def test_copies_in_by_hash_are_neither_judged_nor_counted() -> None:
+    decided = decide([*names(200), "dists/by-hash/SHA256/0"], (), files_here=300, limits=Delete())
+    assert decided.withheld == 200 and decided.reason.startswith("200 of 300 files")
