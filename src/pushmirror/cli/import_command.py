@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from pushmirror.cli import import_files, import_sources, import_steps
 from pushmirror.cli.import_files import File
-from pushmirror.cli.import_program import called_with
 from pushmirror.cli.import_sources import Daemon, Sources
 from pushmirror.cli.output import print_json, printable
 from pushmirror.cli.session import Session
@@ -207,7 +206,7 @@ def _report(
     merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, order: _Order
 ) -> Report:
     file = order.to / toml.FILE_NAME
-    program = called_with(file)
+    program = import_steps.called_with(file)
     steps = import_steps.next_steps(merged, sources, file, program, for_another=order.for_another)
     return Report(
         read=sources.read,
@@ -234,10 +233,7 @@ def _print(report: Report, *, dry_run: bool) -> None:
             click.echo("".join(f"    {line}\n" for line in file["text"].splitlines()))
     for warning in report.warnings:
         click.echo(f"pushmirror: warning: {printable(warning)}", err=True)
-    if dry_run:
-        click.echo("Nothing was written.")
-        return
-    click.echo("\nNext:")
+    click.echo("Nothing was written. After an import without --dry-run:" if dry_run else "\nNext:")
     for number, step in enumerate(report.next, 1):
         click.echo(f"  {number}. {step}")
     for place, line in report.authorized_keys.items():

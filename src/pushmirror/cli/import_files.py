@@ -17,6 +17,7 @@ from pushmirror.access import credentials
 from pushmirror.config import rules, toml
 from pushmirror.config.legacy.merging import Merged
 from pushmirror.config.legacy.render import render, render_site
+from pushmirror.config.model import Archive, Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.system import clock
 from pushmirror.system.files import write_atomically
@@ -53,28 +54,32 @@ def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
     if wrong:
         raise ConfigError("\n".join(wrong), hint="correct what was imported, or import less at a time")
     return (
-        _main(main, render(config), [one.proxy for one in config.archives.values() if one.proxy]),
+        _main(main, config),
         *(_plain(file, render_site(site)) for file, site in by_file.items()),
-        *(_login(sites, name, password) for name, password in merged.logins.items()),
+        *(_secret(sites, name, password) for name, password in merged.logins.items()),
         *(File(file, data, f"{_MASK}\n", _PRIVATE) for file, data in passwords.items()),
     )
 
 
-def _main(path: Path, text: str, proxies: list[str]) -> File:
+def _main(path: Path, config: Config) -> File:
     """The address of a web proxy may have a password in it, and then only its owner may read the file."""
-    logins = (proxy.rpartition("@")[0] for proxy in proxies)
-    passwords = [password for login in logins if (password := login.partition(":")[2])]
-    shown = text
-    for password in passwords:
-        shown = shown.replace(f":{password}@", f":{_MASK}@")
-    return File(path, text.encode(), shown, _PRIVATE if passwords else 0o644)
+    masked = {name: _masked(archive) for name, archive in config.archives.items()}
+    has_password = masked != config.archives
+    shown = render(config.model_copy(update={"archives": masked}))
+    return File(path, render(config).encode(), shown, _PRIVATE if has_password else 0o644)
+
+
+def _masked(archive: Archive) -> Archive:
+    login, _, address = (archive.proxy or "").rpartition("@")
+    user, colon, _ = login.partition(":")
+    return archive.model_copy(update={"proxy": f"{user}:{_MASK}@{address}"}) if colon else archive
 
 
 def _plain(path: Path, text: str) -> File:
     return File(path, text.encode(), text)
 
 
-def _login(sites: Path, name: str, password: str) -> File:
+def _secret(sites: Path, name: str, password: str) -> File:
     real, masked = (credentials.render(name, credentials.first(name, one)) for one in (password, _MASK))
     return File(sites / f"{name}{credentials.SUFFIX}", real.encode(), masked, _PRIVATE)
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from pushmirror.cli.first_config import DEBIAN_KEYRING, looks_like_debian
 from pushmirror.cli.import_sources import Sources
+from pushmirror.config import toml
 from pushmirror.config.hostname import is_public
 from pushmirror.config.legacy.merging import Merged
+
+
+def called_with(file: Path) -> tuple[str, ...]:
+    """The words that call pushmirror with this configuration; sshd's PATH is short, and may have another."""
+    called = Path(sys.argv[0]).absolute()
+    program = str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
+    usual = file.parent in toml.usual_places()
+    return (program,) if usual else (program, "--config", str(file))
 
 
 def authorized_keys(sources: Sources, program: tuple[str, ...]) -> dict[str, str]:
@@ -42,7 +53,8 @@ def next_steps(
     elif unchecked or any(one.upstream for one in config.archives.values()):
         yield f"where authorized_keys starts ftpsync for a pusher's key, have it start `{command} receive`"
     if any(one.upstream for one in config.archives.values()):
-        yield f"take ftpsync and ftpsync-cron out of the crontab; instead: {command} sync -T cron"
+        instead = f"{command} sync --if-changed -T cron"
+        yield f"take ftpsync and ftpsync-cron out of the crontab; instead: {instead}"
     else:
         yield f"call `{command} sync` where runmirrors was called: it pushes the sites"
     if sources.told.rsyncd:
