@@ -29,6 +29,7 @@ from pushmirror.system.users import only_root_changes
 
 ENVIRONMENT = "the environment"
 _CALLERS = ("HOME", "LOGNAME", "USER", "PATH", "LANG")  # that a script has from whoever starts it
+_ASKED_FOR = ("MAILTO", "SSH_OPTS")
 _PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 _NAMES_UPSTREAM = ("RSYNC_HOST", "RSYNC_SOURCE")
 
@@ -83,7 +84,7 @@ def read_files(
     ftpsyncs = tuple((str(file), reader.ftpsync(file)) for file in found.ftpsync)
     runmirrors = tuple(reader.all_runmirrors(found))
     pushers = tuple(pusher for file in found.keys for pusher in read_pushers(file))
-    told = Told(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets)
+    told = Told(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
     over = (
         f"{file} was passed over: {first} has its name and is read first" for file, first in found.passed_over
     )
@@ -109,7 +110,8 @@ def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources
     if environment.get("MIRRORS"):
         made = reader.runmirrors("runmirrors", None, None)
         runmirrors.append((ENVIRONMENT, environment["MIRRORS"], made))
-    return Sources(Told(((ENVIRONMENT, ftpsync),), tuple(runmirrors)), (), (ENVIRONMENT,))
+    told = Told(((ENVIRONMENT, ftpsync),), tuple(runmirrors), variables=reader.set)
+    return Sources(told, (), (ENVIRONMENT,), tuple(reader.warnings))
 
 
 @dataclass
@@ -117,6 +119,7 @@ class _Reader:
     directory: Path  # of passwords for upstream
     environment: Mapping[str, str]
     warnings: list[str] = field(default_factory=list)
+    set: dict[str, set[str]] = field(default_factory=dict)  # of those that merging asks for, by place
 
     def ftpsync(self, file: Path | None) -> Ftpsync:
         name = file.stem if file else "ftpsync"
@@ -151,8 +154,10 @@ class _Reader:
         preset = {"NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks), "VERSION": VERSION}
         if where.base:
             preset["BASEDIR"] = str(where.base)
-        found = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
-        return _mended(found, self.warnings)
+        read = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
+        found = _mended(read, self.warnings)
+        self.set[str(file or ENVIRONMENT)] = {one for one in _ASKED_FOR if found.get(one)}
+        return found
 
     def _places(self, file: Path | None) -> Places:
         """Those of the command whose file it is: a tarball's are beside its `etc`."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import stat
 import tomllib
 from pathlib import Path
@@ -89,6 +90,39 @@ def test_the_password_of_a_web_proxy_is_no_less_a_password(run, old, tmp_path):
     run(old)
     assert mode(tmp_path / "to/pushmirror.toml") == 0o600
     assert toml.load(tmp_path / "to").archives["tree"].proxy == "me:geheim2@proxy.example.org:3128"
+
+
+@pytest.mark.parametrize("password", ['ge"heim', "ge\\\\heim", "ge'heim", "gehe\u0131m", "example"])
+def test_a_proxys_password_is_masked_however_toml_writes_it(run, old, tmp_path, password):
+    with (old / "ftpsync.conf").open("a") as file:
+        file.write(f"RSYNC_PROXY={shlex.quote(f'me:{password}@proxy.example.org:3128')}\n")
+    _, out, _ = run(old, "--dry-run")
+    assert "heim" not in out and "geh" not in out
+    assert 'proxy = "me:********@proxy.example.org:3128"' in out
+    run(old)
+    assert toml.load(tmp_path / "to").archives["tree"].proxy == f"me:{password}@proxy.example.org:3128"
+
+
+def test_a_proxy_without_a_password_keeps_nobody_from_reading(run, old, tmp_path):
+    with (old / "ftpsync.conf").open("a") as file:
+        file.write("RSYNC_PROXY=me@proxy.example.org:3128\n")
+    run(old)
+    assert mode(tmp_path / "to/pushmirror.toml") == 0o644
+
+
+def test_mail_that_nobody_asked_for_is_not_told(run, old):
+    conf = old / "ftpsync.conf"
+    conf.write_text(conf.read_text().replace("MAILTO=me@example.org\n", ""))
+    (old / "runmirrors.mirror").write_text("all a a.example.org m\n")
+    _, _, err = run(old)
+    assert "MAILTO" not in err and "SSH_OPTS" not in err
+
+
+def test_a_dry_run_shows_what_would_be_to_do(run, old):
+    _, out, _ = run(old, "--dry-run")
+    _, _, after = out.partition("Nothing was written.")
+    assert "  1. " in after and "sync --if-changed -T cron" in after
+    assert f"Instead of {old}/authorized_keys:1:" in after
 
 
 def test_a_dry_run_writes_nothing_and_shows_all_files_and_warnings(run, old, tmp_path):

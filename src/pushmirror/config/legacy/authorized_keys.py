@@ -16,7 +16,8 @@ from pushmirror.config.legacy.texts import read_text
 
 _KEY_TYPE = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+")
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?')
-_KEPT = {"from", "expiry-time", "verify-required", "no-touch-required"}
+_KEPT = {"from", "expiry-time", "verify-required", "no-touch-required"}  # who may log in by it, and when
+_KEPT |= {"cert-authority", "principals"}
 _IN_RESTRICT = {"restrict", "command", "no-pty", "no-port-forwarding", "no-agent-forwarding"}
 _IN_RESTRICT |= {"no-x11-forwarding", "no-user-rc"}
 _TRIGGER_OPTION = "-T"

@@ -6,15 +6,14 @@ that it cannot. A site that is called otherwise takes its user's name, for nobod
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from pushmirror.config.legacy.names import NAME
 from pushmirror.config.legacy.offered import Offer
 from pushmirror.config.legacy.secrets_file import Secrets
 from pushmirror.config.model import PushKind, Site
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _NOBODY = "nobody"  # the account of a site that is never woken
 
 
@@ -22,8 +21,8 @@ def give_logins(
     sites: list[Site], offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], said: list[str]
 ) -> tuple[list[Site], dict[str, str]]:
     """The sites, with those who only read; and the password of each that has one."""
-    reads, passwords = _users(offer_of, secrets, said)
-    said += _left_out(reads, secrets)
+    known = {site.name.casefold(): site.name for site in sites}
+    reads, passwords = _users(offer_of, secrets, known, said)
     names = {name: n for n, name in enumerate(site.name for site in sites)}
     found, renamed = [*sites], []
     for user in sorted(passwords, key=lambda one: one not in names):  # the same name is the surest sign
@@ -41,28 +40,48 @@ def give_logins(
 
 
 def _users(
-    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], said: list[str]
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str], said: list[str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The archives that each user may read, and its password."""
+    """The archives that each user may read, and its password; `sites` are names, by the name without case."""
     reads: dict[str, list[str]] = {}
     passwords: dict[str, str] = {}
-    known: dict[str, str] = {}  # user without case -> user
-    for archive, offer in offer_of.items():
-        file = secrets.get(offer.secrets) if offer.secrets and offer.rules else None
-        for user, password in file.passwords.items() if file else ():
-            if not offer.lets_in(user):
-                continue
-            if wrong := _wrong(user, known, passwords.get(user, password) != password):
-                said.append(f"{offer.secrets}: {wrong}")
-                continue
-            known[user.casefold()] = user
-            passwords[user] = password
-            reads.setdefault(user, []).append(archive)
+    known = _spelt(offer_of, secrets, sites)
+    refused: set[str] = set()
+    for archive, offer, user, password in _logins(offer_of, secrets):
+        if wrong := _wrong(user, known, passwords.get(user, password) != password):
+            said.append(f"{offer.secrets}: {wrong}")
+            refused.add(user)
+            continue
+        passwords[user] = password
+        reads.setdefault(user, []).append(archive)
+    said += _left_out({*reads, *refused}, secrets)
     return reads, passwords
 
 
+def _logins(
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets]
+) -> Iterator[tuple[str, Offer, str, str]]:
+    """Archive, module, user and password of all who are let in."""
+    for archive, offer in offer_of.items():
+        file = secrets.get(offer.secrets) if offer.secrets and offer.rules else None
+        for user, password in file.passwords.items() if file else ():
+            if offer.lets_in(user):
+                yield archive, offer, user, password
+
+
+def _spelt(
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str]
+) -> dict[str, str]:
+    """Of users that differ in case only, the one that counts: that of a site's own name, else the first."""
+    known: dict[str, str] = {}
+    for _, _, user, _ in _logins(offer_of, secrets):
+        if known.setdefault(user.casefold(), user) != user and sites.get(user.casefold()) == user:
+            known[user.casefold()] = user
+    return known
+
+
 def _wrong(user: str, known: Mapping[str, str], other_password: bool) -> str:
-    if not _NAME.fullmatch(user):
+    if not NAME.fullmatch(user):
         return (
             f"the user {user!a} cannot log in here, where a user is a site's name, of letters, digits and "
             ". _ - only; add a site for it: pushmirror site add"
@@ -74,22 +93,24 @@ def _wrong(user: str, known: Mapping[str, str], other_password: bool) -> str:
     return ""
 
 
-def _left_out(reads: Mapping[str, object], secrets: Mapping[Path, Secrets]) -> Iterator[str]:
+def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterator[str]:
     for file, one in secrets.items():
         for user in one.passwords:
-            if user not in reads and _NAME.fullmatch(user):
+            if user not in told and NAME.fullmatch(user):
                 yield f"{file}: the user {user} may read nothing that is imported, and is left out"
 
 
 def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int | None:
-    """The site that logs in as this user: the one of this name, or one with this host and no login."""
+    """The site that logs in as this user: the one of this name, in any case, or one with this host.
+
+    Of two users that differ in case only there is one here; nobody takes the login of a site that has one.
+    """
     for n, site in enumerate(sites):
-        if site.name == user:
+        if site.name.casefold() == user.casefold():
             return n
-    taken = any(site.name.casefold() == user.casefold() for site in sites)
     for n, site in enumerate(sites):
         same_host = site.host.casefold().removesuffix(".") == user.casefold()
-        if same_host and not taken and site.name not in passwords:
+        if same_host and site.name not in passwords:
             return n
     return None
 

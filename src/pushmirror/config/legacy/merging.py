@@ -13,12 +13,15 @@ read it by, which need not be the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pushmirror.config.legacy.logins import give_logins
 from pushmirror.config.legacy.modules import offered_as
+from pushmirror.config.legacy.names import reason
 from pushmirror.config.legacy.offered import Offer, offers, serve
 from pushmirror.config.legacy.rsyncd import Rsyncd
 from pushmirror.config.legacy.secrets_file import Secrets
@@ -39,6 +42,12 @@ class Told:
     rsyncd: Rsyncd | None = None
     secrets: Mapping[Path, Secrets] = field(default_factory=dict)
     trees: Mapping[str, Path] = field(default_factory=dict)  # that the operator names, by archive
+    #: Variables that a place sets itself, without those that it leaves to the scripts' defaults.
+    variables: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def sets(self, place: str, variable: str) -> bool:
+        """Whether this file says something of it itself."""
+        return variable in self.variables.get(place, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +135,9 @@ def _pushed(
             continue
         name = _archive_of(told, runmirrors, offered)
         if name not in archives:
-            archives[name] = Archive(name=name, path=_tree_of_owner(place, name, offered))
+            archives[name] = _owners(place, name, _tree_of_owner(place, name, offered))
         archives[name] = _with_hooks(archives[name], place, runmirrors, said)
-        yield Lines(place, mirror, name, runmirrors)
+        yield Lines(place, mirror, name, runmirrors, has_ssh_opts=told.sets(place, "SSH_OPTS"))
 
 
 def _archive_of(told: Told, runmirrors: Runmirrors, offered: tuple[Offer, ...]) -> str:
@@ -149,6 +158,16 @@ def _tree_of_owner(place: str, name: str, offered: tuple[Offer, ...]) -> Path:
         f"{place}: there is neither an ftpsync.conf nor a module of an rsyncd.conf for its archive {name}",
         hint=f"name those files, too, or say where its tree is: --tree {name}=/srv/{name}",
     )
+
+
+def _owners(place: str, name: str, tree: Path) -> Archive:
+    try:
+        return Archive(name=name, path=tree)
+    except ValidationError as exc:
+        raise ConfigError(
+            f"{place}: its archive {name!r} in {str(tree)!r} cannot be ours: {reason(exc)}",
+            hint="say which archive it is of: --tree NAME=PATH",
+        ) from exc
 
 
 def _with_hooks(archive: Archive, place: str, runmirrors: Runmirrors, said: list[str]) -> Archive:
@@ -286,10 +305,11 @@ def _hubs(told: Told, pushed: set[str]) -> Iterator[str]:
 
 def _mails(told: Told) -> Iterator[str]:
     places: dict[str, list[str]] = {}
-    for place, ftpsync in told.ftpsyncs:
-        places.setdefault(", ".join(ftpsync.mail.to), []).append(place)
-    for place, _, runmirrors in told.runmirrors:
-        places.setdefault(", ".join(runmirrors.mail.to), []).append(place)
+    mails = [(place, ftpsync.mail) for place, ftpsync in told.ftpsyncs]
+    mails += [(place, runmirrors.mail) for place, _, runmirrors in told.runmirrors]
+    for place, mail in mails:
+        if told.sets(place, "MAILTO"):
+            places.setdefault(", ".join(mail.to), []).append(place)
     for addresses, found in places.items():
         if addresses:
             yield (

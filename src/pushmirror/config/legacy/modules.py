@@ -7,14 +7,14 @@ archive without a module is offered to nobody, where there is an rsyncd.conf.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from pushmirror.config.legacy.names import NAME, free_name, reason
 from pushmirror.config.legacy.offered import Offer
 from pushmirror.config.model import Access, Archive
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 def offered_as(
@@ -49,7 +49,7 @@ def offered_as(
 
 def _owner(archives: dict[str, Archive], offer: Offer, said: list[str]) -> str | None:
     """The archive that has the module's tree, perhaps a new one; none: it cannot be offered."""
-    if not _NAME.fullmatch(offer.module):
+    if not NAME.fullmatch(offer.module):
         said.append(
             f"{offer.place}: [{offer.module}] is left out: expected letters, digits and . _ - in its name"
         )
@@ -66,6 +66,12 @@ def _owner(archives: dict[str, Archive], offer: Offer, said: list[str]) -> str |
             )
             return None
     taken = {name.casefold() for name in archives}
-    name = offer.module if offer.module.casefold() not in taken else f"{offer.module}-module"
-    archives[name] = Archive(name=name, path=offer.tree)
+    name = offer.module
+    if name.casefold() in taken:
+        name = free_name(f"{name}-module", lambda one: one.casefold() in taken)
+    try:
+        archives[name] = Archive(name=name, path=offer.tree)
+    except ValidationError as exc:
+        said.append(f"{offer.place}: [{offer.module}] is left out: {reason(exc)}")
+        return None
     return name

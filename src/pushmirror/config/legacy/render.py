@@ -15,7 +15,7 @@ import tomlkit
 from tomlkit.items import Item, Table
 
 from pushmirror.config.delay import Wait
-from pushmirror.config.model import Archive, Config, Site, Values
+from pushmirror.config.model import Config, Site, Values
 
 _HEAD = "Made by `pushmirror import`; to be edited at will. `pushmirror check` says whether it is right."
 _SITE_HEAD = "Made by `pushmirror import`; to be edited at will."
@@ -51,15 +51,6 @@ def render(config: Config) -> str:
         section = _section(key, getattr(config, key))
         if section:
             document[key] = section
-    return tomlkit.dumps(document)
-
-
-def render_archive(archive: Archive) -> str:
-    """The text of an archive's section alone."""
-    document = tomlkit.document()
-    archives = tomlkit.table(is_super_table=True)
-    archives[archive.name] = _section("archives", archive, without={"name"})
-    document["archives"] = archives
     return tomlkit.dumps(document)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from pushmirror.config.legacy.names import free_name
 from pushmirror.config.legacy.values import Runmirrors
 from pushmirror.config.model import Site
 
@@ -26,6 +27,7 @@ class Lines:
     mirror: str  # of the .mirror
     archive: str
     runmirrors: Runmirrors
+    has_ssh_opts: bool = False  # or they are the script's
 
 
 def sites_of(lines: Sequence[Lines], said: list[str]) -> list[Site]:
@@ -47,7 +49,7 @@ def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
         setting = words.pop(0) if word == "-o" and words else ""
         if (setting or word.removeprefix("-o")) in _PINNED:
             what = "SSH_OPTS: host keys are pinned on first use and checked ever after"
-            if not any(what in warning for warning in said):
+            if one.has_ssh_opts and not any(what in warning for warning in said):
                 said.append(f"{one.place}: {what}; {setting or word} has no counterpart, on purpose")
         else:
             kept += [word, setting] if setting else [word]
@@ -87,7 +89,9 @@ def _add(found: list[Site], site: Site, place: str, said: list[str]) -> None:
         return
     if same:
         other = found[same[0]]
-        name = _free_name(f"{site.name}-{site.archives[0]}", found) if _taken(site.name, found) else site.name
+        name = site.name
+        if _taken(name, found):
+            name = free_name(f"{name}-{site.archives[0]}", lambda one: _taken(one, found))
         said.append(
             f"{place}: {site.name} is a site of its own{f', {name},' if name != site.name else ''} beside "
             f"{other.name}, for they differ in {', '.join(_differences(other, site)) or 'their main archive'}"
@@ -133,8 +137,3 @@ def _same_name(one: Site, other: Site) -> bool:
 
 def _taken(name: str, found: Sequence[Site]) -> bool:
     return any(name.casefold() == one.name.casefold() for one in found)
-
-
-def _free_name(name: str, found: Sequence[Site]) -> str:
-    candidates = (name, *(f"{name}-{number}" for number in range(2, len(found) + 3)))
-    return next(one for one in candidates if not _taken(one, found))

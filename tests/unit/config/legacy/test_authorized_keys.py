@@ -36,6 +36,10 @@ NEW = [
         'command="/usr/local/bin/pushmirror receive sync:all sync:archive:b"',
     ),
     (
+        'cert-authority,principals="hub,other",command="ftpsync"',
+        'cert-authority,principals="hub,other",command="/usr/local/bin/pushmirror receive"',
+    ),
+    (
         'command="env A=\\"b c\\" ~/bin/ftpsync",expiry-time="20300101"',
         'expiry-time="20300101",command="/usr/local/bin/pushmirror receive"',
     ),

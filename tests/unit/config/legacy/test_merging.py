@@ -183,12 +183,17 @@ def test_callbacks_the_key_and_the_deadline_are_kept():
 
 
 def test_ssh_opts_are_every_sites_but_host_keys_are_checked():
-    merged = hub(
-        runmirrors("all a a m -4\nall b b m", SSH_OPTS="-o StrictHostKeyChecking=no -o ProxyJump=gate")
-    )
+    files = runmirrors("all a a m -4\nall b b m", SSH_OPTS="-o StrictHostKeyChecking=no -o ProxyJump=gate")
+    merged = hub(files, variables={"/etc/runmirrors.conf": ["SSH_OPTS"]})
     options = [site.ssh_options for site in merged.config.sites.values()]
     assert options == [("-o", "ProxyJump=gate", "-4"), ("-o", "ProxyJump=gate")]
     assert len(said(merged, "StrictHostKeyChecking=no has no counterpart, on purpose")) == 1
+
+
+def test_what_the_script_says_by_itself_is_not_told_as_the_operators_words():
+    merged = hub(runmirrors("all a a m"))
+    assert not said(merged, "SSH_OPTS") and not said(merged, "MAILTO")
+    assert merged.config.sites["a"].ssh_options == ()
 
 
 def test_one_site_in_two_files_is_one_site_with_two_archives():
@@ -293,10 +298,35 @@ def test_an_archive_without_a_module_is_offered_to_nobody(tmp_path):
         ("[all]\npath=/srv/mirrors\n", "[all] is left out: /srv/mirrors and"),
         ("[dists]\npath=/srv/mirrors/debian/dists\n", "[dists] is left out"),
         ("[b c]\npath=/srv/x\n", "[b c] is left out: expected letters"),
+        ("[all]\npath=/\n", "[all] is left out: "),
+        ("[tab]\npath=/srv/a\tb\n", "[tab] is left out: path: "),
+        (f"[{'n' * 101}]\npath=/srv/x\n", "is left out: expected letters"),
     ],
 )
 def test_a_module_that_cannot_be_offered_is_told(tmp_path, modules, told):
     assert said(hub(**served(tmp_path, modules)), f"{tmp_path}/rsyncd.conf:", told)
+
+
+def test_a_root_directory_alone_is_left_out_too(tmp_path):
+    merged = merge(Told(**served(tmp_path, "[all]\npath = /\n[b]\npath=/srv/b\n")))
+    assert [*merged.config.archives] == ["b"] and said(merged, "[all] is left out: path: ")
+
+
+def test_a_name_that_two_modules_would_have_is_free(tmp_path):
+    modules = "[x]\npath=/srv/1\n[X-module]\npath=/srv/2\n[debian]\npath=/srv/3\n[x-module]\npath=/srv/4\n"
+    told = Told(trees={"X": Path("/srv/0"), "x-module": Path("/srv/5")}, **served(tmp_path, modules))
+    archives = merge(told).config.archives
+    assert len({name.casefold() for name in archives}) == len(archives) == 5
+
+
+@pytest.mark.parametrize(("name", "path"), [("a b", "/srv/x"), ("x", "/srv/a\tb"), ("x", "/")])
+def test_an_owners_module_that_cannot_be_ours_is_an_error_with_its_place(tmp_path, name, path):
+    told = Told(
+        runmirrors=(runmirrors("all a a.example.org m"),), **served(tmp_path, f"[{name}]\npath={path}\n")
+    )
+    with pytest.raises(ConfigError, match=r"/etc/runmirrors\.conf: its archive") as error:
+        merge(told)
+    assert "--tree" in str(error.value.hint)
 
 
 def reading(merged: Merged) -> dict[str, set[str]]:
@@ -347,6 +377,22 @@ def test_a_user_that_we_cannot_have_is_told_and_no_password_is(tmp_path, one, tw
     assert str(tmp_path) in warning and "hunter" not in repr(merged)
 
 
+@pytest.mark.parametrize("one", ["site1:hunter1\nSITE1:hunter2\n", "SITE1:hunter2\nsite1:hunter1\n"])
+@pytest.mark.parametrize("lines", ["all site1 h m", "all other h m"])
+def test_of_two_users_that_differ_in_case_the_sites_own_counts_and_one_is_told_once(tmp_path, one, lines):
+    merged = hub(runmirrors(lines), **served(tmp_path, MODULES, one=one, two=""))
+    kept = "site1" if "site1 h" in lines else one[:5]
+    assert [*merged.logins] == [kept]
+    (warning,) = (one for one in merged.warnings if "site1" in one.casefold() and "no password" not in one)
+    assert f"it differs from {kept} in case only" in warning
+
+
+def test_a_user_is_the_site_whose_name_differs_in_case_only(tmp_path):
+    merged = hub(runmirrors("all site1 h m"), **served(tmp_path, MODULES, one="SITE1:p\n", two=""))
+    assert [*merged.config.sites] == ["SITE1"] and said(merged, "site1 is SITE1")
+    assert merged.logins == {"SITE1": "p"}
+
+
 def test_a_site_without_a_password_is_told(tmp_path):
     merged = hub(runmirrors("all c c.example.org m"), **served(tmp_path, MODULES, one=ONE, two=TWO))
     assert said(merged, "site c has no password for debian: pushmirror site rotate c")
@@ -365,7 +411,8 @@ def test_main_archives_that_pushes_would_not_mean_are_told():
 
 
 def test_mails_are_told_once_for_each_address():
-    merged = merge(Told((ftpsync(MAILTO="a@b c@d"), ftpsync("ftpsync-x", TO="/srv/x", MAILTO="a@b c@d"))))
+    files = (ftpsync(MAILTO="a@b c@d"), ftpsync("ftpsync-x", TO="/srv/x", MAILTO="a@b c@d"))
+    merged = merge(Told(files, variables={place: ["MAILTO"] for place, _ in files}))
     (warning,) = said(merged, "MAILTO")
     assert warning.startswith(
         "/etc/ftpsync.conf, /etc/ftpsync-x.conf: MAILTO: pushmirror sends no mail to a@b, c@d;"
