@@ -65,8 +65,10 @@ def read_daemon(
     rsyncd = known.rsyncd
     if rsyncd is None and found.rsyncd and may_read(found.rsyncd[0]):
         rsyncd = read_rsyncd(found.rsyncd[0])
+    if rsyncd is None or not all(map(may_read, rsyncd.files)):  # what it takes in may name any file
+        return known
     secrets = dict(known.secrets)
-    for file in _secrets_files(rsyncd) if rsyncd else ():
+    for file in _secrets_files(rsyncd):
         if file not in secrets and may_read(file):
             secrets[file] = read_secrets(file)
     return Daemon(rsyncd, secrets)

@@ -33,11 +33,12 @@ def only_root_changes(path: Path) -> bool:
 
 
 def _only_root_changes(path: Path, links: int) -> bool:
+    is_shared = False  # the directory that comes before: one such as /tmp
     for part in (*reversed(path.parents), path):
         try:
             found = part.lstat()
         except FileNotFoundError:
-            return True
+            return not is_shared
         except OSError:
             return False
         if found.st_uid != 0:
@@ -45,15 +46,13 @@ def _only_root_changes(path: Path, links: int) -> bool:
         if stat.S_ISLNK(found.st_mode):
             below = path.relative_to(part)
             return links > 0 and _only_root_changes(part.parent / part.readlink() / below, links - 1)
-        if _others_write(found):
-            return False
+        is_shared = _others_write(found)
+        if is_shared and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+            return False  # in one with this bit others make files, but cannot exchange root's
     return True
 
 
 def _others_write(found: os.stat_result) -> bool:
-    """In a directory such as /tmp others make files, but cannot exchange root's."""
-    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-        return False
     by_group = found.st_mode & stat.S_IWGRP and found.st_gid != 0
     return bool(by_group or found.st_mode & stat.S_IWOTH)
 

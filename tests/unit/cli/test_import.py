@@ -368,7 +368,7 @@ def test_root_reads_secrets_that_are_its_own_for_the_user(home, run_for):
     assert (mode(file), credentials.read(file, "site1")[0].password) == (0o600, "geheim")
 
 
-@pytest.mark.parametrize("is_users", ["rsyncd.conf", "secrets"])
+@pytest.mark.parametrize("is_users", ["rsyncd.conf", "included", "secrets"])
 def test_a_user_has_no_file_read_by_root_that_it_could_not_read(home, run_for, is_users):
     (home.parent / "private").write_text("root:hash\n")
     (home.parent / "private").chmod(0o600)
@@ -379,6 +379,8 @@ def test_a_user_has_no_file_read_by_root_that_it_could_not_read(home, run_for, i
     file.write_text(text)
     if is_users == "rsyncd.conf":
         file = theirs(home, "rsyncd.conf", text)
+    elif is_users == "included":
+        file.write_text(f"&include {theirs(home, 'modules.conf', text)}\n")
     code, _, err = run_for(file)
     assert code == Exit.CONFIG and "Permission denied" in err and not (home / ".config").exists()
 

@@ -59,7 +59,7 @@ def test_root_believes_a_file_that_only_root_can_change(base):
     (base / "file").touch()
     (base / "link").symlink_to("file")
     assert only_root_changes(base / "file") and only_root_changes(base / "link")
-    assert only_root_changes(base / "none/at/all")
+    assert only_root_changes(base / "none/at/all") and only_root_changes(base)
 
 
 def files_of_others(base: Path) -> dict[str, Path]:
@@ -76,7 +76,19 @@ def files_of_others(base: Path) -> dict[str, Path]:
     (base / "through").symlink_to("theirs/to")
     (base / "round").symlink_to("round")
     os.chown(base / "theirs", 65534, -1)
-    names = ("other", "writable", "group", "theirs/file", "theirs/to", "through", "round", "theirs/none")
+    (base / "shared").mkdir()
+    (base / "shared").chmod(0o1777)
+    names = (
+        "shared/none",
+        "other",
+        "writable",
+        "group",
+        "theirs/file",
+        "theirs/to",
+        "through",
+        "round",
+        "theirs/none",
+    )
     return {name: base / name for name in names}
 
 
