@@ -48,6 +48,7 @@ class _Order:
 
     found: Sorted | None  # none: the environment
     to: Path
+    program: tuple[str, ...]  # that calls pushmirror with what is written
     state: Path | None
     trees: dict[str, Path]
     mirror_name: str | None
@@ -102,9 +103,11 @@ def import_(
     """
     owner = _act_for(user) if user else None
     state = state or (Path.home() / _STATE if owner else None)
+    target = _directory(session, directory, for_another=owner is not None)
     order = _Order(
         found=_found(paths, environment=environment),
-        to=_directory(session, directory, for_another=owner is not None),
+        to=target,
+        program=import_steps.called_with(target / toml.FILE_NAME),
         state=state.expanduser().absolute() if state else None,
         trees=_trees(trees),
         mirror_name=mirror_name,
@@ -205,9 +208,9 @@ def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
 def _report(
     merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, order: _Order
 ) -> Report:
-    file = order.to / toml.FILE_NAME
-    program = import_steps.called_with(file)
-    steps = import_steps.next_steps(merged, sources, file, program, for_another=order.for_another)
+    steps = import_steps.next_steps(
+        merged, sources, order.to / toml.FILE_NAME, order.program, for_another=order.for_another
+    )
     return Report(
         read=sources.read,
         files=tuple(
@@ -217,7 +220,7 @@ def _report(
         ),
         backup=str(backup) if backup else None,
         warnings=(*sources.warnings, *merged.warnings),
-        authorized_keys=import_steps.authorized_keys(sources, program),
+        authorized_keys=import_steps.authorized_keys(sources, order.program),
         next=tuple(steps),
     )
 

@@ -5,6 +5,7 @@ import os
 import pwd
 import shlex
 import stat
+import sys
 import tomllib
 from pathlib import Path
 
@@ -383,6 +384,13 @@ def test_a_user_has_no_file_read_by_root_that_it_could_not_read(home, run_for, i
         file.write_text(f"&include {theirs(home, 'modules.conf', text)}\n")
     code, _, err = run_for(file)
     assert code == Exit.CONFIG and "Permission denied" in err and not (home / ".config").exists()
+
+
+def test_the_program_is_named_as_it_was_called_not_from_the_users_home(home, run_for, tmp_path, monkeypatch):
+    theirs(home, "ftpsync.conf", FTPSYNC.format(base=home))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bin/pushmirror"])
+    assert f"{tmp_path}/bin/pushmirror sync" in run_for(home / "old", "--dry-run")[1]
 
 
 def test_a_dry_run_for_a_user_and_json_say_the_same_as_ever(home, run_for):
