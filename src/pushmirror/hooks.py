@@ -1,7 +1,8 @@
 """The operator's own programs at certain points: an argv list, a clean environment, a time limit.
 
 Guaranteed: no password of ours is in that environment, also where it is to be like our own (archvsync's
-bug 29). Not the business of this module: what a failure means.
+bug 29). One that sees our environment is where we are, as those of ftpsync; any other one is in its archive's
+tree. Not the business of this module: what a failure means.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing
 from pushmirror.system import async_process, process
 
 _log = logging.getLogger(__name__)
+#: What is logged of each, for who tells it in other words: with its name, and what comes behind.
+RUNS, SAYS, ENDED = "hook %s: %s", "hook %s says: %s", "hook %s ended with exit code %d"
 _SECRET = re.compile(r"(RSYNC|FTPSYNC|PUSHMIRROR)_.*(PASS|SECRET|TOKEN)", re.IGNORECASE)
 #: What every program is given unless the caller says otherwise, undone for a hook that sees our environment.
 _AS_OURS = {"LC_ALL": "", "TZ": ":/etc/localtime"}
@@ -33,7 +37,7 @@ def run_hook(archive: Archive, name: str, facts: Mapping[str, str]) -> None:
         return
     try:
         result = process.run(
-            argv, env=_environment(archive, name, facts), cwd=archive.path, timeout_s=_limit_s(archive)
+            argv, env=_environment(archive, name, facts), cwd=_place(archive), timeout_s=_limit_s(archive)
         )
     except (ProgramFailed, ProgramMissing) as exc:
         raise _without_end(name, exc) from exc
@@ -48,10 +52,9 @@ async def run_hook_beside(archive: Archive, name: str, facts: Mapping[str, str])
         return
     try:
         async with asyncio.timeout(_limit_s(archive)):
-            ended = await async_process.run(argv, env=_environment(archive, name, facts), cwd=archive.path)
+            ended = await async_process.run(argv, env=_environment(archive, name, facts), cwd=_place(archive))
     except TimeoutError as exc:
-        message = f"the hook {name}: {argv[0]} was ended: it took longer than allowed"
-        raise HookFailed(message, code=_TIMED_OUT) from exc
+        raise _without_end(name, ProgramFailed(f"{argv[0]} was ended: it took longer than allowed")) from exc
     except (ProgramFailed, ProgramMissing) as exc:
         raise _without_end(name, exc) from exc
     _judge(name, argv, ended.exit_code, ended.output.decode("utf-8", "replace").splitlines())
@@ -69,8 +72,13 @@ def _is_secret(name: str, value: str) -> bool:
 def _argv(archive: Archive, name: str) -> tuple[str, ...]:
     argv: tuple[str, ...] = getattr(archive.hooks, name)
     if argv:
-        _log.info("hook %s: %s", name, " ".join(argv))
+        _log.info(RUNS, name, " ".join(argv))
     return argv
+
+
+def _place(archive: Archive) -> Path | None:
+    """Where it is run; none: where we are."""
+    return None if archive.hooks.inherit_environment else archive.path
 
 
 def _environment(archive: Archive, name: str, facts: Mapping[str, str]) -> dict[str, str]:
@@ -89,6 +97,8 @@ def _without_end(name: str, exc: ProgramFailed | ProgramMissing) -> HookFailed:
         code = _NOT_FOUND
     else:
         code = _NOT_STARTED if isinstance(exc.__cause__, OSError) else _TIMED_OUT
+    _log.info(SAYS, name, exc)
+    _log.info(ENDED, name, code)
     failed = HookFailed(f"the hook {name}: {exc}", hint=exc.hint, code=code)
     failed.exit_code = exc.exit_code
     return failed
@@ -96,9 +106,10 @@ def _without_end(name: str, exc: ProgramFailed | ProgramMissing) -> HookFailed:
 
 def _judge(name: str, argv: Sequence[str], exit_code: int, lines: Sequence[str]) -> None:
     for line in lines:
-        _log.info("hook %s: %s", name, line)
-    if exit_code != 0:
+        _log.info(SAYS, name, line)
+    code = exit_code if exit_code >= 0 else _SIGNALLED - exit_code
+    _log.info(ENDED, name, code)
+    if code != 0:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed no error")
-        code = exit_code if exit_code > 0 else _SIGNALLED - exit_code
         message = f"the hook {name} ({argv[0]}) ended with exit code {exit_code}: {last}"
         raise HookFailed(message, code=code)

@@ -19,7 +19,7 @@ def archive(tree: Path, *argv: str, **options: object) -> Archive:
 
 def said(tree: Path, *argv: str, **options: object) -> str:
     """What the hook prints."""
-    run_hook(archive(tree, "sh", "-c", f"{' '.join(argv)} >said", **options), "before_sync", {})
+    run_hook(archive(tree, "sh", "-c", f"{' '.join(argv)} >{tree}/said", **options), "before_sync", {})
     return (tree / "said").read_text()
 
 
@@ -50,6 +50,25 @@ def test_a_hook_sees_our_environment_only_when_it_is_to(tmp_path, monkeypatch, i
     assert said(tmp_path, "echo $MIRROR_NOTE", inherit_environment=inherit) == (
         "hello\n" if inherit else "\n"
     )
+
+
+@pytest.mark.parametrize("inherit", [True, False])
+def test_a_hook_that_sees_our_environment_is_where_we_are_and_any_other_in_the_tree(
+    tmp_path, monkeypatch, inherit
+):
+    (tmp_path / "tree").mkdir()
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path if inherit else tmp_path / "tree"
+    assert said(tmp_path / "tree", "pwd", inherit_environment=inherit) == f"{place}\n"
+
+
+def test_how_a_hook_ended_is_logged(tmp_path, caplog):
+    caplog.set_level("INFO", "pushmirror")
+    said(tmp_path, "true")
+    with pytest.raises(HookFailed):
+        run_hook(archive(tmp_path, "/nowhere/hook"), "before_sync", {})
+    assert "hook before_sync ended with exit code 0" in caplog.text
+    assert "hook before_sync ended with exit code 127" in caplog.text
 
 
 def test_a_hook_that_sees_our_environment_is_told_its_facts_all_the_same(tmp_path, monkeypatch):
