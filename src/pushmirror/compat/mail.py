@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -105,13 +106,13 @@ def render(letter: Letter) -> bytes:
 def send(letter: Letter, *, program: str | None = None, environment: Mapping[str, str] = os.environ) -> bool:
     """Hand a mail to sendmail; returns whether it was taken.
 
-    `program` takes the place of sendmail, else what the variable SENDMAIL names.
+    `program` takes the place of sendmail, else the words of the variable SENDMAIL, split as a shell does.
     """
-    sendmail = program or environment.get("SENDMAIL") or _PROGRAM
     try:
-        argv = [sendmail, "-i", "--", *letter.to]
+        sendmail = [program] if program else shlex.split(environment.get("SENDMAIL", "")) or [_PROGRAM]
+        argv = [*sendmail, "-i", "--", *letter.to]
         process.run(argv, stdin=render(letter), timeout_s=_TIME_LIMIT_S).check()
-    except (PushmirrorError, ValueError) as exc:  # ValueError: an address that no header can hold
+    except (PushmirrorError, ValueError) as exc:  # ValueError: an address no header can hold, an open quote
         _log.warning("the mail to %s was not sent: %s", _listed(letter.to), exc)
         return False
     return True

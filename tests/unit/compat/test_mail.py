@@ -116,3 +116,14 @@ def test_a_subject_is_one_line():
 def test_an_address_that_no_header_can_hold_is_a_warning(tmp_path, caplog):
     assert not mail.send(Letter(("a\nBcc: b",), "s", "b"), program=sendmail(tmp_path))
     assert "was not sent" in caplog.text
+
+
+def test_sendmail_may_be_a_program_with_arguments(tmp_path):
+    told = {"SENDMAIL": f"{sendmail(tmp_path)} -C 'a file'"}
+    assert mail.send(Letter(("a@example.org",), "s", "b"), environment=told)
+    assert (tmp_path / "sendmail.args").read_text().split("\n")[:3] == ["-C", "a file", "-i"]
+
+
+def test_a_sendmail_that_no_shell_would_understand_is_a_warning(caplog):
+    assert not mail.send(Letter(("a@example.org",), "s", "b"), environment={"SENDMAIL": "'"})
+    assert "was not sent" in caplog.text
