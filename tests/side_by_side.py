@@ -120,6 +120,10 @@ class Home:
             return int(state.execute("SELECT count(*) FROM requests").fetchone()[0])
         return 0
 
+    def log(self) -> str:
+        """All that the script's log says of runs that have ended."""
+        return "".join(file.read_text() for file in sorted(self.logs.glob("ftpsync.log.*")))
+
     def text(self, path: str) -> str | None:
         """A text file of the tree; None if it is not there."""
         file = self.tree / path

@@ -5,7 +5,10 @@ That it does as the real one does is shown in test_ftpsync_cases and test_archvs
 
 from __future__ import annotations
 
+import email
+import email.policy
 import os
+import re
 import shlex
 import signal
 from collections.abc import Iterator
@@ -31,6 +34,7 @@ def home(tmp_path: Path, daemon: RsyncDaemon) -> Home:
     upstream = tmp_path / "upstream"
     (upstream / "project/trace").mkdir(parents=True)
     (upstream / "README").write_text("read me\n")
+    (upstream / "project/trace/master").write_text("Sun Nov 22 00:00:00 UTC 2026\nArchive serial: 1\n")
     daemon.add_module("debian", upstream, {"site": "hidden"})
     home = Home(tmp_path, Side.OURS)
     configure(home, daemon)
@@ -121,6 +125,85 @@ def test_what_follows_a_run_follows_it_once_for_all_whom_it_served(
             assert wait_until(lambda number=number: home.requests() == number)
     assert [call.exit_code() for call in calls] == [0, 0, 0]
     assert (home.home / "fourth").read_text() == "called\n" * 2
+
+
+def test_another_one_takes_over_when_who_follows_a_run_is_killed(
+    home: Home, gate: Gate, daemon: RsyncDaemon, tmp_path: Path, stack: ExitStack
+) -> None:
+    ours, later = shlex.join(gate.hook), Gate(tmp_path / "later")
+    first = home.add_program("first", f"#!/bin/sh\nexec {ours}\n")
+    told = 'echo $PPID >>"$HOME/followers"; exec'
+    fourth = home.add_program("fourth", f"#!/bin/sh\n{told} {shlex.join(later.hook)}\n")
+    configure(home, daemon, HOOK1=str(first), HOOK4=str(fourth))
+    followers = home.home / "followers"
+    with later.closed(2):
+        with gate.closed():
+            calls = [Call(stack.enter_context(home.running()))]
+            gate.wait_for()
+            for number in (2, 3):
+                calls.append(Call(stack.enter_context(home.running())))
+                assert wait_until(lambda number=number: home.requests() == number)
+        later.wait_for(2)
+        killed = int(followers.read_text().split()[1])
+        os.kill(killed, signal.SIGTERM)
+        assert wait_until(lambda: len(followers.read_text().split()) == 3)
+    codes = {call.pid: call.exit_code() for call in calls}
+    assert codes[killed] == 143 and sorted(codes.values()) == [0, 0, 143]
+    assert "stopped by SIGTERM" in home.log() and "Mirrorsync done with errors" in home.log()
+
+
+def test_cron_makes_up_for_what_did_not_follow_the_last_run(home: Home, daemon: RsyncDaemon) -> None:
+    script = '#!/bin/sh\necho >>"$HOME/called"; [ "$(wc -l <"$HOME/called")" -gt 1 ]\n'
+    configure(home, daemon, HOOK4=str(home.add_program("fourth", script)))
+    assert home.run().exit_code == 1
+    assert [home.run(name="ftpsync-cron").exit_code for _ in range(2)] == [0, 0]
+    assert (home.home / "called").read_text() == "\n" * 2
+
+
+def test_cron_waits_for_no_run(home: Home, gate: Gate, stack: ExitStack) -> None:
+    with gate.closed():
+        call = Call(stack.enter_context(home.running()))
+        gate.wait_for()
+        assert home.run(name="ftpsync-cron").exit_code == 0
+        assert call.running and home.requests() == 1
+    assert call.exit_code() == 0
+
+
+def test_withheld_deletions_are_mailed_with_a_way_out_that_works(home: Home, daemon: RsyncDaemon) -> None:
+    mailer = home.add_program("mailer", '#!/bin/sh\ncat >>"$HOME/mails"\n')
+    (home.tree / "stray").mkdir(parents=True)
+    for number in range(3):
+        (home.tree / "stray" / str(number)).touch()
+    configure(home, daemon, RSYNC_OPTIONS2="--max-delete=2 --delete")
+    assert home.run(env={"SENDMAIL": str(mailer)}).exit_code == 0
+    letter = email.message_from_bytes((home.home / "mails").read_bytes(), policy=email.policy.default)
+    assert "ERROR: Nothing was deleted" in letter["Subject"]
+    (wanted,) = re.findall('RSYNC_OPTIONS2="(.*)"', letter.get_content())
+    configure(home, daemon, RSYNC_OPTIONS2=wanted)
+    assert home.run().exit_code == 0 and not (home.tree / "stray").exists()
+
+
+def test_hooks_are_run_where_the_script_runs_them_and_told_by_their_numbers(
+    home: Home, daemon: RsyncDaemon
+) -> None:
+    fourth = home.add_program("fourth", "#!/bin/sh\npwd >here; exit 7\n")
+    configure(home, daemon, HOOK1="true", HOOK4=str(fourth))
+    assert home.run(env={"BASEDIR": str(home.etc)}).exit_code == 7
+    assert (home.etc / "here").read_text() == f"{home.etc}\n"
+    assert not (home.tree / "here").exists()
+    log = home.log()
+    assert "Running hook 1: true" in log and "Back from hook 1, got returncode 0" in log
+    assert "Back from hook 4, got returncode 7" in log and "before_" not in log
+    assert len(home.calls("sendmail")) == 2  # the hook's, and that of the end
+    assert log.count("published") == 1
+
+
+def test_what_ends_a_run_before_it_has_begun_is_in_the_log(home: Home, daemon: RsyncDaemon) -> None:
+    configure(home, daemon, RSYNC_PASSWORD="")
+    assert home.run(env={"PUSHMIRROR_STATE": "/dev/null/state"}).exit_code == 1
+    first, *why, last = (line.partition("]: ")[2] for line in home.log().splitlines())
+    assert (first, last) == ("Mirrorsync start", "Mirrorsync done with errors")
+    assert any("/dev/null/state" in line for line in why)
 
 
 def test_a_mirror_that_was_emptied_is_filled_again(home: Home) -> None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from pushmirror import __version__
 from pushmirror.compat import session
 from pushmirror.compat.asked import asked
-from pushmirror.errors import Exit
+from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 if TYPE_CHECKING:
+    from pushmirror.compat.logs import ScriptLog
     from pushmirror.compat.sync_run import SyncRun
 
 _HELP = """\
@@ -46,32 +47,51 @@ def main() -> int:
 
 def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    given = session.split(argv[1:], "T:v", long=("help", "version"))
-    if "help" in given.options or "version" in given.options:
-        session.say(_HELP if "help" in given.options else f"ftpsync (pushmirror {__version__})")
+    options, words = session.split(argv[1:], "T:v")
+    if "--help" in options or "--version" in options:
+        session.say(_HELP if "--help" in options else f"ftpsync (pushmirror {__version__})")
         return Exit.OK
-    wish = asked(given.words, given.options.get("T"), environment)
+    wish = asked(words, options.get("-T"), environment)
     for word in wish.ignored:
         session.say(f"Unknown option {word} ignored")
     from pushmirror.compat.configured import configured  # what is said above needs nothing of it
     from pushmirror.compat.sync_run import SyncRun
 
-    told = configured(argv[0], wish, environment)
-    if "v" in given.options:
+    script = session.script(argv)
+    told = configured(script, wish, environment)
+    if "-v" in options:
         told.explain()
-    return carry_out(SyncRun(argv[0], told, environment))
+    return carry_out(SyncRun(script, told, environment))
 
 
 def carry_out(run: SyncRun) -> int:
     """A run and all that goes with it, its log first; returns the exit code."""
     from pushmirror.compat.logs import ScriptLog
 
+    run.go_where_hooks_are_run()
     run.make_tree()
     if run.is_turned_away():
         return Exit.FAILED
     ftpsync = run.told.ftpsync
     with ScriptLog(ftpsync.logs, ftpsync.mail, name=ftpsync.name, program=run.told.program) as log:
         log.note("Mirrorsync start")
-        log.exit_code = run.carry_out(log)
-        log.note(f"Mirrorsync done{' with errors' if log.exit_code else ''}")
+        log.exit_code = Exit.FAILED  # unless we get to an end
+        try:
+            log.exit_code = run.carry_out(log)
+        except (PushmirrorError, Stopped) as exc:
+            log.exit_code = exc.exit_code
+            _note(exc, log)
+            raise
+        finally:
+            log.note(f"Mirrorsync done{' with errors' if log.exit_code else ''}")
         return log.exit_code
+
+
+def _note(exc: PushmirrorError | Stopped, log: ScriptLog) -> None:
+    """What ended a run, in the log; our caller says it on standard error."""
+    from pushmirror.compat.told import in_their_words
+
+    log.note(in_their_words(str(exc)))
+    if isinstance(exc, PushmirrorError) and exc.hint:
+        exc.hint = in_their_words(exc.hint)
+        log.note(f"hint: {exc.hint}")

@@ -2,13 +2,14 @@
 
 Guaranteed: what is asked is upstream's rsync itself, by the same transport, host and path as the run that
 follows; so neither a web server nor a trace of the host's name is needed there, and TO may be left at its
-default (archvsync's bug 30). When in doubt, there is a run.
+default (archvsync's bug 30). When in doubt, there is a run; but while one is under way, nobody waits here for
+its end, for the next call looks again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror import __version__
@@ -35,30 +36,24 @@ def main() -> int:
 
 def ftpsync_cron(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    given = session.split(argv[1:], "", long=("help", "version"))
-    if given.options:
-        session.say(_HELP if "help" in given.options else f"ftpsync-cron (pushmirror {__version__})")
+    options, words = session.split(argv[1:])
+    if options:
+        session.say(_HELP if "--help" in options else f"ftpsync-cron (pushmirror {__version__})")
         return Exit.OK
     from pushmirror.compat.configured import configured
     from pushmirror.compat.ftpsync import carry_out
     from pushmirror.compat.sync_run import SyncRun
 
-    ftpsync = argv[0].removesuffix("-cron")
-    wish = asked([f"sync:archive:{given.words[0] if given.words else ''}"], _TRIGGER, {})
+    ftpsync = str(Path(session.script(argv)).with_name("ftpsync"))  # whatever our own name is
+    wish = asked([f"sync:archive:{words[0] if words else ''}"], _TRIGGER, {})
     told = configured(ftpsync, wish, environment)
     run = SyncRun(ftpsync, told, environment)
-    return Exit.OK if _is_current(run) else carry_out(run)
+    return Exit.OK if _has_nothing_to_do(run) else carry_out(run)
 
 
-def _is_current(run: SyncRun) -> bool:
-    """Whether there is nothing to do; who cannot tell runs, and the run says why."""
-    from pushmirror.hub import Hub
-    from pushmirror.state.sql import open_store
-    from pushmirror.sync.progress import Silent
-
-    config = run.told.config
+def _has_nothing_to_do(run: SyncRun) -> bool:
+    """Who cannot tell runs, and the run says why."""
     try:
-        with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            return Hub(config, store, Silent()).is_current(run.archive.name)
+        return run.is_under_way() or run.is_current()
     except PushmirrorError:
         return False

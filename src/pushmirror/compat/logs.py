@@ -4,8 +4,8 @@
     LOGDIR/rsync-NAME.log      what rsync was told and moved: the logger pushmirror.rsync
     LOGDIR/rsync-NAME.error    what it complained of: the logger pushmirror.rsync.errors
 
-Guaranteed: two processes of one name may log at once; each mails what it has written, and one run's files are
-rotated once.
+Guaranteed: two processes of one name may log at once; each mails the files that it has written to, and one
+run's files are rotated once. Not the business of this module: the words (`told.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pushmirror.compat import mail
+from pushmirror.compat import mail, told
 from pushmirror.compat.mail import Attachment, Ending, Letter, Part
 from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import Exit, PushmirrorError
@@ -112,14 +112,10 @@ class LogFile:
             return True
 
     def end(self, largest: int) -> Attachment:
-        """The last `largest` bytes."""
+        """The last `largest` bytes; none of a file that only another process has written."""
         handle = self._handle
         if handle is None:
-            try:
-                data = self.path.read_bytes()
-            except OSError:
-                data = b""
-            return Attachment(self.path.name, data[-largest:], max(0, len(data) - largest))
+            return Attachment(self.path.name, b"")
         left_out = max(0, os.fstat(handle).st_size - largest)
         return Attachment(self.path.name, os.pread(handle, largest, left_out), left_out)
 
@@ -139,7 +135,7 @@ class ScriptLog:
     def __init__(self, logs: Logs, mail: Mail, *, name: str, program: str | None = None) -> None:
         self._logs = logs
         self._mail = mail
-        self._program = program or name
+        self.program = program or name
         self._error_told = False
         self._attached: list[tuple[logging.Logger, logging.Handler, int]] = []
         self._files = {
@@ -158,14 +154,22 @@ class ScriptLog:
 
     def line(self, text: str) -> str:
         """A line as the log has it."""
-        return line(text, program=self._program)
+        return line(text, program=self.program)
 
     def error(self, text: str, body: str = "") -> None:
         """Add a line to the log, and tell it at once by mail; `body` says more."""
         self.note(text)
+        self._mail_error(text, body or text)
+
+    def says(self, text: str) -> bool:
+        """Whether that is in the log already, told by us or by another process that logs here."""
+        data = self._files[Part.LOG].end(mail.LARGEST).data
+        return f"]: {text}\n".encode("utf-8", "surrogateescape") in data
+
+    def _mail_error(self, text: str, body: str) -> None:
         self._error_told = True
         if self._mail.to:
-            mail.send(Letter(self._mail.to, self._heading(f"ERROR: {text}"), body or text))
+            mail.send(Letter(self._mail.to, self._heading(f"ERROR: {text}"), body))
 
     def __enter__(self) -> Self:
         try:
@@ -210,21 +214,22 @@ class ScriptLog:
                     _log.warning("%s cannot be rotated: %s", file.path, exc.strerror)
 
     def _heading(self, subject: str) -> str:
-        return mail.heading(self._program, short_host(), subject)
+        return mail.heading(self.program, short_host(), subject)
 
     # what is logged by everything else
 
     def _attach(self) -> None:
-        for name, part, form, level in (
-            (_OURS, Part.LOG, self.line, logging.INFO),
-            (_RSYNC, Part.RSYNC, _as_rsync, logging.DEBUG),
-            (_RSYNC_ERRORS, Part.RSYNC_ERRORS, str, logging.DEBUG),
-        ):
-            logger, handler = logging.getLogger(name), _Lines(self._files[part], form, level)
-            self._attached.append((logger, handler, logger.level))
-            logger.addHandler(handler)
-            if logger.getEffectiveLevel() > level:
-                logger.setLevel(level)
+        script = _ScriptLines(self._files[Part.LOG], self.line, self._mail_error)
+        self._add(_OURS, script)
+        self._add(_RSYNC, _Lines(self._files[Part.RSYNC], _as_rsync, logging.DEBUG))
+        self._add(_RSYNC_ERRORS, _Lines(self._files[Part.RSYNC_ERRORS], str, logging.DEBUG))
+
+    def _add(self, name: str, handler: logging.Handler) -> None:
+        logger = logging.getLogger(name)
+        self._attached.append((logger, handler, logger.level))
+        logger.addHandler(handler)
+        if logger.getEffectiveLevel() > handler.level:
+            logger.setLevel(handler.level)
 
     def _detach(self) -> None:
         for logger, handler, level in self._attached:
@@ -246,6 +251,30 @@ class _Lines(logging.Handler):
             self._file.add(self._form(self.format(record)))
         except OSError:
             self.handleError(record)
+
+
+class _ScriptLines(_Lines):
+    """The same as the script would say it; mails a hook's failure."""
+
+    def __init__(
+        self, file: LogFile, form: Callable[[str], str], mail_error: Callable[[str, str], None]
+    ) -> None:
+        super().__init__(file, form, logging.INFO)
+        self.setFormatter(_Words())
+        self._mail_error = mail_error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if told.is_failed_hook(record):
+            text = told.text_of(record)
+            self._mail_error(text, text)
+
+
+class _Words(logging.Formatter):
+    """Of who runs the scripts; a traceback stays one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name there
+        return told.text_of(record)
 
 
 def _as_rsync(text: str) -> str:

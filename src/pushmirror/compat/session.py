@@ -13,8 +13,9 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from getopt import GetoptError, getopt
 from types import FrameType
+from typing import TextIO
 
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
@@ -59,10 +60,23 @@ def complain(line: str) -> None:
     _write(sys.stderr, f"{os.path.basename(sys.argv[0])}: {line}")  # noqa: PTH119  a name, no path
 
 
-def _write(stream: object, line: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # it may be closed, or never have been open
-        stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")  # type: ignore[attr-defined]
-        stream.flush()  # type: ignore[attr-defined]
+def _write(stream: TextIO | None, line: str) -> None:
+    try:
+        if stream is not None:
+            stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")
+            stream.flush()
+    except OSError:  # nobody listens any more: what is left in the buffer must not fail at our end again
+        _silence(stream)
+    except ValueError:  # it is closed
+        pass
+
+
+def _silence(stream: TextIO | None) -> None:
+    assert stream
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def with_login(environment: Mapping[str, str]) -> dict[str, str]:
@@ -74,46 +88,23 @@ def with_login(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, **({"LOGNAME": login} if login else {})}
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A command line, split as getopts of a shell would."""
-
-    options: Mapping[str, str]  # letter or long name -> value
-    words: tuple[str, ...]
+def script(argv: Sequence[str]) -> str:
+    """The name that we were called by, which a change of directory leaves as it is."""
+    return os.path.abspath(argv[0]) if "/" in argv[0] else argv[0]  # noqa: PTH100  `..` goes, links stay
 
 
-def split(arguments: Sequence[str], letters: str, long: Sequence[str] = ()) -> Words:
-    """Options up to the first word that is none, and the words; `letters` as getopts(1p), `long` without
+def split(
+    arguments: Sequence[str], letters: str = "", long: Sequence[str] = ("help", "version")
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Options (`-T`, `--help`) up to the first word that is none, and the words, as getopts(1p) does.
 
     Raises UsageError.
     """
-    options: dict[str, str] = {}
-    rest = list(arguments)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        if word == "--":
-            break
-        if word.removeprefix("--") in long:
-            options[word[2:]] = ""
-            continue
-        options |= _letters(word, letters, rest)
-    return Words(options, tuple(rest))
-
-
-def _letters(word: str, letters: str, rest: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for at, letter in enumerate(word[1:], start=1):
-        where = letters.find(letter)
-        if letter == ":" or where < 0:
-            raise UsageError(f"there is no option -{letter}")
-        if letters[where + 1 : where + 2] != ":":
-            found[letter] = ""
-            continue
-        if at + 1 == len(word) and not rest:
-            raise UsageError(f"expected a value after -{letter}")
-        found[letter] = word[at + 1 :] or rest.pop(0)
-        break
-    return found
+    try:
+        options, words = getopt(list(arguments), letters, list(long))
+    except GetoptError as exc:
+        raise UsageError(str(exc)) from exc
+    return dict(options), tuple(words)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

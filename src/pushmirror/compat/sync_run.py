@@ -1,21 +1,27 @@
 """One run of an old ftpsync whose configuration has been read, down to its exit code.
 
 What it does to the tree is the hub's; what is here is the order of things around that, as the script has it.
+Guaranteed: what follows a run (hook 4, the sites) is done by one of those whom it served, and by the next one
+where that one fails or dies.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from pushmirror.compat import session
 from pushmirror.compat.configured import Configured
-from pushmirror.compat.following import is_first_after
+from pushmirror.compat.following import is_being_followed, is_followed, turn_after
 from pushmirror.compat.foreign import real_ftpsync_on
 from pushmirror.compat.logs import ScriptLog
 from pushmirror.compat.outcome import exit_code_of
+from pushmirror.compat.told import in_their_words, of_withheld
+from pushmirror.config.legacy.places import Places
 from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, HookFailed, PushmirrorError
 from pushmirror.hooks import run_hook
@@ -24,8 +30,7 @@ from pushmirror.state.records import Run, Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent
-
-_log = logging.getLogger(__name__)
+from pushmirror.system.locks import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,13 @@ class SyncRun:
             log.note(f"warning: {warning}")
         if self.told.asked.callback and self.archive.callback is None:
             log.error("Asked to call back, but CALLBACKHOST or CALLBACKKEY is missing: nobody is called")
-        answer = self._synced()
-        if answer.exit_code != Exit.OK:
+        answer = self._synced(log)
+        if answer.exit_code != Exit.OK or answer.run is None:
             return answer.exit_code
         try:
-            return self._follow(answer, log)
+            return self._follow(answer.run, log)
         except HookFailed as exc:
-            log.error(str(exc))  # noqa: TRY400  the log of a script
-            return exc.code
+            return exc.code  # which is in the log, and mailed
 
     @property
     def archive(self) -> Archive:
@@ -73,6 +77,37 @@ class SyncRun:
         except OSError as exc:
             raise PushmirrorError(f"TO={self.archive.path} cannot be made: {exc.strerror}") from exc
 
+    def go_where_hooks_are_run(self) -> None:
+        """BASEDIR, as the script goes there, or where we were called; raises PushmirrorError."""
+        told = self.told.variables.get("BASEDIR")
+        place = Path(told) if told else Places.of(self.environment, self.argv0).here
+        try:
+            if place != Path.cwd():  # which may be another user's, and closed to us
+                os.chdir(place)
+        except OSError as exc:
+            raise PushmirrorError(f"BASEDIR={place} cannot be entered: {exc.strerror}") from exc
+
+    def is_under_way(self) -> bool:
+        """Whether a run, or what follows the last one, is being done by anybody; waits for nobody."""
+        tree = self.archive.path
+        if not tree.is_dir():
+            return False
+        if real_ftpsync_on(tree, self.told.config.mirror.name) is not None:
+            return True
+        with locked(tree, wait=False) as is_free:
+            if not is_free:
+                return True
+        last = self._last_run()
+        return last is not None and is_being_followed(last, self.told.config.state.directory)
+
+    def is_current(self) -> bool:
+        """Whether upstream has nothing new, and nobody waits for what follows the last run."""
+        config, last = self.told.config, self._last_run()
+        if last is None or not (last.stage is Stage.STAGE1 or is_followed(last, config.state.directory)):
+            return False
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return Hub(config, store, Silent()).is_current(self.archive.name)
+
     def is_turned_away(self) -> bool:
         """Whether archvsync's own script is at work here; then says so."""
         pid = real_ftpsync_on(self.archive.path, self.told.config.mirror.name)
@@ -85,7 +120,7 @@ class SyncRun:
 
     # -- the story of a run ---------------------------------------------------------------------------
 
-    def _synced(self) -> _Answer:
+    def _synced(self, log: ScriptLog) -> _Answer:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
         wish = Wish(
@@ -96,41 +131,59 @@ class SyncRun:
             client=self._client(),
             words=asked.words,
         )
-        store = open_store(config.state.database_url, config.state.directory)
-        try:
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
             answer = Hub(config, store, Silent()).serve(wish)
             run = store.run(answer.run_id) if answer.run_id is not None else None
-        finally:
-            store.close()
-        _log.info("%s %s: %s", self.archive.name, asked.stage.value, answer.message)
+        message = in_their_words(answer.message)
+        if not (log.says(message) or log.says(f"done: {message}")):  # it was another process's run
+            log.note(message)
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 
-    def _follow(self, answer: _Answer, log: ScriptLog) -> int:
-        """What comes after the sync: hook 4, callback, sites, hook 5."""
-        is_first = answer.run is not None and is_first_after(answer.run, self.told.config.state.directory)
-        push = self._push(answer, is_first=is_first)
-        if is_first or push:
-            run_hook(self.archive, "before_push", {})
+    def _last_run(self) -> Run | None:
+        config = self.told.config
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return next(iter(store.runs(self.archive.name, limit=1)), None)
+
+    def _follow(self, run: Run, log: ScriptLog) -> int:
+        """What comes after the sync, once for all whom the run served.
+
+        But who asked for stage 1 of an mhop push has to wait for our sites, and so wakes them himself.
+        """
+        is_stage1 = run.stage is Stage.STAGE1
+        if is_stage1 and self.told.asked.mhop:
+            return self._do_what_follows(self.told.asked.push, log)
+        with turn_after(run, self.told.config.state.directory) as turn:
+            if turn.is_over:
+                self._call_back()
+                return Exit.OK
+            self._tell_what_was_withheld(run, log)
+            return self._do_what_follows("" if is_stage1 else run.stage.value, log, on_told=turn.end)
+
+    def _do_what_follows(self, kind: str, log: ScriptLog, on_told: Callable[[], None] = lambda: None) -> int:
+        """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are told, or none is to be."""
+        run_hook(self.archive, "before_push", {})
+        self._call_back()
+        if not kind or not self.told.ftpsync.is_hub:
+            on_told()
+            return Exit.OK
+        log.note(f"Waking our mirrors: {kind}")
+        code = self._push_sites(kind)
+        if code == Exit.OK:
+            on_told()
+            run_hook(self.archive, "after_push", {})
+        return code
+
+    def _tell_what_was_withheld(self, run: Run, log: ScriptLog) -> None:
+        """By mail, for the run itself is a success."""
+        if files := int(run.stats.get("withheld_deletions", 0)):
+            file = str(self.told.variables.file or "the environment")
+            log.error(*of_withheld(files, self.told.variables.get("RSYNC_OPTIONS2"), file))
+
+    def _call_back(self) -> None:
         if self.told.asked.callback and self.archive.callback:
             from pushmirror.push.callback import call_back
 
             call_back(self.archive.callback, hostname=self._hostname())
-        if not push or not self.told.ftpsync.is_hub:
-            return Exit.OK
-        log.note(f"Waking our mirrors: {push}")
-        code = self._push_sites(push)
-        if code == Exit.OK:
-            run_hook(self.archive, "after_push", {})
-        return code
-
-    def _push(self, answer: _Answer, *, is_first: bool) -> str:
-        """What sites are pushed for: by one for all whom the run served.
-
-        But who asked for stage 1 of an mhop push has to wait for our sites, and so does it himself.
-        """
-        if answer.run is not None and answer.run.stage is Stage.STAGE1:
-            return self.told.asked.push if self.told.asked.mhop else ""
-        return answer.run.stage.value if answer.run is not None and is_first else ""
 
     def _push_sites(self, kind: str) -> int:
         from pushmirror.compat.runmirrors import push_from_ftpsync

@@ -1,3 +1,5 @@
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -5,9 +7,10 @@ import pytest
 
 from pushmirror.compat import session
 from pushmirror.compat.asked import asked
-from pushmirror.compat.following import is_first_after
+from pushmirror.compat.following import is_being_followed, is_followed, turn_after
 from pushmirror.compat.foreign import real_ftpsync_on
-from pushmirror.errors import UsageError
+from pushmirror.compat.ftpsync_cron import ftpsync_cron
+from pushmirror.errors import ConfigError, UsageError
 from pushmirror.state.records import Outcome, Run, Stage
 
 
@@ -57,23 +60,37 @@ def test_a_configuration_may_change_what_was_asked_for():
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
-        (["-T", "x", "w"], {"T": "x"}, ("w",)),
-        (["-Tx", "w", "-v"], {"T": "x"}, ("w", "-v")),
-        (["-vT", "x"], {"v": "", "T": "x"}, ()),
-        (["-v", "--", "-T"], {"v": ""}, ("-T",)),
+        (["-T", "x", "w"], {"-T": "x"}, ("w",)),
+        (["-Tx", "w", "-v"], {"-T": "x"}, ("w", "-v")),
+        (["-vT", "x"], {"-v": "", "-T": "x"}, ()),
+        (["-v", "--", "-T"], {"-v": ""}, ("-T",)),
         (["-", "-v"], {}, ("-", "-v")),
-        (["--help"], {"help": ""}, ()),
+        (["--help"], {"--help": ""}, ()),
     ],
 )
 def test_options_are_read_as_getopts_does(arguments, options, words):
-    found = session.split(arguments, "T:v", long=("help",))
-    assert (found.options, found.words) == (options, words)
+    assert session.split(arguments, "T:v") == (options, words)
 
 
 @pytest.mark.parametrize("arguments", [["-x"], ["-T"], ["-vx"], ["--other"], ["-:"]])
 def test_an_option_that_there_is_not_is_a_usage_error(arguments):
     with pytest.raises(UsageError):
-        session.split(arguments, "T:v", long=("help",))
+        session.split(arguments, "T:v")
+
+
+def test_who_has_stopped_listening_is_no_error_at_the_end_either():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(writer, "w") as nobody:
+        patch.setattr(sys, "stdout", nobody)
+        session.say("hello")
+        session.say("world")
+
+
+@pytest.mark.parametrize("name", ["ftpsync-cron", "ftpsync-cron-security", "hourly"])
+def test_cron_runs_the_ftpsync_beside_it_whatever_its_own_name_is(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match=r"there is no ftpsync-none-such\.conf"):
+        ftpsync_cron([str(tmp_path / name), "none-such"], {"HOME": str(tmp_path)})
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "999999999"])
@@ -88,11 +105,34 @@ def run_of(number: int) -> Run:
     return Run(number, "debian", *facts)
 
 
+def follow(number: int, state: Path, *, fails: bool = False) -> bool:
+    """Whether there is still something to do after this run, which is done unless it fails."""
+    with turn_after(run_of(number), state) as turn:
+        was_over = turn.is_over
+        if not fails:
+            turn.end()
+    return not was_over
+
+
 def test_a_run_is_followed_once_also_when_a_later_one_was_followed_before(tmp_path: Path):
-    assert [is_first_after(run_of(number), tmp_path) for number in (2, 1, 2, 1)] == [True, True, False, False]
+    assert [follow(number, tmp_path) for number in (2, 1, 2, 1)] == [True, True, False, False]
+
+
+def test_who_does_not_get_to_the_end_of_what_follows_leaves_it_to_the_next(tmp_path: Path):
+    assert follow(1, tmp_path, fails=True)
+    assert not is_followed(run_of(1), tmp_path)
+    assert follow(1, tmp_path)
+    assert is_followed(run_of(1), tmp_path)
+
+
+def test_that_a_run_is_being_followed_is_seen_by_others(tmp_path: Path):
+    assert not is_being_followed(run_of(1), tmp_path)
+    with turn_after(run_of(1), tmp_path):
+        assert is_being_followed(run_of(1), tmp_path)
+    assert not is_being_followed(run_of(1), tmp_path)
 
 
 def test_marks_of_followed_runs_are_not_kept_for_ever(tmp_path: Path):
     for number in range(59):
-        assert is_first_after(run_of(number), tmp_path)
+        assert follow(number, tmp_path)
     assert len(list((tmp_path / "followed/debian").iterdir())) == 50

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror import hooks
 from pushmirror.compat import logs
 from pushmirror.compat.logs import LogFile, ScriptLog, rotate
 from pushmirror.config.legacy.values import Logs, Mail
@@ -14,6 +15,7 @@ from pushmirror.errors import PushmirrorError
 from pushmirror.system.locks import locked
 
 OURS = logging.getLogger("pushmirror.sync.engine")
+HOOKS = logging.getLogger("pushmirror.hooks")
 RSYNC = logging.getLogger("pushmirror.rsync")
 COMPLAINT = logging.getLogger("pushmirror.rsync.errors")
 NOBODY = Mail(())
@@ -175,6 +177,27 @@ def test_what_rsync_complained_of_is_mailed_even_after_a_success(where, sent):
     with log_of(where, Mail(("a@example.org",))):
         COMPLAINT.debug("rsync: oh dear")
     assert "ERROR: rsync errors\n" in sent() and "rsync: oh dear" in sent()
+
+
+def test_what_another_process_left_of_rsyncs_complaints_is_not_mailed(where, sent):
+    where.directory.mkdir()
+    (where.directory / "rsync-ftpsync.error").write_text("of another\n")
+    with log_of(where, Mail(("a@example.org",))):
+        pass
+    assert sent() == ""
+
+
+def test_a_hook_that_fails_is_mailed_at_once_by_its_number(where, sent):
+    with log_of(where, Mail(("a@example.org",))):
+        HOOKS.info(hooks.ENDED, "after_stage1", 7)
+        assert "] ERROR: Back from hook 2, got returncode 7\n" in sent()
+    assert content(where.directory)["ftpsync.log.0"] == ["Back from hook 2, got returncode 7"]
+
+
+def test_the_log_knows_what_it_says(where):
+    with log_of(where) as log:
+        OURS.info("check `upstream`")
+        assert log.says("check RSYNC_HOST and RSYNC_PATH") and not log.says("RSYNC_PATH")
 
 
 def test_an_error_is_mailed_at_once_and_logged(where, sent):
