@@ -15,7 +15,7 @@ from pushmirror.config.legacy.bash import NeedsBash
 from pushmirror.config.legacy.reading import read_variables
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
-from pushmirror.system.bash import evaluate
+from pushmirror.system.bash import called_by, evaluate, function_argv
 
 KNOWN = {"HOME": "/home/u", "KNOWN": "known", "EMPTY": "", "FILE": "/a/b.c/d.e", "WORDS": "two  words"}
 COMMANDS = {"hostname": lambda: "mirror", "hostname -f": lambda: "mirror.example.org"}
@@ -184,6 +184,17 @@ def test_only_what_the_file_changes_counts(tmp_path):
 
 def test_functions_are_known(tmp_path):
     assert read(tmp_path, "send_mail_new_version() { :; }\n").functions == ("send_mail_new_version",)
+
+
+def test_a_function_runs_as_a_hook_with_its_arguments_and_the_scripts_variables(tmp_path):
+    text = 'echo said\nTREE=/srv/$ARCHIVE\nmine() { log "$NAME $TREE $2"; false | true; }\n'
+    read(tmp_path, text, ARCHIVE="")
+    argv = function_argv(
+        tmp_path / "ftpsync.conf", ("mine", "one", "two three"), {"NAME": "n", "ARCHIVE": "x y"}
+    )
+    ended = process.run(argv)
+    assert (ended.output, ended.errors, ended.exit_code) == (b"n /srv/x y two three\n", "", 1)
+    assert called_by(argv) == ("mine", "one", "two three") and called_by(["a", "--"]) == ("a", "--")
 
 
 def test_what_a_file_prints_is_no_variable(tmp_path):

@@ -15,13 +15,14 @@ from pushmirror.config.legacy.authorized_keys import Pusher, read_pushers
 from pushmirror.config.legacy.ftpsync import TO, archive_name, read_ftpsync
 from pushmirror.config.legacy.merging import Told
 from pushmirror.config.legacy.places import Places
+from pushmirror.config.legacy.preset import preset_of_file
 from pushmirror.config.legacy.reading import read_variables
 from pushmirror.config.legacy.rsyncd import Rsyncd, key, read_rsyncd
 from pushmirror.config.legacy.runmirrors import read_runmirrors
 from pushmirror.config.legacy.secrets_file import Secrets, read_secrets
 from pushmirror.config.legacy.sorting import Sorted
 from pushmirror.config.legacy.texts import is_utf8, mended, read_text
-from pushmirror.config.legacy.values import VERSION, Ftpsync, Runmirrors, Variables
+from pushmirror.config.legacy.values import Ftpsync, Runmirrors, Variables
 from pushmirror.errors import ConfigError
 from pushmirror.system.bash import Evaluated
 from pushmirror.system.bash import evaluate as by_bash
@@ -153,9 +154,7 @@ class _Reader:
         )
 
     def _variables(self, file: Path | None, name: str, where: Places) -> Variables:
-        preset = {"NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks), "VERSION": VERSION}
-        if where.base:
-            preset["BASEDIR"] = str(where.base)
+        preset = preset_of_file(name, where)
         read = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
         found = _mended(read, self.warnings)
         self.set[str(file or ENVIRONMENT)] = {one for one in _ASKED_FOR if found.get(one)}

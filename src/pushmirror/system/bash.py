@@ -9,7 +9,7 @@ the values mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,12 @@ _pm_told exported < <(builtin compgen -e)
 _pm_told function < <(builtin compgen -A function)
 builtin printf 'end\0\0\0' >&3
 """
+
+#: Has the file define a function, and calls it. `log` and `error` are the scripts', for who calls them there.
+_CALL = (
+    '_pm_file=$1; shift; while [[ $1 != -- ]]; do declare "$1"; shift; done; shift; set -o pipefail; '
+    'log() { echo "$*"; }; error() { log "$@"; }; . "$_pm_file" >/dev/null; "$@"'
+)
 
 #: Variables that change by themselves, or that only this script uses.
 _NOT_THE_FILES = {
@@ -108,6 +114,17 @@ def evaluate(
     if not told or told[-1][0] != "end":
         raise _failure(file, told, ended, environment)
     return _difference(told)
+
+
+def function_argv(file: Path, words: Sequence[str], preset: Mapping[str, str]) -> tuple[str, ...]:
+    """The command line that calls a function of a file, with its arguments; `preset` as for `evaluate`."""
+    told = (f"{name}={value}" for name, value in preset.items())
+    return ("bash", "-c", _CALL, preset.get("NAME", "ftpsync"), str(file.absolute()), *told, "--", *words)
+
+
+def called_by(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words that `function_argv` was given; any other command line as it is."""
+    return tuple(argv[argv.index("--") + 1 :] if _CALL in argv else argv)
 
 
 def _is_wanted(name: str, value: str) -> bool:

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ValidationError
 from pushmirror.config.hostname import own_name
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.rsync_options import Options
-from pushmirror.config.legacy.values import Ftpsync, Logs, Mail, Variables
+from pushmirror.config.legacy.shared_variables import Shared, number, span
+from pushmirror.config.legacy.values import Ftpsync, Mail, Variables
 from pushmirror.config.model import Archive, Callback, Delete, Hooks, Mirror, TlsMethod, UpdateInProgress
 from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
 from pushmirror.errors import ConfigError, Exit
@@ -30,8 +31,7 @@ _HOOKS = 5
 _SCHEMES = {"undefined": Scheme.RSYNC, "ssh": Scheme.RSYNCD_SSH, "ssl": Scheme.RSYNCS}
 _WITHOUT_DAEMON = (Scheme.RSYNC_SSH, Scheme.FILE)
 _ARCHIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_SPAN = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)", re.ASCII)  # as sleep(1)
-_UNLIMITED = 2**31 - 1
+_MAX_DELETE = 40_000  # that the script itself says; who repeats it has not named a number of his own
 _LONG = timedelta(days=365)  # instead of rsync's 0: no limit
 #: By the key of our model that an error is about.
 _VARIABLES = {
@@ -43,6 +43,14 @@ _VARIABLES = {
     "throughput": "INFO_THROUGHPUT",
     "running_on": "TRACEHOST",
     "path": "TO",
+    "password_file": "RSYNC_PASSWORD or --password-file",
+    "timeout": "--timeout",
+    "connect_timeout": "--contimeout",
+    "before_sync": "HOOK1",
+    "after_stage1": "HOOK2",
+    "after_publish": "HOOK3",
+    "before_push": "HOOK4",
+    "after_push": "HOOK5",
     "upstream_name": "RSYNC_HOST",
     "proxy": "RSYNC_PROXY",
     "architectures": "ARCH_INCLUDE",
@@ -96,6 +104,9 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.get = self.variables.get
+        self.shared = Shared(self.variables, Path(self.get("HOME", "/")), self.places.here)
+        self.hooks = self.shared.hooks(_HOOKS)
+        self.path = self.shared.path
         self.warnings: list[str] = []
         self.options = Options()
 
@@ -112,10 +123,12 @@ class _Reader:
             name=self.name,
             archive=archive,
             mirror=mirror,
-            mail=self._mail(),
-            logs=self._logs(),
+            mail=Mail(
+                self.shared.mailed(), self.get("ERRORSONLY") != "false", self.get("FULLLOGS") == "true"
+            ),
+            logs=self.shared.logs(self.name, self.places.logs, self._count("LOGROTATE", "14")),
             is_hub=self.get("HUB") == "true",
-            hooks=tuple(self._hook(number) for number in range(1, _HOOKS + 1)),
+            hooks=self.hooks,
             password=password,
             warnings=tuple(self.warnings),
         )
@@ -138,7 +151,7 @@ class _Reader:
         values = self.options.values
         keys: dict[str, Any] = {
             "name": self.archive,
-            "path": Path(self._path(self.get("TO", TO))),
+            "path": Path(self.path(self.get("TO", TO))),
             "upstream": upstream,
             "upstream_name": self._upstream_name(upstream),
             "password_file": self.password_file if has_password else values.get("password-file"),
@@ -150,7 +163,7 @@ class _Reader:
             "bandwidth_limit": self._rate(),
             "rsync": self._rsync,
             "rsync_options": tuple(self.options.passed),
-            "tls_ca": Path(self._path(self.get("RSYNC_SSL_CAPATH", "/etc/ssl/certs").splitlines()[0])),
+            "tls_ca": Path(self.path(self.get("RSYNC_SSL_CAPATH", "/etc/ssl/certs").splitlines()[0])),
             "tls_method": self._tls_method(),
             "delete": self._delete(),
             "update_in_progress": self._update_in_progress(),
@@ -205,40 +218,26 @@ class _Reader:
         told = self.options.values.get("max-delete")
         if told is None:
             return Delete()
-        number = self._number("--max-delete", told, least=-1)
-        return Delete(max_files=_UNLIMITED if number < 0 else number, max_share=1.0)
+        most = max(0, self._number("--max-delete", told, least=-1))  # as for rsync, -1 is none at all
+        return Delete() if most == _MAX_DELETE else Delete(max_files=most, max_share=1.0)
 
     def _update_in_progress(self) -> UpdateInProgress:
         return UpdateInProgress(
             wait=self._span("UIPSLEEP", "1200"),
-            retries=self._number("UIPRETRIES", self.get("UIPRETRIES", "3")),
+            retries=self._count("UIPRETRIES", "3"),
         )
 
     def _hooks(self) -> Hooks:
         named = ("before_sync", "after_stage1", "after_publish", "before_push", "after_push")
-        words = {name: self._hook(number) for number, name in enumerate(named, start=1)}
+        words = dict(zip(named, self.hooks, strict=True))
         return self._made(Hooks, {**words, "inherit_environment": True, "time_limit": _LONG})
-
-    def _hook(self, number: int) -> tuple[str, ...]:
-        """A hook as words: its arguments count (archvsync.md, 29)."""
-        words = tuple(self.get(f"HOOK{number}").split())
-        return (self._path(words[0]), *words[1:]) if words and "/" in words[0] else words
 
     def _callback(self) -> Callback | None:
         host, key = self.get("CALLBACKHOST", _NONE), self.get("CALLBACKKEY", _NONE)
         if _NONE in {host, key}:
             return None
-        keys = {"host": host, "user": self.get("CALLBACKUSER", "archvsync"), "key": self._path(key)}
+        keys = {"host": host, "user": self.get("CALLBACKUSER", "archvsync"), "key": self.path(key)}
         return self._made(Callback, keys)
-
-    def _mail(self) -> Mail:
-        to = (self.get("MAILTO") or self.get("LOGNAME")).replace(",", " ").split()
-        return Mail(tuple(to), self.get("ERRORSONLY") != "false", self.get("FULLLOGS") == "true")
-
-    def _logs(self) -> Logs:
-        directory = Path(self._path(self.get("LOGDIR") or str(self.places.logs)))
-        file = Path(self._path(self.get("LOG") or f"{directory}/{self.name}.log"))
-        return Logs(directory, file, self._number("LOGROTATE", self.get("LOGROTATE", "14")))
 
     # -- upstream -------------------------------------------------------------------------------------
 
@@ -278,7 +277,7 @@ class _Reader:
             authority, _, path = source.partition("::") if source[:1] != "[" else _bracketed(source, "::")
             user, _, host = authority.rpartition("@")
         elif "/" in source.partition(":")[0] or ":" not in source:  # as rsync tells a path from a host
-            user, host, path, scheme = "", "", self._path(source), Scheme.FILE
+            user, host, path, scheme = "", "", self.path(source), Scheme.FILE
         else:
             authority, _, path = source.partition(":")
             user, _, host = authority.rpartition("@")
@@ -313,7 +312,7 @@ class _Reader:
         if re.search(r":\d+$", host) and not host.startswith("["):
             return None  # the address has it
         if scheme is Scheme.RSYNCS:
-            return self._number("RSYNC_SSL_PORT", self.get("RSYNC_SSL_PORT", "1873"))
+            return self._count("RSYNC_SSL_PORT", "1873")
         port = self.options.values.get("port")
         return self._number("--port", port) if port and scheme is Scheme.RSYNC else None
 
@@ -347,33 +346,27 @@ class _Reader:
         return int(told) if told.isdecimal() else told
 
     def _number(self, variable: str, value: str, *, least: int = 0) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if number < least:
+        found = number(value, least=least)
+        if found is None:
             self.refuse(f"{variable}: expected a number, found {value!r}")
-        return number
+        return found
+
+    def _count(self, variable: str, default: str) -> int:
+        return self._number(variable, self.get(variable, default))
 
     def _span(self, variable: str, default: str) -> timedelta:
         value = self.get(variable, default)
-        match = _SPAN.fullmatch(value)
-        if not match:
+        found = span(value)
+        if found is None:
             self.refuse(f"{variable}: expected seconds, found {value!r}")
-        return timedelta(seconds=float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
-
-    def _path(self, value: str) -> str:
-        """A path as the script sees it: from BASEDIR, or the directory that it was called in, mostly home."""
-        if value.startswith("~/"):
-            return f"{self.get('HOME', '/')}{value[1:]}"
-        return value if value.startswith("/") else f"{self.get('BASEDIR') or self.places.here}/{value}"
+        return found
 
     def _made(self, kind: type[_Made], keys: Mapping[str, Any]) -> _Made:
         """A part of the model; its errors as those of the variables they come from."""
         try:
             return kind(**keys)
         except ValidationError as exc:
-            self.refuse("; ".join(_told(error) for error in exc.errors(include_url=False)))
+            self.refuse("; ".join(_told(error, kind) for error in exc.errors(include_url=False)))
 
     def _warn(self) -> None:
         if self.options.ours:
@@ -383,17 +376,20 @@ class _Reader:
             self.warnings.append("LOCKTIMEOUT has no counterpart: locks are the kernel's and never stale")
         if "send_mail_new_version" in self.variables.functions:
             self.warnings.append("the function send_mail_new_version is not called")
+        self.warnings += self.shared.warnings(_HOOKS)
 
 
 _INFO = ("country", "location", "sponsor", "maintainer", "throughput")
 
 
-def _told(error: Any) -> str:
-    key = str(error["loc"][0]) if error["loc"] else ""
+def _told(error: Any, kind: type[BaseModel]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{_VARIABLES.get(key, key)}: {message}" + (
-        f", found {error['input']!r}" if key in _VARIABLES and key != "proxy" else ""
-    )
+    if not error["loc"]:  # of a whole section: it begins with the key, unless it is about the name
+        key, colon, rest = message.partition(": ") if kind is not Mirror else ("name", ": ", message)
+        return f"{_VARIABLES[key]}: {rest}" if colon and key in _VARIABLES else message
+    key = str(error["loc"][0])
+    found = f", found {error['input']!r}" if key in _VARIABLES and key != "proxy" else ""
+    return f"{_VARIABLES.get(key, key)}: {message}{found}"
 
 
 def _once(words: str) -> tuple[str, ...]:

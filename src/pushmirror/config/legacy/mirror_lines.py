@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from pydantic import ValidationError
 
 from pushmirror.config.delay import Wait
+from pushmirror.config.legacy.shared_variables import span
 from pushmirror.config.legacy.values import MirrorLine, site_of
 from pushmirror.config.model import PushKind
 
@@ -23,9 +23,6 @@ _WORD = re.compile(r"(?:\\.|[^\\ \t])+")  # a blank after a backslash is part of
 _URL = re.compile(r"([a-z.+]+)://(?:([^@/]+)@)?([^/]+)(/.*)?")
 _SCHEME = "ssh+ftpsync"
 _DELAY_S = "600"
-_LONGEST_DELAY = timedelta(days=365)
-_SPAN = re.compile(r"(\d+\.?\d*|\.\d+)([smhd]?)", re.ASCII)  # as sleep(1)
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _KINDS = {kind.value: kind for kind in (PushKind.ALL, PushKind.STAGED, PushKind.MHOP)}
 _PROTOCOLS = ("1", "2")
 _ANY = "debian"  # of no meaning: whether a line makes a site does not depend on the archive
@@ -37,6 +34,7 @@ class MirrorLines:
 
     lines: tuple[MirrorLine, ...]
     warnings: tuple[str, ...]
+    ignored: tuple[str, ...] = ()  # of the warnings, those of lines that name no mirror we could wake
 
 
 def parse_mirror_lines(text: str, *, key: str, archive: str) -> MirrorLines:
@@ -56,6 +54,7 @@ class _Reader:
         self._archive = archive
         self._lines: list[MirrorLine] = []
         self._warnings: list[str] = []
+        self._ignored: list[str] = []
         self._delay: tuple[Wait, ...] = ()  # of the lines to come
 
     def read(self, text: str) -> MirrorLines:
@@ -63,8 +62,9 @@ class _Reader:
             try:
                 self._take(words, f"line {number}")
             except _NoMirrorError as exc:
-                self._warnings.append(f"line {number} ({' '.join(words)}) is ignored: {exc}")
-        return MirrorLines(tuple(self._lines), tuple(self._warnings))
+                self._ignored.append(f"line {number} ({' '.join(words)}) is ignored: {exc}")
+                self._warnings.append(self._ignored[-1])
+        return MirrorLines(tuple(self._lines), tuple(self._warnings), tuple(self._ignored))
 
     def _take(self, words: list[str], where: str) -> None:
         if words[0] == "DELAY":
@@ -138,11 +138,10 @@ def _is_continued(line: str) -> bool:
 
 def _wait(words: list[str]) -> Wait:
     told = words[0] if words else _DELAY_S
-    match = _SPAN.fullmatch(told)
-    if not match:
+    delay = span(told)
+    if delay is None:
         raise _NoMirrorError(f"expected seconds, found {told}")
-    seconds = min(float(match[1]) * _UNITS_S[match[2]], _LONGEST_DELAY.total_seconds())
-    return Wait(timedelta(seconds=seconds), until_stage1=words[1:2] == ["stage1"])
+    return Wait(delay, until_stage1=words[1:2] == ["stage1"])
 
 
 def _require_site(line: MirrorLine) -> None:

@@ -3,9 +3,9 @@
     of the package   ~/.config/ftpsync, /etc/ftpsync   ~/.local/log/ftpsync   ~/.local/lock/ftpsync
     of the tarball   BASE/etc, then those two          BASE/log               BASE/locks
 
-BASE is BASEDIR where it is in the environment and has an `etc` (the package's operators export it only
-because runmirrors dies without it: archvsync.md, 23), else the directory above the command's, if there are
-configuration files of archvsync in its `etc`. A symbolic link is a command of its own: it is not followed.
+BASE is BASEDIR of the environment, else the directory above the command's; but only if it has configuration
+files of archvsync in its `etc`: operators of the package export BASEDIR=$HOME because runmirrors dies without
+it (archvsync.md, 23). A symbolic link is a command of its own: it is not followed.
 """
 
 from __future__ import annotations
@@ -68,11 +68,14 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 def _base(argv0: str, environment: Mapping[str, str]) -> Path | None:
     told = environment.get("BASEDIR")
-    if told and (Path(told) / "etc").is_dir():
+    if told and _is_tarball(Path(told)):
         return Path(told).absolute()
     found = argv0 if "/" in argv0 else shutil.which(argv0, path=environment.get("PATH"))
     if not found:
         return None
     above = Path(os.path.abspath(found)).parent.parent  # noqa: PTH100 - `..` goes, links stay
-    has_ours = any(True for pattern in _OURS for _ in (above / "etc").glob(pattern))
-    return above if has_ours else None
+    return above if _is_tarball(above) else None
+
+
+def _is_tarball(base: Path) -> bool:
+    return any(True for pattern in _OURS for _ in (base / "etc").glob(pattern))

@@ -46,16 +46,16 @@ def read_variables(
     surroundings["LOGNAME"] = environment.get("LOGNAME") or own_user()
     seen = {**surroundings, **preset}
     if file is None:
-        return Variables(None, {}, seen)
+        return Variables(None, {}, seen, preset=preset)
     text = read_bytes(file).decode("utf-8", "surrogateescape")  # what goes on has the bytes of an old file
     try:
         found = bash.read(text, known=seen, substitutions=substitutions or SUBSTITUTIONS)
     except bash.NeedsBash as exc:
         told = evaluate(file, environment=surroundings, preset=preset)
         exported = told.exported & told.values.keys()
-        return Variables(file, told.values, seen, str(exc), told.functions, exported)
+        return Variables(file, told.values, seen, str(exc), told.functions, exported, preset)
     exported = frozenset(name for name in found.values if name in found.exported or name in environment)
-    return Variables(file, found.values, seen, exported=exported)
+    return Variables(file, found.values, seen, exported=exported, preset=preset)
 
 
 def own_user() -> str:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from pushmirror.config.legacy.mirror_lines import parse_mirror_lines
 from pushmirror.config.legacy.places import Places
-from pushmirror.config.legacy.values import Logs, Mail, Runmirrors, Variables
+from pushmirror.config.legacy.preset import PUSH_KIND
+from pushmirror.config.legacy.shared_variables import Shared, number
+from pushmirror.config.legacy.values import Mail, Runmirrors, Variables
 from pushmirror.config.model import Push
 
 KEY = ".ssh/pushmirror"
@@ -53,7 +55,8 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.get = self.variables.get
-        self.warnings: list[str] = []
+        self.shared = Shared(self.variables, self.home, self.home)
+        self.warnings: list[str] = [*self.shared.warnings(_HOOKS)]
 
     def read(self, mirror_text: str) -> Runmirrors:
         key = Path(os.path.realpath(self.home / Path(self.get("KEYFILE", KEY))))
@@ -68,36 +71,18 @@ class _Reader:
             ssh_options=tuple(self.get("SSH_OPTS", SSH_OPTIONS).split()),
             callback=bool(self.get("PUSHCB")),
             push=Push(key=key, deadline=max(deadline, _LEAST)),
-            mail=self._mail(),
-            logs=self._logs(),
-            locks=Path(self.get("LOCKDIR") or self.places.locks),
-            hooks=tuple(self._hook(number) for number in range(1, _HOOKS + 1)),
+            mail=Mail(self.shared.mailed()),
+            logs=self.shared.logs(self.name, self.places.logs, self._number("LOGROTATE", _KEPT_LOGS)),
+            hooks=self.shared.hooks(_HOOKS),
             warnings=(*self.warnings, *mirrors.warnings),
+            ignored=mirrors.ignored,
+            kind=self.get("PUSHKIND", PUSH_KIND),
         )
-
-    def _mail(self) -> Mail:
-        to = (self.get("MAILTO") or self.get("LOGNAME")).replace(",", " ").split()
-        return Mail(tuple(to))
-
-    def _logs(self) -> Logs:
-        directory = self.home / (self.get("LOGDIR") or self.places.logs)
-        file = self.home / (self.get("LOG") or directory / f"{self.name}.log")
-        return Logs(directory, file, self._number("LOGROTATE", _KEPT_LOGS))
-
-    def _hook(self, number: int) -> tuple[str, ...]:
-        """A hook as words: its arguments count (archvsync.md, 29)."""
-        words = tuple(self.get(f"HOOK{number}").split())
-        return (self._path(words[0]), *words[1:]) if words and "/" in words[0] else words
-
-    def _path(self, value: str) -> str:
-        """A path as the script sees it, which goes to BASEDIR before its hooks."""
-        if value.startswith("~/"):
-            return f"{self.home}{value[1:]}"
-        return value if value.startswith("/") else f"{self.get('BASEDIR') or self.home}/{value}"
 
     def _number(self, variable: str, default: int) -> int:
         told = self.get(variable, str(default))
-        if told.isascii() and told.isdecimal() and len(told) < 10:
-            return int(told)
+        found = number(told)
+        if found is not None:
+            return found
         self.warnings.append(f"{variable}: expected a number, found {told!r}; {default} is used")
         return default

@@ -26,10 +26,18 @@ class Variables:
     by_bash: str = ""  # why bash had to evaluate the file; empty: it did not
     functions: tuple[str, ...] = ()  # that the file defines
     exported: frozenset[str] = frozenset()  # names among its values that programs, such as hooks, inherit
+    preset: Mapping[str, str] = field(
+        default_factory=dict
+    )  # that the script set before; `environment` has it
 
     def get(self, name: str, default: str = "") -> str:
         """As `${NAME:-default}`: an empty variable counts as unset."""
         return self.values.get(name, self.environment.get(name, "")) or default
+
+    @property
+    def for_programs(self) -> dict[str, str]:
+        """What the file has programs inherit, whoever starts them; a password may be in it."""
+        return {name: self.values[name] for name in self.exported}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +101,10 @@ class Runmirrors:
     push: Push
     mail: Mail
     logs: Logs
-    locks: Path
     hooks: tuple[tuple[str, ...], ...]  # HOOK1 to HOOK3 as words
     warnings: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()  # of the warnings, those of lines that wake nobody
+    kind: str = "mhop"  # PUSHKIND, of a call that names none
 
     def sites(self, archive: str) -> tuple[Site, ...]:
         """The mirrors as sites of our archive of this name, in the order of their lines."""

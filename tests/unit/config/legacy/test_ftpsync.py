@@ -7,7 +7,7 @@ import pytest
 from pushmirror.config.legacy.ftpsync import archive_name, read_ftpsync
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.values import Ftpsync, Logs, Mail, Variables
-from pushmirror.config.model import TlsMethod
+from pushmirror.config.model import Delete, TlsMethod
 from pushmirror.errors import ConfigError
 
 HOME = Path("/nowhere/mirror")
@@ -15,9 +15,10 @@ WHERE = Places((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None, 
 SECRET = Path("/nowhere/secret")
 
 
-def read(**values: str) -> Ftpsync:
+def read(*functions: str, **values: str) -> Ftpsync:
     environment = {"HOME": str(HOME), "LOGNAME": "mirror"}
-    variables = Variables(HOME / "ftpsync.conf", {"RSYNC_HOST": "up.example.org", **values}, environment)
+    values = {"RSYNC_HOST": "up.example.org", **values}
+    variables = Variables(HOME / "ftpsync.conf", values, environment, functions=functions)
     return read_ftpsync(variables, name="ftpsync-x", archive="x", places=WHERE, password_file=SECRET)
 
 
@@ -129,9 +130,18 @@ def test_what_a_variable_says_has_its_place(values, part, wanted):
     assert getattr(read(**values).archive, part) == wanted
 
 
-def test_a_number_of_deletions_that_the_operator_named_is_the_only_guard():
-    found = read(RSYNC_OPTIONS2="--max-delete=7 --delete --delete-excluded").archive.delete
-    assert (found.max_files, found.max_share) == (7, 1.0)
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ("7", Delete(max_files=7, max_share=1.0)),
+        ("100000", Delete(max_files=100000, max_share=1.0)),
+        ("40000", Delete()),
+        ("0", Delete(max_files=0, max_share=1.0)),
+        ("-1", Delete(max_files=0, max_share=1.0)),
+    ],
+)
+def test_a_number_of_deletions_that_the_operator_chose_is_the_only_guard(told, wanted):
+    assert read(RSYNC_OPTIONS2=f"--max-delete={told} --delete --delete-excluded").archive.delete == wanted
 
 
 def test_what_is_excluded_stays_where_the_operator_left_delete_excluded_out():
@@ -144,6 +154,13 @@ def test_hooks_keep_their_arguments_and_are_found_from_where_the_script_was_call
     assert found.hooks == ((f"{HOME}/bin/hook", "one", "two"), ("/bin/true",), (), ("hook",), ())
     assert found.archive.hooks.before_sync == found.hooks[0]
     assert found.archive.hooks.inherit_environment
+
+
+def test_a_hook_may_be_a_function_of_the_file_which_is_told():
+    found = read("mine", HOOK1="mine one", HOOK2="other")
+    assert found.hooks[0][:2] == ("bash", "-c") and found.hooks[0][-3:] == ("--", "mine", "one")
+    assert found.hooks[1] == ("other",)
+    assert [warning.partition(" is a function")[0] for warning in found.warnings] == ["HOOK1: mine"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +190,10 @@ def test_the_script_s_own_options_are_no_reason_to_warn():
         ({"RSYNC_TRANSPORT": "pigeon"}, "RSYNC_TRANSPORT: expected ssh, ssl or nothing, found 'pigeon'", 1),
         ({"ARCH_INCLUDE": "a", "ARCH_EXCLUDE": "b"}, "mutually exclusive", 1),
         ({"ARCH_INCLUDE": "am*"}, "ARCH_INCLUDE: expected an architecture", 1),
-        ({"MIRRORNAME": "master"}, "master", 1),
+        ({"MIRRORNAME": "master"}, 'MIRRORNAME: "master" is the trace', 1),
+        ({"TO": "/"}, ": TO: the whole file system", 1),
+        ({"RSYNC_EXTRA": "--password-file=/x"}, "--password-file: expected a user", 1),
+        ({"HOOK2": "a\0b"}, "HOOK2: expected", 1),
         ({"MIRRORNAME": "a/b"}, "MIRRORNAME: expected letters", 1),
         ({"UIPRETRIES": "many"}, "UIPRETRIES: expected a number, found 'many'", 1),
         ({"UIPSLEEP": "long"}, "UIPSLEEP: expected seconds, found 'long'", 1),

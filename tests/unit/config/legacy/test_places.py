@@ -34,11 +34,12 @@ def test_other_files_in_etc_make_no_tarball(tmp_path):
 
 
 def test_basedir_names_the_tarball(tmp_path):
-    (tmp_path / "etc").mkdir()
+    made(tmp_path / "etc/runmirrors-x.conf")
     assert Places.of({"HOME": "/h", "BASEDIR": str(tmp_path)}).base == tmp_path
 
 
 def test_bug_23_a_basedir_that_is_set_only_for_runmirrors_moves_nothing(tmp_path):
+    made(tmp_path / "etc/of-somebody-else")
     told, found = Places.of({"HOME": "/home/m", "BASEDIR": str(tmp_path)}), Places.of({"HOME": "/home/m"})
     assert (told.config, told.logs, told.locks) == (found.config, found.logs, found.locks)
     assert (told.here, found.here) == (tmp_path, Path.cwd())

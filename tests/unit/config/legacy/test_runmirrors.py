@@ -38,7 +38,7 @@ def test_every_variable_has_the_default_of_the_script() -> None:
     assert found.push.deadline == timedelta(seconds=600)
     assert found.mail == Mail(("mirror",))
     assert found.logs == Logs(HOME / "log", HOME / "log/runmirrors-x.log", 14)
-    assert (found.locks, found.warnings) == (HOME / "locks", ())
+    assert (found.kind, found.warnings, found.ignored) == ("mhop", (), ())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_every_variable_has_the_default_of_the_script() -> None:
         ("LOGDIR", "/srv/log", "logs", Logs(Path("/srv/log"), Path("/srv/log/runmirrors-x.log"))),
         ("LOG", "/srv/x.log", "logs", Logs(HOME / "log", Path("/srv/x.log"))),
         ("LOGROTATE", "3", "logs", Logs(HOME / "log", HOME / "log/runmirrors-x.log", 3)),
-        ("LOCKDIR", "/run/x", "locks", Path("/run/x")),
+        ("PUSHKIND", "all", "kind", "all"),
         ("SSH_OPTS", " -o A=b  -4 ", "ssh_options", ("-o", "A=b", "-4")),
         ("PUSHARCHIVE", "debian", "archive", "debian"),
         ("PUSHCB", "yes", "callback", True),
@@ -80,6 +80,7 @@ def test_a_pushdelay_that_cannot_be_still_pushes(told: str, deadline_s: int) -> 
 
 
 def test_what_is_wrong_with_a_line_is_in_the_warnings() -> None:
-    assert read("nonsense\n").warnings == (
-        "line 1 (nonsense) is ignored: expected all, staged, mhop or DELAY, found nonsense",
-    )
+    found = read("nonsense\nall n h u 1\n", PUSHDELAY="x")
+    line = "line 1 (nonsense) is ignored: expected all, staged, mhop or DELAY, found nonsense"
+    assert line in found.warnings and len(found.warnings) == 3
+    assert found.ignored == (line,)
