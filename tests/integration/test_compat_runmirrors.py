@@ -432,15 +432,16 @@ def test_bug_33_the_barrier_is_not_polled_and_a_delay_that_runs_out_releases_nob
     assert not (ours.home / "slept").exists()
 
 
-def test_hook_1_that_fails_ends_the_call_with_its_code_and_hook_3_comes_at_the_end(ours: Side) -> None:
+def test_hooks_1_and_3_have_their_place_and_all_lines_with_a_mistake_one_mail(ours: Side) -> None:
     ours.configure(FEW, HOOK1="sh -c exit_3", HOOK3="true")
     assert ours.call() == 127
     assert not ours.calls() and "Back from hook 1, got returncode 127" in ours.mails()
-    ours.configure(FEW, HOOK1="true", HOOK3="echo over")
+    ours.configure(f"all bad bad.example.org u 3 key\nnonsense\n{FEW}", HOOK1="true", HOOK3="echo over")
     assert ours.call() == 0
     ours.rest()
     assert len(ours.calls()) == 5
     assert ours.log().index("over") > ours.log().rindex("trigger succeeded")
+    assert ours.mails().count("Subject:") == 2 and "2 lines of runmirrors.mirror" in ours.mails()
 
 
 def test_a_call_during_a_push_has_everybody_woken_again_and_takes_new_mirrors_along(ours: Side) -> None:

@@ -16,8 +16,9 @@ from pushmirror.compat import session
 from pushmirror.compat.asked import Asked
 from pushmirror.config.legacy.ftpsync import TO, archive_name, read_ftpsync
 from pushmirror.config.legacy.places import Places, config_name, find
+from pushmirror.config.legacy.preset import preset_of_ftpsync
 from pushmirror.config.legacy.reading import read_variables
-from pushmirror.config.legacy.values import VERSION, Ftpsync, Variables
+from pushmirror.config.legacy.values import Ftpsync, Variables
 from pushmirror.config.model import Config, State
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
@@ -53,17 +54,17 @@ class Configured:
 def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Configured:
     """Read the configuration of a script of this name; raises ConfigError, StateError."""
     script = Path(argv0).name
-    name = f"{script}-{asked.archive}" if asked.archive else script
+    name = config_name(f"{script}-{asked.archive}" if asked.archive else script)  # logs have it, too
     environment = session.with_login(environment)
     where = Places.of(environment, argv0)
     file = find(where, f"{name}.conf")
     if file is None:
         raise ConfigError(
-            f"there is no {config_name(name)}.conf",
+            f"there is no {name}.conf",
             hint=f"looked for it in {', '.join(map(str, where.config))}",
         )
-    preset = {**asked.variables(), "NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks)}
-    variables = read_variables(file, environment=environment, preset={**preset, "VERSION": VERSION})
+    preset = preset_of_ftpsync(name, where, asked.variables())
+    variables = read_variables(file, environment=environment, preset=preset)
     archive = archive_name(asked.archive, script, variables.get("TO", TO))
     state = State()
     secret = state.directory / "secrets" / f"{archive}.secret"
@@ -77,7 +78,7 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
 
 def _export(variables: Variables) -> None:
     """Have programs of ours see what the configuration exports, and nobody the password."""
-    os.environ.update({name: variables.values[name] for name in variables.exported})
+    os.environ.update(variables.for_programs)
     os.environ.pop(_PASSWORD, None)
     process.BASE_ENVIRONMENT.update({name: os.environ[name] for name in _FOR_RSYNC if name in os.environ})
 

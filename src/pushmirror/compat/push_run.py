@@ -11,19 +11,15 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from pushmirror.compat import push_goal, session
+from pushmirror.compat import push_files, push_goal, session
 from pushmirror.compat.push_log import PushLog
-from pushmirror.compat.push_sites import Course, CurrentSites, Read
+from pushmirror.compat.push_sites import Course, CurrentSites
 from pushmirror.compat.push_told import Told
 from pushmirror.compat.runmirrors import Call
 from pushmirror.compat.script_wire import ScriptWire, run_hook
-from pushmirror.config.legacy.ftpsync import TO, archive_name
-from pushmirror.config.legacy.places import Places, find
-from pushmirror.config.legacy.reading import read_variables
-from pushmirror.config.legacy.runmirrors import read_runmirrors
-from pushmirror.config.legacy.values import VERSION, Runmirrors, Variables
+from pushmirror.config.legacy.values import Runmirrors
 from pushmirror.config.model import State
-from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
+from pushmirror.errors import Exit, PushmirrorError, Stopped
 from pushmirror.push.decide import Decision
 from pushmirror.push.engine import finished, settled
 from pushmirror.push.pushes import Pushes
@@ -64,7 +60,7 @@ class PushRun:
     archive: str  # our name of it
     is_known: bool  # whether the caller knows that what is to be pushed is in the store
     sites: CurrentSites
-    environment: Mapping[str, str]
+    environment: Mapping[str, str]  # with what the configuration has programs inherit
 
     @classmethod
     def read(
@@ -77,10 +73,10 @@ class PushRun:
     ) -> PushRun:
         """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
         environment = session.with_login(environment)
-        name = archive or _archive_of(call, environment)
+        name = archive or push_files.archive_of(call, environment)
         told = State(directory=state) if state else State()
-        sites = CurrentSites(partial(_read, call, environment), name, told)
-        return cls(call, name, archive is not None, sites, environment)
+        sites = CurrentSites(partial(push_files.read, call, environment), name, told)
+        return cls(call, name, archive is not None, sites, {**environment, **sites.for_programs})
 
     def carry_out(self) -> int:
         """Do what is asked for, as far as the caller waits for it; returns the exit code."""
@@ -97,14 +93,14 @@ class PushRun:
     @property
     def course(self) -> Course:
         """How sites are to be woken."""
-        return Course(self.call.kind, self.call.from_ftpsync)
+        return Course(self.call.kind or self.runmirrors.kind, self.call.from_ftpsync)
 
     def _begin(self, notes: PushLog) -> int:
         if not self.runmirrors.key.is_file():
             notes.error(f"SSH Key {self.runmirrors.key} does not exist")
             return NO_KEY
         inside = "true" if self.call.from_ftpsync else "false"
-        notes.note(f"Pushing leaf mirrors. Inside ftpsync: {inside}. Pushkind: {self.call.kind}")
+        notes.note(f"Pushing leaf mirrors. Inside ftpsync: {inside}. Pushkind: {self.course.kind}")
         for warning in self.runmirrors.warnings:
             notes.note(f"warning: {warning}")
         if not self.runmirrors.lines:
@@ -136,6 +132,7 @@ class PushRun:
         """All of it, for nobody but the log and the mail; returns an exit code that nobody sees."""
         with notes:  # a copy of our caller's
             try:
+                self._tell_of_ignored(notes)  # not before: a mail takes a thread
                 self._push(notes, tell)
             except Stopped as exc:
                 notes.note(f"{exc}; what is not pushed waits for the next push")
@@ -150,6 +147,13 @@ class PushRun:
             finally:
                 notes.note("Mirrorpush done")
         return Exit.OK
+
+    def _tell_of_ignored(self, notes: PushLog) -> None:
+        """One mail, however many mirrors are not woken for a mistake in their lines."""
+        if lines := self.runmirrors.ignored:
+            file = f"{self.call.name}.mirror"
+            what = "a line" if len(lines) == 1 else f"{len(lines)} lines"
+            notes.error(f"{what} of {file} cannot be used, and nobody is woken for that", "\n".join(lines))
 
     def _push(self, notes: PushLog, tell: Tell) -> None:
         state = self.sites.state
@@ -183,62 +187,3 @@ class PushRun:
             push_goal.aim(store, self.archive, woken, self.course, clock.now())
         elif self.course.is_stage2:
             push_goal.stage1_was_had(store, self.archive, woken)
-
-
-def _read(call: Call, environment: Mapping[str, str]) -> Read:
-    """A call's configuration; ConfigError without one."""
-    where = Places.of(environment, call.argv0)
-    file = find(where, f"{call.name}.conf")
-    if file is None:
-        directories = ", ".join(map(str, where.config))
-        raise ConfigError(f"the configuration file {call.name}.conf is in none of {directories}")
-    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
-    variables = read_variables(file, environment=environment, preset=_preset(call, where))
-    mirrors = _mirrors(variables, call, where, home)
-    found = read_runmirrors(
-        variables,
-        name=call.name,
-        archive_option=call.archive_option,
-        places=where,
-        mirror_text=_text(mirrors),
-        home=home,
-    )
-    return Read(found, (file, *([mirrors] if mirrors else [])))
-
-
-def _preset(call: Call, where: Places) -> dict[str, str]:
-    """What the script has set before it reads its configuration."""
-    return {
-        "NAME": call.name,
-        "CONF": call.archive_option,
-        "PUSHKIND": call.kind,
-        "FROMFTPSYNC": "true" if call.from_ftpsync else "false",
-        "LOGDIR": str(where.logs),
-        "LOCKDIR": str(where.locks),
-        "VERSION": VERSION,
-        **({"BASEDIR": str(where.base)} if where.base else {}),
-    }
-
-
-def _mirrors(variables: Variables, call: Call, where: Places, home: Path) -> Path | None:
-    told = variables.get("MIRRORS")
-    return home / told if told else find(where, f"{call.name}.mirror")
-
-
-def _text(file: Path | None) -> str:
-    """The lines of a file; none where it is not there: the script pushes nobody then."""
-    try:
-        return file.read_text("utf-8", "replace") if file else ""
-    except OSError:
-        return ""
-
-
-def _archive_of(call: Call, environment: Mapping[str, str]) -> str:
-    """Our name of what this call pushes: that of the ftpsync beside it."""
-    script = call.name.replace("runmirrors", "ftpsync", 1)
-    try:
-        file = find(Places.of(environment, call.argv0), f"{script}.conf")
-        told = read_variables(file, environment=environment, preset={"NAME": script}) if file else None
-    except ConfigError:
-        told = None  # an ftpsync that cannot run keeps nobody from pushing
-    return archive_name(call.archive_option, script, told.get("TO", TO) if told else "")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pushmirror.config.legacy.values import MirrorLine, Runmirrors
@@ -56,6 +56,7 @@ class Read:
 
     runmirrors: Runmirrors
     files: tuple[Path, ...]  # that it came from
+    for_programs: Mapping[str, str] = field(default_factory=dict)  # what it has them inherit
 
 
 class CurrentSites:
@@ -84,6 +85,11 @@ class CurrentSites:
     def runmirrors(self) -> Runmirrors:
         """All that the files say."""
         return self._found.runmirrors
+
+    @property
+    def for_programs(self) -> Mapping[str, str]:
+        """What the files have programs inherit."""
+        return self._found.for_programs
 
     def take(self, course: Course) -> None:
         """This is how the archive's sites are woken from now on, by whoever does it."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from getopt import GetoptError, getopt
 
 from pushmirror.compat import session
+from pushmirror.config.legacy.places import config_name
 from pushmirror.errors import Exit, UsageError
 
 _HELP = """\
@@ -25,7 +26,7 @@ usage: {0} [NAME]
 Wake the mirrors of {0}.mirror, or {0}-NAME.mirror; see runmirrors(1), runmirrors.conf(5).
 
   NAME, -a NAME  which configuration: {0}-NAME.conf
-  -k KIND        of push: all, stage2 or mhop (the default)
+  -k KIND        of push: all, stage2 or mhop; default: PUSHKIND, or mhop
   -f             called by ftpsync; with -k mhop, only stage 1 of staged mirrors, and waits for it
   -h             this
 
@@ -40,7 +41,7 @@ class Call:
     argv0: str
     name: str  # of the configuration: runmirrors, runmirrors-security
     archive_option: str
-    kind: str
+    kind: str  # empty: the configuration's
     from_ftpsync: bool
 
 
@@ -85,8 +86,8 @@ def asked(argv: Sequence[str]) -> Call | None:
     argv0, script, words = argv[0], _script(argv), argv[1:]
     if not words or not words[0].startswith("-"):
         archive = words[0] if words else ""
-        return Call(argv0, _named(script, archive), archive, "mhop", from_ftpsync=False)
-    name, archive, kind, inside = script, "", "mhop", False
+        return Call(argv0, _named(script, archive), archive, "", from_ftpsync=False)
+    name, archive, kind, inside = script, "", "", False
     for option, value in _options(words):
         match option:
             case "-h":
@@ -112,4 +113,4 @@ def _script(argv: Sequence[str]) -> str:
 
 
 def _named(script: str, archive: str) -> str:
-    return f"{script}-{archive}" if archive else script
+    return config_name(f"{script}-{archive}" if archive else script)  # logs have it, too

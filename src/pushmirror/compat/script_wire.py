@@ -22,8 +22,9 @@ from pushmirror.hooks import inherited
 from pushmirror.push.wire import Answer
 from pushmirror.state.records import Stage
 from pushmirror.system import async_process
+from pushmirror.system.bash import called_by
 
-_NEEDED = ("SSH_AUTH_SOCK",)  # beside what every program gets
+_NEEDED = ("SSH_AUTH_SOCK",)  # beside what every program gets, and what runmirrors.conf exports
 _HOOK_S = 3600.0  # the longest that HOOK2 may hold the others up
 _CALLED = {Stage.STAGE1: "first stage", Stage.STAGE2: "second stage", Stage.ALL: "normal"}
 
@@ -116,6 +117,7 @@ class ScriptWire:
         runmirrors = self._sites.runmirrors
         argv = script_argv(line, runmirrors, words)
         env = {name: self._environment[name] for name in _NEEDED if name in self._environment}
+        env |= inherited(self._sites.for_programs)
         async with _within(runmirrors.push.timeout.total_seconds(), line):
             ended = await async_process.run(
                 argv, env=env, cwd=Path.home(), on_start=lambda _: started.set() if started else None
@@ -138,7 +140,7 @@ class ScriptWire:
 
 async def run_hook(number: int, argv: Sequence[str], notes: Notes, environment: Mapping[str, str]) -> int:
     """Run a hook that may say and read nothing but the log; returns its exit code, which is noted."""
-    notes.note(f"Running hook {number}: {' '.join(argv)}")
+    notes.note(f"Running hook {number}: {' '.join(called_by(argv))}")
     output, code = "", 0
     try:
         async with asyncio.timeout(_HOOK_S):

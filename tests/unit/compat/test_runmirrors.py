@@ -34,18 +34,19 @@ EVERYTHING = Course("all")
 @pytest.mark.parametrize(
     ("words", "name", "archive", "kind", "inside"),
     [
-        ([], "runmirrors", "", "mhop", False),
-        ([""], "runmirrors", "", "mhop", False),
-        (["bpo"], "runmirrors-bpo", "bpo", "mhop", False),
-        (["bpo", "-k", "all"], "runmirrors-bpo", "bpo", "mhop", False),
+        ([], "runmirrors", "", "", False),
+        ([""], "runmirrors", "", "", False),
+        (["bpo"], "runmirrors-bpo", "bpo", "", False),
+        (["../a/b"], "runmirrors-.._a_b", "../a/b", "", False),
+        (["bpo", "-k", "all"], "runmirrors-bpo", "bpo", "", False),
         (["-a", "bpo", "-k", "all", "-f"], "runmirrors-bpo", "bpo", "all", True),
         (["-fkstage2"], "runmirrors", "", "stage2", True),
-        (["-abpo", "word", "-f"], "runmirrors-bpo", "bpo", "mhop", False),
-        (["-a", ""], "runmirrors", "", "mhop", False),
-        (["-k", ""], "runmirrors", "", "mhop", False),
+        (["-abpo", "word", "-f"], "runmirrors-bpo", "bpo", "", False),
+        (["-a", ""], "runmirrors", "", "", False),
+        (["-k", ""], "runmirrors", "", "", False),
         (["-k", "odd"], "runmirrors", "", "odd", False),
-        (["-a", "x", "-a", "y"], "runmirrors-x-y", "y", "mhop", False),
-        (["--", "-f"], "runmirrors", "", "mhop", False),
+        (["-a", "x", "-a", "y"], "runmirrors-x-y", "y", "", False),
+        (["--", "-f"], "runmirrors", "", "", False),
     ],
 )
 def test_a_command_line_asks_for(words: list[str], name: str, archive: str, kind: str, inside: bool) -> None:
@@ -100,7 +101,7 @@ def runmirrors(*names: str) -> Runmirrors:
     lines = tuple(MirrorLine(PushKind.ALL, name, "h.example.org", "u", "", 2, "/k") for name in names)
     none = Path("/nowhere")
     logs, mail = Logs(none, none), Mail(())
-    return Runmirrors("runmirrors", "", lines, none, (), False, Push(), mail, logs, none, ((), (), ()))
+    return Runmirrors("runmirrors", "", lines, none, (), False, Push(), mail, logs, ((), (), ()))
 
 
 def test_a_change_of_the_files_counts_at_once_and_a_mistake_not_at_all(tmp_path: Path) -> None:

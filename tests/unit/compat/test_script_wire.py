@@ -1,7 +1,7 @@
 """Triggers by the program ssh; that they are the script's is tested against the script itself."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ def runmirrors(directory: Path, *lines: MirrorLine, hook2: tuple[str, ...] = ())
         push=Push(),
         mail=Mail(()),
         logs=Logs(directory, directory / "runmirrors.log"),
-        locks=directory,
         hooks=((), hook2, ()),
     )
 
@@ -78,9 +77,11 @@ class Notes:
 class Sending:
     """A wire whose `ssh` is a script of the test's, and whose sites are of these names."""
 
-    def __init__(self, directory: Path, *names: str, hook2: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, *names: str, hook2: tuple[str, ...] = (), for_programs: Mapping[str, str] = {}
+    ) -> None:
         lines = [replace(LINE, name=name, host=f"{name}.example.org") for name in names]
-        read = Read(runmirrors(directory, *lines, hook2=hook2), ())
+        read = Read(runmirrors(directory, *lines, hook2=hook2), (), for_programs)
         self.sites = CurrentSites(lambda: read, "debian", State(directory=directory / "state"))
         self.notes = Notes()
         self.environment = {"RSYNC_PASSWORD": "secret", "SSH_AUTH_SOCK": "/agent", "OTHER": "x"}
@@ -134,6 +135,17 @@ def test_ssh_sees_its_agent_and_nothing_else_of_our_environment(
 ) -> None:
     ssh('echo "$SSH_AUTH_SOCK,$RSYNC_PASSWORD,$OTHER"; cat')
     assert asyncio.run(Sending(tmp_path, "one").trigger("one")).output == "/agent,,\n"
+
+
+def test_ssh_is_the_one_that_the_configuration_means_and_sees_what_that_exports(tmp_path: Path) -> None:
+    wrap = tmp_path / "wrap"
+    wrap.mkdir()
+    (wrap / "ssh").write_text('#!/bin/sh\necho "$SSH_AUTH_SOCK,$FOO,$RSYNC_PASSWORD"\n')
+    (wrap / "ssh").chmod(0o755)
+    path = f"{wrap}:{process.BASE_ENVIRONMENT['PATH']}"
+    told = {"PATH": path, "SSH_AUTH_SOCK": "/other", "FOO": "1", "RSYNC_PASSWORD": "secret"}
+    sending = Sending(tmp_path, "one", for_programs=told)
+    assert asyncio.run(sending.trigger("one")).output == "/other,1,\n"
 
 
 @pytest.mark.parametrize("text", ["kill -9 $$", None])
