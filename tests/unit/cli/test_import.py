@@ -268,6 +268,17 @@ def test_a_tarballs_files_know_its_directory(run, tmp_path):
     assert archive.hooks.before_sync == (f"{tmp_path}/base/bin/hook",)
 
 
+def test_what_the_scripts_have_set_before_they_read_a_file_is_set(run, old, tmp_path):
+    text = 'MIRRORNAME=m.example.org\nRSYNC_HOST=up\nTO="/srv/${ARCHIVE}"\nHUB=${SYNCALL}\n'
+    (old / "ftpsync-security.conf").write_text(text)
+    (old / "runmirrors-security.conf").write_text('KEYFILE=".ssh/${CONF}"\n')
+    (old / "runmirrors-security.mirror").write_text("all a a.example.org m\n")
+    assert run(old)[0] == 0
+    config = toml.load(tmp_path / "to")
+    assert config.archives["security"].path == Path("/srv/security")
+    assert config.push.key.name == "security"
+
+
 def test_a_runmirrors_conf_without_mirrors_is_in_nobodys_way(run, old):
     (old / "runmirrors.conf").write_text("")
     code, _, err = run(old)

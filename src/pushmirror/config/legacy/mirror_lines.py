@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from pushmirror.config.delay import Wait
+from pushmirror.config.legacy.names import free_name
 from pushmirror.config.legacy.shared_variables import span
 from pushmirror.config.legacy.values import MirrorLine, site_of
 from pushmirror.config.model import PushKind
@@ -108,8 +109,7 @@ class _Reader:
         fitting = re.sub(r"[^A-Za-z0-9._-]", "_", told)[:90]
         fitting = fitting if fitting[:1].isalnum() else f"site{fitting}"
         taken = {line.name for line in self._lines}
-        free = (f"{fitting}-{number}" for number in range(2, len(taken) + 3))
-        name = fitting if fitting not in taken else next(one for one in free if one not in taken)
+        name = free_name(fitting, lambda one: one in taken)
         if name != told:
             why = "another line has its name" if fitting == told else "its name cannot be a file's"
             self._warnings.append(f"{where} ({told}): the mirror is called {name} here, for {why}")
