@@ -61,7 +61,7 @@ def runmirrors(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     if call is None:
         session.say(_HELP.format(_script(argv)))
         return Exit.OK
-    from pushmirror.compat.push_run import PushRun  # what is said above needs nothing of it
+    from pushmirror.compat.push.run import PushRun  # what is said above needs nothing of it
 
     return PushRun.read(call, environment).carry_out()
 
@@ -74,7 +74,7 @@ def push_from_ftpsync(
     `argv0` is the ftpsync's, whose runmirrors is beside it. Returns 0, 5 or 78, or what HOOK1 ended with. In
     a process of its own, for ours may have a database and threads.
     """
-    from pushmirror.compat.push_call import call
+    from pushmirror.compat.push.call import call
 
     name = _named("runmirrors", archive_option)
     wanted = Call(argv0, name, archive_option, kind, from_ftpsync=True)

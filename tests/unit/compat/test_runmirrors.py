@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat import push_run
-from pushmirror.compat.push_goal import aim, stage1_was_had
-from pushmirror.compat.push_sites import Course, CurrentSites, Read
+from pushmirror.compat.push import run as push_run
+from pushmirror.compat.push.goal import aim, stage1_was_had
+from pushmirror.compat.push.sites import Course, CurrentSites, Read
 from pushmirror.compat.runmirrors import Call, asked
 from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State

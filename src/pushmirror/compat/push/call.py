@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pushmirror.compat import session
+from pushmirror.compat.push.wire import as_ours
 from pushmirror.compat.runmirrors import Call
-from pushmirror.compat.script_wire import as_ours
 from pushmirror.config.model import default_state_directory
 from pushmirror.system import process
 
@@ -31,7 +31,7 @@ def call(wanted: Call, archive: str, environment: Mapping[str, str]) -> int:
 
 def main() -> int:
     """Carry out the call that is told on standard input."""
-    from pushmirror.compat.push_run import PushRun
+    from pushmirror.compat.push.run import PushRun
 
     told = json.load(sys.stdin)
     wanted, archive, state = Call(**told["call"]), told["archive"], Path(told["state"])

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from pushmirror.compat import push_files, push_goal, session
-from pushmirror.compat.push_log import PushLog
-from pushmirror.compat.push_sites import Course, CurrentSites
-from pushmirror.compat.push_told import Told
+from pushmirror.compat.push import files, goal
+from pushmirror.compat.push.log import PushLog
+from pushmirror.compat.push.sites import Course, CurrentSites
+from pushmirror.compat.push.told import Told
+from pushmirror.compat.push.wire import ScriptWire, run_hook
 from pushmirror.compat.runmirrors import Call
-from pushmirror.compat.script_wire import ScriptWire, run_hook
 from pushmirror.config.legacy.values import Runmirrors
 from pushmirror.config.model import State
 from pushmirror.errors import Exit, PushmirrorError, Stopped
@@ -72,10 +72,9 @@ class PushRun:
         state: Path | None = None,
     ) -> PushRun:
         """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
-        environment = session.with_login(environment)
-        name = archive or push_files.archive_of(call, environment)
+        name = archive or files.archive_of(call, environment)
         told = State(directory=state) if state else State()
-        sites = CurrentSites(partial(push_files.read, call, environment), name, told)
+        sites = CurrentSites(partial(files.read, call, environment), name, told)
         return cls(call, name, archive is not None, sites, {**environment, **sites.for_programs})
 
     def carry_out(self) -> int:
@@ -184,6 +183,6 @@ class PushRun:
         self.sites.take(self.course)
         woken = self.sites().sites_of(self.archive)
         if not self.is_known:
-            push_goal.aim(store, self.archive, woken, self.course, clock.now())
+            goal.aim(store, self.archive, woken, self.course, clock.now())
         elif self.course.is_stage2:
-            push_goal.stage1_was_had(store, self.archive, woken)
+            goal.stage1_was_had(store, self.archive, woken)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from pushmirror.compat.push_sites import Course
+from pushmirror.compat.push.sites import Course
 from pushmirror.config.model import Site
 from pushmirror.push.standing import anew, at_once
 from pushmirror.state.records import Standing

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from pushmirror.compat.push_sites import CurrentSites
+from pushmirror.compat.push.sites import CurrentSites
 from pushmirror.config.legacy.values import MirrorLine, Runmirrors
 from pushmirror.config.model import Site
 from pushmirror.errors import ProgramFailed, ProgramMissing, TriggerFailed

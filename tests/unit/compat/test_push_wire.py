@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pushmirror.compat.push_sites import CurrentSites, Read
-from pushmirror.compat.script_wire import ScriptWire, script_argv
+from pushmirror.compat.push.sites import CurrentSites, Read
+from pushmirror.compat.push.wire import ScriptWire, script_argv
 from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.config.model import Push, PushKind, State
 from pushmirror.errors import TriggerFailed

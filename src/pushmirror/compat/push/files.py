@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pushmirror.compat import session
-from pushmirror.compat.push_sites import Read
+from pushmirror.compat.push.sites import Read
 from pushmirror.compat.runmirrors import Call
 from pushmirror.config.legacy.ftpsync import TO, archive_name
 from pushmirror.config.legacy.places import Places, find

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pushmirror.compat.push_sites import CurrentSites
-from pushmirror.compat.script_wire import Notes, ScriptWire, called
+from pushmirror.compat.push.sites import CurrentSites
+from pushmirror.compat.push.wire import Notes, ScriptWire, called
 from pushmirror.push.decide import Aim, Send, lacking_stage1
 from pushmirror.push.watch import View
 from pushmirror.state.records import Standing
