@@ -156,6 +156,11 @@ class _Reader:
     def _variables(self, file: Path | None, name: str, where: Places) -> Variables:
         preset = preset_of_file(name, where)
         read = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
+        if read.by_bash:
+            self.warnings.append(
+                f"{file}: evaluated by bash ({read.by_bash}): what depends on time or machine in it is "
+                "imported as it is now"
+            )
         found = _mended(read, self.warnings)
         self.set[str(file or ENVIRONMENT)] = {one for one in _ASKED_FOR if found.get(one)}
         return found

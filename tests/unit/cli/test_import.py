@@ -427,7 +427,9 @@ def test_root_has_no_bash_of_others_evaluated_as_root(run, old, change):
 def test_root_has_bash_evaluate_what_is_its_own(run, old, tmp_path):
     with (old / "ftpsync.conf").open("a") as file:
         file.write('if true; then INFO_COUNTRY="XX"; fi\n')
-    assert run(old)[0] == 0 and toml.load(tmp_path / "to").mirror.country == "XX"
+    code, *said = run(old)
+    assert code == 0 and toml.load(tmp_path / "to").mirror.country == "XX"
+    assert "imported as it is now" in "".join(said)
 
 
 def test_root_is_told_that_the_mirror_is_another_users(run, old, run_for):

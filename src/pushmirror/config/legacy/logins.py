@@ -101,17 +101,22 @@ def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterato
 
 
 def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int | None:
-    """The site that logs in as this user: the one of this name, in any case, or one with this host.
+    """The site that logs in as this user: the one of this name, in any case, or by a lesser sign.
 
     Of two users that differ in case only there is one here; nobody takes the login of a site that has one.
+    The account and the first label of a host are a sign only where one site alone has them.
     """
     for n, site in enumerate(sites):
         if site.name.casefold() == user.casefold():
             return n
-    for n, site in enumerate(sites):
-        same_host = site.host.casefold().removesuffix(".") == user.casefold()
-        if same_host and site.name not in passwords:
-            return n
+    without = [n for n, site in enumerate(sites) if site.name not in passwords]
+    hosts = [n for n in without if sites[n].host.casefold().removesuffix(".") == user.casefold()]
+    if hosts:
+        return hosts[0]
+    for sign in (lambda site: site.host.partition(".")[0], lambda site: site.user):
+        having = [n for n, site in enumerate(sites) if sign(site).casefold() == user.casefold()]
+        if len(having) == 1 and having[0] in without:
+            return having[0]
     return None
 
 

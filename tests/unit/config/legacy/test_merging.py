@@ -355,6 +355,20 @@ def test_a_site_is_called_as_its_user_and_is_woken_for_what_it_was(tmp_path):
     assert said(merged, "bee is b.example.org")
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("all eu.reader reader.example.org m", "reader"),  # the first label of its host
+        ("all eu.reader x.example.org reader", "reader"),  # its account
+        ("all r x.example.org reader\nall s y.example.org reader", "r"),  # which two have
+    ],
+)
+def test_a_site_is_known_by_a_lesser_sign_that_it_alone_has(tmp_path, lines, name):
+    merged = hub(runmirrors(lines), **served(tmp_path, MODULES, one=ONE, two=TWO))
+    woken = [site.name for site in merged.config.sites.values() if site.push is PushKind.ALL]
+    assert woken[0] == name and len(woken) == len(lines.splitlines())
+
+
 def test_a_user_without_a_line_is_a_site_that_is_not_woken(tmp_path):
     site = hub(**served(tmp_path, MODULES, one=ONE, two=TWO)).config.sites["reader"]
     expected = {"push": "none", "archives": ["debian", "security"], "user": "nobody", "host": "reader"}
