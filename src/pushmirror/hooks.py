@@ -17,6 +17,7 @@ from pathlib import Path
 from pushmirror.config.model import Archive
 from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing
 from pushmirror.system import async_process, process
+from pushmirror.system.bash import called_by
 
 _log = logging.getLogger(__name__)
 #: What is logged of each, for who tells it in other words: with its name, and what comes behind.
@@ -72,7 +73,7 @@ def _is_secret(name: str, value: str) -> bool:
 def _argv(archive: Archive, name: str) -> tuple[str, ...]:
     argv: tuple[str, ...] = getattr(archive.hooks, name)
     if argv:
-        _log.info(RUNS, name, " ".join(argv))
+        _log.info(RUNS, name, " ".join(called_by(argv)))
     return argv
 
 
@@ -111,5 +112,5 @@ def _judge(name: str, argv: Sequence[str], exit_code: int, lines: Sequence[str])
     _log.info(ENDED, name, code)
     if code != 0:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed no error")
-        message = f"the hook {name} ({argv[0]}) ended with exit code {exit_code}: {last}"
+        message = f"the hook {name} ({called_by(argv)[0]}) ended with exit code {exit_code}: {last}"
         raise HookFailed(message, code=code)

@@ -10,6 +10,7 @@ from pushmirror.hub import Hub, Wish, hook_exit_code
 from pushmirror.state.records import Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.progress import Silent
+from pushmirror.system.bash import function_argv
 
 
 def archive(tree: Path, *argv: str, **options: object) -> Archive:
@@ -36,6 +37,15 @@ def test_a_hook_that_fails_is_told_with_its_own_exit_code(tmp_path, argv, code, 
     with pytest.raises(HookFailed, match="the hook before_sync") as raised:
         run_hook(archive(tmp_path, *argv), "before_sync", {})
     assert (raised.value.code, raised.value.exit_code) == (code, exit_code)
+
+
+def test_a_hook_that_is_a_function_of_a_bash_file_is_told_by_its_name(tmp_path, caplog):
+    caplog.set_level("INFO", "pushmirror")
+    (tmp_path / "x.conf").write_text("my_hook() { echo did $1; return 9; }\n")
+    argv = function_argv(tmp_path / "x.conf", ["my_hook", "this"], {"NAME": "x"})
+    with pytest.raises(HookFailed, match=r"the hook before_sync \(my_hook\) ended with exit code 9"):
+        run_hook(archive(tmp_path, *argv), "before_sync", {})
+    assert caplog.messages[:2] == ["hook before_sync: my_hook this", "hook before_sync says: did this"]
 
 
 def test_a_hook_that_takes_too_long_is_told_as_timeout_does(tmp_path):

@@ -55,7 +55,6 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
     """Read the configuration of a script of this name; raises ConfigError, StateError."""
     script = Path(argv0).name
     name = config_name(f"{script}-{asked.archive}" if asked.archive else script)  # logs have it, too
-    environment = session.with_login(environment)
     where = Places.of(environment, argv0)
     file = find(where, f"{name}.conf")
     if file is None:

@@ -8,7 +8,6 @@ other signal unwinds the stack, so that children are ended, and ends the command
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,15 +76,6 @@ def _silence(stream: TextIO | None) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def with_login(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with a LOGNAME, whose absence is no reason to fail (archvsync's bug 31)."""
-    login = environment.get("LOGNAME") or environment.get("USER")
-    if not login:
-        with suppress(KeyError):
-            login = pwd.getpwuid(os.getuid()).pw_name
-    return {**environment, **({"LOGNAME": login} if login else {})}
 
 
 def script(argv: Sequence[str]) -> str:
