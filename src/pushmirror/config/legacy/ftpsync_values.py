@@ -1,0 +1,112 @@
+"""The values of an ftpsync.conf, checked: numbers, spans, and sections of our model.
+
+Guaranteed: a wrong value is an error that names file and variable, also where our model is what refuses it;
+no password is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pushmirror.config.legacy.places import Places
+from pushmirror.config.legacy.shared_variables import Shared, number, span
+from pushmirror.config.legacy.values import Variables
+from pushmirror.config.model import Mirror
+from pushmirror.errors import ConfigError, Exit
+
+#: By the key of our model that an error is about.
+_VARIABLES = {
+    "name": "MIRRORNAME",
+    "country": "INFO_COUNTRY",
+    "location": "INFO_LOCATION",
+    "sponsor": "INFO_SPONSOR",
+    "maintainer": "INFO_MAINTAINER",
+    "throughput": "INFO_THROUGHPUT",
+    "running_on": "TRACEHOST",
+    "path": "TO",
+    "password_file": "RSYNC_PASSWORD or --password-file",
+    "timeout": "--timeout",
+    "connect_timeout": "--contimeout",
+    "before_sync": "HOOK1",
+    "after_stage1": "HOOK2",
+    "after_publish": "HOOK3",
+    "before_push": "HOOK4",
+    "after_push": "HOOK5",
+    "upstream_name": "RSYNC_HOST",
+    "proxy": "RSYNC_PROXY",
+    "architectures": "ARCH_INCLUDE",
+    "exclude_architectures": "ARCH_EXCLUDE",
+    "bandwidth_limit": "RSYNC_BW",
+    "rsync": "RSYNC",
+    "rsync_options": "RSYNC_EXTRA, RSYNC_OPTIONS",
+    "filter": "EXCLUDE",
+    "tls_ca": "RSYNC_SSL_CAPATH",
+    "tls_method": "RSYNC_SSL_METHOD",
+    "host": "CALLBACKHOST",
+    "user": "CALLBACKUSER",
+    "key": "CALLBACKKEY",
+}
+
+_Made = TypeVar("_Made", bound=BaseModel)
+
+
+@dataclass
+class Checked:
+    """The variables of one file."""
+
+    variables: Variables
+    places: Places
+
+    def __post_init__(self) -> None:
+        self.get = self.variables.get
+        self.shared = Shared(self.variables, Path(self.get("HOME", "/")), self.places.here)
+        self.path = self.shared.path
+
+    def refuse(self, what: str, hint: str | None = None, *, as_there: bool = True) -> NoReturn:
+        """What the script refuses, too, ends with its exit code."""
+        error = ConfigError(f"{self.variables.file or 'the environment'}: {what}", hint=hint)
+        if as_there:
+            error.exit_code = Exit.FAILED
+        raise error
+
+    def number(self, variable: str, value: str, *, least: int = 0) -> int:
+        """A value as a number."""
+        found = number(value, least=least)
+        if found is None:
+            self.refuse(f"{variable}: expected a number, found {value!r}")
+        return found
+
+    def count(self, variable: str, default: str) -> int:
+        """A variable as a number."""
+        return self.number(variable, self.get(variable, default))
+
+    def span(self, variable: str, default: str) -> timedelta:
+        """A variable as a span."""
+        value = self.get(variable, default)
+        found = span(value)
+        if found is None:
+            self.refuse(f"{variable}: expected seconds, found {value!r}")
+        return found
+
+    def made(self, kind: type[_Made], keys: Mapping[str, Any]) -> _Made:
+        """A part of the model; its errors as those of the variables they come from."""
+        try:
+            return kind(**keys)
+        except ValidationError as exc:
+            self.refuse("; ".join(_told(error, kind) for error in exc.errors(include_url=False)))
+
+
+def _told(error: Any, kind: type[BaseModel]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:  # of a whole section: it begins with the key, unless it is about the name
+        key, colon, rest = message.partition(": ") if kind is not Mirror else ("name", ": ", message)
+        return f"{_VARIABLES[key]}: {rest}" if colon and key in _VARIABLES else message
+    key = str(error["loc"][0])
+    found = f", found {error['input']!r}" if key in _VARIABLES and key != "proxy" else ""
+    return f"{_VARIABLES.get(key, key)}: {message}{found}"
