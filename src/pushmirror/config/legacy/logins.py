@@ -113,8 +113,8 @@ def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int 
     hosts = [n for n in without if sites[n].host.casefold().removesuffix(".") == user.casefold()]
     if hosts:
         return hosts[0]
-    for sign in (lambda site: site.host.partition(".")[0], lambda site: site.user):
-        having = [n for n, site in enumerate(sites) if sign(site).casefold() == user.casefold()]
+    for sign in ([site.host.partition(".")[0] for site in sites], [site.user for site in sites]):
+        having = [n for n, text in enumerate(sign) if text.casefold() == user.casefold()]
         if len(having) == 1 and having[0] in without:
             return having[0]
     return None
