@@ -65,6 +65,8 @@ class PushLog(logging.Handler):
     def note(self, text: str) -> None:
         """Add a line."""
         with suppress(OSError):
+            if self._file.has_gone:  # a later call has begun a new log, and its reader looks there
+                self._file.close()
             self._file.add(self.line(text))
 
     def error(self, text: str, body: str = "") -> None:

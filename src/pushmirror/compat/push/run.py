@@ -167,8 +167,11 @@ class PushRun:
     async def _carried_out(self, pushes: Pushes, watch: Watch, notes: PushLog) -> None:
         """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""
         retry_for = self.runmirrors.push.retry_for
-        until = monotonic() + retry_for.total_seconds()
+        until, is_told = monotonic() + retry_for.total_seconds(), False
         while not await pushes.push(self.archive, settled):
+            if not is_told:
+                notes.note(f"Another process is pushing {self.archive}; it was asked to wake who lacks it")
+                is_told = True
             view = pushes.view(self.archive, beside=True)
             watch.looked(view)
             if settled(view.decision) or monotonic() >= until:
