@@ -72,6 +72,12 @@ def test_v_says_how_the_configuration_was_read_and_what_is_left_out(home: Home, 
     assert "warning: LOCKTIMEOUT" in ended.said
 
 
+def test_a_dry_run_says_what_a_run_would_do_and_does_nothing(home: Home) -> None:
+    ended = home.run("--dry-run")
+    assert ended.exit_code == 0 and "was read by pushmirror" in ended.said and "fetch README" in ended.said
+    assert not home.tree.exists() and home.calls("sendmail") == []
+
+
 def test_v_says_why_bash_was_asked(home: Home) -> None:
     with (home.etc / "ftpsync.conf").open("a") as file:
         file.write("if true; then INFO_LOCATION=here; fi\n")

@@ -16,11 +16,11 @@ _SHORT = 12  # digits of a generation that people compare
 _SHOWN = 20  # names of a list that are printed without --json
 
 
-def foretell(archive: str, preview: Preview) -> None:
-    """Print what a dry run found, without what is not there."""
+def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-delete") -> None:
+    """Print what a dry run found, without what is not there; `way_out` lifts the guard of deletions."""
     click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
     doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
-    too_many = f"too many to delete without --allow-mass-delete: {doomed.reason}"
+    too_many = f"too many to delete without {way_out}: {doomed.reason}"
     rows = [
         (len(preview.fetch), "to fetch", f"{size / 1e6:.1f} MB"),
         (len(preview.publish), "to publish", ""),

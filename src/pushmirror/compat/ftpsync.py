@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from pushmirror.compat.sync_run import SyncRun
 
 _HELP = """\
-usage: ftpsync [-v] [-T TRIGGER] [WORD ...]
+usage: ftpsync [-v] [--dry-run] [-T TRIGGER] [WORD ...]
 
 Bring the archive of ftpsync.conf up to date, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
 
   -T TRIGGER   name of the trigger, written into the trace; default: ssh, if ssh brought words
   -v           say how the configuration was read, and what of it has no counterpart here
+  --dry-run    say the same, and what a run would do to the tree; nothing is changed, nobody is woken
   --help       this
   --version    the version of pushmirror, which this is a part of
 
@@ -47,7 +48,7 @@ def main() -> int:
 
 def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    options, words = session.split(argv[1:], "T:v")
+    options, words = session.split(argv[1:], "T:v", ("help", "version", "dry-run"))
     if "--help" in options or "--version" in options:
         session.say(_HELP if "--help" in options else f"ftpsync (pushmirror {__version__})")
         return Exit.OK
@@ -59,9 +60,19 @@ def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
     script = session.script(argv)
     told = configured(script, wish, environment)
-    if "-v" in options:
+    run, is_dry = SyncRun(script, told, environment), "--dry-run" in options
+    if is_dry or "-v" in options:
         told.explain()
-    return carry_out(SyncRun(script, told, environment))
+    return foretell(run) if is_dry else carry_out(run)
+
+
+def foretell(run: SyncRun) -> int:
+    """Say what a run would do."""
+    from pushmirror.cli.foretold import foretell
+
+    run.go_where_hooks_are_run()
+    foretell(run.archive.name, run.preview(), way_out="--max-delete in RSYNC_OPTIONS2")
+    return Exit.OK
 
 
 def carry_out(run: SyncRun) -> int:

@@ -28,6 +28,7 @@ from pushmirror.hooks import run_hook
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Run, Stage
 from pushmirror.state.sql import open_store
+from pushmirror.sync.engine import Preview
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent
 from pushmirror.system.locks import locked
@@ -115,6 +116,23 @@ class SyncRun:
             session.say(f"{self.archive.path} is being updated by archvsync's ftpsync, process {pid}")
         return pid is not None
 
+    def preview(self) -> Preview:
+        """What a run would do to the tree; nothing is done."""
+        config = self.told.config
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return Hub(config, store, Silent()).preview(self._wish())
+
+    def _wish(self) -> Wish:
+        asked = self.told.asked
+        return Wish(
+            self.archive.name,
+            asked.stage,
+            trigger=asked.trigger,
+            mhop=asked.mhop,
+            client=self._client(),
+            words=asked.words,
+        )
+
     def _client(self) -> str:
         return self.environment.get("SSH_CONNECTION", "").partition(" ")[0]
 
@@ -123,16 +141,8 @@ class SyncRun:
     def _synced(self, log: ScriptLog) -> _Answer:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
-        wish = Wish(
-            self.archive.name,
-            asked.stage,
-            trigger=asked.trigger,
-            mhop=asked.mhop,
-            client=self._client(),
-            words=asked.words,
-        )
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            answer = Hub(config, store, Silent()).serve(wish)
+            answer = Hub(config, store, Silent()).serve(self._wish())
             run = store.run(answer.run_id) if answer.run_id is not None else None
         message = in_their_words(answer.message)
         if not (log.says(message) or log.says(f"done: {message}")):  # it was another process's run

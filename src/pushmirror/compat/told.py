@@ -39,6 +39,7 @@ _WORDS = (
     ("`ssh_key`", "the key that ssh takes by its ~/.ssh/config"),
     ("delete.max_files = ", "--max-delete="),
     ("delete.max_share = ", ""),
+    ("the archive has no keyring", "PUSHMIRROR_KEYRING is not set"),
     ("older than stale_after", "older than a day"),
     ("name another one as directory in [state]", "name another one in PUSHMIRROR_STATE"),
     (" in pushmirror.toml", ""),

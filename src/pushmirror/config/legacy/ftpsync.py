@@ -109,6 +109,7 @@ class _Reader:
             "upstream_name": read.name,
             "password_file": self.password_file if read.password else values.get("password-file"),
             "proxy": read.proxy(),
+            "keyring": tuple(self.path(word) for word in self.get("PUSHMIRROR_KEYRING").split()),
             "architectures": _once(self.get("ARCH_INCLUDE")),
             "exclude_architectures": _once(self.get("ARCH_EXCLUDE")),
             "filter": tuple(self.options.rules),

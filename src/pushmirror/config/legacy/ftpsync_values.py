@@ -40,6 +40,7 @@ _VARIABLES = {
     "after_push": "HOOK5",
     "upstream_name": "RSYNC_HOST",
     "proxy": "RSYNC_PROXY",
+    "keyring": "PUSHMIRROR_KEYRING",
     "architectures": "ARCH_INCLUDE",
     "exclude_architectures": "ARCH_EXCLUDE",
     "bandwidth_limit": "RSYNC_BW",

@@ -107,6 +107,7 @@ def test_a_source_has_no_name_in_the_trace_but_that_of_rsync_host():
     ("values", "part", "wanted"),
     [
         ({"RSYNC_BW": "500"}, "bandwidth_limit", 500),
+        ({"PUSHMIRROR_KEYRING": "/k/a.gpg b.gpg"}, "keyring", (Path("/k/a.gpg"), HOME / "b.gpg")),
         ({"RSYNC_EXTRA": "--bwlimit=1m"}, "bandwidth_limit", 1024),
         ({"RSYNC_PROXY": "proxy.example.org:3128"}, "proxy", "proxy.example.org:3128"),
         ({"RSYNC_SSL": "true", "RSYNC_SSL_METHOD": "socat"}, "tls_method", TlsMethod.SOCAT),
