@@ -22,8 +22,8 @@ from pushmirror.cli.import_sources import Daemon, Sources
 from pushmirror.cli.output import print_json, printable
 from pushmirror.cli.session import Session
 from pushmirror.config import model, toml
-from pushmirror.config.legacy.merging import Merged, merge
-from pushmirror.config.legacy.sorting import Sorted, sort_files, usual_places
+from pushmirror.config.importing.merging import Merged, merge
+from pushmirror.config.importing.sorting import Sorted, sort_files, usual_places
 from pushmirror.errors import UsageError
 from pushmirror.system.users import as_user, only_root_changes
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pushmirror.access import credentials
 from pushmirror.config import rules, toml
-from pushmirror.config.legacy.merging import Merged
-from pushmirror.config.legacy.render import render, render_site
+from pushmirror.config.importing.merging import Merged
+from pushmirror.config.importing.render import render, render_site
 from pushmirror.config.model import Archive, Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.system import clock

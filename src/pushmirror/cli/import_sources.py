@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pushmirror.config.legacy.authorized_keys import Pusher, read_pushers
+from pushmirror.config.importing.authorized_keys import Pusher, read_pushers
+from pushmirror.config.importing.merging import Told
+from pushmirror.config.importing.rsyncd import Rsyncd, key, read_rsyncd
+from pushmirror.config.importing.secrets_file import Secrets, read_secrets
+from pushmirror.config.importing.sorting import Sorted
 from pushmirror.config.legacy.ftpsync import TO, archive_name, read_ftpsync
-from pushmirror.config.legacy.merging import Told
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.preset import preset_of_file
 from pushmirror.config.legacy.reading import read_variables
-from pushmirror.config.legacy.rsyncd import Rsyncd, key, read_rsyncd
 from pushmirror.config.legacy.runmirrors import read_runmirrors
-from pushmirror.config.legacy.secrets_file import Secrets, read_secrets
-from pushmirror.config.legacy.sorting import Sorted
 from pushmirror.config.legacy.texts import is_utf8, mended, read_text
 from pushmirror.config.legacy.values import Ftpsync, Runmirrors, Variables
 from pushmirror.errors import ConfigError

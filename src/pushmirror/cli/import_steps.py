@@ -14,7 +14,7 @@ from pushmirror.cli.first_config import DEBIAN_KEYRING, looks_like_debian
 from pushmirror.cli.import_sources import Sources
 from pushmirror.config import toml
 from pushmirror.config.hostname import is_public
-from pushmirror.config.legacy.merging import Merged
+from pushmirror.config.importing.merging import Merged
 
 
 def called_with(file: Path) -> tuple[str, ...]:

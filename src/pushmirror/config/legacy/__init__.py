@@ -1,7 +1,7 @@
-"""The files of archvsync and of the rsync daemon beside it, read into our model.
+"""The files of archvsync, read into our model.
 
-ftpsync.conf ──────┐                                       ┌──▶ compat: the old commands, as they were
-runmirrors.conf ───┼─▶ variables ─▶ Ftpsync, Runmirrors ───┤
-runmirrors.mirror ─┤                + warnings             └──▶ pushmirror import: pushmirror.toml
-rsyncd.conf, … ────┘
+    places ─▶ reading (bash, or we: bash_words) ─▶ Variables ─┬─▶ ftpsync ──────────────▶ Ftpsync
+              preset: what the script has set before          └─▶ runmirrors, mirror_lines ▶ Runmirrors
+
+Both are for compat, the old commands, and for `pushmirror import` (importing/).
 """

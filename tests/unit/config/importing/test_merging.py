@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.importing.merging import Merged, Told, merge
+from pushmirror.config.importing.rsyncd import read_rsyncd
+from pushmirror.config.importing.secrets_file import read_secrets
 from pushmirror.config.legacy.ftpsync import archive_name, read_ftpsync
-from pushmirror.config.legacy.merging import Merged, Told, merge
 from pushmirror.config.legacy.places import Places
-from pushmirror.config.legacy.rsyncd import read_rsyncd
 from pushmirror.config.legacy.runmirrors import read_runmirrors
-from pushmirror.config.legacy.secrets_file import read_secrets
 from pushmirror.config.legacy.values import Ftpsync, Runmirrors, Variables
 from pushmirror.config.model import Access, PushKind, Site
 from pushmirror.errors import ConfigError

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pushmirror.config.importing.offered import Offer
 from pushmirror.config.legacy.names import NAME, free_name, reason
-from pushmirror.config.legacy.offered import Offer
 from pushmirror.config.model import Access, Archive
 
 

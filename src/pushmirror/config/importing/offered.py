@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pushmirror.config.legacy.rsyncd import Module, Parameter, Rsyncd, key
+from pushmirror.config.importing.rsyncd import Module, Parameter, Rsyncd, key
 from pushmirror.config.model import Access, Archive, Serve
 
 _TRUE = {"yes", "true", "1"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.legacy.sorting import sort_files, usual_places
+from pushmirror.config.importing.sorting import sort_files, usual_places
 from pushmirror.errors import UsageError
 
 NAMES = [

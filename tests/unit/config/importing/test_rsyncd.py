@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.legacy.offered import offers, serve
-from pushmirror.config.legacy.rsyncd import Rsyncd, key, read_rsyncd
+from pushmirror.config.importing.offered import offers, serve
+from pushmirror.config.importing.rsyncd import Rsyncd, key, read_rsyncd
 from pushmirror.config.model import Access
 from pushmirror.errors import ConfigError
 from pushmirror.system import process

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.legacy.authorized_keys import Pusher, read_pushers
+from pushmirror.config.importing.authorized_keys import Pusher, read_pushers
 
 KEY = "ssh-ed25519 AAAAC3Nz pusher@hub"
 PROGRAM = ("/usr/local/bin/pushmirror",)

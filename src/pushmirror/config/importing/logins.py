@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from pushmirror.config.importing.offered import Offer
+from pushmirror.config.importing.secrets_file import Secrets
 from pushmirror.config.legacy.names import NAME
-from pushmirror.config.legacy.offered import Offer
-from pushmirror.config.legacy.secrets_file import Secrets
 from pushmirror.config.model import PushKind, Site
 
 _NOBODY = "nobody"  # the account of a site that is never woken

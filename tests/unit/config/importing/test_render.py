@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pushmirror.config import model, toml
 from pushmirror.config.delay import Wait
-from pushmirror.config.legacy.render import render, render_site
+from pushmirror.config.importing.render import render, render_site
 from pushmirror.config.legacy.texts import decoded
 from pushmirror.config.model import Archive, Config, Mirror, Push, PushKind, Serve, Site, State
 

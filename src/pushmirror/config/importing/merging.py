@@ -19,13 +19,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pushmirror.config.legacy.logins import give_logins
-from pushmirror.config.legacy.modules import offered_as
+from pushmirror.config.importing.logins import give_logins
+from pushmirror.config.importing.modules import offered_as
+from pushmirror.config.importing.offered import Offer, offers, serve
+from pushmirror.config.importing.rsyncd import Rsyncd
+from pushmirror.config.importing.secrets_file import Secrets
+from pushmirror.config.importing.site_lines import Lines, sites_of
 from pushmirror.config.legacy.names import reason
-from pushmirror.config.legacy.offered import Offer, offers, serve
-from pushmirror.config.legacy.rsyncd import Rsyncd
-from pushmirror.config.legacy.secrets_file import Secrets
-from pushmirror.config.legacy.site_lines import Lines, sites_of
 from pushmirror.config.legacy.values import Ftpsync, Runmirrors
 from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, PushKind, Serve, Site
 from pushmirror.errors import ConfigError

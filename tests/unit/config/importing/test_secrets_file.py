@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.legacy.secrets_file import read_secrets
+from pushmirror.config.importing.secrets_file import read_secrets
 from pushmirror.errors import ConfigError
 
 LINES = [
