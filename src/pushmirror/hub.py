@@ -351,9 +351,11 @@ def _logged_to(file: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pushmirror")
     logger.addHandler(handler)
+    before = logger.level
     logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
+        logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
