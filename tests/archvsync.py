@@ -91,7 +91,7 @@ exit "$code"
 _OURS = """\
 #!{python}
 import os, sys
-os.geteuid = lambda: 1
+os.environ.setdefault("PUSHMIRROR_STATE", os.path.expanduser("~/.local/state/pushmirror"))
 from pushmirror.compat.{name} import main
 sys.exit(main())
 """

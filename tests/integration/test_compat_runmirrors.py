@@ -46,7 +46,7 @@ _SENDMAIL = '#!/bin/sh\n{ echo "to: $*"; cat; } >>"$HOME/mails"\n'
 #: Root has its state in /var/lib; a test's is below its home, as every other user's.
 _OURS = """#!{python}
 import os, sys
-os.geteuid = lambda: 1
+os.environ.setdefault("PUSHMIRROR_STATE", os.path.expanduser("~/.local/state/pushmirror"))
 from pushmirror.compat import runmirrors
 sys.exit(runmirrors.main())
 """
@@ -485,9 +485,8 @@ def test_no_password_reaches_ssh(ours: Side) -> None:
 @pytest.fixture
 def in_process(ours: Side, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """Calls for a push as ftpsync does; what is published is in the store."""
-    monkeypatch.setattr(os, "geteuid", lambda: 1)
     monkeypatch.setenv("HOME", str(ours.home))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("PUSHMIRROR_STATE", str(ours.state))
 
     def push(kind: str) -> int:
         return push_from_ftpsync(
