@@ -53,13 +53,14 @@ class CurrentConfig:
 
 def _stamp(source: Path) -> Stamp:
     """What tells one state of the files from another."""
-    found = [_facts(source)]
+    found = [facts_of(source)]
     with suppress(OSError), os.scandir(source.parent / SITES) as entries:
-        found += sorted(_facts(Path(entry)) for entry in entries if entry.name.endswith(".toml"))
+        found += sorted(facts_of(Path(entry)) for entry in entries if entry.name.endswith(".toml"))
     return tuple(found)
 
 
-def _facts(file: Path) -> tuple[str, int, int]:
+def facts_of(file: Path) -> tuple[str, int, int]:
+    """What changes of a file when its text does; zeros if it is not there."""
     try:
         status = file.stat()
     except OSError:

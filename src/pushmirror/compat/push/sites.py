@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pushmirror.config.current import Stamp, facts_of
 from pushmirror.config.legacy.values import MirrorLine, Runmirrors
 from pushmirror.config.model import Config, PushKind, Site, State
 from pushmirror.errors import ConfigError, StateError
@@ -20,8 +21,6 @@ from pushmirror.system import files
 
 _log = logging.getLogger(__name__)
 _MHOP, _STAGE2 = "mhop", "stage2"
-
-Stamp = tuple[tuple[str, int, int], ...]  # name, mtime in ns, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +129,4 @@ class CurrentSites:
 
     def _stamp(self) -> Stamp:
         """What tells one state of the files from another."""
-        return tuple(_facts(file) for file in (*self._found.files, self._course_file))
-
-
-def _facts(file: Path) -> tuple[str, int, int]:
-    try:
-        status = file.stat()
-    except OSError:
-        return str(file), 0, 0
-    return str(file), status.st_mtime_ns, status.st_size
+        return tuple(facts_of(file) for file in (*self._found.files, self._course_file))
