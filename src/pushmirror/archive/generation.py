@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from pushmirror.archive.entry import Entry, Kind
+
 _MODULUS = 2**256
 
 
@@ -27,35 +29,41 @@ def generation(files: Mapping[str, bytes]) -> str:
 
 
 class TreeDigest:
-    """The generation of a plain tree, kept up to date entry by entry.
+    """The state of a whole tree as one number, kept up to date entry by entry.
 
     It is the sum of the entries' SHA256 modulo 2**256: entries may come in any order, and a change costs what
     changed (remove the old entry, add the new one) instead of a pass over millions. Its limits: it tells
     states apart, it authenticates nothing (someone free to choose very many entries could, with much work,
     build two trees with the same sum), an entry must be removed exactly as it was added, and contents count
-    only through size and mtime.
+    only through size and mtime. What no mirror keeps does not count: times of links and directories.
     """
 
     __slots__ = ("_sum",)
 
-    def __init__(self) -> None:
-        self._sum = 0
+    def __init__(self, hexdigest: str = "0") -> None:
+        """Of an empty tree, or going on from an earlier `hexdigest()`."""
+        self._sum = int(hexdigest, 16)
 
-    def add(self, path: str, kind: str, *, size: int = 0, mtime: int = 0, target: str = "") -> None:
-        """Count an entry in: `kind` is one letter (f, d, l), `mtime` in whole seconds, `target` a link's."""
-        self._sum = (self._sum + _entry(path, kind, size, mtime, target)) % _MODULUS
+    def add(self, entry: Entry) -> None:
+        """Count an entry in."""
+        self._sum = (self._sum + _number_of(entry)) % _MODULUS
 
-    def remove(self, path: str, kind: str, *, size: int = 0, mtime: int = 0, target: str = "") -> None:
+    def remove(self, entry: Entry) -> None:
         """Count an entry out that was added with the same facts."""
-        self._sum = (self._sum - _entry(path, kind, size, mtime, target)) % _MODULUS
+        self._sum = (self._sum - _number_of(entry)) % _MODULUS
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits; of an empty tree, zeros."""
         return f"{self._sum:064x}"
 
 
-def _entry(path: str, kind: str, size: int, mtime: int, target: str) -> int:
-    facts = b"\0".join((_encoded(path), _encoded(kind), b"%d" % size, b"%d" % mtime, _encoded(target)))
+_LETTERS = {Kind.FILE: b"f", Kind.LINK: b"l", Kind.DIRECTORY: b"d"}
+
+
+def _number_of(entry: Entry) -> int:
+    """The SHA256 of `PATH NUL letter NUL size NUL mtime NUL target`, as a number."""
+    kind, size, mtime, target = entry.facts
+    facts = b"%b\0%b\0%d\0%d\0%b" % (_encoded(entry.path), _LETTERS[kind], size, mtime, _encoded(target))
     return int.from_bytes(hashlib.sha256(facts).digest(), "big")
 
 

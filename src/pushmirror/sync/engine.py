@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
@@ -43,7 +44,6 @@ from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Published, read_published, read_served
 from pushmirror.sync.report import Report, architectures_of, trace_of
-from pushmirror.sync.rsync import Entry
 from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Round, Staging
 from pushmirror.sync.strategy import STRATEGIES, Question, choose

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import RELEASE_NAMES, Part, deleting_order, may_land, part_of, publishing_order
 from pushmirror.sync.published import Published
-from pushmirror.sync.rsync import Entry
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import exchange, link_tree, sha256_of, sync_file_system
 

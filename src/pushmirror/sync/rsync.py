@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import Exit, PushmirrorError, UpstreamError
@@ -31,24 +30,6 @@ _FETCH_OPTIONS = [
 #: What stunnel says at the end of each transfer, for rsync's end sends it no farewell to wait for.
 FAREWELL = "TIMEOUTclose exceeded"
 _CODE_PARTIAL, _CODE_VANISHED = 23, 24
-
-
-class Kind(Enum):
-    """What a name in a tree is."""
-
-    FILE = "file"
-    LINK = "link"
-    DIRECTORY = "directory"
-
-
-class Entry(NamedTuple):
-    """One name of a tree."""
-
-    path: str  # relative to the tree
-    kind: Kind
-    size: int  # bytes; 0 unless it is a file
-    mtime: int  # seconds since the epoch
-    target: str = ""  # of a link
 
 
 @dataclass(frozen=True, slots=True)

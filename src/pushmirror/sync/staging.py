@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File, kind_of
 from pushmirror.archive.selection import STAGE1_RULES, Selection
 from pushmirror.config.model import Archive
@@ -22,7 +23,6 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import Part, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Published
-from pushmirror.sync.rsync import Entry
 from pushmirror.sync.signatures import check_signatures, fingerprint
 from pushmirror.sync.survey import Survey, bytes_of
 from pushmirror.sync.upstream import Upstream, selection_rules

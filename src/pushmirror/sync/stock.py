@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.paths import link_stays_inside
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import Behind, Exit, Mismatch
 from pushmirror.hooks import run_hook
@@ -65,13 +67,14 @@ def digest_of(tree: Path, mirror: Mirror) -> str:
     """The generation of a plain tree, as whoever mirrors it computes it from its listing."""
     digest = TreeDigest()
     for path, found in _entries(scanner(tree, leave_out=Traces(tree, mirror.name).is_left_out)):
-        mtime = int(found.st_mtime)
         if S_ISREG(found.st_mode):
-            digest.add(path, "f", size=found.st_size, mtime=mtime)
+            digest.add(Entry(path, Kind.FILE, found.st_size, int(found.st_mtime)))
         elif S_ISLNK(found.st_mode):
-            digest.add(path, "l", mtime=mtime, target=os.readlink(tree / path))  # noqa: PTH115  text, as it is
+            target = os.readlink(tree / path)  # noqa: PTH115  text, as it is
+            if link_stays_inside(path, target):
+                digest.add(Entry(path, Kind.LINK, target=target))
         elif S_ISDIR(found.st_mode):
-            digest.add(path, "d", mtime=mtime)
+            digest.add(Entry(path, Kind.DIRECTORY))
     return digest.hexdigest()
 
 

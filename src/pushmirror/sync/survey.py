@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
 from pushmirror.sync.parts import TRACES, publishing_order
-from pushmirror.sync.rsync import Entry, Kind
 
 _OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
@@ -119,12 +119,15 @@ class Comparison:
         here = self._stack[-1].here.pop(name, None)
         if here is None:  # a name that is on the disk is a good one
             tree_path(path, where="upstream's listing")
+        if entry.kind is Kind.LINK and path in _OURS:
+            entry = Entry(path, Kind.DIRECTORY)
+        if entry.kind is Kind.LINK and not link_stays_inside(path, entry.target):
+            return  # as rsync's --safe-links, in case the one that lists is an old one
         if self._digest is not None:
-            kind = entry.kind.value[0]
-            self._digest.add(path, kind, size=entry.size, mtime=entry.mtime, target=entry.target)
+            self._digest.add(entry)
         if entry.kind is Kind.FILE:
             self._file(path, entry, here)
-        elif entry.kind is Kind.LINK and path not in _OURS:
+        elif entry.kind is Kind.LINK:
             self._link(path, entry, here)
         else:
             self._directory(path, here)
@@ -153,8 +156,6 @@ class Comparison:
             survey.modes.append((path, _FILE_MODE))
 
     def _link(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
-        if not link_stays_inside(path, entry.target):
-            return  # as rsync's --safe-links, in case the one that lists is an old one
         self.survey.upstream_links[path] = entry.target
         if here is None or not stat.S_ISLNK(here.st_mode):
             self.survey.links[path] = entry

@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
+from pushmirror.archive.entry import Entry
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
 from pushmirror.sync.progress import Progress
-from pushmirror.sync.rsync import Entry, Stats, StatsReader, Version
+from pushmirror.sync.rsync import Stats, StatsReader, Version
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import process
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.rsync import Entry, Kind
 from pushmirror.sync.work import WorkArea
 
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, UpstreamError
 from pushmirror.sync.rsync import (
-    Entry,
-    Kind,
     StatsReader,
     Version,
     environment,

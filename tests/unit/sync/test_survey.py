@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.errors import PushmirrorError
-from pushmirror.sync.rsync import Entry, Kind
 from pushmirror.sync.survey import Comparison, Survey
 
 FILE, DIRECTORY, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777

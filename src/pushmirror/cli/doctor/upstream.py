@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive
 from pushmirror.errors import ProgramMissing, PushmirrorError
 from pushmirror.sync import rsync
-from pushmirror.sync.rsync import Entry
 from pushmirror.system import process
 
 _SLACK = timedelta(minutes=5)  # between two clocks
