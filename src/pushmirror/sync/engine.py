@@ -37,6 +37,7 @@ from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
+from pushmirror.sync.early import fetch_early
 from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
@@ -44,8 +45,9 @@ from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Published, read_published, read_served
 from pushmirror.sync.report import Report, architectures_of, trace_of
+from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_keyrings
-from pushmirror.sync.staging import Round, Staging
+from pushmirror.sync.staging import Staging
 from pushmirror.sync.strategy import STRATEGIES, Question, choose
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_flags, upstream_hierarchy
@@ -173,7 +175,9 @@ class Engine:
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
         round_ = self._look(job)
-        self._staging.fetch_early(round_)
+        fetch_early(
+            round_, tree=self._tree, upstream=self._upstream, area=self._area, publisher=self._publisher
+        )
         self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:

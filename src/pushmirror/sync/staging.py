@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 
-from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File, kind_of
-from pushmirror.archive.selection import STAGE1_RULES, Selection
+from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync import vouch
@@ -23,42 +21,14 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import Part, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Published
+from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_signatures, fingerprint
-from pushmirror.sync.survey import Survey, bytes_of
+from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream, selection_rules
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import link_or_copy, sync_file_system
 
 _log = logging.getLogger(__name__)
-_MOST = 0.5  # of upstream's files: who lacks more fetches all there is, and takes what was missing
-
-
-@dataclass(slots=True)
-class Round:
-    """What one round has learnt and done; a new one starts with nothing."""
-
-    pinned: Published  # upstream's state that it works towards
-    live: Published  # what is served here
-    base: Published  # the same, if the ledger vouches for its closure; else nothing
-    survey: Survey
-    staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
-    landed: int = 0  # new files that entered the tree at once
-    incomplete: bool = False  # something vanished while it was fetched
-    uncovered: set[str] = field(
-        default_factory=set
-    )  # suites of which an index without a by-hash copy changes
-
-    def at_once(self) -> tuple[str, ...]:
-        """The suites that no order of renames keeps whole: without by-hash, or with a link that moves."""
-        return tuple(directory for directory in self.pinned.suites if self._changes_as_one(directory))
-
-    def _changes_as_one(self, directory: str) -> bool:
-        states = (self.pinned.suites[directory], self.live.suites.get(directory))
-        return (
-            directory in self.uncovered
-            or any(suite is not None and not suite.release.acquire_by_hash for suite in states)
-            or any(path.startswith(f"{directory}/") for path in self.survey.links)
-        )
 
 
 class Staging:
@@ -79,27 +49,6 @@ class Staging:
     def is_mirrored(self, path: str) -> bool:
         """Whether the configuration has a file of this name mirrored, wherever it is."""
         return self._selection.wants(path)
-
-    def fetch_early(self, round_: Round) -> None:
-        """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
-        survey = round_.survey
-        missing, changed = _early(survey.missing), _early(survey.changed)
-        if missing or changed:
-            files = len(missing) + len(changed)
-            self._progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
-        if changed:
-            self._upstream.fetch(changed, self._area, basis=self._tree)
-        if len(missing) > _MOST * survey.files_upstream:
-            self._upstream.fetch_all(self._area, rules=STAGE1_RULES, here=self._tree)
-        came = self._publisher.came(missing.values())
-        if len(came) < len(missing):
-            self._upstream.fetch(missing.keys() - came, self._area)
-            came = self._publisher.came(missing.values())
-        round_.incomplete = len(came) < len(missing)
-        landed = self._publisher.land(came)
-        for path in landed:
-            del survey.missing[path]
-        round_.landed = len(landed)
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
@@ -228,11 +177,6 @@ class Staging:
     ) -> None:
         self._ledger.remember_generation(published.generation, sorted(indices.paths()), readable.values())
         sync_file_system(self._ledger.directory)
-
-
-def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Those that the stage-1 filter lets through."""
-    return {path: entry for path, entry in entries.items() if part_of(path) in {Part.EARLY, Part.REST}}
 
 
 def _bytes_of(files: Iterable[File]) -> int:
