@@ -170,6 +170,7 @@ class Archive(Values):
     grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
     full_every: Timeout = timedelta(hours=24)
     bandwidth_limit: Rate = 0  # KiB/s; 0: none
+    streams: Annotated[int, Strict(), Field(ge=1, le=16)] = 4  # transfers at a time, when there is much
     timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
     connect_timeout: Timeout = timedelta(seconds=30)
     rsync: Word = "rsync"
@@ -183,6 +184,7 @@ class Archive(Values):
     callback: Callback | None = None
     access: Access = Access.SITES
     module: Name | None = None  # of the daemon, that it is offered as; none: its name
+    manifest: Flag = True  # sites are offered a manifest of the tree, in a module beside its own
     comment: Text = ""  # what the daemon's list of modules says of it
     hosts_allow: tuple[Peer, ...] = ()  # who may connect for it at all; empty: everybody
 
