@@ -70,6 +70,10 @@ class HookFailed(ProgramFailed):
         self.code = code  # the program's own, as a shell reports it
 
 
+class Unusable(PushmirrorError):
+    """A way to learn what changed at upstream cannot be used; another one may."""
+
+
 class ArchiveError(PushmirrorError):
     """The archive's own files contradict each other or are malformed."""
 

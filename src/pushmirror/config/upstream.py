@@ -7,7 +7,7 @@ host nor user can be taken for an option of rsync or ssh.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
@@ -27,6 +27,9 @@ class Scheme(StrEnum):
 
 
 _BY_PATH = (Scheme.RSYNC_SSH, Scheme.FILE)
+MANIFEST_SUFFIX = (
+    ".manifest"  # of the module beside another one, in which its tree's manifest is (docs/manifest.md)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Upstream:
     def module(self) -> str:
         """The daemon's module; empty where there is no daemon."""
         return "" if self.scheme in _BY_PATH else self.path.partition("/")[0]
+
+    @property
+    def manifest(self) -> Upstream:
+        """Where the manifest of the daemon's module is, if it offers one."""
+        return replace(self, path=f"{self.module}{MANIFEST_SUFFIX}")
 
     @property
     def host_in_url(self) -> str:
