@@ -1,7 +1,8 @@
 """The ways to learn what changed; each fills in a Survey, and all that follows is the same for all of them.
 
-Today there is one, `full`: upstream's listing of the whole tree. `index` and `manifest` will be further
-entries of STRATEGIES; a configuration that already asks for them gets the best there is, and is told.
+Today there is one, `full`: upstream's listing of the whole tree. `index` and `manifest` are being built:
+`by_index.py` and `by_manifest.py`, asked by `question.Question`, chosen by `choice.choices`, each raising
+`errors.Unusable` where it cannot answer.
 """
 
 from __future__ import annotations
