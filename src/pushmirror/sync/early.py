@@ -15,6 +15,7 @@ from pushmirror.archive.selection import STAGE1_RULES
 from pushmirror.sync.parts import Part, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
+from pushmirror.sync.spool import Spool
 from pushmirror.sync.survey import bytes_of
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
@@ -27,7 +28,7 @@ def fetch_early(
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
     survey = round_.survey
-    missing, changed = _early(survey.missing), _early(survey.changed)
+    missing, changed = {entry.path: entry for entry in survey.early}, _early(survey.changed)
     if missing or changed:
         files = len(missing) + len(changed)
         upstream.progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
@@ -41,8 +42,8 @@ def fetch_early(
         came = publisher.came(missing.values())
     round_.incomplete = len(came) < len(missing)
     landed = publisher.land(came)
-    for path in landed:
-        del survey.missing[path]
+    survey.early = Spool()
+    survey.missing |= {path: entry for path, entry in missing.items() if path not in landed}
     round_.landed = len(landed)
 
 

@@ -136,7 +136,7 @@ class Engine:
             live, pinned = read_served(tree), read_published(pin)
             survey = self._survey(job, pinned, tree=tree, empty=empty)
         return Preview(
-            fetch=tuple(sorted([*survey.missing.values(), *survey.changed.values()])),
+            fetch=tuple(sorted([*survey.early, *survey.missing.values(), *survey.changed.values()])),
             publish=tuple(survey.names_in_publishing_order()),
             delete=self._foreseen_deletion(job, survey, live, pinned),
             generation=pinned.generation,
@@ -258,7 +258,8 @@ class Engine:
             raise UpstreamError("upstream's tree is empty", hint="check the path in `upstream`")
         _log.info(
             "upstream has %d files; %d are missing here, %d differ, %d are only here",
-            *(survey.files_upstream, len(survey.missing), len(survey.changed), len(survey.extras)),
+            *(survey.files_upstream, len(survey.early) + len(survey.missing)),
+            *(len(survey.changed), len(survey.extras)),
         )
         known = bool(live.suites) and self._ledger.knows_generation(live.generation)
         return Round(pinned, live, live if known else NOTHING, survey)

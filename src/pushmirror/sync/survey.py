@@ -2,7 +2,8 @@
 
 `Survey` is the seam between the strategies and the engine: whoever can fill one in can be fetched from,
 verified, published and deleted after in the same way. `Comparison` fills it in for `full`. It holds one
-directory per level at a time, so its memory grows with the change and not with the tree.
+directory per level at a time, so its memory grows with the change and not with the tree; new files that may
+be fetched ahead, and a first sync has nothing else, are spooled.
 
 Not the business of this module: where the listing comes from, and which name may be published when.
 """
@@ -19,7 +20,8 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.sync.parts import TRACES, publishing_order
+from pushmirror.sync.parts import TRACES, may_land, publishing_order
+from pushmirror.sync.spool import Spool
 
 _OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
@@ -29,7 +31,8 @@ _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: re
 class Survey:
     """What a strategy learnt: everything the engine needs to know of the change."""
 
-    missing: dict[str, Entry] = field(default_factory=dict)  # files that the tree lacks
+    early: Spool = field(default_factory=Spool)  # files that the tree lacks and that may be fetched ahead
+    missing: dict[str, Entry] = field(default_factory=dict)  # other files that it lacks; see add_missing
     changed: dict[str, Entry] = field(default_factory=dict)  # files it has with another size or time
     links: dict[str, Entry] = field(default_factory=dict)  # links it lacks or has with another target
     directories: list[str] = field(default_factory=list)  # that it lacks
@@ -47,15 +50,31 @@ class Survey:
     digest: str = ""  # the generation of upstream's tree, if it is a plain one
     _extras: set[str] | None = None
 
+    def add_missing(self, entry: Entry) -> None:
+        """A file that the tree lacks.
+
+        `early` is walked once, by `early.fetch_early`; what it could not land is in `missing` from then on,
+        and only from then on do `wanted` and `upstream_has` know of all there is.
+        """
+        if may_land(entry.path):
+            self.early.append(entry)
+        else:
+            self.missing[entry.path] = entry
+
+    @property
+    def to_fetch(self) -> int:
+        """How many files the tree lacks or has otherwise."""
+        return len(self.early) + len(self.missing) + len(self.changed)
+
     def names_in_publishing_order(self) -> list[str]:
         """Every name that would change."""
-        names = [(path, False) for path in (*self.missing, *self.changed)] + [
-            (path, True) for path in self.links
-        ]
+        early = [entry.path for entry in self.early]
+        names = [(path, False) for path in (*early, *self.missing, *self.changed)]
+        names += [(path, True) for path in self.links]
         return [path for path, is_link in sorted(names, key=lambda name: publishing_order(*name))]
 
     def wanted(self, path: str) -> Entry | None:
-        """The file to fetch under this name, if there is one."""
+        """The file to fetch under this name, if there is one (see add_missing)."""
         return self.missing.get(path) or self.changed.get(path)
 
     def upstream_has(self, path: str, tree: Path) -> bool:
@@ -144,7 +163,7 @@ class Comparison:
         survey = self.survey
         survey.files_upstream += 1
         if here is None:
-            survey.missing[path] = entry
+            survey.add_missing(entry)
             return
         survey.files_here += 1
         if not stat.S_ISREG(here.st_mode):

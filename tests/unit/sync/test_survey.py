@@ -39,7 +39,7 @@ def compare(tree: dict[str, dict[str, os.stat_result]], *entries: Entry) -> Surv
 
 
 def unchanged(survey: Survey) -> bool:
-    found = (survey.missing, survey.changed, survey.links, survey.directories)
+    found = (survey.early, survey.missing, survey.changed, survey.links, survey.directories)
     return not any((*found, survey.extras, survey.extra_directories))
 
 
@@ -54,13 +54,13 @@ def test_an_equal_tree_is_empty_of_change() -> None:
 )
 def test_a_file_of_another_size_or_time_has_changed(size: int, mtime: int, changed: bool) -> None:
     survey = compare({"": {"a": here(FILE, size, mtime)}}, file("a"))
-    assert ("a" in survey.changed) is changed and not survey.missing
+    assert ("a" in survey.changed) is changed and survey.to_fetch == changed
 
 
 def test_what_is_only_there_is_missing_and_what_is_only_here_is_extra() -> None:
     tree = {"": {"x": here(FILE), "d": here(DIRECTORY)}, "d": {"y": here(FILE), "l": here(LINK)}}
     survey = compare(tree, file("a"), directory("e"), file("e/b"))
-    assert list(survey.missing) == ["a", "e/b"] and survey.directories == ["e"]
+    assert [entry.path for entry in survey.early] == ["a", "e/b"] and survey.directories == ["e"]
     assert sorted(survey.extras) == ["d/l", "d/y", "x"] and survey.extra_directories == ["d"]
 
 
@@ -72,7 +72,23 @@ def test_a_directory_where_upstream_has_a_file_is_told_with_all_below_it() -> No
 
 def test_a_file_where_upstream_has_a_directory_makes_all_below_it_missing() -> None:
     survey = compare({"": {"a": here(FILE)}}, directory("a"), file("a/x"))
-    assert survey.directories == ["a"] and list(survey.missing) == ["a/x"]
+    assert survey.directories == ["a"] and [entry.path for entry in survey.early] == ["a/x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "early"),
+    [
+        ("pool/a.deb", True),
+        ("doc/a", True),
+        ("dists/sid/main/binary-amd64/by-hash/SHA256/0", True),
+        ("dists/sid/main/binary-amd64/Packages", False),
+        ("dists/sid/InRelease", False),
+    ],
+)
+def test_what_may_be_fetched_ahead_is_kept_apart(path: str, early: bool) -> None:
+    survey = Survey()
+    survey.add_missing(file(path))
+    assert (len(survey.early), len(survey.missing), survey.to_fetch) == (early, not early, 1)
 
 
 def test_a_link_that_leads_out_is_not_taken() -> None:
