@@ -1,7 +1,8 @@
 """Let staged files appear in the tree, in the order that keeps it whole, and take others away.
 
 Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are
-on the disk before an index names them. Not the business of this module: whether the files are right
+on the disk before an index names them; whoever keeps account of the tree is told which names may change
+before they do, and when they have. Not the business of this module: whether the files are right
 (`vouch.py`, `indices.py`).
 """
 
@@ -9,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 from pushmirror.archive.entry import Entry
 from pushmirror.sync.destination import Destination
@@ -23,6 +27,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import exchange, link_tree, sha256_of, sync_file_system
 
 _log = logging.getLogger(__name__)
+NO_HASHES: Mapping[str, str] = MappingProxyType({})
 _HASHES = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 
 
@@ -32,30 +37,43 @@ class Change:
 
     files: Collection[str]  # tree paths of files that wait in the work area
     links: Mapping[str, Entry]
-    directories: Iterable[str]
+    directories: Collection[str]
+    hashes: Mapping[str, str] = field(default_factory=dict)  # SHA256s that were checked, by path
     at_once: tuple[str, ...] = ()  # directories whose content has to change in one instant
+
+
+class Account(Protocol):
+    """Whoever keeps account of the tree; see `inventory.Inventory`."""
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """These names may change from now on, also if we are killed."""
+
+    def settle(self, tree: Path, hashes: Mapping[str, str]) -> None:
+        """Those that were expected have changed; `hashes` are SHA256s that are known of some."""
 
 
 class Publisher:
     """Publishes into one tree; its caller holds the tree's lock."""
 
-    def __init__(self, tree: Path, area: WorkArea) -> None:
+    def __init__(self, tree: Path, area: WorkArea, account: Account | None = None) -> None:
         self._tree = tree
         self._area = area
+        self._account = account
         self._served = Destination(tree, area)
 
-    def land(self, came: Iterable[str]) -> set[str]:
+    def land(self, came: Iterable[str], hashes: Mapping[str, str] = NO_HASHES) -> set[str]:
         """Move new files that nothing refers to yet into the tree; returns their paths.
 
-        Not those whose directory here is a link or a file: what is reached through it now is still served.
+        `hashes` are those that are known and were checked. Not those whose directory here is a link or a file: what is reached through it now is still served.
         """
         candidates = [path for path in came if may_land(path)]
         directories = {path.rpartition("/")[0] for path in candidates}
         blocked = {directory for directory in directories if not self._served.has_room(directory)}
         ready = [path for path in candidates if path.rpartition("/")[0] not in blocked]
         self._area.note_landed(ready)
-        for path in ready:
-            self._served.put_file(f"{self._area.new}/{path}", path)
+        with self._accounted(ready, hashes):
+            for path in ready:
+                self._served.put_file(f"{self._area.new}/{path}", path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
@@ -64,6 +82,10 @@ class Publisher:
 
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
+        with self._accounted([*change.files, *change.links, *change.directories], change.hashes):
+            return self._publish(change)
+
+    def _publish(self, change: Change) -> int:
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
         swappable = self._swappable(change.at_once)
         names.sort(key=lambda name: _order(name, swappable))
@@ -85,6 +107,11 @@ class Publisher:
 
     def delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
+        paths, directories = list(paths), list(directories)
+        with self._accounted([*paths, *directories]):
+            return self._delete(paths, directories)
+
+    def _delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
         deleted = 0
         names = [(path, (self._tree / path).is_symlink()) for path in paths]
         for path, _ in sorted(names, key=lambda name: deleting_order(*name)):
@@ -101,10 +128,14 @@ class Publisher:
 
     def drop_release_files(self, published: Published) -> None:
         """Take away forms of a suite's Release that upstream no longer has: clients prefer an InRelease."""
-        for suite in published.suites.values():
-            for name in RELEASE_NAMES:
-                if name not in suite.texts:
-                    (self._tree / suite.directory / name).unlink(missing_ok=True)
+        suites = published.suites.values()
+        forms = [
+            f"{one.directory}/{name}" for one in suites for name in RELEASE_NAMES if name not in one.texts
+        ]
+        gone = [path for path in forms if os.path.lexists(self._tree / path)]
+        with self._accounted(gone):
+            for path in gone:
+                (self._tree / path).unlink()
 
     def correct_modes(self, modes: Iterable[tuple[str, int]]) -> None:
         """Make names readable to every client again."""
@@ -113,6 +144,16 @@ class Publisher:
                 (self._tree / path).chmod(mode)
             except OSError as exc:
                 _log.warning("the mode of %s cannot be made %o: %s", path, mode, exc.strerror)
+
+    @contextmanager
+    def _accounted(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
+        """These names change in the block, or may have when it ends in the middle."""
+        if self._account is None or not paths:
+            yield
+            return
+        self._account.expect(paths)
+        yield
+        self._account.settle(self._tree, hashes)
 
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""
