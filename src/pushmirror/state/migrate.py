@@ -16,7 +16,7 @@ from pushmirror.state.schema import alembic_version
 from pushmirror.system.locks import locked
 
 #: Every revision in `migrations/versions`, oldest first.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 _PATIENCE_S = 60.0  # with another process that migrates
 
 

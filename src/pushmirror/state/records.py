@@ -8,10 +8,19 @@ request ──begin_run──▶ run (running) ──end_run──▶ succeeded 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+STOCK = "stock"  # in the place of a strategy: an owner's run, which looks at its own tree only
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def is_digest(generation: str | None) -> bool:
+    """Whether this is a generation that others know, too, and not a name for one that is not known yet."""
+    return generation is not None and _DIGEST.fullmatch(generation) is not None
 
 
 class Stage(StrEnum):
@@ -45,7 +54,7 @@ class Request:
     words: str  # the words as they came in
     generation: str | None  # the digest that was asked for, when the push named it
     arrived_at: datetime
-    run_id: int | None = None  # the run that serves it
+    run_id: int | None = None  # the run that serves it; none, with an answer: it needed none
     exit_code: int | None = None  # its answer
     message: str = ""
 
@@ -57,7 +66,7 @@ class Run:
     id: int
     archive: str
     stage: Stage
-    strategy: str  # the one taken
+    strategy: str  # the one taken; empty: it is not known yet, or no run came so far
     trigger: str
     started_at: datetime
     ended_at: datetime | None
@@ -67,6 +76,14 @@ class Run:
     message: str
     stats: Mapping[str, int | float]
     log: str  # path of its log file; empty: it has none
+    why: str = ""  # that strategy
+
+    @property
+    def by(self) -> str:
+        """How it learnt what had changed, in words: `by manifest: 3 steps`; empty when it did not ask."""
+        if self.strategy in {"", STOCK}:
+            return ""
+        return f"by {self.strategy}: {self.why}" if self.why else f"by {self.strategy}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,18 @@ class Store(Protocol):
         client: str = "",
         words: str = "",
         generation: str | None = None,
+        answer: str | None = None,
     ) -> Request:
-        """Remember that a run was asked for."""
+        """Remember that a run was asked for; with an `answer` none is needed, and that is its success."""
 
     def request(self, request_id: int) -> Request:
         """One request as it stands now; StateError when there is none."""
 
     def pending(self, archive: str) -> list[Request]:
-        """Requests that no run serves yet, oldest first."""
+        """Requests that no run serves yet and that have no answer, oldest first."""
+
+    def latest_request(self, archive: str) -> Request | None:
+        """What was asked for last, answered or not."""
 
     def begin_run(
         self,
@@ -65,8 +69,13 @@ class Store(Protocol):
         generation: str | None = None,
         message: str = "",
         stats: Mapping[str, int | float] | None = None,
+        strategy: str = "",
+        why: str = "",
     ) -> Run:
-        """Remember how a run ended, and answer its requests with that; StateError unless it was running."""
+        """Remember how a run ended, and answer its requests with that; StateError unless it was running.
+
+        `strategy` is the one that was really taken, and why; empty: what it began with stays.
+        """
 
     def interrupt_run(
         self,
@@ -76,6 +85,8 @@ class Store(Protocol):
         generation: str | None = None,
         message: str = "",
         stats: Mapping[str, int | float] | None = None,
+        strategy: str = "",
+        why: str = "",
     ) -> Run:
         """Remember that a signal ended a run, and let its requests wait again; StateError unless it ran."""
 
@@ -112,7 +123,8 @@ class Store(Protocol):
     def prune(self, archive: str, keep: int, *, keep_generations: int = 1000) -> list[Run]:
         """Forget ended runs but the newest `keep`, and their requests; returns the forgotten runs.
 
-        Of its generations the newest are kept too, and always the one being served.
+        Of requests that needed no run as many are kept. Of its generations the newest are kept too, and
+        always the one being served.
         """
 
     def prepare(self, archive: str, generation: str) -> Preparation:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from importlib import import_module
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import update
 from sqlalchemy.dialects import postgresql
@@ -27,6 +30,12 @@ from pathlib import Path
 from pushmirror.state.sql import open_store
 open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1])).pending("debian")
 print(*{"alembic", "mako", "sqlalchemy.orm"} & sys.modules.keys())
+"""
+
+
+RUN = """
+INSERT INTO runs (archive, stage, strategy, trigger_name, started_at, outcome, message, stats, log)
+VALUES ('debian', 'all', 'full', 'ssh', '2026-08-01T12:00:00.000000+00:00', 'succeeded', '', '{}', '')
 """
 
 
@@ -89,10 +98,13 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_database_of_the_first_program_is_migrated_and_keeps_its_data(tmp_path, monkeypatch):
     with old(tmp_path, monkeypatch) as store:
         request = store.add_request("debian", Stage.ALL, trigger="ssh")
+        with store._database.writing() as db:  # as that program did
+            db.exec_driver_sql(RUN)
         with pytest.raises(StateError, match="no such table: triggers"):
             store.triggers()
     with closing(opened(tmp_path)) as store:
         assert store.pending("debian") == [request]
+        assert store.run(1).by == "by full"
         assert (store.triggers(), store.standings("debian"), store.preparation("debian")) == ([], {}, None)
 
 
@@ -181,3 +193,13 @@ def test_every_common_trouble_has_advice():
 @pytest.mark.parametrize("table", schema.metadata.sorted_tables, ids=str)
 def test_the_tables_can_be_made_in_postgresql(table):
     assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+
+
+def test_the_last_migration_can_be_said_to_postgresql():
+    said = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": said}
+    )
+    with Operations.context(context):
+        import_module("pushmirror.state.migrations.versions.0003_why_a_strategy").upgrade()
+    assert "ALTER TABLE runs ADD COLUMN why TEXT DEFAULT '' NOT NULL" in said.getvalue()

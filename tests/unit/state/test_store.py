@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from pushmirror.errors import StateError
-from pushmirror.state.records import Outcome, Stage
+from pushmirror.state.records import STOCK, Outcome, Stage, is_digest
 from pushmirror.state.schema.rows import new
 from pushmirror.state.schema.runs import generations
 from pushmirror.state.sql import SqlStore, open_store
@@ -76,6 +77,34 @@ def test_the_end_of_a_run_answers_its_requests(store):
     assert store.run(run) == ended and ended.ended_at == NOW
     assert ended.stats == {"files": 2, "share": 0.5}
     assert (store.request(request).exit_code, store.request(request).message) == (3, "disk full")
+
+
+def test_a_request_that_needs_no_run_is_kept_with_its_answer_and_waits_for_none(store):
+    made = store.add_request("debian", Stage.ALL, trigger="ssh", generation="a" * 64, answer="already there")
+    assert store.request(made.id) == made and store.pending("debian") == []
+    assert (made.run_id, made.exit_code, made.message) == (None, 0, "already there")
+
+
+def test_the_latest_request_is_that_of_its_archive_answered_or_not(store):
+    assert store.latest_request("debian") is None
+    asked(store)
+    last = store.add_request("debian", Stage.ALL, trigger="ssh", answer="already there")
+    asked(store, archive="security")
+    assert store.latest_request("debian") == last
+
+
+def test_a_run_remembers_the_strategy_that_was_really_taken(store):
+    ended, interrupted = started(store), started(store)
+    taken = {"strategy": "manifest", "why": "3 steps"}
+    store.end_run(ended, outcome=Outcome.SUCCEEDED, exit_code=0, **taken)
+    store.interrupt_run(interrupted, exit_code=130, **taken)
+    assert [run.by for run in store.runs()] == ["by manifest: 3 steps"] * 2
+
+
+def test_a_run_that_did_not_come_so_far_keeps_what_it_began_with(store):
+    run = started(store)
+    store.end_run(run, outcome=Outcome.FAILED, exit_code=3)
+    assert (store.run(run).strategy, store.run(run).why) == ("full", "")
 
 
 def test_a_run_ends_once(store):
@@ -146,6 +175,17 @@ def test_pruning_keeps_the_newest_and_whatever_still_runs(store):
         store.request(request)
 
 
+def test_pruning_keeps_as_many_requests_that_needed_no_run(store):
+    def at_once(archive="debian"):
+        return store.add_request(archive, Stage.ALL, trigger="ssh", answer="already there").id
+
+    old, kept, waiting, elsewhere = at_once(), at_once(), asked(store), at_once("security")
+    store.prune("debian", keep=1)
+    assert [store.request(one).id for one in (kept, waiting, elsewhere)] == [kept, waiting, elsewhere]
+    with pytest.raises(StateError, match=f"no request {old}"):
+        store.request(old)
+
+
 def test_the_number_of_a_pruned_run_is_not_given_again(store):
     run = started(store)
     store.end_run(run, outcome=Outcome.SUCCEEDED, exit_code=0)
@@ -211,3 +251,28 @@ def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     with writer._database.writing() as db:
         db.execute(new(generations, archive="debian", digest="a", published_at=NOW))
         assert reader.latest_generation("debian") is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "why", "words"),
+    [
+        ("", "", ""),
+        (STOCK, "", ""),
+        ("full", "", "by full"),
+        ("manifest", "3 steps", "by manifest: 3 steps"),
+    ],
+)
+def test_a_run_says_how_it_learnt_what_had_changed(store, strategy, why, words):
+    run = store.run(started(store))
+    assert replace(run, strategy=strategy, why=why).by == words
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("0123456789abcdef" * 4, True),
+        *((name, False) for name in (None, "", "run 7", "a" * 63, "a" * 65, "A" * 64, "a" * 64 + "\n")),
+    ],
+)
+def test_only_a_digest_means_something_to_others(name, known):
+    assert is_digest(name) is known

@@ -41,6 +41,7 @@ runs = Table(
     text("message"),
     Column("stats", JSON, nullable=False, default=dict),
     text("log"),
+    text("why"),  # the strategy
     Index("runs_of_archive", "archive", "id"),
     sqlite_autoincrement=True,  # the number of a pruned run is never given to another
 )
@@ -83,6 +84,11 @@ def waiting(archive: str) -> Rows:
     """Requests that no run serves yet, oldest first."""
     no_run = requests.c.run_id.is_(None) & requests.c.exit_code.is_(None)
     return select(requests).where(requests.c.archive == archive, no_run).order_by(requests.c.id)
+
+
+def newest_request(archive: str) -> Rows:
+    """What was asked for last."""
+    return select(requests).where(requests.c.archive == archive).order_by(requests.c.id.desc()).limit(1)
 
 
 def served_by(run_id: int, request_id: int, archive: str) -> Update:
@@ -144,6 +150,14 @@ def replaced(archive: str, at: datetime) -> Update:
 def forgotten_requests(archive: str, keep: int) -> Delete:
     """Requests of all ended runs but the newest go; to be said before `forgotten_runs`."""
     return delete(requests).where(requests.c.run_id.in_(select(runs.c.id).where(_old_runs(archive, keep))))
+
+
+def forgotten_without_run(archive: str, keep: int) -> Delete:
+    """Requests that needed no run go, but the newest."""
+    settled = (
+        (requests.c.archive == archive) & requests.c.run_id.is_(None) & requests.c.exit_code.is_not(None)
+    )
+    return delete(requests).where(settled, requests.c.id <= first_beyond(keep, requests, settled))
 
 
 def forgotten_runs(archive: str, keep: int) -> Executable:

@@ -27,6 +27,7 @@ class RunMemory(Memory):
         client: str = "",
         words: str = "",
         generation: str | None = None,
+        answer: str | None = None,
     ) -> Request:
         request = new(
             tables.requests,
@@ -38,6 +39,8 @@ class RunMemory(Memory):
             words=words,
             generation=generation,
             arrived_at=self._now(),
+            exit_code=None if answer is None else 0,
+            message=answer or "",
         )
         with self._database.writing() as db:
             return record(Request, db.execute(request).mappings().one())
@@ -49,6 +52,10 @@ class RunMemory(Memory):
     def pending(self, archive: str) -> list[Request]:
         with self._database.reading() as db:
             return every(Request, db, tables.waiting(archive))
+
+    def latest_request(self, archive: str) -> Request | None:
+        with self._database.reading() as db:
+            return next(iter(every(Request, db, tables.newest_request(archive))), None)
 
     def begin_run(
         self,
@@ -86,6 +93,8 @@ class RunMemory(Memory):
         generation: str | None = None,
         message: str = "",
         stats: Mapping[str, int | float] | None = None,
+        strategy: str = "",
+        why: str = "",
     ) -> Run:
         ended = tables.ended(
             run_id,
@@ -95,6 +104,7 @@ class RunMemory(Memory):
             message=message,
             stats=dict(stats or {}),
             ended_at=self._now(),
+            **_taken(strategy, why),
         )
         with self._database.writing() as db:
             run = only(Run, db, ended, f"running run {run_id}")
@@ -109,6 +119,8 @@ class RunMemory(Memory):
         generation: str | None = None,
         message: str = "",
         stats: Mapping[str, int | float] | None = None,
+        strategy: str = "",
+        why: str = "",
     ) -> Run:
         interrupted = tables.ended(
             run_id,
@@ -118,6 +130,7 @@ class RunMemory(Memory):
             message=message,
             stats=dict(stats or {}),
             ended_at=self._now(),
+            **_taken(strategy, why),
         )
         with self._database.writing() as db:
             run = only(Run, db, interrupted, f"running run {run_id}")
@@ -164,5 +177,11 @@ class RunMemory(Memory):
         with self._database.writing() as db:
             db.execute(tables.forgotten_generations(archive, keep_generations))
             db.execute(tables.forgotten_requests(archive, keep))
+            db.execute(tables.forgotten_without_run(archive, keep))
             forgotten = every(Run, db, tables.forgotten_runs(archive, keep))
         return sorted(forgotten, key=lambda run: run.id, reverse=True)
+
+
+def _taken(strategy: str, why: str) -> dict[str, str]:
+    """The strategy that was taken, if the run came so far."""
+    return {"strategy": strategy, "why": why} if strategy else {}
