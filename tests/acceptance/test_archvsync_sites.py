@@ -234,11 +234,12 @@ def test_an_mhop_site_answers_stage_1_when_the_one_below_has_it(story: Story, nu
 
 def test_each_site_hears_its_own_words(story: Story) -> None:
     words = {name: [" ".join(one.words) for one in begun(story.changed, name)] for name in EVERYBODY}
+    named, both = f"sync:generation:{story.served}", ("stage1", "stage2")
     assert words == {
-        "all": ["sync:archive: sync:all"],
-        "staged": [f"sync:archive:debian sync:callback sync:{stage}" for stage in ("stage1", "stage2")],
-        "mhop": [f"sync:archive:debian sync:mhop sync:{stage}" for stage in ("stage1", "stage2")],
-        "below": [f"sync:archive:debian sync:{stage}" for stage in ("stage1", "stage2")],
+        "all": [f"sync:archive: {named} sync:all"],
+        "staged": [f"sync:archive:debian sync:callback {named} sync:{stage}" for stage in both],
+        "mhop": [f"sync:archive:debian sync:mhop {named} sync:{stage}" for stage in both],
+        "below": [f"sync:archive:debian sync:{stage}" for stage in both],  # runmirrors names none
     }
 
 

@@ -19,6 +19,7 @@ from pushmirror.system import process
 
 SITE = "site1.example.com"
 OLD_PLACE = "/srv/mirrors"
+ANNOUNCED = f"sync:generation:{'a' * 64}"  # a word that ftpsync does not know
 
 
 @pytest.fixture
@@ -63,13 +64,18 @@ def names(tree: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("words", "trigger"),
-    [((), "sync:archive:debian"), (("--main-archive", "debian"), "sync:archive: sync:all")],
+    [
+        ((), "sync:archive:debian"),
+        (("--main-archive", "debian"), f"sync:archive: {ANNOUNCED} sync:all"),
+    ],
 )
 def test_the_real_ftpsync_syncs_with_the_pasted_file(hub, archive, tmp_path, words, trigger):
     made = site_add(hub, *words)
     paste(made["ftpsync"], tmp_path, tmp_path / "trees")
     result = ftpsync(tmp_path, trigger)
     assert result.exit_code == 0, result.output
+    ignored = f"Unknown option {ANNOUNCED} ignored"
+    assert (ignored in result.output.decode() + result.errors) == (ANNOUNCED in trigger)
     assert names(tmp_path / "trees/debian") == names(archive.path)
     assert (tmp_path / "trees/debian/project/trace" / SITE).exists()
 

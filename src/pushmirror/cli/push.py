@@ -229,7 +229,10 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
     from pushmirror.system import clock
 
     archive = view.goal.archive
-    due = {send.site.name: words_to(send.site, archive, send.stage) for send in view.decision.sends}
+    due = {
+        send.site.name: words_to(send.site, archive, send.stage, send.generation)
+        for send in view.decision.sends
+    }
     standings = view.standings
     health = summarise_sites(
         archive,

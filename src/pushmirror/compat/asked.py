@@ -76,5 +76,10 @@ def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[st
         callback=wanted.callback,
         trigger=default or ("ssh" if original else ""),
         words=" ".join(spoken),
-        ignored=wanted.ignored,
+        ignored=tuple(word for word in spoken if word in wanted.ignored or _is_ours(word)),
     )
+
+
+def _is_ours(word: str) -> bool:
+    """Whether the script knows nothing of a word that we do: it asks upstream whatever a push announces."""
+    return parse_trigger([word]).generation is not None

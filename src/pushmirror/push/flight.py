@@ -126,8 +126,9 @@ class Flight:
 
     async def _carry(self, send: Send, trigger: Trigger) -> None:
         began, answer, error = monotonic(), None, ""
+        words = words_to(send.site, trigger.archive, send.stage, send.generation)
         try:
-            answer = await self._wire.trigger(send.site, words_to(send.site, trigger.archive, send.stage))
+            answer = await self._wire.trigger(send.site, words)
         except TriggerFailed as exc:
             error = f"{exc}; {exc.hint}" if exc.hint else str(exc)
         except Exception as exc:  # noqa: BLE001  logged whole

@@ -52,6 +52,11 @@ def test_words_through_ssh_are_split_and_nothing_else():
     assert (found.archive, found.ignored) == ("b", ("/*", "$(x)"))
 
 
+def test_a_generation_is_ignored_and_named_as_the_script_does():
+    words = f"x sync:generation:{'a' * 64} sync:stage1"
+    assert asked([], None, {"SSH_ORIGINAL_COMMAND": words}).ignored == tuple(words.split()[:2])
+
+
 def test_a_configuration_may_change_what_was_asked_for():
     found = asked(["sync:all"], "t", {}).changed_by({"SYNCALL": "false", "SYNCSTAGE2": "true", "OTHER": "x"})
     assert (found.stage, found.trigger) == (Stage.STAGE2, "t")

@@ -115,6 +115,14 @@ def test_the_mirrors_log_has_the_time_the_trigger_and_what_it_said(
     assert rest == ["line: Sending normal trigger", "out", "err"]
 
 
+def test_a_generation_is_not_named_for_the_script_knows_no_such_word(
+    tmp_path: Path, ssh: Callable[[str], None]
+) -> None:
+    ssh('for word; do :; done; printf "%s" "$word"')
+    words = f" sync:archive: sync:generation:{'a' * 64} sync:all"
+    assert asyncio.run(Sending(tmp_path, "one").trigger("one", words)).output == WORDS
+
+
 def test_the_time_stands_once_above_both_stages(tmp_path: Path, ssh: Callable[[str], None]) -> None:
     ssh("")
     one = Sending(tmp_path, "one")

@@ -3,10 +3,20 @@
 import pytest
 
 from pushmirror.config.model import Site
-from pushmirror.push.trigger import MAX_WORD, MAX_WORDS, combined, parse_trigger, words_of, words_to
+from pushmirror.push.trigger import (
+    MAX_WORD,
+    MAX_WORDS,
+    combined,
+    parse_trigger,
+    without_generation,
+    words_for,
+    words_of,
+    words_to,
+)
 from pushmirror.state.records import Stage
 
 ALL, ONE, TWO = Stage.ALL, Stage.STAGE1, Stage.STAGE2
+DIGEST, OTHER = "0123456789abcdef" * 4, "f" * 64
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,14 @@ def test_words_have_the_meaning_that_ftpsync_gives_them(
         "SYNC:all",
         "sync:all:",
         "sync:archive",
+        "sync:generation",
+        "sync:generation:",
+        f"sync:generation:{DIGEST[1:]}",
+        f"sync:generation:{DIGEST}0",
+        f"sync:generation:{DIGEST.upper()}",
+        f"sync:generation:{DIGEST[1:]}g",
+        f"sync:generation:{DIGEST}:",
+        "sync:generation:run 7",
         "*",
         "$(id)",
         "-T",
@@ -55,6 +73,13 @@ def test_words_have_the_meaning_that_ftpsync_gives_them(
 def test_other_words_mean_nothing_and_are_named(word: str) -> None:
     trigger = parse_trigger([word])
     assert (trigger.archive, trigger.stage, trigger.ignored) == ("", ALL, (word,))
+    assert trigger.generation is None
+
+
+def test_a_push_may_name_the_generation_that_there_is_to_fetch() -> None:
+    words = f"sync:generation:{OTHER} sync:archive:debian sync:generation:{DIGEST} sync:stage1".split()
+    trigger = parse_trigger(words)
+    assert (trigger.generation, trigger.stage, trigger.ignored) == (DIGEST, ONE, ())
 
 
 def test_a_callback_is_understood() -> None:
@@ -107,3 +132,25 @@ def test_any_archive_may_be_named_for_it_is_only_looked_up(name: str) -> None:
 def test_a_site_is_sent_its_words_in_the_order_of_runmirrors(keys: dict[str, object], words: str) -> None:
     always = {"name": "site1", "host": "h", "user": "me", "archives": ["debian"]}
     assert words_to(Site.model_validate(always | keys), "debian", ONE) == words
+
+
+@pytest.mark.parametrize("stage", [ONE, TWO, ALL])
+def test_a_site_is_told_the_generation_before_the_stage(stage: Stage) -> None:
+    site = Site(name="site1", host="h", user="me", archives=["debian"], push="mhop", callback=True)
+    words = words_to(site, "debian", stage, DIGEST)
+    assert words == f" sync:archive:debian sync:callback sync:mhop sync:generation:{DIGEST} sync:{stage}"
+    assert parse_trigger(words.split()).generation == DIGEST
+
+
+@pytest.mark.parametrize("generation", ["", "run 7", "a" * 40, DIGEST.upper()])
+def test_what_is_no_digest_is_not_sent(generation: str) -> None:
+    assert words_for("debian", ONE, generation=generation) == " sync:archive:debian sync:stage1"
+
+
+def test_without_the_generation_the_words_are_those_of_runmirrors() -> None:
+    told = {"mhop": True, "callback": True}
+    assert without_generation(words_for("", ONE, **told, generation=DIGEST)) == words_for("", ONE, **told)
+
+
+def test_a_digest_is_within_the_bounds_of_a_word() -> None:
+    assert words_of(words_for("debian", ALL, generation=DIGEST), [])[1] == f"sync:generation:{DIGEST}"

@@ -19,6 +19,7 @@ from pushmirror.config.legacy.values import MirrorLine, Runmirrors
 from pushmirror.config.model import Site
 from pushmirror.errors import ProgramFailed, ProgramMissing, TriggerFailed
 from pushmirror.hooks import inherited
+from pushmirror.push.trigger import without_generation
 from pushmirror.push.wire import Answer
 from pushmirror.state.records import Stage
 from pushmirror.system import async_process
@@ -76,6 +77,7 @@ class ScriptWire:
     async def trigger(self, site: Site, words: str) -> Answer:
         """See `Wire.trigger`."""
         line, stage = self._sites.line(site.name), Stage(words.rpartition(":")[2])
+        words = without_generation(words)
         if site.name in self._begun:
             return await self._send(line, stage, words)
         self._begun.add(site.name)
