@@ -82,6 +82,10 @@ class MalformedFile(ArchiveError):
     """A file of the archive cannot be parsed."""
 
 
+class UnknownVersion(MalformedFile):
+    """A file of the archive is in a later format than this pushmirror knows."""
+
+
 class BadPath(MalformedFile):
     """A file of the archive names a path that does not belong into a tree."""
 
