@@ -18,11 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.config.model import Archive, Config
+from pushmirror.config.model import Archive, Config, Strategy
 from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, StateError, Stopped
 from pushmirror.push.trigger import combined
-from pushmirror.state.records import Outcome, Request, Run, Stage
+from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
+from pushmirror.sync.already import serves_already
 from pushmirror.sync.engine import Engine, Preview
 from pushmirror.sync.job import Job
 from pushmirror.sync.parts import REQUIRED
@@ -35,6 +36,7 @@ from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
+_SHORT = 12  # digits of a generation that people compare
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
 
@@ -50,11 +52,13 @@ class Wish:
     words: str = ""  # as they came
     allow_mass_delete: bool = False
     allow_empty_tree: bool = False  # though an archive was published in it
+    strategy: Strategy | None = None  # in the place of the configured one
+    generation: str | None = None  # the digest of what a push announces; none: whatever upstream has
 
     @property
     def is_special(self) -> bool:
-        """Whether it allows what a run does not do by itself."""
-        return self.allow_mass_delete or self.allow_empty_tree
+        """Whether it wants what a run does not do by itself."""
+        return self.allow_mass_delete or self.allow_empty_tree or self.strategy is not None
 
 
 class Hub:
@@ -96,8 +100,13 @@ class Hub:
             return False
 
     def serve(self, wish: Wish) -> Request:
-        """Have a wish served by the run that covers it, ours or another's, and return it with its answer."""
+        """Have a wish served by the run that covers it, ours or another's, and return it with its answer.
+
+        A push for what is served here already has it at once, without any run.
+        """
         archive = self._config.archives[wish.archive]
+        if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
+            return self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
         self._require_tree(archive)
         request = self._add_request(wish)
         self._show_what_is_owed(archive)
@@ -112,7 +121,7 @@ class Hub:
         self._serve_the_abandoned(archive)
         return request
 
-    def _add_request(self, wish: Wish) -> Request:
+    def _add_request(self, wish: Wish, answer: str | None = None) -> Request:
         return self._store.add_request(
             wish.archive,
             wish.stage,
@@ -120,6 +129,8 @@ class Hub:
             trigger=wish.trigger,
             client=wish.client,
             words=wish.words,
+            generation=wish.generation,
+            answer=answer,
         )
 
     @contextmanager
@@ -153,7 +164,7 @@ class Hub:
         run = self._store.begin_run(
             archive.name,
             stage,
-            strategy="full" if archive.upstream else "stock",
+            strategy="" if archive.upstream else STOCK,
             trigger=waiting[0].trigger,
             log=str(log),
             request_ids=[request.id for request in waiting],
@@ -184,7 +195,8 @@ class Hub:
         try:
             if wish is None or not wish.allow_empty_tree:
                 self._require_mounted(archive)
-            report = work.run(_job(run.stage, run.trigger, wish), on_served)
+            job = _job(run.stage, run.trigger, wish, generation=_announced(waiting))
+            report = work.run(job, on_served)
         except (Stopped, KeyboardInterrupt) as exc:
             self._interrupted(run, exc, work.report)
             raise
@@ -230,6 +242,8 @@ class Hub:
             generation=report.generation or None,
             message=message,
             stats=report.numbers(),
+            strategy=report.strategy,
+            why=report.why,
         )
 
     def _end(
@@ -250,6 +264,8 @@ class Hub:
             generation=report.generation or None,  # also of a run that published and then failed
             message=message,
             stats=report.numbers(),
+            strategy=report.strategy,
+            why=report.why,
         )
 
     def _work(self, archive: Archive) -> Engine | Stock:
@@ -340,8 +356,20 @@ def hook_exit_code(run: Run) -> int | None:
     return None if code is None else int(code)
 
 
-def _job(stage: Stage, trigger: str, wish: Wish | None) -> Job:
-    return Job(stage, trigger, allow_mass_delete=wish is not None and wish.allow_mass_delete)
+def _job(stage: Stage, trigger: str, wish: Wish | None, generation: str | None = None) -> Job:
+    if wish is None:
+        return Job(stage, trigger, generation=generation)
+    allow = wish.allow_mass_delete
+    return Job(stage, trigger, allow_mass_delete=allow, strategy=wish.strategy, generation=generation)
+
+
+def _announced(waiting: Sequence[Request]) -> str | None:
+    """The generation that all of them ask for: then it is the true answer to each.
+
+    If one asks for another, or for whatever upstream has, only upstream itself can tell what is newest.
+    """
+    asked = {request.generation for request in waiting}
+    return asked.pop() if len(asked) == 1 else None
 
 
 @contextmanager

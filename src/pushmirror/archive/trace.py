@@ -45,6 +45,7 @@ class Trace:
     stage1_s: int = 0  # whole seconds of rsync
     stage2_s: int = 0
     generation: str = ""  # a line of pushmirror's own, at the end
+    strategy: str = ""  # another one: how it learnt what had changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def render_trace(trace: Trace) -> str:
         f"Rsync-Transport: {_one_line(trace.transport)}",
         *_statistics(trace),
         *_optional("Generation", trace.generation),
+        *_optional("Strategy", trace.strategy),
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Stage
 
@@ -21,6 +22,10 @@ class Job:
     stage: Stage
     trigger: str  # who or what asked, for the trace: ssh, cron, manual
     allow_mass_delete: bool = False
+    strategy: Strategy | None = None  # in the place of the configured one
+    generation: str | None = (
+        None  # that all who wait for the run have asked for; none: upstream's, whatever it is
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pushmirror.archive.trace import Trace
 from pushmirror.config.hostname import own_name
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.config.upstream import Scheme
-from pushmirror.state.records import Stage
+from pushmirror.state.records import STOCK, Stage
 from pushmirror.sync.published import Published
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import Traffic
@@ -86,7 +86,7 @@ class Report:
 
     def summary(self) -> str:
         """What a run did, in one line."""
-        if self.strategy == "stock":
+        if self.strategy == STOCK:
             return "took stock of the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         if self.files_fetched:
@@ -155,4 +155,5 @@ def trace_of(
         stage1_s=int(stage1_s),
         stage2_s=int(stage2_s),
         generation=report.generation,
+        strategy=report.strategy,
     )

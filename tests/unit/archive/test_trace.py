@@ -34,6 +34,7 @@ FULL = Trace(
     stage1_s=7,
     stage2_s=3,
     generation="0a1b",
+    strategy="manifest",
 )
 
 FULL_TEXT = """\
@@ -60,6 +61,7 @@ Total time spent in stage2 rsync: 3
 Total time spent in rsync: 10
 Average rate: 100 B/s
 Generation: 0a1b
+Strategy: manifest
 """
 
 BARE = Trace(
