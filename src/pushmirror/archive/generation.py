@@ -52,6 +52,10 @@ class TreeDigest:
         """Count an entry out that was added with the same facts."""
         self._sum = (self._sum - _number_of(entry)) % _MODULUS
 
+    def merge(self, other: TreeDigest) -> None:
+        """Count all entries in that another one counts, and this one does not yet."""
+        self._sum = (self._sum + other._sum) % _MODULUS
+
     def hexdigest(self) -> str:
         """64 hexadecimal digits; of an empty tree, zeros."""
         return f"{self._sum:064x}"

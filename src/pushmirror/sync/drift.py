@@ -1,0 +1,41 @@
+"""What differed between a tree and its inventory, as numbers and examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_MOST_EXAMPLES = 1000
+
+
+@dataclass(slots=True)
+class Names:
+    """Names that differ in one way: all counted, the first of them kept."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < _MOST_EXAMPLES:
+            self.examples.append(path)
+
+
+@dataclass(slots=True)
+class Drift:
+    """What changed in a tree without its inventory being told; nothing if that was not whole before."""
+
+    missing: Names = field(default_factory=Names)  # that were in the tree
+    changed: Names = field(default_factory=Names)  # that are something else now
+    extra: Names = field(default_factory=Names)  # that were not in the tree
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        return f"{self.missing.count} missing, {self.changed.count} changed, {self.extra.count} new"
+
+    @property
+    def count(self) -> int:
+        """How many names differ."""
+        return self.missing.count + self.changed.count + self.extra.count

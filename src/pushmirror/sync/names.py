@@ -1,0 +1,60 @@
+"""Names of a tree as an inventory keeps them: which of them count, and what the disk says of one.
+
+A name counts if every mirror has it alike: not the traces, nor the flags of a run, nor what is in work
+areas, nor what no list of ours would take (control characters, links that lead out of the tree, devices).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+
+from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.paths import link_stays_inside, tree_path
+from pushmirror.errors import BadPath
+from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
+
+_FLAGS = (UPDATING, REQUIRED)
+_ALWAYS_DIRECTORIES = {TRACES, TRACES.partition("/")[0]}  # here, whatever they are at upstream
+
+#: Directory and name, as bytes: in this order names are kept, listed and compared.
+Key = tuple[bytes, bytes]
+
+
+def key_of(path: str) -> Key:
+    """The key of a path; the directory of a top name is empty."""
+    directory, _, name = path.encode("utf-8", "surrogateescape").rpartition(b"/")
+    return directory, name
+
+
+def path_of(directory: bytes, name: bytes) -> str:
+    """The path of a key."""
+    joined = directory + b"/" + name if directory else name
+    return joined.decode("utf-8", "surrogateescape")
+
+
+def counts(path: str) -> bool:
+    """Whether a name counts, as far as the path tells."""
+    if path.startswith((f"{TRACES}/", *_FLAGS)) or WORK in path.split("/"):
+        return False
+    try:
+        return tree_path(path, where="") == path
+    except BadPath:
+        return False
+
+
+def entry_of(path: str, found: os.stat_result, target: Callable[[], bytes]) -> Entry | None:
+    """What the disk says of a name whose path counts; None if it is something that does not.
+
+    `target` reads where it leads, if it is a link.
+    """
+    if S_ISREG(found.st_mode):
+        return Entry(path, Kind.FILE, found.st_size, found.st_mtime_ns // 10**9)
+    if S_ISDIR(found.st_mode) or (S_ISLNK(found.st_mode) and path in _ALWAYS_DIRECTORIES):
+        return Entry(path, Kind.DIRECTORY)
+    if S_ISLNK(found.st_mode):
+        leads_to = target().decode("utf-8", "surrogateescape")
+        if link_stays_inside(path, leads_to):
+            return Entry(path, Kind.LINK, target=leads_to)
+    return None

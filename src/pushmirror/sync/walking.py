@@ -1,0 +1,135 @@
+"""Walking a share of a tree, and telling what is otherwise than its inventory says."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISDIR
+from typing import Any
+
+from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.sync.inventory_rows import NUMBER_OF, row_from
+from pushmirror.sync.names import counts, entry_of, path_of
+from pushmirror.sync.parts import TRACES
+
+_ENOUGH = 2000  # names in one answer; what is not walked then goes back on the stack
+_SIZE, _MTIME = 6, 8  # of a stat_result as a tuple: whole seconds, and quicker than by name
+_FILE, _DIRECTORY = NUMBER_OF[Kind.FILE], NUMBER_OF[Kind.DIRECTORY]
+_NOT_ENTERED = TRACES.encode()
+
+_Known = dict[bytes, tuple[Any, ...]]  # by name: (name, kind, size, mtime, target)
+
+
+@dataclass(slots=True)
+class Walked:
+    """What a share of the tree holds that its inventory has otherwise."""
+
+    left: list[bytes] = field(default_factory=list)  # directories that still have to be walked
+    names_seen: int = 0
+    files_seen: int = 0
+    found: list[Entry] = field(default_factory=list)  # new, or something else than the inventory says
+    gone: list[str] = field(default_factory=list)  # each with all that was below it
+    # All that is there, when the inventory is known to have nothing:
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    digest: TreeDigest = field(default_factory=TreeDigest)
+    files: int = 0
+    size: int = 0  # bytes
+
+
+class Walker:
+    """Walks a tree beside the file of its inventory; without a file, beside an empty one."""
+
+    def __init__(self, tree: Path, file: Path | None) -> None:
+        self.facts = (tree, file)  # to make another one of
+        self._root = os.fsencode(tree) + b"/"
+        self._names: sqlite3.Connection | None = None
+        if file is not None:
+            uri = f"{file.absolute().as_uri()}?mode=ro"
+            self._names = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+
+    def close(self) -> None:
+        """Let go of the inventory."""
+        if self._names is not None:
+            self._names.close()
+
+    def walk(self, directories: list[bytes]) -> Walked:
+        """Walk these directories and all below them, until there is enough to tell."""
+        walked = Walked(left=list(directories))
+        while walked.left and walked.names_seen < _ENOUGH:
+            directory = walked.left.pop()
+            try:
+                listing = os.scandir(self._root + directory)
+            except (FileNotFoundError, NotADirectoryError):
+                if not directory:
+                    raise
+                walked.gone.append(directory.decode("utf-8", "surrogateescape"))
+                continue
+            with listing:
+                self._compare(directory, listing, walked)
+        return walked
+
+    def _compare(self, directory: bytes, listing: Iterator[os.DirEntry[bytes]], walked: Walked) -> None:
+        """Compare what is in one directory; all the time goes here, so no name costs more than it must."""
+        prefix = directory + b"/" if directory else b""
+        known = self._known(directory)
+        for item in listing:
+            name = item.name
+            row = known.get(name)
+            walked.names_seen += 1
+            if item.is_file(follow_symlinks=False):
+                walked.files_seen += 1
+                if row is not None and _is_same_file(item, row):
+                    del known[name]
+                    continue
+            elif row is not None and row[1] == _DIRECTORY and item.is_dir(follow_symlinks=False):
+                del known[name]
+                if prefix + name != _NOT_ENTERED:
+                    walked.left.append(prefix + name)
+                continue
+            if self._look(prefix + name, item, row, walked):
+                known.pop(name, None)
+        walked.gone.extend(path_of(directory, name) for name in known)
+
+    def _look(
+        self, encoded: bytes, item: os.DirEntry[bytes], row: tuple[Any, ...] | None, walked: Walked
+    ) -> bool:
+        """Tell of a name that is new, or may be something else than before; whether it counts."""
+        path = encoded.decode("utf-8", "surrogateescape")
+        if not counts(path):
+            return False
+        try:
+            status = item.stat(follow_symlinks=False)
+            entry = entry_of(path, status, lambda: os.readlink(self._root + encoded))  # noqa: PTH115  bytes
+        except FileNotFoundError:
+            return False
+        if entry is None:
+            return False
+        if S_ISDIR(status.st_mode) and encoded != _NOT_ENTERED:
+            walked.left.append(encoded)
+        facts = row_from(entry)
+        if self._names is None:
+            walked.rows.append(facts)
+            walked.digest.add(entry)
+            walked.files += entry.kind is Kind.FILE
+            walked.size += entry.size
+        elif row is None or row[1:] != facts[2:6]:
+            walked.found.append(entry)
+        return True
+
+    def _known(self, directory: bytes) -> _Known:
+        if self._names is None:
+            return {}
+        sql = "SELECT name, kind, size, mtime, target FROM names WHERE directory = ?"
+        return {row[0]: row for row in self._names.execute(sql, (directory,))}
+
+
+def _is_same_file(item: os.DirEntry[bytes], row: tuple[Any, ...]) -> bool:
+    try:
+        status = item.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return bool(row[1] == _FILE and row[2] == status[_SIZE] and row[3] == status[_MTIME])
