@@ -24,6 +24,7 @@ from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
 from pushmirror.sync.already import serves_already
+from pushmirror.sync.bookkeeping import Places
 from pushmirror.sync.engine import Engine, Preview
 from pushmirror.sync.job import Job
 from pushmirror.sync.parts import REQUIRED
@@ -274,9 +275,22 @@ class Hub:
         return self._engine(archive)
 
     def _engine(self, archive: Archive) -> Engine:
-        ledger = self._config.state.directory / "closures" / archive.name
-        with self._writing_state(ledger):
-            return Engine(archive, self._config.mirror, ledger=ledger, progress=Logged(self._progress))
+        places = self._places(archive)
+        with self._writing_state(places.ledger):
+            return Engine(archive, self._config.mirror, places=places, progress=Logged(self._progress))
+
+    def _places(self, archive: Archive) -> Places:
+        """Where an archive's state is kept, made where it is not there yet."""
+        state = self._config.state
+        inventories = state.directory / "inventories"
+        with self._writing_state(inventories):
+            inventories.mkdir(parents=True, exist_ok=True)
+        return Places(
+            ledger=state.directory / "closures" / archive.name,
+            inventory=inventories / f"{archive.name}.sqlite",
+            theirs=state.directory / "upstream" / archive.name,
+            manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
+        )
 
     def _require_tree(self, archive: Archive) -> None:
         """The tree's directory, made when its parent is there; an owner's has to be there."""

@@ -289,6 +289,11 @@ class State(Values):
         """The directory of the runs' log files."""
         return self.directory / "logs"
 
+    @property
+    def manifests(self) -> Path:
+        """Where each archive's manifest is, in a directory of its name, as sites read it."""
+        return self.directory / "manifests"
+
 
 class Site(Values):
     """One downstream mirror."""
@@ -331,6 +336,13 @@ class Config(Values):
         """The sites of an archive that are woken at all, in their order."""
         sites = (site for site in self.sites.values() if archive in site.archives)
         return [site for site in sites if site.push is not PushKind.NONE]
+
+    def serves_manifest(self, archive: Archive) -> bool:
+        """Whether anybody may read a manifest of an archive from us."""
+        if not archive.manifest or archive.access is Access.NONE:
+            return False
+        readers = (site for site in self.sites.values() if archive.name in (*site.archives, *site.reads))
+        return archive.access is Access.OPEN or any(readers)
 
     @property
     def known_hosts(self) -> Path:

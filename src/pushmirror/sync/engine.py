@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
-from pushmirror.config.model import Archive, Mirror
+from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
     Behind,
@@ -35,10 +35,12 @@ from pushmirror.errors import (
 from pushmirror.hooks import run_hook
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
+from pushmirror.sync.bookkeeping import Bookkeeping, Places
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.early import fetch_early
 from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.learning import Learner
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
@@ -48,9 +50,8 @@ from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Staging
-from pushmirror.sync.strategy import STRATEGIES, Question, choose
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.traces import Traces, has_traces, upstream_flags, upstream_hierarchy
+from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
@@ -73,21 +74,25 @@ class Preview:
 class Engine:
     """Runs one archive."""
 
-    def __init__(self, archive: Archive, mirror: Mirror, *, ledger: Path, progress: Progress) -> None:
-        """`ledger` is the directory where the closures of this archive's generations are remembered."""
+    def __init__(self, archive: Archive, mirror: Mirror, *, places: Places, progress: Progress) -> None:
+        """`places` is where what we know of this archive is remembered."""
         self._archive = archive
         self._tree = archive.path
         self._mirror = mirror
         self._progress = progress
         self._upstream = Upstream(archive, progress)
         self._area = WorkArea(self._tree)
-        self._ledger = Ledger(ledger)
+        self._ledger = Ledger(places.ledger)
         self._traces = Traces(self._tree, mirror.name)
-        self._publisher = Publisher(self._tree, self._area)
+        self._books = Bookkeeping(archive, places, progress)
+        self._publisher = Publisher(self._tree, self._area, self._books)
         self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
         self._phase = Exit.STAGE1
         self._aim = ""  # the generation that the round works towards, once it is known
         self.report = Report(started=clock.now(), selection=selection_mark(archive))
+        self._learner = Learner(
+            archive, mirror, self._upstream, self._ledger, self._traces, places.theirs, self.report
+        )
 
     def run(self, job: Job, on_served: Served) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).
@@ -128,13 +133,22 @@ class Engine:
                 )
 
     def _preview(self, job: Job) -> Preview:
-        with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
-            pin, empty = Path(directory, "pin"), Path(directory, "empty")
-            empty.mkdir()
-            self._upstream.pin(pin)
-            tree = self._tree if self._tree.is_dir() else empty
-            live, pinned = read_served(tree), read_published(pin)
-            survey = self._survey(job, pinned, tree=tree, empty=empty)
+        with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory, self._books.open(is_dry=True):
+            tree = self._tree if self._tree.is_dir() else Path(directory, "tree")
+            tree.mkdir(exist_ok=True)
+            area = WorkArea(Path(directory))
+            area.open()
+            pinned, live = self._learner.pin(area), read_served(tree)
+            learner = replace(self._learner, theirs=Path(directory, "manifest"))
+            survey = learner.survey(
+                job,
+                pinned=pinned,
+                live=live,
+                area=area,
+                inventory=self._books.inventory,
+                tree=tree,
+                is_dry=True,
+            )
         return Preview(
             fetch=tuple(sorted([*survey.early, *survey.missing.values(), *survey.changed.values()])),
             publish=tuple(survey.names_in_publishing_order()),
@@ -158,7 +172,7 @@ class Engine:
                 self.report.rounds -= 1
                 self._wait_for_upstream(exc, waits)
             except (UpstreamMoved, Mismatch) as exc:
-                if self._aim and moved == (self._aim, str(exc)):
+                if self._aim and moved == (self._aim, str(exc)) and not self._try_another_way():
                     raise  # upstream has not moved: it is damaged
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
@@ -175,6 +189,7 @@ class Engine:
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
         round_ = self._look(job)
+        self._books.prepare_for(round_.survey)
         fetch_early(
             round_, tree=self._tree, upstream=self._upstream, area=self._area, publisher=self._publisher
         )
@@ -182,6 +197,7 @@ class Engine:
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
             run_hook(self._archive, "after_stage1", self.report.facts())
+            self._books.seal(read_served(self._tree).generation)
             self._write_trace(job)
             self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
@@ -190,13 +206,17 @@ class Engine:
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
-        self._require_finished_upstream()
+        self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
         foreign_traces_changed = self._publish(round_)
+        self._books.arrived(round_.survey, complete=not round_.incomplete)
+        self._books.seal(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
         on_served(self.report.generation)
         deleted = self._delete(job, round_)
-        current = self._is_current(round_)
+        if deleted:
+            self._books.seal(self.report.generation)
+        current = self._is_current(job, round_)
         self.report.seconds_stage2 += time.monotonic() - started
         changed = self.report.published or deleted or foreign_traces_changed
         if changed or self._traces.generation() != self.report.generation:
@@ -230,7 +250,8 @@ class Engine:
         try:
             self._area.open()
             self._traces.make_room(Destination(self._tree, self._area))
-            yield
+            with self._books.open():
+                yield
             keep_new = job.stage is Stage.STAGE1
         finally:
             self._area.close(keep_new=keep_new)
@@ -242,7 +263,7 @@ class Engine:
     def _look(self, job: Job) -> Round:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
-        pinned, live = self._pin(), read_served(self._tree)
+        pinned, live = self._learner.pin(self._area), read_served(self._tree)
         self._aim = pinned.generation
         remaining = live.only(pinned.suites)  # a suite that upstream dropped stays for its grace, unchanged
         if self._ledger.knows_generation(remaining.generation):
@@ -253,7 +274,9 @@ class Engine:
                 hint="upstream looks emptied or unmounted; nothing was changed here",
             )
         self._progress.step("comparing")
-        survey = self._survey(job, pinned, tree=self._tree, empty=self._area.empty)
+        survey = self._learner.survey(
+            job, pinned=pinned, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
+        )
         if survey.files_upstream == 0 and not pinned.suites and not has_traces(self._area.pin):
             raise UpstreamError("upstream's tree is empty", hint="check the path in `upstream`")
         _log.info(
@@ -261,32 +284,16 @@ class Engine:
             *(survey.files_upstream, len(survey.early) + len(survey.missing)),
             *(len(survey.changed), len(survey.extras)),
         )
-        known = bool(live.suites) and self._ledger.knows_generation(live.generation)
-        return Round(pinned, live, live if known else NOTHING, survey)
+        return Round(pinned, live, self._learner.base(live), survey)
 
-    def _pin(self) -> Published:
-        self._upstream.pin(self._area.pin)
-        try:
-            return read_published(self._area.pin)
-        except Mismatch:
-            self._require_finished_upstream()  # in the middle of its stage 2 this is no surprise
-            raise
-
-    def _survey(self, job: Job, pinned: Published, *, tree: Path, empty: Path) -> Survey:
-        strategy, self.report.why = choose(self._archive.strategy)
-        self.report.strategy = strategy.value
-        leave_out = self._traces.is_left_out
-        question = Question(self._upstream, tree, job.stage, pinned, leave_out=leave_out, empty=empty)
-        return STRATEGIES[strategy](question)
-
-    def _require_finished_upstream(self) -> None:
-        """Stage 2 of upstream has to be over before ours begins."""
-        oldest = clock.now() - self._archive.update_in_progress.stale_after
-        flags, stale = upstream_flags(self._area.pin, own=self._mirror.name, stale_before=oldest)
-        for flag in stale:
-            _log.warning("upstream's %s is older than stale_after and was left behind: ignored", flag)
-        if flags:
-            raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
+    def _try_another_way(self) -> bool:
+        """After the same failure twice: whether a strategy that knows more can be tried."""
+        taken = Strategy(self.report.strategy)
+        if taken is Strategy.FULL:
+            return False
+        _log.warning("what %s tells leads nowhere; trying another way", taken)
+        self._learner.given_up.add(taken)
+        return True
 
     def _wait_for_upstream(self, reason: UpstreamUpdating, waits: int) -> None:
         limits = self._archive.update_in_progress
@@ -375,17 +382,22 @@ class Engine:
         decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)
         return replace(decided, lost=tuple(sorted(lost)))
 
-    def _is_current(self, round_: Round) -> bool:
-        """Whether what is published is upstream's state now: asked again, for an exit code proves nothing."""
+    def _is_current(self, job: Job, round_: Round) -> bool:
+        """Whether what is published is what was asked for by name, or upstream's state now.
+
+        Upstream is asked again, for an exit code proves nothing.
+        """
         if round_.incomplete:
             return False
+        if job.generation and job.generation == self.report.generation:
+            return True
         if not (round_.landed or round_.staged or round_.survey.links):
             return True  # the listing, Release files and all, was just made, and found nothing to do
         if not round_.pinned.suites:
             return False  # a plain tree has nothing to ask for but another listing
         self._progress.step("asking upstream")
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
-        return self._pin().generation == round_.pinned.generation
+        return self._learner.pin(self._area).generation == round_.pinned.generation
 
     # -- traces ---------------------------------------------------------------------------------------
 

@@ -64,7 +64,8 @@ class Publisher:
     def land(self, came: Iterable[str], hashes: Mapping[str, str] = NO_HASHES) -> set[str]:
         """Move new files that nothing refers to yet into the tree; returns their paths.
 
-        `hashes` are those that are known and were checked. Not those whose directory here is a link or a file: what is reached through it now is still served.
+        `hashes` are those that are known and were checked.
+        Not those whose directory here is a link or a file: what is reached through it now is still served.
         """
         candidates = [path for path in came if may_land(path)]
         directories = {path.rpartition("/")[0] for path in candidates}

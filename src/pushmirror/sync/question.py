@@ -37,5 +37,6 @@ class Question:
     theirs: Theirs  # upstream's manifest, if it offers one
     leave_out: Callable[[str], bool]  # tree paths that are not compared
     selection: Selection  # what of upstream's tree is mirrored
+    mark: int  # of that selection; see upstream.selection_mark
     is_due: bool  # it is time to look at every file here again
     is_dry: bool = False  # nothing may be changed

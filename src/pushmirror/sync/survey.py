@@ -23,7 +23,7 @@ from pushmirror.errors import UpstreamError
 from pushmirror.sync.parts import TRACES, may_land, publishing_order
 from pushmirror.sync.spool import Spool
 
-_OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
+OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 
 
@@ -47,7 +47,10 @@ class Survey:
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
     files_here: int = 0
     files_upstream: int = 0
-    digest: str = ""  # the generation of upstream's tree, if it is a plain one
+    digest: str = ""  # the state of upstream's whole tree, if it is known; of a plain one its generation
+    how: str = ""  # it was learnt, in words
+    covers_all: bool = True  # every name of upstream's tree; else only what its Release files and lists name
+    compared_disk: bool = False  # every name here was looked at on the disk
     _extras: set[str] | None = None
 
     def add_missing(self, entry: Entry) -> None:
@@ -138,7 +141,7 @@ class Comparison:
         here = self._stack[-1].here.pop(name, None)
         if here is None:  # a name that is on the disk is a good one
             tree_path(path, where="upstream's listing")
-        if entry.kind is Kind.LINK and path in _OURS:
+        if entry.kind is Kind.LINK and path in OURS:
             entry = Entry(path, Kind.DIRECTORY)
         if entry.kind is Kind.LINK and not link_stays_inside(path, entry.target):
             return  # as rsync's --safe-links, in case the one that lists is an old one
@@ -208,7 +211,7 @@ class Comparison:
             self.survey.files_here += 1
             files.append(path)
             return
-        if path not in _OURS:
+        if path not in OURS:
             directories.append(path)
         for name, below in self._scan(path).items():
             self._gather(f"{path}/{name}", below, files, directories)

@@ -119,6 +119,10 @@ class Upstream:
         self._run(argv, self._count_fetched, partial_is_fine=True)
         area.look_again()
 
+    def copy(self, argv: Sequence[str], *, stdin: bytes = b"") -> None:
+        """Run an rsync from upstream that its caller has put together; its traffic counts, too."""
+        self._run(argv, stdin=stdin)
+
     @property
     def version(self) -> Version:
         """The version of the rsync here."""

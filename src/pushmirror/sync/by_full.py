@@ -1,0 +1,21 @@
+"""The strategy `full`: upstream's listing of its whole tree against the disk, both read at the same time."""
+
+from __future__ import annotations
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.selection import STAGE1_RULES
+from pushmirror.state.records import Stage
+from pushmirror.sync.question import Question
+from pushmirror.sync.survey import Comparison, Survey, scanner
+
+
+def by_full(question: Question) -> Survey:
+    """Compare every name of upstream's tree with ours."""
+    scan = scanner(question.tree, leave_out=question.leave_out)
+    digest = None if question.pinned.suites else TreeDigest()
+    comparison = Comparison(question.tree, scan, digest=digest)
+    rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
+    question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
+    survey = comparison.finish()
+    survey.compared_disk = True
+    return survey

@@ -1,0 +1,185 @@
+"""The strategy `manifest`: upstream's own account of its tree, from the state we know to the one it is in.
+
+    followed ──step──▶ ──step──▶ the head's state     O(change): only what the steps name
+    snapshot ──step──▶ ──step──▶ the head's state     O(tree), of names alone: where we know of no state, the
+                                                      chain from it is gone, or our disk was changed by hand
+
+Guaranteed: what a survey leads to has the digest that the head names, and the same Release files as the
+round is pinned to. Nothing of the manifest is believed further than that: pool files are checked against the
+signed indices as ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterable, Iterator
+
+from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.manifest import Change, Head, Step, chain, order_of
+from pushmirror.errors import Unusable, UpstreamMoved
+from pushmirror.sync.differences import Differences
+from pushmirror.sync.drift import Drift
+from pushmirror.sync.parts import is_suite_file
+from pushmirror.sync.question import Question
+from pushmirror.sync.survey import Survey
+
+_log = logging.getLogger(__name__)
+
+#: What became of names between two states of upstream's tree: as they are now, None where they are gone.
+Net = dict[str, Entry | None]
+
+
+def by_manifest(question: Question) -> Survey:
+    """Tell what differs between our tree and the state that upstream's manifest is at.
+
+    Raises Unusable where there is no manifest that can be believed, and UpstreamMoved when it tells of
+    another state than the one that the round is pinned to: upstream is publishing at this moment.
+    """
+    head = question.theirs.head()
+    why_whole = _know_our_tree(question)
+    steps = chain(head, question.inventory.followed)
+    if why_whole or steps is None:
+        why_whole = why_whole or "its changes since the state that we know are gone"
+        survey, how = _compare_all(question, head), f"its whole manifest: {why_whole}"
+    else:
+        survey = _compare_changes(question, steps)
+        how = f"{len(steps)} steps of its manifest" if len(steps) != 1 else "one step of its manifest"
+    survey.how = f"by {how}"
+    survey.digest, survey.files_upstream = head.state, head.files
+    survey.files_here = question.inventory.files
+    return survey
+
+
+def _know_our_tree(question: Question) -> str:
+    """See to it that the inventory is right; why the whole manifest is needed, if it is."""
+    inventory = question.inventory
+    drift = ""
+    if question.is_due or not inventory.whole or inventory.unsettled:
+        if question.is_dry:
+            raise Unusable("a dry run takes no stock of the tree, and it is time to")
+        drift = _drift(inventory.reconcile(question.tree, progress=question.upstream.progress))
+    if inventory.selection != question.mark:
+        return "another part of the archive is mirrored than before"
+    return drift or ("" if inventory.followed else "no state of upstream's is known here")
+
+
+def _drift(found: Drift) -> str:
+    """What was done to the tree behind our back, in words."""
+    if not found:
+        return ""
+    counts = f"{found.missing.count} names lost, {found.changed.count} changed, {found.extra.count} added"
+    first = [*found.missing.examples, *found.changed.examples, *found.extra.examples][0]
+    _log.warning("the tree here was changed by somebody else: %s, such as %s", counts, first)
+    return f"the tree here was changed by somebody else ({counts})"
+
+
+def _compare_changes(question: Question, steps: Iterable[Step]) -> Survey:
+    """The survey of what upstream changed since the state that we follow."""
+    inventory = question.inventory
+    net = _net(inventory.followed, question.theirs.changes(steps))
+    pinned = _Pinned(question)
+    pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
+    differences = Differences(question.selection, inventory.below)
+    for path in sorted(net, key=order_of):
+        pinned.require(path, net[path])
+        differences.take(path, net[path], inventory.get(path))
+    survey = differences.survey
+    gone_before = [path for path in inventory.extras() if not net.get(path)]
+    survey.extras = sorted({*survey.extras, *gone_before})
+    survey.extra_directories = sorted({*survey.extra_directories, *inventory.extra_directories()})
+    kept = {path: target for path, target in inventory.links().items() if path not in net}
+    survey.upstream_links |= kept
+    return survey
+
+
+def _compare_all(question: Question, head: Head) -> Survey:
+    """The survey of every name that upstream's manifest and our inventory have."""
+    net = _net(head.snapshot_state, question.theirs.changes(chain(head, head.snapshot_state) or ()))
+    pinned = _Pinned(question)
+    found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
+    differences = Differences(question.selection, question.inventory.below)
+    theirs = _with(net, _checked(question.theirs.snapshot(head), head.snapshot_state))
+    for path, there, here in _side_by_side(theirs, question.inventory.entries()):
+        pinned.require(path, there)
+        if path in found:
+            found[path] = there
+        differences.take(path, there, here)
+    pinned.check(found)
+    return differences.survey
+
+
+def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
+    """What the changes come to; Unusable if one of them does not lead where it says."""
+    net: Net = {}
+    digest = TreeDigest(start)
+    for step, change in changes:
+        for entry in change.removed:
+            digest.remove(entry)
+            net[entry.path] = None
+        for entry in change.added:
+            digest.add(entry)
+            net[entry.path] = entry
+        if digest.hexdigest() != step.after:
+            raise Unusable(f"upstream's {step.part.name} does not lead to the state that it names")
+    return net
+
+
+def _checked(entries: Iterable[Entry], state: str) -> Iterator[Entry]:
+    """The entries as they come; Unusable at their end if they are not those of the state."""
+    digest = TreeDigest()
+    for entry in entries:
+        digest.add(entry)
+        yield entry
+    if digest.hexdigest() != state:
+        raise Unusable("upstream's snapshot is not of the state that it names")
+
+
+def _with(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries as they are after the changes, in their order."""
+    old = (entry for entry in entries if entry.path not in net)
+    new = [entry for entry in net.values() if entry is not None]
+    new.sort(key=lambda entry: order_of(entry.path))
+    return heapq.merge(old, new, key=lambda entry: order_of(entry.path))
+
+
+def _side_by_side(
+    theirs: Iterator[Entry], ours: Iterator[Entry]
+) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    """Each name that either of two rows in manifest order has, with what each of them says of it."""
+    there, here = next(theirs, None), next(ours, None)
+    while there is not None or here is not None:
+        if here is None or (there is not None and order_of(there.path) < order_of(here.path)):
+            assert there is not None
+            yield there.path, there, None
+            there = next(theirs, None)
+        elif there is None or there.path != here.path:
+            yield here.path, None, here
+            here = next(ours, None)
+        else:
+            yield there.path, there, here
+            there, here = next(theirs, None), next(ours, None)
+
+
+class _Pinned:
+    """Whether the manifest tells of the Release files that the round is pinned to."""
+
+    def __init__(self, question: Question) -> None:
+        self._area, self._selection = question.area, question.selection
+        self._texts = question.pinned.release_files
+        self.paths = frozenset(self._texts)
+
+    def check(self, told: dict[str, Entry | None]) -> None:
+        """UpstreamMoved unless each of them is told with the size and time that it has."""
+        for path, entry in told.items():
+            mtime = int((self._area.pin / path).lstat().st_mtime)
+            if entry is None or entry.facts != (Kind.FILE, len(self._texts[path]), mtime, ""):
+                raise UpstreamMoved(f"upstream's manifest tells of another {path} than upstream shows")
+
+    def require(self, path: str, told: Entry | None) -> None:
+        """UpstreamMoved if a Release file is told of that upstream did not show a moment ago."""
+        if told is None or path in self.paths or not is_suite_file(path):
+            return
+        if told.kind is Kind.FILE and self._selection.wants(path):
+            raise UpstreamMoved(f"upstream's manifest tells of {path}, which upstream does not show")
