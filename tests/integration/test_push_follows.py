@@ -13,13 +13,14 @@ from acceptance.processes import kill
 from downstream import Downstream, SitesSshd, naming
 from pushing_hub import PushingHub, ended
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.service import free_port, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.sshd import new_key
-from pushmirror.state.records import Standing
+from pushmirror.state.records import Stage, Standing
 from pushmirror.state.sql import open_store
 from pushmirror.sync.published import read_published
-from pushmirror.system import process
+from pushmirror.system import locks, process
 
 EVERYTHING = ["stage1", "stage2"]
 
@@ -186,8 +187,9 @@ def test_an_mhop_stage_1_is_answered_when_the_staged_sites_have_it_and_stage_2_n
     assert woken.push("sync:mhop sync:stage2").exit_code == 0
     assert wait_until(lambda: woken.is_current("staged", "mhop", "all"))
     assert (staged.sent, mhop.sent, all_.sent) == (EVERYTHING, EVERYTHING, ["all"])
-    assert staged.words[0] == " sync:archive:debian sync:stage1"
-    assert mhop.words[0] == " sync:archive:debian sync:mhop sync:stage1"
+    named = f"sync:generation:{read_published(woken.site.tree).generation}"  # which was not served yet
+    assert staged.words[0] == f" sync:archive:debian {named} sync:stage1"
+    assert mhop.words[0] == f" sync:archive:debian sync:mhop {named} sync:stage1"
 
 
 def test_a_dead_site_below_delays_the_answer_to_an_mhop_stage_1_by_the_deadline_only(woken: Woken) -> None:
@@ -254,6 +256,55 @@ def test_a_stage_1_that_was_prepared_and_then_outdated_is_prepared_anew(
     assert woken.push("sync:mhop sync:stage2").exit_code == 0
     assert wait_until(lambda: woken.is_current("below"))
     assert site.sent == ["stage1", "stage1", "stage2"]
+
+
+# -- a push that says what it announces ---------------------------------------------------------------
+
+
+def connections(daemon: RsyncDaemon) -> int:
+    """How often anybody has connected to upstream."""
+    return daemon.transfers.read_text().count("connect from")
+
+
+@pytest.mark.parametrize("stage", ["sync:all", "sync:mhop sync:stage1", "sync:stage2"])
+def test_what_is_there_already_is_answered_at_once_without_asking_upstream(
+    woken: Woken, daemon: RsyncDaemon, stage: str
+) -> None:
+    assert woken.push("sync:all").exit_code == 0
+    served, before = read_published(woken.site.tree).generation, connections(daemon)
+    result = woken.push(f"sync:archive:debian sync:generation:{served} {stage}")
+    assert (result.exit_code, result.output.decode().split(": ")[1]) == (0, f"already at {served[:12]}\n")
+    assert connections(daemon) == before > 0
+    asked, runs = woken.store.latest_request(ARCHIVE), woken.store.runs(ARCHIVE)
+    assert asked and (asked.generation, asked.run_id, len(runs)) == (served, None, 1)
+
+
+def test_it_is_answered_at_once_through_a_run_under_way(woken: Woken) -> None:
+    assert woken.push("sync:all").exit_code == 0
+    served = read_published(woken.site.tree).generation
+    woken.store.begin_run(ARCHIVE, Stage.ALL, strategy="", trigger="ssh")
+    with locks.locked(woken.site.tree):
+        assert woken.push(f"sync:generation:{served} sync:all").exit_code == 0
+
+
+def test_what_is_not_there_yet_is_fetched(woken: Woken, archive: LabArchive) -> None:
+    assert woken.push("sync:all").exit_code == 0
+    archive.update()
+    new = read_published(archive.path).generation
+    assert woken.push(f"sync:generation:{new} sync:all").exit_code == 0
+    asked = woken.store.latest_request(ARCHIVE)
+    assert asked and (asked.generation, asked.run_id) == (new, 2)
+    assert read_published(woken.site.tree).generation == new
+
+
+def test_sites_that_lack_what_is_there_already_are_woken_all_the_same(woken: Woken) -> None:
+    assert woken.push("sync:all").exit_code == 0
+    site = woken.downstream.add("below", push="staged")
+    served = read_published(woken.site.tree).generation
+    assert woken.push(f"sync:generation:{served} sync:all").exit_code == 0
+    assert wait_until(lambda: woken.is_current("below") and woken.is_quiet())
+    named = f" sync:archive:debian sync:generation:{served}"
+    assert site.words == [f"{named} sync:stage1", f"{named} sync:stage2"]
 
 
 def test_a_hub_killed_after_it_has_published_knows_what_it_serves_and_the_next_push_brings_it_on(
