@@ -21,9 +21,10 @@ class Differences:
         self.survey = Survey()
         self._selection = selection
         self._below = below
+        self._cleared: set[str] = set()  # directories here whose name something else is going to have
 
     def take(self, path: str, theirs: Entry | None, ours: Entry | None) -> None:
-        """One name, as it is there and here; None where it is not."""
+        """One name, as it is there and here; None where it is not. A directory comes before what is in it."""
         if theirs is None or not self._selection.wants(path, is_dir=theirs.kind is Kind.DIRECTORY):
             self._only_here(path, ours)
         elif theirs.kind is Kind.DIRECTORY or path in OURS:
@@ -35,7 +36,7 @@ class Differences:
             self._file(path, theirs, ours)
 
     def _only_here(self, path: str, ours: Entry | None) -> None:
-        if ours is not None and path not in OURS:
+        if ours is not None and path not in OURS and not self._leaves_with_its_directory(path):
             is_directory = ours.kind is Kind.DIRECTORY
             (self.survey.extra_directories if is_directory else self.survey.extras).append(path)
 
@@ -55,6 +56,10 @@ class Differences:
     def _clear_the_way(self, path: str, ours: Entry | None) -> None:
         """What is below a directory here leaves when they have something else under its name."""
         if ours is not None and ours.kind is Kind.DIRECTORY:
+            self._cleared.add(path)
             self.survey.obstructing += [
                 entry.path for entry in self._below(path) if entry.kind is not Kind.DIRECTORY
             ]
+
+    def _leaves_with_its_directory(self, path: str) -> bool:
+        return bool(self._cleared) and any(path.startswith(f"{directory}/") for directory in self._cleared)

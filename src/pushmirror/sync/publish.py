@@ -122,6 +122,8 @@ class Publisher:
                 (self._tree / path).unlink()
                 deleted += 1
         for directory in sorted(directories, key=lambda path: -path.count("/")):
+            if not self._served.has_directory(directory.rpartition("/")[0]):
+                continue  # the same
             with suppress(OSError):  # something in it is kept for its grace period
                 (self._tree / directory).rmdir()
         self._served = Destination(self._tree, self._area)  # what it knew to be there may be gone

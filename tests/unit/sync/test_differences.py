@@ -47,7 +47,8 @@ def told(survey: Survey) -> dict[str, object]:
         "changed": set(survey.changed),
         "links": {path: entry.target for path, entry in survey.links.items()},
         "directories": set(survey.directories),
-        "extras": set(survey.extras) | set(survey.obstructing),
+        "extras": set(survey.extras),
+        "obstructing": set(survey.obstructing),
         "extra_directories": set(survey.extra_directories),
         "upstream_links": survey.upstream_links,
     }

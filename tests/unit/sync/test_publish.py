@@ -114,3 +114,10 @@ def test_a_suite_is_swapped_as_a_whole(tree: Path, area: WorkArea) -> None:
     Publisher(tree, area).publish(Change(names, {}, [], at_once=("dists/sid",)))
     assert [(tree / name).read_text() for name in (*names, "dists/sid/kept")] == ["new", "new", "old"]
     assert (tree / "dists/sid").stat().st_ino != before
+
+
+def test_no_directory_is_deleted_through_a_link_either(tree: Path, area: WorkArea) -> None:
+    (tree / "a" / "z").mkdir(parents=True)
+    (tree / "y").symlink_to("a")
+    Publisher(tree, area).delete([], ["y/z"])
+    assert (tree / "a" / "z").is_dir()
