@@ -121,8 +121,6 @@ def parse_head(data: bytes, *, where: str) -> Head:
     lines.require(int(count) == len(head.steps), f"{len(head.steps)} steps in all, found {count}")
     lines.require(not lines.left, "nothing after the end")
     lines.require(_is_chain(head), "steps that lead, one after the other, through the snapshot to the state")
-    names = [head.snapshot.name, *(step.part.name for step in head.steps)]
-    lines.require(len(set(names)) == len(names), "another file for each step")
     return head
 
 

@@ -58,6 +58,22 @@ def create_private(path: Path, data: bytes) -> None:
         os.fsync(handle)
 
 
+def make_open_directory(directory: Path, *, owner: int | None = None) -> None:
+    """Have a directory that everybody can read, whatever the umask says; its parent's rights are not touched.
+
+    With `owner` (a user's number) a new one is that user's; that takes root.
+    """
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        pass
+    else:
+        if owner is not None and owner != os.geteuid():
+            os.chown(directory, owner, -1, follow_symlinks=False)
+    if stat.S_IMODE(directory.stat().st_mode) != 0o755:
+        directory.chmod(0o755)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
