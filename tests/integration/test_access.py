@@ -72,6 +72,17 @@ def test_sites_share_an_archive_and_keep_the_others_to_themselves(hub):
     assert refused(hub, hub.pull("security/", A, one))
 
 
+def test_the_manifest_of_an_archive_is_for_its_readers_and_shows_what_is_whole(hub):
+    password = hub.add_site(A, "debian")
+    hub.pull("debian.manifest/", A, password).check()  # not made yet, which is no error
+    for name in ("head", "head.next", "snapshot.new"):
+        (hub.config.state.manifests / "debian" / name).write_text("x")
+    hub.pull("debian.manifest/", A, password).check()
+    assert hub.pulled() == {"head"}
+    assert refused(hub, hub.pull("debian.manifest/", "", ""))
+    assert refused(hub, hub.pull("security.manifest/", A, password))
+
+
 def test_an_open_archive_is_for_everybody(hub):
     hub.offer("debian", access="open")
     hub.pull("debian/").check()
@@ -296,6 +307,7 @@ def test_another_users_daemon_serves_what_root_looks_after_and_no_link_leads_out
         (hub.offer("debian") / "out").symlink_to(hub.etc)
         with hub:
             password = hub.add_site(A, "debian")
+            hub.pull("debian.manifest/", A, password).check()
             hub.pull("debian/", A, password).check()
             assert hub.pulled() >= RELEASE
             assert refused(hub, hub.pull("debian/out/", A, password))

@@ -1,7 +1,8 @@
 """Carries out what rsyncd.py, stunnel.py and credentials.py decide: the files that the rsync daemon reads.
 
 Guaranteed: each appears whole and is only written when it changes; two processes never write at once, and
-each writes what the configuration on disk says at that moment; passwords are in files of mode 0600. Who may
+each writes what the configuration on disk says at that moment; passwords are in files of mode 0600; the
+directory of every module for a manifest is there. Who may
 not log in any more is kept out first, whatever else cannot be written; a site whose own passwords cannot be
 used is kept out, and no other.
 
@@ -36,7 +37,7 @@ from pushmirror.access.units import Setting
 from pushmirror.config import model, toml
 from pushmirror.errors import ConfigError, ProgramFailed, ProgramMissing, PushmirrorError
 from pushmirror.system import clock, process
-from pushmirror.system.files import write_atomically
+from pushmirror.system.files import make_open_directory, write_atomically
 from pushmirror.system.locks import locked
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def write(
 ) -> bool:
     """Write the files; to be called within `changing`. Whether one of them changed."""
     where, moment, found = places(config), now or clock.now(), _read(config)
+    _make_manifest_directories(config)
     if aloud:
         for exc in _errors(found).values():
             _log.warning("%s", kept_out(exc))
@@ -214,6 +216,23 @@ def _be_the_owner(config: model.Config) -> None:
 
 def _secrets(working: Mapping[str, Sequence[Login]]) -> str:
     return "".join(f"{login.user}:{login.password}\n" for site in working.values() for login in site)
+
+
+def _make_manifest_directories(config: model.Config) -> None:
+    """A module without its directory would be an error to every site that asks; empty, it says: not yet."""
+    wanted = [
+        config.state.manifests / archive.name
+        for archive in config.archives.values()
+        if archive.manifest and archive.access is not model.Access.NONE
+    ]
+    try:
+        for directory in (config.state.manifests, *wanted) if wanted else ():
+            make_open_directory(directory, owner=owner_of(config))
+    except OSError as exc:
+        raise PushmirrorError(
+            f"{config.state.manifests}, for the manifests that sites read, cannot be made: {exc.strerror}",
+            hint="run this as the user who runs the mirror, or as root",
+        ) from exc
 
 
 def _write(config: model.Config, path: Path, text: str, mode: int) -> bool:

@@ -1,8 +1,9 @@
 """The text of rsyncd.conf, from the configuration and the logins of the sites. Pure.
 
 Guaranteed: a module is read-only, and either open because the configuration says so or open to exactly the
-logins of its sites; a value that rsync would read as something else than it says is refused. Not the
-business of this module: where passwords come from, and how the text reaches the disk (daemon.py).
+logins of its sites; an archive's manifest is for the readers of the archive; a value that rsync would read as
+something else than it says is refused. Not the business of this module: where passwords come from, and how
+the text reaches the disk (daemon.py).
 
 Two things of rsync that everything here must respect. An empty `auth users` lets everybody in, so there is
 always a rule. And there is no way to write `%NAME%` literally: rsync puts a variable of its environment in
@@ -17,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Access, Archive, Config, Serve
+from pushmirror.config.upstream import MANIFEST_SUFFIX
 from pushmirror.errors import ConfigError
 
 #: Work areas, ours and rsync's own, at any depth. The flags Archive-Update-* are for everybody to see.
 HIDDEN = (".~tmp~", ".~tmp~/***")
+UNFINISHED = "*.new *.next"  # of a manifest, what is being written
 _NOBODY = "*:deny"  # an auth rule that matches every user and lets none in
 _LOG_FORMAT = "%o %a %m (%u) %f %l %b"  # as rsyncstats expects it, and the bytes that were really sent
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")
@@ -82,6 +85,10 @@ class Places:
         """One for each module: those that share a file share their `max connections` too."""
         return self.directory / f"{archive}.lock"
 
+    def manifest_lock(self, archive: str) -> Path:
+        """That of the manifest's module; an archive's name may end in ".manifest", a lock of one in this."""
+        return self.directory / f"{archive}.lock-of-manifest"
+
 
 def render(config: Config, logins: Mapping[str, Sequence[str]], places: Places, facts: Facts) -> str:
     """The file's text; `logins` are the users of each site by its name. Raises ConfigError."""
@@ -95,6 +102,10 @@ def render(config: Config, logins: Mapping[str, Sequence[str]], places: Places, 
                 for user in logins.get(site.name, ())
             ]
             sections += ["", f"[{_module_name(archive)}]", *_lines(_module(archive, users, places))]
+            if archive.manifest:
+                directory = config.state.manifests / archive.name
+                beside = _manifest(archive, directory, users, places)
+                sections += ["", f"[{archive.module_name}{MANIFEST_SUFFIX}]", *_lines(beside)]
     return "\n".join([*sections, ""])
 
 
@@ -177,6 +188,21 @@ def _module(archive: Archive, users: Sequence[str], places: Places) -> Iterator[
         yield "comment", value(f"{key}.comment", comment)
     yield "lock file", path_value("state.directory", places.lock(archive.name))
     yield "exclude", " ".join(HIDDEN)
+    yield from _readers(archive, users, places)
+
+
+def _manifest(
+    archive: Archive, directory: Path, users: Sequence[str], places: Places
+) -> Iterator[tuple[str, str]]:
+    """The module beside an archive's, for the same readers; not listed, for it is no archive."""
+    yield "path", path_value("state.directory", directory)
+    yield "list", "no"
+    yield "lock file", path_value("state.directory", places.manifest_lock(archive.name))
+    yield "exclude", UNFINISHED
+    yield from _readers(archive, users, places)
+
+
+def _readers(archive: Archive, users: Sequence[str], places: Places) -> Iterator[tuple[str, str]]:
     if archive.hosts_allow:
         yield "hosts allow", " ".join(archive.hosts_allow)
         if any(_needs_a_name(peer) for peer in archive.hosts_allow):

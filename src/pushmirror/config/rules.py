@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
-from itertools import chain, combinations
+from itertools import chain, combinations, permutations
 from pathlib import Path
 
 from pushmirror.config.explain import did_you_mean
 from pushmirror.config.model import Access, Archive, Site
 from pushmirror.config.secrets import what_is_wrong
+from pushmirror.config.upstream import MANIFEST_SUFFIX
 
 Sites = Mapping[Path, Site]  # by the file each one is from
 
@@ -20,7 +21,11 @@ Sites = Mapping[Path, Site]  # by the file each one is from
 def of_archives(file: Path, archives: Mapping[str, Archive], names: Set[str]) -> list[str]:
     """Every broken rule of the main file; `names` are all archives that it names, also broken ones."""
     found = chain(
-        _same_names(names), _same_modules(archives), _shared_trees(archives), _password_files(archives)
+        _same_names(names),
+        _same_modules(archives),
+        _modules_of_manifests(archives),
+        _shared_trees(archives),
+        _password_files(archives),
     )
     return [f"{file}: {what}" for what in found]
 
@@ -44,6 +49,18 @@ def _same_modules(archives: Mapping[str, Archive]) -> Iterator[str]:
             yield (
                 f'archives.{other.name}.module: found "{other.module_name}", the module of '
                 f"archives.{one.name}, expected another"
+            )
+
+
+def _modules_of_manifests(archives: Mapping[str, Archive]) -> Iterator[str]:
+    """Two modules of one name are one to rsync: sites would not read there what they expect."""
+    offered = [archive for archive in archives.values() if archive.access is not Access.NONE]
+    for one, other in permutations(offered, 2):
+        beside = f"{one.module_name}{MANIFEST_SUFFIX}"
+        if one.manifest and other.module_name.casefold() == beside.casefold():
+            yield (
+                f'archives.{other.name}.module: found "{other.module_name}", the module of the manifest of '
+                f"archives.{one.name}, expected another, or manifest = false there"
             )
 
 

@@ -16,10 +16,12 @@ USER = Facts((3, 5, 0), root=False, ipv6=True)
 OLD = Facts((3, 2, 3), root=False, ipv6=True)
 
 
-def config(*, serve=None, sites=(), **archive):
+def config(*, serve=None, sites=(), state=None, **archive):
     table = {"name": "debian", "path": "/srv/debian", **archive}
     found = {name: {"name": name, "host": name, "user": "m", "archives": ["debian"]} for name in sites}
-    return Config.model_validate({"archives": {table["name"]: table}, "serve": serve or {}, "sites": found})
+    return Config.model_validate(
+        {"archives": {table["name"]: table}, "serve": serve or {}, "state": state or {}, "sites": found}
+    )
 
 
 def rendered(facts=ROOT, logins=None, **keys):
@@ -67,6 +69,38 @@ def test_an_open_archive_asks_for_no_password():
 
 def test_an_archive_for_nobody_is_no_module():
     assert "[debian]" not in rendered(access="none")
+
+
+def section(lines, name):
+    """The settings of one module."""
+    start = lines.index(f"[{name}]") + 1
+    return lines[start : [*lines, ""].index("", start)]
+
+
+def test_an_archives_manifest_is_a_module_beside_it_for_the_same_readers():
+    options = {"sites": ["a"], "logins": {"a": ["a", "a+2"]}, "hosts_allow": ["192.0.2.0/24"]}
+    lines = rendered(**options, state={"directory": "/state"})
+    own, beside = section(lines, "debian"), section(lines, "debian.manifest")
+    readers = ["hosts allow = 192.0.2.0/24", "auth users = a a+2", "secrets file = /state/rsyncd/secrets"]
+    assert own[-3:] == beside[-3:] == readers
+    assert {"path = /state/manifests/debian", "list = no", "exclude = *.new *.next"} <= {*beside}
+
+
+def test_the_manifest_of_an_open_archive_is_open():
+    assert not [line for line in section(rendered(access="open"), "debian.manifest") if "auth" in line]
+
+
+def test_the_module_of_a_manifest_follows_the_archives():
+    assert "[deb.manifest]" in rendered(module="deb")
+
+
+@pytest.mark.parametrize("keys", [{"manifest": False}, {"access": "none"}])
+def test_no_module_for_a_manifest_that_nobody_may_read(keys):
+    assert not [line for line in rendered(**keys) if ".manifest]" in line]
+
+
+def test_the_lock_of_a_manifest_is_that_of_no_archive():
+    assert PLACES.manifest_lock("debian") != PLACES.lock("debian.manifest")
 
 
 def test_the_work_areas_are_hidden_and_the_flags_are_not():
@@ -163,6 +197,19 @@ def test_two_archives_cannot_be_one_module():
     archives = {name: Archive(name=name, path=f"/srv/{name}", module="one") for name in ("a", "b")}
     found = rules.of_archives(Path("x.toml"), archives, archives.keys())
     assert found == ['x.toml: archives.b.module: found "one", the module of archives.a, expected another']
+
+
+@pytest.mark.parametrize("name", ["a.manifest", "A.Manifest"])
+@pytest.mark.parametrize(("offered", "wrong"), [({}, True), ({"manifest": False}, False)])
+def test_an_archive_cannot_be_the_module_of_anothers_manifest(name, offered, wrong):
+    archives = {
+        "a": Archive(name="a", path="/srv/a", **offered),
+        "b": Archive(name="b", path="/srv/b", module=name),
+    }
+    found = rules.of_archives(Path("x.toml"), archives, archives.keys())
+    assert bool(found) is wrong and all(
+        line.startswith(f'x.toml: archives.b.module: found "{name}"') for line in found
+    )
 
 
 def test_a_site_may_read_an_archive_that_it_is_not_woken_for():
