@@ -1,20 +1,23 @@
 """An archive without upstream: its owner's tree is looked at, and never touched."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+from pushmirror.archive.manifest import parse_head
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.errors import Behind, Exit, PushmirrorError
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.state.records import Stage
 from pushmirror.sync import stock
+from pushmirror.sync.bookkeeping import Places
+from pushmirror.sync.drift import Drift
+from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job
-from pushmirror.sync.progress import Silent
+from pushmirror.sync.progress import Progress, Silent
 from pushmirror.sync.published import Published, read_published
 
 
@@ -43,6 +46,11 @@ def plain(tmp_path: Path) -> Owner:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "file").write_text("content")
     return Owner(tmp_path / "owner", tmp_path / "plain")
+
+
+def stock_of(tree: Path, state: Path) -> stock.Stock:
+    places = Places(state / "ledger", state / "inventory", state / "theirs", state / "manifests")
+    return stock.Stock(Archive(name="debian", path=tree), Mirror(), places=places, progress=Silent())
 
 
 def names(tree: Path) -> set[str]:
@@ -76,21 +84,24 @@ def test_a_plain_tree_has_the_generation_that_its_mirrors_compute(plain, tmp_pat
         assert site.json("status")[0]["generation"] == plain.generation()
 
 
-@pytest.mark.parametrize("change", ["content", "name", "link", "time"])
-def test_every_change_of_a_plain_tree_is_seen(tmp_path, change):
-    file = tmp_path / "file"
-    file.write_text("content")
-    before = stock.digest_of(tmp_path, Mirror(name="mirror"))
-    match change:
-        case "content":
-            file.write_text("longer content")
-        case "name":
-            file.rename(tmp_path / "other")
-        case "link":
-            (tmp_path / "link").symlink_to("file")
-        case "time":
-            os.utime(file, (1, 1))
-    assert stock.digest_of(tmp_path, Mirror(name="mirror")) != before
+def test_what_changed_since_the_last_time_is_told(plain):
+    plain.sync().check()
+    (plain.tree / "file").write_text("longer content")
+    (plain.tree / "directory").mkdir()
+    (plain.tree / "directory" / "more").touch()
+    message = json.loads(plain.sync("--json").check().output)["message"]
+    assert message == "took stock of the tree: 2 files, 2 new, 1 changed"
+
+
+def test_sites_find_the_stock_in_the_manifest_before_they_are_told(tmp_path, archive):
+    heads = []
+
+    def told(generation: str) -> None:
+        heads.append(parse_head((tmp_path / "manifests" / "head").read_bytes(), where="head"))
+
+    generation = stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), told).generation
+    with Inventory(tmp_path / "inventory") as inventory:
+        assert [(head.generation, head.state) for head in heads] == [(generation, inventory.state)]
 
 
 def test_an_archive_in_the_middle_of_its_update_is_not_taken_for_a_state_of_it(owner, archive):
@@ -114,6 +125,20 @@ def test_release_files_of_two_states_are_no_state(owner, archive):
     release.write_bytes(old)
     result = owner.sync()
     assert result.exit_code == 75 and "of different states" in result.errors
+
+
+def test_release_files_that_change_while_stock_is_taken_are_no_state(
+    archive: LabArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update_meanwhile(inventory: Inventory, tree: Path, *, progress: Progress) -> Drift:
+        archive.update()
+        return Drift()
+
+    monkeypatch.setattr(stock.Inventory, "reconcile", update_meanwhile)
+    work = stock_of(archive.path, tmp_path)
+    with pytest.raises(Behind, match="changed while stock was taken"):
+        work.run(Job(Stage.ALL, "manual"), print)
+    assert not (tmp_path / "manifests").exists()
 
 
 def test_a_tree_that_is_not_there_is_not_made(plain):
@@ -176,7 +201,6 @@ def test_a_tree_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         raise PermissionError(13, "Permission denied", str(tree / "dists"))
 
     monkeypatch.setattr(stock, "read_published", refuse)
-    archive = Archive(name="debian", path=tmp_path)
     with pytest.raises(PushmirrorError, match=f"Permission denied .{tmp_path}/dists") as raised:
-        stock.Stock(archive, Mirror(), progress=Silent()).run(Job(Stage.ALL, "manual"), print)
+        stock_of(tmp_path, tmp_path).run(Job(Stage.ALL, "manual"), print)
     assert raised.value.exit_code == Exit.STAGE1

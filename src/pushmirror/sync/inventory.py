@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Self
 
 from pushmirror.archive.entry import Entry, Kind
-from pushmirror.archive.listing import Change
+from pushmirror.archive.listing import Change, order_of
 from pushmirror.errors import StateError
 from pushmirror.sync.drift import Drift
 from pushmirror.sync.inventory_file import InventoryFile
 from pushmirror.sync.inventory_rows import ENTRY, NUMBER_OF, entry_from
-from pushmirror.sync.names import counts, key_of, path_of
+from pushmirror.sync.names import counts, path_of
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.reconcile import reconcile
 from pushmirror.sync.settling import Disk
@@ -105,7 +105,7 @@ class Inventory:
     def get(self, path: str) -> Entry | None:
         """What the tree has under a name."""
         sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  names of columns
-        rows = self._file.ask(sql, key_of(path))
+        rows = self._file.ask(sql, order_of(path))
         return entry_from(rows[0]) if rows else None
 
     def below(self, directory: str) -> Iterator[Entry]:
@@ -136,7 +136,7 @@ class Inventory:
         """Upstream has not (or has) these names; those that are not here are passed over."""
         with self._file.changing() as change:
             sql = f"UPDATE names SET extra = {int(is_extra)} WHERE directory = ? AND name = ?"  # noqa: S608  0 or 1
-            change.execute_each(sql, map(key_of, paths))
+            change.execute_each(sql, map(order_of, paths))
 
     def set_extras(self, files: Iterable[str], directories: Iterable[str]) -> None:
         """Upstream has not these files, links and directories, but all others."""
@@ -144,7 +144,7 @@ class Inventory:
             change.execute("UPDATE names SET extra = 0 WHERE extra = 1")
             for paths in (files, directories):
                 change.execute_each(
-                    "UPDATE names SET extra = 1 WHERE directory = ? AND name = ?", map(key_of, paths)
+                    "UPDATE names SET extra = 1 WHERE directory = ? AND name = ?", map(order_of, paths)
                 )
 
     def learn(self, files: Iterable[tuple[str, int, str]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.listing import order_of
 from pushmirror.sync.inventory_rows import (
     COLUMNS,
     ENTRY,
@@ -21,7 +22,6 @@ from pushmirror.sync.inventory_rows import (
     read_facts,
     row_from,
 )
-from pushmirror.sync.names import key_of
 
 _MOST_PENDING = 100_000  # names touched since the last seal; beyond, a whole listing is the cheaper answer
 _PUT = f"""
@@ -74,7 +74,7 @@ class Changing:
     def get(self, path: str) -> Entry | None:
         """What is kept of a name."""
         sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  as above
-        rows = self.execute(sql, key_of(path))
+        rows = self.execute(sql, order_of(path))
         return entry_from(rows[0]) if rows else None
 
     def put(self, entry: Entry, on_gone: Callable[[str], None] | None = None) -> Entry | None:
@@ -102,7 +102,7 @@ class Changing:
         if before.kind is Kind.DIRECTORY:
             self._remove_below(path, on_gone)
         self._take_out(before, on_gone)
-        self.execute("DELETE FROM names WHERE directory = ? AND name = ?", key_of(path))
+        self.execute("DELETE FROM names WHERE directory = ? AND name = ?", order_of(path))
         return True
 
     def fill(self, rows: Iterable[Sequence[object]], digest: TreeDigest, *, files: int, size: int) -> None:
@@ -147,6 +147,6 @@ class Changing:
         """Remember what a name was at the last seal, unless that is known already."""
         if not self.facts.sealed:
             return
-        row = (*key_of(path), *(row_from(before)[2:] if before else (None,) * (len(COLUMNS) - 2)))
+        row = (*order_of(path), *(row_from(before)[2:] if before else (None,) * (len(COLUMNS) - 2)))
         sql = f"INSERT OR IGNORE INTO touched ({ENTRY}) VALUES ({marks(COLUMNS)})"  # noqa: S608  as above
         self._pending += self._connection.execute(sql, row).rowcount

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
-from pushmirror.sync.names import key_of, path_of
+from pushmirror.archive.listing import order_of
+from pushmirror.sync.names import path_of
 
 VERSION = 1
 TABLES = ("names", "expected", "touched", "facts")
@@ -85,7 +86,7 @@ def row_from(entry: Entry) -> tuple[Any, ...]:
     """The columns of ENTRY."""
     target = entry.target.encode("utf-8", "surrogateescape")
     sha256 = bytes.fromhex(entry.sha256) or None
-    return (*key_of(entry.path), NUMBER_OF[entry.kind], entry.size, entry.mtime, target, sha256)
+    return (*order_of(entry.path), NUMBER_OF[entry.kind], entry.size, entry.mtime, target, sha256)
 
 
 def marks(values: Sequence[object]) -> str:

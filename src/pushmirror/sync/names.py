@@ -18,18 +18,9 @@ from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 _FLAGS = (UPDATING, REQUIRED)
 _ALWAYS_DIRECTORIES = {TRACES, TRACES.partition("/")[0]}  # here, whatever they are at upstream
 
-#: Directory and name, as bytes: in this order names are kept, listed and compared.
-Key = tuple[bytes, bytes]
-
-
-def key_of(path: str) -> Key:
-    """The key of a path; the directory of a top name is empty."""
-    directory, _, name = path.encode("utf-8", "surrogateescape").rpartition(b"/")
-    return directory, name
-
 
 def path_of(directory: bytes, name: bytes) -> str:
-    """The path of a key."""
+    """The path of a name in a directory, both as they are on the disk; see `listing.order_of`."""
     joined = directory + b"/" + name if directory else name
     return joined.decode("utf-8", "surrogateescape")
 

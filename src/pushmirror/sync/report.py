@@ -39,6 +39,7 @@ class Report:
     prepared: str = ""  # that stage 1 has fetched ahead for
     architectures: tuple[str, ...] = ()  # in the tree
     rounds: int = 0
+    stock: str = ""  # what an owner's tree holds, in a few words
     landed: int = 0  # new files that entered the tree before the indices
     published: int = 0  # names that changed when the indices did
     deleted: int = 0
@@ -87,7 +88,7 @@ class Report:
     def summary(self) -> str:
         """What a run did, in one line."""
         if self.strategy == STOCK:
-            return "took stock of the tree"
+            return f"took stock of the tree: {self.stock}" if self.stock else "took stock of the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         if self.files_fetched:
             fetched += f" ({self.bytes_fetched / 1e6:.1f} MB)"

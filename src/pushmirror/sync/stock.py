@@ -1,41 +1,41 @@
 """Taking stock of a tree without upstream: its owner changed it, and we learn what it serves now.
 
 Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
-of it: its flag, or Release files of two states, say so, and the caller tries again later. Hooks run as in a
-run that fetches, but for after_stage1: there is nothing to fetch.
+of it: its flag, or Release files of two states or that change while we look, say so, and the caller tries
+again later. The sites' manifest is sealed before anybody hears of the generation. Hooks run as in a run that
+fetches, but for after_stage1: there is nothing to fetch. Not the business of this module: files' hashes.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from stat import S_ISDIR, S_ISLNK, S_ISREG
-
-from pushmirror.archive.entry import Entry, Kind
-from pushmirror.archive.generation import TreeDigest
-from pushmirror.archive.paths import link_stays_inside
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import Behind, Exit, Mismatch
 from pushmirror.hooks import run_hook
+from pushmirror.state.records import STOCK
+from pushmirror.sync.bookkeeping import Places
+from pushmirror.sync.drift import Drift
+from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.manifests import Manifests
 from pushmirror.sync.progress import Progress
-from pushmirror.sync.published import read_published
+from pushmirror.sync.published import Published, read_published
 from pushmirror.sync.report import Report, architectures_of
-from pushmirror.sync.survey import Scan, scanner
-from pushmirror.sync.traces import Traces, upstream_flags
+from pushmirror.sync.traces import upstream_flags
 from pushmirror.system import clock
+
+_TRY_AGAIN = "sync again when it is done"
 
 
 class Stock:
     """Takes stock of one archive."""
 
-    def __init__(self, archive: Archive, mirror: Mirror, *, progress: Progress) -> None:
+    def __init__(self, archive: Archive, mirror: Mirror, *, places: Places, progress: Progress) -> None:
         self._archive = archive
         self._mirror = mirror
+        self._places = places
         self._progress = progress
         self._phase = Exit.STAGE1
-        self.report = Report(started=clock.now(), strategy="stock", rounds=1)
+        self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
 
     def run(self, job: Job, on_served: Served) -> Report:
         """Learn the generation that the tree serves now, as a run that published it.
@@ -51,43 +51,41 @@ class Stock:
         return self.report
 
     def _look(self) -> None:
-        tree = self._archive.path
-        _require_no_update_under_way(self._archive, self._mirror)
         self._progress.step("taking stock")
-        try:
-            published = read_published(tree)
-        except Mismatch as exc:
-            raise Behind(f"{exc}: the archive is being updated", hint="sync again when it is done") from exc
+        published = self._published()
         if published.suites:
-            self.report.architectures = architectures_of(published, tree)
-        self.report.generation = published.generation or digest_of(tree, self._mirror)
+            self.report.architectures = architectures_of(published, self._archive.path)
+        self.report.generation = published.generation
+        if self._places.manifests is not None or not published.suites:  # else nobody asks for all names
+            self._take_stock(published)
+
+    def _take_stock(self, published: Published) -> None:
+        """Look at every name, and tell sites of them."""
+        with Inventory(self._places.inventory) as inventory:
+            drift = inventory.reconcile(self._archive.path, progress=self._progress)
+            if self._published().generation != published.generation:
+                raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
+            self.report.generation = published.generation or inventory.state
+            self.report.stock = _told(inventory.files, drift)
+            if self._places.manifests is not None:
+                Manifests(self._places.manifests, inventory).seal(self.report.generation)
+
+    def _published(self) -> Published:
+        """What the tree's Release files say; Behind if they are being replaced."""
+        _require_no_update_under_way(self._archive, self._mirror)
+        try:
+            return read_published(self._archive.path)
+        except Mismatch as exc:
+            raise Behind(f"{exc}: the archive is being updated", hint=_TRY_AGAIN) from exc
 
 
-def digest_of(tree: Path, mirror: Mirror) -> str:
-    """The generation of a plain tree, as whoever mirrors it computes it from its listing."""
-    digest = TreeDigest()
-    for path, found in _entries(scanner(tree, leave_out=Traces(tree, mirror.name).is_left_out)):
-        if S_ISREG(found.st_mode):
-            digest.add(Entry(path, Kind.FILE, found.st_size, int(found.st_mtime)))
-        elif S_ISLNK(found.st_mode):
-            target = os.readlink(tree / path)  # noqa: PTH115  text, as it is
-            if link_stays_inside(path, target):
-                digest.add(Entry(path, Kind.LINK, target=target))
-        elif S_ISDIR(found.st_mode):
-            digest.add(Entry(path, Kind.DIRECTORY))
-    return digest.hexdigest()
-
-
-def _entries(scan: Scan) -> Iterator[tuple[str, os.stat_result]]:
-    """Every name of a tree, in no particular order."""
-    waiting = [""]
-    while waiting:
-        directory = waiting.pop()
-        for name, found in scan(directory).items():
-            path = f"{directory}/{name}" if directory else name
-            yield path, found
-            if S_ISDIR(found.st_mode):
-                waiting.append(path)
+def _told(files: int, drift: Drift) -> str:
+    """What there is, and what is new in it, in a few words."""
+    words = [f"{files} files" if files != 1 else "1 file"]
+    if drift:
+        changes = {"new": drift.extra, "changed": drift.changed, "gone": drift.missing}
+        words += [f"{names.count} {what}" for what, names in changes.items() if names.count]
+    return ", ".join(words)
 
 
 def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
@@ -96,5 +94,5 @@ def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
     if flags:
         raise Behind(
             f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",
-            hint="sync again when it is done; a flag older than stale_after is taken for left behind",
+            hint=f"{_TRY_AGAIN}; a flag older than stale_after is taken for left behind",
         )
