@@ -26,13 +26,16 @@ _COLUMNS = ("run", "archive", "stage", "trigger", "started (UTC)", "took", "outc
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(session: Session, archive: str | None, limit: int, as_json: bool) -> None:
-    """List past runs, newest first, each with what it said in the end.
+    """List past runs, newest first, each with what it said in the end, and how it learnt what had changed.
+
+    A push for what was served already is no run; the last push is in `pushmirror status --json`.
 
     \b
     Examples:
       pushmirror history
       pushmirror history debian --limit 100
       pushmirror history --json | jq '.[] | select(.outcome == "failed") | .message'
+      pushmirror history --json | jq '.[] | [.strategy, .why]'
     """
     config = session.config()
     if archive is not None:
@@ -49,7 +52,9 @@ def _row(run: Run) -> tuple[tuple[object, ...], str]:
     started = f"{run.started_at:%Y-%m-%d %H:%M}"
     took = span((run.ended_at or clock.now()) - run.started_at)
     outcome = f"{run.outcome} ({run.exit_code})" if run.exit_code else run.outcome
-    return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), run.message
+    return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), "; ".join(
+        filter(None, (run.message, run.by))
+    )
 
 
 @click.command()

@@ -58,8 +58,9 @@ def status(
 
     The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
     stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing for
-    longer than [push] report_after makes its archive's level error. Ends with 0 whatever the levels are,
-    unless --exit-code is given.
+    longer than [push] report_after makes its archive's level error. "Pushed for G, is at F" is said where a
+    push has announced generation G and F is still served, of an archive here or of a site. Ends with 0
+    whatever the levels are, unless --exit-code is given.
 
     \b
     Examples:
@@ -115,6 +116,7 @@ def _health_of(
         [served for name in names if (served := store.latest_generation(name))],
         [request for name in names for request in store.pending(name)],
         now,
+        asked=[asked for name in names if (asked := store.latest_request(name))],
     )
     for one in found:
         upstream = config.archives[one.archive].upstream
@@ -210,7 +212,16 @@ def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
         for one in archives
         for line in one.attention
     ]
-    return Group(_archives(archives), *attention, *(line for one in archives for line in _sites(one, width)))
+    notes = [Text(line, style="dim") for one in archives for line in _notes(one, width)]
+    sites = (line for one in archives for line in _sites(one, width))
+    return Group(_archives(archives), *attention, *notes, *sites)
+
+
+def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
+    """How the last run learnt what had changed, and what has been announced since."""
+    for said in (archive.owes, archive.by and f"last run {archive.by}"):
+        if said:
+            yield from _folded(f"{archive.archive}: {said}", width)
 
 
 def _archives(archives: Sequence[ArchiveHealth]) -> RenderableType:
@@ -245,9 +256,14 @@ def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
     yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
     for one in archive.sites:
         yield _site(one, longest)
-        if one.doing:
-            folded = textwrap.wrap(printable(one.doing), width - len(_INDENT), break_on_hyphens=False)
-            yield Text("\n".join(f"{_INDENT}{line}" for line in folded), style="dim")
+        if said := "; ".join(filter(None, (one.doing, one.owes))):
+            yield Text("\n".join(_folded(said, width)), style="dim")
+
+
+def _folded(said: str, width: int) -> list[str]:
+    """Its lines, each as wide as there is room for."""
+    lines = textwrap.wrap(printable(said), width - len(_INDENT), break_on_hyphens=False)
+    return [f"{_INDENT}{line}" for line in lines]
 
 
 def _site(one: SiteHealth, longest: int) -> Text:

@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 
 _SHORT = 12  # digits of a generation that people compare
 _STAGES = {"1": "stage1", "2": "stage2"}
+_STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, and takes long to import
 
 
 @click.command()
 @click.argument("archive", required=False)
 @click.option("--stage", type=click.Choice(["1", "2"]), help="Only fetch ahead (1), or only publish (2).")
+@click.option(
+    "--strategy",
+    type=click.Choice(_STRATEGIES),
+    help="How this run learns what has changed, in the place of the configured way.",
+)
 @click.option(
     "-T", "trigger", default="manual", metavar="TRIGGER", help="Name of the trigger, written into the trace."
 )
@@ -56,6 +62,7 @@ def sync(
     session: Session,
     archive: str | None,
     stage: str | None,
+    strategy: str | None,
     trigger: str,
     *,
     dry_run: bool,
@@ -74,6 +81,9 @@ def sync(
     is what upstream has; else with 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or
     78 (configuration). The served tree is whole in any case.
 
+    What has changed is learnt from upstream's manifest, from its indices, or by a listing of all of it
+    (full): auto takes the cheapest that upstream offers; `pushmirror history` shows which it was, and why.
+
     The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
     woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
 
@@ -90,8 +100,10 @@ def sync(
       pushmirror sync
       pushmirror sync debian --dry-run
       pushmirror sync --if-changed -T cron
+      pushmirror sync debian --strategy full
       pushmirror sync debian --allow-mass-delete
     """
+    from pushmirror.config.model import Strategy
     from pushmirror.hub import Wish
     from pushmirror.state.records import Run, Stage
 
@@ -99,12 +111,15 @@ def sync(
     names = _names(config, archive, dry_run=dry_run)
     if if_changed and (dry_run or from_scratch or allow_mass_delete):
         raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-mass-delete")
+    if strategy:
+        _require_upstream(config, names)
     wish = Wish(
         archive="",  # each of these
         stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
         trigger=trigger,
         allow_mass_delete=allow_mass_delete,
         allow_empty_tree=from_scratch,
+        strategy=Strategy(strategy) if strategy else None,
     )
     log_to_stderr(verbose=verbose)
     worst = Exit.OK
@@ -196,6 +211,16 @@ def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
             hint="pushmirror push --dry-run shows which sites would be woken",
         )
     return found
+
+
+def _require_upstream(config: Config, names: Sequence[str]) -> None:
+    """Refuse a strategy for an archive that is made here: its own tree is all that a run looks at."""
+    owned = [name for name in names if config.archives[name].upstream is None]
+    if owned:
+        raise UsageError(
+            f"{', '.join(owned)} has no upstream, so that there is no --strategy to take",
+            hint="name an archive that has one, or leave --strategy out",
+        )
 
 
 def _code(found: Run | Preview) -> Exit:

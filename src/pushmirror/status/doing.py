@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pushmirror.state.records import Phase, Stage
 from pushmirror.status.seen import Seen, SiteState
-from pushmirror.status.words import ago, clock, cut, listed, span
+from pushmirror.status.words import ago, clock, cut, listed, short, span
 
 _STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
 
@@ -23,6 +23,14 @@ def doing(one: Seen) -> str:
         return f"{_failed(one)}, {_next_try(one)}: {_why(one)}"
     in_words = _BY_PHASE.get(one.phase)
     return in_words(one) if in_words else ""
+
+
+def owes(one: Seen) -> str:
+    """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
+    if one.pushed_for is None:
+        return ""
+    at = short(one.standing.stage2)
+    return f"pushed for {short(one.pushed_for)}, {f'is at {at}' if at else 'has confirmed none yet'}"
 
 
 def _failed(one: Seen) -> str:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from pushmirror.config.model import Push, Site
-from pushmirror.state.records import Generation, Phase, Standing
+from pushmirror.state.records import Generation, Phase, Standing, is_digest
 
 
 class SiteState(StrEnum):
@@ -109,6 +109,17 @@ class Seen:
             return SiteState.NEW
         ready = self.has_stage1 or self.phase is Phase.CURRENT  # the latter: for what is published next
         return SiteState.STAGED if ready else SiteState.LATE
+
+    @property
+    def pushed_for(self) -> str | None:
+        """The generation that it was woken for last and has not confirmed to serve; none: it owes nothing.
+
+        Nor does it for a preparation that has only a name yet, or for what we do not serve yet ourselves.
+        """
+        standing = self.standing
+        known = (standing.sent_generation, standing.tried, standing.stage1)  # the newest first
+        last = next((one for one in known if one), None)
+        return last if is_digest(last) and last != standing.stage2 and not self.is_current else None
 
     @property
     def lacks_since(self) -> datetime | None:

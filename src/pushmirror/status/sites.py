@@ -12,7 +12,7 @@ from datetime import datetime
 
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, Standing
-from pushmirror.status.doing import doing
+from pushmirror.status.doing import doing, owes
 from pushmirror.status.level import Level
 from pushmirror.status.seen import Scene, Seen, SiteState
 from pushmirror.status.words import clock, cut, listed, short
@@ -36,6 +36,8 @@ class SiteHealth:
     exit_code: int | None  # of its last answer; none: there was no answer
     confirmed_at: datetime | None  # the last time that it confirmed anything
     next_try_at: datetime | None
+    pushed_for: str | None = None  # the first digits of what it was woken for and has not confirmed to serve
+    owes: str = ""  # that and what it serves, in words
 
 
 def summarise_sites(
@@ -77,6 +79,8 @@ def _health(one: Seen) -> SiteHealth:
         exit_code=standing.exit_code,
         confirmed_at=max(confirmed, default=None),
         next_try_at=standing.next_try_at,
+        pushed_for=short(one.pushed_for),
+        owes=owes(one),
     )
 
 

@@ -15,7 +15,7 @@ from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.status.level import Level
 from pushmirror.status.seen import SiteState
 from pushmirror.status.sites import SiteHealth, attention_to
-from pushmirror.status.words import short, span
+from pushmirror.status.words import ago, short, span
 
 __all__ = ["ArchiveHealth", "Level", "in_words", "summarise", "with_sites"]
 
@@ -38,6 +38,12 @@ class ArchiveHealth:
     running_since: datetime | None
     pending: int  # requests that no run serves yet
     attention: tuple[str, ...]  # what somebody should look at, one sentence each
+    strategy: str = ""  # by which the last run learnt what had changed; empty: it did not come so far
+    why: str = ""  # that one
+    by: str = ""  # both, in words
+    asked_generation: str | None = None  # the first digits of what the last push named; none: it named none
+    asked_at: datetime | None = None  # when that push, or anything else that was asked for last, came
+    owes: str = ""  # in words, if that is not what is served and no run has found out why
     upstream: str = "owner"  # its URL, without a password; `owner` when the archive is made here
     live: int = 0  # of the sites that we wake: those that serve what we serve
     sites: tuple[SiteHealth, ...] = ()  # those that need eyes first
@@ -49,11 +55,17 @@ def summarise(
     generations: Iterable[Generation],
     pending: Iterable[Request],
     now: datetime,
+    *,
+    asked: Iterable[Request] = (),
 ) -> list[ArchiveHealth]:
-    """The health of each of the archives, in their order; the events may come in any order."""
+    """The health of each of the archives, in their order; the events may come in any order.
+
+    `asked` is what each of them was asked for last.
+    """
     newest_first = sorted(runs, key=lambda run: run.id, reverse=True)
     served = {generation.archive: generation for generation in generations if generation.replaced_at is None}
     waiting = sorted(pending, key=lambda request: request.id)
+    last_asked = {request.archive: request for request in asked}
     return [
         _health(
             archive,
@@ -61,6 +73,7 @@ def summarise(
             served.get(archive),
             [request for request in waiting if request.archive == archive],
             now,
+            asked=last_asked.get(archive),
         )
         for archive in archives
     ]
@@ -84,7 +97,13 @@ def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime
 
 
 def _health(
-    archive: str, runs: Sequence[Run], served: Generation | None, waiting: Sequence[Request], now: datetime
+    archive: str,
+    runs: Sequence[Run],
+    served: Generation | None,
+    waiting: Sequence[Request],
+    now: datetime,
+    *,
+    asked: Request | None,
 ) -> ArchiveHealth:
     last = next(iter(runs), None)
     ended = [run for run in runs if run.outcome is not Outcome.RUNNING]
@@ -104,7 +123,23 @@ def _health(
         running_since=running.started_at if running else None,
         pending=len(waiting),
         attention=attention,
+        strategy=last.strategy if last else "",
+        why=last.why if last else "",
+        by=last.by if last else "",
+        asked_generation=short(asked.generation) if asked else None,
+        asked_at=asked.arrived_at if asked else None,
+        owes=_owes(asked, served, success, now),
     )
+
+
+def _owes(asked: Request | None, served: Generation | None, success: Run | None, now: datetime) -> str:
+    """What was announced here and is not served, until a run has found out what upstream really has."""
+    if asked is None or asked.generation is None or (served and served.digest == asked.generation):
+        return ""
+    if success and success.started_at >= asked.arrived_at:
+        return ""
+    at = f"is at {short(served.digest)}" if served else "serves nothing yet"
+    return f"pushed for {short(asked.generation)} {ago(asked.arrived_at, now)}, {at}"
 
 
 def in_words(run: Run, now: datetime) -> str:

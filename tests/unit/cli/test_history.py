@@ -29,11 +29,11 @@ def call(tmp_path, capsys, monkeypatch):
 def run(tmp_path, call):
     """Adds a run that failed."""
 
-    def run(message="disk full", log=""):
+    def run(message="disk full", log="", **taken):
         session = Session(tmp_path)
         with session.store(session.config()) as store:
             begun = store.begin_run("debian", Stage.ALL, strategy="full", trigger="ssh", log=log)
-            return store.end_run(begun.id, outcome=Outcome.FAILED, exit_code=4, message=message)
+            return store.end_run(begun.id, outcome=Outcome.FAILED, exit_code=4, message=message, **taken)
 
     return run
 
@@ -45,10 +45,17 @@ def test_runs_are_listed_newest_first(call, run):
 
 
 def test_a_run_is_one_line_and_its_message_another(call, run):
-    run("rsync: no space left on device " * 20)
+    run(" ".join(["rsync: no space left on device"] * 20))
     header, line, message = call("history")[1].splitlines()
     assert header.split("  ")[0] == "run" and line.endswith(" failed (4)")
-    assert message == "      " + " ".join(["rsync: no space left on device"] * 20)
+    assert message == "      " + " ".join(["rsync: no space left on device"] * 20) + "; by full"
+
+
+def test_a_run_says_how_it_learnt_what_had_changed(call, run):
+    run(strategy="manifest", why="3 steps")
+    assert call("history")[1].endswith("      disk full; by manifest: 3 steps\n")
+    (one,) = json.loads(call("history", "--json")[1])
+    assert (one["strategy"], one["why"]) == ("manifest", "3 steps")
 
 
 def test_a_list_without_runs_is_its_header(call):

@@ -9,7 +9,7 @@ from pushmirror.cli import main as cli
 from pushmirror.cli.session import Session
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import Outcome, Stage, Standing
 from pushmirror.system import clock
 
 OLD, NEW = "b" * 64, "a" * 64
@@ -54,6 +54,26 @@ def test_the_sites_of_an_archive_are_below_it_those_in_trouble_first(hub, capsys
     assert "1 of 3" in said and "whose upstream is rsync://us@hub.example.org/debian" in said
     assert said.index("\nfailing.example") < said.index("\nnew.example") < said.index("\na.example")
     assert "failed 3 times since" in said
+
+
+def test_what_was_announced_and_is_not_served_is_said_of_the_archive_and_of_its_sites(hub, capsys):
+    session = Session(hub)
+    with session.store(session.config()) as store:
+        store.add_request("debian", Stage.ALL, trigger="ssh", generation="c" * 64)
+        run = store.begin_run("debian", Stage.ALL, strategy="", trigger="ssh")
+        taken = {"strategy": "manifest", "why": "3 steps"}
+        store.end_run(run.id, outcome=Outcome.FAILED, exit_code=4, **taken)
+        woken = {"sent_stage": Stage.ALL, "sent_generation": NEW, "sent_at": clock.now()}
+        store.put_standings([Standing("debian", "new.example", **woken)])
+    status(hub)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"debian: pushed for {'c' * 12} 0 s ago, is at {NEW[:12]}" in said
+    assert "debian: last run by manifest: 3 steps" in said
+    assert f"; pushed for {NEW[:12]}, has confirmed none yet" in said
+    status(hub, "--json")
+    debian = json.loads(capsys.readouterr().out)[0]
+    assert (debian["asked_generation"], debian["strategy"], debian["why"]) == ("c" * 12, *taken.values())
+    assert {one["site"]: one["pushed_for"] for one in debian["sites"]}["new.example"] == NEW[:12]
 
 
 def test_nothing_that_a_site_said_reaches_the_terminal_as_a_command(hub, capsys):

@@ -13,6 +13,7 @@ import pytest
 from pushmirror import relay
 from pushmirror.cli import main as cli
 from pushmirror.cli import push, sync
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Request
@@ -90,6 +91,24 @@ def test_an_archive_in_trouble_keeps_nobody_from_being_woken(call: Callable[...,
     story.raising["run a"] = StateError("no")
     assert call() == Exit.FAILED
     assert story.told == ["run a", "wake a", "run b", "wake b", "run c"]
+
+
+def test_a_strategy_is_refused_for_an_archive_that_is_made_here(
+    call: Callable[..., int], story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("b", "--strategy", "full") == Exit.USAGE
+    assert "b has no upstream, so that there is no --strategy to take" in capsys.readouterr().err
+    assert story.told == []
+
+
+def test_a_strategy_that_nobody_knows_is_refused(call: Callable[..., int], story: Story) -> None:
+    assert call("--strategy", "best") == Exit.USAGE
+    assert story.told == []
+
+
+def test_the_strategies_to_choose_from_are_those_that_there_are() -> None:
+    (option,) = (one for one in sync.sync.params if one.name == "strategy")
+    assert set(option.type.to_info_dict()["choices"]) == set(Strategy)
 
 
 @pytest.mark.parametrize("words", [("--no-push",), ("--stage", "1")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -312,3 +313,35 @@ def test_every_phase_that_a_push_knows_has_words_for_a_site_behind():
             now=NOW,
         )
         assert found.doing, phase
+
+
+AT_OLD, AT_NONE = f"is at {OLD[:12]}", "has confirmed none yet"
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (behind("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW), AT_OLD),
+        (failing("a", MIN), AT_OLD),
+        (at("a", stage1=NEW, stage1_at=NOW, stage2=OLD, stage2_at=NOW), AT_OLD),
+        (at("a", stage1=NEW, stage1_at=NOW), AT_NONE),
+    ],
+)
+def test_a_site_that_was_woken_for_more_than_it_serves_says_so(standing, words):
+    found = one(site("a"), standing)
+    assert (found.owes, found.pushed_for) == (f"pushed for {NEW[:12]}, {words}", NEW[:12])
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        None,
+        live("a"),
+        behind("a"),
+        behind("a", sent_stage=Stage.STAGE1, sent_generation="run 7", sent_at=NOW),
+        replace(live("a"), stage1="c" * 64),
+    ],
+)
+def test_a_site_that_was_not_woken_or_has_what_it_was_woken_for_owes_nothing(standing):
+    found = one(site("a"), standing)
+    assert (found.owes, found.pushed_for) == ("", None)

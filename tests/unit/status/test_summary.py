@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.status.summary import ArchiveHealth, Level, summarise
 
@@ -30,11 +32,22 @@ SERVED = Generation("debian", "a" * 64, NOW - HOUR, None, 1)
 ASKED = Request(1, "debian", Stage.ALL, False, "ssh", "::1", "", None, NOW - HOUR)
 
 
+OTHER = "b" * 64
+
+
 def health(
-    *runs: Run, served: Generation | None = SERVED, pending: list[Request] | None = None
+    *runs: Run,
+    served: Generation | None = SERVED,
+    pending: list[Request] | None = None,
+    asked: Request | None = None,
 ) -> ArchiveHealth:
-    (result,) = summarise(["debian"], runs, [served] if served else [], pending or [], NOW)
+    generations = [served] if served else []
+    (result,) = summarise(["debian"], runs, generations, pending or [], NOW, asked=[asked] if asked else [])
     return result
+
+
+def pushed(generation: str | None, *, hours_ago: int) -> Request:
+    return replace(ASKED, generation=generation, arrived_at=NOW - hours_ago * HOUR)
 
 
 def test_an_archive_whose_last_run_succeeded_needs_no_attention():
@@ -110,3 +123,31 @@ def test_archives_do_not_see_each_others_events():
     one, other = summarise(["security", "debian"], [FAILED], [SERVED], [ASKED], NOW)
     assert (one.archive, one.last_run, one.pending) == ("security", "no run yet", 0)
     assert (other.archive, other.last_run_id, other.pending) == ("debian", 2, 1)
+
+
+def test_what_was_announced_and_is_not_served_is_owed():
+    found = health(RUN, FAILED, asked=pushed(OTHER, hours_ago=1))
+    assert found.owes == f"pushed for {'b' * 12} 60 min ago, is at {'a' * 12}"
+    assert (found.asked_generation, found.asked_at) == ("b" * 12, NOW - HOUR)
+    assert health(served=None, asked=pushed(OTHER, hours_ago=3)).owes.endswith(", serves nothing yet")
+
+
+def test_nothing_is_owed_once_a_later_run_has_found_out_what_upstream_has():
+    assert health(RUN, asked=pushed(OTHER, hours_ago=3)).owes == ""
+
+
+@pytest.mark.parametrize("later", [RUNNING, FAILED, replace(RUN, stage=Stage.STAGE1)])
+def test_a_run_that_does_not_tell_leaves_it_owed(later):
+    assert health(RUN, replace(later, id=9, started_at=NOW), asked=pushed(OTHER, hours_ago=1)).owes
+
+
+@pytest.mark.parametrize("generation", ["a" * 64, None])
+def test_a_push_for_what_is_served_or_for_whatever_there_is_leaves_nothing_owed(generation):
+    assert health(RUN, asked=pushed(generation, hours_ago=1)).owes == ""
+
+
+def test_an_archive_says_how_its_last_run_learnt_what_had_changed():
+    last = replace(RUN, id=2, strategy="manifest", why="3 steps")
+    found = health(RUN, last)
+    assert (found.strategy, found.why, found.by) == ("manifest", "3 steps", "by manifest: 3 steps")
+    assert health(last, replace(RUNNING, strategy="")).by == ""
