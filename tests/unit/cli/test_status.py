@@ -67,7 +67,7 @@ def test_what_was_announced_and_is_not_served_is_said_of_the_archive_and_of_its_
         store.put_standings([Standing("debian", "new.example", **woken)])
     status(hub)
     said = " ".join(capsys.readouterr().out.split())
-    assert f"debian: pushed for {'c' * 12} 0 s ago, is at {NEW[:12]}" in said
+    assert f"debian: pushed for {'c' * 12} " in said and f" ago, is at {NEW[:12]} debian: last" in said
     assert "debian: last run by manifest: 3 steps" in said
     assert f"; pushed for {NEW[:12]}, has confirmed none yet" in said
     status(hub, "--json")
