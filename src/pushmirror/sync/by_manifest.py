@@ -42,11 +42,11 @@ def by_manifest(question: Question) -> Survey:
     steps = chain(head, question.inventory.followed)
     if why_whole or steps is None:
         why_whole = why_whole or "its changes since the state that we know are gone"
-        survey, how = _compare_all(question, head), f"its whole manifest: {why_whole}"
+        survey, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
     else:
         survey = _compare_changes(question, steps)
-        how = f"{len(steps)} steps of its manifest" if len(steps) != 1 else "one step of its manifest"
-    survey.how = f"by {how}"
+        how = _in_words(len(steps))
+    survey.how = how
     survey.digest, survey.files_upstream = head.state, head.files
     survey.files_here = question.inventory.files
     return survey
@@ -60,9 +60,17 @@ def _know_our_tree(question: Question) -> str:
         if question.is_dry:
             raise Unusable("a dry run takes no stock of the tree, and it is time to")
         drift = _drift(inventory.reconcile(question.tree, progress=question.upstream.progress))
+    if drift or not inventory.followed:
+        return drift or "no state of it is known here"
     if inventory.selection != question.mark:
         return "another part of the archive is mirrored than before"
-    return drift or ("" if inventory.followed else "no state of upstream's is known here")
+    return ""
+
+
+def _in_words(steps: int) -> str:
+    if not steps:
+        return "upstream's manifest has nothing new"
+    return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
 
 
 def _drift(found: Drift) -> str:
