@@ -126,7 +126,7 @@ def read_change(data: bytes, part: Part, *, where: str) -> Change:
     for block in _blocks([data], part, where, _MAX_CHANGE):
         for raw in block[:-1].split(b"\n"):
             added_here = raw.startswith(b"+")
-            marked = added_here or raw.startswith(b"-")
+            marked = lines.number > 0 and raw.startswith((b"+", b"-"))
             entry = lines.read(raw[1:] if marked else raw, added_here if marked else None)
             if entry and not marked:
                 raise lines.wrong("an entry marked + or -", raw)
@@ -166,7 +166,7 @@ class _Lines:
 
     def __init__(self, title: bytes, part: Part, where: str) -> None:
         self._title = title
-        self._part = part
+        self.allowed = part.entries
         self._where = where
         self.number = 0  # of the line that was read last
         self.directory = b""
@@ -194,8 +194,8 @@ class _Lines:
             raise self.wrong("an entry", raw)
         path = self._path(fields[0], bool(added))
         self.entries += 1
-        if self.entries > self._part.entries:
-            raise self.wrong(f"no more than {self._part.entries} entries", raw)
+        if self.entries > self.allowed:
+            raise self.wrong(f"no more than {self.allowed} entries", raw)
         if letter == b"d":
             return Entry(path, Kind.DIRECTORY)
         return self._link(path, fields[1]) if letter == b"l" else self._file(path, *fields[1:])
@@ -222,8 +222,8 @@ class _Lines:
         self.directory, self.prefix, self.last = raw, f"{path}/", None
 
     def _end(self, raw: bytes) -> None:
-        if raw != b"%d" % self.entries or self.entries != self._part.entries:
-            raise self.wrong(f"{self._part.entries} entries, of which {self.entries} were there", raw)
+        if raw != b"%d" % self.entries or self.entries != self.allowed:
+            raise self.wrong(f"{self.allowed} entries, of which {self.entries} were there", raw)
         self.ended = True
 
     def _path(self, raw: bytes, added: bool) -> str:
@@ -286,7 +286,7 @@ def _quick(block: bytes, lines: _Lines) -> list[Entry] | None:
     if not _is_ordinary(block, lines):
         return None
     matches: list[tuple[str, str, str, str, str]] = _QUICK.findall(block.decode("ascii"))
-    if len(matches) != block.count(b"\n"):
+    if len(matches) != block.count(b"\n") or lines.entries + len(matches) > lines.allowed:
         return None
     entries: list[Entry] = []
     prefix, last = lines.prefix, lines.last[0].decode() if lines.last else ""
