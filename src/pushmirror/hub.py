@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,19 @@ from pushmirror.state.store import Store
 from pushmirror.sync.already import serves_already
 from pushmirror.sync.bookkeeping import Places
 from pushmirror.sync.engine import Engine, Preview
+from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job
+from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import REQUIRED
 from pushmirror.sync.progress import Logged, Progress
+from pushmirror.sync.repair import Repair, require_upstream
 from pushmirror.sync.report import Report
 from pushmirror.sync.stock import Stock
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import selection_mark
+from pushmirror.sync.verify import Verifier
+from pushmirror.sync.verify_read import Finding
+from pushmirror.sync.verify_state import Verified, last_verified
 from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
@@ -133,6 +139,93 @@ class Hub:
             generation=wish.generation,
             answer=answer,
         )
+
+    def verify(
+        self,
+        name: str,
+        *,
+        repair: bool = False,
+        rate: int = 0,
+        from_scratch: bool = False,
+        each: Callable[[Finding], None] | None = None,
+    ) -> Verified:
+        """Read everything that an archive's tree should hold; `each` is then told all that was found.
+
+        `rate` is in bytes per second, 0 for no limit. Runs go on meanwhile; a repair is a run itself.
+        """
+        archive = self._config.archives[name]
+        if repair:
+            require_upstream(archive)
+        if not archive.path.is_dir():
+            raise ConfigError(
+                f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"
+            )
+        self._require_mounted(archive)
+        with self._verifier(archive) as verifier:
+            verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
+            if verifier.needs_another_look():
+                with self._turn(archive):
+                    if verifier.look_again() and repair:
+                        self._repair(archive, verifier)
+            found = verifier.finish()
+            for finding in verifier.findings() if each else ():
+                assert each
+                each(finding)
+            return found
+
+    def last_verified(self, name: str) -> Verified | None:
+        """What the last verify that came to its end found; None if there was none."""
+        return last_verified(self._config.state.directory / "verify" / name)
+
+    @contextmanager
+    def _verifier(self, archive: Archive) -> Iterator[Verifier]:
+        def served() -> str:
+            known = self._store.latest_generation(archive.name) if archive.upstream else None
+            return known.digest if known else ""
+
+        places, directory = self._places(archive), self._config.state.directory / "verify" / archive.name
+        with self._writing_state(directory), Inventory(places.inventory) as inventory:
+            verifier = Verifier(
+                archive,
+                directory,
+                ledger=Ledger(places.ledger),
+                inventory=inventory,
+                progress=Logged(self._progress),
+                served=served,
+            )
+            with verifier.working():
+                yield verifier
+
+    def _repair(self, archive: Archive, verifier: Verifier) -> None:
+        """A run of its own for what a verify found; the caller holds the lock."""
+        self._store.recover(archive.name)
+        log, work = self._new_log(archive), Repair(archive, self._places(archive), Logged(self._progress))
+        run = self._store.begin_run(
+            archive.name, Stage.ALL, strategy="repair", trigger="verify", log=str(log)
+        )
+        outcome, code, message = Outcome.SUCCEEDED, Exit.OK, ""
+        try:
+            with _logged_to(log):
+                done = work.run(verifier.problems(), verifier.generation)
+                message = done.summary()
+                _log.info("done: %s", message)
+            verifier.repaired(done.remaining, done.repaired)
+            if done.remaining:
+                outcome, code = Outcome.FAILED, Exit.FAILED
+        except PushmirrorError as exc:
+            outcome, code, message = Outcome.FAILED, exc.exit_code, str(exc)
+            raise
+        except (Stopped, KeyboardInterrupt):
+            outcome, code, message = Outcome.INTERRUPTED, Exit.INTERRUPTED, "stopped; verify --repair goes on"
+            raise
+        except Exception as exc:
+            outcome, code, message = Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}"
+            raise
+        finally:
+            self._store.end_run(
+                run.id, outcome=outcome, exit_code=code, message=message, stats=work.done.numbers()
+            )
+            self._forget_old_runs(archive)
 
     @contextmanager
     def _turn(self, archive: Archive) -> Iterator[None]:

@@ -40,6 +40,7 @@ VERBS = {
     "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
+    "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),
     "site": ("pushmirror.cli.site:site", "The mirrors below us: add, list, kit, pause, rotate, remove …"),
     "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
 }

@@ -1,0 +1,182 @@
+"""`pushmirror verify`: read everything again, and repair what is not as it should be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.output import as_json, print_json, print_table, printable
+from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
+from pushmirror.config.values import parse_rate
+from pushmirror.errors import Exit, PushmirrorError, UsageError
+from pushmirror.status.words import span
+
+if TYPE_CHECKING:
+    from pushmirror.sync.progress import Progress
+    from pushmirror.sync.verify_read import Finding
+    from pushmirror.sync.verify_state import Verified
+
+_SHORT = 12  # digits of a generation that people compare
+
+
+def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Bytes per second."""
+    try:
+        return parse_rate(value) * 1024
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), ctx, param) from exc
+
+
+@click.command()
+@click.argument("archive", required=False)
+@click.option("--repair", is_flag=True, help="Fetch what is missing or wrong again, and just that.")
+@click.option(
+    "--max-rate",
+    "rate",
+    default="0",
+    metavar="RATE",
+    callback=_rate,
+    help='Read no faster, all cores together: "50M" is 50 MiB/s.',
+)
+@click.option("--from-scratch", is_flag=True, help="Begin anew where an earlier verify was interrupted.")
+@click.option("--list", "is_listed", is_flag=True, help="Print all names that were found, extra ones too.")
+@click.option("--json", "is_json", is_flag=True, help="Print the result, with all names, as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
+@click.pass_obj
+def verify(
+    session: Session,
+    archive: str | None,
+    rate: int,
+    *,
+    repair: bool,
+    from_scratch: bool,
+    is_listed: bool,
+    is_json: bool,
+    verbose: bool,
+) -> int:
+    """Read every file that ARCHIVE, or each archive, should have, and compare size and SHA256.
+
+    What it should have is known from the Release files, the indices that they name and what these name, and
+    from what pushmirror noted when it fetched the rest. Files that are known from neither are extra: they
+    are told of, and left alone. All cores read, unless --max-rate says how fast; syncs go on meanwhile.
+
+    A verify that is interrupted goes on where it stopped when it is called again, as long as the same
+    generation is served.
+
+    With --repair, what is missing, wrong or cannot be read is fetched again, checked and published; that is a
+    run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once.
+    An archive without upstream cannot be repaired.
+
+    Ends with 0 when all is there and right (now), 1 when something is not, 64 (called wrongly) or 78
+    (configuration).
+
+    \b
+    Examples:
+      pushmirror verify
+      pushmirror verify debian --max-rate 50M
+      pushmirror verify debian --repair
+      pushmirror verify debian --list | grep '^wrong'
+      pushmirror verify --json | jq '.[] | {archive, missing, wrong}'
+    """
+    config = session.config(on_broken_sites=warn_of_broken_sites)
+    names = [archive_named(config, archive).name] if archive else list(config.archives)
+    if not names:
+        raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
+    if repair and archive is None:
+        names = [name for name in names if config.archives[name].upstream]
+        if not names:
+            raise UsageError("no archive has an upstream that anything could be repaired from")
+    from pushmirror.hub import Hub
+
+    log_to_stderr(verbose=verbose)
+    worst = Exit.OK
+    results: list[object] = []
+    with session.store(config) as store:
+        for name in names:
+            all_found: list[Finding] = []
+            each = all_found.append if is_json else _print_finding if is_listed else None
+            try:
+                with _progress(name, drawn=not verbose) as progress:
+                    hub = Hub(config, store, progress)
+                    found = hub.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
+            except PushmirrorError as exc:
+                if len(names) == 1:
+                    raise
+                click.echo(f"{name}: {click.style('failed', fg='red')}: {printable(str(exc))}", err=True)
+                worst = max(worst, exc.exit_code)  # and the others go on
+                continue
+            worst = worst if found.whole else max(worst, Exit.FAILED)
+            if is_json:
+                results.append(_as_json(found, all_found))
+            else:
+                _tell(found, is_listed=is_listed)
+    if is_json:
+        print_json(results if not archive else results[0] if results else None)
+    return worst
+
+
+def _as_json(found: Verified, all_found: list[Finding]) -> Mapping[str, object]:
+    told = as_json(found)
+    assert isinstance(told, dict)
+    return {**told, "whole": found.whole, "findings": as_json(all_found)}
+
+
+def _print_finding(finding: Finding) -> None:
+    why = f"  ({finding.why})" if finding.why else ""
+    click.echo(printable(f"{finding.problem.value:<10} {finding.path}{why}"))
+
+
+def _tell(found: Verified, *, is_listed: bool) -> None:
+    """The result in a few lines."""
+    took = span(found.ended_at - found.started_at)
+    served = f" of generation {found.generation[:_SHORT]}" if found.generation else ""
+    read = f"{found.files} files{served} ({found.size / 1e6:.1f} MB read) in {took}"
+    mended = f", {found.repaired} repaired" if found.repaired else ""
+    if found.whole:
+        click.echo(f"{found.archive}: {click.style('ok', fg='green')}: {read}{mended}{_extra(found)}")
+    else:
+        counts = {"missing": found.missing, "wrong": found.wrong, "unreadable": found.unreadable}
+        words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        click.echo(
+            f"{found.archive}: {click.style('not whole', fg='red')}: "
+            f"{words or 'not everything could be verified'}; {read}{mended}{_extra(found)}"
+        )
+    for note in found.notes:
+        click.echo(printable(f"  {note}"))
+    if is_listed:
+        return
+    named = [finding for finding in found.findings if found.problems == 0 or finding.problem != "extra"]
+    if found.problems and named:
+        print_table(["", "path", ""], [(one.problem.value, one.path, one.why) for one in named])
+        if found.problems > len(named):
+            click.echo(f"… {found.problems - len(named)} more; all of them with --list")
+    if found.problems and not found.repaired:
+        click.echo(f"hint: pushmirror verify {found.archive} --repair fetches them again")
+    elif found.notes:
+        click.echo(f"hint: pushmirror sync {found.archive}")
+
+
+def _extra(found: Verified) -> str:
+    if not found.extra:
+        return ""
+    known = "pushmirror" if found.inventory else "the indices"
+    return f"; {found.extra} files that {known} do{'es' if found.inventory else ''} not know (extra)"
+
+
+@contextmanager
+def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
+    """A bar on a terminal, nothing in a pipe or journal."""
+    if drawn and sys.stderr.isatty():
+        from pushmirror.cli.progress import TerminalProgress
+
+        with TerminalProgress(title) as bars:
+            yield bars
+    else:
+        from pushmirror.sync.progress import Silent
+
+        yield Silent()

@@ -1,0 +1,52 @@
+"""How fast files may be read: one bucket of bytes for all who read, whatever their number.
+
+Pure but for `Pace`, which keeps the bucket's one number where several processes see it. What is not its
+business: the line; `bandwidth_limit` of an archive is rsync's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
+
+from pushmirror.errors import Stopped
+
+BURST_S = 0.5  # an idle bucket fills for so long, no longer
+_LOOK_S = 0.1  # how often who waits looks whether it is to stop
+
+
+def book(paid_until: float, now: float, *, size: int, rate: float) -> tuple[float, float]:
+    """Take `size` bytes out of a bucket that `rate` bytes a second flow into.
+
+    `paid_until` is the moment at which all that was taken so far will have flown in. Returns that moment
+    after this, and how many seconds to wait before reading; nothing as long as the bucket was not empty.
+    """
+    start = max(paid_until, now - BURST_S)
+    return start + size / rate, max(0.0, start - now)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The bucket, and the word to stop, as one of several readers sees them."""
+
+    paid_until: Synchronized[float]
+    stop: Synchronized[int]  # anything but 0: stop
+    rate: int = 0  # bytes a second, all readers together; 0: without a limit
+    clock: Callable[[], float] = time.monotonic
+
+    def keep(self, size: int) -> None:
+        """Wait until so many bytes may be read. Raises Stopped when the readers are to stop."""
+        if self.stop.value:
+            raise Stopped("the readers are to stop")
+        if not self.rate:
+            return
+        with self.paid_until.get_lock():
+            now = self.clock()
+            self.paid_until.value, wait_s = book(self.paid_until.value, now, size=size, rate=self.rate)
+        until = now + wait_s
+        while (left := until - self.clock()) > 0:
+            time.sleep(min(left, _LOOK_S))
+            if self.stop.value:
+                raise Stopped("the readers are to stop")
