@@ -28,9 +28,9 @@ _SHARE = 50  # directories handed out at once; what is below them comes back whe
 def reconcile(file: InventoryFile, tree: Path, *, progress: Progress, workers: int | None) -> Drift:
     """Make the inventory what the tree is, and whole; see `Inventory.reconcile`."""
     drift, facts = Drift(), file.facts()
-    is_empty = not file.ask("SELECT 1 FROM names LIMIT 1")
+    begins = not (facts.whole or facts.sealed or file.ask("SELECT 1 FROM names LIMIT 1"))
     progress.step("taking stock of the tree", files=facts.files if facts.whole else None)
-    walker = Walker(tree, None if is_empty else file.path)
+    walker = Walker(tree, None if begins else file.path)
     expected = facts.files if facts.whole else 0
     try:
         for walked in _walk(walker, workers or os.cpu_count() or 1, expected=expected):
