@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +44,7 @@ from pushmirror.system.files import make_open_directory, sync_directory, write_a
 _log = logging.getLogger(__name__)
 HEAD = "head"
 _NEXT = "head.next"  # the head that counts as soon as the inventory says so
-_PARTS = ("snapshot-", "change-")
+_PART = re.compile(r"(?:snapshot|change)-[0-9a-f]+\.gz")
 _SHARE = 4  # changes since the snapshot may have so many-th of its bytes,
 _LITTLE = 2**20  # or so many
 _FAR = 100  # steps since the snapshot; twice as many altogether
@@ -241,7 +242,7 @@ class Manifests:
         others.sort(reverse=True)
         oldest = time.time() - _STAYS_S
         for number, (mtime, file) in enumerate(others):
-            if not file.name.startswith(_PARTS) or number >= _STAY or mtime < oldest:
+            if not _PART.fullmatch(file.name) or number >= _STAY or mtime < oldest:
                 file.unlink()
 
 
