@@ -138,8 +138,8 @@ class Engine:
             tree.mkdir(exist_ok=True)
             area = WorkArea(Path(directory))
             area.open()
-            pinned, live = self._learner.pin(area), read_served(tree)
             learner = replace(self._learner, theirs=Path(directory, "manifest"))
+            pinned, live = learner.look(job, area), read_served(tree)
             survey = learner.survey(
                 job,
                 pinned=pinned,
@@ -263,7 +263,7 @@ class Engine:
     def _look(self, job: Job) -> Round:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
-        pinned, live = self._learner.pin(self._area), read_served(self._tree)
+        pinned, live = self._learner.look(job, self._area), read_served(self._tree)
         self._aim = pinned.generation
         remaining = live.only(pinned.suites)  # a suite that upstream dropped stays for its grace, unchanged
         if self._ledger.knows_generation(remaining.generation):

@@ -50,6 +50,18 @@ class Learner:
     theirs: Path  # where the copy of upstream's manifest is kept
     report: Report
     given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
+    manifest: Theirs | None = None  # of the round
+
+    def look(self, job: Job, area: WorkArea) -> Published:
+        """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted."""
+        self.manifest = Theirs(self.archive, self.upstream, self.theirs)
+        if self._wanted(job) not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
+            return self.pin(area)
+        with self.manifest.asked_ahead():
+            return self.pin(area)
+
+    def _wanted(self, job: Job) -> Strategy:
+        return job.strategy or self.archive.strategy
 
     def pin(self, area: WorkArea) -> Published:
         """Copy upstream's published state into the area. Mismatch if it is none."""
@@ -85,10 +97,14 @@ class Learner:
         tree: Path,
         is_dry: bool = False,
     ) -> Survey:
-        """What differs between the tree and the pinned state, by the cheapest strategy that can tell."""
+        """What differs between the tree and the pinned state, by the cheapest strategy that can tell.
+
+        After `look`, and about what it found.
+        """
+        assert self.manifest
         mark = selection_mark(self.archive)
         facts = Facts(
-            wanted=job.strategy or self.archive.strategy,
+            wanted=self._wanted(job),
             has_suites=bool(pinned.suites),
             is_new=not inventory.whole or inventory.selection != mark,
             compared_at=inventory.reconciled_at,
@@ -106,7 +122,7 @@ class Learner:
             area=area,
             ledger=self.ledger,
             inventory=inventory,
-            theirs=Theirs(self.archive, self.upstream, self.theirs),
+            theirs=self.manifest,
             leave_out=self.traces.is_left_out,
             selection=Selection(tuple(selection_rules(self.archive))),
             mark=mark,

@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
@@ -38,10 +39,22 @@ class Theirs:
         self._upstream = upstream
         self.directory = directory
         self._refused = directory.with_name(f"{directory.name}.none")
+        self._asked: Future[Head] | None = None
+
+    @contextmanager
+    def asked_ahead(self) -> Iterator[None]:
+        """Ask for the head while the block asks upstream for something else; both have come at its end."""
+        with ThreadPoolExecutor(1) as thread:
+            self._asked = thread.submit(self._ask)
+            yield
 
     def head(self) -> Head:
         """What upstream's manifest says of its tree now; its smaller changes come with it."""
+        return self._asked.result() if self._asked else self._ask()
+
+    def _ask(self) -> Head:
         self._require_hope()
+        self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / _HEAD).unlink(missing_ok=True)  # two of the same second and size look alike
         names = ["--include=/change-*", f"--include=/{_HEAD}", "--exclude=*", "--delete-delay"]
         try:
@@ -108,7 +121,6 @@ class Theirs:
         """Copy files of the module, without links and what is below directories."""
         upstream = self._archive.upstream
         assert upstream is not None
-        self.directory.mkdir(parents=True, exist_ok=True)
         beside = self._archive.model_copy(update={"upstream": upstream.manifest})
         argv = [
             *(self._archive.rsync, "--times", "--stats", "--no-human-readable", *options),
