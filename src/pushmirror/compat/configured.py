@@ -19,7 +19,7 @@ from pushmirror.config.legacy.places import Places, config_name, find
 from pushmirror.config.legacy.preset import preset_of_ftpsync
 from pushmirror.config.legacy.reading import read_variables
 from pushmirror.config.legacy.values import Ftpsync, Variables
-from pushmirror.config.model import Config, State
+from pushmirror.config.model import Config, State, Strategy
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
@@ -71,7 +71,9 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
     if ftpsync.password is not None:
         _keep(secret, ftpsync.password)
     _export(variables)
-    config = Config(mirror=ftpsync.mirror, archives={archive: ftpsync.archive}, state=state)
+    # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.
+    mirrored = ftpsync.archive.model_copy(update={"strategy": Strategy.MANIFEST})
+    config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
     return Configured(asked.changed_by(variables.values), variables, ftpsync, config)
 
 
