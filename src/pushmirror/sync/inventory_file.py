@@ -42,7 +42,7 @@ class InventoryFile:
             raise StateError(
                 f"{path.parent} cannot be made: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
             ) from exc
-        with self._advised():
+        with self.advised():
             try:
                 self._connection = _opened(path)
             except sqlite3.DatabaseError as exc:
@@ -58,24 +58,24 @@ class InventoryFile:
 
     def facts(self) -> Facts:
         """What is known of the whole."""
-        with self._advised():
+        with self.advised():
             return read_facts(self._connection)
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows that answer a question."""
-        with self._advised():
+        with self.advised():
             return self._connection.execute(sql, values).fetchall()
 
     def below(self, directory: str) -> Iterator[Entry]:
         """All entries below a directory, in manifest order."""
         for one in ranges_below(directory):
-            with self._advised():
+            with self.advised():
                 yield from entries_in(self._connection, one)
 
     @contextmanager
     def changing(self, *, durable: bool = False) -> Iterator[Changing]:
         """One transaction; a durable one, and all before it, outlives a power cut."""
-        with self._advised():
+        with self.advised():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -88,6 +88,19 @@ class InventoryFile:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def advised(self) -> Iterator[None]:
+        """Translate what SQLite says of this file; one that is found damaged is gone at the next opening."""
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            advice = _ADVICE.get(_code(exc), "see that the file can be read and written")
+            if _code(exc) in _DAMAGED:
+                with suppress(OSError):
+                    self._discard()
+                advice = "try again: it is made anew from the tree"
+            raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
+
     def _distrust_another_boot(self) -> None:
         """After a power cut the tree may lack what was recorded here: all of it has to be looked at."""
         boot = _boot()
@@ -98,19 +111,6 @@ class InventoryFile:
     def _discard(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-
-    @contextmanager
-    def _advised(self) -> Iterator[None]:
-        """Translate what SQLite says; a file that is found damaged is gone at the next opening."""
-        try:
-            yield
-        except sqlite3.DatabaseError as exc:
-            advice = _ADVICE.get(_code(exc), "see that the file can be read and written")
-            if _code(exc) in _DAMAGED:
-                with suppress(OSError):
-                    self._discard()
-                advice = "try again: it is made anew from the tree"
-            raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from pushmirror.archive.entry import Entry, Kind
-from pushmirror.archive.paths import link_stays_inside, tree_path
+from pushmirror.archive.paths import MAX_PATH, link_stays_inside, tree_path
 from pushmirror.errors import BadPath
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 
 _FLAGS = (UPDATING, REQUIRED)
+_NO_GLANCE = {"", TRACES}  # directories that hold names of a run
 _ALWAYS_DIRECTORIES = {TRACES, TRACES.partition("/")[0]}  # here, whatever they are at upstream
 
 
@@ -33,6 +34,13 @@ def counts(path: str) -> bool:
         return tree_path(path, where="") == path
     except BadPath:
         return False
+
+
+def counts_in(directory: str, name: str) -> bool:
+    """The same of what is on the disk in a directory that counts: nearly always told at a glance."""
+    if directory not in _NO_GLANCE and name.isascii() and name.isprintable() and name != WORK:
+        return len(directory) < MAX_PATH // 8 or counts(f"{directory}/{name}")
+    return counts(f"{directory}/{name}" if directory else name)
 
 
 def entry_of(path: str, found: os.stat_result, target: Callable[[], bytes]) -> Entry | None:

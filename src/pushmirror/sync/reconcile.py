@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -30,14 +31,11 @@ def reconcile(file: InventoryFile, tree: Path, *, progress: Progress, workers: i
     drift, facts = Drift(), file.facts()
     begins = not (facts.whole or facts.sealed or file.ask("SELECT 1 FROM names LIMIT 1"))
     progress.step("taking stock of the tree", files=facts.files if facts.whole else None)
-    walker = Walker(tree, None if begins else file.path)
     expected = facts.files if facts.whole else 0
-    try:
+    with file.advised(), closing(Walker(tree, None if begins else file.path)) as walker:
         for walked in _walk(walker, workers or os.cpu_count() or 1, expected=expected):
             _take(walked, file, drift)
             progress.advance(files=walked.files_seen)
-    finally:
-        walker.close()
     with file.changing() as change:
         change.note(whole=True, reconciled_at=clock.now().timestamp())
         change.execute("DELETE FROM expected")

@@ -13,7 +13,7 @@ from typing import Any
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.sync.inventory_rows import NUMBER_OF, row_from
-from pushmirror.sync.names import counts, entry_of, path_of
+from pushmirror.sync.names import counts_in, entry_of, path_of
 from pushmirror.sync.parts import TRACES
 
 _ENOUGH = 2000  # names in one answer; what is not walked then goes back on the stack
@@ -38,6 +38,13 @@ class Walked:
     digest: TreeDigest = field(default_factory=TreeDigest)
     files: int = 0
     size: int = 0  # bytes
+
+    def begin_with(self, entry: Entry) -> None:
+        """One more name of an inventory that has none."""
+        self.rows.append(row_from(entry))
+        self.digest.add(entry)
+        self.files += entry.kind is Kind.FILE
+        self.size += entry.size
 
 
 class Walker:
@@ -90,33 +97,30 @@ class Walker:
                 if prefix + name != _NOT_ENTERED:
                     walked.left.append(prefix + name)
                 continue
-            if self._look(prefix + name, item, row, walked):
+            if self._look(directory, item, row, walked):
                 known.pop(name, None)
         walked.gone.extend(path_of(directory, name) for name in known)
 
     def _look(
-        self, encoded: bytes, item: os.DirEntry[bytes], row: tuple[Any, ...] | None, walked: Walked
+        self, directory: bytes, item: os.DirEntry[bytes], row: tuple[Any, ...] | None, walked: Walked
     ) -> bool:
         """Tell of a name that is new, or may be something else than before; whether it counts."""
-        path = encoded.decode("utf-8", "surrogateescape")
-        if not counts(path):
+        path = path_of(directory, item.name)
+        if not counts_in(directory.decode("utf-8", "surrogateescape"), path.rpartition("/")[2]):
             return False
+        place = item.path
         try:
             status = item.stat(follow_symlinks=False)
-            entry = entry_of(path, status, lambda: os.readlink(self._root + encoded))  # noqa: PTH115  bytes
+            entry = entry_of(path, status, lambda: os.readlink(place))  # noqa: PTH115  bytes, as they are
         except FileNotFoundError:
             return False
         if entry is None:
             return False
-        if S_ISDIR(status.st_mode) and encoded != _NOT_ENTERED:
-            walked.left.append(encoded)
-        facts = row_from(entry)
+        if S_ISDIR(status.st_mode) and path != TRACES:
+            walked.left.append(path.encode("utf-8", "surrogateescape"))
         if self._names is None:
-            walked.rows.append(facts)
-            walked.digest.add(entry)
-            walked.files += entry.kind is Kind.FILE
-            walked.size += entry.size
-        elif row is None or row[1:] != facts[2:6]:
+            walked.begin_with(entry)
+        elif row is None or row[1:] != row_from(entry)[2:6]:
             walked.found.append(entry)
         return True
 

@@ -53,6 +53,13 @@ def test_what_was_added_can_be_removed_in_a_later_life(some: list[Entry], others
     assert digest.hexdigest() == digest_of(some).hexdigest()
 
 
+@given(ENTRIES, ENTRIES)
+def test_digests_of_two_parts_make_that_of_both(some: list[Entry], others: list[Entry]) -> None:
+    digest = digest_of(some)
+    digest.merge(digest_of(others))
+    assert digest.hexdigest() == digest_of(some + others).hexdigest()
+
+
 def test_a_tree_digest_depends_on_every_fact() -> None:
     file = Entry("a", Kind.FILE)
     link = Entry("a", Kind.LINK, target="1")

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -318,7 +318,10 @@ def test_a_file_that_cannot_be_used_is_begun_anew(tree: Path, tmp_path: Path, wh
         assert taken(inventory, tree).whole
 
 
-def test_damage_that_shows_later_is_told_and_gone_at_the_next_opening(tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("look", [lambda inventory, _: list(inventory.entries()), taken])
+def test_damage_that_shows_later_is_told_and_gone_at_the_next_opening(
+    tree: Path, tmp_path: Path, look: Callable[[Inventory, Path], object]
+) -> None:
     file = tmp_path / "inventory"
     for number in range(300):
         (tree / f"{number}{'x' * 200}").touch()
@@ -328,7 +331,7 @@ def test_damage_that_shows_later_is_told_and_gone_at_the_next_opening(tree: Path
         content.seek(12 * 4096)  # pages of names
         content.write(b"\xff" * 4 * 4096)
     with Inventory(file) as inventory, pytest.raises(StateError, match="malformed") as raised:
-        list(inventory.entries())
+        look(inventory, tree)
     assert "made anew" in str(raised.value.hint)
     with Inventory(file) as inventory:
         assert not inventory.whole and len(list(taken(inventory, tree).entries())) == 300
