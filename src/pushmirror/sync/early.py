@@ -1,26 +1,30 @@
 """Fetch ahead: what the stage-1 filter lets through, before any index that names it.
 
+    survey.early ─▶ batches ─▶ fetch, check (a thread each) ─▶ land (one after another)
+
 Guaranteed: a new name enters the tree at once only where nothing live refers to it yet, and it is noted in
-the work area until an index vouches for it. Not the business of this module: whether contents are right
-(`staging.py`, `vouch.py`).
+the work area until an index vouches for it; what has a known hash has it. Of the new files no more is in
+memory than a batch for each stream, however many there are. Not the business of this module: whether other
+contents are right (`staging.py`, `vouch.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
-from pushmirror.archive.selection import STAGE1_RULES
-from pushmirror.sync.parts import Part, part_of
+from pushmirror.errors import Mismatch
+from pushmirror.sync.parts import may_land
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
 from pushmirror.sync.spool import Spool
 from pushmirror.sync.survey import bytes_of
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
-
-_MOST = 0.5  # of upstream's files: who lacks more fetches all there is, and takes what was missing
+from pushmirror.system.files import sha256_of
+from pushmirror.system.process import Stop
 
 
 def fetch_early(
@@ -28,25 +32,78 @@ def fetch_early(
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
     survey = round_.survey
-    missing, changed = {entry.path: entry for entry in survey.early}, _early(survey.changed)
-    if missing or changed:
-        files = len(missing) + len(changed)
-        upstream.progress.step("fetching", files=files, size=bytes_of(missing) + bytes_of(changed))
+    early, survey.early = survey.early, Spool()
+    changed = _early(survey.changed)
+    if early or changed:
+        files, size = len(early) + len(changed), early.size + bytes_of(changed)
+        upstream.progress.step("fetching", files=files, size=size)
     if changed:
-        upstream.fetch(changed, area, basis=tree)
-    if len(missing) > _MOST * survey.files_upstream:
-        upstream.fetch_all(area, rules=STAGE1_RULES, here=tree)
-    came = publisher.came(missing.values())
-    if len(came) < len(missing):
-        upstream.fetch(missing.keys() - came, area)
-        came = publisher.came(missing.values())
-    round_.incomplete = len(came) < len(missing)
-    landed = publisher.land(came)
-    survey.early = Spool()
-    survey.missing |= {path: entry for path, entry in missing.items() if path not in landed}
-    round_.landed = len(landed)
+        upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
+    fetching = _Fetching(upstream, area, publisher)
+
+    def land(batch: _Batch) -> None:
+        landed = publisher.land(batch.came, batch.hashes)
+        round_.landed += len(landed)
+        round_.incomplete |= len(batch.came) < len(batch.entries)
+        for entry in batch.entries:
+            if entry.path not in landed:
+                survey.missing[entry.path] = entry
+
+    upstream.in_streams(early, fetching.fetch, land, files=len(early), size=early.size)
 
 
 def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Those that the stage-1 filter lets through."""
-    return {path: entry for path, entry in entries.items() if part_of(path) in {Part.EARLY, Part.REST}}
+    return {path: entry for path, entry in entries.items() if may_land(path)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Files that were fetched in one transfer."""
+
+    entries: Sequence[Entry]  # that were asked for
+    came: set[str]  # those of them that are whole
+    hashes: Mapping[str, str]  # of those of which it is known, and was checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """Fetches and checks one batch; several threads may, each another one."""
+
+    upstream: Upstream
+    area: WorkArea
+    publisher: Publisher
+
+    def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
+        """Fetch these files. Mismatch if upstream has one with another hash, twice."""
+        names = [entry.path for entry in entries]
+        fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
+        came = self.publisher.came(entries)
+        if wrong := self._wrong(entries, came):
+            self._fetch_again(wrong, stop)
+            came = self.publisher.came(entries)
+            if wrong := self._wrong(wrong, came):
+                first = wrong[0]
+                raise Mismatch(
+                    f"upstream has {len(wrong)} files that are not what its manifest says, such as"
+                    f" {first.path} (expected SHA256 {first.sha256})"
+                )
+        hashes = {entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in came}
+        whole = sum(entry.size for entry in entries if entry.path in came)
+        # An interrupted run had fetched the others: they are done, too.
+        self.upstream.advance(files=max(len(came) - fetched.files, 0), size=max(whole - fetched.size, 0))
+        return _Batch(entries, came, hashes)
+
+    def _fetch_again(self, entries: Sequence[Entry], stop: Stop | None) -> None:
+        for entry in entries:
+            (self.area.new / entry.path).unlink()  # rsync would take it for right
+        self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)
+
+    def _wrong(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:
+        return [
+            entry
+            for entry in entries
+            if entry.sha256
+            and entry.path in came
+            and sha256_of(f"{self.area.new}/{entry.path}") != entry.sha256
+        ]

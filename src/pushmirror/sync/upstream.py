@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
+from typing import TypeVar
 from zlib import crc32
 
-from pushmirror.archive.entry import Entry
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
@@ -26,14 +29,19 @@ from pushmirror.sync import rsync
 from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.rsync import Stats, StatsReader, Version
+from pushmirror.sync.streams import in_batches, in_streams, streams_for
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import process
+from pushmirror.system.process import Stop
+
+Got = TypeVar("Got")
 
 _log = logging.getLogger(__name__)
 _rsync_log = logging.getLogger("pushmirror.rsync")
 _rsync_errors = logging.getLogger("pushmirror.rsync.errors")
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
 _BATCH_CHECKED = 2_000  # the same for an rsync without --trust-sender
+_FAR_S = 0.3  # to pin takes so long where a round trip takes 30 ms or more; a listing there is another one
 
 _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
 _SUITE_DIRECTORIES = ["/dists/", "/dists/*/", "/dists/*/*/"]
@@ -57,6 +65,14 @@ class Traffic:
 
 
 @dataclass(slots=True)
+class Fetched:
+    """What one transfer brought: not what was here from an interrupted run."""
+
+    files: int = 0
+    size: int = 0  # bytes of these files
+
+
+@dataclass(slots=True)
 class Upstream:
     """Upstream of one archive."""
 
@@ -64,6 +80,8 @@ class Upstream:
     progress: Progress
     traffic: Traffic = field(default_factory=Traffic)
     _version: Version | None = None
+    _pinned_in_s: float = 0.0
+    _counting: threading.Lock = field(default_factory=threading.Lock)  # for several streams at once
 
     def pin(self, into: Path) -> None:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
@@ -77,7 +95,9 @@ class Upstream:
             *exclude_rules(["*"]),
         )
         into.mkdir(parents=True, exist_ok=True)
+        started = monotonic()
         self._run(rsync.pin_argv(self.archive, Selection(rules).rsync_args(), into))
+        self._pinned_in_s = monotonic() - started
         if by_us:
             _drop_unwanted(into / "dists", Selection(tuple(own)), into)
 
@@ -95,29 +115,94 @@ class Upstream:
                 _log.warning("%s", line.decode("utf-8", "replace"))
 
         selection = Selection((*selection_rules(self.archive), *rules))
-        self._run(rsync.listing_argv(self.archive, selection.rsync_args(), empty), on_line)
+        is_far = self._pinned_in_s > _FAR_S
+        self._run(rsync.listing_argv(self.archive, selection.rsync_args(), empty, is_far=is_far), on_line)
 
-    def fetch(self, names: Iterable[str], area: WorkArea, *, basis: Path | None = None) -> None:
+    def present(self, names: Collection[str], *, empty: Path) -> set[str]:
+        """Those of the names that upstream has as a file or link; `empty` is an empty directory."""
+        found: set[str] = set()
+
+        def on_line(line: bytes) -> None:
+            entry = rsync.parse_listing_line(line)
+            if entry is not None and entry.kind is not Kind.DIRECTORY:
+                found.add(entry.path)
+
+        empty.mkdir(parents=True, exist_ok=True)
+        ordered = sorted(set(names))
+        for start in range(0, len(ordered), _BATCH_CHECKED):
+            listed = (
+                name.encode("utf-8", "surrogateescape") + b"\0"
+                for name in ordered[start : start + _BATCH_CHECKED]
+            )
+            self._run(rsync.present_argv(self.archive, empty), on_line, stdin=b"".join(listed))
+        return found.intersection(ordered)
+
+    def fetch(
+        self, names: Iterable[str], area: WorkArea, *, basis: Path | None = None, size: int = 0
+    ) -> None:
         """Fetch these files into a work area, under their own paths; what upstream lost just does not come.
 
         What is there from an interrupted run is used. `basis` is a tree whose older versions of the files
-        may save traffic; never give it for a file whose content here is known to be wrong.
+        may save traffic; never give it for a file whose content here is known to be wrong. `size` is what
+        they have together in bytes, where that is known.
         """
         ordered = sorted(set(names))
-        batch = _BATCH if self.version.trusts_sender else _BATCH_CHECKED
-        for start in range(0, len(ordered), batch):
-            self._fetch_batch(ordered[start : start + batch], area.new, basis)
-        area.look_again()
+        mean = size // max(len(ordered), 1)
+        entries = [Entry(name, Kind.FILE, mean) for name in ordered]
 
-    def fetch_all(self, area: WorkArea, *, rules: Sequence[Rule], here: Path) -> None:
-        """Fetch everything that the archive's rules and then these let through, but what the tree `here` has.
+        def work(batch: Sequence[Entry], stop: Stop | None) -> None:
+            self.fetch_batch([entry.path for entry in batch], area, basis=basis, stop=stop)
 
-        For a tree that lacks most of it: rsync walks twice as fast as it looks up names that it is given.
-        """
-        selection = Selection((*selection_rules(self.archive), *rules))
-        argv = rsync.fetch_all_argv(self.archive, selection.rsync_args(), area.new, here=here)
-        self._run(argv, self._count_fetched, partial_is_fine=True)
+        self.in_streams(entries, work, lambda _: None, files=len(ordered), size=size)
+
+    def in_streams(
+        self,
+        entries: Iterable[Entry],
+        work: Callable[[Sequence[Entry], Stop | None], Got],
+        take: Callable[[Got], None],
+        *,
+        files: int,
+        size: int,
+    ) -> None:
+        """Let `work` fetch these files in batches, several at a time if they are many (see streams.py)."""
+        streams = streams_for(files, size, most=self.archive.streams)
+        longest = (
+            _BATCH if self.version.trusts_sender else _BATCH_CHECKED
+        )  # asks for it before any thread does
+        batches = in_batches(entries, files=files, size=size, streams=streams, longest=longest)
+        in_streams(batches, work, take, streams=streams)
+
+    def fetch_batch(
+        self,
+        names: Sequence[str],
+        area: WorkArea,
+        *,
+        basis: Path | None = None,
+        stop: Stop | None = None,
+    ) -> Fetched:
+        """Fetch these files in one transfer, as `fetch` does; several threads may, for other names each."""
+        area.new.mkdir(parents=True, exist_ok=True)
+        argv = rsync.fetch_argv(self.archive, area.new, version=self.version, basis=basis)
+        listed = b"".join(sorted(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
+        fetched = Fetched()
+
+        def on_line(line: bytes) -> None:
+            if parsed := rsync.parse_fetch_line(line):
+                fetched.files += 1
+                fetched.size += parsed[1]
+                self.advance(files=1, size=parsed[1])
+
+        self._run(argv, on_line, stdin=listed, partial_is_fine=True, stop=stop)
+        with self._counting:
+            self.traffic.files_fetched += fetched.files
+            self.traffic.bytes_fetched += fetched.size
         area.look_again()
+        return fetched
+
+    def advance(self, *, files: int, size: int) -> None:
+        """So much more has come."""
+        with self._counting:
+            self.progress.advance(files=files, size=size)
 
     def copy(self, argv: Sequence[str], *, stdin: bytes = b"") -> None:
         """Run an rsync from upstream that its caller has put together; its traffic counts, too."""
@@ -131,19 +216,6 @@ class Upstream:
             self._version = rsync.parse_version(told.output[:200].decode("utf-8", "replace"))
         return self._version
 
-    def _fetch_batch(self, names: Sequence[str], into: Path, basis: Path | None) -> None:
-        into.mkdir(parents=True, exist_ok=True)
-        argv = rsync.fetch_argv(self.archive, into, version=self.version, basis=basis)
-        listed = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
-        self._run(argv, self._count_fetched, stdin=listed, partial_is_fine=True)
-
-    def _count_fetched(self, line: bytes) -> None:
-        if fetched := rsync.parse_fetch_line(line):
-            _, size, _ = fetched
-            self.traffic.files_fetched += 1
-            self.traffic.bytes_fetched += size
-            self.progress.advance(files=1, size=size)
-
     def _run(
         self,
         argv: Sequence[str],
@@ -151,6 +223,7 @@ class Upstream:
         *,
         stdin: bytes = b"",
         partial_is_fine: bool = False,
+        stop: Stop | None = None,
     ) -> None:
         """Run one rsync; raise what its failure means."""
         reader = StatsReader()
@@ -162,7 +235,8 @@ class Upstream:
                 reader.take(line)
 
         _rsync_log.debug("running %s", shlex.join(argv))
-        result = process.run(argv, on_line=line_taken, stdin=stdin, env=rsync.environment(self.archive))
+        environment = rsync.environment(self.archive)
+        result = process.run(argv, on_line=line_taken, stdin=stdin, env=environment, stop=stop)
         for line in result.errors.splitlines():
             if rsync.FAREWELL not in line:
                 _rsync_errors.debug("%s", line)
@@ -173,10 +247,12 @@ class Upstream:
         if result.exit_code != 0 and not vanished:
             raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
         try:
-            self.traffic.add(reader.stats())
+            stats = reader.stats()
         except UpstreamError:
             _ = self.version  # if it is no rsync that we ran, that is the better thing to say
             raise
+        with self._counting:
+            self.traffic.add(stats)
 
 
 def _includes(*patterns: str) -> list[Rule]:

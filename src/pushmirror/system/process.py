@@ -2,7 +2,8 @@
 
 Guaranteed: the whole group is gone when a call returns or raises, and also when we are killed; standard
 output is either handed on line by line or kept within a bound, standard error is kept within a bound.
-Not the business of this module: what an exit code means.
+Several threads may run programs at once; signals reach the main thread only, which ends the others' with a
+Stop. Not the business of this module: what an exit code means.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pushmirror.errors import ProgramFailed, ProgramMissing
 
@@ -66,13 +68,14 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float | None = None,
+    stop: Stop | None = None,
 ) -> Result:
     """Run a program to its end.
 
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
-    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run. Raises
-    ProgramMissing when the program does not exist and ProgramFailed when a bound was reached; an exit code
-    other than 0 is the caller's to judge.
+    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does
+    `stop`. Raises ProgramMissing when the program does not exist and ProgramFailed when a bound was reached;
+    an exit code other than 0 is the caller's to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
@@ -80,11 +83,37 @@ def run(
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
             expired=ProgramFailed(f"{argv[0]} was ended: it took longer than allowed"),
+            stop=stop,
         )
         exit_code = child.wait()
     return Result(
         tuple(argv), exit_code, bytes(reader.output), reader.error_text(), time.monotonic() - started
     )
+
+
+class Stop:
+    """One thread sets it, and the programs that others run with it are ended; for a `with` block."""
+
+    def __init__(self) -> None:
+        self._handle = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._is_set = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+    def fileno(self) -> int:
+        """What becomes readable, and stays so, once it is set."""
+        return self._handle
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        os.eventfd_write(self._handle, 1)
 
 
 @contextmanager
@@ -191,9 +220,12 @@ class _Reader:
     def error_text(self) -> str:
         return self._errors.decode("utf-8", "replace")
 
-    def pump(self, *, deadline: float | None, expired: Exception) -> None:
+    def pump(self, *, deadline: float | None, expired: Exception, stop: Stop | None) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
         with selectors.DefaultSelector() as selector:
+            others = 0 if stop is None else 1  # besides the pipes
+            if stop is not None:
+                selector.register(stop, selectors.EVENT_READ, stop)
             selector.register(self._child.stdout, selectors.EVENT_READ, self._take_output)
             selector.register(self._child.stderr, selectors.EVENT_READ, self._take_errors)
             if self._stdin:
@@ -201,7 +233,7 @@ class _Reader:
                 selector.register(self._child.stdin, selectors.EVENT_WRITE, None)
             else:
                 self._child.stdin.close()
-            while selector.get_map():
+            while len(selector.get_map()) > others:
                 wait_s = None if deadline is None else deadline - time.monotonic()
                 if wait_s is not None and wait_s <= 0:
                     raise expired
@@ -209,6 +241,8 @@ class _Reader:
                     if key.data is None:
                         self._feed(selector)
                         continue
+                    if key.fileobj is stop:
+                        raise ProgramFailed("a program was ended: whoever wanted it has given up")
                     data = os.read(key.fd, _CHUNK)
                     if data:
                         key.data(data)
