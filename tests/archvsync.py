@@ -67,6 +67,7 @@ FIELDS = [
     "Total time spent in rsync",
     "Average rate",
 ]
+OUR_FIELDS = ["Generation", "Strategy"]  # below these, in a trace of pushmirror
 SOMETIMES = {"Total bytes received in rsync", "Average rate"}  # not after a run of nothing, or of no second
 REST_S = 120.0  # until all that a push has started is over, on a busy machine
 _LOOK_S = 0.1  # between two looks at all processes, which are some work themselves

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from archvsync import OUR_FIELDS
 from pushmirror.system import process
 
 _REAL = Path("/usr/bin")
@@ -162,11 +163,11 @@ def comparable(trace: str) -> list[str]:
     """The lines of a trace, without what two runs of one program do not have in common either.
 
     Times, versions and amounts become their form. Left out: the rate, which is there only when the run took
-    a second, and the line that is ours alone.
+    a second, and the lines that are ours alone.
     """
     first, *lines = trace.splitlines()
     fields = [line.partition(": ") for line in lines]
-    kept = [(name, value) for name, _, value in fields if name not in {"Average rate", "Generation"}]
+    kept = [(name, value) for name, _, value in fields if name not in {"Average rate", *OUR_FIELDS}]
     return [_POSIX_DATE.sub("DATE", first), *(f"{name}: {_form(name, value)}" for name, value in kept)]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from archvsync import (
     FIELDS,
+    OUR_FIELDS,
     SOMETIMES,
     Archvsync,
     DropIn,
@@ -217,7 +218,7 @@ def test_traces_have_their_fields_in_their_order(story: Story) -> None:
         trace = machine.trace
         assert parse_trace("\n".join(trace)).date is not None, name
         assert set(FIELDS) - set(fields(trace)) <= SOMETIMES, name
-        assert fields(trace) == [field for field in [*FIELDS, "Generation"] if field in fields(trace)], name
+        assert fields(trace) == [field for field in [*FIELDS, *OUR_FIELDS] if field in fields(trace)], name
 
 
 def test_traces_say_what_happened(story: Story) -> None:

@@ -100,12 +100,12 @@ def test_again_wakes_sites_that_have_confirmed_it_already(hub: PushingHub) -> No
 
 def test_a_dry_run_sends_nothing_stores_nothing_and_says_what_would_be_sent(hub: PushingHub) -> None:
     one, two = hub.site("one"), hub.site("two", push="staged", paused=True)
-    hub.publish()
+    hub.publish(generation := "a" * 64)
     before = _everything(hub)
     result = hub.run("push", "--dry-run")
     assert result.exit_code == 0
     told = result.output.decode()
-    assert "sync:archive:debian sync:all" in told and "paused" in told
+    assert f"sync:archive:debian sync:generation:{generation} sync:all" in told and "paused" in told
     assert (one.sent, two.sent) == ([], [])
     assert _everything(hub) == before
 
