@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -84,14 +85,8 @@ class Plan:
         return left
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """A file of the indices themselves."""
-
-    path: str
-    size: str = ""  # digits; empty: not known
-    sha256: str = ""
-    what: What = What.FILE
+#: What indices say of a file, or one of themselves: path, size (digits, or empty), SHA256 (or empty), What.
+Named = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -102,7 +97,7 @@ class Sources:
     generation: str  # whose closure it is; empty: a plain tree
     ledger: Ledger
     closures: frozenset[str]  # keys in the ledger
-    own: tuple[Own, ...]
+    own: tuple[Named, ...]
     inventory: Known | None
     notes: tuple[str, ...] = ()  # what could not be learnt
     _real: dict[str, str] = field(default_factory=dict)
@@ -146,22 +141,23 @@ class Sources:
         """What the closure and the index files are, and the directories on the way there."""
         seen: set[str] = set()
         yield from self._directories("", seen)
-        for own in self.own:
-            yield from self._line(own.path, own.size, own.sha256, seen, own.what)
+        for path, size, sha256, what in chain(self.own, self._closure()):
+            directory, _, name = path.rpartition("/")
+            real = self._real.get(directory) or self._resolved(directory)
+            if real not in seen:
+                yield from self._directories(real, seen)
+            yield line_of_file(real, name, size, sha256, what)
+
+    def _closure(self) -> Iterator[Named]:
+        """What the indices name; an installer's list may name what is not mirrored."""
+        file, optional = What.FILE.value, What.OPTIONAL.value
         for key in sorted(self.closures):
             for line in self.ledger.lines(key) or ():
                 path, size, sha256 = line.split("\t")
-                if size == _UNKNOWN:  # an installer's list may name what is not mirrored
-                    yield from self._line(path, "", sha256, seen, What.OPTIONAL)
+                if size == _UNKNOWN:
+                    yield path, "", sha256, optional
                 else:
-                    yield from self._line(path, size, sha256, seen, What.FILE)
-
-    def _line(self, path: str, size: str, sha256: str, seen: set[str], what: What) -> Iterator[bytes]:
-        directory, _, name = path.rpartition("/")
-        directory = self._resolved(directory)
-        if directory not in seen:
-            yield from self._directories(directory, seen)
-        yield line_of_file(directory, name, size, sha256, what)
+                    yield path, size, sha256, file
 
     def _directories(self, directory: str, seen: set[str]) -> Iterator[bytes]:
         while directory not in seen:
@@ -244,17 +240,17 @@ def _knows(ledger: Ledger, generation: str) -> bool:
     return bool(keys) and ledger.knows_generation(generation) and all(map(ledger.knows_index, keys))
 
 
-def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str]]) -> Iterator[Own]:
+def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str]]) -> Iterator[Named]:
     """Index files and Release files; of those that a suite may have, the ones that `there` are to be."""
-    named: dict[str, Own] = {}
+    named: dict[str, Named] = {}
     for suite in live.suites.values():
         for name in RELEASE_NAMES:
             path = f"{suite.directory}/{name}"
-            named[path] = Own(path)
+            named[path] = (path, "", "", What.FILE.value)
         for listed in suite.release.files.values():
             for place in (suite.path_of(listed), *suite.copies_of(listed)):
                 path = _really(tree, place)
-                named[path] = Own(path, str(listed.size), listed.sha256, _need_of(tree / path))
+                named[path] = (path, str(listed.size), listed.sha256, _need_of(tree / path).value)
     is_there = there(set(named))
     return (own for path, own in sorted(named.items()) if path in is_there)
 

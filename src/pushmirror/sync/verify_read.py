@@ -13,7 +13,7 @@ import hashlib
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,6 +76,7 @@ class Reader:
         """`keep` is told before so many bytes are read, and may wait."""
         self._tree = os.fspath(tree)
         self._keep = keep
+        self._flags = _OPEN | os.O_NOATIME  # a verify is no use of a file, and its time no news worth a write
 
     def piece(self, text: bytes, piece: Piece) -> Seen:
         """Look at everything that a piece answers for."""
@@ -109,8 +110,11 @@ class Reader:
             for one in expected:
                 if one.what is not What.HERE and (found := self._name(one, here, handle, seen)):
                     seen.findings.append(found)
+                    if piece is not None and one.name in here and _kind(here[one.name]) == "directory":
+                        seen.findings += self._below(one.path)  # what is in the directory in its place
             if piece is not None:
-                seen.findings += self._extras(directory, expected, here, piece)
+                unknown = here.keys() - {one.name for one in expected}
+                seen.findings += self._extras(directory, sorted(unknown), here, piece)
         except OSError as exc:
             seen.findings += _unseen(expected, exc)
         finally:
@@ -144,7 +148,7 @@ class Reader:
         return _link(one, handle) if one.what is What.LINK else None
 
     def _file(self, one: Expected, directory: int, seen: Seen) -> Finding | None:
-        handle = os.open(one.name, _OPEN, dir_fd=directory)
+        handle = self._open(one.name, directory)
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
@@ -166,11 +170,20 @@ class Reader:
         finally:
             os.close(handle)
 
+    def _open(self, name: str, directory: int) -> int:
+        try:
+            return os.open(name, self._flags, dir_fd=directory)
+        except OSError as exc:
+            if exc.errno != errno.EPERM or self._flags == _OPEN:
+                raise
+        self._flags = _OPEN  # only the owner may leave the time as it is
+        return os.open(name, self._flags, dir_fd=directory)
+
     def _sha256(self, handle: int, size: int) -> str:
         keep, read = self._keep, os.read
         if size < _CHUNK:
             keep(size)
-            data = read(handle, _CHUNK)
+            data = read(handle, size + 1)  # a buffer that is too large costs more than a small file
             if len(data) == size:
                 return hashlib.sha256(data).hexdigest()
             os.lseek(handle, 0, os.SEEK_SET)
@@ -183,20 +196,17 @@ class Reader:
             digest.update(data)
 
     def _extras(
-        self, directory: str, expected: list[Expected], here: Mapping[str, os.DirEntry[str]], piece: Piece
+        self, directory: str, names: Iterable[str], here: Mapping[str, os.DirEntry[str]], piece: Piece
     ) -> Iterator[Finding]:
-        known = {one.name: one for one in expected}
-        for name, entry in here.items():
+        for name in names:
             path = f"{directory}/{name}" if directory else name
-            one = known.get(name)
-            if one is not None:
-                if (one.is_file or one.what is What.LINK) and _kind(entry) == "directory":
-                    yield from self._below(path)  # what is in the directory that has taken its place
-                continue
             key = key_of(path)
             if key < piece.first or (piece.until and key >= piece.until) or is_ours(path):
                 continue
-            yield from self._below(path) if _kind(entry) == "directory" else [Finding(path, Problem.EXTRA)]
+            if _kind(here[name]) == "directory":
+                yield from self._below(path)
+            else:
+                yield Finding(path, Problem.EXTRA)
 
     def _below(self, top: str) -> Iterator[Finding]:
         """Everything in a directory that nobody knows of; the directories themselves are no news."""
@@ -245,11 +255,11 @@ def is_ours(path: str) -> bool:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    if entry.is_symlink():
-        return "link"
+    if entry.is_file(follow_symlinks=False):
+        return "file"
     if entry.is_dir(follow_symlinks=False):
         return "directory"
-    return "file" if entry.is_file(follow_symlinks=False) else "device, pipe or socket"
+    return "link" if entry.is_symlink() else "device, pipe or socket"
 
 
 def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:

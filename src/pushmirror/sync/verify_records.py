@@ -64,9 +64,9 @@ def key_of(path: str) -> bytes:
     return _encoded(f"{directory}\0{name}")
 
 
-def line_of_file(directory: str, name: str, size: str, sha256: str, what: What = What.FILE) -> bytes:
-    """What an index says; `size` in digits, empty where it does not say."""
-    return _encoded(f"{directory}\0{name}\0{what.value}\0{size}\0{sha256}\0\0")
+def line_of_file(directory: str, name: str, size: str, sha256: str, what: str) -> bytes:
+    """What an index says of a file; `size` in digits, empty where it does not say."""
+    return _encoded(f"{directory}\0{name}\0{what}\0{size}\0{sha256}\0\0")
 
 
 def lines_of_directory(path: str) -> list[bytes]:
