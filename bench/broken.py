@@ -16,16 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders import CONTENDERS, PASSWORD, USER, Contender
+from bench.contenders import make
+from bench.mirror import Contender, Upstream
 from bench.report import say, table
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.service import HOST
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Watcher, broken
 from pushmirror.system import process
 
 _EVERY_S = 0.7
 _LOOK_S = 0.05
+_USER, _PASSWORD = "site1.example.com", "correct horse battery staple"  # of a daemon on the loopback
 _PACKAGES = 60  # about 280 pool files
 
 
@@ -51,8 +54,9 @@ def watch(directory: Path, names: Sequence[str], seconds: float) -> list[Seen]:
         shutil.rmtree(place, ignore_errors=True)
         archive = LabArchive.create(place / "archive", packages=_PACKAGES)
         with RsyncDaemon(place / "rsyncd") as daemon:
-            daemon.add_module(ARCHIVE, archive.path, {USER: PASSWORD})
-            contender = CONTENDERS[name](place / "site", daemon, archive.keyring)
+            daemon.add_module(ARCHIVE, archive.path, {_USER: _PASSWORD})
+            upstream = Upstream(HOST, daemon.port, ARCHIVE, _USER, _PASSWORD, archive.keyring)
+            contender = make(name, place / "site", upstream)
             seen.append(_watch(archive, contender, seconds))
         say(f"{name}: broken in {seen[-1].broken} of {seen[-1].samples} samples")
     return seen

@@ -1,4 +1,4 @@
-"""What a program costs: time, processor time and memory of it and all its children, and of the daemon.
+"""What a program costs: time, processor time and memory of it and all its children, and of a daemon it uses.
 
 Processor time is exact (the kernel's accounts of reaped children); memory is sampled about 20 times a second,
 so a process that lives shorter than that may be missed.
@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pushmirror.errors import ProgramFailed
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.system.process import BASE_ENVIRONMENT
 
 _EVERY_S = 0.05
@@ -32,11 +32,20 @@ class Cost:
 
     wall_s: float
     cpu_s: float  # user and system, the program and all its children
-    daemon_cpu_s: float
     peak_process: int  # bytes; the largest process
     peak_all: int  # bytes; all processes at one time, shared pages counted once
-    received: int  # bytes, as the daemon counts them
-    sent: int
+    daemon_cpu_s: float = 0.0
+    daemon_peak: int = 0  # bytes; all its processes at one time
+    received: int = 0  # bytes, as the daemon counts them
+    sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A daemon that serves nobody else at the moment, and logs its traffic."""
+
+    pid: int
+    log: Path
 
 
 def measure(
@@ -44,41 +53,50 @@ def measure(
     *,
     env: Mapping[str, str],
     log: Path,
-    daemon: RsyncDaemon,
-    traffic: Path,
-    limit_s: float = 1800,
+    serving: Serving | None = None,
+    limit_s: float = 3600,
 ) -> Cost:
-    """Run a program against a daemon that serves nobody else, and logs its traffic to a file.
+    """Run a program to its end, and count what it makes a daemon do.
 
     Raises ProgramFailed if it does not end with 0.
     """
-    daemon_before = _children_cpu(daemon)
-    traffic_from = traffic.stat().st_size if traffic.exists() else 0
+    accounts = _Accounts(serving) if serving else None
     started = time.monotonic()
     pid = _spawn(argv, env, log)
-    sampler = _Sampler(pid, until=started + limit_s)
-    sampler.start()
+    own = _Sampler(pid, until=started + limit_s)
+    samplers = [own] + ([_Sampler(serving.pid)] if serving else [])
+    for sampler in samplers:
+        sampler.start()
     try:
         _, status, usage = os.wait4(pid, 0)
         wall_s = time.monotonic() - started
     finally:
-        sampler.stop()
+        for sampler in samplers:
+            sampler.stop()
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     if os.waitstatus_to_exitcode(status) != 0:
         words = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
         raise ProgramFailed(f"{argv[0]} ended with {os.waitstatus_to_exitcode(status)}: {words}")
-    _wait_for_children(daemon)
-    sent, received = _traffic(traffic, traffic_from)
-    return Cost(
-        wall_s=wall_s,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        daemon_cpu_s=_children_cpu(daemon) - daemon_before,
-        peak_process=sampler.largest,
-        peak_all=sampler.together,
-        received=sent,  # what the daemon sent is what its client received
-        sent=received,
-    )
+    cost = Cost(wall_s, usage.ru_utime + usage.ru_stime, own.largest, own.together)
+    return replace(cost, daemon_peak=samplers[1].together, **accounts.close()) if accounts else cost
+
+
+class _Accounts:
+    """What a daemon's connections cost from now on."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._cpu_s = _children_cpu(serving.pid)
+        self._log_from = serving.log.stat().st_size if serving.log.exists() else 0
+
+    def close(self) -> dict[str, Any]:
+        """Fields of Cost, when all connections have ended."""
+        _wait_for_children(self._serving.pid)
+        sent, received = _traffic(self._serving.log, self._log_from)
+        cpu_s = _children_cpu(self._serving.pid) - self._cpu_s
+        # what the daemon sent is what its client received
+        return {"daemon_cpu_s": cpu_s, "received": sent, "sent": received}
 
 
 def _spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
@@ -90,9 +108,9 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], log: Path) -> int:
 
 
 class _Sampler(threading.Thread):
-    """Watches the memory of a process and its descendants, and ends it when its time is over."""
+    """Watches the memory of a process and its descendants, and ends it when its time, if any, is over."""
 
-    def __init__(self, pid: int, *, until: float) -> None:
+    def __init__(self, pid: int, *, until: float | None = None) -> None:
         super().__init__(daemon=True)
         self.largest = 0
         self.together = 0
@@ -109,7 +127,7 @@ class _Sampler(threading.Thread):
             pids = family(self._pid)
             self.largest = max([self.largest, *(kib(pid, "status", "VmHWM:") for pid in pids)])
             self.together = max(self.together, sum(kib(pid, "smaps_rollup", "Pss:") for pid in pids))
-            if time.monotonic() > self._until:
+            if self._until is not None and time.monotonic() > self._until:
                 os.killpg(self._pid, signal.SIGKILL)
                 return
 
@@ -144,21 +162,21 @@ def kib(pid: int, file: str, field: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
-def _children_cpu(daemon: RsyncDaemon) -> float:
-    """Processor time of the daemon's connections that have ended."""
-    assert daemon.pid
-    fields = stat(daemon.pid)
+def _children_cpu(pid: int) -> float:
+    """Processor time of a daemon's connections that have ended."""
+    fields = stat(pid)
     return (int(fields[13]) + int(fields[14])) / _TICKS
 
 
-def _wait_for_children(daemon: RsyncDaemon) -> None:
-    assert daemon.pid
+def _wait_for_children(pid: int) -> None:
     until = time.monotonic() + _SETTLE_S
-    while len(family(daemon.pid)) > 1 and time.monotonic() < until:
+    while len(family(pid)) > 1 and time.monotonic() < until:
         time.sleep(0.01)
 
 
 def _traffic(log: Path, start: int) -> tuple[int, int]:
+    if not log.exists():
+        return 0, 0
     with log.open("rb") as file:
         file.seek(start)
         found = _TRAFFIC.findall(file.read().decode("utf-8", "replace"))

@@ -47,9 +47,14 @@ class Source:
         return self.binaries[0].version
 
     @property
+    def packages(self) -> int:
+        """How many files in the pool are built from it."""
+        return sum(len(binary.architectures) for binary in self.binaries)
+
+    @property
     def files(self) -> int:
         """How many files it has in the pool, its three source files included."""
-        return 3 + sum(len(binary.architectures) for binary in self.binaries)
+        return 3 + self.packages
 
 
 def sources(files: int) -> list[Source]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import tomlkit
 
-from bench.contenders import Ours
+from bench.ours import Ours
 from bench.sites import Place, Sites
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process

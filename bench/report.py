@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Sequence
 
@@ -24,3 +25,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         f"|{'' if n == 1 else ' '}{line}{'' if n == 1 else ' '}|" for n, line in enumerate(lines)
     )
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The median, and lowest and highest where there are several."""
+    middle = f"{statistics.median(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f}-{max(values):.{digits}f})"

@@ -1,43 +1,32 @@
-"""First sync, no change, and an update: each contender from the same start, in turn, several times."""
+"""First sync, no change, and an update: all contenders from the same start, in turn, several times."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.archive import BigArchive, Facts
-from bench.contenders import CONTENDERS, PASSWORD, USER, Contender, Ours
-from bench.meter import Cost, measure
-from bench.report import say, table
-from pushmirror.errors import Mismatch
-from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.site import ARCHIVE
-from pushmirror.system import process
+from bench import syscalls
+from bench.archive import BigArchive, Facts, Shape
+from bench.course import Course, Scenario
+from bench.hub import Hub
+from bench.meter import Cost
+from bench.report import say, spread, table
 
-SCENARIOS = {"full": "first sync", "nochange": "no change", "update": "update"}
-_OWN = ("/project/trace/*", "/Archive-Update-*", "/.~tmp~")  # of each mirror; no business of a comparison
-
-
-class _Graceless(Ours):
-    """ftpsync deletes at once what upstream deleted; so does this, for both to do the same work."""
-
-    grace = "0s"
-
-
-_KINDS = {**CONTENDERS, "pushmirror": _Graceless}
+_STOCK = "hub takes stock"
+Run = tuple[Scenario, str]  # and the contender
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure."""
 
-    scenarios: Sequence[str]
+    scenarios: Sequence[Scenario]
     contenders: Sequence[str]
     runs: int
+    first_runs: int = 1  # of the first sync, which takes longest
+    traced: Sequence[Scenario] = ()  # run once more, for the number of system calls
 
 
 @dataclass(slots=True)
@@ -45,134 +34,102 @@ class Measured:
     """All runs at one size."""
 
     facts: Facts
-    costs: dict[tuple[str, str], list[Cost]] = field(default_factory=dict)  # (scenario, contender)
+    costs: dict[Run, list[Cost]] = field(default_factory=dict)
+    took: dict[Run, str] = field(default_factory=dict)  # the strategy, where there are several
+    stock: list[Cost] = field(default_factory=list)  # of the hub, after the update
+    first_stock: Cost | None = None  # of the hub, of a tree that it knows nothing of
+    calls: syscalls.Calls = field(default_factory=dict)  # of the hub's daemon
 
+    def walls(self, scenario: Scenario, name: str) -> list[float]:
+        """Seconds of each run; empty if there was none."""
+        return [cost.wall_s for cost in self.costs.get((scenario, name), ())]
 
-class Race:
-    """One archive, one daemon, and mirrors of it."""
+    def cpu(self, scenario: Scenario, name: str) -> float:
+        """Seconds of processor time at both ends, in the middle of all runs."""
+        return statistics.median(cost.cpu_s + cost.daemon_cpu_s for cost in self.costs[scenario, name])
 
-    def __init__(
-        self, archive: BigArchive, directory: Path, daemon: RsyncDaemon, names: Sequence[str]
-    ) -> None:
-        self._archive = archive
-        self._daemon = daemon
-        self._log = directory / "run.log"
-        self._traffic = directory / "traffic.log"
-        self._traffic.unlink(missing_ok=True)
-        options = {"transfer logging": "no", "log file": str(self._traffic)}  # no line for each file
-        daemon.add_module(ARCHIVE, archive.path, {USER: PASSWORD}, options)
-        self.contenders: list[Contender] = []
-        for name in names:
-            shutil.rmtree(directory / name, ignore_errors=True)
-            self.contenders.append(_KINDS[name](directory / name, daemon, archive.keyring))
-        self._at: dict[str, str] = {}  # contender -> state of its mirror
-
-    def prepare(self, scenario: str, contender: Contender) -> None:
-        """Bring upstream and the contender's mirror to where the scenario begins, at rest on disk."""
-        self._archive.switch("A")
-        if scenario == "full":
-            contender.wipe()
-            self._at[contender.name] = ""
-        elif self._at.get(contender.name, "") == "":
-            contender.wipe()
-            self.sync(contender)
-        elif self._at[contender.name] == "B":
-            options = ["-aH", "--delete", *(f"--exclude={path}" for path in _OWN)]
-            process.run(["rsync", *options, f"{self._archive.path}/", f"{contender.tree}/"]).check()
-            contender.recall()
-            self._at[contender.name] = "A"
-        if scenario == "update":
-            self._archive.switch("B")
-        os.sync()  # nobody shall pay for what another has left unwritten
-
-    def sync(self, contender: Contender, argv: Sequence[str] | None = None) -> Cost:
-        """Run the contender once, and see that it did its work."""
-        cost = measure(
-            argv or contender.argv(),
-            env=contender.env,
-            log=self._log,
-            daemon=self._daemon,
-            traffic=self._traffic,
-        )
-        self._compare(contender)
-        if not self._at.get(contender.name):
-            contender.remember()
-        self._at[contender.name] = self._archive.state
+    def note(self, course: Course, scenario: Scenario, name: str) -> Cost:
+        """Run a contender once, and keep what it cost."""
+        contender = course.contenders[name]
+        cost = course.run(contender, scenario)
+        self.costs.setdefault((scenario, name), []).append(cost)
+        if took := contender.took():
+            self.took[scenario, name] = took
+        say(f"{self.facts.pool_files} files, {scenario.words}, {name}: {cost.wall_s:.2f} s")
         return cost
 
-    def _compare(self, contender: Contender) -> None:
-        """Names, sizes, times and targets of both trees are the same, or Mismatch."""
-        different: list[bytes] = []
-        options = [
-            "-nrlt",
-            "--omit-dir-times",
-            "--delete",
-            "--out-format=%n",
-            *(f"--exclude={p}" for p in _OWN),
-        ]
-        argv = ["rsync", *options, f"{self._archive.path}/", f"{contender.tree}/"]
-        process.run(argv, on_line=different.append).check()
-        if different:
-            raise Mismatch(f"{contender.name}'s mirror differs in {len(different)} names: {different[:3]}")
 
-
-def race(directory: Path, files: int, plan: Plan) -> Measured:
+def race(archives: Path, directory: Path, shape: Shape, plan: Plan) -> Measured:
     """Measure at one size."""
-    archive = BigArchive.at(directory, files=files)
-    measured = Measured(archive.facts)
-    with RsyncDaemon(directory / "rsyncd") as daemon:
-        course = Race(archive, directory, daemon, plan.contenders)
-        for number in range(plan.runs):
-            for scenario in plan.scenarios:
-                # who begins changes, so that a busy moment of the machine does not always meet the same one
-                for contender in course.contenders[:: 1 if number % 2 == 0 else -1]:
-                    course.prepare(scenario, contender)
-                    cost = course.sync(contender)
-                    measured.costs.setdefault((scenario, contender.name), []).append(cost)
-                    say(
-                        f"{files} files, run {number + 1}, {SCENARIOS[scenario]}, {contender.name}: "
-                        f"{cost.wall_s:.2f} s, CPU {cost.cpu_s:.2f} s"
-                    )
+    archive = BigArchive.at(archives, shape)
+    with Hub(directory / "hub", archive) as hub:
+        measured = Measured(archive.facts, first_stock=hub.first_stock())
+        course = Course(hub, directory, plan.contenders)
+        compete(course, plan, measured)
+        measured.calls = syscalls.count(course, plan.traced)
+        course.close()
     return measured
+
+
+def compete(course: Course, plan: Plan, measured: Measured) -> None:
+    """Run all scenarios."""
+    for scenario in plan.scenarios:
+        for number in range(plan.first_runs if scenario is Scenario.FIRST else plan.runs):
+            stock = course.begin(scenario)
+            if stock:
+                measured.stock.append(stock)
+            # who begins changes, so that a busy moment of the machine does not always meet the same one
+            for contender in course.of(scenario)[:: 1 if number % 2 == 0 else -1]:
+                measured.note(course, scenario, contender.name)
 
 
 def report(measured: Measured) -> str:
     """The runs as a Markdown table."""
-    facts = measured.facts
-    rows = []
-    for (scenario, name), costs in measured.costs.items():
-        rows.append(
-            [
-                SCENARIOS[scenario],
-                name,
-                _spread([cost.wall_s for cost in costs], "s"),
-                _ratio(measured, scenario, name, "wall_s"),
-                _spread([cost.cpu_s for cost in costs], "s"),
-                _ratio(measured, scenario, name, "cpu_s"),
-                f"{statistics.median(cost.daemon_cpu_s for cost in costs):.2f} s",
-                f"{statistics.median(cost.peak_process for cost in costs) / 2**20:.0f} MiB",
-                f"{statistics.median(cost.peak_all for cost in costs) / 2**20:.0f} MiB",
-                f"{statistics.median(cost.received for cost in costs) / 1e6:.1f} MB",
-                f"{statistics.median(cost.sent for cost in costs) / 1e6:.1f} MB",
-            ]
-        )
-    title = (
-        f"{facts.pool_files:,} pool files in {facts.directories:,} directories, {facts.packages:,} stanzas; "
-        f"the update: {facts.changed_sources} sources with all their binaries, "
-        f"{facts.added:,} pool files come, {facts.removed:,} go"
-    )
+    rows = [_row(measured, run, costs) for run, costs in measured.costs.items()]
+    if measured.first_stock:
+        rows.append([f"{_STOCK} for the first time", "", *_cells([measured.first_stock])])
+    if measured.stock:
+        rows.append([f"{_STOCK} after the update", "", *_cells(measured.stock)])
     head = ["", "", "wall", "of ftpsync", "CPU", "of ftpsync", "CPU at the daemon", "largest process"]
-    return f"{title}\n\n{table([*head, 'all processes', 'received', 'sent'], rows)}"
+    more = ["all processes", "the daemon's", "received", "sent"]
+    calls = f"\n\n{syscalls.report(measured.calls)}" if measured.calls else ""
+    return f"{measured.facts}\n\n{table([*head, *more], rows)}{calls}"
 
 
-def _spread(values: list[float], unit: str) -> str:
-    return f"{statistics.median(values):.2f} {unit} ({min(values):.2f}-{max(values):.2f})"
+def ratio(measured: Measured, scenario: Scenario, name: str, other: str) -> list[float]:
+    """How many times as long one takes as another, pair by pair of the runs with the same number."""
+    pairs = zip(measured.walls(scenario, name), measured.walls(scenario, other), strict=False)
+    return [ours / theirs for ours, theirs in pairs]
 
 
-def _ratio(measured: Measured, scenario: str, name: str, what: str) -> str:
-    """Pair by pair against ftpsync's run of the same number, then the median."""
-    theirs = measured.costs.get((scenario, "ftpsync"), [])
-    if name == "ftpsync" or not theirs:
-        return ""
-    pairs = zip(measured.costs[scenario, name], theirs, strict=True)
-    return f"{statistics.median(getattr(ours, what) / getattr(their, what) for ours, their in pairs):.2f}"
+def _row(measured: Measured, run: Run, costs: list[Cost]) -> list[str]:
+    scenario, name = run
+    took = measured.took.get(run, name)
+    theirs = measured.costs.get((scenario, "ftpsync"), []) if name != "ftpsync" else []
+    return [
+        scenario.words,
+        name if took == name else f"{name} (took {took})",
+        *_cells(costs, theirs),
+    ]
+
+
+def _cells(costs: Sequence[Cost], theirs: Sequence[Cost] = ()) -> list[str]:
+    def middle(value: Callable[[Cost], float]) -> float:
+        return statistics.median(map(value, costs))
+
+    def of_theirs(value: Callable[[Cost], float]) -> str:
+        ratios = [value(ours) / value(their) for ours, their in zip(costs, theirs, strict=False)]
+        return f"{statistics.median(ratios):.3f}" if ratios else ""
+
+    return [
+        f"{spread([cost.wall_s for cost in costs])} s",
+        of_theirs(lambda cost: cost.wall_s),
+        f"{spread([cost.cpu_s for cost in costs])} s",
+        of_theirs(lambda cost: cost.cpu_s),
+        f"{middle(lambda cost: cost.daemon_cpu_s):.2f} s",
+        f"{middle(lambda cost: cost.peak_process) / 2**20:.0f} MiB",
+        f"{middle(lambda cost: cost.peak_all) / 2**20:.0f} MiB",
+        f"{middle(lambda cost: cost.daemon_peak) / 2**20:.0f} MiB",
+        f"{middle(lambda cost: cost.received) / 1e6:.1f} MB",
+        f"{middle(lambda cost: cost.sent) / 1e6:.1f} MB",
+    ]
