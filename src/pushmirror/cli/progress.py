@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,10 @@ _BAR = range(8, 30)  # columns
 _GAP = "  "
 _SPARE = 4  # columns after a line: a terminal writes ^C there, and a line that it folds cannot be erased
 _SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
+_RECENT_S, _MARK_S = (
+    30.0,
+    0.5,
+)  # a rate is that of the last half minute: small files go slower than large ones
 
 
 def drawn(console: Console, line: Waiting | Following) -> Live:
@@ -52,11 +57,13 @@ class Following:
         self._name, self._files, self._size = name, files, size
         self._files_done, self._size_done = 0, 0
         self._since = monotonic()
+        self._pace = _Pace(self._since)
 
     def advance(self, *, files: int = 0, size: int = 0) -> None:
         """So much of the step is done."""
         self._files_done += files
         self._size_done += size
+        self._pace.note(monotonic(), self._files_done, self._size_done)
 
     def __rich__(self) -> Text:
         name = Text(f"{self._name:<16} ")
@@ -81,16 +88,21 @@ class Following:
 
     def _figures(self) -> tuple[str, str, str, str]:
         """Files, bytes, rate, and the time left or, as long as that is not known, gone by; some are empty."""
-        spent = max(0.1, monotonic() - self._since)
+        now = monotonic()
+        files_per_s, bytes_per_s = self._pace.rates(now, self._files_done, self._size_done)
         files, size, rate = "", "", ""
         if self._files:
             files = f"{self._files_done:>{len(str(self._files))}}/{self._files} files"
         if self._size:
             size = f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB"
-            rate = f"{self._size_done / 1e6 / spent:.1f} MB/s"
-        done, total = self._share()
-        if done and spent > _SURE_AFTER_S:
-            return files, size, rate, f"{_clock(spent * (total - done) / done)} left"
+            rate = f"{bytes_per_s / 1e6:.1f} MB/s"
+        left_s = [
+            _seconds_left(self._files, self._files_done, files_per_s),
+            _seconds_left(self._size, self._size_done, bytes_per_s),
+        ]
+        known = [seconds for seconds in left_s if seconds is not None]
+        if known and now - self._since > _SURE_AFTER_S:
+            return files, size, rate, f"{_clock(max(known))} left"  # files or bytes, what takes longer
         return files, size, rate, f"{self._spinner.seconds():.1f} s"
 
     def _share(self) -> tuple[int, int]:
@@ -102,6 +114,26 @@ class Following:
     def _bar(self, width: int, done: int, total: int) -> Text:
         full = width * done // total
         return Text.assemble((self._full * full, "green"), (self._empty * (width - full), "dim"))
+
+
+class _Pace:
+    """How fast a step has been going of late."""
+
+    def __init__(self, now: float) -> None:
+        self._marks = deque([(now, 0, 0)])  # when so many files and bytes were done
+
+    def note(self, now: float, files: int, size: int) -> None:
+        """So much is done."""
+        if now - self._marks[-1][0] >= _MARK_S:
+            self._marks.append((now, files, size))
+
+    def rates(self, now: float, files: int, size: int) -> tuple[float, float]:
+        """Files and bytes in a second."""
+        while len(self._marks) > 1 and now - self._marks[1][0] >= _RECENT_S:
+            self._marks.popleft()
+        since, files_then, size_then = self._marks[0]
+        spent = max(0.1, now - since)
+        return (files - files_then) / spent, (size - size_then) / spent
 
 
 class TerminalProgress(Following):
@@ -141,6 +173,15 @@ class _Spinning:
         line = Text.assemble(" " * self._indent, frame, " ", *parts)
         line.no_wrap, line.overflow = True, "ellipsis"
         return line
+
+
+def _seconds_left(total: int | None, done: int, rate: float) -> float | None:
+    """None as long as nobody can tell."""
+    if not total:
+        return None
+    if done >= total:
+        return 0.0
+    return (total - done) / rate if rate else None
 
 
 def _clock(seconds: float) -> str:

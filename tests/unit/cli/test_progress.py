@@ -50,3 +50,39 @@ def test_a_line_is_never_wider_than_the_terminal(line, width):
 def test_the_time_gone_by_is_told_as_long_as_nobody_knows_what_is_left(line):
     assert line(80, seconds=1.0, **FETCH).endswith("  1.0 s")
     assert line(80, "comparing").rstrip().endswith("comparing        9.0 s")
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """The time that is left of a step, after some amounts were done at some moments."""
+
+    def left(done, now_s, **amounts):
+        now = [0.0]
+        monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+        following = Following(Console(file=io.StringIO()))
+        following.step("fetching", **amounts)
+        for now[0], amount in done:
+            following.advance(**amount)
+        now[0] = now_s
+        return following._figures()[-1]
+
+    return left
+
+
+def test_the_rate_of_the_last_while_tells_what_is_left(left):
+    slow_then_fast = [(100.0, {"size": 100}), (140.0, {"size": 400})]
+    assert left(slow_then_fast, 140.0, size=900) == "0:40 left"
+
+
+def test_files_or_bytes_tell_what_is_left_whatever_takes_longer(left):
+    assert left([(10.0, {"files": 10, "size": 900})], 10.0, files=100, size=1000) == "1:30 left"
+    assert left([(10.0, {"files": 90, "size": 100})], 10.0, files=100, size=1000) == "1:30 left"
+
+
+@pytest.mark.parametrize(("done", "told"), [([], "45.0 s"), ([(2.0, {"size": 500})], "45.0 s")])
+def test_nothing_is_said_to_be_left_when_nothing_moves(left, done, told):
+    assert left(done, 45.0, size=1000) == told
+
+
+def test_more_than_was_expected_is_no_time_that_is_left(left):
+    assert left([(10.0, {"files": 200, "size": 900})], 10.0, files=100, size=800) == "0:00 left"
