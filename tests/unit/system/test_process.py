@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pushmirror.errors import ProgramFailed, ProgramMissing
 from pushmirror.system import process
-from pushmirror.system.process import MAX_OUTPUT, background, run
+from pushmirror.system.process import MAX_OUTPUT, Stop, background, run
 
 
 def python(line: str, *arguments: str) -> list[str]:
@@ -52,6 +53,32 @@ def test_a_file_that_cannot_be_run_is_named(tmp_path: Path) -> None:
 
 def test_a_time_limit_may_be_of_years() -> None:
     assert run(["true"], timeout_s=1e9).exit_code == 0
+
+
+def test_another_thread_ends_a_program_and_all_it_started(tmp_path: Path) -> None:
+    pids, failures = tmp_path / "pids", []
+    with Stop() as stop:
+
+        def work() -> None:
+            try:
+                run(["sh", "-c", f"sleep 60 & echo $! $$ >{pids}.new; mv {pids}.new {pids}; wait"], stop=stop)
+            except ProgramFailed as exc:
+                failures.append(str(exc))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        until = time.monotonic() + 10
+        while not pids.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        stop.set()
+        thread.join()
+    assert len(failures) == 1 and "given up" in failures[0]
+    assert all(is_gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_program_that_is_not_stopped_ends_as_it_would_otherwise() -> None:
+    with Stop() as stop:
+        assert run(["sh", "-c", "cat; exit 4"], stdin=b"x" * 300_000, stop=stop).exit_code == 4
 
 
 def test_arguments_reach_no_shell() -> None:
