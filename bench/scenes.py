@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from bench import sync, syscalls
 from bench.archive import BigArchive, Shape
 from bench.course import Course, Scenario
 from bench.hub import Hub
-from bench.report import say
+from bench.link import Link
 from bench.sync import Measured, Plan
 
 
@@ -55,25 +54,13 @@ def one_by_one(archives: Path, directory: Path, shape: Shape, names: Sequence[st
     return measured
 
 
-def far_away(
-    archives: Path, directory: Path, shape: Shape, names: Sequence[str], *, runs: int, round_trip_s: float
-) -> Measured | None:
-    """The same over a link with a long way; None while there is no such link."""
-    try:
-        from bench.link import Link  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        say("there is no bench.link")
-        return None
+def far_away(archives: Path, directory: Path, shape: Shape, names: Sequence[str], runs: int) -> Measured:
+    """The same over a long line."""
     scenarios = [Scenario.FIRST, Scenario.NO_CHANGE, Scenario.UPDATE]
     archive = BigArchive.at(archives, shape)
-    with Hub(directory / "hub", archive) as hub, Link(hub.port, round_trip_s) as link:
+    with Hub(directory / "hub", archive) as hub, Link().to(hub.port) as port:
         measured = Measured(archive.facts, first_stock=hub.first_stock())
-        course = Course(hub, directory, names, upstream=replace(hub.upstream, port=link.port))
+        course = Course(hub, directory, names, upstream=replace(hub.upstream, port=port))
         sync.compete(course, Plan(scenarios, names, runs=runs, first_runs=runs), measured)
         course.close()
     return measured
-
-
-def clean(directory: Path) -> None:
-    """Remove what earlier scenes left."""
-    shutil.rmtree(directory, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The table of targets: what was aimed at, what was measured, hit or missed.
 
-Hit or missed is by wall time, as the targets are. Where programs are compared, the ratio of the processor time
-of both ends stands beside it: on a busy machine that one can be trusted.
+Hit or missed is by wall time, as the targets are. Where programs are compared, the ratio of the processor
+time of both ends stands beside it: that one can be trusted on a busy machine, too.
 """
 
 from __future__ import annotations
