@@ -16,6 +16,7 @@ from pushmirror.errors import BadPath
 from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
 
 _FLAGS = (UPDATING, REQUIRED)
+_SURELY_SHORT = MAX_PATH // 8  # characters, of four bytes at most: there is room for a name
 _NO_GLANCE = {"", TRACES}  # directories that hold names of a run
 _ALWAYS_DIRECTORIES = {TRACES, TRACES.partition("/")[0]}  # here, whatever they are at upstream
 
@@ -39,7 +40,7 @@ def counts(path: str) -> bool:
 def counts_in(directory: str, name: str) -> bool:
     """The same of what is on the disk in a directory that counts: nearly always told at a glance."""
     if directory not in _NO_GLANCE and name.isascii() and name.isprintable() and name != WORK:
-        return len(directory) < MAX_PATH // 8 or counts(f"{directory}/{name}")
+        return len(directory) < _SURELY_SHORT or counts(f"{directory}/{name}")
     return counts(f"{directory}/{name}" if directory else name)
 
 
