@@ -118,7 +118,7 @@ class Inventory:
 
     def links(self) -> dict[str, str]:
         """Every symbolic link and its target."""
-        # A literal 1 (NUMBER_OF[Kind.LINK]): SQLite takes the index of links only if it can see the condition.
+        # A literal 1, NUMBER_OF[Kind.LINK]: SQLite takes the index only if it can see the condition.
         rows = self._file.ask("SELECT directory, name, target FROM names WHERE kind = 1")
         return {
             path_of(directory, name): target.decode("utf-8", "surrogateescape")
