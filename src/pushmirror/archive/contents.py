@@ -10,6 +10,7 @@ import bz2
 import hashlib
 import lzma
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from pushmirror.errors import MalformedFile, Mismatch
@@ -18,6 +19,7 @@ from pushmirror.errors import MalformedFile, Mismatch
 READABLE_SUFFIXES = ("", ".gz", ".xz", ".bz2", ".lzma")
 _SUFFIXES = (*READABLE_SUFFIXES[1:], ".zst", ".lz4")
 
+_PART = 1024 * 1024  # bytes unpacked at a time
 _LZMA_MEMORY = 256 * 1024 * 1024  # bytes; xz -9 needs 65 MB to unpack
 
 
@@ -44,32 +46,49 @@ def decompress(data: bytes, name: str, *, size: int) -> bytes:
 
     Raises MalformedFile when it is corrupt, cut off, or unpacks to more.
     """
+    return b"".join(unpack([data], name, size=size))
+
+
+def unpack(chunks: Iterable[bytes], name: str, *, size: int) -> Iterator[bytes]:
+    """The contents of a file that comes in chunks, in chunks of at most 1 MB; otherwise as `decompress`."""
     suffix = compression(name)
+    left = size
     try:
-        content = _unpacked(data, suffix, name, size + 1) if suffix else data
+        for part in _unpacked(chunks, suffix, name) if suffix else chunks:
+            left -= len(part)
+            if left < 0:
+                raise MalformedFile(f"{name}: expected {size} bytes when unpacked, found more")
+            yield part
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
         raise MalformedFile(f"{name}: it cannot be unpacked: {exc}") from exc
-    if len(content) > size:
-        raise MalformedFile(f"{name}: expected {size} bytes when unpacked, found more")
-    return content
 
 
-def _unpacked(data: bytes, suffix: str, name: str, limit: int) -> bytes:
-    """At most `limit` bytes of all streams in the data (gzip and xz files may be concatenated)."""
-    parts: list[bytes] = []
-    while True:
-        unpacker = _decompressor(suffix, name)
-        part = unpacker.decompress(data, limit)
-        parts.append(part)
-        limit -= len(part)
-        if limit <= 0:
-            break
-        if not unpacker.eof:
-            raise MalformedFile(f"{name}: it is cut off")
-        data = unpacker.unused_data
-        if not data:
-            break
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _unpacked(chunks: Iterable[bytes], suffix: str, name: str) -> Iterator[bytes]:
+    """What is in all streams of the chunks (gzip and xz files may be concatenated)."""
+    unpacker = _decompressor(suffix, name)
+    for chunk in chunks:
+        data = chunk
+        while True:
+            if unpacker.eof:
+                if not data:
+                    break
+                unpacker = _decompressor(suffix, name)
+            part = unpacker.decompress(data, _PART)
+            if part:
+                yield part
+            if unpacker.eof:
+                data = unpacker.unused_data
+            else:
+                data = _tail(unpacker)
+                if len(part) < _PART and not data:
+                    break  # it has given all that it can without more
+    if not unpacker.eof:
+        raise MalformedFile(f"{name}: it is cut off")
+
+
+def _tail(unpacker: _Decompressor) -> bytes:
+    """What zlib gives back of its input when its output is full; the others keep it to themselves."""
+    return getattr(unpacker, "unconsumed_tail", b"")
 
 
 def _decompressor(suffix: str, name: str) -> _Decompressor:

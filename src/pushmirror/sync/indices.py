@@ -53,16 +53,18 @@ class Indices:
     def get(self, upstream: Upstream) -> None:
         """Stage everything that the tree does not have yet."""
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
-        lacking = [wanted for wanted in self.wanted(changed) if not self._stage_from_copies(wanted)]
+        lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
         if not lacking:
             return
         names = [name for wanted in lacking for name in (wanted.path, *wanted.copies)]
         upstream.progress.step("indices", files=len(names))
         upstream.fetch(names, self._area)
         for wanted in lacking:
-            self._stage_from_fetched(wanted)
-            if not wanted.copies:
-                self.uncovered.add(wanted.suite.directory)
+            if not self._stage_from_fetched(wanted):
+                raise UpstreamMoved(
+                    f"upstream no longer has {wanted.path} with the SHA256"
+                    f" that {wanted.suite.directory}/Release names ({wanted.listed.sha256})"
+                )
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
         """Every file that these suites list and upstream has."""
@@ -118,16 +120,21 @@ class Indices:
         self._stage(lacking, source)
         return True
 
-    def _stage_from_fetched(self, wanted: Wanted) -> None:
+    def _is_here(self, wanted: Wanted) -> bool:
+        """Whether a file is in place, or could be staged from the tree or what was fetched before."""
+        return self._stage_from_copies(wanted) or self._stage_from_fetched(wanted)
+
+    def _stage_from_fetched(self, wanted: Wanted) -> bool:
+        """Whether a file could be staged from what was fetched, under whichever of its names."""
         right = [path for path in self._places(wanted) if self._is_right(path, wanted.listed)]
         if not right:
-            raise UpstreamMoved(
-                f"upstream no longer has {wanted.path} with the SHA256"
-                f" that {wanted.suite.directory}/Release names ({wanted.listed.sha256})"
-            )
+            return False
         self.staged.update(right)
         lacking = [path for path in self._places(wanted) if path not in right]
         self._stage([path for path in lacking if not self._in_tree(wanted, path)], self._area.new / right[0])
+        if not wanted.copies:
+            self.uncovered.add(wanted.suite.directory)
+        return True
 
     def _places(self, wanted: Wanted) -> tuple[str, ...]:
         return (wanted.path, *wanted.copies)
@@ -159,9 +166,7 @@ class Indices:
     def _is_right(self, path: str, listed: Listed) -> bool:
         found = self._area.fetched(path)
         return (
-            found is not None
-            and found.st_size == listed.size
-            and sha256_of(self._area.new / path) == listed.sha256
+            found is not None and found.st_size == listed.size and self._area.sha256_of(path) == listed.sha256
         )
 
     def _stage(self, paths: Iterable[str], source: Path) -> None:

@@ -1,145 +1,314 @@
-"""Which files the indices refer to, remembered: an index is parsed once, its closure kept by its hash.
+"""Which files the indices refer to, remembered: what has not changed in an index is never parsed again.
 
-    DIRECTORY/indices/SHA256        the files one index refers to
-    DIRECTORY/generations/DIGEST    the indices of one published generation; its mtime is when it was replaced
-
-The ledger answers "may this file be deleted?" for the live generation and for those replaced within the
-grace period. It holds nothing that could not be parsed again, and a damaged record counts as none.
+An index is remembered as the blocks that it is made of (archive/blocks.py), each by its hash, so that what
+two indices, or two states of an archive, differ in is what their blocks differ in. The ledger answers "may
+this file be deleted?" for the live generation and for those replaced within the grace period, by sets of
+fingerprints: in error it says no. It holds nothing that could not be parsed again, and what it lacks counts
+as unknown, never as empty.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from pushmirror.archive.index import File
-from pushmirror.system.files import write_atomically
+from pushmirror.archive.pathset import PathSet, fingerprint
+from pushmirror.sync.ledger_file import Block, LedgerFile, Prints
+
+_T = TypeVar("_T")
+_TOGETHER = 256  # blocks that are looked up at a time
+_FRESH = 50_000  # files that are remembered at a time
+_FEW_BLOCKS = 5000  # of which the lines may be held in memory
+_SAMPLE = 100_000  # files that are counted one by one
+_LOOK_UP = 40  # questions cost as much as walking over so many numbers
+
+
+class _Generation(NamedTuple):
+    digest: str
+    replaced: float  # seconds since the epoch; when it was recorded if it never was
+    keys: frozenset[str]  # of its indices
+    prints: PathSet  # of its own files
 
 
 class Ledger:
     """The ledger of one archive."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self._indices = directory / "indices"
-        self._generations = directory / "generations"
-        self._keyrings = directory / "keyrings"
-        for place in (self._indices, self._generations):
-            place.mkdir(parents=True, exist_ok=True)
+        self._file = LedgerFile(directory / "ledger.sqlite")
+        self._oldest: float | None = None  # as `unneeded` took it: `prune` must not forget more
 
-    def index_record(self, sha256: str) -> Path:
-        """Where the closure of one index is kept."""
-        return self._indices / sha256
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
-    def knows_index(self, sha256: str) -> bool:
+    # -- indices ---------------------------------------------------------------------------------------
+
+    def writing(self) -> AbstractContextManager[None]:
+        """What is remembered within is remembered together or not at all; by this thread or its helpers."""
+        return self._file.writing()
+
+    def knows_index(self, key: str) -> bool:
         """Whether the closure of this index is known."""
-        try:
-            data = self.index_record(sha256).read_bytes()
-        except FileNotFoundError:
-            return False
-        number = data.partition(b"\n")[0]
-        return number.isdigit() and data.endswith(b"\n") and int(number) == data.count(b"\n") - 1
+        return bool(self._file.ask("SELECT 1 FROM indices WHERE key = ?", (key,)))
 
-    def lines(self, sha256: str) -> list[str] | None:
+    def remember_index(
+        self, key: str, blocks: Iterable[bytes], read: Callable[[bytes], list[File]], *, salt: str = ""
+    ) -> None:
+        """Remember the closure of an index; `read` is asked for the files of the blocks that are not known.
+
+        Two indices with the same `salt` refer to the same files by the same block.
+        """
+        start = hashlib.sha256(f"{salt}\0".encode("utf-8", "surrogateescape"))
+        numbers: dict[bytes, int] = {}
+        order: list[bytes] = []
+        fresh: dict[bytes, Block] = {}
+        size = 0
+        for some in together(blocks, _TOGETHER):
+            texts: dict[bytes, bytes] = {}
+            for text in some:
+                hashed = start.copy()
+                hashed.update(text)
+                order.append(hashed.digest())
+                texts[order[-1]] = text
+            asked = [digest for digest in texts if digest not in numbers and digest not in fresh]
+            numbers |= self._file.numbers_of(asked)
+            for digest in asked:
+                if digest not in numbers:
+                    fresh[digest] = block = _block(digest, read(texts[digest]))
+                    size += len(block.prints)
+            if size >= _FRESH:
+                numbers |= self._add(fresh)
+                fresh, size = {}, 0
+        numbers |= self._add(fresh)
+        made_of = array("I", map(numbers.__getitem__, order))
+        self._file.do("INSERT OR REPLACE INTO indices VALUES (?, ?)", (key, made_of.tobytes()))
+
+    def _add(self, fresh: Mapping[bytes, Block]) -> dict[bytes, int]:
+        self._file.add_blocks(fresh.values())
+        return self._file.numbers_of(list(fresh))
+
+    def lines(self, key: str) -> list[str] | None:
         """The closure of an index as `PATH<TAB>SIZE<TAB>SHA256` lines, or None if it is not known."""
-        return _read(self.index_record(sha256))
+        if not self.knows_index(key):
+            return None
+        return [line for text in self._file.lines_of(self._blocks([key])) for line in _decoded(text)]
+
+    def additions(self, new: Iterable[str], old: Iterable[str]) -> Iterator[File]:
+        """The files that indices refer to and other ones did not, as far as these are known.
+
+        Some of which another block spoke before may be among them, and one may come several times.
+        """
+        new_blocks, old_blocks = self._blocks(new), self._blocks(old)
+        dropped = old_blocks - new_blocks
+        known: set[bytes] = set()
+        if len(dropped) <= _FEW_BLOCKS:
+            known.update(line for text in self._file.lines_of(dropped) for line in text.split(b"\n"))
+        for text in self._file.lines_of(new_blocks - old_blocks):
+            for line in text.split(b"\n"):
+                if line and line not in known:
+                    yield _file_of(line.decode("utf-8", "surrogateescape"))
+
+    def named(self, prints: Collection[int], keys: Iterable[str]) -> Iterator[File]:
+        """What the indices of these keys say of some paths, which are given by fingerprint."""
+        within, wanted = self._blocks(keys), set(prints)
+        hit = {block for part in self._file.all_prints() for _, block in _hits(wanted, part)} & within
+        for text in self._file.lines_of(hit):
+            files = map(_file_of, _decoded(text))
+            yield from (file for file in files if fingerprint(file.path) in wanted)
+
+    def count(self, keys: Iterable[str]) -> int:
+        """About how many files the indices of these keys refer to."""
+        within = self._blocks(keys)
+        parts = list(self._file.all_prints())
+        share = max(1, sum(len(part.prints) for part in parts) // _SAMPLE)
+        seen: set[int] = set()
+        for prints, blocks in parts:  # fingerprints are chance: a share of their range is one of the files
+            end = bisect_left(prints, 2**64 // share) if share > 1 else len(prints)
+            pairs = zip(prints[:end], blocks[:end], strict=True)
+            seen.update(number for number, block in pairs if block in within)
+        return len(seen) * share
+
+    def _blocks(self, keys: Iterable[str]) -> set[int]:
+        found: set[int] = set()
+        for key in set(keys):
+            for (numbers,) in self._file.ask("SELECT blocks FROM indices WHERE key = ?", (key,)):
+                found.update(memoryview(numbers).cast("I"))
+        return found
+
+    # -- generations -----------------------------------------------------------------------------------
 
     def knows_generation(self, digest: str) -> bool:
         """Whether a generation's indices, and all their closures, are known."""
-        roots = _read(self._generations / digest)
-        return roots is not None and all(self.index_record(sha).exists() for sha in _readable(roots))
+        return bool(self._rows(digest)) and self._has_all(self.closures_of(digest))
 
     def remember_generation(self, digest: str, paths: Iterable[str], readable: Iterable[str]) -> None:
-        """Record a generation: the tree paths of its own index files, and the hashes of the readable ones."""
-        lines = [f"{path}\t" for path in paths] + [f"\t{sha256}" for sha256 in sorted(set(readable))]
-        write_record(self._generations / digest, lines)
-
-    def keyrings(self) -> str:
-        """Which keyrings the live state was checked with; empty if with none."""
-        with suppress(FileNotFoundError):
-            return self._keyrings.read_text()
-        return ""
-
-    def note_keyrings(self, fingerprint: str) -> None:
-        """The live state is signed by these keyrings."""
-        if self.keyrings() != fingerprint:
-            write_atomically(self._keyrings, fingerprint.encode())
+        """Record a generation: the tree paths of its own index files, and the keys of the readable ones."""
+        names = sorted(set(paths))
+        packed = zlib.compress("\n".join(names).encode("utf-8", "surrogateescape"), 1)
+        values = (digest, time.time(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
+        self._file.do("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?)", values)
 
     def closures_of(self, digest: str) -> set[str]:
         """The keys of the closures that a generation's record names; empty if there is no record."""
-        return set(_readable(_read(self._generations / digest) or []))
+        return {key for (keys,) in self._rows(digest) for key in keys.split("\n") if key}
 
     def replaced(self, digest: str) -> None:
         """The grace period of a generation begins now."""
-        with suppress(FileNotFoundError):
-            os.utime(self._generations / digest)
+        self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (time.time(), digest))
 
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
-        All of them where a record is missing: what cannot be answered must not be deleted.
+        All of them where something is not known: what cannot be answered must not be deleted.
         """
-        paths = set(paths)
         if live and not self.knows_generation(live):
-            return paths
-        found: set[str] = set()
-        indices: set[str] = set()
-        for digest in self._recent(live=live, grace_s=grace_s):
-            roots = _read(self._generations / digest)
-            if roots is None:
-                return paths
-            found.update(paths.intersection(line[:-1] for line in roots if line.endswith("\t")))
-            indices.update(_readable(roots))
-        for sha256 in indices:
-            lines = self.lines(sha256)
-            if lines is None:
-                return paths
-            found.update(paths.intersection(line.partition("\t")[0] for line in lines))
-        return found
+            return set(paths)
+        oldest = time.time() - grace_s
+        recent = [one for one in self._generations() if one.digest == live or one.replaced >= oldest]
+        keys = frozenset[str]().union(*(one.keys for one in recent))
+        if not self._has_all(keys):
+            return set(paths)
+        return self._named_by(paths, keys, [one.prints for one in recent])
+
+    def unneeded(
+        self,
+        live: str,
+        *,
+        names: Callable[[], Collection[str]],
+        keys: Collection[str],
+        replaced: str,
+        grace_s: float,
+    ) -> list[str]:
+        """What was left, and what only generations whose grace is over refer to, once `live` is served.
+
+        It need not be known yet: its indices have these `keys`, and `names` is asked for its own files, if
+        there is anything to be told. The grace of `replaced` begins then. Nothing is told that is uncertain.
+        """
+        self._oldest = oldest = time.time() - grace_s
+        recent, over = list[_Generation](), list[_Generation]()
+        for one in self._generations():
+            if one.digest == live:
+                continue
+            is_recent = grace_s > 0 if one.digest == replaced else one.replaced >= oldest
+            (recent if is_recent else over).append(one)
+        kept = frozenset(keys).union(*(one.keys for one in recent))
+        candidates = set(self.left())
+        if not (over or candidates) or not self._has_all(kept):
+            return []
+        blocks = self._blocks(key for one in over for key in one.keys) - self._blocks(kept)
+        candidates.update(name for one in over for name in self._names(one.digest))
+        for text in self._file.lines_of(blocks):
+            candidates.update(line.partition("\t")[0] for line in _decoded(text))
+        candidates.difference_update(names())
+        return sorted(candidates - self._named_by(candidates, kept, [one.prints for one in recent]))
+
+    def left(self) -> list[str]:
+        """What nobody needs any more and upstream still had, when it was last asked."""
+        rows = self._file.ask("SELECT value FROM facts WHERE name = 'left'")
+        return [path for (packed,) in rows for path in _decoded(zlib.decompress(packed))]
+
+    def note_left(self, paths: Iterable[str]) -> None:
+        """Upstream still has these, and nobody needs them."""
+        packed = zlib.compress("\n".join(sorted(paths)).encode("utf-8", "surrogateescape"), 1)
+        self._file.do("INSERT OR REPLACE INTO facts VALUES ('left', ?)", (packed,))
 
     def prune(self, *, live: str, grace_s: float) -> None:
-        """Forget generations whose grace is over, and indices that no other generation has."""
-        keep = set(self._recent(live=live, grace_s=grace_s))
-        wanted: set[str] = set()
-        for record in list(self._generations.iterdir()):
-            if record.name in keep:
-                wanted.update(_readable(_read(record) or []))
-            else:
-                record.unlink()
-        for record in list(self._indices.iterdir()):
-            if record.name not in wanted:
-                record.unlink()
+        """Forget generations whose grace is over, and what no other generation has."""
+        oldest = self._oldest if self._oldest is not None else time.time() - grace_s
+        with self.writing():
+            self._file.do("DELETE FROM generations WHERE digest != ? AND replaced < ?", (live, oldest))
+            wanted = frozenset[str]().union(*(one.keys for one in self._generations()))
+            unwanted = [key for (key,) in self._file.ask("SELECT key FROM indices") if key not in wanted]
+            for key in unwanted:
+                self._file.do("DELETE FROM indices WHERE key = ?", (key,))
+            if unwanted:
+                self._file.forget_blocks_but(self._blocks(wanted))
 
-    def _recent(self, *, live: str, grace_s: float) -> Iterator[str]:
-        oldest = time.time() - grace_s
-        for record in self._generations.iterdir():
-            if record.name == live or record.stat().st_mtime >= oldest:
-                yield record.name
+    def _named_by(self, paths: Iterable[str], keys: Iterable[str], own: Iterable[PathSet]) -> set[str]:
+        """Those of the paths that indices refer to, or that are in sets of paths."""
+        by_path = {path: fingerprint(path) for path in paths}
+        wanted = set(by_path.values())
+        if not wanted:
+            return set()
+        within = self._blocks(keys)
+        found: set[int] = set()
+        for part in self._file.all_prints():
+            found.update(number for number, block in _hits(wanted - found, part) if block in within)
+        for names in own:
+            found |= wanted.intersection(names.fingerprints())
+        return {path for path, number in by_path.items() if number in found}
+
+    def _generations(self) -> Iterator[_Generation]:
+        for digest, replaced, keys, prints in self._file.ask(
+            "SELECT digest, replaced, indices, prints FROM generations"
+        ):
+            named = frozenset(keys.split("\n")) - {""}
+            yield _Generation(digest, replaced, named, PathSet.from_bytes(prints))
+
+    def _names(self, digest: str) -> list[str]:
+        rows = self._file.ask("SELECT names FROM generations WHERE digest = ?", (digest,))
+        return [name for (packed,) in rows for name in _decoded(zlib.decompress(packed))]
+
+    def _rows(self, digest: str) -> list[tuple[str]]:
+        return self._file.ask("SELECT indices FROM generations WHERE digest = ?", (digest,))
+
+    def _has_all(self, keys: Collection[str]) -> bool:
+        known = {key for (key,) in self._file.ask("SELECT key FROM indices")}
+        return known.issuperset(keys)
+
+    # -- keyrings --------------------------------------------------------------------------------------
+
+    def keyrings(self) -> str:
+        """Which keyrings the live state was checked with; empty if with none."""
+        return "".join(
+            value for (value,) in self._file.ask("SELECT value FROM facts WHERE name = 'keyrings'")
+        )
+
+    def note_keyrings(self, fingerprint: str) -> None:
+        """The live state is signed by these keyrings."""
+        if self.keyrings() != fingerprint:
+            self._file.do("INSERT OR REPLACE INTO facts VALUES ('keyrings', ?)", (fingerprint,))
 
 
-def write_closure(record: Path, files: Iterable[File]) -> None:
-    """Record the closure of one index."""
-    write_record(record, [f"{file.path}\t{file.size}\t{file.sha256}" for file in files])
+def _hits(wanted: set[int], part: Prints) -> Iterator[tuple[int, int]]:
+    """Each of the numbers that a part has, with each block that it is in."""
+    prints = part.prints
+    present = wanted if len(wanted) * _LOOK_UP < len(prints) else wanted.intersection(prints)
+    for number in present:
+        at = bisect_left(prints, number)
+        while at < len(prints) and prints[at] == number:
+            yield number, part.blocks[at]
+            at += 1
 
 
-def write_record(record: Path, lines: list[str]) -> None:
-    """Write lines, their number first: a record cut short by a crash must not look like a shorter one."""
-    text = "\n".join([str(len(lines)), *lines, ""])
-    write_atomically(record, text.encode("utf-8", "surrogateescape"), durable=False)
+def _block(digest: bytes, files: list[File]) -> Block:
+    text = "\n".join(f"{file.path}\t{file.size}\t{file.sha256}" for file in files)
+    prints = [fingerprint(file.path) for file in files]
+    return Block(digest, text.encode("utf-8", "surrogateescape"), prints)
 
 
-def _read(record: Path) -> list[str] | None:
-    try:
-        lines = record.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except (FileNotFoundError, IsADirectoryError):  # a directory: the record of "", no generation
-        return None
-    if lines[-1] or not lines[0].isdigit() or int(lines[0]) != len(lines) - 2:
-        return None
-    return lines[1:-1]
+def _decoded(text: bytes) -> list[str]:
+    return text.decode("utf-8", "surrogateescape").split("\n") if text else []
 
 
-def _readable(roots: Iterable[str]) -> Iterator[str]:
-    return (line[1:] for line in roots if line.startswith("\t"))
+def _file_of(line: str) -> File:
+    path, size, digest = line.split("\t")
+    return File(path, int(size), digest)
+
+
+def together(things: Iterable[_T], number: int) -> Iterator[list[_T]]:
+    """The things in lists of at most so many."""
+    waiting = iter(things)
+    while some := list(islice(waiting, number)):
+        yield some

@@ -17,7 +17,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Mismatch
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
-from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.ledger import Ledger, together
 from pushmirror.sync.parts import Part, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Published
@@ -26,9 +26,10 @@ from pushmirror.sync.signatures import check_signatures, fingerprint
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream, selection_rules
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, sync_file_system
+from pushmirror.system.files import link_or_copy
 
 _log = logging.getLogger(__name__)
+_TOGETHER = 20_000  # files that are looked at together
 
 
 class Staging:
@@ -114,29 +115,32 @@ class Staging:
         self._progress.step("reading indices")
         known = vouch.readable_of(round_.base, self._ledger)  # before the new ones are known too
         readable = vouch.read_closures(round_.pinned, indices, self._ledger)
-        named = vouch.additions(readable, known, self._ledger)
-        added = {path: file for path, file in named.items() if self._selection.wants(path)}
-        self._fetch_again(round_, vouch.lacking(added.values(), self._tree, round_.staged, self._area))
-        self._require_hashes(round_, added, readable.values())
+        came = vouch.Came(self._area.landed(), round_.staged)
+        self._progress.step("verifying", files=len(came))
+        for files in together(self._ledger.additions(readable.values(), known.values()), _TOGETHER):
+            added = [file for file in files if self._selection.wants(file.path)]
+            self._fetch_again(round_, vouch.lacking(added, self._tree, round_.staged, self._area))
+            self._require_hashes(round_, came.take(added))
+        self._require_rest(round_, came, readable.values())
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
 
     def _require_repairs(self, round_: Round) -> None:
         """The indices are those we know, but files of their closure may have come anew: check these."""
-        self._require_hashes(round_, {}, vouch.readable_of(round_.pinned, self._ledger).values())
+        came = vouch.Came(self._area.landed(), round_.staged)
+        self._require_rest(round_, came, vouch.readable_of(round_.pinned, self._ledger).values())
 
-    def _require_hashes(self, round_: Round, added: Mapping[str, File], closures: Iterable[str]) -> None:
-        """Read what came from upstream since the last publish and is named by any of the closures.
+    def _require_rest(self, round_: Round, came: vouch.Came, closures: Iterable[str]) -> None:
+        """Read what came and is named by the indices, though these do not add it.
 
-        Not only what the indices add: upstream may send a damaged file under a name that they had before.
+        Upstream may send a damaged file under a name that they had before.
         """
-        came = self._area.landed() | round_.staged
-        others = came - added.keys()
-        files = {path: file for path, file in added.items() if path in came}
-        if others:
-            files |= vouch.named(others, closures, self._ledger)
-        checked = [files[path] for path in sorted(files)]
-        self._fetch_again(round_, self._wrong(checked, round_.staged))
+        if left := came.rest():
+            for files in together(self._ledger.named(left, closures), _TOGETHER):
+                self._require_hashes(round_, came.take(files))
+
+    def _require_hashes(self, round_: Round, files: list[File]) -> None:
+        self._fetch_again(round_, self._wrong(files, round_.staged))
 
     def _fetch_again(self, round_: Round, files: list[File]) -> None:
         """Fetch files that are missing or wrong by their names; Mismatch if upstream has no right ones."""
@@ -158,9 +162,8 @@ class Staging:
 
     def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
-        self._progress.step("verifying", files=len(files), size=_bytes_of(files))
         places = [(file, self._area.new if file.path in staged else self._tree) for file in files]
-        return vouch.wrong(places, self._progress)
+        return vouch.wrong(places, self._progress) if places else []
 
     def _remember_live(self, live: Published) -> None:
         """Let the ledger know a served state that another program published: its files have a grace too."""
@@ -175,8 +178,7 @@ class Staging:
     def _remember(
         self, published: Published, indices: Indices, readable: Mapping[tuple[str, str], str]
     ) -> None:
-        self._ledger.remember_generation(published.generation, sorted(indices.paths()), readable.values())
-        sync_file_system(self._ledger.directory)
+        self._ledger.remember_generation(published.generation, indices.paths(), readable.values())
 
 
 def _bytes_of(files: Iterable[File]) -> int:

@@ -2,33 +2,37 @@
 
 What is compared is the *change*: the files that the new indices name and the known ones did not. Files
 that were in the tree before are taken at their size (`verify` reads everything); files that came from
-upstream since the last publish are read and hashed, whoever fetched them.
+upstream since the last publish are read and hashed, whoever fetched them. All of it goes through in batches:
+a first sync adds every file there is, and no million of them is in memory at once.
 """
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
+from pushmirror.archive.blocks import blocks
 from pushmirror.archive.closure import family, readable
-from pushmirror.archive.index import UNKNOWN, File, IndexKind, decompress, kind_of, read_index
+from pushmirror.archive.contents import unpack
+from pushmirror.archive.index import UNKNOWN, File, IndexKind, kind_of, read_index
+from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.errors import Mismatch
 from pushmirror.sync.indices import Indices
-from pushmirror.sync.ledger import Ledger, write_closure
+from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import sha256_of
-from pushmirror.system.process import die_with_parent
 
-_WORTH_PROCESSES = 20_000_000  # bytes of unpacked indices from which a second process pays for its start
+_CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
 
 
@@ -58,7 +62,8 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[t
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
                 unread[key] = Unread(kind, path, indices.file_of(path), listed.size, key, unpacked)
-    _read_all(list(unread.values()), ledger)
+    if unread:
+        _read_all(list(unread.values()), ledger)
     return known
 
 
@@ -67,24 +72,6 @@ def closure_key(kind: IndexKind, path: str, sha256: str) -> str:
     if not kind.is_relative:
         return sha256
     return hashlib.sha256(f"{path}\0{sha256}".encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def additions(
-    new: Mapping[tuple[str, str], str], old: Mapping[tuple[str, str], str], ledger: Ledger
-) -> dict[str, File]:
-    """The files that the new indices refer to and the old ones, as far as the ledger knows them, did not."""
-    found: dict[str, File] = {}
-    for name, sha256 in new.items():
-        before = old.get(name)
-        if before == sha256:
-            continue
-        lines = set(ledger.lines(sha256) or [])
-        if before is not None:
-            lines.difference_update(ledger.lines(before) or [])
-        for line in lines:
-            path, size, digest = line.split("\t")
-            found[path] = File(path, int(size), digest)
-    return found
 
 
 def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], str]:
@@ -99,16 +86,38 @@ def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], s
     return {name: key for name, key in keys.items() if key in known}
 
 
-def named(paths: Collection[str], indices: Iterable[str], ledger: Ledger) -> dict[str, File]:
-    """What the indices of these SHA256s say of some paths."""
-    found: dict[str, File] = {}
-    for sha256 in set(indices):
-        for line in ledger.lines(sha256) or []:
-            path, _, rest = line.partition("\t")
-            if path in paths:
-                size, _, digest = rest.partition("\t")
-                found[path] = File(path, int(size), digest)
-    return found
+class Came:
+    """What came from upstream since the last publish, each to be looked at once."""
+
+    def __init__(self, landed: PathSet, staged: Collection[str]) -> None:
+        self._landed = array("Q", landed.fingerprints())
+        self._seen = bytearray(len(self._landed))
+        self._staged = set(staged)
+
+    def __len__(self) -> int:
+        return len(self._landed) + len(self._staged)
+
+    def take(self, files: Iterable[File]) -> list[File]:
+        """Those of the files that came, and were not taken before."""
+        return [file for file in files if self._took(file.path)]
+
+    def rest(self) -> set[int]:
+        """The fingerprints of what was not taken."""
+        landed = (number for number, seen in zip(self._landed, self._seen, strict=True) if not seen)
+        return {*landed, *map(fingerprint, self._staged)}
+
+    def _took(self, path: str) -> bool:
+        if path in self._staged:
+            self._staged.remove(path)
+            return True
+        if not self._landed:
+            return False
+        number = fingerprint(path)
+        at = bisect_left(self._landed, number)
+        if at == len(self._landed) or self._landed[at] != number or self._seen[at]:
+            return False
+        self._seen[at] = True
+        return True
 
 
 def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: WorkArea) -> list[File]:
@@ -172,26 +181,28 @@ def _unpacked_size(suite: Suite, path: str, size: int) -> int:
 
 
 def _read_all(unread: list[Unread], ledger: Ledger) -> None:
-    if sum(index.unpacked for index in unread) < _WORTH_PROCESSES or os.cpu_count() == 1:
-        for index in unread:
-            _read(index, ledger.index_record(index.key))
-        return
+    """Read indices into the ledger: all of them, or, if one cannot be read, none."""
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_begin_reading) as pool:
-        records = [ledger.index_record(index.key) for index in largest_first]
-        for _ in pool.map(_read, largest_first, records):
-            pass
+    with ledger.writing(), ThreadPoolExecutor(os.cpu_count()) as pool:  # most of it is unpacking and hashing
+        reading = [pool.submit(_read, index, ledger) for index in largest_first]
+        try:
+            for one in reading:
+                one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _begin_reading() -> None:
-    die_with_parent()  # a pool does not notice that its owner was killed
-    gc.disable()  # an index becomes a million values that all live until it is written down
-
-
-def _read(index: Unread, record: Path) -> None:
-    packed = index.file.read_bytes()
-    if len(packed) != index.size:
-        raise Mismatch(f"{index.path} has {len(packed)} bytes; its Release says {index.size}")
-    data = decompress(packed, index.path, size=index.unpacked)
+def _read(index: Unread, ledger: Ledger) -> None:
     base = index.path.rpartition("/")[0] if index.kind.is_relative else ""
-    write_closure(record, read_index(index.kind, data, base=base, where=index.path))
+    with index.file.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != index.size:
+            raise Mismatch(f"{index.path} has {size} bytes; its Release says {index.size}")
+        text = unpack(iter(partial(file.read, _CHUNK), b""), index.path, size=index.unpacked)
+        ledger.remember_index(
+            index.key,
+            blocks(index.kind, text, where=index.path),
+            partial(read_index, index.kind, base=base, where=index.path),
+            salt=f"{index.kind.value} {base}",
+        )

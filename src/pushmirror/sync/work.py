@@ -5,7 +5,7 @@
         new/      fetched files under their tree paths; an interrupted run leaves them for the next
         scratch/  what is being made, and what was in the way, until it is removed
         empty/    what a listing compares with
-        landed    new files that were moved into the tree before an index had vouched for them
+        landed    of new files that were moved into the tree before an index had vouched for them
 
 Every mirror script leaves `.~tmp~` out already, and a web server cannot read it (mode 0700). It is gone
 when nothing waits in it. Nothing is taken out of `new` but a regular file that was asked for by name, in
@@ -18,12 +18,14 @@ import os
 import shutil
 import stat
 import time
+from array import array
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.sync.parts import WORK
-from pushmirror.system.files import exchange, link_tree
+from pushmirror.system.files import exchange, link_tree, sha256_of
 
 
 class WorkArea:
@@ -39,6 +41,7 @@ class WorkArea:
         self.empty = self.root / "empty"
         self._landed = self.root / "landed"
         self._real: set[str] = set()  # directories below `new` that were seen to be real ones
+        self._hashed: dict[tuple[int, int, int], str] = {}  # SHA256 by inode, size and the time of its change
 
     def open(self) -> None:
         """Make the area; what an interrupted run fetched stays, the rest of it goes."""
@@ -109,19 +112,38 @@ class WorkArea:
             self._real.add(parent)
         return found if stat.S_ISREG(found.st_mode) else None
 
+    def sha256_of(self, path: str) -> str | None:
+        """The SHA256 of what was fetched under a tree path; None if nothing was.
+
+        Nobody can change a file without its ctime: what was read once is not read again.
+        """
+        found = self.fetched(path)
+        if found is None:
+            return None
+        key = (found.st_ino, found.st_size, found.st_ctime_ns)
+        if key not in self._hashed:
+            self._hashed[key] = sha256_of(f"{self.new}/{path}")
+        return self._hashed[key]
+
     def note_landed(self, paths: Iterable[str]) -> None:
         """Remember, before they move, files that enter the tree without an index that vouches for them."""
-        with self._landed.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{path}\n" for path in paths)
+        prints = array("Q", map(fingerprint, paths))
+        with self._landed.open("ab") as file:
+            file.truncate(file.tell() // prints.itemsize * prints.itemsize)
+            file.write(prints.tobytes())
             file.flush()
             os.fsync(file.fileno())
 
-    def landed(self) -> set[str]:
+    def landed(self) -> PathSet:
         """Files that entered the tree since the last publish, also those of interrupted runs."""
+        prints = array("Q")
         with suppress(FileNotFoundError):
-            text = self._landed.read_text(encoding="utf-8", errors="surrogateescape")
-            return set(text.split("\n")[:-1])  # a last line without its end: the move never began
-        return set()
+            data = self._landed.read_bytes()
+            prints.frombytes(
+                data[: len(data) // prints.itemsize * prints.itemsize]
+            )  # the last move never began
+        prints = array("Q", sorted(prints))
+        return PathSet(memoryview(prints))
 
     def forget_landed(self) -> None:
         """All of them are vouched for, or nothing refers to them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pushmirror.archive.contents import check, compression, decompress, family
+from pushmirror.archive.contents import check, compression, decompress, family, unpack
 from pushmirror.errors import MalformedFile, Mismatch
 
 TEXT = b"Package: a\n" * 1000
@@ -39,6 +39,16 @@ def test_a_file_that_is_cut_off_is_refused(suffix: str, pack: Callable[[bytes], 
     for cut in (0, 1, 20, 25):
         with pytest.raises(MalformedFile):
             decompress(pack(TEXT)[:cut], f"Packages{suffix}", size=len(TEXT))
+
+
+@each_packer
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_file_may_come_in_chunks(suffix: str, pack: Callable[[bytes], bytes], size: int) -> None:
+    text = bytes(3_000_000) + TEXT
+    packed = pack(text)
+    chunks = (packed[start : start + size] for start in range(0, len(packed), size))
+    parts = list(unpack(chunks, f"Packages{suffix}", size=len(text)))
+    assert b"".join(parts) == text and max(map(len, parts)) <= 1024 * 1024
 
 
 @each_packer

@@ -1,35 +1,66 @@
 """The ledger: what indices refer to, and what a damaged record must never allow."""
 
-import os
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from pushmirror.archive.index import File
-from pushmirror.sync.ledger import Ledger, write_closure
+from pushmirror.archive.pathset import fingerprint
+from pushmirror.errors import MalformedFile
+from pushmirror.sync import ledger as module
+from pushmirror.sync.ledger import Ledger
 
-OLD, NEW, SHA = "0" * 64, "1" * 64, "a" * 64
+OLD, NEW, SHA, OLD_SHA = "0" * 64, "1" * 64, "a" * 64, "b" * 64
 HOUR = 3600.0
+ASKED = ["pool/old", "pool/new", "pool/none", "dists/old/InRelease"]
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1e9
+
+    def time(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    """Knows a replaced generation with pool/old and a live one with pool/new."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Ledger:
+    """Knows a replaced generation with pool/old and a live one with pool/new; both have pool/both."""
     ledger = Ledger(tmp_path / "ledger")
-    for digest, index, name in ((OLD, "b" * 64, "old"), (NEW, SHA, "new")):
-        write_closure(ledger.index_record(index), [File(f"pool/{name}", 1, "c" * 64)])
-        ledger.remember_generation(digest, [f"dists/{name}/InRelease"], [index])
+    for digest, index, name in ((OLD, OLD_SHA, "old"), (NEW, SHA, "new")):
+        remember(ledger, index, [f"pool/{name}"], ["pool/both"])
+        ledger.remember_generation(digest, [f"dists/{name}/InRelease", "dists/both"], [index])
     return ledger
 
 
-def replaced_at(ledger: Ledger, digest: str, ago_s: float) -> None:
-    then = time.time() - ago_s
-    os.utime(ledger.directory / "generations" / digest, (then, then))
+def remember(ledger: Ledger, key: str, *blocks: Iterable[str], salt: str = "") -> list[str]:
+    """Remember an index of these blocks of paths; returns those that were read."""
+    read: list[str] = []
+
+    def parse(block: bytes) -> list[File]:
+        names = block.decode("utf-8", "surrogateescape").split()
+        read.extend(names)
+        return [File(name, 1, "c" * 64) for name in names]
+
+    texts = [" ".join(block).encode("utf-8", "surrogateescape") for block in blocks]
+    ledger.remember_index(key, texts, parse, salt=salt)
+    return read
 
 
-ASKED = ["pool/old", "pool/new", "pool/none", "dists/old/InRelease"]
+def replaced_at(ledger: Ledger, clock: Clock, digest: str, ago_s: float) -> None:
+    clock.now -= ago_s
+    ledger.replaced(digest)
+    clock.now += ago_s
 
 
 def test_live_and_recent_generations_keep_their_files(ledger: Ledger) -> None:
@@ -37,18 +68,18 @@ def test_live_and_recent_generations_keep_their_files(ledger: Ledger) -> None:
     assert kept == {"pool/old", "pool/new", "dists/old/InRelease"}
 
 
-def test_a_generation_whose_grace_is_over_keeps_nothing(ledger: Ledger) -> None:
-    replaced_at(ledger, OLD, 2 * HOUR)
+def test_a_generation_whose_grace_is_over_keeps_nothing(ledger: Ledger, clock: Clock) -> None:
+    replaced_at(ledger, clock, OLD, 2 * HOUR)
     assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == {"pool/new"}
 
 
-def test_the_live_generation_keeps_its_files_however_old_it_is(ledger: Ledger) -> None:
-    replaced_at(ledger, NEW, 1000 * HOUR)
+def test_the_live_generation_keeps_its_files_however_old_it_is(ledger: Ledger, clock: Clock) -> None:
+    replaced_at(ledger, clock, NEW, 1000 * HOUR)
     assert "pool/new" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
 
 
-def test_grace_begins_when_a_generation_is_replaced(ledger: Ledger) -> None:
-    replaced_at(ledger, OLD, 2 * HOUR)
+def test_grace_begins_when_a_generation_is_replaced(ledger: Ledger, clock: Clock) -> None:
+    clock.now += 2 * HOUR
     ledger.replaced(OLD)
     assert "pool/old" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
 
@@ -62,58 +93,147 @@ def test_without_a_record_of_the_live_generation_everything_is_kept(ledger: Ledg
     assert ledger.referred_to(ASKED, live="2" * 64, grace_s=HOUR) == set(ASKED)
 
 
-def cut(record: Path) -> None:
-    record.write_bytes(record.read_bytes()[:-5])
+def test_very_many_questions_are_answered_as_few_are(ledger: Ledger) -> None:
+    asked = [*ASKED, *(f"pool/{number}" for number in range(1000))]
+    assert ledger.referred_to(asked, live=NEW, grace_s=0) == {
+        "pool/old",
+        "pool/new",
+        "dists/old/InRelease",
+    }
 
 
-def cut_at_a_line(record: Path) -> None:
-    lines = record.read_text().split("\n")
-    record.write_text("\n".join([*lines[:1], *lines[2:]]))
-
-
-def empty(record: Path) -> None:
-    record.write_bytes(b"")
-
-
-def garble(record: Path) -> None:
-    record.write_bytes(b"\xff\xfe\x00 nothing of ours \xb2\n")
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, empty, cut, cut_at_a_line, garble])
-def test_a_damaged_index_of_the_live_generation_keeps_everything(
-    ledger: Ledger, damage: Callable[[Path], None]
-) -> None:
-    damage(ledger.index_record(SHA))
+@pytest.mark.parametrize("digest", [OLD, NEW])
+def test_an_index_that_is_not_known_keeps_everything(ledger: Ledger, digest: str) -> None:
+    ledger.remember_generation(digest, [], [SHA, OLD_SHA, "d" * 64])
     assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
-    assert not ledger.knows_index(SHA)
+    assert not ledger.knows_generation(digest)
 
 
-@pytest.mark.parametrize("damage", [empty, cut, garble])
-def test_a_damaged_record_of_the_live_generation_keeps_everything(
-    ledger: Ledger, damage: Callable[[Path], None]
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe nothing of ours", b"SQLite format 3\0" + bytes(5000)])
+def test_a_damaged_ledger_knows_nothing_and_keeps_everything(
+    ledger: Ledger, tmp_path: Path, damage: bytes
 ) -> None:
-    damage(ledger.directory / "generations" / NEW)
-    assert not ledger.knows_generation(NEW)
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
+    ledger.close()
+    (tmp_path / "ledger/ledger.sqlite").write_bytes(damage)
+    again = Ledger(tmp_path / "ledger")
+    assert again.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
+    assert not again.knows_index(SHA) and not again.knows_generation(NEW)
+    assert again.lines(SHA) is None
 
 
-@pytest.mark.parametrize("damage", [empty, cut, garble])
-def test_a_damaged_record_of_a_recent_generation_keeps_everything(
-    ledger: Ledger, damage: Callable[[Path], None]
-) -> None:
-    damage(ledger.directory / "generations" / OLD)
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
+def test_what_is_known_is_known_to_the_next_run(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.close()
+    again = Ledger(tmp_path / "ledger")
+    assert again.knows_generation(NEW) and again.closures_of(NEW) == {SHA}
 
 
-def test_pruning_forgets_what_is_over_and_keeps_what_is_shared(ledger: Ledger) -> None:
+def test_pruning_forgets_what_is_over_and_keeps_what_is_shared(ledger: Ledger, clock: Clock) -> None:
     ledger.remember_generation("3" * 64, [], [SHA])
     for digest in (OLD, "3" * 64):
-        replaced_at(ledger, digest, 2 * HOUR)
+        replaced_at(ledger, clock, digest, 2 * HOUR)
     ledger.prune(live=NEW, grace_s=HOUR)
-    assert [record.name for record in (ledger.directory / "generations").iterdir()] == [NEW]
-    assert [record.name for record in (ledger.directory / "indices").iterdir()] == [SHA]
+    assert [ledger.knows_generation(digest) for digest in (OLD, "3" * 64, NEW)] == [False, False, True]
+    assert [ledger.knows_index(key) for key in (OLD_SHA, SHA)] == [False, True]
+    assert ledger.referred_to([*ASKED, "pool/both"], live=NEW, grace_s=HOUR) == {"pool/new", "pool/both"}
+
+
+def test_what_was_forgotten_is_read_again(ledger: Ledger, clock: Clock) -> None:
+    replaced_at(ledger, clock, OLD, 2 * HOUR)
+    ledger.prune(live=NEW, grace_s=HOUR)
+    assert remember(ledger, OLD_SHA, ["pool/old"], ["pool/both"]) == ["pool/old"]
+    ledger.remember_generation(OLD, [], [OLD_SHA])
+    assert "pool/old" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
+
+
+def test_only_blocks_that_are_new_are_read(ledger: Ledger) -> None:
+    assert remember(ledger, "d" * 64, ["pool/x"], ["pool/new"], ["pool/x"], ["pool/both"]) == ["pool/x"]
+    assert [line.split("\t")[0] for line in ledger.lines("d" * 64) or []].count("pool/both") == 1
+
+
+def test_a_block_with_another_salt_is_another_one(ledger: Ledger) -> None:
+    assert remember(ledger, "d" * 64, ["pool/new"], salt="elsewhere") == ["pool/new"]
+
+
+def test_an_index_that_cannot_be_read_leaves_nothing_known(ledger: Ledger) -> None:
+    def parse(block: bytes) -> list[File]:
+        raise MalformedFile("it is damaged")
+
+    with pytest.raises(MalformedFile), ledger.writing():  # noqa: PT012  together is the point
+        remember(ledger, "d" * 64, ["pool/x"])
+        ledger.remember_index("e" * 64, [b"pool/y"], parse)
+    assert not ledger.knows_index("d" * 64)
+
+
+def test_additions_are_what_the_old_indices_did_not_name(ledger: Ledger) -> None:
+    remember(ledger, "d" * 64, ["pool/new", "pool/x"], ["pool/both"])
+    assert [file.path for file in ledger.additions(["d" * 64], [SHA])] == ["pool/x"]
+    assert {file.path for file in ledger.additions([SHA, OLD_SHA], [])} == {
+        "pool/old",
+        "pool/new",
+        "pool/both",
+    }
+
+
+def test_what_indices_say_of_some_paths_is_found(ledger: Ledger) -> None:
+    asked = {fingerprint("pool/new"), fingerprint("pool/old")}
+    assert list(ledger.named(asked, [SHA])) == [File("pool/new", 1, "c" * 64)]
+
+
+def test_files_are_counted_once(ledger: Ledger) -> None:
+    assert (ledger.count([SHA]), ledger.count([SHA, OLD_SHA])) == (2, 3)
+
+
+def test_very_many_files_are_counted_by_a_share_of_them(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(ledger, "d" * 64, [f"pool/{number}" for number in range(20_000)])
+    monkeypatch.setattr(module, "_SAMPLE", 2000)
+    assert 18_000 < ledger.count(["d" * 64]) < 22_000
+
+
+def unneeded(ledger: Ledger, *, grace_s: float, replaced: str = OLD) -> list[str]:
+    names = {"dists/new/InRelease", "dists/both"}
+    return ledger.unneeded(NEW, names=lambda: names, keys=[SHA], replaced=replaced, grace_s=grace_s)
+
+
+LEFT = ["dists/old/InRelease", "pool/old"]
+
+
+def test_what_a_generation_leaves_behind_is_told_once_its_grace_is_over(ledger: Ledger, clock: Clock) -> None:
+    assert unneeded(ledger, grace_s=HOUR, replaced="") == []
+    clock.now += 2 * HOUR
+    assert unneeded(ledger, grace_s=HOUR) == []  # it begins now
+    assert unneeded(ledger, grace_s=HOUR, replaced="") == LEFT
+
+
+def test_without_grace_it_is_told_at_once(ledger: Ledger) -> None:
+    assert unneeded(ledger, grace_s=0) == LEFT
+
+
+def test_what_another_recent_generation_needs_is_not_told(ledger: Ledger, clock: Clock) -> None:
+    clock.now += 2 * HOUR
+    ledger.remember_generation("3" * 64, ["dists/old/InRelease"], [SHA])
+    assert unneeded(ledger, grace_s=HOUR, replaced="") == ["pool/old"]
+
+
+def test_nothing_is_told_where_an_index_is_not_known(ledger: Ledger) -> None:
+    ledger.remember_generation("3" * 64, [], ["d" * 64])
+    assert unneeded(ledger, grace_s=HOUR, replaced="3" * 64) == []
+
+
+def test_nothing_is_forgotten_that_was_not_told_yet(ledger: Ledger, clock: Clock) -> None:
+    unneeded(ledger, grace_s=HOUR, replaced="")
+    clock.now += 2 * HOUR
+    ledger.prune(live=NEW, grace_s=HOUR)
+    assert ledger.knows_generation(OLD)
 
 
 def test_names_that_are_not_utf_8_are_remembered(ledger: Ledger) -> None:
-    write_closure(ledger.index_record(SHA), [File("pool/\udce9", 1, "c" * 64)])
+    remember(ledger, SHA, ["pool/\udce9"])
     assert ledger.referred_to(["pool/\udce9"], live=NEW, grace_s=HOUR) == {"pool/\udce9"}
+
+
+def test_keyrings_are_remembered(ledger: Ledger) -> None:
+    assert ledger.keyrings() == ""
+    ledger.note_keyrings("f" * 64)
+    assert ledger.keyrings() == "f" * 64

@@ -42,7 +42,7 @@ def landed(tree: Path, area: WorkArea, missing: Iterable[Entry]) -> set[str]:
 def test_whole_new_files_land_and_are_noted(tree: Path, area: WorkArea) -> None:
     entry = put(area.new, "pool/a")
     assert landed(tree, area, [entry]) == {"pool/a"}
-    assert (tree / "pool/a").read_text() == "new" and area.landed() == {"pool/a"}
+    assert (tree / "pool/a").read_text() == "new" and "pool/a" in area.landed()
 
 
 def test_what_is_short_or_named_by_an_index_does_not_land(tree: Path, area: WorkArea) -> None:

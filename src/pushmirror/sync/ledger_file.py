@@ -1,0 +1,220 @@
+"""The SQLite file of a ledger: blocks of indices with what each refers to, and who is made of which.
+
+    blocks       the lines `PATH TAB SIZE TAB SHA256` of one block, by the SHA256 of its text
+    prints       the fingerprints of the paths in a row of blocks, sorted, and beside each its block
+    indices      the blocks of an index, in order
+    generations  the indices of a generation, by key, and its own files, by name
+
+Guaranteed: what is found was written whole, and outlives a power cut. A file that is damaged or of another
+version is begun anew: it holds nothing that could not be read again. Several threads may use one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pushmirror.errors import StateError
+
+_T = TypeVar("_T")
+_VERSION = 1
+_BUSY_S = 30.0
+_MANY = 200  # rows asked for at a time
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NONE_OF_OURS = _DAMAGED | {0, sqlite3.SQLITE_ERROR}  # at opening; SQLITE_ERROR: a table is not there
+_TABLES = """
+CREATE TABLE blocks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, lines BLOB NOT NULL
+);
+CREATE TABLE prints (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, prints BLOB NOT NULL, blocks BLOB NOT NULL
+);
+CREATE TABLE indices (key TEXT PRIMARY KEY, blocks BLOB NOT NULL);
+CREATE TABLE generations (
+    digest TEXT PRIMARY KEY,
+    replaced REAL NOT NULL,
+    indices TEXT NOT NULL,
+    names BLOB NOT NULL,
+    prints BLOB NOT NULL
+);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+"""
+
+
+class Block(NamedTuple):
+    """A block that is to be remembered."""
+
+    digest: bytes
+    lines: bytes
+    prints: Sequence[int]  # the fingerprint of each path
+
+
+class Prints(NamedTuple):
+    """The paths of some blocks, by fingerprint."""
+
+    prints: memoryview  # sorted 64-bit numbers
+    blocks: memoryview  # beside each the number of the block that it is in
+
+
+class LedgerFile:
+    """The file, open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._advised():
+            try:
+                self._connection = _opened(path)
+            except sqlite3.DatabaseError as exc:
+                if _code(exc) not in _NONE_OF_OURS:
+                    raise
+                self._discard()
+                self._connection = _opened(path)
+        self.close = weakref.finalize(self, self._connection.close)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction of this thread and those that it waits for."""
+        self._do("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._do("COMMIT")
+        except BaseException:
+            with suppress(StateError):
+                self._do("ROLLBACK")
+            raise
+
+    def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows that answer a question."""
+        with self._lock, self._advised():
+            return self._connection.execute(sql, values).fetchall()
+
+    def do(self, sql: str, values: Sequence[object] = ()) -> None:
+        """Change something, in a transaction of its own unless there is one."""
+        self._do(sql, values)
+
+    def numbers_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """The numbers of those of the blocks that are known."""
+        found: dict[bytes, int] = {}
+        for part in _parts(digests):
+            sql = f"SELECT digest, id FROM blocks WHERE digest IN ({_marks(part)})"  # noqa: S608  question marks
+            found |= self.ask(sql, part)
+        return found
+
+    def lines_of(self, numbers: Iterable[int]) -> Iterator[bytes]:
+        """The lines of blocks, block by block."""
+        for part in _parts(sorted(numbers)):
+            sql = f"SELECT lines FROM blocks WHERE id IN ({_marks(part)})"  # noqa: S608  as above
+            yield from (lines for (lines,) in self.ask(sql, part))
+
+    def add_blocks(self, blocks: Iterable[Block]) -> None:
+        """Remember blocks, and where their paths are."""
+        prints: list[tuple[int, int]] = []
+        added: list[int] = []
+        with self._lock, self._advised():
+            for block in blocks:
+                done = self._connection.execute(
+                    "INSERT INTO blocks (digest, lines) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    (block.digest, block.lines),
+                )
+                if done.rowcount and done.lastrowid is not None:  # else another index has it, too
+                    added.append(done.lastrowid)
+                    prints += [(number, done.lastrowid) for number in block.prints]
+            if prints:
+                self._add_prints(added[0], added[-1], prints)
+
+    def all_prints(self) -> Iterator[Prints]:
+        """Where all paths are, part by part."""
+        for (first,) in self.ask("SELECT first FROM prints"):
+            for _, prints, blocks in self.ask(
+                "SELECT first, prints, blocks FROM prints WHERE first = ?", (first,)
+            ):
+                yield Prints(memoryview(prints).cast("Q"), memoryview(blocks).cast("I"))
+
+    def forget_blocks_but(self, wanted: set[int]) -> None:
+        """Forget all blocks but these; the prints of such are thinned out when most of them are gone."""
+        gone = [number for (number,) in self.ask("SELECT id FROM blocks") if number not in wanted]
+        if not gone:
+            return
+        with self._lock, self._advised():
+            self._connection.executemany("DELETE FROM blocks WHERE id = ?", ((number,) for number in gone))
+        for first, last in self.ask("SELECT first, last FROM prints"):
+            ((left,),) = self.ask("SELECT count(*) FROM blocks WHERE id BETWEEN ? AND ?", (first, last))
+            if left <= (last - first + 1) // 2:
+                self._thin_out(first, last, wanted)
+
+    def _thin_out(self, first: int, last: int, wanted: set[int]) -> None:
+        ((prints, blocks),) = self.ask("SELECT prints, blocks FROM prints WHERE first = ?", (first,))
+        pairs = zip(memoryview(prints).cast("Q"), memoryview(blocks).cast("I"), strict=True)
+        left = [pair for pair in pairs if pair[1] in wanted]
+        self._do("DELETE FROM prints WHERE first = ?", (first,))
+        if left:
+            self._add_prints(first, last, left)
+
+    def _add_prints(self, first: int, last: int, pairs: list[tuple[int, int]]) -> None:
+        pairs.sort()
+        prints, blocks = array("Q", (pair[0] for pair in pairs)), array("I", (pair[1] for pair in pairs))
+        self._do("INSERT INTO prints VALUES (?, ?, ?, ?)", (first, last, prints.tobytes(), blocks.tobytes()))
+
+    def _do(self, sql: str, values: Sequence[object] = ()) -> None:
+        with self._lock, self._advised():
+            self._connection.execute(sql, values)
+
+    def _discard(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    @contextmanager
+    def _advised(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            advice = "see that there is space, and that the file can be read and written"
+            if _code(exc) in _DAMAGED:
+                with suppress(OSError):
+                    self._discard()
+                advice = "try again: it is made anew from the indices"
+            raise StateError(f"the ledger {self.path} cannot be used: {exc}", hint=advice) from exc
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        for setting in ("cache_size = -8000", "journal_mode = WAL", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {setting}")
+        if _version(connection) == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        connection.execute("SELECT * FROM facts").fetchall()
+        _require_version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _require_version(connection: sqlite3.Connection) -> None:
+    if _version(connection) != _VERSION:
+        raise sqlite3.DatabaseError(f"it is of version {_version(connection)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _code(exc: sqlite3.DatabaseError) -> int:
+    """SQLite's primary code; 0 if the complaint is ours."""
+    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
