@@ -1,12 +1,17 @@
 """Batches of files, and the threads that fetch them: no transfer, and threads that end each other."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
+from pushmirror.system import process
 from pushmirror.system.process import Stop
 
 _LIMIT_S = 10.0  # of a test that fails
@@ -110,6 +115,29 @@ def test_whatever_interrupts_the_caller_ends_the_streams() -> None:
     with pytest.raises(KeyboardInterrupt):
         in_streams(range(100), lambda job, stop: job if job < 1 else waits(job, stop), interrupted, streams=3)
     assert threading.active_count() == 1
+
+
+def test_a_signal_ends_the_programs_of_all_streams(tmp_path: Path) -> None:
+    def work(job: int, stop: Stop | None) -> None:
+        file = tmp_path / f"{job}"
+        process.run(["sh", "-c", f"echo $$ >{file}.new; mv {file}.new {file}; exec sleep 60"], stop=stop)
+
+    def interrupt() -> None:
+        until = time.monotonic() + _LIMIT_S
+        while len(running()) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def running() -> list[int]:
+        return [int(file.read_text()) for file in tmp_path.glob("?")]
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_streams(range(9), work, lambda _: None, streams=3)
+    assert len(running()) == 3
+    for pid in running():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 def test_jobs_that_cannot_be_told_are_an_error() -> None:

@@ -1,0 +1,203 @@
+"""New files through several real rsyncs at a time: into the tree, whole, and as often as it takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pushmirror.archive.entry import Entry, Kind
+from pushmirror.config.model import Archive
+from pushmirror.errors import Mismatch, UpstreamError
+from pushmirror.sync import streams
+from pushmirror.sync.early import fetch_early
+from pushmirror.sync.publish import Publisher
+from pushmirror.sync.published import NOTHING
+from pushmirror.sync.round import Round
+from pushmirror.sync.survey import Survey
+from pushmirror.sync.upstream import Upstream
+from pushmirror.sync.work import WorkArea
+
+COUNT = 24
+
+
+@dataclass
+class Heard:
+    """A progress that remembers."""
+
+    files: int = 0
+    size: int = 0
+    steps: list[tuple[str, int | None, int | None]] = field(default_factory=list)
+
+    def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
+        self.steps.append((name, files, size))
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:
+        self.files += files
+        self.size += size
+
+
+class Fetching:
+    """An upstream in a directory, and a tree that lacks all of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.theirs, self.tree = directory / "theirs", directory / "tree"
+        self.tree.mkdir()
+        for number in range(COUNT):
+            file = self.theirs / f"pool/{number // 4}/{number}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{number}" * 10)
+            os.utime(file, (1000, 1000))
+        self.survey = Survey(files_upstream=COUNT)
+        self.heard = Heard()
+        self.rsync = "rsync"
+
+    def entries(self, *, hashed: bool = False) -> list[Entry]:
+        return [
+            Entry(
+                str(file.relative_to(self.theirs)),
+                Kind.FILE,
+                file.stat().st_size,
+                1000,
+                "",
+                hashlib.sha256(file.read_bytes()).hexdigest() if hashed else "",
+            )
+            for file in sorted(self.theirs.rglob("*"))
+            if file.is_file()
+        ]
+
+    def upstream(self) -> Upstream:
+        found = {
+            "name": "a",
+            "path": str(self.tree),
+            "upstream": f"file://{self.theirs}",
+            "rsync": self.rsync,
+        }
+        return Upstream(Archive.model_validate({**found, "streams": 3}), self.heard)
+
+    def area(self) -> WorkArea:
+        area = WorkArea(self.tree)
+        area.open()
+        return area
+
+    def fetch(self, entries: list[Entry]) -> tuple[Round, Upstream]:
+        for entry in entries:
+            self.survey.add_missing(entry)
+        round_, upstream, area = Round(NOTHING, NOTHING, NOTHING, self.survey), self.upstream(), self.area()
+        publisher = Publisher(self.tree, area)
+        fetch_early(round_, tree=self.tree, upstream=upstream, area=area, publisher=publisher)
+        return round_, upstream
+
+    def landed(self) -> dict[str, str]:
+        return {str(file.relative_to(self.tree)): file.read_text() for file in self.tree.glob("pool/*/*")}
+
+    def expected(self) -> dict[str, str]:
+        return {str(file.relative_to(self.theirs)): file.read_text() for file in self.theirs.glob("pool/*/*")}
+
+
+@pytest.fixture
+def fetching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fetching:
+    """Four files are many here, and worth a batch."""
+    monkeypatch.setattr(streams, "_FEW_FILES", 4)
+    monkeypatch.setattr(streams, "_LEAST", 4 * streams._PER_FILE)
+    return Fetching(tmp_path)
+
+
+def wrapped(tmp_path: Path, action: str) -> str:
+    """An rsync before which `action` is done, with the names it is to fetch in `names`."""
+    program = tmp_path / "rsync"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, pathlib, subprocess, sys\n"
+        "names = [] if '--version' in sys.argv else sys.stdin.read().split('\\0')[:-1]\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n{action}\n"
+        "told = ''.join(f'{name}\\0' for name in names).encode()\n"
+        "sys.exit(subprocess.run(['rsync', *sys.argv[1:]], input=told).returncode)\n"
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_all_files_land_and_are_told_of_once(fetching: Fetching) -> None:
+    round_, upstream = fetching.fetch(fetching.entries())
+    size = sum(len(text) for text in fetching.expected().values())
+    assert fetching.landed() == fetching.expected()
+    assert (round_.landed, round_.incomplete, round_.survey.missing) == (COUNT, False, {})
+    assert fetching.heard.steps == [("fetching", COUNT, size)]
+    assert (fetching.heard.files, fetching.heard.size) == (COUNT, size)
+    assert upstream.traffic.files_fetched == COUNT
+
+
+def test_what_a_killed_run_had_fetched_is_not_fetched_again(fetching: Fetching) -> None:
+    names = [entry.path for entry in fetching.entries()]
+    fetching.upstream().fetch_batch(names[: COUNT // 2], fetching.area())
+    fetching.heard.files = 0
+    _, upstream = fetching.fetch(fetching.entries())
+    assert upstream.traffic.files_fetched == COUNT // 2 and fetching.heard.files == COUNT
+    assert fetching.landed() == fetching.expected()
+
+
+@pytest.mark.parametrize(
+    "change", [Path.unlink, lambda file: file.write_text("longer than it was when it was listed")]
+)
+def test_a_file_that_vanished_or_changed_makes_the_round_incomplete(
+    fetching: Fetching, change: Callable[[Path], object]
+) -> None:
+    entries = fetching.entries()
+    change(fetching.theirs / "pool/1/5")
+    round_, _ = fetching.fetch(entries)
+    assert (round_.landed, round_.incomplete, list(round_.survey.missing)) == (COUNT - 1, True, ["pool/1/5"])
+    assert "pool/1/5" not in fetching.landed()
+
+
+def test_a_file_that_arrives_damaged_is_fetched_once_more(fetching: Fetching, tmp_path: Path) -> None:
+    damaged = tmp_path / "tree/.~tmp~/pushmirror/new/pool/1/5"
+    fetching.rsync = wrapped(
+        tmp_path,
+        f"place, flag = pathlib.Path({str(damaged)!r}), here / 'once'\n"
+        "if 'pool/1/5' in names and not flag.exists():\n"
+        "    flag.touch(); place.parent.mkdir(parents=True)\n"
+        "    place.write_text('x' * 10); os.utime(place, (1000, 1000))",
+    )
+    fetching.fetch(fetching.entries(hashed=True))
+    assert (tmp_path / "once").exists() and fetching.landed() == fetching.expected()
+
+
+def test_a_file_that_is_not_what_its_hash_says_never_lands(fetching: Fetching) -> None:
+    entries = fetching.entries(hashed=True)
+    (fetching.theirs / "pool/1/5").write_text("x" * 10)
+    os.utime(fetching.theirs / "pool/1/5", (1000, 1000))
+    with pytest.raises(Mismatch, match=r"pool/1/5 \(expected SHA256"):
+        fetching.fetch(entries)
+    assert "pool/1/5" not in fetching.landed()
+
+
+def test_a_stream_that_fails_ends_the_others_and_is_the_error(fetching: Fetching, tmp_path: Path) -> None:
+    fetching.rsync = wrapped(
+        tmp_path,
+        "import time\n"
+        "if 'pool/1/5' in names:\n"
+        "    sys.exit('rsync: No space left on device')\n"
+        "if names:\n"
+        "    time.sleep(60)",
+    )
+    with pytest.raises(UpstreamError, match="the disk is full"):
+        fetching.fetch(fetching.entries())
+
+
+def test_what_cannot_land_waits_to_be_published(fetching: Fetching) -> None:
+    (fetching.tree / "pool").mkdir()
+    (fetching.tree / "pool/1").symlink_to("..")
+    round_, _ = fetching.fetch(fetching.entries())
+    assert (round_.landed, round_.incomplete, len(round_.survey.missing)) == (COUNT - 4, False, 4)
+    assert all(round_.survey.wanted(f"pool/1/{number}") for number in range(4, 8))
+
+
+def test_many_other_files_are_fetched_by_several_streams(fetching: Fetching) -> None:
+    names, area = [entry.path for entry in fetching.entries()], fetching.area()
+    fetching.upstream().fetch(reversed(names), area, size=10)
+    assert all(area.fetched(name) for name in names)
