@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench import broken, hotspots, parse, push, scenes, startup, sync, targets
+from bench import broken, hotspots, parse, push, scenes, startup, sync, targets, verify
 from bench.archive import Shape
 from bench.contenders import ALL, STRATEGIES
 from bench.course import Scenario
@@ -110,6 +110,12 @@ def _startup(options: argparse.Namespace) -> Iterator[Found]:
     yield "Start-up", startup.report(found), found
 
 
+def _verify(options: argparse.Namespace) -> Iterator[Found]:
+    shape = Shape.of(options.files[0], bodies=options.bodies)
+    found = verify.race(options.archives, options.directory, shape, options.runs)
+    yield "Verify", verify.report(found), list(map(dataclasses.asdict, found))
+
+
 def _profile(options: argparse.Namespace) -> Iterator[Found]:
     names = [name for name in options.contenders if name in STRATEGIES]
     for files in options.files:
@@ -125,6 +131,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace], Iterator[Found]]] = {
     "parse": _parse,
     "push": _push,
     "startup": _startup,
+    "verify": _verify,
     "profile": _profile,
 }
 _PARTS = ("usual", "twice", "far", "large", "startup")
