@@ -32,8 +32,8 @@ from pushmirror.errors import PushmirrorError
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.upstream import selection_rules
-from pushmirror.sync.verify_plan import Known, Plan, Sources, look
-from pushmirror.sync.verify_read import Finding, Piece, Problem, Reader, Seen, begin, read_piece
+from pushmirror.sync.verify_plan import PLAN, Known, Sources, look
+from pushmirror.sync.verify_read import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece
 from pushmirror.sync.verify_records import Expected
 from pushmirror.sync.verify_state import Position, Verified, VerifyState
 from pushmirror.system import clock, locks
@@ -113,14 +113,14 @@ class Verifier:
         self._notes = sources.notes
         if self._position.complete:
             return
-        plan = sources.plan(self._scratch)
-        left = plan.after(self._position.after)
-        files, size = sum(piece.files for piece in left), sum(piece.size for piece in left)
-        self._progress.step("verifying", files=files, size=size)
-        try:
-            self._read(plan, left, rate, workers or os.cpu_count() or 1)
-        finally:
-            self._state.save(self._position)
+        with _readers(self._tree, self._scratch / PLAN, rate, workers or os.cpu_count() or 1) as pool:
+            left = sources.plan(self._scratch).after(self._position.after)
+            files, size = sum(piece.files for piece in left), sum(piece.size for piece in left)
+            self._progress.step("verifying", files=files, size=size)
+            try:
+                self._read(pool, left)
+            finally:
+                self._state.save(self._position)
 
     def look_again(self) -> int:
         """Look again at what was found; the caller holds the tree's lock. Returns how many problems stay.
@@ -196,17 +196,16 @@ class Verifier:
             served=self._served(),
         )
 
-    def _read(self, plan: Plan, left: list[Piece], rate: int, workers: int) -> None:
+    def _read(self, pool: ProcessPoolExecutor, left: list[Piece]) -> None:
         saved = time.monotonic()
-        with _readers(self._tree, plan.file, rate, workers) as pool:
-            for piece, seen in _in_order(pool, left, self._progress):
-                self._state.add(finding for finding in seen.findings if self._is_wanted(finding))
-                self._position.files += seen.files
-                self._position.size += seen.size
-                self._position.after = piece.until
-                if time.monotonic() - saved > _SAVE_S:
-                    self._state.save(self._position)
-                    saved = time.monotonic()
+        for piece, seen in _in_order(pool, left, self._progress):
+            self._state.add(finding for finding in seen.findings if self._is_wanted(finding))
+            self._position.files += seen.files
+            self._position.size += seen.size
+            self._position.after = piece.until
+            if time.monotonic() - saved > _SAVE_S:
+                self._state.save(self._position)
+                saved = time.monotonic()
         self._position.complete = True
 
     def _is_wanted(self, finding: Finding) -> bool:
@@ -232,6 +231,8 @@ def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[Proces
         workers, context, initializer=begin, initargs=(tree, plan, rate, paid_until, stop)
     )
     try:
+        for _ in range(workers):
+            pool.submit(be_there)  # they start while the plan is made
         yield pool
     finally:
         stop.value = 1

@@ -14,7 +14,9 @@ import heapq
 import logging
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -50,7 +52,8 @@ from pushmirror.system.files import sha256_of
 _log = logging.getLogger(__name__)
 _UNKNOWN = str(UNKNOWN)
 _SHORT = 12  # digits of a generation that people compare
-_RUN = 200_000  # lines that are sorted at once
+PLAN = "plan"
+_RUN = 300_000  # lines that are sorted at once: 80 MB
 _PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
 
 
@@ -114,28 +117,27 @@ class Sources:
         return expectations(lines)
 
     def plan(self, directory: Path) -> Plan:
-        """Write down everything in order, in files of a directory."""
-        runs = [open(run, "rb") for run in self._sorted_runs(directory)]  # noqa: PTH123, SIM115
-        try:
-            streams: list[Iterable[bytes]] = [(line[:-1] for line in run) for run in runs]
+        """Write down everything in order, in a file PLAN of a directory."""
+        with ExitStack() as opened:
+            streams = list(self._sorted_runs(directory, opened))
             if self.inventory:
                 streams.append(self._lines_of_inventory(self.inventory))
-            pieces = _write(directory / "plan", merged(heapq.merge(*streams)))
-        finally:
-            for run in runs:
-                run.close()
-                os.unlink(run.name)  # noqa: PTH108
-        return Plan(directory / "plan", tuple(pieces), self.generation)
+            lines = heapq.merge(*streams) if len(streams) > 1 else streams[0]
+            pieces = _write(directory / PLAN, merged(lines))
+        return Plan(directory / PLAN, tuple(pieces), self.generation)
 
-    def _sorted_runs(self, directory: Path) -> Iterator[Path]:
+    def _sorted_runs(self, directory: Path, opened: ExitStack) -> Iterator[Iterable[bytes]]:
+        """What indices name, in parts that are sorted; all but the last are in files, which need no room."""
         lines: set[bytes] = set()
-        number = 0
         for line in self._lines_of_indices():
             lines.add(line)
             if len(lines) == _RUN:
-                yield _run(directory / f"run-{number}", lines)
-                number += 1
-        yield _run(directory / f"run-{number}", lines)
+                file = opened.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115  it is one
+                file.writelines(line + b"\n" for line in sorted(lines))
+                file.seek(0)
+                yield (line[:-1] for line in file)
+                lines.clear()
+        yield sorted(lines)
 
     def _lines_of_indices(self) -> Iterator[bytes]:
         """What the closure and the index files are, and the directories on the way there."""
@@ -298,13 +300,6 @@ class _SoundIndices(Indices):
             return sha256_of(self._tree / self.resolved(suite.path_of(listed))) == listed.sha256
         except OSError:
             return False
-
-
-def _run(file: Path, lines: set[bytes]) -> Path:
-    with file.open("wb") as run:
-        run.writelines(line + b"\n" for line in sorted(lines))
-    lines.clear()
-    return file
 
 
 def _write(file: Path, lines: Iterable[bytes]) -> list[Piece]:

@@ -280,22 +280,26 @@ def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
 # -- in a process of its own -------------------------------------------------------------------------------
 
 _reader: Reader
-_plan: int
+_plan: Path
 
 
 def begin(
     tree: Path, plan: Path, rate: int, paid_until: Synchronized[float], stop: Synchronized[int]
 ) -> None:
-    """Make this process one that reads."""
+    """Make this process one that reads; the plan need not be there yet."""
     global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us
     die_with_parent()
     _reader = Reader(tree, Pace(paid_until, stop, rate).keep)
-    _plan = os.open(plan, os.O_RDONLY | os.O_CLOEXEC)
+    _plan = plan
+
+
+def be_there() -> None:
+    """Nothing; but a process that is asked for it has been started."""
 
 
 def read_piece(piece: Piece) -> Seen | None:
     """Read one piece of the plan; None when it was stopped."""
-    with suppress(Stopped):
-        return _reader.piece(os.pread(_plan, piece.length, piece.offset), piece)
+    with suppress(Stopped), _plan.open("rb") as plan:
+        return _reader.piece(os.pread(plan.fileno(), piece.length, piece.offset), piece)
     return None
