@@ -9,7 +9,7 @@ Not the business of this module: serving the tree (`lab.daemon`), or judging a c
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -121,6 +121,14 @@ class LabArchive:
             installer = self.generation % _INSTALLER_EVERY == 1
         return self._dinstall(new_installer=installer or self.generation == 1)
 
+    def write_documents(self, texts: Mapping[str, str]) -> None:
+        """Write files outside of dists and pool; the signed list `extrafiles` names these and no others."""
+        for path, text in texts.items():
+            self._tree.put(path, text.encode(), self._when)
+        sums = "".join(f"{Digest.of(text.encode()).sha256}  {path}\n" for path, text in texts.items())
+        with self._key.unlocked() as signer:
+            self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
+
     def release_texts(self) -> dict[str, str]:
         """The Release file of each suite, by codename."""
         return {
@@ -229,11 +237,7 @@ class LabArchive:
             "doc/00-INDEX": "FAQ/ nothing is asked often\n",
             "doc/FAQ/index.html": "<p>None.</p>\n",
         }
-        for path, text in texts.items():
-            self._tree.put(path, text.encode(), self._when)
-        sums = "".join(f"{Digest.of(text.encode()).sha256}  {path}\n" for path, text in texts.items())
-        with self._key.unlocked() as signer:
-            self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
+        self.write_documents(texts)
         self._tree.symlink("doc/FAQ/faq.html", "index.html")
 
     def _write_listings(self) -> None:

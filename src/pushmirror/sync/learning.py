@@ -15,6 +15,7 @@ from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import Mismatch, Unusable, UpstreamUpdating
 from pushmirror.sync.by_full import by_full
+from pushmirror.sync.by_index import by_index
 from pushmirror.sync.by_manifest import by_manifest
 from pushmirror.sync.choice import Facts, choices
 from pushmirror.sync.inventory import Inventory
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
     Strategy.MANIFEST: by_manifest,
+    Strategy.INDEX: by_index,
     Strategy.FULL: by_full,
 }
 
@@ -139,13 +141,13 @@ class Learner:
             if choice.strategy in self.given_up:
                 refusals.append(f"{choice.strategy} led nowhere")
                 continue
+            self.report.strategy = choice.strategy.value  # also of one that does not get to its end
             try:
                 survey = STRATEGIES[choice.strategy](question)
             except Unusable as exc:
                 _log.info("not by %s: %s", choice.strategy, exc)
                 refusals.append(f"not by {choice.strategy}: {exc}")
                 continue
-            self.report.strategy = choice.strategy.value
             self.report.why = "; ".join([survey.how or choice.why, *refusals])
             _log.info("by %s: %s", choice.strategy, self.report.why)
             return survey

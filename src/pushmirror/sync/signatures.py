@@ -26,6 +26,11 @@ def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> None
         raise BadSignature(f"{suite.directory}/Release is not signed, and the archive has a keyring")
 
 
+def check_clearsigned(file: Path, keyrings: Sequence[Path], *, where: str) -> None:
+    """Raise BadSignature unless a clear-signed file, in the tree known as `where`, is good."""
+    _check([file], keyrings, where=where)
+
+
 def fingerprint(keyrings: Sequence[Path]) -> str:
     """Tells sets of keyrings apart by their content."""
     return hashlib.sha256(b"".join(sha256_of(keyring.resolve()).encode() for keyring in keyrings)).hexdigest()
