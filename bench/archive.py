@@ -96,7 +96,9 @@ class BigArchive:
             archive = None
         if archive is None or archive.state not in {"A", "B"}:  # a switch was interrupted
             shutil.rmtree(place, ignore_errors=True)
-            _create(place, shape)
+            unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+            _create(unfinished, shape)
+            unfinished.rename(place)
             archive = cls(place, shape)
         archive.switch("A")
         return archive

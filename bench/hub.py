@@ -80,11 +80,6 @@ class Hub(Service):
         argv = self._mirror.argv("sync", ARCHIVE, "--no-push")
         return measure(argv, env=Ours.environment(), log=self.directory / "stock.log")
 
-    def size(self, of: str) -> int:
-        """Bytes of a part of its state directory; 0 if there is none."""
-        files = (path for path in (self._mirror.state / of).rglob("*") if path.is_file())
-        return sum(path.stat().st_size for path in files)
-
     @contextmanager
     def traced(self) -> Iterator[list[int]]:
         """Run the daemon under strace; the list has the number of its system calls after the block."""
@@ -95,7 +90,7 @@ class Hub(Service):
         self._before = ["strace", "-f", "-c", "-o", str(counted)]
         try:
             self.start()
-            idle = self._idle_calls(counted)
+            idle = self._calls(counted)  # from its start to its end, with nobody there
             self.start()
             yield total
             total.append(self._calls(counted) - idle)
@@ -104,11 +99,8 @@ class Hub(Service):
             self._before = []
             self.start()
 
-    def _idle_calls(self, counted: Path) -> int:
-        """What the daemon alone costs, from its start to its end."""
-        return self._calls(counted)
-
     def _calls(self, counted: Path) -> int:
+        """End the daemon, and read how many calls it made."""
         os.kill(self.serving.pid, signal.SIGTERM)  # strace ends with it, and writes what it has counted
         wait_until(lambda: bool(_TOTAL.search(_text(counted))))
         self.stop()
