@@ -13,10 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pushmirror.lab.daemon import RsyncDaemon
+from bench.mirror import Upstream
 from pushmirror.lab.service import HOST
 
 ROUND_TRIP_S = 0.1
@@ -130,19 +130,8 @@ async def _end(server: asyncio.Server) -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Far:
-    """A daemon at the other end of the line, for a contender that asks where it is."""
-
-    daemon: RsyncDaemon
-    port: int
-
-    def url(self, module: str, user: str | None = None) -> str:
-        return self.daemon.url(module, user, port=self.port)
-
-
 @contextmanager
-def far(daemon: RsyncDaemon) -> Iterator[Far]:
-    """Put a daemon at the other end of a line."""
-    with Link().to(daemon.port) as port:
-        yield Far(daemon, port)
+def far(upstream: Upstream, link: Link | None = None) -> Iterator[Upstream]:
+    """The same upstream, at the other end of a line."""
+    with (link or Link()).to(upstream.port) as port:
+        yield replace(upstream, port=port)

@@ -23,7 +23,8 @@ from pushmirror.system.process import Stop
 
 _FEW_FILES, _FEW_BYTES = 2_000, 50_000_000  # a second connection would cost more than it gains
 _PER_FILE = 10_000  # bytes that could be sent in the time that a file takes, whatever its size
-_LEAST = 32_000_000  # weight of a batch that is worth the round trips of a connection
+_LEAST = 10_000_000  # weight of a batch that is worth the ten round trips of a connection, ...
+_WORTH = 200_000_000  # ... and that is long enough for these not to matter
 _LARGEST = 2_000_000_000  # after so much, what has come is checked and lands
 _LOOK_S = 0.05
 
@@ -42,14 +43,16 @@ def in_batches(
     """Cut a row of files into parts for so many streams; `files` and `size` (bytes) are those of the row.
 
     Each part is a stream's share of what is left, so that they get shorter and all streams end at about the
-    same time. A directory stays together, for rsync sees hard links only within one transfer; by-hash
-    directories stay with what they copy. No part has more than `longest` names.
+    same time; where that would make many short ones, all are of one length. A directory stays together, for
+    rsync sees hard links only within one transfer; by-hash directories stay with what they copy. No part has
+    more than `longest` names.
     """
     left = size + files * _PER_FILE
+    least = min(max(left // streams, _LEAST), _WORTH)
     batch: list[Entry] = []
     weight, group = 0, ""
     for entry in entries:
-        share = min(max(left // streams, _LEAST), _LARGEST)
+        share = min(max(left // streams, least), _LARGEST)
         here = _group(entry.path)
         if batch and ((weight >= share and here != group) or len(batch) == longest):
             yield batch

@@ -51,8 +51,8 @@ def test_few_files_and_bytes_are_worth_one_stream(files: int, size: int, streams
     [
         (entries(0), 0),
         (entries(100), 1),  # not worth another connection
-        (entries(100, 2 * MB), 5),
-        (entries(30_000), 7),
+        (entries(100, 2 * MB), 4),
+        (entries(30_000), 4),
         (entries(1000, 20 * MB), 17),
         (entries(50_000, per_directory=10**6), 3),  # a directory is cut only where it is too long
     ],
@@ -64,7 +64,7 @@ def test_a_row_is_cut_into_batches_that_are_worth_it(files: list[Entry], batches
 
 
 def test_batches_get_shorter_so_that_all_streams_end_together() -> None:
-    lengths = [len(batch) for batch in cut(entries(100_000))]
+    lengths = [len(batch) for batch in cut(entries(1000, 5 * MB))]
     assert lengths == sorted(lengths, reverse=True) and lengths[0] > 4 * lengths[-1]
 
 
