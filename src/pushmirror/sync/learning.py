@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
     Strategy.MANIFEST: by_manifest,
     Strategy.INDEX: by_index,
+    Strategy.INDEX: by_index,
     Strategy.FULL: by_full,
 }
 
@@ -136,8 +137,6 @@ class Learner:
     def _ask(self, question: Question, facts: Facts) -> Survey:
         refusals: list[str] = []
         for choice in choices(facts):
-            if choice.strategy not in STRATEGIES:
-                continue
             if choice.strategy in self.given_up:
                 refusals.append(f"{choice.strategy} led nowhere")
                 continue
