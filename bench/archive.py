@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.names import Source, sources
 from bench.report import say
 from bench.writing import SUITES, SuiteWriter, Tree, stanzas
 from pushmirror.lab.signing import LabKey
+from pushmirror.system import locks
 
 _LAYOUT = 4  # to be raised when archives made before are of no use any more
 _HOST = "archive.lab.example.org"
@@ -90,18 +92,24 @@ class BigArchive:
     def at(cls, directory: Path, shape: Shape) -> BigArchive:
         """The archive of this shape below `directory`, made if it is not there yet, at state A."""
         place = directory / f"{shape.name}-{_LAYOUT}"
-        try:
+        if (place / "archive.json").exists():
             archive = cls(place, shape)
-        except FileNotFoundError:
-            archive = None
-        if archive is None or archive.state not in {"A", "B"}:  # a switch was interrupted
-            shutil.rmtree(place, ignore_errors=True)
-            unfinished = place.with_name(f"{place.name}.{os.getpid()}")
-            _create(unfinished, shape)
-            unfinished.rename(place)
-            archive = cls(place, shape)
-        archive.switch("A")
-        return archive
+            with archive.in_use():
+                archive = cls(place, shape)
+                if archive.state in {"A", "B"}:
+                    archive.switch("A")
+                    return archive
+        shutil.rmtree(place, ignore_errors=True)  # a switch was interrupted, or there is none
+        unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+        _create(unfinished, shape)
+        unfinished.rename(place)
+        return cls(place, shape)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other benchmarks from switching it meanwhile; PushmirrorError if one of them is at work."""
+        with locks.locked(self.directory, patience_s=0):
+            yield
 
     def switch(self, state: str) -> None:
         """Turn the tree to state "A" or "B"."""

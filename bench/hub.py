@@ -11,8 +11,10 @@ import re
 import shutil
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from bench.archive import BigArchive
 from bench.meter import Cost, Serving, measure
@@ -44,6 +46,17 @@ class Hub(Service):
         self._login: Login | None = None
         self._before: list[str] = []  # of the daemon's command line
         self._kept = directory / "kept"
+        self._in_use = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._in_use.enter_context(self.archive.in_use())
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, exc, trace)
+        self._in_use.close()
 
     @property
     def upstream(self) -> Upstream:
