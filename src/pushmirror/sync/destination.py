@@ -60,10 +60,17 @@ class Destination:
 
     def has_room(self, directory: str) -> bool:
         """Whether a directory is there or can be made without clearing anything out of its way."""
-        while directory and not self.has_directory(directory):
-            if _lstat(self.root / directory) is not None:
+        path = ""
+        for name in directory.split("/") if directory else ():
+            path = f"{path}/{name}" if path else name
+            if path in self._real:
+                continue
+            found = _lstat(self.root / path)
+            if found is None:
+                return True  # and nothing is below it, either
+            if not stat.S_ISDIR(found.st_mode):
                 return False
-            directory = directory.rpartition("/")[0]
+            self._real.add(path)
         return True
 
     def has_directory(self, path: str) -> bool:
