@@ -62,6 +62,9 @@ def _targets(options: argparse.Namespace) -> Iterator[Found]:
         far = Shape.of(options.far, bodies=options.bodies)
         found.far = scenes.far_away(options.archives, options.directory, far, names, options.runs)
         yield _raced(f"{options.far:,} files, 100 ms round trip", found.far)
+    if "verify" in options.parts:
+        found.verify = verify.race(options.archives, options.directory, shape, options.runs)
+        yield "Verify", verify.report(found.verify), list(map(dataclasses.asdict, found.verify))
     if "large" in options.parts:
         large = Shape.of(options.large, bodies=options.bodies)
         found.large = scenes.one_by_one(options.archives, options.directory, large, ours)
@@ -134,7 +137,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace], Iterator[Found]]] = {
     "verify": _verify,
     "profile": _profile,
 }
-_PARTS = ("usual", "twice", "far", "large", "startup")
+_PARTS = ("usual", "twice", "far", "verify", "large", "startup")
 
 
 def _wanted(what: str) -> list[Callable[[argparse.Namespace], Iterator[Found]]]:

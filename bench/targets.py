@@ -15,6 +15,7 @@ from bench.report import spread, table
 from bench.scenes import Grown
 from bench.startup import Times
 from bench.sync import Measured, ratio
+from bench.verify import Read
 
 _MEMORY = 300e6  # bytes
 _START_S = 0.3
@@ -28,6 +29,7 @@ class Results:
     grown: Grown | None = None
     large: Measured | None = None
     far: Measured | None = None
+    verify: Sequence[Read] = ()
     startup: Times = field(default_factory=dict)
 
 
@@ -45,6 +47,7 @@ def report(results: Results) -> str:
     """The rows for which there are measurements, as a Markdown table."""
     rows = [*_of_update(results.usual), *_of_no_change(results.usual), *_of_growth(results.grown)]
     rows += [*_of_calls(results), *_of_distance(results.far), *_of_memory(results.large)]
+    rows += [_verify(one) for one in results.verify]
     rows += [_start(name, values) for name, values in results.startup.items()]
     cells = [[row.what, row.target, row.measured, "hit" if row.hit else "MISSED"] for row in rows]
     return table(["what", "target", "measured", ""], cells)
@@ -149,6 +152,13 @@ def _of_memory(measured: Measured | None) -> list[Row]:
             Row("memory, the hub's taking stock", "<= 300 MB", f"{peak / 1e6:.0f} MB", peak <= _MEMORY)
         )
     return rows
+
+
+def _verify(one: Read) -> Row:
+    ours, theirs = (spread(one.wall_s[name]) for name in ("verify", "sha256sum"))
+    text = f"{one.ratio:.2f}x: {ours} s, {theirs} s"
+    what = f"verify, {one.files:,} {one.what}"
+    return Row(what, ">= 0.9x sha256sum on all cores", text, one.ratio >= 0.9)
 
 
 def _start(name: str, values: Sequence[float]) -> Row:
