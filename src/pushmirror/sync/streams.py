@@ -24,7 +24,7 @@ from pushmirror.system.process import Stop
 _FEW_FILES, _FEW_BYTES = 2_000, 50_000_000  # a second connection would cost more than it gains
 _PER_FILE = 10_000  # bytes that could be sent in the time that a file takes, whatever its size
 _LEAST = 10_000_000  # weight of a batch that is worth the ten round trips of a connection, ...
-_WORTH = 200_000_000  # ... and that is long enough for these not to matter
+_WORTH = 200_000_000  # ... and of one that need not be cut any more
 _LARGEST = 2_000_000_000  # after so much, what has come is checked and lands
 _LOOK_S = 0.05
 
@@ -42,27 +42,34 @@ def in_batches(
 ) -> Iterator[list[Entry]]:
     """Cut a row of files into parts for so many streams; `files` and `size` (bytes) are those of the row.
 
-    Each part is a stream's share of what is left, so that they get shorter and all streams end at about the
-    same time; where that would make many short ones, all are of one length. A directory stays together, for
+    They come in rounds of one for each stream, all of one length, and most of what is left goes into each round:
+    so all streams end at about the same time, and few connections are made. A directory stays together, for
     rsync sees hard links only within one transfer; by-hash directories stay with what they copy. No part has
     more than `longest` names.
     """
     left = size + files * _PER_FILE
-    least = min(max(left // streams, _LEAST), _WORTH)
+    share, cut = _share(left, streams), 0
     batch: list[Entry] = []
     weight, group = 0, ""
     for entry in entries:
-        share = min(max(left // streams, least), _LARGEST)
         here = _group(entry.path)
         if batch and ((weight >= share and here != group) or len(batch) == longest):
             yield batch
-            left -= weight
+            left, cut = left - weight, cut + 1
             batch, weight = [], 0
+            if cut % streams == 0:
+                share = _share(left, streams)
         batch.append(entry)
         weight += entry.size + _PER_FILE
         group = here
     if batch:
         yield batch
+
+
+def _share(left: int, streams: int) -> int:
+    """The weight of each batch of a round, of what is left."""
+    even = left // streams
+    return max(even, _LEAST) if even <= _WORTH else min(even * 3 // 4, _LARGEST)
 
 
 def _group(path: str) -> str:

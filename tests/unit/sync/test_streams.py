@@ -53,7 +53,7 @@ def test_few_files_and_bytes_are_worth_one_stream(files: int, size: int, streams
         (entries(100), 1),  # not worth another connection
         (entries(100, 2 * MB), 4),
         (entries(30_000), 4),
-        (entries(1000, 20 * MB), 17),
+        (entries(1000, 20 * MB), 16),
         (entries(50_000, per_directory=10**6), 3),  # a directory is cut only where it is too long
     ],
 )
