@@ -142,8 +142,11 @@ class Hub(Service):
 
 
 def _copy(state: Path, to: Path) -> None:
-    """Make one state directory the other; the daemon's files in it stay, for it runs."""
-    process.run(["rsync", "-a", "--delete", "--exclude=/rsyncd", f"{state}/", f"{to}/"]).check()
+    """Make one state directory the other; the daemon's files in it stay, for it runs.
+
+    A database may change within a second, and keep its size: hence no look at times (-I).
+    """
+    process.run(["rsync", "-aI", "--delete", "--exclude=/rsyncd", f"{state}/", f"{to}/"]).check()
 
 
 def _text(file: Path) -> str:

@@ -55,7 +55,8 @@ class Measured:
         self.costs.setdefault((scenario, name), []).append(cost)
         if took := contender.took():
             self.took[scenario, name] = took
-        say(f"{self.facts.pool_files} files, {scenario.words}, {name}: {cost.wall_s:.2f} s")
+        cpu = f"CPU {cost.cpu_s:.2f} s, at the daemon {cost.daemon_cpu_s:.2f} s"
+        say(f"{self.facts.pool_files} files, {scenario.words}, {name}: {cost.wall_s:.2f} s, {cpu}")
         return cost
 
 
