@@ -42,10 +42,10 @@ def in_batches(
 ) -> Iterator[list[Entry]]:
     """Cut a row of files into parts for so many streams; `files` and `size` (bytes) are those of the row.
 
-    They come in rounds of one for each stream, all of one length, and most of what is left goes into each round:
-    so all streams end at about the same time, and few connections are made. A directory stays together, for
-    rsync sees hard links only within one transfer; by-hash directories stay with what they copy. No part has
-    more than `longest` names.
+    They come in rounds of one for each stream, all of one length, and most of what is left goes into each
+    round: so all streams end at about the same time, and few connections are made. A directory stays
+    together, for rsync sees hard links only within one transfer; by-hash directories stay with what they
+    copy. No part has more than `longest` names.
     """
     left = size + files * _PER_FILE
     share, cut = _share(left, streams), 0
