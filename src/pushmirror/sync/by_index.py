@@ -26,6 +26,7 @@ from pushmirror.sync.extrafiles import lists_to_ask_for, take_extrafiles
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.lists import Changed, changed_lists, fetch_lists, links_on_the_way
 from pushmirror.sync.parts import TRACES, WORK
+from pushmirror.sync.published import Suite
 from pushmirror.sync.question import Question
 from pushmirror.sync.seen import Seen
 from pushmirror.sync.survey import Survey
@@ -38,7 +39,7 @@ def by_index(question: Question) -> Survey:
     Raises Unusable where they do not tell enough, and UpstreamMoved when upstream no longer has the pinned
     state's content.
     """
-    _require_usable(question)
+    require_usable(question)
     survey = Survey(covers_all=False)
     is_new = question.pinned.generation != question.live.generation
     if is_new:
@@ -70,16 +71,29 @@ def by_index(question: Question) -> Survey:
     return survey
 
 
-def _require_usable(question: Question) -> None:
-    if not question.pinned.suites:
+def require_usable(question: Question) -> None:
+    """Raise Unusable where signed lists cannot tell the whole of what matters."""
+    base, pinned = question.base.suites, question.pinned.suites
+    if not pinned:
         raise Unusable("upstream has no Release files")
     if question.is_dry:
         raise Unusable("a dry run fetches no indices")
-    if question.base.suites:
-        if question.inventory.selection != question.mark:
-            raise Unusable("another part of the archive is mirrored than before")
-    elif not _is_empty(question):
-        raise Unusable("the indices of what is served here are not known")
+    if not base:
+        if not _is_empty(question):
+            raise Unusable("the indices of what is served here are not known")
+        return
+    if question.inventory.selection != question.mark:
+        raise Unusable("another part of the archive is mirrored than before")
+    if base.keys() != pinned.keys():
+        changed = min(base.keys() ^ pinned.keys())
+        raise Unusable(f"{changed} is {'new' if changed in pinned else 'gone'}, and links may lead to it")
+    for directory, suite in pinned.items():
+        if _names_of(suite) != _names_of(base[directory]):
+            raise Unusable(f"{directory} has another name now, and links may have turned")
+
+
+def _names_of(suite: Suite) -> tuple[str, str]:
+    return suite.release.suite, suite.release.codename
 
 
 def _is_empty(question: Question) -> bool:

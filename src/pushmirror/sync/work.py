@@ -137,11 +137,9 @@ class WorkArea:
     def landed(self) -> PathSet:
         """Files that entered the tree since the last publish, also those of interrupted runs."""
         prints = array("Q")
-        with suppress(FileNotFoundError):
-            data = self._landed.read_bytes()
-            prints.frombytes(
-                data[: len(data) // prints.itemsize * prints.itemsize]
-            )  # the last move never began
+        with suppress(FileNotFoundError), self._landed.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size // prints.itemsize  # of one cut off the move never began
+            prints.fromfile(file, whole)
         prints = array("Q", sorted(prints))
         return PathSet(memoryview(prints))
 

@@ -1,0 +1,68 @@
+"""When signed lists do not tell enough: a table of doubts."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pushmirror.archive.release import parse_release
+from pushmirror.errors import Unusable
+from pushmirror.sync.by_index import require_usable
+from pushmirror.sync.published import NOTHING, Published, Suite
+from pushmirror.sync.question import Question
+
+TEXT = b"Suite: unstable\nCodename: sid\nSHA256:\n"
+
+
+def published(*names: str, text: bytes = TEXT) -> Published:
+    suites = {
+        f"dists/{name}": Suite(f"dists/{name}", {"Release": text}, parse_release(text, where=name))
+        for name in names
+    }
+    return Published(suites, "0" * 64)
+
+
+def question(tree: Path, **facts: object) -> Question:
+    usual: dict[str, Any] = {
+        "tree": tree,
+        "pinned": published("sid"),
+        "base": published("sid"),
+        "is_dry": False,
+        "inventory": SimpleNamespace(selection=7),
+        "mark": 7,
+        "leave_out": lambda path: path.startswith("Archive-Update-"),
+    }
+    return cast("Question", SimpleNamespace(**{**usual, **facts}))
+
+
+def test_the_usual_case_is_usable(tmp_path: Path) -> None:
+    require_usable(question(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"pinned": NOTHING}, "no Release files"),
+        ({"is_dry": True}, "dry run"),
+        ({"mark": 8}, "another part"),
+        ({"pinned": published("sid", "trixie")}, "dists/trixie is new"),
+        ({"base": published("sid", "trixie")}, "dists/trixie is gone"),
+        ({"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))}, "another name"),
+    ],
+)
+def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:
+    with pytest.raises(Unusable, match=why):
+        require_usable(question(tmp_path, **facts))
+
+
+def test_an_empty_tree_needs_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / "Archive-Update-in-Progress-here").touch()
+    (tmp_path / ".~tmp~").mkdir()
+    require_usable(question(tmp_path, base=NOTHING))
+
+
+def test_a_tree_that_nobody_knows_is_none_for_the_indices(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    with pytest.raises(Unusable, match="are not known"):
+        require_usable(question(tmp_path, base=NOTHING))
