@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
+from upstreams import OwnedArchive, archive_for
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 
@@ -19,8 +21,14 @@ def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=20)
+def strategy() -> Strategy:
+    """The one that sites are told to take; see upstreams.BY_EACH_STRATEGY."""
+    return Strategy.AUTO
+
+
+@pytest.fixture
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=20)
 
 
 @pytest.fixture
@@ -30,15 +38,20 @@ def daemon(tmp_path: Path) -> Iterator[RsyncDaemon]:
 
 
 @pytest.fixture
-def make_site(tmp_path: Path, archive: LabArchive, daemon: RsyncDaemon) -> Callable[..., LabSite]:
+def make_site(
+    tmp_path: Path, archive: LabArchive, daemon: RsyncDaemon, strategy: Strategy
+) -> Callable[..., LabSite]:
     """Makes sites below the archive; keyword arguments are keys of `[archives.debian]`."""
     daemon.add_module(ARCHIVE, archive.path, {USER: PASSWORD})
+    if isinstance(archive, OwnedArchive):
+        daemon.add_module(f"{ARCHIVE}.manifest", archive.manifest, {USER: PASSWORD})
+    taken = {} if strategy is Strategy.AUTO else {"strategy": strategy.value}
     made = 0
 
     def make(**options: object) -> LabSite:
         nonlocal made
         made += 1
-        options = {"upstream": daemon.url(ARCHIVE, USER), "keyring": str(archive.keyring), **options}
+        options = {"upstream": daemon.url(ARCHIVE, USER), "keyring": str(archive.keyring), **taken, **options}
         return LabSite(tmp_path / f"site{made}", password=PASSWORD, **options)
 
     return make

@@ -9,22 +9,24 @@ from random import Random
 import pytest
 
 from acceptance.processes import alive, descendants, kill, program
+from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
+from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
 
-KILLS = 30
-KILLS_WHILE_PUBLISHING = 6
+KILLS = 10  # by each strategy
+KILLS_WHILE_PUBLISHING = 4
 NAMES = ("/Release", "/InRelease", "/Release.gpg", "/Packages.xz", "/Sources.gz")
 LONGEST_S = 30.0  # of one run
 BY_HASH = SUITES[:2]
 
 
 @pytest.fixture(params=[BY_HASH], ids=["by-hash"])
-def archive(tmp_path: Path, request: pytest.FixtureRequest) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=15, suites=request.param)
+def archive(tmp_path: Path, request: pytest.FixtureRequest, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=15, suites=request.param)
 
 
 @pytest.fixture
@@ -34,10 +36,11 @@ def watcher(site: LabSite) -> Iterator[Watcher]:
         yield watcher
 
 
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
 def test_a_sync_killed_at_random_moments_never_breaks_the_tree(
-    archive: LabArchive, site: LabSite, watcher: Watcher
+    archive: LabArchive, site: LabSite, watcher: Watcher, strategy: Strategy
 ) -> None:
-    random = Random(2)  # noqa: S311  the same moments each time
+    random = Random(strategy)  # noqa: S311  the same moments each time, other ones for each strategy
     archive.update()
     whole_s = site.sync().check().seconds
     for number in range(KILLS):
@@ -46,27 +49,24 @@ def test_a_sync_killed_at_random_moments_never_breaks_the_tree(
         assert broken(site.tree) == []
         if number % 4 == 0:  # else the next kill meets what this one left behind
             site.sync().check()
-    _converges(archive, site, watcher)
+    assert share_by(site, strategy) > 0.5
+    _converges(archive, site, watcher, strategy)
 
 
-def test_a_sync_killed_while_it_publishes_never_breaks_the_tree(
-    archive: LabArchive, site: LabSite, watcher: Watcher
-) -> None:
-    _kill_while_publishing(archive, site)
-    _converges(archive, site, watcher)
-
-
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
 @pytest.mark.parametrize("archive", [SUITES], indirect=True, ids=["one without by-hash"])
-def test_a_suite_without_by_hash_survives_a_kill_while_it_is_published(
-    archive: LabArchive, site: LabSite, watcher: Watcher
+def test_a_sync_killed_while_it_publishes_never_breaks_the_tree(
+    archive: LabArchive, site: LabSite, watcher: Watcher, strategy: Strategy
 ) -> None:
-    _kill_while_publishing(archive, site)
-    _converges(archive, site, watcher)
+    _kill_while_publishing(archive, site, strategy)
+    assert share_by(site, strategy) > 0.5
+    _converges(archive, site, watcher, strategy)
 
 
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
 @pytest.mark.parametrize("replaced", [("Release",), ("Release", "Release.gpg")])
 def test_a_publishing_that_ended_between_two_release_files_is_completed_by_the_next_run(
-    archive: LabArchive, site: LabSite, replaced: tuple[str, ...]
+    archive: LabArchive, site: LabSite, replaced: tuple[str, ...], strategy: Strategy
 ) -> None:
     site.sync().check()
     archive.update()
@@ -75,6 +75,7 @@ def test_a_publishing_that_ended_between_two_release_files_is_completed_by_the_n
         (site.tree / "dists/sid" / name).write_bytes((archive.path / "dists/sid" / name).read_bytes())
     site.configure(grace="0s")
     site.sync().check()
+    see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == []
 
 
@@ -122,16 +123,17 @@ def _alive_hook(file: Path, pids: list[int]) -> list[str]:
     return ["sh", "-c", script, "sh", str(file), *map(str, pids)]
 
 
-def _kill_while_publishing(archive: LabArchive, site: LabSite) -> None:
+def _kill_while_publishing(archive: LabArchive, site: LabSite, strategy: Strategy) -> None:
     """Kill a run as soon as a certain name has become upstream's."""
-    random = Random(3)  # noqa: S311  the same names each time
+    random = Random(strategy)  # noqa: S311  the same names each time, other ones for each strategy
+    endings = random.sample(NAMES, k=len(NAMES))
     hits, broken_after = 0, list[str]()
     for number in range(KILLS_WHILE_PUBLISHING):
         before = _identities(archive.path)
         archive.update(add=10, replace=5, remove=10)
         after = _identities(archive.path)
         changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-        name = random.choice(sorted(name for name in changed if name.endswith(NAMES[number % len(NAMES)])))
+        name = random.choice(sorted(name for name in changed if name.endswith(endings[number % len(NAMES)])))
         hits += _killed_when_published(site, site.tree / name)
         broken_after += [f"killed after {name}: {problem}" for problem in broken(site.tree)[:1]]
         site.sync().check()
@@ -169,11 +171,12 @@ def _killed(site: LabSite, until: Callable[[], None], *, with_children: bool) ->
     return running
 
 
-def _converges(archive: LabArchive, site: LabSite, watcher: Watcher) -> None:
+def _converges(archive: LabArchive, site: LabSite, watcher: Watcher, strategy: Strategy) -> None:
     print(f"{watcher.samples} samples, {watcher.broken} broken")
     assert (watcher.broken, watcher.messages) == (0, ())
     site.configure(grace="0s")
     site.sync("--allow-mass-delete").check()  # all that the generations left behind, at once
+    see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == []
     assert broken(site.tree, thorough=True) == []
     assert [path.name for path in site.tree.iterdir() if path.name.startswith((".", "Archive-Update"))] == []

@@ -5,24 +5,30 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import Churn
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
+from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
 
 BURSTS = 2  # of changes, with a rest after each: on a slow machine, nothing can be published within one
 BURST_S = 5.0
 FEWEST_SAMPLES = 100  # about 60 a second on an idle machine
 FEWEST_UPDATES = 3  # in a burst, of about 7
+KEEP_BY_HASH = {Strategy.FULL: 1, Strategy.INDEX: 1, Strategy.MANIFEST: 0}  # generations; 0: goes at once
 
 
-@pytest.fixture(params=[0, 1], ids=["by-hash goes at once", "by-hash stays for one generation"])
-def archive(tmp_path: Path, request: pytest.FixtureRequest) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=20, keep_by_hash=request.param)
+@pytest.fixture
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=20, keep_by_hash=KEEP_BY_HASH[strategy])
 
 
-def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(archive: LabArchive, site: LabSite) -> None:
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
+    archive: LabArchive, site: LabSite, strategy: Strategy
+) -> None:
     site.sync().check()
     with Watcher(site.tree) as watcher:
         codes = [code for _ in range(BURSTS) for code in _syncs_while_it_changes(archive, site)]
@@ -32,8 +38,10 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(archive: LabArc
     assert watcher.samples >= FEWEST_SAMPLES
     assert set(codes) <= {Exit.OK, Exit.BEHIND}
     assert sum(map(bool, published)) > BURSTS  # else there was nothing to watch
+    assert share_by(site, strategy) > 0.5
     site.configure(grace="0s")
     site.sync("--allow-mass-delete").check()  # all that those generations left behind, at once
+    see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == []
     assert broken(site.tree, thorough=True) == []
 
