@@ -382,7 +382,7 @@ class Hub:
         return Places(
             ledger=state.directory / "closures" / archive.name,
             inventory=inventories / f"{archive.name}.sqlite",
-            theirs=state.directory / "upstream" / archive.name,
+            upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
         )
 

@@ -17,11 +17,14 @@ from pathlib import Path
 
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.sync.inventory import Inventory
+from pushmirror.sync.manifests import Manifests
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import selection_mark
+from pushmirror.sync.upstream import is_partial, selection_mark
 
 _log = logging.getLogger(__name__)
+NOT_COMPARED = -1  # the mark of no selection
+SOMEWHERE = "somewhere"  # a state of upstream's that we have no name for
 _MANY = 50_000  # names; for a share of the tree beyond that, looking at the disk is cheaper than telling each
 
 
@@ -31,7 +34,7 @@ class Places:
 
     ledger: Path  # the closures of its generations
     inventory: Path  # what its tree holds
-    theirs: Path  # the copy of upstream's manifest
+    upstream_manifest: Path  # the copy of upstream's
     manifests: Path | None  # our own manifest, as sites read it; none: no site does
 
 
@@ -43,6 +46,7 @@ class Bookkeeping:
         self._tree = archive.path
         self._places = places
         self._progress = progress
+        self._mark = selection_mark(archive)
         self._is_kept = places.manifests is not None or archive.strategy is not Strategy.FULL
         self._opened: Inventory | None = None
 
@@ -77,9 +81,16 @@ class Bookkeeping:
             self.inventory.settle(tree, hashes)
 
     def prepare_for(self, survey: Survey) -> None:
-        """So much is going to change."""
-        if survey.to_fetch > max(_MANY, self.inventory.files):
-            self.inventory.forget()
+        """The tree is going to change by this, and may be left in the middle of it."""
+        inventory = self.inventory
+        if survey.to_fetch > max(_MANY, inventory.files):
+            inventory.forget()
+        elif inventory.selection != self._mark:
+            inventory.follow(
+                "", self._mark
+            )  # what is left out now may be wanted again before we have arrived
+        elif inventory.followed and survey.changes_anything:
+            inventory.head_for(survey.digest or SOMEWHERE)
 
     def arrived(self, survey: Survey, *, complete: bool) -> None:
         """The tree is what the survey led to; `complete` unless something of it is still missing."""
@@ -91,25 +102,31 @@ class Bookkeeping:
         if survey.covers_all:
             inventory.set_extras(survey.extras, survey.extra_directories)
             if complete:
-                inventory.follow(survey.digest, selection_mark(self._archive))
+                inventory.follow(survey.digest if self._is_at(survey.digest) else "", self._mark)
             elif survey.compared_disk:
-                inventory.follow("", selection_mark(self._archive))  # what is missing may be of that state
+                inventory.follow("", NOT_COMPARED)  # somewhere is something missing
 
     def seal(self, generation: str) -> None:
-        """Tell sites what the tree holds now."""
+        """Tell sites what the tree holds now; an empty generation is the one that they were told of before.
+
+        Nothing is told while there has been none.
+        """
         if self._places.manifests is None:
             return
-        from pushmirror.sync.manifests import Manifests
-
         manifests = Manifests(self._places.manifests, self.inventory)
-        if self.inventory.whole:
-            manifests.seal(generation)
-        else:
+        if not self.inventory.whole:
             manifests.withdraw()
+        elif known := generation or manifests.generation:
+            manifests.seal(known)
+
+    def _is_at(self, state: str) -> bool:
+        """Whether the tree is what upstream told of: one comparison, where all of it is mirrored."""
+        if not state or is_partial(self._archive) or self.inventory.holds(state):
+            return True
+        _log.warning("the tree is not the one that upstream told of; all of it is compared the next time")
+        return False
 
     def _take_stock(self) -> None:
-        followed, mark = self.inventory.followed, self.inventory.selection
         drift = self.inventory.reconcile(self._tree, progress=self._progress)
         if drift:
             _log.debug("the inventory was not right: %s", drift)
-        self.inventory.follow(followed, mark)  # what differed was put right by this very run

@@ -17,5 +17,5 @@ def by_full(question: Question) -> Survey:
     rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
     question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
     survey = comparison.finish()
-    survey.compared_disk = True
+    survey.compared_disk, survey.generation = True, survey.digest
     return survey

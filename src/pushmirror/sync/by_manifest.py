@@ -21,9 +21,11 @@ from pushmirror.archive.manifest import Change, Head, Step, chain, order_of
 from pushmirror.errors import Unusable, UpstreamMoved
 from pushmirror.sync.differences import Differences
 from pushmirror.sync.drift import Drift
+from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.parts import is_suite_file
 from pushmirror.sync.question import Question
 from pushmirror.sync.survey import Survey
+from pushmirror.sync.upstream import is_partial
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +39,18 @@ def by_manifest(question: Question) -> Survey:
     Raises Unusable where there is no manifest that can be believed, and UpstreamMoved when it tells of
     another state than the one that the round is pinned to: upstream is publishing at this moment.
     """
-    head = question.theirs.head()
+    head = question.manifest.head()
     why_whole = _know_our_tree(question)
     steps = chain(head, question.inventory.followed)
-    if why_whole or steps is None:
+    if why_whole or steps is None or not _leads_by(question.inventory, steps):
         why_whole = why_whole or "its changes since the state that we know are gone"
         survey, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
     else:
-        survey = _compare_changes(question, steps)
+        survey = _compare_changes(question, head, steps)
         how = _in_words(len(steps))
     survey.how = how
-    survey.digest, survey.files_upstream = head.state, head.files
+    survey.digest, survey.generation = head.state, head.generation
+    survey.files_upstream = head.files
     survey.files_here = question.inventory.files
     return survey
 
@@ -56,7 +59,8 @@ def _know_our_tree(question: Question) -> str:
     """See to it that the inventory is right; why the whole manifest is needed, if it is."""
     inventory = question.inventory
     drift = ""
-    if question.is_due or not inventory.whole or inventory.unsettled:
+    is_time = question.is_due or not inventory.whole or inventory.unsettled
+    if is_time:
         if question.is_dry:
             raise Unusable("a dry run takes no stock of the tree, and it is time to")
         drift = _drift(inventory.reconcile(question.tree, progress=question.upstream.progress))
@@ -64,7 +68,17 @@ def _know_our_tree(question: Question) -> str:
         return drift or "no state of it is known here"
     if inventory.selection != question.mark:
         return "another part of the archive is mirrored than before"
+    if is_time and (is_partial(question.archive) or not inventory.holds(inventory.followed)):
+        return "it is time to compare all of it"
     return ""
+
+
+def _leads_by(inventory: Inventory, steps: tuple[Step, ...]) -> bool:
+    """Whether the steps name all that may have changed here since the state that we follow.
+
+    A run that did not arrive has changed names on its way to another state; upstream may have left it again.
+    """
+    return inventory.heading in {"", inventory.followed, *(step.after for step in steps)}
 
 
 def _in_words(steps: int) -> str:
@@ -83,10 +97,10 @@ def _drift(found: Drift) -> str:
     return f"the tree here was changed by somebody else ({counts})"
 
 
-def _compare_changes(question: Question, steps: Iterable[Step]) -> Survey:
+def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
     """The survey of what upstream changed since the state that we follow."""
     inventory = question.inventory
-    net = _net(inventory.followed, question.theirs.changes(steps))
+    net = _net(inventory.followed, question.manifest.changes(head, steps))
     pinned = _Pinned(question)
     pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
     differences = Differences(question.selection, inventory.below)
@@ -104,11 +118,12 @@ def _compare_changes(question: Question, steps: Iterable[Step]) -> Survey:
 
 def _compare_all(question: Question, head: Head) -> Survey:
     """The survey of every name that upstream's manifest and our inventory have."""
-    net = _net(head.snapshot_state, question.theirs.changes(chain(head, head.snapshot_state) or ()))
+    later = chain(head, head.snapshot_state) or ()
+    net = _net(head.snapshot_state, question.manifest.changes(head, later))
     pinned = _Pinned(question)
     found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
     differences = Differences(question.selection, question.inventory.below)
-    theirs = _with(net, _checked(question.theirs.snapshot(head), head.snapshot_state))
+    theirs = _with(net, _checked(question.manifest.snapshot(head), head.snapshot_state))
     for path, there, here in _side_by_side(theirs, question.inventory.entries()):
         pinned.require(path, there)
         if path in found:

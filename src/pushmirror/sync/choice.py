@@ -36,8 +36,8 @@ class Facts:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to compare the whole tree."""
-        return self.is_new or self.compared_at is None or self.now - self.compared_at >= self.full_every
+        """Whether it is time to look at the whole disk again."""
+        return self.compared_at is None or self.now - self.compared_at >= self.full_every
 
 
 def choices(facts: Facts) -> list[Choice]:
@@ -48,7 +48,7 @@ def choices(facts: Facts) -> list[Choice]:
     found: list[Choice] = []
     if wanted in {Strategy.AUTO, Strategy.MANIFEST}:
         found.append(Choice(Strategy.MANIFEST, "upstream offers its manifest"))
-    if wanted is not Strategy.MANIFEST and facts.has_suites and not facts.is_due:
+    if wanted is not Strategy.MANIFEST and facts.has_suites and not (facts.is_new or facts.is_due):
         found.append(Choice(Strategy.INDEX, "upstream's Release files tell what changed"))
     found.append(Choice(Strategy.FULL, _why_full(facts)))
     return found

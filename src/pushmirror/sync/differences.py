@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.selection import Selection
-from pushmirror.sync.survey import OURS, Survey
+from pushmirror.sync.parts import OURS
+from pushmirror.sync.survey import Survey
 
 
 class Differences:

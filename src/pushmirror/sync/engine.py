@@ -89,9 +89,12 @@ class Engine:
         self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
         self._phase = Exit.STAGE1
         self._aim = ""  # the generation that the round works towards, once it is known
+        self._lacking: tuple[int, tuple[str, str]] | None = (
+            None  # the last round that was incomplete, and its aim
+        )
         self.report = Report(started=clock.now(), selection=selection_mark(archive))
         self._learner = Learner(
-            archive, mirror, self._upstream, self._ledger, self._traces, places.theirs, self.report
+            archive, mirror, self._upstream, self._ledger, self._traces, places.upstream_manifest, self.report
         )
 
     def run(self, job: Job, on_served: Served) -> Report:
@@ -138,7 +141,7 @@ class Engine:
             tree.mkdir(exist_ok=True)
             area = WorkArea(Path(directory))
             area.open()
-            learner = replace(self._learner, theirs=Path(directory, "manifest"))
+            learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
             pinned, live = learner.look(job, area), read_served(tree)
             survey = learner.survey(
                 job,
@@ -195,6 +198,7 @@ class Engine:
         )
         self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started
+        self._note_what_is_lacking(round_)
         if job.stage is Stage.STAGE1:
             run_hook(self._archive, "after_stage1", self.report.facts())
             self._books.seal(read_served(self._tree).generation)
@@ -208,6 +212,7 @@ class Engine:
         started = time.monotonic()
         self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
+        self._note_what_is_lacking(round_)
         foreign_traces_changed = self._publish(round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)
         self._books.seal(self.report.generation)
@@ -286,6 +291,14 @@ class Engine:
         )
         return Round(pinned, live, self._learner.base(live), survey)
 
+    def _note_what_is_lacking(self, round_: Round) -> None:
+        """The same that cannot be fetched in two rounds is a strategy's error, or upstream's."""
+        towards = (round_.pinned.generation, round_.survey.digest)
+        if round_.incomplete and self._lacking == (self.report.rounds - 1, towards):
+            self._try_another_way()
+        if round_.incomplete:
+            self._lacking = (self.report.rounds, towards)
+
     def _try_another_way(self) -> bool:
         """After the same failure twice: whether a strategy that knows more can be tried."""
         taken = Strategy(self.report.strategy)
@@ -321,7 +334,7 @@ class Engine:
         self._publisher.drop_release_files(round_.pinned)
         self._publisher.correct_modes(survey.modes)
         self._area.forget_landed()
-        self.report.generation = round_.pinned.generation or survey.digest
+        self.report.generation = round_.pinned.generation or survey.generation
         self.report.architectures = architectures_of(round_.pinned, self._tree)
         return changed
 

@@ -19,12 +19,14 @@ from types import TracebackType
 from typing import Self
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.listing import Change, order_of
 from pushmirror.errors import StateError
 from pushmirror.sync.drift import Drift
 from pushmirror.sync.inventory_file import InventoryFile
 from pushmirror.sync.inventory_rows import ENTRY, NUMBER_OF, entry_from
 from pushmirror.sync.names import counts, path_of
+from pushmirror.sync.parts import OURS
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.reconcile import reconcile
 from pushmirror.sync.settling import Disk
@@ -90,15 +92,40 @@ class Inventory:
         """The `selection_mark` of what was mirrored then."""
         return self._file.facts().selection
 
+    @property
+    def heading(self) -> str:
+        """Where our tree is on its way to, from the state that it followed; empty if it has arrived."""
+        return self._file.facts().heading
+
+    def head_for(self, state: str) -> None:
+        """Our tree is going to change, towards this state of upstream's."""
+        with self._file.changing(durable=True) as change:
+            change.note(heading=state)
+
     def follow(self, state: str, selection: int) -> None:
         """Our tree has arrived at this state of upstream's; empty: at none that is known."""
         with self._file.changing() as change:
-            change.note(followed=state, selection=selection)
+            change.note(followed=state, heading="", selection=selection)
 
     def forget(self) -> None:
         """Know nothing any more."""
         with self._file.changing() as change:
             change.begin_anew()
+
+    def holds(self, state: str) -> bool:
+        """Whether our tree, but for what upstream has not, is this state of upstream's."""
+        digest = TreeDigest(self.state)
+        for row in self._file.ask(f"SELECT {ENTRY} FROM names WHERE extra = 1"):  # noqa: S608  names of columns
+            entry = entry_from(row)
+            assert entry is not None
+            digest.remove(entry)
+        if digest.hexdigest() == state:
+            return True
+        for path in OURS:  # they are here also when upstream has no traces
+            digest.remove(Entry(path, Kind.DIRECTORY))
+            if digest.hexdigest() == state:
+                return True
+        return False
 
     # -- names ----------------------------------------------------------------------------------------
 

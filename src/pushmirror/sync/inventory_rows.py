@@ -41,7 +41,7 @@ CREATE TABLE touched (
 ) WITHOUT ROWID;
 CREATE TABLE facts (
     whole INTEGER NOT NULL, state TEXT NOT NULL, files INTEGER NOT NULL, size INTEGER NOT NULL,
-    reconciled_at REAL, followed TEXT NOT NULL, selection INTEGER NOT NULL,
+    reconciled_at REAL, followed TEXT NOT NULL, heading TEXT NOT NULL, selection INTEGER NOT NULL,
     sealed TEXT NOT NULL, pending INTEGER NOT NULL, boot TEXT NOT NULL
 );
 """
@@ -65,6 +65,7 @@ class Facts(NamedTuple):
     size: int = 0  # bytes
     reconciled_at: float | None = None  # seconds since the epoch
     followed: str = ""
+    heading: str = ""
     selection: int = 0
     sealed: str = ""  # the state at the last seal; empty: what changed since then is not remembered
     pending: int = 0  # names that were touched since then

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Mirror, Strategy
-from pushmirror.errors import Mismatch, Unusable, UpstreamUpdating
+from pushmirror.errors import Mismatch, Unusable, UpstreamMoved, UpstreamUpdating
 from pushmirror.sync.by_full import by_full
 from pushmirror.sync.by_index import by_index
 from pushmirror.sync.by_manifest import by_manifest
@@ -25,9 +25,9 @@ from pushmirror.sync.published import NOTHING, Published, read_published
 from pushmirror.sync.question import Question
 from pushmirror.sync.report import Report
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.theirs import Theirs
 from pushmirror.sync.traces import Traces, upstream_flags
 from pushmirror.sync.upstream import Upstream, selection_mark, selection_rules
+from pushmirror.sync.upstream_manifest import UpstreamManifest
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
     Strategy.MANIFEST: by_manifest,
-    Strategy.INDEX: by_index,
     Strategy.INDEX: by_index,
     Strategy.FULL: by_full,
 }
@@ -50,14 +49,14 @@ class Learner:
     upstream: Upstream
     ledger: Ledger
     traces: Traces
-    theirs: Path  # where the copy of upstream's manifest is kept
+    upstream_manifest: Path  # where the copy of it is kept
     report: Report
     given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
-    manifest: Theirs | None = None  # of the round
+    manifest: UpstreamManifest | None = None  # of the round
 
     def look(self, job: Job, area: WorkArea) -> Published:
         """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted."""
-        self.manifest = Theirs(self.archive, self.upstream, self.theirs)
+        self.manifest = UpstreamManifest(self.archive, self.upstream, self.upstream_manifest)
         if self._wanted(job) not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
             return self.pin(area)
         with self.manifest.asked_ahead():
@@ -125,7 +124,7 @@ class Learner:
             area=area,
             ledger=self.ledger,
             inventory=inventory,
-            theirs=self.manifest,
+            manifest=self.manifest,
             leave_out=self.traces.is_left_out,
             selection=Selection(tuple(selection_rules(self.archive))),
             mark=mark,
@@ -143,6 +142,9 @@ class Learner:
             self.report.strategy = choice.strategy.value  # also of one that does not get to its end
             try:
                 survey = STRATEGIES[choice.strategy](question)
+            except UpstreamMoved:
+                self.require_finished_upstream(question.area)  # then there is nothing strange about it
+                raise
             except Unusable as exc:
                 _log.info("not by %s: %s", choice.strategy, exc)
                 refusals.append(f"not by {choice.strategy}: {exc}")

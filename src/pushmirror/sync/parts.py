@@ -15,6 +15,7 @@ RELEASE_NAMES = ("Release", "Release.gpg", "InRelease")  # in the order in which
 UPDATING = "Archive-Update-in-Progress-"
 REQUIRED = "Archive-Update-Required-"
 TRACES = "project/trace"
+OURS = (TRACES, TRACES.partition("/")[0])  # directories of every mirror, whatever they are at upstream
 WORK = ".~tmp~"  # rsync's own name for --delay-updates: every mirror script already leaves it out
 _SUITE_DEPTH = (2, 3)  # dists/trixie and, as in old security archives, dists/stretch/updates
 _NO_PACKAGES = {

@@ -17,7 +17,7 @@ from pushmirror.sync.work import WorkArea
 
 if TYPE_CHECKING:
     from pushmirror.sync.inventory import Inventory
-    from pushmirror.sync.theirs import Theirs
+    from pushmirror.sync.upstream_manifest import UpstreamManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Question:
     area: WorkArea  # its `pin` has the copy of upstream's Release files that `pinned` was read from
     ledger: Ledger  # of closures
     inventory: Inventory  # of our tree
-    theirs: Theirs  # upstream's manifest, if it offers one
+    manifest: UpstreamManifest  # if it offers one
     leave_out: Callable[[str], bool]  # tree paths that are not compared
     selection: Selection  # what of upstream's tree is mirrored
     mark: int  # of that selection; see upstream.selection_mark

@@ -20,10 +20,9 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.sync.parts import TRACES, may_land, publishing_order
+from pushmirror.sync.parts import OURS, may_land, publishing_order
 from pushmirror.sync.spool import Spool
 
-OURS = (TRACES, TRACES.partition("/")[0])  # directories here whatever they are at upstream
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 
 
@@ -47,7 +46,8 @@ class Survey:
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
     files_here: int = 0
     files_upstream: int = 0
-    digest: str = ""  # the state of upstream's whole tree, if it is known; of a plain one its generation
+    digest: str = ""  # the state of upstream's whole tree, if it is known
+    generation: str = ""  # of a plain tree; others have theirs from their Release files
     how: str = ""  # it was learnt, in words
     covers_all: bool = True  # every name of upstream's tree; else only what its Release files and lists name
     compared_disk: bool = False  # every name here was looked at on the disk
@@ -63,6 +63,12 @@ class Survey:
             self.early.append(entry)
         else:
             self.missing[entry.path] = entry
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether any name of our tree is going to change."""
+        others = (self.links, self.directories, self.obstructing, self.extras, self.extra_directories)
+        return bool(self.to_fetch) or any(others)
 
     @property
     def to_fetch(self) -> int:

@@ -204,9 +204,9 @@ class Upstream:
         with self._counting:
             self.progress.advance(files=files, size=size)
 
-    def copy(self, argv: Sequence[str], *, stdin: bytes = b"") -> None:
+    def copy(self, argv: Sequence[str], *, stdin: bytes = b"", stop: Stop | None = None) -> None:
         """Run an rsync from upstream that its caller has put together; its traffic counts, too."""
-        self._run(argv, stdin=stdin)
+        self._run(argv, stdin=stdin, stop=stop)
 
     @property
     def version(self) -> Version:
@@ -278,6 +278,11 @@ def _log_end(result: process.Result, reader: StatsReader) -> None:
 def selection_mark(archive: Archive) -> int:
     """A number that changes with the part of upstream's tree that is mirrored."""
     return crc32("\n".join(rule.argument() for rule in selection_rules(archive)).encode())
+
+
+def is_partial(archive: Archive) -> bool:
+    """Whether a part of upstream's tree is left out, so that ours never has the digest of its states."""
+    return any((archive.filter, archive.exclude, archive.architectures, archive.exclude_architectures))
 
 
 def selection_rules(archive: Archive) -> list[Rule]:
