@@ -1,0 +1,193 @@
+"""One run of an engine in a process of its own that ends, as by kill -9, before a certain one of its changes.
+
+A change is a name that is made, renamed or removed, two directories that are swapped, or a transaction of the
+inventory: between two of them a kill finds the same. Before each that is about the served tree, the judge
+takes a sample of it, so that no broken instant goes unseen. Not seen: what rsync does in the work area.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
+
+from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.errors import PushmirrorError
+from pushmirror.lab.judge import Judge
+from pushmirror.state.records import Stage
+from pushmirror.sync import publish
+from pushmirror.sync.bookkeeping import Places
+from pushmirror.sync.engine import Engine
+from pushmirror.sync.inventory_file import InventoryFile
+from pushmirror.sync.job import Job
+from pushmirror.sync.progress import Silent
+
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link"}
+_CRASHED = 99
+_LIMIT_S = 120  # of one run
+_MOST = 5  # samples' problems that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is to be run."""
+
+    archive: Archive
+    places: Places
+    strategy: Strategy
+    stage: Stage = Stage.ALL
+    ends_before: int = 0  # this change; 0: it comes to its end
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended."""
+
+    error: str = ""
+    strategy: str = ""
+    why: str = ""
+    changes: int = 0
+    crashed: bool = False
+    broken: tuple[str, ...] = ()
+
+
+class Runner:
+    """Carries out runs, one after the other, in children of a process without threads."""
+
+    def __enter__(self) -> Self:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        self._process.kill()
+        self._process.join()
+
+    def run(self, run: Run) -> Ended:
+        """One run."""
+        self._pipe.send(run)
+        assert self._pipe.poll(_LIMIT_S), f"a run took longer than {_LIMIT_S} s: {run}"
+        ended = self._pipe.recv()
+        assert isinstance(ended, Ended)
+        return ended
+
+
+def _serve(pipe: Connection) -> None:
+    context = get_context("spawn")
+    while True:
+        try:
+            run = pipe.recv()
+        except EOFError:
+            return
+        ours, theirs = context.Pipe()
+        child = os.fork()
+        if child == 0:
+            _run(run, theirs)
+        theirs.close()
+        ended = Ended()
+        while True:
+            try:
+                ended = ours.recv()
+            except EOFError:
+                break
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code not in {0, _CRASHED}:
+            ended = replace(ended, error=f"ended with {code}")
+        pipe.send(replace(ended, crashed=code == _CRASHED))
+
+
+def _run(run: Run, pipe: Connection) -> None:
+    """The child: carry out the run, and end."""
+    engine = Engine(run.archive, Mirror(name="site.lab.example.org"), places=run.places, progress=Silent())
+    observer = _Observer(run)
+    job = Job(run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
+    error = ""
+    try:
+        with observer.watching(pipe):
+            engine.run(job, lambda _: None)
+    except PushmirrorError as exc:
+        error = f"{exc} ({exc.exit_code})"
+    except BaseException as exc:  # noqa: BLE001  whatever it is, the test has to hear of it
+        error = repr(exc)
+    report = engine.report
+    pipe.send(replace(observer.seen(), error=error, strategy=report.strategy, why=report.why))
+    os._exit(0)
+
+
+class _Observer:
+    """Sees each change that is about to be made, and judges the tree; ends the process when it is time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._tree = os.fspath(run.archive.path)
+        self._judge = Judge(run.archive.path)
+        self._changes = 0
+        self._broken: list[str] = []
+        self._lock = threading.RLock()
+        self._on = False
+
+    def seen(self) -> Ended:
+        return Ended(changes=self._changes, broken=tuple(self._broken))
+
+    @contextmanager
+    def watching(self, pipe: Connection) -> Iterator[None]:
+        self._pipe = pipe
+        publish.exchange = self._before(publish.exchange)
+        self._count_transactions()
+        sys.addaudithook(self._audit)
+        self._on = True
+        try:
+            yield
+        finally:
+            self._on = False
+            self._sample()
+
+    def _before(self, function: Any) -> Any:
+        def counted(*args: Any) -> Any:
+            self._change(*map(os.fspath, args))
+            return function(*args)
+
+        return counted
+
+    def _count_transactions(self) -> None:
+        original = InventoryFile.changing
+
+        @contextmanager
+        def changing(file: InventoryFile, **options: Any) -> Iterator[Any]:
+            with original(file, **options) as change:
+                yield change
+                self._change(os.fspath(file.path))
+
+        InventoryFile.changing = changing  # type: ignore[assignment, method-assign]
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if self._on and event in _CHANGES:
+            self._change(*(os.fsdecode(arg) for arg in args if isinstance(arg, str | bytes | Path)))
+
+    def _change(self, *paths: str) -> None:
+        with self._lock:  # whoever else wants to change something waits until it was judged
+            self._changes += 1
+            if any(path.startswith(f"{self._tree}/") and "/.~tmp~" not in path for path in paths):
+                self._sample(f"before change {self._changes}, {' '.join(paths)}: ")
+            if self._changes == self._run.ends_before:
+                self._pipe.send(self.seen())
+                os._exit(_CRASHED)
+
+    def _sample(self, where: str = "at the end: ") -> None:
+        is_begun = (self._run.archive.path / "dists").is_dir()
+        if is_begun and not any(self._run.archive.path.glob("dists/*/InRelease")):
+            return  # nobody can be led to anything yet
+        if len(self._broken) < _MOST:
+            self._broken += [where + problem for problem in self._judge.sample()]
