@@ -37,7 +37,7 @@ from pushmirror.access.units import Setting
 from pushmirror.config import model, toml
 from pushmirror.errors import ConfigError, ProgramFailed, ProgramMissing, PushmirrorError
 from pushmirror.system import clock, process
-from pushmirror.system.files import make_open_directory, write_atomically
+from pushmirror.system.files import make_open_directories, write_atomically
 from pushmirror.system.locks import locked
 
 _log = logging.getLogger(__name__)
@@ -85,13 +85,13 @@ def write(
 ) -> bool:
     """Write the files; to be called within `changing`. Whether one of them changed."""
     where, moment, found = places(config), now or clock.now(), _read(config)
-    _make_manifest_directories(config)
     if aloud:
         for exc in _errors(found).values():
             _log.warning("%s", kept_out(exc))
     working = {name: credentials.valid(of_site, moment) for name, of_site in _usable(found).items()}
     # The secrets first: no other mistake may keep a password alive, and by itself a new one opens nothing.
     changed = _write(config, where.secrets, _secrets(working), 0o600)
+    _make_manifest_directories(config)
     known = facts or facts_of(config)
     users = {name: [login.user for login in of_site] for name, of_site in working.items()}
     changed |= _write(config, where.conf, rsyncd.render(config, users, where, known), 0o644)
@@ -220,14 +220,15 @@ def _secrets(working: Mapping[str, Sequence[Login]]) -> str:
 
 def _make_manifest_directories(config: model.Config) -> None:
     """A module without its directory would be an error to every site that asks; empty, it says: not yet."""
+    manifests = config.state.manifests
     wanted = [
-        config.state.manifests / archive.name
+        archive.name
         for archive in config.archives.values()
         if archive.manifest and archive.access is not model.Access.NONE
     ]
     try:
-        for directory in (config.state.manifests, *wanted) if wanted else ():
-            make_open_directory(directory, owner=owner_of(config))
+        for name in wanted:
+            make_open_directories(manifests.parent, manifests.name, name, owner=owner_of(config))
     except OSError as exc:
         raise PushmirrorError(
             f"{config.state.manifests}, for the manifests that sites read, cannot be made: {exc.strerror}",

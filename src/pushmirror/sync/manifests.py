@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol
 
 from pushmirror.archive.entry import Entry
@@ -39,7 +40,7 @@ from pushmirror.archive.manifest import (
     render_head,
 )
 from pushmirror.errors import ArchiveError, StateError
-from pushmirror.system.files import make_open_directory, sync_directory, write_atomically
+from pushmirror.system.files import make_open_directories, sync_directory, write_atomically
 
 _log = logging.getLogger(__name__)
 HEAD = "head"
@@ -110,9 +111,12 @@ class Manifests:
     # --- What there is ------------------------------------------------------------------------------------
 
     def _make_directory(self) -> None:
-        self._directory.parent.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        make_open_directory(self._directory.parent)
-        make_open_directory(self._directory)
+        above = self._directory.parent.parent
+        above.mkdir(mode=0o750, parents=True, exist_ok=True)
+        owner = (
+            above.stat().st_uid if os.geteuid() == 0 else None
+        )  # whoever runs the mirror, also when root does
+        make_open_directories(above, self._directory.parent.name, self._directory.name, owner=owner)
 
     def _served(self) -> Head | None:
         """The head that sites read, when the seal that a kill ended is finished or undone."""
@@ -238,7 +242,11 @@ class Manifests:
     def _tidy(self, head: Head) -> None:
         """Remove what a killed seal left, and what no head names any more since long."""
         named = {HEAD, *(part.name for part in _parts(head))}
-        others = [(one.stat().st_mtime, one) for one in self._directory.iterdir() if one.name not in named]
+        others = [
+            (found.st_mtime, one)
+            for one in self._directory.iterdir()
+            if one.name not in named and S_ISREG((found := one.lstat()).st_mode)  # no lost+found
+        ]
         others.sort(reverse=True)
         oldest = time.time() - _STAYS_S
         for number, (mtime, file) in enumerate(others):

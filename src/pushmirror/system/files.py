@@ -15,9 +15,13 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from pushmirror.errors import StateError
+
 _CHUNK = 128 * 1024
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_AS_IT_IS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = 0o755  # readable by everybody
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -58,20 +62,58 @@ def create_private(path: Path, data: bytes) -> None:
         os.fsync(handle)
 
 
-def make_open_directory(directory: Path, *, owner: int | None = None) -> None:
-    """Have a directory that everybody can read, whatever the umask says; its parent's rights are not touched.
+def make_open_directories(above: Path, *names: str, owner: int | None = None) -> None:
+    """Have `above`/NAME, in it the next one, and so on, that everybody can read, whatever the umask says.
 
-    With `owner` (a user's number) a new one is that user's; that takes root.
+    `above` is there, and is trusted to be what it is; its rights are not touched. With `owner` (a user's
+    number) the directories are that user's; that takes root, who changes nothing but what this user owns.
+    StateError where something else has the place of one: a link would let its maker choose whose rights are
+    changed.
     """
+    wanted = os.geteuid() if owner is None else owner
+    place, handle = above, os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        directory.mkdir()
-    except FileExistsError:
-        pass
-    else:
-        if owner is not None and owner != os.geteuid():
-            os.chown(directory, owner, -1, follow_symlinks=False)
-    if stat.S_IMODE(directory.stat().st_mode) != 0o755:
-        directory.chmod(0o755)
+        for name in names:
+            place = place / name
+            below = _open_directory(place, handle, wanted)
+            os.close(handle)
+            handle = below
+    finally:
+        os.close(handle)
+
+
+def _open_directory(place: Path, parent: int, owner: int) -> int:
+    """A handle of one that everybody can read; all is asked and changed by handles: nothing is followed."""
+    is_new = False
+    with suppress(FileExistsError):
+        os.mkdir(place.name, _OPEN, dir_fd=parent)
+        is_new = True
+    try:
+        handle = os.open(place.name, _AS_IT_IS, dir_fd=parent)
+    except NotADirectoryError as exc:
+        raise StateError(
+            f"{place} is a link or a file, expected a directory",
+            hint="move it away; to have it on another disk, mount that there",
+        ) from exc
+    try:
+        if is_new and os.fstat(handle).st_uid == os.geteuid() != owner:
+            os.fchown(handle, owner, -1)
+        _let_everybody_read(handle, place, owner)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _let_everybody_read(directory: int, place: Path, owner: int) -> None:
+    found = os.fstat(directory)
+    if found.st_uid != owner:
+        raise StateError(
+            f"{place} belongs to user {found.st_uid}, expected user {owner}",
+            hint=f"see who made it; then: chown {owner} {place}",
+        )
+    if stat.S_IMODE(found.st_mode) != _OPEN:
+        os.fchmod(directory, _OPEN)
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.access import daemon, roster
 from pushmirror.config import toml
-from pushmirror.errors import ConfigError, PushmirrorError, UsageError
+from pushmirror.errors import ConfigError, PushmirrorError, StateError, UsageError
 
 A = "a.example.org"
 KEYS = {"host": A, "user": "mirror", "archives": ["debian"]}
@@ -280,6 +280,17 @@ def test_a_site_that_is_removed_is_kept_out_also_when_the_rest_cannot_be_written
     with pytest.raises(ConfigError):
         roster.remove(config, A)
     assert secrets(config) == "" and A not in toml.load(etc).sites
+
+
+def test_a_link_in_place_of_the_manifests_is_refused_after_who_left_was_kept_out(config, tmp_path):
+    roster.add(config, A, KEYS)
+    precious, manifests = tmp_path / "precious", tmp_path / "state/manifests"
+    precious.mkdir(mode=0o700)
+    manifests.rename(tmp_path / "manifests")
+    manifests.symlink_to(precious)
+    with pytest.raises(StateError, match="is a link or a file"):
+        roster.remove(config, A)
+    assert precious.stat().st_mode & 0o777 == 0o700 and secrets(config) == ""
 
 
 def test_many_at_once_do_not_lose_each_others_sites(config, etc):

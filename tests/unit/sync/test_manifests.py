@@ -163,6 +163,23 @@ def test_everybody_may_read_it_whatever_the_umask(hub: Hub) -> None:
     assert hub.served.stat().st_mode & 0o777 == hub.served.parent.stat().st_mode & 0o777 == 0o755
 
 
+def test_a_link_in_place_of_its_directory_is_refused(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir(mode=0o700)
+    hub.served.parent.parent.mkdir()
+    hub.served.parent.symlink_to(tmp_path / "precious")
+    with pytest.raises(StateError, match="is a link or a file"):
+        hub.seal()
+    assert (tmp_path / "precious").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_beside_its_files_is_let_be(hub: Hub) -> None:
+    (hub.served / "lost+found").mkdir(parents=True)
+    hub.seal()
+    hub.put("c")
+    hub.seal()
+    assert "lost+found" in hub.names and hub.head.files == 3
+
+
 @pytest.mark.parametrize("which", ["head", "snapshot-*", "change-*"])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"x")])
 def test_a_file_that_was_lost_or_spoilt_has_the_manifest_made_anew(hub: Hub, which: str, damage) -> None:
@@ -267,8 +284,7 @@ def test_an_inventory_that_contradicts_its_digest_tells_nobody_anything(
 
 
 def test_a_directory_that_cannot_be_written_is_named(hub: Hub) -> None:
-    hub.served.parent.mkdir(parents=True)
-    hub.served.write_text("in the way")
+    hub.served.parent.parent.write_text("in the way")
     with pytest.raises(StateError, match=r"manifest for sites cannot be written to .*/manifests/debian"):
         hub.seal()
 

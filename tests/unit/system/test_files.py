@@ -2,16 +2,19 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pushmirror.errors import StateError
 from pushmirror.system.files import (
     create_private,
     exchange,
     is_private,
     link_or_copy,
     link_tree,
+    make_open_directories,
     sha256_of,
     sync_file_system,
     write_atomically,
@@ -113,3 +116,34 @@ def test_the_file_system_of_a_directory_that_is_gone_cannot_be_synced(tmp_path: 
     sync_file_system(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync_file_system(tmp_path / "gone")
+
+
+def test_open_directories_are_for_everybody_whatever_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir(mode=0o700)
+    before = os.umask(0o077)
+    try:
+        make_open_directories(tmp_path, "one", "two")
+    finally:
+        os.umask(before)
+    found = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("one", "one/two")]
+    assert found == [0o755, 0o755]
+
+
+@pytest.mark.parametrize("link", ["one", "one/two"])
+@pytest.mark.parametrize("kind", [Path.mkdir, Path.touch])
+def test_a_link_does_not_choose_whose_rights_are_changed(
+    tmp_path: Path, link: str, kind: Callable[..., None]
+) -> None:
+    kind(tmp_path / "precious", mode=0o700)
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "precious")
+    with pytest.raises(StateError, match=f"{link} is a link or a file"):
+        make_open_directories(tmp_path, "one", "two", "three")
+    assert stat.S_IMODE((tmp_path / "precious").stat().st_mode) == 0o700
+
+
+def test_a_directory_of_another_user_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir(mode=0o700)
+    with pytest.raises(StateError, match="belongs to user"):
+        make_open_directories(tmp_path, "one", owner=os.geteuid() + 1)
+    assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o700
