@@ -100,6 +100,12 @@ class Manifests:
             ) from exc
         return self._inventory.state
 
+    @property
+    def generation(self) -> str:
+        """The archive's generation that sites were told of; empty if they were told of none."""
+        head = self._read(HEAD)
+        return head.generation if head else ""
+
     def withdraw(self) -> None:
         """Tell sites that nothing is known of the tree; they take another way then."""
         served = self._read(HEAD)
@@ -113,9 +119,7 @@ class Manifests:
     def _make_directory(self) -> None:
         above = self._directory.parent.parent
         above.mkdir(mode=0o750, parents=True, exist_ok=True)
-        owner = (
-            above.stat().st_uid if os.geteuid() == 0 else None
-        )  # whoever runs the mirror, also when root does
+        owner = above.stat().st_uid if os.geteuid() == 0 else None  # root works for who runs the mirror
         make_open_directories(above, self._directory.parent.name, self._directory.name, owner=owner)
 
     def _served(self) -> Head | None:
