@@ -88,6 +88,7 @@ class Engine:
         self._publisher = Publisher(self._tree, self._area, self._books)
         self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
         self._phase = Exit.STAGE1
+        self._most_rounds = archive.rounds  # for the strategies that were tried until now
         self._aim = ""  # the generation that the round works towards, once it is known
         self._lacking: tuple[int, tuple[str, str]] | None = (
             None  # the last round that was incomplete, and its aim
@@ -165,7 +166,7 @@ class Engine:
     def _rounds(self, job: Job, on_served: Served) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = 0
-        while self.report.rounds < self._archive.rounds:
+        while self.report.rounds < self._most_rounds:
             try:
                 if self._round(job, on_served):
                     return
@@ -306,6 +307,7 @@ class Engine:
             return False
         _log.warning("what %s tells leads nowhere; trying another way", taken)
         self._learner.given_up.add(taken)
+        self._most_rounds = self.report.rounds + self._archive.rounds
         return True
 
     def _wait_for_upstream(self, reason: UpstreamUpdating, waits: int) -> None:
