@@ -90,9 +90,7 @@ class Engine:
         self._phase = Exit.STAGE1
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
         self._aim = ""  # the generation that the round works towards, once it is known
-        self._lacking: tuple[int, tuple[str, str]] | None = (
-            None  # the last round that was incomplete, and its aim
-        )
+        self._lacking = (0, ("", ""))  # the last round that was incomplete, and its aim
         self.report = Report(started=clock.now(), selection=selection_mark(archive))
         self._learner = Learner(
             archive, mirror, self._upstream, self._ledger, self._traces, places.upstream_manifest, self.report
