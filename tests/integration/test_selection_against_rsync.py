@@ -159,7 +159,7 @@ def test_ordered_filters_select_what_rsync_does_with_the_options_of_ftpsync(
         "-rn",
         "--out-format=%n",
         *theirs,
-        "--exclude=.~tmp~/",
+        "--exclude=.~tmp~",
         *behind,
         f"{source}/",
         f"{empty}/",

@@ -1,7 +1,8 @@
 """Names of a tree as an inventory keeps them: which of them count, and what the disk says of one.
 
 A name counts if every mirror has it alike: not the traces, nor the flags of a run, nor what is in work
-areas, nor what no list of ours would take (control characters, links that lead out of the tree, devices).
+areas, nor a file system's own lost+found, nor what no list of ours would take (control characters, links
+that lead out of the tree, devices).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import MAX_PATH, link_stays_inside, tree_path
 from pushmirror.errors import BadPath
-from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 
 _FLAGS = (UPDATING, REQUIRED)
 _SURELY_SHORT = MAX_PATH // 8  # characters, of four bytes at most: there is room for a name
@@ -29,7 +30,7 @@ def path_of(directory: bytes, name: bytes) -> str:
 
 def counts(path: str) -> bool:
     """Whether a name counts, as far as the path tells."""
-    if path.startswith((f"{TRACES}/", *_FLAGS)) or WORK in path.split("/"):
+    if path.startswith((f"{TRACES}/", f"{LOST}/", *_FLAGS)) or path == LOST or WORK in path.split("/"):
         return False
     try:
         return tree_path(path, where="") == path

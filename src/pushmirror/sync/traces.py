@@ -24,7 +24,7 @@ from pushmirror.archive.trace import (
 )
 from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
-from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.system.files import link_or_copy, write_atomically
 
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
@@ -43,9 +43,9 @@ class Traces:
         self.required = tree / f"{REQUIRED}{mirror}"
 
     def is_left_out(self, path: str) -> bool:
-        """Whether a tree path is not compared with upstream's listing: traces, our flags, the work area."""
+        """Whether a tree path is not compared with upstream's listing: traces, our flags, the work area …"""
         if "/" not in path:
-            return path in {WORK, self._updating.name, self.required.name}
+            return path in {WORK, LOST, self._updating.name, self.required.name}
         return path.startswith(f"{TRACES}/")
 
     def serial_differs(self, pinned: Path) -> bool:

@@ -26,7 +26,7 @@ from pushmirror.archive.selection import Rule, Selection, architecture_rules, ex
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
-from pushmirror.sync.parts import RELEASE_NAMES, TRACES, UPDATING, WORK
+from pushmirror.sync.parts import LOST, RELEASE_NAMES, TRACES, UPDATING, WORK
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.rsync import Stats, StatsReader, Version
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
@@ -286,8 +286,11 @@ def is_partial(archive: Archive) -> bool:
 
 
 def selection_rules(archive: Archive) -> list[Rule]:
-    """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way."""
-    ours = [f"/{WORK}", f"{WORK}/", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
+    """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way.
+
+    What they leave out of any tree is what never counts in an inventory (see names.py).
+    """
+    ours = [WORK, f"/{LOST}", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
     return [
         *exclude_rules(ours),
         *filter_rules(archive.filter),

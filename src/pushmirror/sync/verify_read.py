@@ -21,7 +21,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from pushmirror.errors import Stopped
-from pushmirror.sync.parts import REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.sync.verify_rate import Pace
 from pushmirror.sync.verify_records import Expected, What, by_directory, key_of
 from pushmirror.system.process import die_with_parent
@@ -248,10 +248,10 @@ _MAY_LACK = {What.OPTIONAL, What.IMPLIED, What.HERE}
 
 
 def is_ours(path: str) -> bool:
-    """Whether a name is a mirror's own: traces, flags, work areas."""
-    if path.startswith((f"{TRACES}/", UPDATING, REQUIRED)):
+    """Whether a name is a mirror's own, or its file system's: traces, flags, work areas, lost+found."""
+    if path.startswith((f"{TRACES}/", f"{LOST}/", UPDATING, REQUIRED)):
         return True
-    return path.rpartition("/")[2] == WORK
+    return path == LOST or path.rpartition("/")[2] == WORK
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
