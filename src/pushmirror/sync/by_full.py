@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.selection import STAGE1_RULES
 from pushmirror.state.records import Stage
+from pushmirror.sync.by_hand import drift_among, in_words
 from pushmirror.sync.question import Question
 from pushmirror.sync.survey import Comparison, Survey, scanner
 
@@ -18,4 +21,14 @@ def by_full(question: Question) -> Survey:
     question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
     survey = comparison.finish()
     survey.compared_disk, survey.generation = True, survey.digest
+    survey.how = in_words(drift_among(_differing(survey), question.tree, question.inventory))
     return survey
+
+
+def _differing(survey: Survey) -> Iterator[str]:
+    """Every name that is not here what it is at upstream."""
+    yield from (entry.path for entry in survey.early)
+    for some in (survey.missing, survey.changed, survey.links, survey.directories):
+        yield from some
+    yield from survey.extras
+    yield from survey.extra_directories

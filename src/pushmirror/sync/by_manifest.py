@@ -12,22 +12,19 @@ signed indices as ever.
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Iterable, Iterator
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.manifest import Change, Head, Step, chain, order_of
 from pushmirror.errors import Unusable, UpstreamMoved
+from pushmirror.sync.by_hand import in_words
 from pushmirror.sync.differences import Differences
-from pushmirror.sync.drift import Drift
 from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.parts import is_suite_file
 from pushmirror.sync.question import Question
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import is_partial
-
-_log = logging.getLogger(__name__)
 
 #: What became of names between two states of upstream's tree: as they are now, None where they are gone.
 Net = dict[str, Entry | None]
@@ -63,7 +60,7 @@ def _know_our_tree(question: Question) -> str:
     if is_time:
         if question.is_dry:
             raise Unusable("a dry run takes no stock of the tree, and it is time to")
-        drift = _drift(inventory.reconcile(question.tree, progress=question.upstream.progress))
+        drift = in_words(inventory.reconcile(question.tree, progress=question.upstream.progress))
     if drift or not inventory.followed:
         return drift or "no state of it is known here"
     if inventory.selection != question.mark:
@@ -85,16 +82,6 @@ def _in_words(steps: int) -> str:
     if not steps:
         return "upstream's manifest has nothing new"
     return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
-
-
-def _drift(found: Drift) -> str:
-    """What was done to the tree behind our back, in words."""
-    if not found:
-        return ""
-    counts = f"{found.missing.count} names lost, {found.changed.count} changed, {found.extra.count} added"
-    first = [*found.missing.examples, *found.changed.examples, *found.extra.examples][0]
-    _log.warning("the tree here was changed by somebody else: %s, such as %s", counts, first)
-    return f"the tree here was changed by somebody else ({counts})"
 
 
 def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
