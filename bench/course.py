@@ -92,6 +92,7 @@ class Course:
         """Remove the mirrors: there is room for a few at a time only."""
         for name in self.contenders:
             shutil.rmtree(self._directory / name)
+            shutil.rmtree(self._directory / f"{name}.kept", ignore_errors=True)
 
     def _bring_to_a(self, contender: Contender) -> None:
         before = self._at[contender.name]
