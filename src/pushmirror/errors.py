@@ -98,6 +98,10 @@ class Mismatch(ArchiveError):
     """A file does not have the size or the hash that the indices name."""
 
 
+class UnreadableTree(PushmirrorError):
+    """A directory of our own tree cannot be read."""
+
+
 class UpstreamError(PushmirrorError):
     """Upstream could not be read."""
 

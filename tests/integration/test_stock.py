@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.archive.manifest import parse_head
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, Exit, PushmirrorError
+from pushmirror.errors import Behind, Exit, PushmirrorError, UnreadableTree
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
@@ -139,6 +139,39 @@ def test_release_files_that_change_while_stock_is_taken_are_no_state(
     with pytest.raises(Behind, match="changed while stock was taken"):
         work.run(Job(Stage.ALL, "manual"), print)
     assert not (tmp_path / "manifests").exists()
+
+
+def unreadable(inventory: Inventory, tree: Path, *, progress: Progress) -> Drift:
+    raise UnreadableTree("the directory pool/private cannot be read")
+
+
+def test_a_directory_that_cannot_be_read_costs_the_manifest_and_not_the_generation(
+    archive: LabArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), print)
+    assert (tmp_path / "manifests/head").exists()
+    monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
+    told: list[str] = []
+    report = stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), told.append)
+    assert told == [report.generation] == [read_published(archive.path).generation]
+    assert not (tmp_path / "manifests/head").exists() and "pool/private" in caplog.text
+
+
+def test_a_plain_tree_that_cannot_be_read_has_no_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+    monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
+    with pytest.raises(UnreadableTree):
+        stock_of(tmp_path / "tree", tmp_path).run(Job(Stage.ALL, "manual"), print)
+
+
+def test_modes_are_the_owners_business(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").touch(0o600)
+    work = stock_of(tmp_path / "tree", tmp_path)
+    assert work.run(Job(Stage.ALL, "manual"), print).stock == "1 file"
+    assert (tmp_path / "tree/file").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_tree_that_is_not_there_is_not_made(plain):

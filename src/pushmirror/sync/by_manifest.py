@@ -12,6 +12,7 @@ signed indices as ever.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable, Iterator
 
 from pushmirror.archive.entry import Entry, Kind
@@ -20,11 +21,14 @@ from pushmirror.archive.manifest import Change, Head, Step, chain, order_of
 from pushmirror.errors import Unusable, UpstreamMoved
 from pushmirror.sync.by_hand import in_words
 from pushmirror.sync.differences import Differences
+from pushmirror.sync.drift import Drift
 from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.parts import is_suite_file
 from pushmirror.sync.question import Question
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import is_partial
+
+_log = logging.getLogger(__name__)
 
 #: What became of names between two states of upstream's tree: as they are now, None where they are gone.
 Net = dict[str, Entry | None]
@@ -37,7 +41,8 @@ def by_manifest(question: Question) -> Survey:
     another state than the one that the round is pinned to: upstream is publishing at this moment.
     """
     head = question.manifest.head()
-    why_whole = _know_our_tree(question)
+    found = _look_at_disk(question)
+    why_whole = _why_whole(question, found)
     steps = chain(head, question.inventory.followed)
     if why_whole or steps is None or not _leads_by(question.inventory, steps):
         why_whole = why_whole or "its changes since the state that we know are gone"
@@ -49,25 +54,50 @@ def by_manifest(question: Question) -> Survey:
     survey.digest, survey.generation = head.state, head.generation
     survey.files_upstream = head.files
     survey.files_here = question.inventory.files
+    if found is not None:
+        survey.modes = _wrong_modes(found, survey)
     return survey
 
 
-def _know_our_tree(question: Question) -> str:
-    """See to it that the inventory is right; why the whole manifest is needed, if it is."""
+def _look_at_disk(question: Question) -> Drift | None:
+    """What was done to the tree behind our back; None where it is not time to look."""
     inventory = question.inventory
-    drift = ""
-    is_time = question.is_due or not inventory.whole or inventory.unsettled
-    if is_time:
-        if question.is_dry:
-            raise Unusable("a dry run takes no stock of the tree, and it is time to")
-        drift = in_words(inventory.reconcile(question.tree, progress=question.upstream.progress))
+    if not question.is_due and inventory.whole and not inventory.unsettled:
+        return None
+    if question.is_dry:
+        raise Unusable("a dry run takes no stock of the tree, and it is time to")
+    return inventory.reconcile(question.tree, progress=question.upstream.progress)
+
+
+def _why_whole(question: Question, found: Drift | None) -> str:
+    """Why the whole manifest is needed to know what differs, if it is."""
+    inventory = question.inventory
+    drift = in_words(found) if found else ""
     if drift or not inventory.followed:
         return drift or "no state of it is known here"
     if inventory.selection != question.mark:
         return "another part of the archive is mirrored than before"
-    if is_time and (is_partial(question.archive) or not inventory.holds(inventory.followed)):
-        return "it is time to compare all of it"
-    return ""
+    is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
+    return "" if found is None or is_proven else "it is time to compare all of it"
+
+
+def _wrong_modes(found: Drift, survey: Survey) -> list[tuple[str, int]]:
+    """Of the names whose mode is wrong, those that upstream has and that stay what they are."""
+    if not found.modes:
+        return []
+    _log.warning(
+        "%d names had another mode than they should, such as %s", len(found.modes), found.modes[0][0]
+    )
+    replaced = {*survey.changed, *survey.links, *survey.directories}
+    others = {*replaced, *survey.extras, *survey.extra_directories}
+    return [
+        (path, mode) for path, mode in found.modes if path not in others and replaced.isdisjoint(_above(path))
+    ]
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _leads_by(inventory: Inventory, steps: tuple[Step, ...]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _MOST_EXAMPLES = 1000
+_MOST_MODES = 100_000  # that are put right at once; whatever is beyond is found the next time
 
 
 @dataclass(slots=True)
@@ -23,11 +25,18 @@ class Names:
 
 @dataclass(slots=True)
 class Drift:
-    """What changed in a tree without its inventory being told; nothing if that was not whole before."""
+    """What changed in a tree without its inventory being told; no names if that was not whole before."""
 
     missing: Names = field(default_factory=Names)  # that were in the tree
     changed: Names = field(default_factory=Names)  # that are something else now
     extra: Names = field(default_factory=Names)  # that were not in the tree
+    # Names that not every client can read, or others can change, and the mode that each should have. They
+    # are no drift: no inventory knows of modes, nor would every tree's owner have them so.
+    modes: list[tuple[str, int]] = field(default_factory=list)
+
+    def add_modes(self, modes: Sequence[tuple[str, int]]) -> None:
+        """Some more names whose mode is wrong."""
+        self.modes += modes[: _MOST_MODES - len(self.modes)]
 
     def __bool__(self) -> bool:
         return self.count > 0

@@ -224,7 +224,8 @@ class Inventory:
         """Compare with the whole disk and put right what differs; from then on the inventory is whole.
 
         If anything differed, no state of upstream's is followed any more. `workers` is the number of
-        processes (default: one for each core, where that is worth it).
+        processes (default: one for each core, up to eight, where that is worth it). UnreadableTree if a
+        directory cannot be read; what was found until then is put right.
         """
         self.settle(tree)
         return reconcile(self._file, tree, progress=progress, workers=workers)

@@ -18,6 +18,7 @@ TRACES = "project/trace"
 OURS = (TRACES, TRACES.partition("/")[0])  # directories of every mirror, whatever they are at upstream
 WORK = ".~tmp~"  # rsync's own name for --delay-updates: every mirror script already leaves it out
 LOST = "lost+found"  # at the top of a file system, and its own: nobody but root reads it
+FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 _SUITE_DEPTH = (2, 3)  # dists/trixie and, as in old security archives, dists/stretch/updates
 _NO_PACKAGES = {
     "doc",

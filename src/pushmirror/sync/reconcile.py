@@ -23,6 +23,7 @@ from pushmirror.system import clock
 from pushmirror.system.process import die_with_parent
 
 _WORTH_PROCESSES = 40_000  # names from which a second process pays for its start
+_MOST_PROCESSES = 8  # more wait for the disk, and for this one, that puts right what they find
 _SHARE = 50  # directories handed out at once; what is below them comes back when there is too much of it
 
 
@@ -33,17 +34,23 @@ def reconcile(file: InventoryFile, tree: Path, *, progress: Progress, workers: i
     progress.step("taking stock of the tree", files=facts.files if facts.whole else None)
     expected = facts.files if facts.whole else 0
     with file.advised(), closing(Walker(tree, None if begins else file.path)) as walker:
-        for walked in _walk(walker, workers or os.cpu_count() or 1, expected=expected):
+        for walked in _walk(walker, workers or processes(), expected=expected):
             _take(walked, file, drift)
             progress.advance(files=walked.files_seen)
     with file.changing() as change:
         change.note(whole=True, reconciled_at=clock.now().timestamp())
         change.execute("DELETE FROM expected")
-    return drift if facts.whole else Drift()
+    return drift if facts.whole else Drift(modes=drift.modes)
+
+
+def processes() -> int:
+    """How many look at a tree, if nobody says."""
+    return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
 def _take(walked: Walked, file: InventoryFile, drift: Drift) -> None:
-    """Put right what one share of the walk found."""
+    """Put right what one share of the walk found; modes are the business of who asked."""
+    drift.add_modes(walked.modes)
     if not (walked.rows or walked.found or walked.gone):
         return
     with file.changing() as change:

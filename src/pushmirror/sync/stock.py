@@ -2,14 +2,17 @@
 
 Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
 of it: its flag, or Release files of two states or that change while we look, say so, and the caller tries
-again later. The sites' manifest is sealed before anybody hears of the generation. Hooks run as in a run that
-fetches, but for after_stage1: there is nothing to fetch. Not the business of this module: files' hashes.
+again later. The sites' manifest is sealed before anybody hears of the generation, or withdrawn where a
+directory cannot be read. Hooks run as in a run that fetches, but for after_stage1: there is nothing to fetch.
+Not the business of this module: files' hashes and modes.
 """
 
 from __future__ import annotations
 
+import logging
+
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, Exit, Mismatch
+from pushmirror.errors import Behind, Exit, Mismatch, UnreadableTree
 from pushmirror.hooks import run_hook
 from pushmirror.state.records import STOCK
 from pushmirror.sync.bookkeeping import Places
@@ -23,6 +26,7 @@ from pushmirror.sync.report import Report, architectures_of
 from pushmirror.sync.traces import upstream_flags
 from pushmirror.system import clock
 
+_log = logging.getLogger(__name__)
 _TRY_AGAIN = "sync again when it is done"
 
 
@@ -60,15 +64,33 @@ class Stock:
             self._take_stock(published)
 
     def _take_stock(self, published: Published) -> None:
-        """Look at every name, and tell sites of them."""
+        """Look at every name, and tell sites of them; their modes are the owner's business."""
         with Inventory(self._places.inventory) as inventory:
-            drift = inventory.reconcile(self._archive.path, progress=self._progress)
-            if self._published().generation != published.generation:
-                raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
+            try:
+                drift = inventory.reconcile(self._archive.path, progress=self._progress)
+            except UnreadableTree as exc:
+                self._go_without(exc, published, inventory)
+                return
+            self._require_still(published)
             self.report.generation = published.generation or inventory.state
             self.report.stock = _told(inventory.files, drift)
             if self._places.manifests is not None:
                 Manifests(self._places.manifests, inventory).seal(self.report.generation)
+
+    def _go_without(self, why: UnreadableTree, published: Published, inventory: Inventory) -> None:
+        """Sites can do without a manifest, if there are Release files that name the generation."""
+        if not published.suites:
+            raise why
+        _log.warning("sites are not told name by name what there is: %s; %s", why, why.hint)
+        inventory.forget()
+        if self._places.manifests is not None:
+            Manifests(self._places.manifests, inventory).withdraw()
+        self._require_still(published)
+        self.report.stock = "not all of it can be read"
+
+    def _require_still(self, published: Published) -> None:
+        if self._published().generation != published.generation:
+            raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
 
     def _published(self) -> Published:
         """What the tree's Release files say; Behind if they are being replaced."""

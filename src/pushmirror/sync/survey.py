@@ -20,10 +20,8 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.sync.parts import OURS, may_land, publishing_order
+from pushmirror.sync.parts import DIRECTORY_MODE, FILE_MODE, OURS, may_land, publishing_order
 from pushmirror.sync.spool import Spool
-
-_FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 
 
 @dataclass(slots=True)
@@ -180,8 +178,8 @@ class Comparison:
             self._obstacle(path, here)
         elif here.st_size != entry.size or int(here.st_mtime) != entry.mtime:
             survey.changed[path] = entry
-        elif stat.S_IMODE(here.st_mode) != _FILE_MODE:
-            survey.modes.append((path, _FILE_MODE))
+        elif stat.S_IMODE(here.st_mode) != FILE_MODE:
+            survey.modes.append((path, FILE_MODE))
 
     def _link(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
         self.survey.upstream_links[path] = entry.target
@@ -194,8 +192,8 @@ class Comparison:
 
     def _directory(self, path: str, here: os.stat_result | None) -> None:
         if here is not None and stat.S_ISDIR(here.st_mode):
-            if stat.S_IMODE(here.st_mode) & 0o777 != _DIRECTORY_MODE:
-                self.survey.modes.append((path, _DIRECTORY_MODE))
+            if stat.S_IMODE(here.st_mode) & 0o777 != DIRECTORY_MODE:
+                self.survey.modes.append((path, DIRECTORY_MODE))
             self._stack.append(_Open(path, self._scan(path)))
             return
         self.survey.directories.append(path)

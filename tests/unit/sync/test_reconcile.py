@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.sync import reconcile, walking
+from pushmirror.errors import UnreadableTree
+from pushmirror.sync import drift, reconcile, walking
 from pushmirror.sync.drift import Drift, Names
 from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.progress import Silent
@@ -20,6 +21,9 @@ def tree(tmp_path: Path) -> Path:
     for path in FILES:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text(path)
+        (tree / path).chmod(0o644)
+    for directory in tree.rglob("*/"):
+        directory.chmod(0o755)
     return tree
 
 
@@ -31,8 +35,8 @@ def inventory(tree: Path, tmp_path: Path) -> Iterator[Inventory]:
 
 
 def drift_of(inventory: Inventory, tree: Path) -> dict[str, list[str]]:
-    drift = inventory.reconcile(tree, progress=Silent(), workers=1)
-    found = {"missing": drift.missing, "changed": drift.changed, "extra": drift.extra}
+    told = inventory.reconcile(tree, progress=Silent(), workers=1)
+    found = {"missing": told.missing, "changed": told.changed, "extra": told.extra}
     assert all(names.count == len(names.examples) for names in found.values())
     return {way: sorted(names.examples) for way, names in found.items() if names.count}
 
@@ -106,8 +110,60 @@ def test_processes_find_what_one_finds(
         other.reconcile(tree, progress=Silent(), workers=2)
         assert other.state == inventory.state
         (tree / FILES[0]).unlink()
-        drift = other.reconcile(tree, progress=Silent(), workers=2)
-        assert drift.missing.examples == [FILES[0]] and drift.count == 1
+        (tree / FILES[1]).chmod(0o600)
+        found = other.reconcile(tree, progress=Silent(), workers=2)
+        assert found.missing.examples == [FILES[0]] and found.count == 1
+        assert found.modes == [(FILES[1], 0o644)]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_wrong_modes_are_told_and_are_no_drift(inventory: Inventory, tree: Path, is_known: bool) -> None:
+    inventory.follow("f" * 64, 7)
+    (tree / FILES[0]).chmod(0o600)
+    (tree / FILES[1]).chmod(0o4644)
+    (tree / "pool/a").chmod(0o700)
+    (tree / "pool/b").chmod(0o2755)
+    (tree / "pool/link").symlink_to("a")
+    if is_known:
+        inventory.reconcile(tree, progress=Silent(), workers=1)
+        inventory.follow("f" * 64, 7)
+    else:
+        inventory.forget()
+    found = inventory.reconcile(tree, progress=Silent(), workers=1)
+    assert sorted(found.modes) == [("pool/a", 0o755), (FILES[0], 0o644), (FILES[1], 0o644)]
+    assert not found and bool(inventory.followed) is is_known
+
+
+def test_so_many_wrong_modes_are_told_at_once(
+    inventory: Inventory, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "_MOST_MODES", 5)
+    for path in FILES:
+        (tree / path).chmod(0o600)
+    assert len(inventory.reconcile(tree, progress=Silent(), workers=1).modes) == 5
+
+
+def test_a_directory_that_cannot_be_read_is_named_with_what_to_do(
+    inventory: Inventory, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(place: bytes) -> Iterator[os.DirEntry[bytes]]:
+        if place.endswith(b"pool/a/x"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    scandir = os.scandir
+    monkeypatch.setattr(walking.os, "scandir", refuse)  # root reads everything
+    with pytest.raises(UnreadableTree, match=f"{tree}/pool/a/x cannot be read") as raised:
+        inventory.reconcile(tree, progress=Silent(), workers=1)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (4, 4), (64, 8), (None, 1)])
+def test_so_many_processes_look_at_once(
+    cores: int | None, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile.os, "cpu_count", lambda: cores)
+    assert reconcile.processes() == processes
 
 
 def test_the_work_is_counted_in_files(
@@ -123,11 +179,11 @@ def test_the_work_is_counted_in_files(
 
 
 def test_drift_counts_all_and_keeps_examples() -> None:
-    drift = Drift()
+    found = Drift()
     for number in range(1500):
-        drift.extra.add(str(number))
-    assert drift and str(drift) == "0 missing, 0 changed, 1500 new"
-    assert drift.extra == Names(1500, [str(number) for number in range(1000)])
+        found.extra.add(str(number))
+    assert found and str(found) == "0 missing, 0 changed, 1500 new"
+    assert found.extra == Names(1500, [str(number) for number in range(1000)])
 
 
 def test_what_comes_into_an_empty_tree_is_extra(tmp_path: Path) -> None:
