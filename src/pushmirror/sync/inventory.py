@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -160,33 +159,16 @@ class Inventory:
         """Directories that upstream has not."""
         return self._extras(f"kind = {_DIRECTORY}")
 
-    def mark_extras(self, paths: Iterable[str], is_extra: bool) -> None:
-        """Upstream has not (or has) these names; those that are not here are passed over."""
-        with self._file.changing() as change:
-            sql = f"UPDATE names SET extra = {int(is_extra)} WHERE directory = ? AND name = ?"  # noqa: S608  0 or 1
-            change.execute_each(sql, map(order_of, paths))
-
     def set_extras(self, files: Iterable[str], directories: Iterable[str]) -> None:
-        """Upstream has not these files, links and directories, but all others."""
+        """Upstream has not these files, links and directories, but all others; only news are written."""
+        wanted = {*files, *directories}
+        marked = set(self._extras("TRUE"))
+        if wanted == marked:
+            return
         with self._file.changing() as change:
-            change.execute("UPDATE names SET extra = 0 WHERE extra = 1")
-            for paths in (files, directories):
-                change.execute_each(
-                    "UPDATE names SET extra = 1 WHERE directory = ? AND name = ?", map(order_of, paths)
-                )
-
-    def learn(self, files: Iterable[tuple[str, int, str]]) -> None:
-        """Keep hashes that are known of files as they are here: (path, size in bytes, SHA256).
-
-        A file of another size, or that is not here, is passed over.
-        """
-        todo = iter(files)
-        while batch := list(islice(todo, _BATCH)):
-            with self._file.changing() as change:
-                for path, size, sha256 in batch:
-                    entry = change.get(path)
-                    if entry is not None and entry.kind is Kind.FILE and entry.size == size:
-                        change.put(entry._replace(sha256=sha256))
+            for is_extra, paths in ((0, marked - wanted), (1, wanted - marked)):
+                sql = f"UPDATE names SET extra = {is_extra} WHERE directory = ? AND name = ?"  # noqa: S608  0 or 1
+                change.execute_each(sql, map(order_of, paths))
 
     def _extras(self, condition: str) -> list[str]:
         rows = self._file.ask(f"SELECT directory, name FROM names WHERE extra = 1 AND {condition}")  # noqa: S608  see above

@@ -240,17 +240,6 @@ def test_a_hash_is_known_only_if_it_was_told_of_what_is_there(tree: Path, invent
     assert entry is not None and entry.sha256 == ""
 
 
-@pytest.mark.parametrize(("size", "sha256"), [(7, SHA), (8, "")])
-def test_a_hash_is_learnt_for_a_file_of_that_size(
-    tree: Path, inventory: Inventory, size: int, sha256: str
-) -> None:
-    put(tree, "file", "content")
-    before = taken(inventory, tree).state
-    inventory.learn([("file", size, SHA), ("gone", 1, SHA)])
-    entry = inventory.get("file")
-    assert entry is not None and (entry.sha256, inventory.state) == (sha256, before)
-
-
 # Extras and what is followed
 
 
@@ -260,11 +249,21 @@ def test_extras_are_told_by_kind_and_survive_a_change(tree: Path, inventory: Inv
     taken(inventory, tree).set_extras(["d/f", "l", "not here"], ["d"])
     change(inventory, tree, "d/f", "22")
     assert (inventory.extras(), inventory.extra_directories()) == (["l", "d/f"], ["d"])
-    inventory.mark_extras(["l", "d"], False)
-    inventory.mark_extras(["other"], True)
+    inventory.set_extras(["other", "d/f"], [])
     assert (inventory.extras(), inventory.extra_directories()) == (["other", "d/f"], [])
     inventory.set_extras([], [])
     assert inventory.extras() == []
+
+
+@pytest.mark.parametrize("extras", [[], ["kept"]])
+def test_extras_that_are_known_are_not_written_again(
+    tree: Path, inventory: Inventory, monkeypatch: pytest.MonkeyPatch, extras: list[str]
+) -> None:
+    put(tree, "kept", "by protect")
+    taken(inventory, tree).set_extras(extras, [])
+    monkeypatch.delattr(inventory_file.InventoryFile, "changing")
+    inventory.set_extras(extras, [])
+    assert inventory.extras() == extras
 
 
 def test_a_tree_that_was_changed_by_hand_follows_nothing(tree: Path, inventory: Inventory) -> None:
