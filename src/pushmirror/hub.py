@@ -184,7 +184,7 @@ class Hub:
             return known.digest if known else ""
 
         places, directory = self._places(archive), self._config.state.directory / "verify" / archive.name
-        with self._writing_state(directory), Inventory(places.inventory) as inventory:
+        with self._writing_state(directory), Inventory(places.inventory, read_only=True) as inventory:
             verifier = Verifier(
                 archive,
                 directory,

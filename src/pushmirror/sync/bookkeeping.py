@@ -52,8 +52,8 @@ class Bookkeeping:
 
     @contextmanager
     def open(self, *, is_dry: bool = False) -> Iterator[None]:
-        """Have the inventory at hand, with what a killed run left settled, but for a dry run."""
-        with Inventory(self._places.inventory) as inventory:
+        """Have the inventory at hand, with what a killed run left settled; for a dry run as it is."""
+        with Inventory(self._places.inventory, read_only=is_dry) as inventory:
             self._opened = inventory
             if not is_dry and inventory.unsettled:
                 inventory.settle(self._tree)

@@ -37,9 +37,12 @@ _DIRECTORY = NUMBER_OF[Kind.DIRECTORY]
 class Inventory:
     """The inventory of one tree."""
 
-    def __init__(self, file: Path) -> None:
-        """Open it, or begin one. StateError if that cannot be done."""
-        self._file = InventoryFile(file)
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
+        """Open it, or begin one. StateError if that cannot be done.
+
+        With `read_only` nothing is begun or changed, and one that cannot be used is simply not whole.
+        """
+        self._file = InventoryFile(file, read_only=read_only)
 
     def close(self) -> None:
         """Let go of it."""

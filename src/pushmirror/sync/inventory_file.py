@@ -1,14 +1,16 @@
 """The SQLite file of an inventory, open.
 
 Guaranteed: a change happens whole or not at all. A file that is damaged or of another version is begun
-anew: it holds nothing that the tree could not tell again. What else is wrong is a StateError with advice.
+anew: it holds nothing that the tree could not tell again. Who only reads, needs no lock and changes nothing;
+what cannot be used is then an empty inventory, which is not whole. What else is wrong is a StateError with
+advice.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,12 @@ _ADVICE = {
 class InventoryFile:
     """The file, open for one process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
+        if read_only:
+            self._connection = _opened_to_read(path)
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -95,7 +101,7 @@ class InventoryFile:
             yield
         except sqlite3.DatabaseError as exc:
             advice = _ADVICE.get(_code(exc), "see that the file can be read and written")
-            if _code(exc) in _DAMAGED:
+            if _code(exc) in _DAMAGED and not self._read_only:
                 with suppress(OSError):
                     self._discard()
                 advice = "try again: it is made anew from the tree"
@@ -124,6 +130,23 @@ def _opened(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    """Its connection; that of an empty one where it is not there, cannot be used or is of another boot."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    make_tables(connection)
+    with suppress(sqlite3.DatabaseError):
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        found = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+        with ExitStack() as unless_used:
+            unless_used.callback(found.close)
+            _require_ours(found)
+            if read_facts(found).boot == _boot():
+                unless_used.pop_all()
+                connection.close()
+                return found
     return connection
 
 

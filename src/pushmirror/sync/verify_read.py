@@ -2,8 +2,7 @@
 
 Guaranteed: links are never followed by the last component of a name, a name is opened only when its
 directory says that it is a regular file, and nothing is written. Runs in processes of its own: hashing lets
-go of the interpreter's lock, but small files are all system calls and Python, and threads then take turns
-(measured: two threads read 300,000 small files no faster than one).
+go of the interpreter's lock, but small files are all system calls and Python, for which threads take turns.
 """
 
 from __future__ import annotations

@@ -367,6 +367,35 @@ def test_after_the_machine_was_started_anew_the_disk_has_to_be_looked_at(
         assert taken(inventory, tree).whole and inventory.followed == "f" * 64
 
 
+@pytest.mark.parametrize("what", ["nothing", "garbage", "another boot"])
+def test_who_only_reads_finds_what_cannot_be_used_not_whole_and_leaves_it(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    file = tmp_path / "inventories" / "debian.sqlite"
+    if what == "another boot":
+        with Inventory(file) as inventory:
+            taken(inventory, tree)
+        monkeypatch.setattr(inventory_file, "_boot", lambda: "another")
+    elif what == "garbage":
+        file.parent.mkdir()
+        file.write_bytes(b"garbage" * 1000)
+    before = file.read_bytes() if file.exists() else None
+    with Inventory(file, read_only=True) as inventory:
+        assert not inventory.whole and list(inventory.entries()) == [] and not inventory.unsettled
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
+def test_who_only_reads_sees_what_others_write_and_changes_nothing(tree: Path, inventory: Inventory) -> None:
+    put(tree, "file", "content")
+    with Inventory(inventory._file.path, read_only=True) as reader:
+        assert not reader.whole
+        taken(inventory, tree)
+        assert reader.whole and reader.get("file") is not None
+        with pytest.raises(StateError):
+            reader.forget()
+    assert inventory.whole
+
+
 # Seals
 
 
