@@ -6,7 +6,8 @@ even when rsync's exit code is 0. Not the business of this module: whether what 
 What rsync did is logged under names of its own, at level DEBUG, so that a handler can tell it apart:
 `pushmirror.rsync` has a line with its argv before each transfer and one with what it moved after it, in
 rsync's own form ("sent N bytes  received N bytes  N.NN bytes/sec"); `pushmirror.rsync.errors` has each line
-of its standard error. No password is in either: neither argv nor rsync's errors ever have one.
+of its standard error (of a transfer that the run can do without, `pushmirror.rsync` has them). No password is
+in either: neither argv nor rsync's errors ever have one.
 """
 
 from __future__ import annotations
@@ -205,8 +206,11 @@ class Upstream:
             self.progress.advance(files=files, size=size)
 
     def copy(self, argv: Sequence[str], *, stdin: bytes = b"", stop: Stop | None = None) -> None:
-        """Run an rsync from upstream that its caller has put together; its traffic counts, too."""
-        self._run(argv, stdin=stdin, stop=stop)
+        """Run an rsync from upstream that its caller has put together; its traffic counts, too.
+
+        The run can do without what it brings: a complaint is a line about a transfer, and no error to tell.
+        """
+        self._run(argv, stdin=stdin, stop=stop, complaints=_rsync_log)
 
     @property
     def version(self) -> Version:
@@ -224,6 +228,7 @@ class Upstream:
         stdin: bytes = b"",
         partial_is_fine: bool = False,
         stop: Stop | None = None,
+        complaints: logging.Logger = _rsync_errors,
     ) -> None:
         """Run one rsync; raise what its failure means."""
         reader = StatsReader()
@@ -239,7 +244,7 @@ class Upstream:
         result = process.run(argv, on_line=line_taken, stdin=stdin, env=environment, stop=stop)
         for line in result.errors.splitlines():
             if rsync.FAREWELL not in line:
-                _rsync_errors.debug("%s", line)
+                complaints.debug("%s", line)
         _log_end(result, reader)
         vanished = rsync.is_vanished(result.exit_code, result.errors)
         if vanished and not partial_is_fine:
