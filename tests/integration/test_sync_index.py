@@ -66,6 +66,16 @@ def test_stage_1_fetches_what_stage_2_publishes(site: LabSite, archive: LabArchi
     assert differences(archive, site) == []
 
 
+def test_stage_1_below_a_hub_in_its_own_stage_1_is_left_to_the_strategy_full(
+    site: LabSite, archive: LabArchive
+) -> None:
+    (archive.path / "pool/main/a/ahead").mkdir()
+    (archive.path / "pool/main/a/ahead/ahead_1_all.deb").write_text("what the Release files do not tell of")
+    strategy, why = sync(site, "--stage", "1")
+    assert strategy == "full" and "what it has ahead" in why
+    assert (site.tree / "pool/main/a/ahead/ahead_1_all.deb").exists()
+
+
 def test_an_installer_whose_link_turns_is_left_to_the_strategy_full(
     site: LabSite, archive: LabArchive
 ) -> None:

@@ -46,7 +46,8 @@ def by_index(question: Question) -> Survey:
         survey.upstream_links = links_on_the_way(question.tree, question.pinned)
         _take_lists(question, survey, changed_lists(question, survey.upstream_links))
     elif question.stage is Stage.STAGE1:
-        return survey
+        # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
+        raise Unusable("upstream's Release files are those of before, and tell nothing of what it has ahead")
     indices = Indices(
         tree=question.tree,
         area=question.area,
