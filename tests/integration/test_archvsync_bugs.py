@@ -30,9 +30,10 @@ from side_by_side import Home, Side
 MIRROR = "mirror.example.org"
 TRACE = f"project/trace/{MIRROR}"
 UPDATING = "Archive-Update-in-Progress-"
-#: A rsync whose calls that transfer something are counted; what becomes of each is the test's to say.
+#: A rsync whose calls that transfer something of the tree are counted; what becomes of each is the test's to
+#: say. Whether upstream offers its manifest is asked beside the first of ours.
 _RSYNC = """#!/bin/sh
-case " $* " in *" --version "*) exec rsync "$@" ;; esac
+case " $* " in *" --version "* | *".manifest/ "*) exec rsync "$@" ;; esac
 echo >>{home}/transfers
 number=$(wc -l <{home}/transfers)
 {text}

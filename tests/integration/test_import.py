@@ -24,8 +24,9 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.service import HOST, Service, free_port, wait_until
 from pushmirror.lab.sshd import new_key
-from pushmirror.push.trigger import words_to
+from pushmirror.push.trigger import without_generation, words_to
 from pushmirror.state.records import Stage
+from pushmirror.sync.published import read_served
 from pushmirror.system import process
 
 SETS = Path(__file__).parents[1] / "data/import"
@@ -81,6 +82,10 @@ class Mirror:
     def tree(self, archive: str) -> Path:
         return self.config.archives[archive].path
 
+    def generation(self, archive: str) -> str:
+        """What it serves."""
+        return read_served(self.tree(archive)).generation
+
 
 class Serving(Service):
     """The rsync daemon of an imported configuration."""
@@ -126,6 +131,16 @@ class Woken:
 
     @property
     def triggers(self) -> list[str]:
+        """The words that runmirrors sends, too."""
+        return [without_generation(line) for line in self._lines]
+
+    @property
+    def generations(self) -> set[str]:
+        """What all of them name besides."""
+        return {line.partition(" sync:generation:")[2].partition(" ")[0] for line in self._lines}
+
+    @property
+    def _lines(self) -> list[str]:
         return self.log.read_text().splitlines()
 
 
@@ -170,6 +185,7 @@ def test_a_syncproxy_goes_on_with_45_sites(base, upstream, sites_sshd):
     for archive in ("debian", "security"):
         mirror.run("sync", archive, "--no-push").check()
         mirror.run("push", archive).check()
+    assert woken.generations == {mirror.generation("debian"), mirror.generation("security")}
     stage1 = {"127.0.0.1| sync:archive: sync:stage1", "127.0.0.2| sync:archive: sync:mhop sync:stage1"}
     stage2 = {one.replace("stage1", "stage2") for one in stage1}
     staged = [one for one in woken.triggers if "sync:all" not in one]
@@ -214,6 +230,7 @@ def test_a_container_goes_on_with_nothing_but_its_variables(base, upstream, site
     assert not any("arm64" in path.name for path in mirror.tree("debian").rglob("*"))
     mirror.run("push").check()
     assert woken.triggers == ["127.0.0.1| sync:archive: sync:all"]
+    assert woken.generations == {mirror.generation("debian")}
     mirror.run("site", "rotate", "below").check()
     login = access.logins(mirror.config)["below"][-1]
     with Serving(mirror) as serving:
@@ -236,7 +253,9 @@ SELECTIONS = {
     "names": "EXCLUDE='--exclude=/local/ --exclude=*.dsc --include=/pool/main/** --exclude=ls-lR*'\n"
     "RSYNC_EXTRA+=' --exclude=/indices/'",
 }
-_OF_THE_RUN = re.compile(r"^(Date|Used ftpsync|Creator|Trigger|Total|Average|Generation)|^\w{3} \w{3} ")
+_OF_THE_RUN = re.compile(
+    r"^(Date|Used ftpsync|Creator|Trigger|Total|Average|Generation|Strategy)|^\w{3} \w{3} "
+)
 
 
 @pytest.mark.parametrize("lines", SELECTIONS.values(), ids=SELECTIONS.keys())
