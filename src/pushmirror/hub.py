@@ -38,7 +38,7 @@ from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import selection_mark
 from pushmirror.sync.verify import Verifier
 from pushmirror.sync.verify_read import Finding
-from pushmirror.sync.verify_state import Verified, last_verified
+from pushmirror.sync.verify_state import Verified, directory_of
 from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
@@ -173,17 +173,13 @@ class Hub:
                 each(finding)
             return found
 
-    def last_verified(self, name: str) -> Verified | None:
-        """What the last verify that came to its end found; None if there was none."""
-        return last_verified(self._config.state.directory / "verify" / name)
-
     @contextmanager
     def _verifier(self, archive: Archive) -> Iterator[Verifier]:
         def served() -> str:
             known = self._store.latest_generation(archive.name) if archive.upstream else None
             return known.digest if known else ""
 
-        places, directory = self._places(archive), self._config.state.directory / "verify" / archive.name
+        places, directory = self._places(archive), directory_of(self._config.state.directory, archive.name)
         with self._writing_state(directory), Inventory(places.inventory, read_only=True) as inventory:
             verifier = Verifier(
                 archive,

@@ -17,11 +17,13 @@ from pushmirror.cli.output import console, print_json, printable, table
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.errors import Exit, Stopped
 from pushmirror.status.level import Level
-from pushmirror.status.summary import ArchiveHealth, summarise, with_sites
+from pushmirror.status.summary import ArchiveHealth, summarise, with_sites, with_verified
 from pushmirror.status.words import ago, span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import RenderableType
     from rich.text import Text
 
@@ -122,7 +124,18 @@ def _health_of(
         upstream = config.archives[one.archive].upstream
         sites = sites_of(config, store, one.archive)
         shown = [site for site in sites if not chosen or site.site in chosen]
-        yield with_sites(replace(one, upstream=str(upstream or "owner")), shown, now)
+        verified = _with_last_verify(replace(one, upstream=str(upstream or "owner")), config, now)
+        yield with_sites(verified, shown, now)
+
+
+def _with_last_verify(health: ArchiveHealth, config: Config, now: datetime) -> ArchiveHealth:
+    from pushmirror.sync.verify_state import directory_of, last_verified
+
+    last = last_verified(directory_of(config.state.directory, health.archive))
+    if last is None:
+        return health
+    problems = {"missing": last.missing, "wrong": last.wrong, "unreadable": last.unreadable}
+    return with_verified(health, last.ended_at, problems, now, is_certain=not last.notes)
 
 
 def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
@@ -218,8 +231,8 @@ def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
 
 
 def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
-    """How the last run learnt what had changed, and what has been announced since."""
-    for said in (archive.owes, archive.by and f"last run {archive.by}"):
+    """How the last run learnt what had changed, what has been announced since, what was verified."""
+    for said in (archive.owes, archive.by and f"last run {archive.by}", archive.verified):
         if said:
             yield from _folded(f"{archive.archive}: {said}", width)
 

@@ -6,7 +6,7 @@ reads no clock, no database and no disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -17,7 +17,7 @@ from pushmirror.status.seen import SiteState
 from pushmirror.status.sites import SiteHealth, attention_to
 from pushmirror.status.words import ago, short, span
 
-__all__ = ["ArchiveHealth", "Level", "in_words", "summarise", "with_sites"]
+__all__ = ["ArchiveHealth", "Level", "in_words", "summarise", "with_sites", "with_verified"]
 
 _PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye
 
@@ -44,6 +44,11 @@ class ArchiveHealth:
     asked_generation: str | None = None  # the first digits of what the last push named; none: it named none
     asked_at: datetime | None = None  # when that push, or anything else that was asked for last, came
     owes: str = ""  # in words, if that is not what is served and no run has found out why
+    verified_at: datetime | None = None  # end of the last `pushmirror verify`
+    verified_problems: int | None = (
+        None  # names that it found not to be as they should, and that were not mended
+    )
+    verified: str = ""  # both, in words; empty: never
     upstream: str = "owner"  # its URL, without a password; `owner` when the archive is made here
     live: int = 0  # of the sites that we wake: those that serve what we serve
     sites: tuple[SiteHealth, ...] = ()  # those that need eyes first
@@ -93,6 +98,34 @@ def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime
         attention=(*health.attention, *attention_to(sites, now)),
         live=sum(site.state is SiteState.LIVE for site in sites),
         sites=tuple(sites),
+    )
+
+
+def with_verified(
+    health: ArchiveHealth,
+    at: datetime,
+    problems: Mapping[str, int],
+    now: datetime,
+    *,
+    is_certain: bool = True,
+) -> ArchiveHealth:
+    """An archive's health with what its last verify found, each kind of problem by its name.
+
+    It is not `is_certain` if there was more that could not be verified.
+    """
+    found = [f"{number} {what}" for what, number in problems.items() if number]
+    if found:
+        number, _, what = found[0].partition(" ")
+        found[0] = f"{number} file{'s' if number != '1' else ''} {what}"
+    elif is_certain:
+        found = ["all is there"]
+    if not is_certain:
+        found.append("not all could be verified")
+    return replace(
+        health,
+        verified_at=at,
+        verified_problems=sum(problems.values()),
+        verified=f"verified {ago(at, now)}, {', '.join(found)}",
     )
 
 

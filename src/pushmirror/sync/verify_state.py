@@ -173,6 +173,11 @@ class VerifyState:
         return found
 
 
+def directory_of(state: Path, archive: str) -> Path:
+    """Where an archive's verifies are remembered, below the state directory."""
+    return state / "verify" / archive
+
+
 def last_verified(directory: Path) -> Verified | None:
     """What the last verify that came to its end found; none: there was none."""
     with suppress(OSError, ValueError, KeyError, TypeError):

@@ -10,6 +10,8 @@ from pushmirror.cli.session import Session
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched
 from pushmirror.state.records import Outcome, Stage, Standing
+from pushmirror.sync.verify_read import Finding, Problem
+from pushmirror.sync.verify_state import Verified, VerifyState, directory_of
 from pushmirror.system import clock
 
 OLD, NEW = "b" * 64, "a" * 64
@@ -108,6 +110,20 @@ def test_programs_get_the_sites_of_each_archive(hub, capsys):
         "owner",
         [],
     )
+
+
+def test_the_last_verify_of_an_archive_is_told(hub, capsys):
+    at = clock.now() - timedelta(days=3)
+    state = VerifyState(directory_of(hub / "state", "debian"))
+    state.begin(NEW)
+    state.add([Finding("pool/a", Problem.MISSING), Finding("pool/b", Problem.MISSING)])
+    state.finish(Verified("debian", NEW, at, at, files=7, size=7), None)
+    status(hub)
+    assert "debian: verified 3 d ago, 2 files missing" in capsys.readouterr().out
+    status(hub, "--json")
+    debian, own = json.loads(capsys.readouterr().out)
+    assert (debian["verified_problems"], debian["verified_at"]) == (2, at.isoformat())
+    assert (own["verified_problems"], own["verified_at"]) == (None, None)
 
 
 def test_a_site_that_has_been_failing_for_long_is_an_error_for_monitoring(hub, capsys):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.status.summary import ArchiveHealth, Level, summarise
+from pushmirror.status.summary import ArchiveHealth, Level, summarise, with_verified
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -151,3 +151,21 @@ def test_an_archive_says_how_its_last_run_learnt_what_had_changed():
     found = health(RUN, last)
     assert (found.strategy, found.why, found.by) == ("manifest", "3 steps", "by manifest: 3 steps")
     assert health(last, replace(RUNNING, strategy="")).by == ""
+
+
+@pytest.mark.parametrize(
+    ("problems", "is_certain", "words"),
+    [
+        ({"missing": 0, "wrong": 0}, True, "all is there"),
+        ({"missing": 2, "wrong": 0}, True, "2 files missing"),
+        ({"missing": 0, "wrong": 1}, True, "1 file wrong"),
+        ({"missing": 2, "wrong": 1}, False, "2 files missing, 1 wrong, not all could be verified"),
+        ({}, False, "not all could be verified"),
+    ],
+)
+def test_what_the_last_verify_found_is_told_with_its_age(
+    problems: dict[str, int], is_certain: bool, words: str
+) -> None:
+    told = with_verified(health(RUN), NOW - 72 * HOUR, problems, NOW, is_certain=is_certain)
+    assert told.verified == f"verified 3 d ago, {words}"
+    assert told.verified_problems == sum(problems.values())
