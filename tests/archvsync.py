@@ -10,6 +10,7 @@ are woken and what they answer, so that the order of what happened anywhere can 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -68,6 +69,10 @@ FIELDS = [
     "Average rate",
 ]
 OUR_FIELDS = ["Generation", "Strategy"]  # below these, in a trace of pushmirror
+#: What no signed list of the lab names: with the strategy `index` it comes when `full_every` is over.
+_UNLISTED = re.compile(
+    r"(ls-lR\.gz|indices/\S+): other content .*|\S+/Packages\.diff/by-hash/\S+ is only in .*"
+)
 SOMETIMES = {"Total bytes received in rsync", "Average rate"}  # not after a run of nothing, or of no second
 REST_S = 120.0  # until all that a push has started is over, on a busy machine
 _LOOK_S = 0.1  # between two looks at all processes, which are some work themselves
@@ -347,6 +352,15 @@ def names(tree: Path) -> set[str]:
         str(path.relative_to(tree)) for path in tree.rglob("*") if not path.is_dir() or path.is_symlink()
     )
     return {name for name in found if not OWN.fullmatch(name)}
+
+
+def lacking(differences: Iterable[str], tree: Path, *, by_index: bool) -> list[str]:
+    """Those of a tree's differences from the origin's which its grace does not explain.
+
+    `by_index`: nor that this mirror, or one above it, asks indices what has changed.
+    """
+    found = [line for line in differences if not line.endswith(f"is only in {tree}")]
+    return [line for line in found if not (by_index and _UNLISTED.fullmatch(line))]
 
 
 def fields(trace: Sequence[str]) -> list[str]:
