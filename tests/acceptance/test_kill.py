@@ -79,6 +79,7 @@ def test_a_publishing_that_ended_between_two_release_files_is_completed_by_the_n
     assert same_tree(archive.path, site.tree) == []
 
 
+@pytest.mark.parametrize("strategy", [Strategy.FULL])
 def test_the_rsync_of_a_killed_run_does_not_work_beside_the_next(
     archive: LabArchive, site: LabSite, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_rsync_of_a_killed_run_does_not_work_beside_the_next(
     assert alive(left_behind) == []
 
 
+@pytest.mark.parametrize("strategy", [Strategy.MANIFEST])
 def test_an_rsync_that_hangs_does_not_outlive_the_run_that_started_it(
     archive: LabArchive, site: LabSite, tmp_path: Path
 ) -> None:
