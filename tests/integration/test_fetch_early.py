@@ -22,6 +22,7 @@ from pushmirror.sync.round import Round
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
+from pushmirror.system.process import Stop
 
 COUNT = 24
 
@@ -56,6 +57,7 @@ class Fetching:
         self.survey = Survey(files_upstream=COUNT)
         self.heard = Heard()
         self.rsync = "rsync"
+        self.limit = ""
 
     def entries(self, *, hashed: bool = False) -> list[Entry]:
         return [
@@ -78,7 +80,8 @@ class Fetching:
             "upstream": f"file://{self.theirs}",
             "rsync": self.rsync,
         }
-        return Upstream(Archive.model_validate({**found, "streams": 3}), self.heard)
+        limit = {"bandwidth_limit": self.limit} if self.limit else {}
+        return Upstream(Archive.model_validate({**found, **limit, "streams": 3}), self.heard)
 
     def area(self) -> WorkArea:
         area = WorkArea(self.tree)
@@ -201,3 +204,15 @@ def test_many_other_files_are_fetched_by_several_streams(fetching: Fetching) -> 
     names, area = [entry.path for entry in fetching.entries()], fetching.area()
     fetching.upstream().fetch(reversed(names), area, size=10)
     assert all(area.fetched(name) for name in names)
+
+
+@pytest.mark.parametrize("limit", ["", "20M"])
+def test_streams_do_not_add_up_beyond_the_limit_of_the_line(fetching: Fetching, limit: str) -> None:
+    fetching.limit = limit
+    entries, threads = fetching.entries(), list[str]()
+
+    def work(_: object, stop: Stop | None) -> str:
+        return "the caller's" if stop is None else "a stream"
+
+    fetching.upstream().in_streams(entries, work, threads.append, files=COUNT, size=10)
+    assert set(threads) == {"the caller's" if limit else "a stream"}

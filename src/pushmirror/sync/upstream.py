@@ -165,8 +165,12 @@ class Upstream:
         files: int,
         size: int,
     ) -> None:
-        """Let `work` fetch these files in batches, several at a time if they are many (see streams.py)."""
-        streams = streams_for(files, size, most=self.archive.streams)
+        """Let `work` fetch these files in batches, several at a time if they are many (see streams.py).
+
+        Where the line has a limit, one at a time: rsync keeps to it for each transfer alone.
+        """
+        most = 1 if self.archive.bandwidth_limit else self.archive.streams
+        streams = streams_for(files, size, most=most)
         longest = (
             _BATCH if self.version.trusts_sender else _BATCH_CHECKED
         )  # asks for it before any thread does
