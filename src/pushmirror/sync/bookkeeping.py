@@ -10,6 +10,7 @@ Not the business of this module: how an inventory or a manifest is kept.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.manifests import Manifests
+from pushmirror.sync.names import counts_in
+from pushmirror.sync.parts import OURS
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import is_partial, selection_mark
@@ -52,13 +55,18 @@ class Bookkeeping:
 
     @contextmanager
     def open(self, *, is_dry: bool = False) -> Iterator[None]:
-        """Have the inventory at hand, with what a killed run left settled; for a dry run as it is."""
-        with Inventory(self._places.inventory, read_only=is_dry) as inventory:
+        """Have the inventory at hand, with what a killed run left settled; for a dry run as it is.
+
+        Of a tree that has become empty nothing is known, whatever the inventory says.
+        """
+        is_empty = self._is_empty()
+        file = self._places.inventory
+        with Inventory(file / "none" if is_dry and is_empty else file, read_only=is_dry) as inventory:
             self._opened = inventory
+            if not is_dry and inventory.whole and (is_empty or not self._is_kept):
+                inventory.forget()
             if not is_dry and inventory.unsettled:
                 inventory.settle(self._tree)
-            if not is_dry and not self._is_kept and inventory.whole:
-                inventory.forget()
             try:
                 yield
             finally:
@@ -118,6 +126,12 @@ class Bookkeeping:
             manifests.withdraw()
         elif known := generation or manifests.generation:
             manifests.seal(known)
+
+    def _is_empty(self) -> bool:
+        """Whether the tree has nothing, but for what is no part of it."""
+        if not self._tree.is_dir():
+            return True
+        return not any(counts_in("", name) and name not in OURS for name in os.listdir(self._tree))  # noqa: PTH208  names
 
     def _is_at(self, state: str) -> bool:
         """Whether the tree is what upstream told of: one comparison, where all of it is mirrored."""
