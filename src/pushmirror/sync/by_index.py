@@ -25,7 +25,6 @@ from pushmirror.sync import vouch
 from pushmirror.sync.extrafiles import lists_to_ask_for, take_extrafiles
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.lists import Changed, changed_lists, fetch_lists, links_on_the_way
-from pushmirror.sync.parts import TRACES, WORK
 from pushmirror.sync.published import Suite
 from pushmirror.sync.question import Question
 from pushmirror.sync.seen import Seen
@@ -80,9 +79,7 @@ def require_usable(question: Question) -> None:
     if question.is_dry:
         raise Unusable("a dry run fetches no indices")
     if not base:
-        if not _is_empty(question):
-            raise Unusable("the indices of what is served here are not known")
-        return
+        raise Unusable("the indices of what is served here are not known")
     if question.inventory.selection != question.mark:
         raise Unusable("another part of the archive is mirrored than before")
     if base.keys() != pinned.keys():
@@ -95,12 +92,6 @@ def require_usable(question: Question) -> None:
 
 def _names_of(suite: Suite) -> tuple[str, str]:
     return suite.release.suite, suite.release.codename
-
-
-def _is_empty(question: Question) -> bool:
-    """Whether the tree has nothing of the archive yet."""
-    ours = {WORK, TRACES.partition("/")[0]}
-    return all(name in ours or question.leave_out(name) for name in os.listdir(question.tree))  # noqa: PTH208
 
 
 def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> None:
@@ -185,7 +176,9 @@ def _take_unneeded(question: Question, survey: Survey, indices: Indices, keys: s
     if still != left:
         ledger.note_left(still)
     survey.extras += sorted(path for path in doubtful if path not in still)
-    survey.extra_directories = sorted({above for path in survey.extras for above in _directories_of(path)})
+    if survey.extras:
+        emptied = {above for path in survey.extras for above in _directories_of(path)}
+        survey.extra_directories = sorted(emptied.union(question.inventory.extra_directories()))
 
 
 def _directories_of(path: str) -> Iterator[str]:

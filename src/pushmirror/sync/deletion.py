@@ -23,6 +23,7 @@ class Deletion:
     kept: int = 0  # that a live or recently replaced index refers to
     lost: tuple[str, ...] = ()  # of these: those that the live indices name, though upstream has lost them
     withheld: int = 0  # because they are too many; copies in by-hash are not counted, as in the reason
+    withheld_paths: tuple[str, ...] = ()  # the copies, too
     reason: str = ""  # why they are withheld
 
 
@@ -50,5 +51,5 @@ def decide(
         share = f"delete.max_share = {limits.max_share:g}"
         reason = f"{count} of {files_here} files are more than {share} of the tree"
     if reason:
-        return Deletion(kept=len(kept), withheld=count, reason=reason)
+        return Deletion(kept=len(kept), withheld=count, withheld_paths=doomed, reason=reason)
     return Deletion(doomed, kept=len(kept))

@@ -363,6 +363,7 @@ class Engine:
                 "upstream has lost %d files that its own indices name, such as %s; they stay here",
                 *(len(decided.lost), decided.lost[0]),
             )
+        self._ledger.note_withheld(decided.withheld_paths)
         if decided.withheld:
             way_out = f"pushmirror sync {self._archive.name} --allow-mass-delete"
             self.report.withheld_reason += f"; if upstream really removed them: {way_out}"

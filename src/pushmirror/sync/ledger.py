@@ -190,7 +190,7 @@ class Ledger:
         replaced: str,
         grace_s: float,
     ) -> list[str]:
-        """What was left, and what only generations whose grace is over refer to, once `live` is served.
+        """What was left or withheld, and what only generations out of grace refer to, once `live` is served.
 
         It need not be known yet: its indices have these `keys`, and `names` is asked for its own files, if
         there is anything to be told. The grace of `replaced` begins then. Nothing is told that is uncertain.
@@ -203,7 +203,7 @@ class Ledger:
             is_recent = grace_s > 0 if one.digest == replaced else one.replaced >= oldest
             (recent if is_recent else over).append(one)
         kept = frozenset(keys).union(*(one.keys for one in recent))
-        candidates = set(self.left())
+        candidates = {*self.left(), *self.withheld()}
         if not (over or candidates) or not self._has_all(kept):
             return []
         blocks = self._blocks(key for one in over for key in one.keys) - self._blocks(kept)
@@ -215,13 +215,28 @@ class Ledger:
 
     def left(self) -> list[str]:
         """What nobody needs any more and upstream still had, when it was last asked."""
-        rows = self._file.ask("SELECT value FROM facts WHERE name = 'left'")
-        return [path for (packed,) in rows for path in _decoded(zlib.decompress(packed))]
+        return self._paths("left")
 
     def note_left(self, paths: Iterable[str]) -> None:
         """Upstream still has these, and nobody needs them."""
+        self._note_paths("left", paths)
+
+    def withheld(self) -> list[str]:
+        """What would have been deleted last, had it not been too much."""
+        return self._paths("withheld")
+
+    def note_withheld(self, paths: Iterable[str]) -> None:
+        """These are too many to be deleted unasked; whoever allows it later has them named."""
+        if (wanted := sorted(paths)) != self.withheld():
+            self._note_paths("withheld", wanted)
+
+    def _paths(self, name: str) -> list[str]:
+        rows = self._file.ask("SELECT value FROM facts WHERE name = ?", (name,))
+        return [path for (packed,) in rows for path in _decoded(zlib.decompress(packed))]
+
+    def _note_paths(self, name: str, paths: Iterable[str]) -> None:
         packed = zlib.compress("\n".join(sorted(paths)).encode("utf-8", "surrogateescape"), 1)
-        self._file.do("INSERT OR REPLACE INTO facts VALUES ('left', ?)", (packed,))
+        self._file.do("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, packed))
 
     def prune(self, *, live: str, grace_s: float) -> None:
         """Forget generations whose grace is over, and what no other generation has."""

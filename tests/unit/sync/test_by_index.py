@@ -31,7 +31,6 @@ def question(tree: Path, **facts: object) -> Question:
         "is_dry": False,
         "inventory": SimpleNamespace(selection=7),
         "mark": 7,
-        "leave_out": lambda path: path.startswith("Archive-Update-"),
     }
     return cast("Question", SimpleNamespace(**{**usual, **facts}))
 
@@ -45,6 +44,7 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
     [
         ({"pinned": NOTHING}, "no Release files"),
         ({"is_dry": True}, "dry run"),
+        ({"base": NOTHING}, "are not known"),
         ({"mark": 8}, "another part"),
         ({"pinned": published("sid", "trixie")}, "dists/trixie is new"),
         ({"base": published("sid", "trixie")}, "dists/trixie is gone"),
@@ -54,15 +54,3 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
 def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:
     with pytest.raises(Unusable, match=why):
         require_usable(question(tmp_path, **facts))
-
-
-def test_an_empty_tree_needs_no_ledger(tmp_path: Path) -> None:
-    (tmp_path / "Archive-Update-in-Progress-here").touch()
-    (tmp_path / ".~tmp~").mkdir()
-    require_usable(question(tmp_path, base=NOTHING))
-
-
-def test_a_tree_that_nobody_knows_is_none_for_the_indices(tmp_path: Path) -> None:
-    (tmp_path / "pool").mkdir()
-    with pytest.raises(Unusable, match="are not known"):
-        require_usable(question(tmp_path, base=NOTHING))

@@ -221,6 +221,16 @@ def test_nothing_is_told_where_an_index_is_not_known(ledger: Ledger) -> None:
     assert unneeded(ledger, grace_s=HOUR, replaced="3" * 64) == []
 
 
+def test_what_was_withheld_is_told_until_it_is_deleted(ledger: Ledger, clock: Clock) -> None:
+    clock.now += 1
+    ledger.prune(live=NEW, grace_s=0)
+    assert unneeded(ledger, grace_s=0) == []
+    ledger.note_withheld(["pool/stray", "dists/both"])
+    assert unneeded(ledger, grace_s=0) == ["pool/stray"]
+    ledger.note_withheld([])
+    assert unneeded(ledger, grace_s=0) == []
+
+
 def test_nothing_is_forgotten_that_was_not_told_yet(ledger: Ledger, clock: Clock) -> None:
     unneeded(ledger, grace_s=HOUR, replaced="")
     clock.now += 2 * HOUR
