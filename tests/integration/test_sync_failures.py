@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.service import free_port
@@ -18,14 +19,16 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 from trees import mounted_tmpfs, refused, remount, snapshot
+from upstreams import archive_for, see_everything
 
 MakeSite = Callable[..., LabSite]
 PASSWORD = "correct horse battery staple"
+by_whole_tree_and_by_lists = pytest.mark.parametrize("strategy", [Strategy.FULL, Strategy.INDEX])
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8)
 
 
 @pytest.fixture
@@ -40,12 +43,13 @@ def url(daemon: RsyncDaemon, module: str = ARCHIVE) -> str:
     return daemon.url(module, "site1.example.com")
 
 
-def mended(site: LabSite, archive: LabArchive) -> None:
+def mended(site: LabSite, archive: LabArchive, strategy: Strategy = Strategy.AUTO) -> None:
     """Assert that the next sync brings the site up to date."""
     site.configure(grace="0s")
     site.sync().check()
-    assert same_tree(archive.path, site.tree) == []
     assert broken(site.tree, thorough=True) == []
+    see_everything(site, strategy)
+    assert same_tree(archive.path, site.tree) == []
 
 
 # Upstream cannot be reached
@@ -184,8 +188,9 @@ def test_a_program_that_is_not_rsync_is_named(synced: LabSite) -> None:
     assert snapshot(synced.tree) == before
 
 
+@by_whole_tree_and_by_lists
 def test_a_full_disk_is_named_and_the_tree_stays_whole(
-    tmp_path: Path, make_site: MakeSite, archive: LabArchive
+    tmp_path: Path, make_site: MakeSite, archive: LabArchive, strategy: Strategy
 ) -> None:
     with mounted_tmpfs(tmp_path / "disk", "3m") as disk:
         site = make_site(path=str(disk / "tree"), grace="0s")
@@ -198,7 +203,7 @@ def test_a_full_disk_is_named_and_the_tree_stays_whole(
         refused(site.sync(), 3, "disk is full")
         assert snapshot(site.tree) == before
         ballast.unlink()
-        mended(site, archive)
+        mended(site, archive, strategy)
 
 
 def fill(ballast: Path) -> None:
@@ -218,7 +223,10 @@ def test_a_first_sync_onto_a_disk_that_is_too_small_ends_and_serves_nothing(
         assert not list((disk / "tree").glob("dists/*/InRelease"))
 
 
-def test_a_read_only_tree_is_named(tmp_path: Path, make_site: MakeSite, archive: LabArchive) -> None:
+@by_whole_tree_and_by_lists
+def test_a_read_only_tree_is_named(
+    tmp_path: Path, make_site: MakeSite, archive: LabArchive, strategy: Strategy
+) -> None:
     with mounted_tmpfs(tmp_path / "disk", "8m") as disk:
         site = make_site(path=str(disk / "tree"), grace="0s")
         site.tree = disk / "tree"
@@ -229,7 +237,7 @@ def test_a_read_only_tree_is_named(tmp_path: Path, make_site: MakeSite, archive:
         refused(site.sync(), 3, str(site.tree), "Read-only file system")
         assert snapshot(site.tree) == before
         remount(disk, "rw")
-        mended(site, archive)
+        mended(site, archive, strategy)
 
 
 def test_a_tree_that_belongs_to_somebody_else_is_named(synced: LabSite, archive: LabArchive) -> None:

@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 from trees import refused, snapshot
+from upstreams import BY_EACH_STRATEGY, archive_for, see_everything
+
+by_each_strategy = pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+by_what_sees_every_name = pytest.mark.parametrize("strategy", [Strategy.FULL, Strategy.MANIFEST])
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8)
 
 
 @pytest.fixture
@@ -137,8 +142,9 @@ def pass_grace(site: LabSite) -> None:
         ledger.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
 
 
+@by_each_strategy
 def test_what_replaced_indices_refer_to_is_kept_for_the_grace_period_and_deleted_after_it(
-    site: LabSite, archive: LabArchive
+    site: LabSite, archive: LabArchive, strategy: Strategy
 ) -> None:
     site.sync().check()
     removed = archive.update().removed
@@ -146,6 +152,8 @@ def test_what_replaced_indices_refer_to_is_kept_for_the_grace_period_and_deleted
     assert all((site.tree / path).exists() for path in removed)
     pass_grace(site)
     site.sync().check()
+    assert not any((site.tree / path).exists() for path in removed)
+    see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == []
 
 
@@ -203,12 +211,14 @@ def test_status_shows_deletions_that_are_withheld(served: LabSite, archive: LabA
     assert "delet" in " ".join(health["attention"])
 
 
-def test_withheld_deletions_are_done_when_the_operator_allows_it(
+@by_each_strategy
+def test_withheld_deletions_are_told_of_until_the_operator_allows_them(
     served: LabSite, archive: LabArchive
 ) -> None:
     served.configure(grace="0s", delete={"max_files": 2})
     archive.update()
     served.sync().check()
+    assert "NOTHING WAS DELETED" in served.sync().check().errors
     served.sync("--allow-mass-delete").check()
     assert same_tree(archive.path, served.tree) == []
     assert served.json("status")[0]["level"] == "ok"
@@ -236,6 +246,7 @@ def test_obsolete_files_of_a_small_number_are_deleted_whatever_their_share(
 # A tree that is not there
 
 
+@by_each_strategy
 def test_a_tree_that_has_become_empty_is_refused_until_asked_for(
     site: LabSite, archive: LabArchive, tmp_path: Path
 ) -> None:
@@ -260,6 +271,7 @@ def test_a_tree_whose_directory_is_gone_is_refused_too(site: LabSite, tmp_path: 
 def test_pool_files_that_were_changed_or_removed_by_hand_are_repaired(
     site: LabSite, archive: LabArchive
 ) -> None:
+    site.configure(strategy="full")
     site.sync().check()
     changed, removed, truncated = [path for path in archive.pool_files if path.endswith("_amd64.deb")][:3]
     (site.tree / changed).write_bytes(b"vandalised")
@@ -343,6 +355,7 @@ def test_the_old_trace_and_lock_of_ftpsync_are_no_hindrance(served: LabSite, arc
 # --dry-run and --json
 
 
+@by_what_sees_every_name
 def test_a_dry_run_changes_nothing_and_tells_what_the_sync_then_does(
     site: LabSite, archive: LabArchive
 ) -> None:
@@ -407,7 +420,7 @@ def test_the_line_about_a_sync_that_failed_tells_where_its_log_is(served: LabSit
 
 def test_the_files_of_a_dry_run_are_objects_for_programs(site: LabSite) -> None:
     told = site.json("sync", "debian", "--dry-run")
-    assert {"path", "kind", "size", "mtime", "target"} == set(told["fetch"][0])
+    assert {"path", "kind", "size", "mtime", "target", "sha256"} == set(told["fetch"][0])
 
 
 # Options of rsync

@@ -15,6 +15,7 @@ import pytest
 
 from acceptance.calls import Call, requests
 from acceptance.gate import Gate
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.compare import OWN
@@ -31,6 +32,7 @@ from pushmirror.sync.traces import Traces
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import exchange
 from trees import refused, snapshot
+from upstreams import after_a_change, archive_for
 
 MakeSite = Callable[..., LabSite]
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
@@ -39,8 +41,8 @@ BUT_TRACES = re.compile(f"project(/trace)?|{OWN.pattern}")  # our directory for 
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8)
 
 
 _seconds = count(1_600_000_000)
@@ -99,10 +101,11 @@ def test_an_archive_without_traces_is_mirrored_again_and_again(
     for _ in range(3):
         shutil.rmtree(archive.path / lacking)
         site.sync().check()
+        assert broken(site.tree, thorough=True) == []
+        site.sync("--strategy", "full").check()
         assert same_tree(archive.path, site.tree, ignore=BUT_TRACES) == []
         (archive.path / lacking).mkdir()
         archive.update()
-    assert broken(site.tree, thorough=True) == []
 
 
 def test_a_suite_that_upstream_dropped_goes_when_its_grace_is_over(
@@ -172,6 +175,7 @@ def test_a_suite_that_begins_to_have_by_hash_changes_in_one_instant(
 # Damage
 
 
+@pytest.mark.parametrize("strategy", [Strategy.FULL, Strategy.MANIFEST])  # they look at each name
 def test_a_file_that_comes_anew_and_wrong_with_a_new_state_is_not_published(
     site: LabSite, archive: LabArchive
 ) -> None:
@@ -180,11 +184,13 @@ def test_a_file_that_comes_anew_and_wrong_with_a_new_state_is_not_published(
     archive.update(add=1, replace=0, remove=0)
     path = archive.spoil_file(next(p for p in archive.pool_files if (site.tree / p).exists()))
     os.utime(archive.path / path)
+    after_a_change(archive)
     result = site.sync()
     refused(result, result.exit_code, path)
     assert result.exit_code in NOT_PUBLISHED
     assert broken(site.tree, thorough=True) == []
     archive.restore_file(path)
+    after_a_change(archive)
     site.sync().check()
     assert same_tree(archive.path, site.tree) == []
 
@@ -282,7 +288,7 @@ def test_names_that_vanish_while_upstream_is_looked_at_make_the_run_look_again(
 def test_release_files_that_disagree_while_upstream_is_updating_are_waited_for(
     site: LabSite, archive: LabArchive
 ) -> None:
-    site.configure(grace="0s", update_in_progress={"wait": "1s", "retries": 20})
+    site.configure(grace="0s", strategy="full", update_in_progress={"wait": "1s", "retries": 20})
     site.sync().check()
     archive.update()
     flag = put(archive.path / "Archive-Update-in-Progress-hub.example.org", "1\n")
@@ -368,7 +374,7 @@ def test_a_pool_that_becomes_a_directory_is_reachable_after_stage_1(
     archive.update()
     site.sync("--stage", "1")
     assert broken(site.tree, thorough=True) == []
-    site.sync("--allow-mass-delete").check()
+    site.sync("--strategy", "full", "--allow-mass-delete").check()
     assert same_tree(archive.path, site.tree) == []
 
 
@@ -388,7 +394,7 @@ def waits(site: LabSite, number: int) -> bool:
 def test_a_mass_deletion_that_is_allowed_during_a_run_is_carried_out(
     site: LabSite, archive: LabArchive, gate: Gate
 ) -> None:
-    site.configure(grace="0s", delete={"max_files": 0})
+    site.configure(grace="0s", strategy="full", delete={"max_files": 0})
     site.sync().check()
     site.configure(hooks={"before_sync": gate.hook})
     archive.update()
