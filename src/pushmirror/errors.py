@@ -110,6 +110,10 @@ class UpstreamMoved(UpstreamError):
     """Upstream published a newer state while this one was being fetched."""
 
 
+class UpstreamFull(UpstreamError):
+    """Upstream takes no more connections now."""
+
+
 class UpstreamUpdating(UpstreamError):
     """Upstream shows that its own update is in progress."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
-from pushmirror.errors import Exit, PushmirrorError, UpstreamError
+from pushmirror.errors import Exit, PushmirrorError, UpstreamError, UpstreamFull
 
 TLS_PORT = 1873
 ENTRY = b">"  # what a line that names a file begins with, and no other
@@ -279,6 +279,7 @@ class StatsReader:
         return self.moved()
 
 
+_FULL = "max connections"
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
     # (in rsync's words, what it means, what to do)
     (
@@ -291,7 +292,11 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "upstream has no such module",
         "check the path in `upstream`: rsync://HOST/ lists modules",
     ),
-    ("max connections", "upstream has too many connections now", "try again later"),
+    (
+        _FULL,
+        "upstream has too many connections now",
+        "try again later; the archive's `streams` is how many of them may be ours",
+    ),
     ("Connection refused", "nothing answers at upstream's port", "check host and port in `upstream`"),
     ("Name or service not known", "upstream's host name does not exist", "check the host in `upstream`"),
     ("No route to host", "upstream's host cannot be reached", "check the network"),
@@ -344,13 +349,19 @@ def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError
     host = (archive.upstream and archive.upstream.host) or "upstream"
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
-            return UpstreamError(f"{meaning}: {host}: {line}", hint=hint)
+            kind = UpstreamFull if words == _FULL else UpstreamError
+            return kind(f"{meaning}: {host}: {line}", hint=hint)
     error = UpstreamError(
         f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}"
     )
     if exit_code < 0:
         error.exit_code = Exit.FAILED
     return error
+
+
+def is_full(errors: str) -> bool:
+    """Whether upstream's daemon refused because it has as many connections as it may have."""
+    return _FULL in errors
 
 
 def is_vanished(exit_code: int, errors: str) -> bool:

@@ -5,12 +5,14 @@
                           batch ─▶ stream 3 ─┘
 
 Guaranteed: when `in_streams` returns or raises, no stream is at work and no program of one is left; the
-first that fails, or whatever interrupts the caller, ends the others. Not the business of this module: what a
-transfer is.
+first that fails, or whatever interrupts the caller, ends the others. Only a stream that upstream takes no
+more connection from hands its batch back and ends by itself, as long as another one can go on. Not the
+business of this module: what a transfer is.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,8 +21,10 @@ from queue import Empty, Queue
 from typing import Generic, TypeVar
 
 from pushmirror.archive.entry import Entry
+from pushmirror.errors import UpstreamFull
 from pushmirror.system.process import Stop
 
+_log = logging.getLogger(__name__)
 _FEW_FILES, _FEW_BYTES = 2_000, 50_000_000  # a second connection would cost more than it gains
 _PER_FILE = 10_000  # bytes that could be sent in the time that a file takes, whatever its size
 _LEAST = 10_000_000  # weight of a batch that is worth the ten round trips of a connection, ...
@@ -85,8 +89,9 @@ def in_streams(
 ) -> None:
     """Do each job in one of so many threads, and hand what comes of it to `take`, in the calling thread.
 
-    `work` ends early, with an error, when its Stop is set; the first error of all is raised here. One stream
-    is no thread at all.
+    `work` ends early, with an error, when its Stop is set; the first error of all is raised here.
+    UpstreamFull is one only where no other stream is left; until then that job is another's. One stream is
+    no thread at all.
     """
     if streams <= 1:
         for job in jobs:
@@ -113,16 +118,54 @@ class _Failed:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[Job]):
+    what: Job
+    alone: bool  # no other stream was left when it was begun
+
+
+class _Jobs(Generic[Job]):
+    """The jobs of one `in_streams`, and how many streams are left that do them."""
+
+    def __init__(self, jobs: Iterator[Job], streams: int) -> None:
+        self._jobs = jobs
+        self._back: list[Job] = []
+        self._streams = streams
+        self._one_at_a_time = threading.Lock()  # an iterator is not for several threads at once
+
+    def next(self) -> _Job[Job] | None:
+        """What to do next. None: nothing, and the stream that asks is none any more."""
+        with self._one_at_a_time:
+            found = [self._back.pop()] if self._back else list(_next(self._jobs))
+            if found:
+                return _Job(found[0], alone=self._streams == 1)
+            self._streams -= 1
+            return None
+
+    def hand_back(self, job: _Job[Job]) -> bool:
+        """Upstream was full: whether the stream that says so is none any more, for another does this job.
+
+        False: it is the last one and has to do it itself. Those that were beside it have ended since, and
+        with them their connections; where none was, UpstreamFull is the truth.
+        """
+        with self._one_at_a_time:
+            if self._streams == 1:
+                return False
+            self._back.append(job.what)
+            self._streams -= 1
+            _log.info("upstream takes no more connections: %d at a time from here on", self._streams)
+            return True
+
+
 class _Crew(Generic[Job, Got]):
     """The threads of one `in_streams`."""
 
     def __init__(
         self, jobs: Iterator[Job], work: Callable[[Job, Stop | None], Got], stop: Stop, streams: int
     ) -> None:
-        self._jobs = jobs
+        self._jobs = _Jobs(jobs, streams)
         self._work = work
         self._stop = stop
-        self._one_at_a_time = threading.Lock()  # an iterator is not for several threads at once
         # Bounded: whoever takes what came may be slower than all who fetch. None: a stream is through.
         self._results: Queue[_Done[Got] | _Failed | None] = Queue(maxsize=streams)
         self._threads = [threading.Thread(target=self._stream, name=f"stream {n}") for n in range(streams)]
@@ -155,14 +198,25 @@ class _Crew(Generic[Job, Got]):
     def _stream(self) -> None:
         try:
             while not self._stop.is_set():
-                with self._one_at_a_time:
-                    batch = list(_next(self._jobs))
-                if not batch:
+                job = self._jobs.next()
+                if job is None or not self._do(job):
                     break
-                self._results.put(_Done(self._work(batch[0], self._stop)))
         except BaseException as exc:  # noqa: BLE001  it is raised in the calling thread
             self._results.put(_Failed(exc))
         self._results.put(None)
+
+    def _do(self, job: _Job[Job]) -> bool:
+        """Do a job; whether this stream goes on after it."""
+        try:
+            got = self._work(job.what, self._stop)
+        except UpstreamFull:
+            if self._jobs.hand_back(job):
+                return False
+            if job.alone:
+                raise
+            got = self._work(job.what, self._stop)
+        self._results.put(_Done(got))
+        return True
 
 
 def _next(jobs: Iterator[Job]) -> Iterator[Job]:

@@ -246,6 +246,8 @@ class Upstream:
         _rsync_log.debug("running %s", shlex.join(argv))
         environment = rsync.environment(self.archive)
         result = process.run(argv, on_line=line_taken, stdin=stdin, env=environment, stop=stop)
+        if stop and rsync.is_full(result.errors):
+            complaints = _rsync_log  # another stream goes on, or this is what the run fails with
         for line in result.errors.splitlines():
             if rsync.FAREWELL not in line:
                 complaints.debug("%s", line)

@@ -6,13 +6,14 @@ import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
-from pushmirror.errors import Exit, UpstreamError
+from pushmirror.errors import Exit, UpstreamError, UpstreamFull
 from pushmirror.sync.rsync import (
     StatsReader,
     Version,
     environment,
     failure,
     fetch_argv,
+    is_full,
     is_vanished,
     listing_argv,
     parse_fetch_line,
@@ -238,7 +239,7 @@ def test_no_statistics_are_an_error_whatever_the_exit_code() -> None:
     [
         ("@ERROR: auth failed on module debian", "refuses this user or password", "password_file"),
         ("@ERROR: Unknown module 'debian'", "no such module", "lists modules"),
-        ("@ERROR: max connections (50) reached -- try again later", "too many connections", "later"),
+        ("@ERROR: max connections (50) reached -- try again later", "too many connections", "`streams`"),
         ("rsync: failed to connect to hub (192.0.2.1): Connection refused (111)", "nothing answers", "port"),
         ("rsync: getaddrinfo: hub 873: Name or service not known", "does not exist", "host"),
         ("rsync: failed to connect: No route to host (113)", "cannot be reached", "network"),
@@ -260,6 +261,14 @@ def test_the_end_of_rsync_is_told_in_an_operators_words(errors: str, meaning: st
     error = failure(10, errors, archive=archive())
     assert meaning in str(error) and "hub.example.org" in str(error)
     assert error.hint is not None and hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [("@ERROR: max connections (3) reached", UpstreamFull), ("@ERROR: auth failed", UpstreamError)],
+)
+def test_only_of_connections_may_upstream_take_fewer(errors: str, kind: type[UpstreamError]) -> None:
+    assert type(failure(5, errors, archive=archive())) is kind and is_full(errors) is (kind is UpstreamFull)
 
 
 def test_an_end_that_nobody_knows_is_told_in_rsyncs_words() -> None:

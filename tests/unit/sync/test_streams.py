@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.errors import UpstreamFull
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
 from pushmirror.system import process
 from pushmirror.system.process import Stop
@@ -147,6 +149,65 @@ def test_jobs_that_cannot_be_told_are_an_error() -> None:
 
     with pytest.raises(OSError, match="spool"):
         in_streams(jobs(), lambda job, _: job, lambda _: None, streams=2)
+
+
+class Full:
+    """An upstream that takes so many connections at a time; they last until as many streams have tried."""
+
+    def __init__(self, most: int, tries: int) -> None:
+        self.most, self.open, self.refused = most, 0, 0
+        self.lock, self.barrier = threading.Lock(), threading.Barrier(tries)
+
+    def work(self, job: int, _: Stop | None) -> int:
+        with self.lock:
+            self.open += 1
+            is_full = self.open > self.most
+            self.refused += is_full
+        try:
+            if job < self.barrier.parties:
+                with suppress(threading.BrokenBarrierError):
+                    self.barrier.wait(_LIMIT_S)
+                self.barrier.abort()  # the first of each stream were at the same time, and that is enough
+            if is_full:
+                raise UpstreamFull(f"refused {job}")
+            return job
+        finally:
+            with self.lock:
+                self.open -= 1
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_streams_that_upstream_refuses_leave_their_batches_to_the_others(most: int) -> None:
+    upstream, taken = Full(most, tries=4), list[int]()
+    in_streams(range(20), upstream.work, taken.append, streams=4)
+    assert sorted(taken) == list(range(20)) and upstream.refused >= 4 - most
+
+
+def test_an_upstream_that_refuses_the_last_stream_is_an_error() -> None:
+    upstream = Full(0, tries=3)
+    with pytest.raises(UpstreamFull, match="refused"):
+        in_streams(range(20), upstream.work, lambda _: None, streams=3)
+    assert upstream.refused == 4 and threading.active_count() == 1
+
+
+def test_who_is_refused_when_the_others_have_just_ended_tries_once_more() -> None:
+    ended, tried = threading.Event(), list[int]()
+
+    def work(job: int, _: Stop | None) -> int:
+        if job == 0:
+            return job
+        tried.append(job)
+        if len(tried) == 1:
+            assert ended.wait(_LIMIT_S)
+            raise UpstreamFull
+        return job
+
+    def jobs() -> Iterator[int]:
+        yield from range(2)
+        ended.set()  # asked by the stream that then has nothing to do, before any other may ask
+
+    in_streams(jobs(), work, lambda _: None, streams=2)
+    assert tried == [1, 1]
 
 
 def test_results_do_not_pile_up_before_whoever_takes_them() -> None:
