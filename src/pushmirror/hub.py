@@ -29,7 +29,7 @@ from pushmirror.sync.engine import Engine, Preview
 from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import REQUIRED
+from pushmirror.sync.parts import is_content
 from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.repair import Repair, require_upstream
 from pushmirror.sync.report import Report
@@ -402,8 +402,7 @@ class Hub:
     def _require_mounted(self, archive: Archive) -> None:
         """An empty directory where a run of ours had published is a disk that is not mounted."""
         was = self._store.latest_generation(archive.name)
-        names = (path.name for path in archive.path.iterdir())
-        if was is None or was.run_id is None or any(not name.startswith((REQUIRED, ".")) for name in names):
+        if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",

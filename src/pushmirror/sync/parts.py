@@ -42,6 +42,11 @@ class Part(IntEnum):
     TRACE = 8
 
 
+def is_content(name: str) -> bool:
+    """Whether a name at the top of a tree tells that its disk is there: no flag of ours, nor a disk's own."""
+    return name != LOST and not name.startswith((REQUIRED, "."))
+
+
 def part_of(path: str, *, is_link: bool = False) -> Part:
     """The part a path belongs to."""
     if path.startswith(f"{TRACES}/"):

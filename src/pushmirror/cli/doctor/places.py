@@ -17,7 +17,7 @@ from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
 from pushmirror.state.records import Generation
 from pushmirror.state.sql import open_store
-from pushmirror.sync.parts import REQUIRED
+from pushmirror.sync.parts import is_content
 from pushmirror.system.files import is_private
 
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
@@ -86,7 +86,7 @@ def _is_empty(path: Path) -> bool:
     """As a sync judges it: what it leaves there itself does not count."""
     if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
         return False
-    return all(one.name.startswith((REQUIRED, ".")) for one in path.iterdir())
+    return not any(is_content(one.name) for one in path.iterdir())
 
 
 def _published(archive: Archive, state: State) -> Generation | None:

@@ -62,6 +62,7 @@ def state(tmp_path):
 
 def test_an_empty_tree_where_something_was_published_is_an_error_as_for_a_sync(archive, state):
     (archive.path / "Archive-Update-Required-m").touch()
+    (archive.path / "lost+found").mkdir()
     found, *_ = places.of_archive(archive, state)
     assert found.level is Level.ERROR and "is empty, but generation ffffffffffff was" in found.found
     assert found.todo.endswith("pushmirror sync a --from-scratch")

@@ -1,0 +1,37 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from pushmirror.config.model import Archive
+from pushmirror.errors import ConfigError
+from pushmirror.hub import Hub
+from pushmirror.state.records import Generation
+from pushmirror.sync.progress import Silent
+
+
+class Published:
+    """A store that knows of a generation that was published."""
+
+    def latest_generation(self, archive):
+        return Generation(archive, "f" * 64, datetime(2026, 8, 1, tzinfo=UTC), None, run_id=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "mounted"),
+    [
+        ([], False),
+        (["lost+found"], False),
+        (["lost+found", ".~tmp~", "Archive-Update-Required-mirror.example.org"], False),
+        (["lost+found", "dists"], True),
+    ],
+)
+def test_a_disk_with_nothing_but_its_own_is_not_the_tree_that_was_published(tmp_path, names, mounted):
+    for name in names:
+        (tmp_path / name).mkdir()
+    archive = Archive(name="a", path=tmp_path, upstream="rsync://hub.example.org/debian")
+    hub = Hub(None, Published(), Silent())
+    if mounted:
+        hub._require_mounted(archive)
+    else:
+        with pytest.raises(ConfigError, match="is empty, but generation"):
+            hub._require_mounted(archive)
