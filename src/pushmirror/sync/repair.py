@@ -85,7 +85,6 @@ class Repair:
         """
         with errors_by_stage(self._tree, lambda: Exit.FAILED), self._books.open():
             self._area.open()
-            waiting = any(files for _, _, files in os.walk(self._area.new))
             try:
                 rest = iter(wrong)
                 while batch := list(islice(rest, _BATCH)):
@@ -93,7 +92,9 @@ class Repair:
                 if self.done.repaired:
                     self._books.seal(generation)
             finally:
-                self._area.close(keep_new=waiting)  # of a stage 1, or of a run that was interrupted
+                self._area.close(
+                    keep_new=True
+                )  # what waits is of a stage 1, or of a run that was interrupted
         return self.done
 
     def _batch(self, batch: list[Wrong]) -> None:
