@@ -187,12 +187,14 @@ class Reader:
                 return hashlib.sha256(data).hexdigest()
             os.lseek(handle, 0, os.SEEK_SET)
         digest = hashlib.sha256()
+        left = size
         while True:
-            keep(_CHUNK)
+            keep(min(_CHUNK, max(left, 0)))  # at the end there is nothing to pay for but the question
             data = read(handle, _CHUNK)
             if not data:
                 return digest.hexdigest()
             digest.update(data)
+            left -= len(data)
 
     def _extras(
         self, directory: str, names: Iterable[str], here: Mapping[str, os.DirEntry[str]], piece: Piece

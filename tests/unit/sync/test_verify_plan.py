@@ -7,6 +7,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.sync import verify_plan
 from pushmirror.sync.verify_plan import Sources
 from pushmirror.sync.verify_read import Finding, Problem, Reader, Seen
+from pushmirror.sync.verify_records import Expected, What
 
 DATA = b"some content"
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -202,3 +203,11 @@ def test_what_is_expected_of_a_few_names_is_what_the_plan_says_of_them(tree):
         NAMES[2]: (len(DATA), SHA256),
         "doc/x": (3, ""),
     }
+
+
+@pytest.mark.parametrize("size", [1, 262_143, 262_144, 300_000, 1_500_000])
+def test_a_file_costs_as_many_bytes_of_a_limited_rate_as_it_has(tmp_path, size):
+    (tmp_path / "a").write_bytes(bytes(size))
+    paid = []
+    Reader(tmp_path, paid.append).names({"a": Expected("", "a", What.FILE, size, "0" * 64)})
+    assert sum(paid) == size
