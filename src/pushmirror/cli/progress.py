@@ -17,10 +17,8 @@ _BAR = range(8, 30)  # columns
 _GAP = "  "
 _SPARE = 4  # columns after a line: a terminal writes ^C there, and a line that it folds cannot be erased
 _SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
-_RECENT_S, _MARK_S = (
-    30.0,
-    0.5,
-)  # a rate is that of the last half minute: small files go slower than large ones
+_RECENT_S = 30.0  # a rate is that of the last half minute: small files go slower than large ones
+_MARK_S = 0.5  # between two moments that are kept of it
 
 
 def drawn(console: Console, line: Waiting | Following) -> Live:
