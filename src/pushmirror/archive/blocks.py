@@ -15,6 +15,7 @@ from pushmirror.errors import MalformedFile
 
 _LARGE = 128 * 1024  # bytes; where there is no mark for so long, a block ends at the next stanza's end
 _LARGEST = 64 * 1024 * 1024  # bytes of one block; nothing that anybody reads is near that
+_TOGETHER = 256 * 1024  # bytes that are looked through at a time: chunks may be of a byte each
 
 #: Chance decides where a mark is: about every 16th stanza of Packages, every second one of Sources.
 _MARKS = {IndexKind.PACKAGES: b"\nSHA256: 0", IndexKind.SOURCES: b"\n 0"}
@@ -28,28 +29,51 @@ def blocks(kind: IndexKind, chunks: Iterable[bytes], *, where: str) -> Iterator[
     Raises MalformedFile, naming `where`, when the index does not end in a newline or its stanzas do not end.
     """
     mark = _MARKS.get(kind, _ANY_MARK)
-    rest = b""
-    for chunk in chunks:
-        text = rest + chunk if rest else chunk
+    rest = bytearray()
+    ending = 0  # where the end of the first block may be, once its mark is found: nothing is searched twice
+    for some in _gathered(chunks):
+        rest += some
         start = 0
-        while end := _end(text, start, mark):
-            yield text[start:end]
-            start = end
-        rest = text[start:]
+        while ending := ending or _after_mark(rest, start, mark):
+            found = _find(rest, _END, ending, len(rest))
+            if found < 0:
+                ending = max(ending, len(rest) - len(_END) + 1)
+                break
+            end = found + len(_END)
+            yield bytes(rest[start:end])
+            start, ending = end, 0
+        del rest[:start]
+        ending = max(ending - start, 0)
         if len(rest) > _LARGEST:
             raise MalformedFile(f"{where}: expected stanzas of less than {_LARGEST} bytes, found more")
     if rest:
         if not rest.endswith(b"\n"):
             raise MalformedFile(f"{where}: expected a newline at the end, it is cut off")
-        yield rest
+        yield bytes(rest)
 
 
-def _end(text: bytes, start: int, mark: bytes) -> int:
-    """Where the block that begins at `start` ends; 0 if the text does not tell."""
-    marked = text.find(mark, start, start + _LARGE)
+def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, put together until they are worth a look."""
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= _TOGETHER:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
+
+
+def _after_mark(text: bytearray, start: int, mark: bytes) -> int:
+    """From where on the block that begins at `start` may end; 0 if the text does not tell."""
+    marked = _find(text, mark, start, start + _LARGE)
     if marked < 0:
         if len(text) - start < _LARGE:
             return 0
         marked = start + _LARGE - len(mark)
-    found = text.find(_END, marked + len(mark) - 1)
-    return found + len(_END) if found >= 0 else 0
+    return marked + len(mark) - 1
+
+
+def _find(text: bytearray, what: bytes, start: int, end: int) -> int:
+    return text.find(what, start, end)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushmirror.archive import blocks as module
 from pushmirror.archive.blocks import blocks
 from pushmirror.archive.index import File, IndexKind, read_index
 from pushmirror.errors import MalformedFile
@@ -87,6 +88,22 @@ def test_a_text_without_marks_is_cut_all_the_same() -> None:
     found = cut(text, 10_000)
     assert len(found) > 3 and b"".join(found) == text
     assert all(block.endswith(b"\n\n") for block in found)
+
+
+@pytest.mark.parametrize("stanza", [b"Package: p\n\n", b"Package: p\n"])
+def test_tiny_chunks_are_searched_about_once(monkeypatch: pytest.MonkeyPatch, stanza: bytes) -> None:
+    searched = 0
+
+    def find(text: bytearray, what: bytes, start: int, end: int) -> int:
+        nonlocal searched
+        found = text.find(what, start, end)
+        searched += (found if found >= 0 else min(end, len(text))) - start
+        return found
+
+    monkeypatch.setattr(module, "_find", find)
+    text = stanza * 100_000
+    assert b"".join(cut(text, 10)) == text
+    assert searched < 3 * len(text)
 
 
 @pytest.mark.parametrize("text", [b"Package: p", b"Package: p\n\nPackage: q"])
