@@ -85,7 +85,7 @@ class _Fetching:
             if wrong := self._wrong(wrong, came):
                 first = wrong[0]
                 raise Mismatch(
-                    f"upstream has {len(wrong)} files that are not what its manifest says, such as"
+                    f"upstream has {len(wrong)} files that are not what was announced of them, such as"
                     f" {first.path} (expected SHA256 {first.sha256})"
                 )
         hashes = {entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in came}
