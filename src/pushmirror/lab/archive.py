@@ -62,6 +62,7 @@ class LabArchive:
         self._tree = Tree(self.path, directory / "incoming")
         self._suites = [SuiteTree(suite, self._tree) for suite in suites]
         self._built: dict[int, Built] = {}
+        self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
         self._pool: dict[str, PoolFile] = {}
         self._key = LabKey.create(directory / "key")
@@ -184,7 +185,20 @@ class LabArchive:
 
     def restore_file(self, path: str) -> None:
         """Put a pool file back as it should be, with a new time."""
-        self._tree.put(path, content(self._seed, path, self._file_size), self._time().replace(microsecond=0))
+        self._tree.put(path, self._content(path), self._time().replace(microsecond=0))
+
+    def rebuild_file(self) -> str:
+        """Give a pool file another content of the same size under the same name; returns its path.
+
+        Nobody should do that. The next update names what is there now.
+        """
+        path = self._some_pool_file()
+        self._rebuilt.add(path)
+        for built in list(self._built.values()):
+            if path in {file.path for file in built.files()}:
+                self._add(built.package)
+        self._tree.put(path, self._content(path), self._when + timedelta(seconds=1))
+        return path
 
     def _some_pool_file(self) -> str:
         return self._random.choice([path for path in self.pool_files if path.endswith("_amd64.deb")])
@@ -192,7 +206,10 @@ class LabArchive:
     # One dinstall
 
     def _add(self, package: Package) -> None:
-        self._built[package.number] = build(package, self._seed, self._file_size)
+        self._built[package.number] = build(package, self._seed, self._file_size, rebuilt=self._rebuilt)
+
+    def _content(self, path: str) -> bytes:
+        return content(self._seed, path, self._file_size, is_rebuilt=path in self._rebuilt)
 
     def _dinstall(self, *, new_installer: bool) -> Dinstall:
         self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
@@ -201,7 +218,7 @@ class LabArchive:
         removed = sorted(self._pool.keys() - pool.keys())
         self._pool = pool
         for path in added:
-            self._tree.put(path, content(self._seed, path, self._file_size), self._when)
+            self._tree.put(path, self._content(path), self._when)
         packages = sorted(self._built.values(), key=lambda built: built.package.name)
         for suite in self._suites:
             suite.write_indices(packages, self._when, self.generation, new_installer=new_installer)

@@ -7,7 +7,7 @@ files are noise of the right names and sizes, no real .deb. Pure values; `lab.ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 ARCHITECTURES = ("amd64", "arm64")
@@ -94,19 +94,19 @@ class Built:
             yield file
 
 
-def content(seed: int, path: str, largest: int) -> bytes:
-    """The bytes of the pool file `path`: noise of 100 to `largest` bytes."""
+def content(seed: int, path: str, largest: int, *, is_rebuilt: bool = False) -> bytes:
+    """The bytes of the pool file `path`: noise of 100 to `largest` bytes; rebuilt, as much of another noise."""
     noise = hashlib.shake_256(f"{seed}:{path}".encode())
     size = 100 + int.from_bytes(noise.digest(4), "big") % max(1, largest - 99)
-    return noise.digest(size)
+    return noise.digest(2 * size)[size:] if is_rebuilt else noise.digest(size)
 
 
-def build(package: Package, seed: int, largest: int) -> Built:
-    """The files and index entries of a package."""
+def build(package: Package, seed: int, largest: int, *, rebuilt: Collection[str] = ()) -> Built:
+    """The files and index entries of a package; `rebuilt` are paths whose content is another than at first."""
 
     def file(name: str) -> PoolFile:
         path = f"{package.directory}/{name}"
-        data = content(seed, path, largest)
+        data = content(seed, path, largest, is_rebuilt=path in rebuilt)
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return PoolFile(path, len(data), md5, hashlib.sha256(data).hexdigest())
 
