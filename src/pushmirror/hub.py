@@ -165,6 +165,7 @@ class Hub:
             verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
             if verifier.needs_another_look():
                 with self._turn(archive):
+                    self._settle(archive)
                     if verifier.look_again() and repair:
                         self._repair(archive, verifier)
             found = verifier.finish()
@@ -191,6 +192,15 @@ class Hub:
             )
             with verifier.working():
                 yield verifier
+
+    def _settle(self, archive: Archive) -> None:
+        """Have the inventory know what a killed run left, which is then not wrong; the caller holds the lock."""
+        file = self._places(archive).inventory
+        if not file.exists():
+            return
+        with Inventory(file) as inventory:
+            if inventory.unsettled:
+                inventory.settle(archive.path)
 
     def _repair(self, archive: Archive, verifier: Verifier) -> None:
         """A run of its own for what a verify found; the caller holds the lock."""
