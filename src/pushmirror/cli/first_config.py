@@ -107,10 +107,12 @@ path = {path}
 # default: exclude_architectures = []
 # default: exclude = []  # rsync patterns that are not mirrored; what of them is here goes
 # default: protect = []  # rsync patterns that are never deleted
-# default: strategy = "auto"  # the best there is; today that is "full", the only one
+# default: strategy = "auto"  # the first of "manifest", "index", "full" that upstream allows; or one of these
 # default: grace = "36h"  # how long files stay that only replaced indices refer to
-# default: full_every = "24h"  # without effect as long as every run is a full one
+# default: full_every = "24h"  # how often the whole disk is looked at, after "index" all of upstream, too
 # example: bandwidth_limit = "20M"  # bytes per second; not set: no limit
+# default: streams = 4  # transfers at a time, where there is much to fetch
+# default: manifest = true  # sites are offered a manifest, by which they fetch only what changed
 # default: timeout = "120s"  # without a byte from upstream
 # default: connect_timeout = "30s"
 

@@ -12,6 +12,7 @@ from pushmirror.cli import first_answers
 from pushmirror.cli import main as cli
 from pushmirror.cli.first_answers import Given, answers, asked
 from pushmirror.cli.first_config import DEBIAN_KEYRING, Answers, render
+from pushmirror.config.model import Strategy
 from pushmirror.config.toml import load
 from pushmirror.errors import Exit
 
@@ -295,6 +296,12 @@ def test_what_is_called_a_default_changes_nothing(tmp_path):
     (tmp_path / "pushmirror.toml").write_text(text.replace("# default: ", ""))
     after = load(tmp_path)
     assert (after.archives, after.push, after.state) == (before.archives, before.push, before.state)
+
+
+@pytest.mark.parametrize("key", ["strategy", "full_every", "streams", "manifest"])
+def test_what_a_push_costs_can_be_set_by_taking_a_comment_away(key):
+    (line,) = [line for line in render(ANSWERS).splitlines() if line.startswith(f"# default: {key} = ")]
+    assert all(f'"{one}"' in line for one in Strategy) or key != "strategy"
 
 
 def test_without_a_keyring_the_file_says_what_that_means():
