@@ -146,6 +146,15 @@ def test_without_the_ledger_the_whole_tree_is_compared(site: LabSite, archive: L
     assert strategy == "full" and "are not known" in why
 
 
+def test_a_package_with_another_content_of_the_same_size_comes_anew(
+    site: LabSite, archive: LabArchive
+) -> None:
+    path = archive.rebuild_file()
+    archive.update(add=1, replace=0, remove=0, installer=False)
+    assert sync(site)[0] == "index"
+    assert (site.tree / path).read_bytes() == (archive.path / path).read_bytes()
+
+
 def test_an_index_that_upstream_spoiled_is_not_published(site: LabSite, archive: LabArchive) -> None:
     archive.update(installer=False)
     for path in (archive.path / "dists/sid/main/binary-amd64").rglob("*"):

@@ -95,14 +95,14 @@ class Built:
 
 
 def content(seed: int, path: str, largest: int, *, is_rebuilt: bool = False) -> bytes:
-    """The bytes of the pool file `path`: noise of 100 to `largest` bytes; rebuilt, as much of another noise."""
+    """The bytes of the pool file `path`: noise of 100 to `largest` bytes, other noise if rebuilt."""
     noise = hashlib.shake_256(f"{seed}:{path}".encode())
     size = 100 + int.from_bytes(noise.digest(4), "big") % max(1, largest - 99)
     return noise.digest(2 * size)[size:] if is_rebuilt else noise.digest(size)
 
 
 def build(package: Package, seed: int, largest: int, *, rebuilt: Collection[str] = ()) -> Built:
-    """The files and index entries of a package; `rebuilt` are paths whose content is another than at first."""
+    """The files and index entries of a package; those of the paths `rebuilt` are not as at first."""
 
     def file(name: str) -> PoolFile:
         path = f"{package.directory}/{name}"

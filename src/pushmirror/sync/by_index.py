@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pushmirror.archive.closure import family
@@ -27,6 +27,7 @@ from pushmirror.sync.indices import Indices
 from pushmirror.sync.lists import Changed, changed_lists, fetch_lists, links_on_the_way
 from pushmirror.sync.published import Suite
 from pushmirror.sync.question import Question
+from pushmirror.sync.replaced import replaced
 from pushmirror.sync.seen import Seen
 from pushmirror.sync.survey import Survey
 from pushmirror.system.files import sha256_of
@@ -117,10 +118,11 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
         survey.extras.append(one.path)
 
 
-def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Iterable[str]) -> None:
-    """Note what the indices add and the tree lacks."""
+def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:
+    """Note what the indices add and the tree lacks, or has otherwise."""
     seen = Seen()
     unsized: list[File] = []
+    of_that_size: list[File] = []
     for file in question.ledger.additions(keys, known):
         if not question.selection.wants(file.path) or not seen.add(file.path):
             continue
@@ -133,6 +135,10 @@ def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: 
             survey.add_missing(entry)
         elif not stat.S_ISREG(here.st_mode) or here.st_size != file.size:
             survey.changed[file.path] = entry
+        else:
+            of_that_size.append(file)
+    for file in replaced(question, of_that_size, known):
+        survey.changed[file.path] = Entry(file.path, Kind.FILE, file.size, 0, sha256=file.sha256)
     _take_unsized(question, survey, unsized)
 
 
