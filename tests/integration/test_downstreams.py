@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from pushmirror.archive.manifest import Head, Part, parse_head, render_head
 from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.errors import UpstreamError
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.site import ARCHIVE
@@ -178,7 +180,7 @@ def test_what_was_done_to_a_tree_by_hand_is_found_repaired_and_told(archive, sit
     long_ago(site.state / "inventories" / f"{ARCHIVE}.sqlite")
     said = site.sync("-v").check().errors
     assert same_tree(archive.path, site.tree) == []
-    told = "1 names lost, 1 changed, 1 added"
+    told = "1 name lost, 1 changed, 1 added"
     assert f"changed by somebody else: {told}" in said
     assert told in site.json("status")[0]["why"]
 
@@ -191,6 +193,34 @@ def test_a_lost_file_comes_back_with_the_next_look_at_every_file(archive, below,
     long_ago(site.places.inventory)
     site.sync(strategy)
     assert same_tree(archive.path, site.tree) == []
+
+
+def test_what_a_full_look_found_and_could_not_fetch_is_found_again(archive, below, tmp_path):
+    rsync = tmp_path / "rsync"
+    rsync.write_text('#!/bin/sh\ncase "$*" in *--files-from*) exit 12 ;; esac\nexec rsync "$@"\n')
+    rsync.chmod(0o755)
+    site = below("site")
+    site.sync()
+    (site.tree / archive.pool_files[0]).unlink()
+    site._keys["rsync"] = str(rsync)
+    with pytest.raises(UpstreamError):
+        site.sync(Strategy.FULL)
+    del site._keys["rsync"]
+    assert site.sync().strategy == "manifest"
+    assert same_tree(archive.path, site.tree) == []
+
+
+def test_an_upstream_that_had_no_manifest_is_asked_again_when_somebody_wants_it(below):
+    site = below("site")
+    refused = site.places.upstream_manifest / "none"
+    refused.parent.mkdir(parents=True)
+    refused.write_text(str(site._keys["upstream"]))
+    assert site.sync().why.endswith("offered no manifest when asked at " + _when(refused))
+    assert site.sync(Strategy.MANIFEST).strategy == "manifest"
+
+
+def _when(file: Path) -> str:
+    return f"{datetime.fromtimestamp(file.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 # A real ftpsync

@@ -89,16 +89,20 @@ class Bookkeeping:
             self.inventory.settle(tree, hashes)
 
     def prepare_for(self, survey: Survey) -> None:
-        """The tree is going to change by this, and may be left in the middle of it."""
+        """The tree is going to change by this: first by names that nothing refers to yet."""
         inventory = self.inventory
         if survey.to_fetch > max(_MANY, inventory.files):
             inventory.forget()
-        elif inventory.selection != self._mark:
-            inventory.follow(
-                "", self._mark
-            )  # what is left out now may be wanted again before we have arrived
-        elif inventory.followed and survey.changes_anything:
-            inventory.head_for(survey.digest or SOMEWHERE)
+        elif survey.leads_to_a_state and inventory.selection == self._mark:
+            if inventory.followed and survey.changes_anything:
+                inventory.head_for(survey.digest)
+        elif inventory.followed:
+            inventory.follow("", inventory.selection)  # no steps of a manifest name what changes now
+
+    def publishing(self, survey: Survey) -> None:
+        """The rest of the change begins, and must not be taken for done if we are killed."""
+        if self.inventory.whole and survey.changes_anything:
+            self.inventory.head_for(survey.digest or SOMEWHERE)
 
     def arrived(self, survey: Survey, *, complete: bool) -> None:
         """The tree is what the survey led to; `complete` unless something of it is still missing."""
@@ -109,10 +113,12 @@ class Bookkeeping:
             self._take_stock()
         if survey.covers_all:
             inventory.set_extras(survey.extras, survey.extra_directories)
-            if complete:
-                inventory.follow(survey.digest if self._is_at(survey.digest) else "", self._mark)
-            elif survey.compared_disk:
-                inventory.follow("", NOT_COMPARED)  # somewhere is something missing
+        if complete and survey.covers_all:
+            inventory.follow(survey.digest if self._is_at(survey.digest) else "", self._mark)
+        elif complete and inventory.heading:
+            inventory.follow("", inventory.selection)
+        elif survey.compared_disk:
+            inventory.follow("", NOT_COMPARED)  # somewhere is something missing
 
     def seal(self, generation: str) -> None:
         """Tell sites what the tree holds now; an empty generation is the one that they were told of before.

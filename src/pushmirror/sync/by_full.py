@@ -21,7 +21,10 @@ def by_full(question: Question) -> Survey:
     question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
     survey = comparison.finish()
     survey.compared_disk, survey.generation = True, survey.digest
-    survey.how = in_words(drift_among(_differing(survey), question.tree, question.inventory))
+    drift = drift_among(_differing(survey), question.tree, question.inventory)
+    survey.how = in_words(drift)
+    if drift and not question.is_dry:
+        question.inventory.distrust()  # this run puts it right, if it comes to its end
     return survey
 
 

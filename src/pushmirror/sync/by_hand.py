@@ -39,7 +39,8 @@ def in_words(found: Drift) -> str:
     """What was done, for the operator, who is warned; empty for nothing."""
     if not found:
         return ""
-    counted = f"{found.missing.count} names lost, {found.changed.count} changed, {found.extra.count} added"
+    lost = "1 name" if found.missing.count == 1 else f"{found.missing.count} names"
+    counted = f"{lost} lost, {found.changed.count} changed, {found.extra.count} added"
     first = [*found.missing.examples, *found.changed.examples, *found.extra.examples][0]
     _log.warning("the tree here was changed by somebody else: %s, such as %s", counted, first)
     return f"the tree here was changed by somebody else ({counted})"

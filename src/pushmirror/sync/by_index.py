@@ -83,6 +83,8 @@ def require_usable(question: Question) -> None:
         raise Unusable("the indices of what is served here are not known")
     if question.inventory.selection != question.mark:
         raise Unusable("another part of the archive is mirrored than before")
+    if question.inventory.heading:
+        raise Unusable("an earlier run did not finish, and may have left what no signed list names")
     if base.keys() != pinned.keys():
         changed = min(base.keys() ^ pinned.keys())
         raise Unusable(f"{changed} is {'new' if changed in pinned else 'gone'}, and links may lead to it")

@@ -28,6 +28,7 @@ class Facts:
     """What the choice depends on."""
 
     wanted: Strategy  # as configured, or as somebody asked for this run
+    is_asked_for: bool  # by somebody, for this run
     has_suites: bool  # upstream publishes Release files
     is_new: bool  # the whole tree was never compared with upstream's, or by another selection
     compared_at: datetime | None  # when it was last
@@ -44,7 +45,7 @@ def choices(facts: Facts) -> list[Choice]:
     """The strategies to try, in this order."""
     wanted = facts.wanted
     if wanted is Strategy.FULL:
-        return [Choice(wanted, "as configured")]
+        return [Choice(wanted, "as asked for" if facts.is_asked_for else "as configured")]
     found: list[Choice] = []
     if wanted in {Strategy.AUTO, Strategy.MANIFEST}:
         found.append(Choice(Strategy.MANIFEST, "upstream offers its manifest"))

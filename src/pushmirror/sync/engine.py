@@ -328,6 +328,7 @@ class Engine:
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)
+        self._books.publishing(survey)
         changed = self._traces.copy_foreign(self._area.pin)
         change = Change(round_.staged, survey.links, survey.directories, at_once=round_.at_once())
         self.report.published += self._publisher.publish(change)

@@ -109,6 +109,11 @@ class Inventory:
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
 
+    def distrust(self) -> None:
+        """The disk was seen to be otherwise: all of it is to be looked at again."""
+        with self._file.changing() as change:
+            change.note(whole=False)
+
     def forget(self) -> None:
         """Know nothing any more."""
         with self._file.changing() as change:

@@ -56,7 +56,12 @@ class Learner:
 
     def look(self, job: Job, area: WorkArea) -> Published:
         """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted."""
-        self.manifest = UpstreamManifest(self.archive, self.upstream, self.upstream_manifest)
+        self.manifest = UpstreamManifest(
+            self.archive,
+            self.upstream,
+            self.upstream_manifest,
+            is_asked_for=job.strategy is Strategy.MANIFEST,
+        )
         if self._wanted(job) not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
             return self.pin(area)
         with self.manifest.asked_ahead():
@@ -107,6 +112,7 @@ class Learner:
         mark = selection_mark(self.archive)
         facts = Facts(
             wanted=self._wanted(job),
+            is_asked_for=job.strategy is not None,
             has_suites=bool(pinned.suites),
             is_new=not inventory.whole or inventory.selection != mark,
             compared_at=inventory.reconciled_at,
@@ -149,7 +155,8 @@ class Learner:
                 _log.info("not by %s: %s", choice.strategy, exc)
                 refusals.append(f"not by {choice.strategy}: {exc}")
                 continue
-            self.report.why = "; ".join([survey.how or choice.why, *refusals])
+            why = [survey.how] if choice.strategy is Strategy.MANIFEST else [choice.why, survey.how]
+            self.report.why = "; ".join(filter(None, [*why, *refusals]))
             _log.info("by %s: %s", choice.strategy, self.report.why)
             return survey
         raise AssertionError("`full` is never unusable")

@@ -63,6 +63,11 @@ class Survey:
             self.missing[entry.path] = entry
 
     @property
+    def leads_to_a_state(self) -> bool:
+        """Whether what it leads to is a state of upstream's that has a name in its manifest."""
+        return bool(self.digest) and not self.compared_disk
+
+    @property
     def changes_anything(self) -> bool:
         """Whether any name of our tree is going to change."""
         others = (self.links, self.directories, self.obstructing, self.extras, self.extra_directories)

@@ -12,10 +12,10 @@ Not the business of this module: whether the manifest tells the truth about upst
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
@@ -25,6 +25,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Unusable, UpstreamError
 from pushmirror.sync import rsync
 from pushmirror.sync.upstream import Upstream
+from pushmirror.system import clock
 from pushmirror.system.process import Stop
 
 _HEAD, _NONE = "head", "none"
@@ -35,11 +36,14 @@ _OTHERS = ("change-*", "snapshot-*")
 class UpstreamManifest:
     """The manifest of one archive's upstream, for one round of a run."""
 
-    def __init__(self, archive: Archive, upstream: Upstream, directory: Path) -> None:
-        """`directory` is where the copy is kept."""
+    def __init__(
+        self, archive: Archive, upstream: Upstream, directory: Path, *, is_asked_for: bool = False
+    ) -> None:
+        """`directory` is where the copy is kept; upstream is asked anew if somebody asks for just this."""
         self._archive = archive
         self._upstream = upstream
         self._directory = directory
+        self._is_asked_for = is_asked_for
         self._asked: Future[Head] | None = None
 
     @contextmanager
@@ -102,10 +106,10 @@ class UpstreamManifest:
             raise Unusable("upstream's manifest is of its whole module, and only a part of that is mirrored")
         refused = self._directory / _NONE
         with suppress(OSError):
-            age_s = time.time() - refused.stat().st_mtime
-            is_recent = 0 <= age_s < self._archive.full_every.total_seconds()
-            if is_recent and refused.read_text() == str(upstream):
-                raise Unusable("upstream offers no manifest")
+            asked_at = datetime.fromtimestamp(refused.stat().st_mtime, UTC)
+            is_recent = timedelta() <= clock.now() - asked_at < self._archive.full_every
+            if is_recent and not self._is_asked_for and refused.read_text() == str(upstream):
+                raise Unusable(f"upstream offered no manifest when asked at {asked_at:%Y-%m-%d %H:%M} UTC")
             refused.unlink()
 
     def _part(self, part: Part) -> Path:

@@ -29,7 +29,7 @@ def question(tree: Path, **facts: object) -> Question:
         "pinned": published("sid"),
         "base": published("sid"),
         "is_dry": False,
-        "inventory": SimpleNamespace(selection=7),
+        "inventory": SimpleNamespace(selection=7, heading=""),
         "mark": 7,
     }
     return cast("Question", SimpleNamespace(**{**usual, **facts}))
@@ -46,6 +46,7 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
         ({"is_dry": True}, "dry run"),
         ({"base": NOTHING}, "are not known"),
         ({"mark": 8}, "another part"),
+        ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
         ({"pinned": published("sid", "trixie")}, "dists/trixie is new"),
         ({"base": published("sid", "trixie")}, "dists/trixie is gone"),
         ({"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))}, "another name"),

@@ -12,6 +12,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 A_DAY = timedelta(days=1)
 USUAL = Facts(
     wanted=Strategy.AUTO,
+    is_asked_for=False,
     has_suites=True,
     is_new=False,
     compared_at=NOW - timedelta(hours=1),
@@ -45,6 +46,7 @@ def test_the_cheapest_comes_first_and_full_last(facts: Facts, expected: list[Str
     [
         (USUAL, "any rsync daemon offers it"),
         (replace(USUAL, wanted=FULL), "as configured"),
+        (replace(USUAL, wanted=FULL, is_asked_for=True), "as asked for"),
         (replace(USUAL, is_new=True), "has not been compared yet"),
         (replace(USUAL, compared_at=NOW - 2 * A_DAY), "is older than 1 day"),
         (replace(USUAL, has_suites=False), "without Release files"),
