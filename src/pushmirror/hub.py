@@ -194,7 +194,7 @@ class Hub:
                 yield verifier
 
     def _settle(self, archive: Archive) -> None:
-        """Have the inventory know what a killed run left, which is then not wrong; the caller holds the lock."""
+        """Have the inventory know what a killed run left: that is not wrong. The caller holds the lock."""
         file = self._places(archive).inventory
         if not file.exists():
             return

@@ -109,7 +109,9 @@ def test_what_upstream_has_not_right_remains_and_a_directory_with_files_is_left_
     assert site.json("history", ARCHIVE)[0]["outcome"] == "failed"
 
 
-def test_a_verify_that_was_killed_goes_on_where_it_stopped(site: LabSite) -> None:
+def test_a_verify_that_was_killed_goes_on_where_it_stopped_though_a_push_came_between(
+    archive: LabArchive, site: LabSite
+) -> None:
     site.sync().check()
     first, *_, last = _pool(site)
     for path in (first, last):
@@ -117,11 +119,13 @@ def test_a_verify_that_was_killed_goes_on_where_it_stopped(site: LabSite) -> Non
     with _held(site, 8) as (child, _):
         os.kill(child.pid, 9)
     position = json.loads((site.state / "verify" / ARCHIVE / "progress").read_text())
+    archive.update(replace=0, remove=0)
+    site.sync().check()
     _, told = _verify(site)
     assert (told["resumed"], _found(told)) == (True, {first: "wrong", last: "wrong"})
-    assert 0 < position["files"] < told["files"]
+    assert 0 < position["files"] < told["files"] and told["generation"] != position["generation"]
     _, anew = _verify(site)
-    assert (anew["resumed"], anew["files"]) == (False, told["files"])
+    assert (anew["resumed"], _found(anew)) == (False, _found(told))
 
 
 def test_files_that_a_sync_replaces_or_deletes_meanwhile_are_no_findings(

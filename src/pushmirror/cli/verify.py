@@ -65,8 +65,8 @@ def verify(
     from what pushmirror noted when it fetched the rest. Files that are known from neither are extra: they
     are told of, and left alone. All cores read, unless --max-rate says how fast; syncs go on meanwhile.
 
-    A verify that is interrupted goes on where it stopped when it is called again, as long as the same
-    generation is served.
+    A verify that is interrupted goes on where it stopped when it is called again, also when syncs published
+    something else since: what they fetched they checked.
 
     With --repair, what is missing, wrong or cannot be read is fetched again, checked and published; that is a
     run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once.

@@ -99,7 +99,8 @@ class Verifier:
     ) -> None:
         """Read everything that is not read yet; `rate` is in bytes per second, 0 for as fast as can be.
 
-        Interrupted, it keeps what it has for the next call, if that is for the same generation. For a repair
+        Interrupted, it keeps what it has for the next call, though runs publish other generations meanwhile:
+        a night may be too short for a tree, and the next push come sooner than the next night. For a repair
         nothing is read that a verify has just read.
         """
         self._progress.step("planning")
@@ -111,6 +112,7 @@ class Verifier:
         self._resumed = position is not None
         self._position = position or self._state.begin(generation)
         self._notes = sources.notes
+        self._position.knows_all &= not sources.notes
         if self._position.complete:
             return
         with _readers(self._tree, self._scratch / PLAN, rate, workers or os.cpu_count() or 1) as pool:
@@ -123,14 +125,16 @@ class Verifier:
                 self._state.save(self._position)
 
     def look_again(self) -> int:
-        """Look again at what was found; the caller holds the tree's lock. Returns how many problems stay.
+        """Look again at what was found; returns how many problems stay.
 
-        A run may have replaced files, or deleted them, while they were read.
+        A run may have replaced files, or deleted them, while they were read. The caller holds the tree's lock,
+        and the inventory is settled: what a killed run left is not wrong.
         """
         self._progress.step("looking again")
         sources = self._look()
         reader = Reader(self._tree)
         self._notes = sources.notes
+        self._position.generation = sources.generation  # which may be another one by now
         problems = 0
 
         def still() -> Iterator[Finding]:
@@ -180,6 +184,7 @@ class Verifier:
             ended_at=clock.now(),
             files=self._position.files,
             size=self._position.size,
+            unhashed=self._position.unhashed,
             repaired=self._repaired or 0,
             inventory=bool(self._inventory and self._inventory.whole),
             resumed=self._resumed,
@@ -202,6 +207,7 @@ class Verifier:
             self._state.add(finding for finding in seen.findings if self._is_wanted(finding))
             self._position.files += seen.files
             self._position.size += seen.size
+            self._position.unhashed += seen.unhashed
             self._position.after = piece.until
             if time.monotonic() - saved > _SAVE_S:
                 self._state.save(self._position)

@@ -23,7 +23,7 @@ from pushmirror.sync.verify_read import Finding, Problem
 from pushmirror.system import clock
 from pushmirror.system.files import write_atomically
 
-_FORMAT = 1  # of `progress`; another one begins anew
+_FORMAT = 2  # of `progress`; another one begins anew
 _TIMES = ("started_at", "ended_at")
 _SHOWN = 20  # findings that the last verify's record names
 
@@ -38,6 +38,7 @@ class Verified:
     ended_at: datetime
     files: int  # that are there and were looked at
     size: int  # bytes that were read
+    unhashed: int = 0  # of the files: compared by size and time only, as nobody knows their SHA256
     missing: int = 0
     wrong: int = 0
     unreadable: int = 0
@@ -68,9 +69,11 @@ class Position:
     after: bytes = b""  # everything before this key is done
     files: int = 0
     size: int = 0
+    unhashed: int = 0
     complete: bool = False  # all is read; what is wrong has to be looked at again, or repaired
     ended_at: datetime | None = None  # told as the result of a verify; only a repair goes on from here
     findings: int = 0  # bytes of the findings' file
+    knows_all: bool = True  # of all that its generation refers to; else it does not go on with another one
 
 
 class VerifyState:
@@ -91,10 +94,15 @@ class VerifyState:
         return Position(generation, clock.now())
 
     def resume(self, generation: str) -> Position | None:
-        """Where an interrupted verify of this generation stopped; none: there is none."""
+        """Where an interrupted verify stopped, to go on with this generation; none: there is none.
+
+        It may have begun with another one: every tree is read in one order, and what has become new before
+        that place was hashed when it came. Names found there, which this one may or may not refer to, are
+        looked at again in the end.
+        """
         try:
             data = json.loads(self._progress.read_text())
-            if data.pop("format") != _FORMAT or data["generation"] != generation:
+            if data.pop("format") != _FORMAT:
                 return None
             data["after"] = bytes.fromhex(data["after"])
             for name in _TIMES:
@@ -102,6 +110,10 @@ class VerifyState:
             position = Position(**data)
             if self._findings.stat().st_size < position.findings:
                 return None
+            if position.generation != generation:
+                if not (position.knows_all and position.generation and generation):
+                    return None
+                position.generation = generation
         except (OSError, ValueError, KeyError, TypeError):
             return None
         self._length = position.findings

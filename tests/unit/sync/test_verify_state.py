@@ -28,9 +28,12 @@ def test_what_was_saved_is_where_the_next_one_goes_on(state):
     assert list(again.findings()) == [MISSING, EXTRA]
 
 
-@pytest.mark.parametrize("damage", ["another generation", "not json", "no findings", "nothing"])
+@pytest.mark.parametrize(
+    "damage", ["unsure of another", "of a plain tree", "a plain tree", "not json", "no findings", "nothing"]
+)
 def test_without_a_record_that_fits_it_begins_anew(state, damage):
-    position = state.begin("g")
+    position = state.begin("" if damage == "of a plain tree" else "g")
+    position.knows_all = damage != "unsure of another"
     state.add([MISSING])
     if damage != "nothing":
         state.save(position)
@@ -38,8 +41,22 @@ def test_without_a_record_that_fits_it_begins_anew(state, damage):
         (state.directory / "progress").write_text("{")
     if damage == "no findings":
         (state.directory / "findings").unlink()
-    generation = "h" if damage == "another generation" else "g"
+    generation = {"unsure of another": "h", "a plain tree": ""}.get(damage, "g")
     assert VerifyState(state.directory).resume(generation) is None
+
+
+@pytest.mark.parametrize(("generation", "knows_all"), [("h", True), ("g", True), ("g", False)])
+def test_a_verify_goes_on_though_another_generation_is_served(state, generation, knows_all):
+    position = state.begin("g")
+    position.after, position.knows_all = b"pool\0b", knows_all
+    state.add([MISSING])
+    state.save(position)
+    resumed = VerifyState(state.directory).resume(generation)
+    assert (resumed.after, resumed.generation, list(state.findings())) == (
+        b"pool\0b",
+        generation,
+        [MISSING],
+    )
 
 
 def test_the_last_verify_is_remembered_with_what_it_found(state):
