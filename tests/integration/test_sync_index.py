@@ -1,5 +1,6 @@
 """The strategy `index`: Release files and signed lists alone tell what to fetch and what may go."""
 
+import gzip
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -153,6 +154,28 @@ def test_a_package_with_another_content_of_the_same_size_comes_anew(
     archive.update(add=1, replace=0, remove=0, installer=False)
     assert sync(site)[0] == "index"
     assert (site.tree / path).read_bytes() == (archive.path / path).read_bytes()
+
+
+def test_an_index_that_was_lost_here_comes_back_with_what_it_names(
+    site: LabSite, archive: LabArchive
+) -> None:
+    for file in (site.tree / "dists/sid/main/binary-amd64").glob("Packages*"):
+        if file.is_file():
+            file.unlink()
+    archive.update(installer=False)
+    assert sync(site)[0] == "index"
+    assert differences(archive, site) == []
+
+
+def test_an_index_that_upstream_begins_to_carry_is_followed(site: LabSite, archive: LabArchive) -> None:
+    directory = "dists/sid/main/binary-amd64"
+    packed = archive.path / directory / "Packages.gz"
+    assert not (site.tree / directory / "Packages").exists()
+    archive.update(installer=False)
+    plain = gzip.decompress(packed.read_bytes())
+    (archive.path / directory / "Packages").write_bytes(plain)
+    assert sync(site)[0] == "index"
+    assert (site.tree / directory / "Packages").read_bytes() == plain
 
 
 def test_an_index_that_upstream_spoiled_is_not_published(site: LabSite, archive: LabArchive) -> None:

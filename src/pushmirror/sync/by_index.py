@@ -112,12 +112,13 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
             _note(question, survey, path, one.size, like=path if path in right else right[0])
         if came:
             carried.add(family(one.path))
-        elif one.is_here:
+        elif one.was_carried:
             lost.append(one)
     for one in lost:
         if family(one.path) not in carried:
             raise Unusable(f"upstream has {one.path} no longer, in whatever compression")
-        survey.extras.append(one.path)
+        if _is_name(question.tree / one.path):
+            survey.extras.append(one.path)
 
 
 def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:

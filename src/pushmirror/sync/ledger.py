@@ -163,6 +163,10 @@ class Ledger:
         """The keys of the closures that a generation's record names; empty if there is no record."""
         return {key for (keys,) in self._rows(digest) for key in keys.split("\n") if key}
 
+    def names_of(self, digest: str) -> set[str]:
+        """A generation's own index files, by tree path; empty if there is no record."""
+        return set(self._names(digest))
+
     def replaced(self, digest: str) -> None:
         """The grace period of a generation begins now."""
         self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (time.time(), digest))

@@ -32,7 +32,7 @@ class Changed:
     size: int  # bytes
     sha256: str
     copies: tuple[str, ...]  # by-hash names that upstream may have
-    is_here: bool  # the tree has the name, with an older content
+    was_carried: bool  # the tree has the name, with an older content, or should have
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,27 +43,30 @@ class Changed:
 
 
 def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]:
-    """What the pinned Release files list anew or with another hash.
+    """What the pinned Release files list anew or with another hash, and what the tree has lost.
 
-    A name that was listed before and is not in the tree is one that upstream does not carry. Raises Unusable
-    where a name leads through a link, which may have turned at upstream: nothing that is listed tells.
+    Upstream may carry it or not: of a name that has not changed, that is as it was. Raises Unusable where a
+    name leads through a link, which may have turned at upstream: nothing that is listed tells.
     """
     found: list[Changed] = []
+    carried = question.ledger.names_of(question.base.generation)
     for suite in question.pinned.suites.values():
         base = question.base.suites.get(suite.directory)
         before = base.release.files if base else {}
         for path, listed in suite.release.files.items():
             old = before.get(path)
-            if old is not None and old.sha256 == listed.sha256:
-                continue
+            is_same = old is not None and old.sha256 == listed.sha256
             place = resolve(suite.path_of(listed), links)
+            if (is_same and place not in carried) or not question.selection.wants(place):
+                continue
             is_here = os.path.lexists(question.tree / place)
-            if (old is not None and not is_here) or not question.selection.wants(place):
+            if is_same and is_here:
                 continue
             if place != suite.path_of(listed):
                 raise Unusable(f"{suite.path_of(listed)} has changed, and leads through a link")
             copies = tuple(_copies(question, suite, listed))
-            found.append(Changed(place, listed.size, listed.sha256, copies, is_here))
+            was_carried = is_here or place in carried
+            found.append(Changed(place, listed.size, listed.sha256, copies, was_carried))
     return found
 
 
