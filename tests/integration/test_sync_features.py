@@ -371,6 +371,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_the_sync_then_does(
     assert len(told["delete"]["paths"]) == stats(site)["deleted"]
     assert len(told["publish"]) == stats(site)["landed"] + stats(site)["published"]
     assert told["generation"] == site.json("history")[0]["generation"]
+    assert told["strategy"] in set(Strategy) and told["why"]
 
 
 def test_a_dry_run_of_a_first_sync_makes_no_tree(site: LabSite, archive: LabArchive) -> None:
@@ -408,7 +409,7 @@ def test_the_line_about_a_sync_tells_its_time_generation_and_run(served: LabSite
     said = served.sync().check().output.decode()
     assert re.fullmatch(
         rf"debian: ok in \d+ s: generation {run['generation'][:12]}, "
-        rf"fetched 0 files, published 0, deleted 0 \(run {run['id'] + 1}\)\n",
+        rf"fetched 0 files, published 0, deleted 0, by index \(run {run['id'] + 1}\)\n",
         said,
     )
 

@@ -19,6 +19,8 @@ _SHOWN = 20  # names of a list that are printed without --json
 def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-delete") -> None:
     """Print what a dry run found, without what is not there; `way_out` lifts the guard of deletions."""
     click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
+    if preview.strategy:
+        click.echo(printable(f"by {preview.strategy}: {preview.why}"))
     doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
     too_many = f"too many to delete without {way_out}: {doomed.reason}"
     rows = [

@@ -18,7 +18,7 @@ from pushmirror.errors import Exit, PushmirrorError, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
-    from pushmirror.config.model import Config
+    from pushmirror.config.model import Config, Strategy
     from pushmirror.hub import Wish
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
@@ -41,7 +41,11 @@ _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, an
 @click.option(
     "-T", "trigger", default="manual", metavar="TRIGGER", help="Name of the trigger, written into the trace."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched, published and deleted.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be fetched, published and deleted, and how that was learnt.",
+)
 @click.option(
     "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
 )
@@ -82,7 +86,8 @@ def sync(
     78 (configuration). The served tree is whole in any case.
 
     What has changed is learnt from upstream's manifest, from its indices, or by a listing of all of it
-    (full): auto takes the cheapest that upstream offers; `pushmirror history` shows which it was, and why.
+    (full): auto takes the cheapest that upstream offers; `pushmirror history` shows which it was, and why. A
+    dry run fetches no indices: where a run takes them, it compares all, and may show more than that run does.
 
     The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
     woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
@@ -145,7 +150,7 @@ def sync(
                 results.append(found)
                 worst = max(worst, _code(found))
                 if not as_json:
-                    _tell(found) if isinstance(found, Run) else foretell(name, found)
+                    _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
     if as_json:
@@ -238,12 +243,16 @@ def _run_for(request: Request, store: Store) -> Run:
     return store.run(request.run_id)
 
 
-def _tell(run: Run) -> None:
+def _tell(run: Run, asked: Strategy | None = None) -> None:
+    """Print how a run went, and if it was not by the strategy that somebody asked for, why."""
     took = span((run.ended_at or run.started_at) - run.started_at)
     if run.exit_code == 0:
         mark = click.style("ok", fg="green")
         served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
-        click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)} (run {run.id})")
+        by = f", by {run.strategy}" if run.by else ""
+        click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")
+        if run.by and asked and asked.value not in {"auto", run.strategy}:
+            click.echo(f"{run.archive}: not by {asked.value}, as asked for: {printable(run.by)}", err=True)
         return
     mark = click.style(f"failed ({run.exit_code})", fg="red")
     click.echo(

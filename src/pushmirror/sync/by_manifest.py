@@ -65,7 +65,7 @@ def _look_at_disk(question: Question) -> Drift | None:
     if not question.is_due and inventory.whole and not inventory.unsettled:
         return None
     if question.is_dry:
-        raise Unusable("a dry run takes no stock of the tree, and it is time to")
+        raise Unusable("a dry run takes no stock of the tree, and it is time to (the run itself will)")
     return inventory.reconcile(question.tree, progress=question.upstream.progress)
 
 

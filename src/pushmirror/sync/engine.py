@@ -69,6 +69,8 @@ class Preview:
     delete: Deletion
     generation: str  # upstream's
     live: str  # the generation served now
+    strategy: str = ""  # by which that was learnt; a run may take another, which sees less
+    why: str = ""  # this strategy, and none before it
 
 
 class Engine:
@@ -157,6 +159,8 @@ class Engine:
             delete=self._foreseen_deletion(job, survey, live, pinned),
             generation=pinned.generation,
             live=live.generation,
+            strategy=self.report.strategy,
+            why=self.report.why,
         )
 
     # -- the story of a run ---------------------------------------------------------------------------

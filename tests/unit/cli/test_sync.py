@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pushmirror.cli import push, sync
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
 from pushmirror.hub import Hub, Wish
-from pushmirror.state.records import Request
+from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.sync.progress import Silent
 
 
@@ -109,6 +110,34 @@ def test_a_strategy_that_nobody_knows_is_refused(call: Callable[..., int], story
 def test_the_strategies_to_choose_from_are_those_that_there_are() -> None:
     (option,) = (one for one in sync.sync.params if one.name == "strategy")
     assert set(option.type.to_info_dict()["choices"]) == set(Strategy)
+
+
+def run_by(strategy: str, why: str) -> Run:
+    now = datetime(2026, 8, 1, tzinfo=UTC)
+    ended = (now, now, Outcome.SUCCEEDED, 0, "c" * 64, "fetched 0 files", {}, "")
+    return Run(7, "debian", Stage.ALL, strategy, "manual", *ended, why=why)
+
+
+@pytest.mark.parametrize("asked", [None, Strategy.AUTO, Strategy.MANIFEST])
+def test_the_line_about_a_run_names_its_strategy(
+    asked: Strategy | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync._tell(run_by("manifest", "3 steps"), asked)
+    out, err = capsys.readouterr()
+    assert out.endswith("fetched 0 files, by manifest (run 7)\n") and err == ""
+
+
+def test_a_run_that_asked_nobody_names_no_strategy(capsys: pytest.CaptureFixture[str]) -> None:
+    sync._tell(run_by(STOCK, ""))
+    assert capsys.readouterr().out.endswith("fetched 0 files (run 7)\n")
+
+
+def test_a_strategy_that_was_asked_for_and_not_taken_is_told_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sync._tell(run_by("full", "any daemon; not by index: no Release files"), Strategy.INDEX)
+    said = "debian: not by index, as asked for: by full: any daemon; not by index: no Release files\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("words", [("--no-push",), ("--stage", "1")])

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from pushmirror.cli.foretold import foretell
+from pushmirror.sync.deletion import Deletion
+from pushmirror.sync.engine import Preview
+
+
+def test_a_dry_run_says_how_it_learnt_what_changed_and_why_not_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = "any rsync daemon offers it; not by index: a dry run fetches no indices"
+    foretell("debian", Preview((), (), Deletion(), "a" * 64, "a" * 64, strategy="full", why=why))
+    assert capsys.readouterr().out.splitlines()[1:] == [f"by full: {why}", "nothing to do"]
+
+
+def test_what_a_dry_run_was_told_is_not_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    foretell("debian", Preview((), (), Deletion(), "", "", strategy="full", why="\x1b[31mred"))
+    assert "\x1b" not in capsys.readouterr().out
