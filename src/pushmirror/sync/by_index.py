@@ -78,7 +78,7 @@ def require_usable(question: Question) -> None:
     if not pinned:
         raise Unusable("upstream has no Release files")
     if question.is_dry:
-        raise Unusable("a dry run fetches no indices")
+        raise Unusable("a dry run fetches no indices (the run itself may take it, and see less)")
     if not base:
         raise Unusable("the indices of what is served here are not known")
     if question.inventory.selection != question.mark:
