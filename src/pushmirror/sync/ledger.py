@@ -10,6 +10,7 @@ as unknown, never as empty.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 import zlib
 from array import array
@@ -29,6 +30,7 @@ _TOGETHER = 256  # blocks that are looked up at a time
 _FRESH = 50_000  # files that are remembered at a time
 _FEW_BLOCKS = 5000  # of which the lines may be held in memory
 _SAMPLE = 100_000  # files that are counted one by one
+_FORMER, _FORMER_KEYRINGS = ("indices", "generations"), "keyrings"  # beside it, of the versions before it
 _LOOK_UP = 40  # questions cost as much as walking over so many numbers
 
 
@@ -171,14 +173,32 @@ class Ledger:
         """The grace period of a generation begins now."""
         self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (time.time(), digest))
 
+    def begin(self, *, beside_a_tree: bool) -> None:
+        """Note when the ledger began, if it knows of nothing yet, though a tree is served.
+
+        What that replaced within its grace, somebody knew: another program, a former version, a lost file.
+        """
+        if beside_a_tree and not self._file.ask("SELECT 1 FROM generations LIMIT 1"):
+            self._file.do("INSERT OR REPLACE INTO facts VALUES ('began', ?)", (time.time(),))
+        for name in _FORMER:
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+        (self.directory / _FORMER_KEYRINGS).unlink(missing_ok=True)
+
+    def _began(self) -> float:
+        """When it did; long ago if it knows all there was."""
+        return max(
+            (at for (at,) in self._file.ask("SELECT value FROM facts WHERE name = 'began'")), default=0
+        )
+
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
-        All of them where something is not known: what cannot be answered must not be deleted.
+        All of them where something is not known: what cannot be answered must not be deleted. So it is for
+        the first `grace_s` seconds of a ledger that began beside a tree.
         """
-        if live and not self.knows_generation(live):
-            return set(paths)
         oldest = time.time() - grace_s
+        if self._began() > oldest or (live and not self.knows_generation(live)):
+            return set(paths)
         recent = [one for one in self._generations() if one.digest == live or one.replaced >= oldest]
         keys = frozenset[str]().union(*(one.keys for one in recent))
         if not self._has_all(keys):

@@ -122,6 +122,7 @@ class Staging:
             self._fetch_again(round_, vouch.lacking(added, self._tree, round_.staged, self._area))
             self._require_hashes(round_, came.take(added))
         self._require_rest(round_, came, readable.values())
+        self._ledger.begin(beside_a_tree=bool(round_.live.generation))
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
 

@@ -73,6 +73,37 @@ def test_a_generation_whose_grace_is_over_keeps_nothing(ledger: Ledger, clock: C
     assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == {"pool/new"}
 
 
+@pytest.mark.parametrize(
+    ("beside_a_tree", "ago_s", "kept"),
+    [
+        (True, 0, set(ASKED)),
+        (True, HOUR - 1, set(ASKED)),
+        (True, HOUR + 1, {"pool/new"}),
+        (False, 0, {"pool/new"}),
+    ],
+)
+def test_a_ledger_that_begins_beside_a_tree_lets_nothing_go_within_the_grace(
+    tmp_path: Path, clock: Clock, beside_a_tree: bool, ago_s: float, kept: set[str]
+) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.begin(beside_a_tree=beside_a_tree)
+    remember(ledger, SHA, ["pool/new"])
+    ledger.remember_generation(NEW, [], [SHA])
+    clock.now += ago_s
+    ledger.begin(beside_a_tree=True)
+    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == kept
+    assert ledger.referred_to(ASKED, live=NEW, grace_s=0) == {"pool/new"}
+
+
+def test_the_records_of_former_versions_leave(tmp_path: Path) -> None:
+    for name in ("indices", "generations"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / SHA).touch()
+    (tmp_path / "keyrings").touch()
+    Ledger(tmp_path).begin(beside_a_tree=True)
+    assert {file.name.partition("-")[0] for file in tmp_path.iterdir()} == {"ledger.sqlite"}
+
+
 def test_the_live_generation_keeps_its_files_however_old_it_is(ledger: Ledger, clock: Clock) -> None:
     replaced_at(ledger, clock, NEW, 1000 * HOUR)
     assert "pool/new" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
