@@ -2,9 +2,9 @@
 
 Guaranteed: each appears whole and is only written when it changes; two processes never write at once, and
 each writes what the configuration on disk says at that moment; passwords are in files of mode 0600; the
-directory of every module for a manifest is there. Who may
-not log in any more is kept out first, whatever else cannot be written; a site whose own passwords cannot be
-used is kept out, and no other.
+directory of every module for a manifest is there; root, at work for another user, writes only into that
+user's own directory, wherever a link may lead. Who may not log in any more is kept out first, whatever else
+cannot be written; a site whose own passwords cannot be used is kept out, and no other.
 
 rsync reads rsyncd.conf and the secrets anew for each connection, so a change reaches a running daemon,
 ours or the system's, without a restart, and running transfers go on. `pushmirror serve` calls `update` when
@@ -25,6 +25,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,12 +38,13 @@ from pushmirror.access.units import Setting
 from pushmirror.config import model, toml
 from pushmirror.errors import ConfigError, ProgramFailed, ProgramMissing, PushmirrorError
 from pushmirror.system import clock, process
-from pushmirror.system.files import make_open_directories, write_atomically
+from pushmirror.system.files import make_open_directories, opened_directory, write_atomically
 from pushmirror.system.locks import locked
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
 _TIMEOUT_S = 30.0
+_PRIVATE = 0o700  # of the directory
 _PATIENCE_S = 5.0  # with who changes sites at the moment, and may have been stopped (Ctrl-Z)
 _STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
 
@@ -67,10 +69,8 @@ def changing(config: model.Config) -> Iterator[None]:
     directory = places(config).directory
     try:
         directory.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        owner = owner_of(config)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        if directory.lstat().st_uid != owner:
-            os.chown(directory, owner, -1, follow_symlinks=False)
+        with opened_directory(directory, owner=owner_of(config), mode=_PRIVATE):
+            pass
     except OSError as exc:
         raise PushmirrorError(
             f"the rsync daemon's files cannot be kept in {directory}: {exc.strerror}",
@@ -239,16 +239,26 @@ def _make_manifest_directories(config: model.Config) -> None:
 def _write(config: model.Config, path: Path, text: str, mode: int) -> bool:
     data, owner = text.encode(), owner_of(config)
     try:
-        status = path.lstat() if path.exists() else None
-        if status and (status.st_uid, status.st_mode & 0o7777) == (owner, mode) and path.read_bytes() == data:
-            return False
-        write_atomically(path, data, mode=mode, owner=owner)
+        with opened_directory(path.parent, owner=owner, mode=_PRIVATE) as directory:
+            file = directory / path.name
+            if _is_there(file, data, mode=mode, owner=owner):
+                return False
+            write_atomically(file, data, mode=mode, owner=owner)
     except OSError as exc:
         raise PushmirrorError(
             f"{path} cannot be written: {exc.strerror}",
             hint="run this as the user who owns it, or as root",
         ) from exc
     return True
+
+
+def _is_there(file: Path, data: bytes, *, mode: int, owner: int) -> bool:
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return False
+    as_it_should = (found.st_uid, found.st_mode) == (owner, stat.S_IFREG | mode)
+    return as_it_should and file.read_bytes() == data
 
 
 def _rsync() -> str:

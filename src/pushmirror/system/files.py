@@ -12,7 +12,8 @@ import hashlib
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.errors import StateError
@@ -75,18 +76,38 @@ def make_open_directories(above: Path, *names: str, owner: int | None = None) ->
     try:
         for name in names:
             place = place / name
-            below = _open_directory(place, handle, wanted)
+            below = _open_directory(place, handle, wanted, _OPEN)
             os.close(handle)
             handle = below
+            if stat.S_IMODE(os.fstat(handle).st_mode) != _OPEN:
+                os.fchmod(handle, _OPEN)
     finally:
         os.close(handle)
 
 
-def _open_directory(place: Path, parent: int, owner: int) -> int:
-    """A handle of one that everybody can read; all is asked and changed by handles: nothing is followed."""
+@contextmanager
+def opened_directory(place: Path, *, owner: int, mode: int) -> Iterator[Path]:
+    """Have a directory of this user's (a number), and a name for it that leads to it until the `with` ends.
+
+    What is done by that name is done there, whoever puts a link in its place meanwhile. One that is new has
+    this mode. Its parent is trusted, and StateError is raised, as by `make_open_directories`.
+    """
+    parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = _open_directory(place, parent, owner, mode)
+    finally:
+        os.close(parent)
+    try:
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
+
+
+def _open_directory(place: Path, parent: int, owner: int, mode: int) -> int:
+    """A handle of one that is the owner's; all is asked and changed by handles: nothing is followed."""
     is_new = False
     with suppress(FileExistsError):
-        os.mkdir(place.name, _OPEN, dir_fd=parent)
+        os.mkdir(place.name, mode, dir_fd=parent)
         is_new = True
     try:
         handle = os.open(place.name, _AS_IT_IS, dir_fd=parent)
@@ -98,22 +119,20 @@ def _open_directory(place: Path, parent: int, owner: int) -> int:
     try:
         if is_new and os.fstat(handle).st_uid == os.geteuid() != owner:
             os.fchown(handle, owner, -1)
-        _let_everybody_read(handle, place, owner)
+        _require_owner(handle, place, owner)
     except BaseException:
         os.close(handle)
         raise
     return handle
 
 
-def _let_everybody_read(directory: int, place: Path, owner: int) -> None:
+def _require_owner(directory: int, place: Path, owner: int) -> None:
     found = os.fstat(directory)
     if found.st_uid != owner:
         raise StateError(
             f"{place} belongs to user {found.st_uid}, expected user {owner}",
             hint=f"see who made it; then: chown {owner} {place}",
         )
-    if stat.S_IMODE(found.st_mode) != _OPEN:
-        os.fchmod(directory, _OPEN)
 
 
 def sync_directory(directory: Path) -> None:

@@ -51,6 +51,17 @@ def test_a_site_that_was_added_is_in_the_configuration_and_may_log_in(config, et
     assert f"auth users = {A}\n" in daemon.places(config).conf.read_text()
 
 
+def test_a_link_in_the_state_directory_does_not_choose_where_passwords_go(config, tmp_path):
+    config.state.directory.mkdir(parents=True)
+    place, elsewhere = daemon.places(config).directory, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.symlink_to(elsewhere)
+    for act in (daemon.write, daemon.update):  # it may take the directory's place at any moment
+        with pytest.raises(StateError, match="is a link or a file"):
+            act(config)
+    assert not list(elsewhere.iterdir())
+
+
 def test_the_file_of_a_site_says_what_was_asked_and_no_more(config, etc):
     roster.add(config, A, KEYS)
     text = (etc / f"sites.d/{A}.toml").read_text()

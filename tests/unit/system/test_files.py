@@ -15,6 +15,7 @@ from pushmirror.system.files import (
     link_or_copy,
     link_tree,
     make_open_directories,
+    opened_directory,
     sha256_of,
     sync_file_system,
     write_atomically,
@@ -142,8 +143,30 @@ def test_a_link_does_not_choose_whose_rights_are_changed(
     assert stat.S_IMODE((tmp_path / "precious").stat().st_mode) == 0o700
 
 
+def test_an_opened_directory_stays_the_same_though_a_link_takes_its_name(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    with opened_directory(tmp_path / "one", owner=os.geteuid(), mode=0o700) as directory:
+        (tmp_path / "one").rename(tmp_path / "two")
+        (tmp_path / "one").symlink_to(tmp_path / "precious")
+        write_atomically(directory / "file", b"data")
+    assert (tmp_path / "two/file").read_bytes() == b"data" and not list((tmp_path / "precious").iterdir())
+    assert stat.S_IMODE((tmp_path / "two").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("kind", [Path.mkdir, Path.touch])
+def test_a_link_is_no_directory_to_open(tmp_path: Path, kind: Callable[..., None]) -> None:
+    kind(tmp_path / "precious")
+    (tmp_path / "one").symlink_to(tmp_path / "precious")
+    opened = opened_directory(tmp_path / "one", owner=os.geteuid(), mode=0o700)
+    with pytest.raises(StateError, match="one is a link or a file"), opened:
+        pass
+
+
 def test_a_directory_of_another_user_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir(mode=0o700)
     with pytest.raises(StateError, match="belongs to user"):
         make_open_directories(tmp_path, "one", owner=os.geteuid() + 1)
+    opened = opened_directory(tmp_path / "one", owner=os.geteuid() + 1, mode=0o700)
+    with pytest.raises(StateError, match="belongs to user"), opened:
+        pass
     assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o700
