@@ -15,7 +15,7 @@ from pathlib import Path
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.extrafiles import parse_extrafiles
 from pushmirror.errors import ArchiveError
-from pushmirror.sync.parts import TRACES
+from pushmirror.sync.parts import TRACES, Part, part_of
 from pushmirror.sync.question import Question
 from pushmirror.sync.signatures import check_clearsigned
 from pushmirror.sync.survey import Survey
@@ -45,7 +45,7 @@ def take_extrafiles(question: Question, survey: Survey) -> None:
         _log.warning("what it names is left alone: %s", exc)
         return
     changed = {path: sha256 for path, sha256 in new.items() if old.get(path) != sha256}
-    if _take(question, survey, {path: changed[path] for path in changed if _is_followed(question, path)}):
+    if _take(question, survey, {path: changed[path] for path in changed if is_followed(question, path)}):
         _note(question, survey, LIST)
 
 
@@ -64,9 +64,9 @@ def _take(question: Question, survey: Survey, changed: dict[str, str]) -> bool:
     return len(right) == len(lacking)
 
 
-def _is_followed(question: Question, path: str) -> bool:
+def is_followed(question: Question, path: str) -> bool:
     """Whether the list decides about a path: it is mirrored, and no Release file covers what is there."""
-    in_suite = path.startswith("dists/") and path.count("/") > 1
+    in_suite = path.count("/") > 1 if path.startswith("dists/") else part_of(path) is Part.EARLY
     ours = path.startswith(f"{TRACES}/") or question.leave_out(path) or path == LIST
     return not in_suite and not ours and question.selection.wants(path)
 

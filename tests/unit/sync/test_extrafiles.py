@@ -1,0 +1,35 @@
+"""What the signed list of documents decides about, as a table."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pushmirror.archive.selection import Selection, exclude_rules
+from pushmirror.sync.extrafiles import is_followed
+from pushmirror.sync.question import Question
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("README", True),
+        ("doc/FAQ/index.html", True),
+        ("indices/Maintainers.gz", True),
+        ("dists/README", True),
+        ("dists/sid/InRelease", False),
+        ("dists/sid/main/binary-amd64/Packages", False),
+        ("pool/main/h/hello/hello_1_all.deb", False),
+        ("pool-sparc64/main/h/hello_1_sparc64.deb", False),
+        ("project/trace/master", False),
+        ("extrafiles", False),
+        ("Archive-Update-in-Progress-here", False),
+        ("tools/left-out", False),
+    ],
+)
+def test_the_list_decides_about_what_no_release_file_covers(path: str, expected: bool) -> None:
+    asked = SimpleNamespace(
+        leave_out=lambda path: path.startswith("Archive-Update-"),
+        selection=Selection(tuple(exclude_rules(["/tools/"]))),
+    )
+    assert is_followed(cast("Question", asked), path) is expected
