@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
-from pushmirror.config.model import Archive
+from pushmirror.config.model import Archive, Strategy
 from pushmirror.errors import ProgramMissing, PushmirrorError
 from pushmirror.sync import rsync
 from pushmirror.system import process
@@ -18,10 +18,11 @@ _SLACK = timedelta(minutes=5)  # between two clocks
 #: The names at the root, and the Release files of the suites; nothing below.
 _FILTERS = ("/dists/", "/dists/*/", "/dists/*/Release", "/dists/*/InRelease")
 _LISTED = (*(f"--include={name}" for name in _FILTERS), "--exclude=/*/*", "--exclude=/*/*/*")
+_HEAD = ("--include=/head", "--exclude=*")  # of a manifest
 
 
 def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
-    """Login, listing and clock of one archive's upstream; none when it has no upstream."""
+    """Login, listing, strategies and clock of one archive's upstream; none when it has no upstream."""
     if archive.upstream is None:
         return
     subject = f"upstream of {archive.name}"
@@ -33,11 +34,17 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
         yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
         return
     yield judge_listing(subject, archive, entries)
+    if entries and archive.strategy is not Strategy.FULL:
+        yield judge_strategy(subject, archive, entries)
     yield from judge_clock(subject, entries, now)
 
 
 def list_root(archive: Archive) -> list[Entry]:
     """The names at the root of upstream's tree, and its Release files; raises UpstreamError."""
+    return _list(archive, _LISTED)
+
+
+def _list(archive: Archive, filters: Sequence[str]) -> list[Entry]:
     entries: list[Entry] = []
     statistics = rsync.StatsReader()
 
@@ -47,7 +54,7 @@ def list_root(archive: Archive) -> list[Entry]:
             entries.append(entry)
 
     with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
-        argv = rsync.listing_argv(archive, _LISTED, Path(empty))
+        argv = rsync.listing_argv(archive, filters, Path(empty))
         limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
         result = process.run(argv, on_line=on_line, env=rsync.environment(archive), timeout_s=limit_s)
     if result.exit_code:
@@ -68,6 +75,39 @@ def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Findi
             subject, f"{archive.upstream} has no dists/", "fine for a plain tree; else see the path"
         )
     return ok(subject, f"{archive.upstream}: {', '.join(root[:6])}{' …' if len(root) > 6 else ''}")
+
+
+def judge_strategy(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
+    """By which strategies a run can learn what changed, and whether the configured one is among them."""
+    lacks_manifest = "" if archive.strategy is Strategy.INDEX else _why_no_manifest(archive)
+    has_suites = any(entry.path == "dists" for entry in entries)
+    offered = [Strategy.FULL]
+    if has_suites:
+        offered.insert(0, Strategy.INDEX)
+    if not lacks_manifest and archive.strategy is not Strategy.INDEX:
+        offered.insert(0, Strategy.MANIFEST)
+    found = f"a run can learn what changed by {', '.join(offered)}"
+    if lacks_manifest:
+        found += f"; not by manifest: {lacks_manifest}"
+    if archive.strategy in {Strategy.AUTO, *offered}:
+        return ok(subject, found)
+    todo = 'strategy = "auto" takes the best there is; a manifest is what a hub with pushmirror offers'
+    return warning(subject, f'strategy = "{archive.strategy}", but {found}', todo)
+
+
+def _why_no_manifest(archive: Archive) -> str:
+    """Why a run could not read a manifest of upstream's now; empty where it could."""
+    upstream = archive.upstream
+    assert upstream is not None
+    if not upstream.module:
+        return "upstream is no rsync daemon"
+    if upstream.path != upstream.module:
+        return "only a part of upstream's module is mirrored"
+    try:
+        entries = _list(archive.model_copy(update={"upstream": upstream.manifest}), _HEAD)
+    except PushmirrorError as exc:
+        return "upstream offers none" if "nknown module" in str(exc) else str(exc)
+    return "" if any(entry.path == "head" for entry in entries) else "upstream has not made it yet"
 
 
 def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[Finding]:

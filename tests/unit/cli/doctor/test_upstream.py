@@ -29,6 +29,11 @@ def hub(tmp_path_factory):
     daemon.add_module("open", tree)
     daemon.add_module("closed", tree, users={"site1": "hunter2"})
     daemon.add_module("empty", tmp_path_factory.mktemp("empty"))
+    plain = tmp_path_factory.mktemp("plain")
+    (plain / "README").touch()
+    daemon.add_module("plain", plain)
+    daemon.add_module("plain.manifest", manifest := tmp_path_factory.mktemp("manifest"))
+    (manifest / "head").touch()
     with daemon:
         yield daemon
 
@@ -38,14 +43,14 @@ def found(url: str, now: datetime = NOW, **more) -> list[upstream.Finding]:
 
 
 def test_an_archive_that_can_be_listed_is_fine(hub):
-    (listing,) = found(hub.url("open"))
+    listing, _ = found(hub.url("open"))
     assert listing.level is Level.OK and listing.found.endswith(": dists, pool")
 
 
 def test_a_password_from_its_file_lets_us_in(hub, tmp_path):
     (tmp_path / "secret").write_text("hunter2\n")
     (tmp_path / "secret").chmod(0o600)
-    (listing,) = found(hub.url("closed", "site1"), password_file=tmp_path / "secret")
+    listing, _ = found(hub.url("closed", "site1"), password_file=tmp_path / "secret")
     assert listing.level is Level.OK
 
 
@@ -86,9 +91,25 @@ def test_an_empty_upstream_is_an_error(hub):
 
 
 def test_a_release_from_the_future_means_that_a_clock_is_wrong(hub):
-    assert len(found(hub.url("open"), NOW - timedelta(minutes=4))) == 1
-    _, wrong = found(hub.url("open"), NOW - timedelta(hours=1))
+    assert len(found(hub.url("open"), NOW - timedelta(minutes=4), strategy="full")) == 1
+    *_, wrong = found(hub.url("open"), NOW - timedelta(hours=1))
     assert wrong.level is Level.ERROR and "newest Release is of 2026-08-01 12:00" in wrong.found
+
+
+@pytest.mark.parametrize(
+    ("module", "strategy", "level", "said"),
+    [
+        ("open", "auto", Level.OK, "by index, full; not by manifest: upstream offers none"),
+        ("open", "index", Level.OK, "by index, full"),
+        ("open", "manifest", Level.WARNING, "not by manifest: upstream offers none"),
+        ("open/dists", "auto", Level.OK, "by full; not by manifest: only a part of upstream's module"),
+        ("plain", "manifest", Level.OK, "by manifest, full"),
+        ("plain", "index", Level.WARNING, 'strategy = "index", but a run can learn what changed by full'),
+    ],
+)
+def test_the_strategies_that_upstream_offers_are_named(hub, module, strategy, level, said):
+    _, offered = found(hub.url(module), strategy=strategy)
+    assert offered.level is level and said in offered.found
 
 
 def test_the_owner_of_an_archive_has_no_upstream_to_look_at():
