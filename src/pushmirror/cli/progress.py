@@ -18,6 +18,7 @@ _GAP = "  "
 _SPARE = 4  # columns after a line: a terminal writes ^C there, and a line that it folds cannot be erased
 _SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
 _RECENT_S = 30.0  # a rate is that of the last half minute: small files go slower than large ones
+_LARGE = 64 * 1024  # bytes a file: from there on they are what takes the time
 _MARK_S = 0.5  # between two moments that are kept of it
 
 
@@ -94,10 +95,9 @@ class Following:
         if self._size:
             size = f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB"
             rate = f"{bytes_per_s / 1e6:.1f} MB/s"
-        left_s = [
-            _seconds_left(self._files, self._files_done, files_per_s),
-            _seconds_left(self._size, self._size_done, bytes_per_s),
-        ]
+        left_s = [_seconds_left(self._size, self._size_done, bytes_per_s)]
+        if (self._size or 0) < _LARGE * (self._files or 0):
+            left_s.append(_seconds_left(self._files, self._files_done, files_per_s))
         known = [seconds for seconds in left_s if seconds is not None]
         if known and now - self._since > _SURE_AFTER_S:
             return files, size, rate, f"{_clock(max(known))} left"  # files or bytes, what takes longer

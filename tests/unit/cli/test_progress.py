@@ -79,6 +79,10 @@ def test_files_or_bytes_tell_what_is_left_whatever_takes_longer(left):
     assert left([(10.0, {"files": 90, "size": 100})], 10.0, files=100, size=1000) == "1:30 left"
 
 
+def test_of_large_files_only_the_bytes_tell_what_is_left(left):
+    assert left([(10.0, {"files": 1, "size": 750_000_000})], 10.0, files=9, size=10**9) == "0:03 left"
+
+
 @pytest.mark.parametrize(("done", "told"), [([], "45.0 s"), ([(2.0, {"size": 500})], "45.0 s")])
 def test_nothing_is_said_to_be_left_when_nothing_moves(left, done, told):
     assert left(done, 45.0, size=1000) == told
