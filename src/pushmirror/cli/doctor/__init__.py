@@ -33,8 +33,12 @@ def read(config_path: Path | None) -> Loaded:
     except ConfigError as exc:
         todo = exc.hint or "correct the file"
         return Loaded(None, tuple(error("configuration", line, todo) for line in str(exc).splitlines()))
-    found = f"{config.source}: {len(config.archives)} archives, {len(config.sites)} sites"
-    return Loaded(config, (ok("configuration", found),))
+    archives, sites = _counted(len(config.archives), "archive"), _counted(len(config.sites), "site")
+    return Loaded(config, (ok("configuration", f"{config.source}: {archives}, {sites}"),))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def examine(config: Config) -> Iterator[Finding]:
