@@ -161,6 +161,11 @@ class Hub:
                 f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"
             )
         self._require_mounted(archive)
+        if not any(is_content(one.name) for one in archive.path.iterdir()):
+            raise ConfigError(
+                f"the tree {archive.path} of archive {name} is empty: there is nothing to verify",
+                hint=f"mount its disk, or fill it: pushmirror sync {name}",
+            )
         with self._verifier(archive) as verifier:
             verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
             if verifier.needs_another_look():

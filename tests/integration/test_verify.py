@@ -87,6 +87,7 @@ def test_each_kind_of_damage_is_found_and_just_that_is_fetched_again(site: LabSi
     assert (code, _found(told)) == (Exit.FAILED, {**damage, "pool/main/mine.txt": "extra"})
     code, told = _verify(site, "--repair")
     assert (code, _found(told), told["repaired"]) == (Exit.OK, {"pool/main/mine.txt": "extra"}, 6)
+    assert told["remembered"]
     run = site.json("history", ARCHIVE)[0]
     assert (run["strategy"], run["stats"]["files_fetched"]) == ("repair", 5)
     code, told = _verify(site)

@@ -13,8 +13,10 @@ from pushmirror.cli.logs import log_to_stderr
 from pushmirror.cli.output import as_json, print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.config.values import parse_rate
-from pushmirror.errors import Exit, PushmirrorError, UsageError
+from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
+from pushmirror.status.words import clock as time_of_day
 from pushmirror.status.words import span
+from pushmirror.system import clock
 
 if TYPE_CHECKING:
     from pushmirror.sync.progress import Progress
@@ -29,7 +31,7 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
     try:
         return parse_rate(value) * 1024
     except ValueError as exc:
-        raise click.BadParameter(str(exc), ctx, param) from exc
+        raise click.BadParameter(f'{exc}, found "{value}"', ctx, param) from exc
 
 
 @click.command()
@@ -41,11 +43,18 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
     default="0",
     metavar="RATE",
     callback=_rate,
-    help='Read no faster, all cores together: "50M" is 50 MiB/s.',
+    help='Read no faster, all cores together: "50M" is 50 MiB/s; 0, as without it: no limit.',
 )
-@click.option("--from-scratch", is_flag=True, help="Begin anew where an earlier verify was interrupted.")
+@click.option(
+    "--from-scratch", is_flag=True, help="Read all anew, whatever an earlier verify has read or found."
+)
 @click.option("--list", "is_listed", is_flag=True, help="Print all names that were found, extra ones too.")
-@click.option("--json", "is_json", is_flag=True, help="Print the result, with all names, as JSON.")
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    help="Print the result, with all names, as JSON: an object with ARCHIVE, an array without.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @click.pass_obj
 def verify(
@@ -59,18 +68,22 @@ def verify(
     is_json: bool,
     verbose: bool,
 ) -> int:
-    """Read every file that ARCHIVE, or each archive, should have, and compare size and SHA256.
+    """Read every file that ARCHIVE, or each archive, should have, and compare its SHA256 with what is known.
 
     What it should have is known from the Release files, the indices that they name and what these name, and
-    from what pushmirror noted when it fetched the rest. Files that are known from neither are extra: they
-    are told of, and left alone. All cores read, unless --max-rate says how fast; syncs go on meanwhile.
+    from what pushmirror noted when it fetched the rest. A file whose SHA256 nobody knows, as in a plain tree
+    or in doc/, is not read: its size and time are compared, and the result says how many these are. Modes
+    are not looked at. Files that are known from neither are extra: verify tells of them and leaves them
+    alone; the next full comparison deletes what upstream has not, as always. All cores read, unless
+    --max-rate says how fast; syncs go on meanwhile.
 
     A verify that is interrupted goes on where it stopped when it is called again, also when syncs published
     something else since: what they fetched they checked.
 
     With --repair, what is missing, wrong or cannot be read is fetched again, checked and published; that is a
-    run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once.
-    An archive without upstream cannot be repaired.
+    run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once:
+    nothing else is looked at again, which the result says, unless there is --from-scratch. An archive
+    without upstream cannot be repaired.
 
     Ends with 0 when all is there and right (now), 1 when something is not, 64 (called wrongly) or 78
     (configuration).
@@ -81,6 +94,7 @@ def verify(
       pushmirror verify debian --max-rate 50M
       pushmirror verify debian --repair
       pushmirror verify debian --list | grep '^wrong'
+      pushmirror verify debian --json | jq '{missing, wrong}'
       pushmirror verify --json | jq '.[] | {archive, missing, wrong}'
     """
     config = session.config(on_broken_sites=warn_of_broken_sites)
@@ -104,6 +118,10 @@ def verify(
                 with _progress(name, drawn=not verbose) as progress:
                     hub = Hub(config, store, progress)
                     found = hub.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
+            except Stopped as exc:
+                raise Stopped(
+                    f"{exc}; pushmirror verify {name} goes on where it stopped", exit_code=exc.exit_code
+                ) from exc
             except PushmirrorError as exc:
                 if len(names) == 1:
                     raise
@@ -133,9 +151,7 @@ def _print_finding(finding: Finding) -> None:
 
 def _tell(found: Verified, *, is_listed: bool) -> None:
     """The result in a few lines."""
-    took = span(found.ended_at - found.started_at)
-    served = f" of generation {found.generation[:_SHORT]}" if found.generation else ""
-    read = f"{found.files} files{served} ({found.size / 1e6:.1f} MB read) in {took}"
+    read = _looked_at(found)
     mended = f", {found.repaired} repaired" if found.repaired else ""
     if found.whole:
         click.echo(f"{found.archive}: {click.style('ok', fg='green')}: {read}{mended}{_extra(found)}")
@@ -146,6 +162,9 @@ def _tell(found: Verified, *, is_listed: bool) -> None:
             f"{found.archive}: {click.style('not whole', fg='red')}: "
             f"{words or 'not everything could be verified'}; {read}{mended}{_extra(found)}"
         )
+    is_empty = bool(found.missing) and not found.files and not found.extra and not found.remembered
+    if is_empty:
+        click.echo("  the tree is empty: there is nothing where files should be")
     for note in found.notes:
         click.echo(printable(f"  {note}"))
     if is_listed:
@@ -155,17 +174,39 @@ def _tell(found: Verified, *, is_listed: bool) -> None:
         print_table(["", "path", ""], [(one.problem.value, one.path, one.why) for one in named])
         if found.problems > len(named):
             click.echo(f"… {found.problems - len(named)} more; all of them with --list")
-    if found.problems and not found.repaired:
+    if is_empty:
+        click.echo(f"hint: mount its disk, or fill it: pushmirror sync {found.archive} --from-scratch")
+    elif found.problems and not found.repaired:
         click.echo(f"hint: pushmirror verify {found.archive} --repair fetches them again")
     elif found.notes:
         click.echo(f"hint: pushmirror sync {found.archive}")
 
 
+def _looked_at(found: Verified) -> str:
+    """How much was looked at, when, and how closely."""
+    if found.remembered:
+        when = time_of_day(found.ended_at, clock.now())
+        return f"what the verify of {when} found was looked at again, nothing else"
+    served = f" of generation {found.generation[:_SHORT]}" if found.generation else ""
+    took = f"in {span(found.ended_at - found.started_at)}"
+    if found.resumed:
+        took = f"begun {time_of_day(found.started_at, clock.now())}, interrupted and resumed"
+    closely = ""
+    if found.unhashed:
+        these = "" if found.unhashed == found.files else f"{found.unhashed} of them "
+        closely = f", {these}not read: by size and time only, as nobody knows their SHA256"
+    return f"{_files(found.files)}{served} ({found.size / 1e6:.1f} MB read) {took}{closely}"
+
+
 def _extra(found: Verified) -> str:
     if not found.extra:
         return ""
-    known = "pushmirror" if found.inventory else "the indices"
-    return f"; {found.extra} files that {known} do{'es' if found.inventory else ''} not know (extra)"
+    known = "pushmirror does not" if found.inventory else "the indices do not"
+    return f"; {_files(found.extra)} that {known} know (extra)"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
 
 
 @contextmanager

@@ -17,13 +17,15 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from pushmirror.archive.selection import Selection
@@ -33,6 +35,7 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.upstream import selection_rules
 from pushmirror.sync.verify_plan import PLAN, Known, Sources, look
+from pushmirror.sync.verify_rate import Pace
 from pushmirror.sync.verify_read import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece
 from pushmirror.sync.verify_records import Expected
 from pushmirror.sync.verify_state import Position, Verified, VerifyState
@@ -40,6 +43,7 @@ from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)
 _AHEAD = 64  # pieces that are given out: enough for one huge file to be read beside many others
+_TELL_S = 0.2  # how often a progress hears of files that are being read
 _SAVE_S = 2.0  # so much work is lost by a kill
 _FRESH = timedelta(days=1)  # what a verify found is repaired without reading everything again
 _AGAIN = 50_000  # findings that are looked at again at once
@@ -109,26 +113,26 @@ class Verifier:
         position = None if from_scratch else self._state.resume(generation)
         if position and position.ended_at and not (for_repair and clock.now() - position.ended_at < _FRESH):
             position = None
-        self._resumed = position is not None
+        self._resumed = position is not None and not position.ended_at
         self._position = position or self._state.begin(generation)
         self._notes = sources.notes
         self._position.knows_all &= not sources.notes
         if self._position.complete:
             return
-        with _readers(self._tree, self._scratch / PLAN, rate, workers or os.cpu_count() or 1) as pool:
+        with _readers(self._tree, self._scratch / PLAN, rate, workers or os.cpu_count() or 1) as readers:
             left = sources.plan(self._scratch).after(self._position.after)
             files, size = sum(piece.files for piece in left), sum(piece.size for piece in left)
             self._progress.step("verifying", files=files, size=size)
             try:
-                self._read(pool, left)
+                self._read(readers, left)
             finally:
                 self._state.save(self._position)
 
     def look_again(self) -> int:
         """Look again at what was found; returns how many problems stay.
 
-        A run may have replaced files, or deleted them, while they were read. The caller holds the tree's lock,
-        and the inventory is settled: what a killed run left is not wrong.
+        A run may have replaced files, or deleted them, while they were read. The caller holds the tree's
+        lock, and the inventory is settled: what a killed run left is not wrong.
         """
         self._progress.step("looking again")
         sources = self._look()
@@ -181,13 +185,14 @@ class Verifier:
             archive=self._archive.name,
             generation=self._position.generation,
             started_at=self._position.started_at,
-            ended_at=clock.now(),
+            ended_at=self._position.ended_at or clock.now(),
             files=self._position.files,
             size=self._position.size,
             unhashed=self._position.unhashed,
             repaired=self._repaired or 0,
             inventory=bool(self._inventory and self._inventory.whole),
             resumed=self._resumed,
+            remembered=self._position.ended_at is not None,
             notes=self._notes,
         )
         return self._state.finish(found, self._position if self._repaired is None else None)
@@ -201,9 +206,9 @@ class Verifier:
             served=self._served(),
         )
 
-    def _read(self, pool: ProcessPoolExecutor, left: list[Piece]) -> None:
+    def _read(self, readers: _Readers, left: list[Piece]) -> None:
         saved = time.monotonic()
-        for piece, seen in _in_order(pool, left, self._progress):
+        for piece, seen in _in_order(readers, left, self._progress):
             self._state.add(finding for finding in seen.findings if self._is_wanted(finding))
             self._position.files += seen.files
             self._position.size += seen.size
@@ -228,39 +233,76 @@ class Verifier:
                 yield finding
 
 
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    """Processes that read pieces of a plan."""
+
+    pool: ProcessPoolExecutor
+    read: Synchronized[int]  # bytes so far, also of pieces that are under way
+
+
+class _Heard:
+    """Tells a progress how far the readers are, also within a file.
+
+    What a piece has less of than was planned, or more, is made up for when it is done.
+    """
+
+    def __init__(self, progress: Progress, read: Synchronized[int]) -> None:
+        self._progress, self._read = progress, read
+        self._told = 0  # bytes
+        self._done: deque[tuple[Piece, Seen]] = deque()
+
+    def done(self, piece: Piece, future: Future[Seen | None]) -> None:
+        """A piece is done; called by a thread of the pool."""
+        if not future.cancelled() and not future.exception() and (seen := future.result()):
+            self._done.append((piece, seen))
+
+    def tell(self) -> None:
+        """Tell what is new."""
+        now = self._read.value
+        files, size = 0, now - self._told
+        self._told = now
+        while self._done:
+            piece, seen = self._done.popleft()
+            files += piece.files
+            size += piece.size - seen.size
+        if files or size:
+            self._progress.advance(files=files, size=size)
+
+
 @contextmanager
-def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[ProcessPoolExecutor]:
+def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[_Readers]:
     """Processes that read pieces of a plan; told to stop at the end of the block, whatever they are at."""
     context = get_context("spawn")  # a fork of a process with threads may hang
-    paid_until, stop = context.Value("d", 0.0), context.Value("b", 0)
-    pool = ProcessPoolExecutor(
-        workers, context, initializer=begin, initargs=(tree, plan, rate, paid_until, stop)
-    )
+    stop, read = context.Value("b", 0), context.Value("q", 0)
+    pace = Pace(context.Value("d", 0.0), stop, read, rate)
+    pool = ProcessPoolExecutor(workers, context, initializer=begin, initargs=(tree, plan, pace))
     try:
         for _ in range(workers):
             pool.submit(be_there)  # they start while the plan is made
-        yield pool
+        yield _Readers(pool, read)
     finally:
         stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, pieces: list[Piece], progress: Progress
-) -> Iterator[tuple[Piece, Seen]]:
+def _in_order(readers: _Readers, pieces: list[Piece], progress: Progress) -> Iterator[tuple[Piece, Seen]]:
     """Each piece with what was seen, in their order; several are read at a time."""
-    todo = iter(pieces)
+    todo, heard = iter(pieces), _Heard(progress, readers.read)
     under_way: deque[tuple[Piece, Future[Seen | None]]] = deque()
     try:
         while True:
             for piece in islice(todo, _AHEAD - len(under_way)):
-                future = pool.submit(read_piece, piece)
-                future.add_done_callback(partial(_tell, progress, piece))
+                future = readers.pool.submit(read_piece, piece)
+                future.add_done_callback(partial(heard.done, piece))
                 under_way.append((piece, future))
             if not under_way:
                 return
             piece, future = under_way.popleft()
+            while not wait([future], timeout=_TELL_S).done:
+                heard.tell()
             seen = future.result()
+            heard.tell()
             assert seen is not None  # they stop only when we do
             yield piece, seen
     except BrokenProcessPool as exc:
@@ -268,11 +310,6 @@ def _in_order(
             "a process that read files was ended from outside",
             hint="the kernel's log tells whether memory ran out; verify goes on where it stopped",
         ) from exc
-
-
-def _tell(progress: Progress, piece: Piece, future: Future[Seen | None]) -> None:
-    if not future.cancelled():
-        progress.advance(files=piece.files, size=piece.size)
 
 
 def _batches(findings: Iterable[Finding], number: int) -> Iterator[list[Finding]]:

@@ -214,6 +214,8 @@ def look(tree: Path, *, ledger: Ledger, inventory: Known | None, scratch: Path, 
     live = read_served(tree)
     known = inventory if inventory and inventory.whole else None
     notes: list[str] = []
+    if not live.suites and not known:
+        notes.append("nothing is known of what should be here: there is no Release file, and no inventory")
     generation = live.generation
     if served and generation != served and _knows(ledger, served) and not _knows(ledger, generation):
         notes.append(

@@ -1,7 +1,7 @@
 """How fast files may be read: one bucket of bytes for all who read, whatever their number.
 
-Pure but for `Pace`, which keeps the bucket's one number where several processes see it. What is not its
-business: the line; `bandwidth_limit` of an archive is rsync's.
+Pure but for `Pace`, which keeps the bucket's one number, and how much was read, where several processes see
+them. What is not its business: the line; `bandwidth_limit` of an archive is rsync's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Pace:
 
     paid_until: Synchronized[float]
     stop: Synchronized[int]  # anything but 0: stop
+    read: Synchronized[int]  # bytes, by all readers together
     rate: int = 0  # bytes a second, all readers together; 0: without a limit
     clock: Callable[[], float] = time.monotonic
 
@@ -40,6 +41,9 @@ class Pace:
         """Wait until so many bytes may be read. Raises Stopped when the readers are to stop."""
         if self.stop.value:
             raise Stopped("the readers are to stop")
+        if size:
+            with self.read.get_lock():
+                self.read.value += size
         if not self.rate:
             return
         with self.paid_until.get_lock():

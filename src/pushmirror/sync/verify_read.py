@@ -15,8 +15,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from pushmirror.errors import Stopped
@@ -166,8 +166,8 @@ class Reader:
             else:
                 seen.unhashed += 1
             if not one.sha256 and one.mtime is not None and int(status.st_mtime) != one.mtime:
-                why = f"was changed at {int(status.st_mtime)}, expected {one.mtime}; its SHA256 is not known"
-                return Finding(one.path, Problem.WRONG, why)
+                times = f"was changed at {_date(int(status.st_mtime))}, expected {_date(one.mtime)}"
+                return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is not known")
             return None
         finally:
             os.close(handle)
@@ -248,6 +248,13 @@ def _link(one: Expected, directory: int) -> Finding | None:
     return Finding(one.path, Problem.WRONG, f"leads to {target}, expected {one.target}")
 
 
+def _date(seconds: int) -> str:
+    """For people; a file's time may be one that no calendar has."""
+    with suppress(ValueError, OverflowError, OSError):
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return str(seconds)
+
+
 _MAY_LACK = {What.OPTIONAL, What.IMPLIED, What.HERE}
 
 
@@ -287,14 +294,12 @@ _reader: Reader
 _plan: Path
 
 
-def begin(
-    tree: Path, plan: Path, rate: int, paid_until: Synchronized[float], stop: Synchronized[int]
-) -> None:
+def begin(tree: Path, plan: Path, pace: Pace) -> None:
     """Make this process one that reads; the plan need not be there yet."""
     global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us
     die_with_parent()
-    _reader = Reader(tree, Pace(paid_until, stop, rate).keep)
+    _reader = Reader(tree, pace.keep)
     _plan = plan
 
 

@@ -35,7 +35,7 @@ class Verified:
     archive: str
     generation: str  # whose closure was read; empty: a plain tree
     started_at: datetime
-    ended_at: datetime
+    ended_at: datetime  # of the reading
     files: int  # that are there and were looked at
     size: int  # bytes that were read
     unhashed: int = 0  # of the files: compared by size and time only, as nobody knows their SHA256
@@ -46,6 +46,7 @@ class Verified:
     repaired: int = 0  # of what was missing, wrong or unreadable; these count no more
     inventory: bool = False  # whether what indices do not name was known, too
     resumed: bool = False  # an earlier one that was interrupted
+    remembered: bool = False  # all was read by an earlier one; only what that found was looked at again
     notes: tuple[str, ...] = ()  # what could not be verified, and why
     findings: tuple[Finding, ...] = ()  # the first of them, extras last
 

@@ -5,7 +5,8 @@ import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.sync import verify_plan
-from pushmirror.sync.verify_plan import Sources
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.verify_plan import Sources, look
 from pushmirror.sync.verify_read import Finding, Problem, Reader, Seen
 from pushmirror.sync.verify_records import Expected, What
 
@@ -58,6 +59,7 @@ def findings(tree, plan, after=b""):
         one = reader.piece(text[piece.offset : piece.offset + piece.length], piece)
         seen.findings += one.findings
         seen.files += one.files
+        seen.unhashed += one.unhashed
     return seen
 
 
@@ -173,13 +175,35 @@ def test_what_only_the_inventory_knows_is_verified_too(tree, tmp_path):
         Entry("doc/turned", Kind.LINK, target="right"),
         Entry("doc/gone", Kind.LINK, target="right"),
     )
-    assert found(tree, tmp_path, inventory) == {
+    seen = findings(tree, sources(tree, inventory).plan(tmp_path))
+    assert {finding.path: finding.problem for finding in seen.findings} == {
         "doc/wrong": Problem.WRONG,
         "doc/touched": Problem.WRONG,
         "doc/turned": Problem.WRONG,
         "doc/gone": Problem.MISSING,
         "empty": Problem.MISSING,
     }
+    assert (seen.files, seen.unhashed) == (len(NAMES) + 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("mtime", "told"),
+    [(1_795_406_871, "2026-11-23 04:07:51 UTC"), (-1, "1969-12-31 23:59:59 UTC"), (10**14, str(10**14))],
+)
+def test_times_are_told_as_dates(tmp_path, mtime, told):
+    (tmp_path / "a").touch()
+    os.utime(tmp_path / "a", (0, 1_795_407_472))
+    (finding,) = Reader(tmp_path).names({"a": Expected("", "a", What.FILE, 0, mtime=mtime)})
+    assert finding.why == (
+        f"was changed at 2026-11-23 04:17:52 UTC, expected {told}; its SHA256 is not known"
+    )
+
+
+def test_a_tree_of_which_nothing_is_known_is_not_said_to_be_whole(tree, tmp_path):
+    looked = look(
+        tree, ledger=Ledger(tmp_path / "ledger"), inventory=None, scratch=tmp_path / "scratch", served=""
+    )
+    assert [note[:16] for note in looked.notes] == ["nothing is known"]
 
 
 def test_a_new_file_in_a_directory_that_should_be_empty_is_extra(tree, tmp_path):
