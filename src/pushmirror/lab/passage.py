@@ -74,6 +74,7 @@ class Passed:
     depth: int
     calls: tuple[Call, ...]  # in the order in which they were sent
     current_s: float | None  # when it served it; none: it does not
+    by: str = ""  # how the run that brought it learnt what had changed; empty: it does not say
 
 
 class Passage:
@@ -103,7 +104,9 @@ class Passage:
     def passed(self) -> list[Passed]:
         """How it came to each mirror."""
         return [
-            Passed(node.name, node.place.depth, tuple(self._calls(node)), self._current_s(node))
+            Passed(
+                node.name, node.place.depth, tuple(self._calls(node)), self._current_s(node), self._by(node)
+            )
             for node in self._made.mirrors
         ]
 
@@ -163,6 +166,12 @@ class Passage:
         if served is None or served.digest != self._wanted:
             return None
         return self._seconds(served.published_at)
+
+    def _by(self, node: Node) -> str:
+        served = node.served
+        if served is None or served.digest != self._wanted or served.run_id is None:
+            return ""
+        return node.store.run(served.run_id).by
 
     def _seconds(self, at: datetime) -> float:
         return round((at - self._began).total_seconds(), 3)
