@@ -167,6 +167,22 @@ def test_an_index_that_was_lost_here_comes_back_with_what_it_names(
     assert differences(archive, site) == []
 
 
+@pytest.mark.parametrize("way", ["index", "full"])
+def test_a_variant_that_upstream_dropped_does_not_stay_beside_a_release_with_another_hash(
+    site: LabSite, archive: LabArchive, way: str
+) -> None:
+    site.configure(grace="36h", strategy=way)
+    archive.update(installer=False)
+    name = "dists/sid/main/binary-amd64/Packages.gz"
+    text = (archive.path / name).read_bytes()
+    (archive.path / name).unlink()
+    for copy in (archive.path / name).parent.glob("by-hash/*/*"):
+        if copy.read_bytes() == text:
+            copy.unlink()
+    site.sync().check()
+    assert not (site.tree / name).exists() and (site.tree / name).with_suffix(".xz").exists()
+
+
 def test_an_index_that_upstream_begins_to_carry_is_followed(site: LabSite, archive: LabArchive) -> None:
     directory = "dists/sid/main/binary-amd64"
     packed = archive.path / directory / "Packages.gz"

@@ -360,7 +360,7 @@ class Engine:
 
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
-        decided = self._deletion(job, round_.survey, round_.pinned)
+        decided = self._deletion(job, round_.survey, round_.pinned, beside=round_.pinned)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
@@ -385,17 +385,19 @@ class Engine:
         if job.stage is Stage.STAGE1:
             return Deletion()
         over = not self._archive.grace and pinned.generation != live.generation
-        return self._deletion(job, survey, NOTHING if over else live)
+        return self._deletion(job, survey, NOTHING if over else live, beside=pinned)
 
-    def _deletion(self, job: Job, survey: Survey, live: Published) -> Deletion:
+    def _deletion(self, job: Job, survey: Survey, live: Published, *, beside: Published) -> Deletion:
         doomed = deletion.candidates(survey.extras, self._archive.protect)
         kept: set[str] = set()
         lost: set[str] = set()
         # What is left out on purpose has no grace: its indices would grow stale beside the live Release.
-        mirrored = [path for path in doomed if self._staging.is_mirrored(path)]
+        # Nor has what that Release lists with another hash: clients would ask for it, and get the wrong one.
+        stale = self._staging.contradicted(doomed, beside)
+        mirrored = [path for path in doomed if self._staging.is_mirrored(path) and path not in stale]
         if mirrored and live.suites:
             grace_s = self._archive.grace.total_seconds()
-            kept = self._ledger.referred_to(mirrored, live=live.generation, grace_s=grace_s)
+            kept = self._ledger.still_needed(mirrored, live=live.generation, grace_s=grace_s)
             lost = self._ledger.referred_to(kept, live=live.generation, grace_s=0) if kept else set()
         limits = None if job.allow_mass_delete else self._archive.delete
         decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)

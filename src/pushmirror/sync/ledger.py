@@ -193,17 +193,25 @@ class Ledger:
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
-        All of them where something is not known: what cannot be answered must not be deleted. So it is for
-        the first `grace_s` seconds of a ledger that began beside a tree.
+        All of them where something is not known: what cannot be answered must not be deleted.
         """
-        oldest = time.time() - grace_s
-        if self._began() > oldest or (live and not self.knows_generation(live)):
+        if live and not self.knows_generation(live):
             return set(paths)
+        oldest = time.time() - grace_s
         recent = [one for one in self._generations() if one.digest == live or one.replaced >= oldest]
         keys = frozenset[str]().union(*(one.keys for one in recent))
         if not self._has_all(keys):
             return set(paths)
         return self._named_by(paths, keys, [one.prints for one in recent])
+
+    def still_needed(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
+        """Those of `paths` that must stay: what `referred_to` tells, or all of them.
+
+        A ledger that began beside a tree does not know for `grace_s` seconds what that had replaced.
+        """
+        if self._began() > time.time() - grace_s:
+            return set(paths)
+        return self.referred_to(paths, live=live, grace_s=grace_s)
 
     def unneeded(
         self,

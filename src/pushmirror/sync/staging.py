@@ -51,6 +51,20 @@ class Staging:
         """Whether the configuration has a file of this name mirrored, wherever it is."""
         return self._selection.wants(path)
 
+    def contradicted(self, paths: Iterable[str], published: Published) -> set[str]:
+        """Those of the paths that a state's Release files list with another content than the tree has."""
+        asked = {path for path in paths if path.startswith("dists/")}
+        if not asked:
+            return set()
+        listed = {
+            path: File(path, entry.size, entry.sha256)
+            for suite in published.suites.values()
+            for entry in suite.release.files.values()
+            if (path := suite.path_of(entry)) in asked
+        }
+        here = [file for file in listed.values() if (self._tree / file.path).is_file()]
+        return {file.path for file in self._wrong(here, ())}
+
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
         self._require_signatures(round_)

@@ -91,8 +91,8 @@ def test_a_ledger_that_begins_beside_a_tree_lets_nothing_go_within_the_grace(
     ledger.remember_generation(NEW, [], [SHA])
     clock.now += ago_s
     ledger.begin(beside_a_tree=True)
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == kept
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=0) == {"pool/new"}
+    assert ledger.still_needed(ASKED, live=NEW, grace_s=HOUR) == kept
+    assert ledger.still_needed(ASKED, live=NEW, grace_s=0) == {"pool/new"}
 
 
 def test_the_records_of_former_versions_leave(tmp_path: Path) -> None:
