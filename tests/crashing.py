@@ -23,9 +23,9 @@ from pushmirror.errors import PushmirrorError
 from pushmirror.lab.judge import Judge
 from pushmirror.state.records import Stage
 from pushmirror.sync import publish
-from pushmirror.sync.bookkeeping import Places
+from pushmirror.sync.account.bookkeeping import Places
+from pushmirror.sync.account.file import InventoryFile
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.inventory_file import InventoryFile
 from pushmirror.sync.job import Job
 from pushmirror.sync.progress import Silent
 

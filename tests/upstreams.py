@@ -15,9 +15,9 @@ from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.lab.archive import Dinstall, LabArchive
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.state.records import Stage
-from pushmirror.sync import learning
-from pushmirror.sync.bookkeeping import Places
+from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.job import Job
+from pushmirror.sync.learn import learner as learning
 from pushmirror.sync.progress import Silent
 from pushmirror.sync.stock import Stock
 

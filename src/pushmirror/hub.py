@@ -23,22 +23,22 @@ from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, St
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
+from pushmirror.sync.account.bookkeeping import Places
+from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.already import serves_already
-from pushmirror.sync.bookkeeping import Places
 from pushmirror.sync.engine import Engine, Preview
-from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import is_content
 from pushmirror.sync.progress import Logged, Progress
-from pushmirror.sync.repair import Repair, require_upstream
 from pushmirror.sync.report import Report
 from pushmirror.sync.stock import Stock
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import selection_mark
-from pushmirror.sync.verify import Verifier
-from pushmirror.sync.verify_read import Finding
-from pushmirror.sync.verify_state import Verified, directory_of
+from pushmirror.sync.verify.reading import Finding
+from pushmirror.sync.verify.repair import Repair, require_upstream
+from pushmirror.sync.verify.state import Verified, directory_of
+from pushmirror.sync.verify.verifier import Verifier
 from pushmirror.system import clock, locks
 
 _log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from pushmirror.lab.indices import SUITES
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.state.records import Stage
-from pushmirror.sync.bookkeeping import Places
-from pushmirror.sync.inventory import Inventory
+from pushmirror.sync.account.bookkeeping import Places
+from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.progress import Silent
 from upstreams import places_in, take_stock
 

@@ -19,8 +19,8 @@ from pushmirror.lab.indices import SUITES
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.state.records import Stage
+from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.progress import Silent
 from pushmirror.sync.report import Report

@@ -13,9 +13,9 @@ from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.state.records import Stage
 from pushmirror.sync import stock
-from pushmirror.sync.bookkeeping import Places
-from pushmirror.sync.drift import Drift
-from pushmirror.sync.inventory import Inventory
+from pushmirror.sync.account.bookkeeping import Places
+from pushmirror.sync.account.drift import Drift
+from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.progress import Progress, Silent
 from pushmirror.sync.published import Published, read_published

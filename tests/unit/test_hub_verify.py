@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 from pushmirror.config.model import Archive, Config, State
 from pushmirror.hub import Hub
-from pushmirror.sync.inventory import Inventory
+from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.progress import Silent
 
 

@@ -129,7 +129,7 @@ def _health_of(
 
 
 def _with_last_verify(health: ArchiveHealth, config: Config, now: datetime) -> ArchiveHealth:
-    from pushmirror.sync.verify_state import directory_of, last_verified
+    from pushmirror.sync.verify.state import directory_of, last_verified
 
     last = last_verified(directory_of(config.state.directory, health.archive))
     if last is None:

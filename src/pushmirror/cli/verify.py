@@ -20,8 +20,8 @@ from pushmirror.system import clock
 
 if TYPE_CHECKING:
     from pushmirror.sync.progress import Progress
-    from pushmirror.sync.verify_read import Finding
-    from pushmirror.sync.verify_state import Verified
+    from pushmirror.sync.verify.reading import Finding
+    from pushmirror.sync.verify.state import Verified
 
 _SHORT = 12  # digits of a generation that people compare
 

@@ -35,12 +35,12 @@ from pushmirror.errors import (
 from pushmirror.hooks import run_hook
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
-from pushmirror.sync.bookkeeping import Bookkeeping, Places
+from pushmirror.sync.account.bookkeeping import Bookkeeping, Places
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.early import fetch_early
 from pushmirror.sync.job import Job, Served, errors_by_stage
-from pushmirror.sync.learning import Learner
+from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress

@@ -15,11 +15,11 @@ from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import Behind, Exit, Mismatch, UnreadableTree
 from pushmirror.hooks import run_hook
 from pushmirror.state.records import STOCK
-from pushmirror.sync.bookkeeping import Places
-from pushmirror.sync.drift import Drift
-from pushmirror.sync.inventory import Inventory
+from pushmirror.sync.account.bookkeeping import Places
+from pushmirror.sync.account.drift import Drift
+from pushmirror.sync.account.inventory import Inventory
+from pushmirror.sync.account.manifests import Manifests
 from pushmirror.sync.job import Job, Served, errors_by_stage
-from pushmirror.sync.manifests import Manifests
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import Published, read_published
 from pushmirror.sync.report import Report, architectures_of

@@ -10,8 +10,8 @@ from pushmirror.cli.session import Session
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched
 from pushmirror.state.records import Outcome, Stage, Standing
-from pushmirror.sync.verify_read import Finding, Problem
-from pushmirror.sync.verify_state import Verified, VerifyState, directory_of
+from pushmirror.sync.verify.reading import Finding, Problem
+from pushmirror.sync.verify.state import Verified, VerifyState, directory_of
 from pushmirror.system import clock
 
 OLD, NEW = "b" * 64, "a" * 64

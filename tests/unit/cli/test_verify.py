@@ -9,7 +9,7 @@ from pushmirror.cli import main as cli
 from pushmirror.cli.verify import _tell
 from pushmirror.errors import Exit, Stopped
 from pushmirror.hub import Hub
-from pushmirror.sync.verify_state import Verified
+from pushmirror.sync.verify.state import Verified
 from pushmirror.system import clock
 
 END = datetime(2026, 11, 23, 4, 10, tzinfo=UTC)

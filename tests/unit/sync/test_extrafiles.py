@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from pushmirror.archive.selection import Selection, exclude_rules
-from pushmirror.sync.extrafiles import is_followed
-from pushmirror.sync.question import Question
+from pushmirror.sync.learn.extrafiles import is_followed
+from pushmirror.sync.learn.question import Question
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What differs between our tree and upstream's: the strategies, and which one is taken."""

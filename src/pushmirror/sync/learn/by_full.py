@@ -1,0 +1,37 @@
+"""The strategy `full`: upstream's listing of its whole tree against the disk, both read at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.selection import STAGE1_RULES
+from pushmirror.state.records import Stage
+from pushmirror.sync.learn.by_hand import drift_among, in_words
+from pushmirror.sync.learn.question import Question
+from pushmirror.sync.survey import Comparison, Survey, scanner
+
+
+def by_full(question: Question) -> Survey:
+    """Compare every name of upstream's tree with ours."""
+    scan = scanner(question.tree, leave_out=question.leave_out)
+    digest = None if question.pinned.suites else TreeDigest()
+    comparison = Comparison(question.tree, scan, digest=digest)
+    rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
+    question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
+    survey = comparison.finish()
+    survey.compared_disk, survey.generation = True, survey.digest
+    drift = drift_among(_differing(survey), question.tree, question.inventory)
+    survey.how = in_words(drift)
+    if drift and not question.is_dry:
+        question.inventory.distrust()  # this run puts it right, if it comes to its end
+    return survey
+
+
+def _differing(survey: Survey) -> Iterator[str]:
+    """Every name that is not here what it is at upstream."""
+    yield from (entry.path for entry in survey.early)
+    for some in (survey.missing, survey.changed, survey.links, survey.directories):
+        yield from some
+    yield from survey.extras
+    yield from survey.extra_directories

@@ -1,0 +1,225 @@
+"""The strategy `index`: what the signed lists say, and nothing else that is in upstream's tree.
+
+    Release files ──▶ changed indices, into the work area ──▶ files that these add and the tree lacks
+    installers' SHA256SUMS, extrafiles ──▶ the files beside the archive proper whose hash has changed
+
+Costs what changed, and works with any upstream that has Release files. Guaranteed: every index that the
+pinned Release files name is here with the content that they name, or upstream does not carry it. Links, and
+files that no list names, are left for `full`. What may go is told by the ledger: what only generations
+out of their grace referred to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from pushmirror.archive.closure import family
+from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.index import UNKNOWN, File
+from pushmirror.errors import Unusable, UpstreamMoved
+from pushmirror.state.records import Stage
+from pushmirror.sync import vouch
+from pushmirror.sync.indices import Indices
+from pushmirror.sync.learn.extrafiles import lists_to_ask_for, take_extrafiles
+from pushmirror.sync.learn.lists import Changed, changed_lists, fetch_lists, links_on_the_way
+from pushmirror.sync.learn.question import Question
+from pushmirror.sync.learn.replaced import replaced
+from pushmirror.sync.learn.seen import Seen
+from pushmirror.sync.published import Suite
+from pushmirror.sync.survey import Survey
+from pushmirror.system.files import sha256_of
+
+
+def by_index(question: Question) -> Survey:
+    """Tell what differs between our tree and the pinned state, as far as signed lists tell.
+
+    Raises Unusable where they do not tell enough, and UpstreamMoved when upstream no longer has the pinned
+    state's content.
+    """
+    require_usable(question)
+    survey = Survey(covers_all=False)
+    is_new = question.pinned.generation != question.live.generation
+    if is_new:
+        survey.upstream_links = links_on_the_way(question.tree, question.pinned)
+        _take_lists(question, survey, changed_lists(question, survey.upstream_links))
+    elif question.stage is Stage.STAGE1:
+        # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
+        raise Unusable("upstream's Release files are those of before, and tell nothing of what it has ahead")
+    indices = Indices(
+        tree=question.tree,
+        area=question.area,
+        survey=survey,
+        pinned=question.pinned,
+        base=question.base,
+    )
+    keys = question.ledger.closures_of(question.pinned.generation)
+    if is_new:
+        indices.get(question.upstream)
+        known = vouch.readable_of(question.base, question.ledger)
+        keys = set(vouch.read_closures(question.pinned, indices, question.ledger).values())
+        _take_files(question, survey, keys, known.values())
+    if question.stage is not Stage.STAGE1:
+        if is_new:
+            take_extrafiles(question, survey)
+        _take_unneeded(question, survey, indices, keys)
+    survey.files_upstream = question.ledger.count(keys) + sum(
+        len(suite.release.files) for suite in question.pinned.suites.values()
+    )
+    survey.files_here = question.inventory.files or survey.files_upstream
+    return survey
+
+
+def require_usable(question: Question) -> None:
+    """Raise Unusable where signed lists cannot tell the whole of what matters."""
+    base, pinned = question.base.suites, question.pinned.suites
+    if not pinned:
+        raise Unusable("upstream has no Release files")
+    if question.is_dry:
+        raise Unusable("a dry run fetches no indices (the run itself may take it, and see less)")
+    if not base:
+        raise Unusable("the indices of what is served here are not known")
+    if question.inventory.selection != question.mark:
+        raise Unusable("another part of the archive is mirrored than before")
+    if question.inventory.heading:
+        raise Unusable("an earlier run did not finish, and may have left what no signed list names")
+    if base.keys() != pinned.keys():
+        changed = min(base.keys() ^ pinned.keys())
+        raise Unusable(f"{changed} is {'new' if changed in pinned else 'gone'}, and links may lead to it")
+    for directory, suite in pinned.items():
+        if _names_of(suite) != _names_of(base[directory]):
+            raise Unusable(f"{directory} has another name now, and links may have turned")
+
+
+def _names_of(suite: Suite) -> tuple[str, str]:
+    return suite.release.suite, suite.release.codename
+
+
+def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> None:
+    """Fetch what Release files list anew; note what came, and what upstream does not carry any more."""
+    is_last = question.stage is not Stage.STAGE1
+    fetch_lists(question, changed, also=lists_to_ask_for(question) if is_last else ())
+    carried: set[str] = set()
+    lost: list[Changed] = []
+    for one in changed:
+        came = [path for path in one.names if question.area.fetched(path)]
+        right = [path for path in came if question.area.sha256_of(path) == one.sha256]
+        if came and not right:
+            raise UpstreamMoved(f"upstream no longer has {one.path} with the SHA256 {one.sha256}")
+        for path in came:
+            _note(question, survey, path, one.size, like=path if path in right else right[0])
+        if came:
+            carried.add(family(one.path))
+        elif one.was_carried:
+            lost.append(one)
+    for one in lost:
+        if family(one.path) not in carried:
+            raise Unusable(f"upstream has {one.path} no longer, in whatever compression")
+        if _is_name(question.tree / one.path):
+            survey.extras.append(one.path)
+
+
+def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:
+    """Note what the indices add and the tree lacks, or has otherwise."""
+    seen = Seen()
+    unsized: list[File] = []
+    of_that_size: list[File] = []
+    for file in question.ledger.additions(keys, known):
+        if not question.selection.wants(file.path) or not seen.add(file.path):
+            continue
+        if file.size == UNKNOWN:
+            unsized.append(file)
+            continue
+        here = _lstat(question.tree / file.path)
+        entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=file.sha256)
+        if here is None:
+            survey.add_missing(entry)
+        elif not stat.S_ISREG(here.st_mode) or here.st_size != file.size:
+            survey.changed[file.path] = entry
+        else:
+            of_that_size.append(file)
+    for file in replaced(question, of_that_size, known):
+        survey.changed[file.path] = Entry(file.path, Kind.FILE, file.size, 0, sha256=file.sha256)
+    _take_unsized(question, survey, unsized)
+
+
+def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None:
+    """Fetch images that an installer's list names without their sizes; some of them no mirror carries."""
+    lacking = [file for file in files if not _is_right(question.tree / file.path, file.sha256)]
+    if not lacking:
+        return
+    question.upstream.fetch((file.path for file in lacking), question.area)
+    for file in lacking:
+        found = question.area.fetched(file.path)
+        if found is None:
+            continue
+        if question.area.sha256_of(file.path) != file.sha256:
+            raise UpstreamMoved(f"upstream's {file.path} is not the one with the SHA256 {file.sha256}")
+        _note(question, survey, file.path, found.st_size, like=file.path)
+
+
+def _take_unneeded(question: Question, survey: Survey, indices: Indices, keys: set[str]) -> None:
+    """Note what only generations out of their grace referred to, unless upstream keeps it for longer.
+
+    What upstream still has is asked for again at each new generation; its directories go when they are empty.
+    """
+    pinned, live, ledger = question.pinned.generation, question.live.generation, question.ledger
+    found = ledger.unneeded(
+        pinned,
+        names=indices.paths,
+        keys=keys,
+        replaced=live if live != pinned else "",
+        grace_s=question.archive.grace.total_seconds(),
+    )
+    left = set(ledger.left())
+    if pinned == live and left.issuperset(found):
+        return
+    doubtful = [
+        path
+        for path in found
+        if question.selection.wants(path) and _is_name(question.tree / path) and not survey.wanted(path)
+    ]
+    still = question.upstream.present(doubtful, empty=question.area.empty) if doubtful else set()
+    if still != left:
+        ledger.note_left(still)
+    survey.extras += sorted(path for path in doubtful if path not in still)
+    if survey.extras:
+        emptied = {above for path in survey.extras for above in _directories_of(path)}
+        survey.extra_directories = sorted(emptied.union(question.inventory.extra_directories()))
+
+
+def _directories_of(path: str) -> Iterator[str]:
+    """Those above a path, but for the top ones: dists/SUITE and pool/main."""
+    parts = path.split("/")
+    return ("/".join(parts[:depth]) for depth in range(3, len(parts)))
+
+
+def _is_name(path: Path) -> bool:
+    """Whether there is a file or link."""
+    here = _lstat(path)
+    return here is not None and not stat.S_ISDIR(here.st_mode)
+
+
+def _note(question: Question, survey: Survey, path: str, size: int, *, like: str) -> None:
+    """What was fetched is to be published under its name; `like` is the file that has the right content."""
+    found = question.area.fetched(like)
+    assert found is not None
+    entry = Entry(path, Kind.FILE, size, int(found.st_mtime), sha256=question.area.sha256_of(like) or "")
+    kind = survey.missing if _lstat(question.tree / path) is None else survey.changed
+    kind[path] = entry
+
+
+def _is_right(file: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(file) == sha256
+    except OSError:
+        return False
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None

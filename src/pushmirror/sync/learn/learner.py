@@ -1,0 +1,162 @@
+"""Learn what changed: pin upstream's state, then ask one strategy after the other what differs here.
+
+Guaranteed: the answer is about the pinned state; which strategy gave it, and why not a cheaper one, is told.
+A strategy whose answers led nowhere is not asked again in the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.archive.selection import Selection
+from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.errors import Mismatch, Unusable, UpstreamMoved, UpstreamUpdating
+from pushmirror.sync.account.inventory import Inventory
+from pushmirror.sync.job import Job
+from pushmirror.sync.learn.by_full import by_full
+from pushmirror.sync.learn.by_index import by_index
+from pushmirror.sync.learn.by_manifest import by_manifest
+from pushmirror.sync.learn.choice import Facts, choices
+from pushmirror.sync.learn.question import Question
+from pushmirror.sync.learn.upstream_manifest import UpstreamManifest
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.published import NOTHING, Published, read_published
+from pushmirror.sync.report import Report
+from pushmirror.sync.survey import Survey
+from pushmirror.sync.traces import Traces, upstream_flags
+from pushmirror.sync.upstream import Upstream, selection_mark, selection_rules
+from pushmirror.sync.work import WorkArea
+from pushmirror.system import clock
+
+_log = logging.getLogger(__name__)
+
+STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
+    Strategy.MANIFEST: by_manifest,
+    Strategy.INDEX: by_index,
+    Strategy.FULL: by_full,
+}
+
+
+@dataclass(slots=True)
+class Learner:
+    """Learns about one archive's upstream."""
+
+    archive: Archive
+    mirror: Mirror
+    upstream: Upstream
+    ledger: Ledger
+    traces: Traces
+    upstream_manifest: Path  # where the copy of it is kept
+    report: Report
+    given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
+    manifest: UpstreamManifest | None = None  # of the round
+
+    def look(self, job: Job, area: WorkArea) -> Published:
+        """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted."""
+        self.manifest = UpstreamManifest(
+            self.archive,
+            self.upstream,
+            self.upstream_manifest,
+            is_asked_for=job.strategy is Strategy.MANIFEST,
+        )
+        if self._wanted(job) not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
+            return self.pin(area)
+        with self.manifest.asked_ahead():
+            return self.pin(area)
+
+    def _wanted(self, job: Job) -> Strategy:
+        return job.strategy or self.archive.strategy
+
+    def pin(self, area: WorkArea) -> Published:
+        """Copy upstream's published state into the area. Mismatch if it is none."""
+        self.upstream.pin(area.pin)
+        try:
+            return read_published(area.pin)
+        except Mismatch:
+            self.require_finished_upstream(area)  # in the middle of its stage 2 this is no surprise
+            raise
+
+    def require_finished_upstream(self, area: WorkArea) -> None:
+        """Stage 2 of upstream has to be over before ours begins."""
+        oldest = clock.now() - self.archive.update_in_progress.stale_after
+        flags, stale = upstream_flags(area.pin, own=self.mirror.name, stale_before=oldest)
+        for flag in stale:
+            _log.warning("upstream's %s is older than stale_after and was left behind: ignored", flag)
+        if flags:
+            raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
+
+    def base(self, live: Published) -> Published:
+        """What is served here, if the ledger vouches for its closure; else nothing."""
+        known = bool(live.suites) and self.ledger.knows_generation(live.generation)
+        return live if known else NOTHING
+
+    def survey(
+        self,
+        job: Job,
+        *,
+        pinned: Published,
+        live: Published,
+        area: WorkArea,
+        inventory: Inventory,
+        tree: Path,
+        is_dry: bool = False,
+    ) -> Survey:
+        """What differs between the tree and the pinned state, by the cheapest strategy that can tell.
+
+        After `look`, and about what it found.
+        """
+        assert self.manifest
+        mark = selection_mark(self.archive)
+        facts = Facts(
+            wanted=self._wanted(job),
+            is_asked_for=job.strategy is not None,
+            has_suites=bool(pinned.suites),
+            is_new=not inventory.whole or inventory.selection != mark,
+            compared_at=inventory.reconciled_at,
+            now=clock.now(),
+            full_every=self.archive.full_every,
+        )
+        question = Question(
+            archive=self.archive,
+            upstream=self.upstream,
+            tree=tree,
+            stage=job.stage,
+            pinned=pinned,
+            live=live,
+            base=self.base(live),
+            area=area,
+            ledger=self.ledger,
+            inventory=inventory,
+            manifest=self.manifest,
+            leave_out=self.traces.is_left_out,
+            selection=Selection(tuple(selection_rules(self.archive))),
+            mark=mark,
+            is_due=facts.is_due,
+            is_dry=is_dry,
+        )
+        return self._ask(question, facts)
+
+    def _ask(self, question: Question, facts: Facts) -> Survey:
+        refusals: list[str] = []
+        for choice in choices(facts):
+            if choice.strategy in self.given_up:
+                refusals.append(f"{choice.strategy} led nowhere")
+                continue
+            self.report.strategy = choice.strategy.value  # also of one that does not get to its end
+            try:
+                survey = STRATEGIES[choice.strategy](question)
+            except UpstreamMoved:
+                self.require_finished_upstream(question.area)  # then there is nothing strange about it
+                raise
+            except Unusable as exc:
+                _log.info("not by %s: %s", choice.strategy, exc)
+                refusals.append(f"not by {choice.strategy}: {exc}")
+                continue
+            why = [survey.how] if choice.strategy is Strategy.MANIFEST else [choice.why, survey.how]
+            self.report.why = "; ".join(filter(None, [*why, *refusals]))
+            _log.info("by %s: %s", choice.strategy, self.report.why)
+            return survey
+        raise AssertionError("`full` is never unusable")

@@ -1,0 +1,42 @@
+"""What a strategy is asked, and with what at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushmirror.archive.selection import Selection
+from pushmirror.config.model import Archive
+from pushmirror.state.records import Stage
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.published import Published
+from pushmirror.sync.upstream import Upstream
+from pushmirror.sync.work import WorkArea
+
+if TYPE_CHECKING:
+    from pushmirror.sync.account.inventory import Inventory
+    from pushmirror.sync.learn.upstream_manifest import UpstreamManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What differs between our tree and upstream's?"""
+
+    archive: Archive
+    upstream: Upstream
+    tree: Path  # ours; for a dry run of an archive that has none, an empty directory
+    stage: Stage
+    pinned: Published  # upstream's state that the answer should be about
+    live: Published  # what is served here
+    base: Published  # the same, if the ledger vouches for its closure; else nothing
+    area: WorkArea  # its `pin` has the copy of upstream's Release files that `pinned` was read from
+    ledger: Ledger  # of closures
+    inventory: Inventory  # of our tree
+    manifest: UpstreamManifest  # if it offers one
+    leave_out: Callable[[str], bool]  # tree paths that are not compared
+    selection: Selection  # what of upstream's tree is mirrored
+    mark: int  # of that selection; see upstream.selection_mark
+    is_due: bool  # it is time to look at every file here again
+    is_dry: bool = False  # nothing may be changed

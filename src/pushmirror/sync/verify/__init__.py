@@ -1,0 +1,1 @@
+"""Is what the tree holds still right: every file read again, and repaired."""

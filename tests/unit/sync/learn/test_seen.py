@@ -1,0 +1,11 @@
+"""Very many paths, each of which is new once."""
+
+from pushmirror.sync.learn.seen import Seen
+
+
+def test_each_path_is_new_once() -> None:
+    seen = Seen()
+    paths = [f"pool/{number}" for number in range(5000)]
+    assert all(seen.add(path) for path in paths)
+    assert not any(seen.add(path) for path in paths)
+    assert len(seen) == 5000
