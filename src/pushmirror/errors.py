@@ -17,6 +17,7 @@ class Exit(IntEnum):
     FAILED = 1  # anything without a more telling code
     STAGE1 = 3  # as ftpsync: fetching what indices will refer to failed
     STAGE2 = 4  # as ftpsync: publishing the indices failed
+    HELD = 6  # published, but for suites that are held back at an older state, each whole
     USAGE = 64  # EX_USAGE
     UNAVAILABLE = 69  # EX_UNAVAILABLE: a program that is needed is not installed
     SOFTWARE = 70  # EX_SOFTWARE: a mistake in pushmirror itself

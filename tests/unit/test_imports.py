@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "": set(),  # pushmirror/__init__.py
 }
 TO_VALUES_ONLY = {"sync", "push", "access", "status"}  # of state they see the values and the protocol
-STATE_VALUES = {"pushmirror.state.records", "pushmirror.state.store"}
+STATE_VALUES = {"pushmirror.state.records", "pushmirror.state.store", "pushmirror.state.suites"}
 
 
 def imports_of(file: Path) -> Iterator[str]:

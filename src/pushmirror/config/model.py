@@ -57,6 +57,13 @@ class Strategy(StrEnum):
     MANIFEST = "manifest"
 
 
+class Policy(StrEnum):
+    """What becomes of a suite's new state that has a fault which apt would put up with."""
+
+    PUBLISH = "publish"  # and say so
+    HOLD = "hold"  # the suite stays at its last good state
+
+
 class Access(StrEnum):
     """Who may read an archive from our rsync daemon."""
 
@@ -162,6 +169,9 @@ class Archive(Values):
     ssh_options: SshOptions = ()  # the same, as words for ssh
     strategy: Strategy = Strategy.AUTO
     keyring: Paths = ()
+    release_directories: tuple[Word, ...] = ()  # further places of Release files, relative to the tree
+    incomplete: Policy = Policy.PUBLISH  # a state some of whose files upstream itself lacks, in two looks
+    weak: Policy = Policy.PUBLISH  # a state whose Release file has no hash stronger than MD5 or SHA1
     architectures: tuple[Architecture, ...] = ()  # empty: all
     exclude_architectures: tuple[Architecture, ...] = ()
     filter: tuple[Rule, ...] = ()  # before all that follows; the first that matches decides, as in rsync(1)
@@ -169,6 +179,7 @@ class Archive(Values):
     protect: tuple[Pattern, ...] = ()  # never deleted
     grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
     full_every: Timeout = timedelta(hours=24)
+    stale_after: Timeout = timedelta(hours=12)  # status warns so long after the last success; error: 3 times
     bandwidth_limit: Rate = 0  # KiB/s; 0: none
     streams: Annotated[int, Strict(), Field(ge=1, le=16)] = 4  # transfers at a time, when there is much
     timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
