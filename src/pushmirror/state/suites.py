@@ -2,8 +2,8 @@
 
     STATE/suites/ARCHIVE.json
 
-Written by whoever holds the tree's lock, read by anybody. It is what `status` and `pushmirror suites` show, and
-how a run knows that it has seen a fault before. A file that is lost or damaged counts as empty: the next run
+Written by whoever holds the tree's lock, read by anybody. It is what `status` and `pushmirror suites` show,
+and how a run knows that it has seen a fault before. A file that is lost or damaged counts as empty: the next run
 writes it anew, and a fault then counts as seen for the first time.
 """
 
@@ -58,7 +58,7 @@ def path_of(directory: Path, archive: str) -> Path:
 
 
 def read_suites(file: Path) -> list[SuiteRecord]:
-    """The suites as the last run left them, by directory; empty if there was no run, or the file is damaged."""
+    """The suites as the last run left them, by directory; none if there was no run or the file is damaged."""
     try:
         return [_record(values) for values in json.loads(file.read_text("utf-8"))["suites"]]
     except (OSError, ValueError, KeyError, TypeError):
