@@ -99,6 +99,12 @@ class Mismatch(ArchiveError):
     """A file does not have the size or the hash that the indices name."""
 
 
+class NothingPublished(ArchiveError):
+    """No suite of upstream's can be published: each has a fault."""
+
+    exit_code = Exit.STAGE2
+
+
 class UnreadableTree(PushmirrorError):
     """A directory of our own tree cannot be read."""
 

@@ -23,6 +23,7 @@ from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, St
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
+from pushmirror.state.suites import path_of as suites_file
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.already import serves_already
@@ -395,6 +396,7 @@ class Hub:
             inventory=inventories / f"{archive.name}.sqlite",
             upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
+            suites=suites_file(state.directory, archive.name),
         )
 
     def _require_tree(self, archive: Archive) -> None:

@@ -78,13 +78,13 @@ def link_stays_inside(path: str, target: str) -> bool:
     return up <= path.count("/")
 
 
-def resolve(path: str, links: Mapping[str, str]) -> str:
+def resolve(path: str, links: Mapping[str, str], *, follow_last: bool = False) -> str:
     """The path with the links among its directories replaced by what they point to.
 
     `links` maps the tree path of each known symbolic link to its target. The last component is kept even if
-    it is a link. Raises BadPath when the links loop or lead out of the tree.
+    it is a link, unless `follow_last`. Raises BadPath when the links loop or lead out of the tree.
     """
-    *todo, name = path.split("/")
+    *todo, name = [*path.split("/"), ""] if follow_last else path.split("/")
     todo.reverse()
     done: list[str] = []
     followed = 0
@@ -105,4 +105,4 @@ def resolve(path: str, links: Mapping[str, str]) -> str:
                     raise BadPath(f"the links in {_shown(path)} lead out of the tree, to {_shown(target)}")
                 done.pop()
                 todo.extend(reversed(target.split("/")))
-    return "/".join([*done, name])
+    return "/".join(done if follow_last else [*done, name])

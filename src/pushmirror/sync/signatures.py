@@ -9,21 +9,36 @@ from pathlib import Path
 
 from pushmirror.archive.signature import judge
 from pushmirror.errors import BadSignature, ConfigError
+from pushmirror.sync.parts import joined
 from pushmirror.sync.published import Suite
 from pushmirror.system import process
 from pushmirror.system.files import sha256_of
 
 
-def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> None:
-    """Raise BadSignature unless every signed form of the suite's Release below `tree` is good."""
-    directory = tree / suite.directory
-    if "InRelease" in suite.texts:
-        _check([directory / "InRelease"], keyrings, where=f"{suite.directory}/InRelease")
-    if "Release.gpg" in suite.texts and "Release" in suite.texts:
-        files = [directory / "Release.gpg", directory / "Release"]
-        _check(files, keyrings, where=f"{suite.directory}/Release.gpg")
-    elif "InRelease" not in suite.texts:
-        raise BadSignature(f"{suite.directory}/Release is not signed, and the archive has a keyring")
+def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> tuple[str, ...]:
+    """The keys by which the form of a suite's Release that apt reads, below `tree`, is signed.
+
+    Raises BadSignature unless one of them is of the keyrings.
+    """
+    files = {name: tree / path for name, path in suite.files.items() if name in suite.texts}
+    if "InRelease" in files:
+        return _check([files["InRelease"]], keyrings, where=joined(suite.directory, "InRelease"))
+    if "Release.gpg" in files and "Release" in files:
+        where = joined(suite.directory, "Release.gpg")
+        return _check([files["Release.gpg"], files["Release"]], keyrings, where=where)
+    raise BadSignature(f"{joined(suite.directory, 'Release')} is not signed, and the archive has a keyring")
+
+
+def detached_problem(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> str:
+    """What is wrong with the Release.gpg beside an InRelease; empty if nothing is, or there is none."""
+    if not suite.texts.keys() >= {"InRelease", "Release", "Release.gpg"}:
+        return ""
+    files = [tree / suite.files["Release.gpg"], tree / suite.files["Release"]]
+    try:
+        _check(files, keyrings, where=joined(suite.directory, "Release.gpg"))
+    except BadSignature as exc:
+        return str(exc)
+    return ""
 
 
 def check_clearsigned(file: Path, keyrings: Sequence[Path], *, where: str) -> None:
@@ -44,7 +59,7 @@ def check_keyrings(keyrings: Sequence[Path]) -> None:
             raise ConfigError(f"the keyring {keyring} {found}", hint="check `keyring` in pushmirror.toml")
 
 
-def _check(files: Sequence[Path], keyrings: Sequence[Path], *, where: str) -> None:
+def _check(files: Sequence[Path], keyrings: Sequence[Path], *, where: str) -> tuple[str, ...]:
     chosen = [word for keyring in keyrings for word in ("--keyring", str(keyring))]
     told = process.run(["gpgv", "--status-fd", "1", *chosen, *map(str, files)], timeout_s=60)
-    judge(told.output.decode("utf-8", "replace"), where=where)
+    return judge(told.output.decode("utf-8", "replace"), where=where).keys

@@ -16,7 +16,7 @@ from pushmirror.cli.first_config import DEBIAN_KEYRING, looks_like_debian
 from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, BadSignature, PushmirrorError
 from pushmirror.sync.progress import Silent
-from pushmirror.sync.published import Suite, read_published, read_served
+from pushmirror.sync.published import Suite, read_published
 from pushmirror.sync.signatures import check_signatures
 from pushmirror.sync.upstream import Upstream
 
@@ -61,7 +61,7 @@ def _begins_with_a_key(begin: bytes) -> bool:
 def _signed(archive: Archive) -> Iterator[Finding]:
     subject = f"signatures of {archive.name}"
     try:
-        served = read_served(archive.path)
+        served = read_published(archive.path, archive.release_directories)
         if served.suites:
             yield judge(subject, list(served.suites.values()), archive.path, archive.keyring)
         elif archive.upstream:
@@ -78,7 +78,7 @@ def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as made:
         copy = Path(made) / "upstream"
         Upstream(archive, Silent()).pin(copy)
-        suites = list(read_published(copy).suites.values())
+        suites = list(read_published(copy, archive.release_directories).suites.values())
         if suites:
             yield judge(subject, suites, copy, archive.keyring)
 
