@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archive.release import split_clearsigned
+from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.signature import Signature, judge
 from pushmirror.errors import BadSignature
 from pushmirror.system import process
