@@ -83,6 +83,10 @@ class MalformedFile(ArchiveError):
     """A file of the archive cannot be parsed."""
 
 
+class NotASuite(MalformedFile):
+    """A Release lists no files: it describes a component, not a suite."""
+
+
 class UnknownVersion(MalformedFile):
     """A file of the archive is in a later format than this pushmirror knows."""
 
@@ -93,6 +97,10 @@ class BadPath(MalformedFile):
 
 class BadSignature(ArchiveError):
     """A Release file is not signed by a key of the keyring."""
+
+
+class KeyExpired(BadSignature):
+    """A Release file is signed by keys of the keyring, but all of them have expired."""
 
 
 class Mismatch(ArchiveError):

@@ -33,6 +33,28 @@ def tree_path(raw: str, *, where: str) -> str:
     return path
 
 
+def inside(raw: str, *, where: str) -> str:
+    """Return the tree path that a foreign name leads to: "./", "//", a leading "/" and "x/.." are undone.
+
+    apt asks for such names as they are, and servers take them so (RFC 3986, 5.2.4). Raises BadPath, naming
+    `where`, for one that leads out of the tree or names a directory.
+    """
+    parts: list[str] = []
+    for part in raw.split("/"):
+        if part == "..":
+            if not parts:
+                raise BadPath(f"{where}: the path {_shown(raw)} leads out of the tree")
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    if parts and raw.endswith(("/", "/.", "/..")):
+        raise BadPath(f"{where}: the path {_shown(raw)} names a directory, expected a file")
+    problem = _problem("/".join(parts))
+    if problem is not None:
+        raise BadPath(f"{where}: the path {_shown(raw)} {problem}")
+    return "/".join(parts)
+
+
 def _problem(path: str) -> str | None:  # noqa: PLR0911 - a list of rules, one a line
     if not path:
         return "is empty"

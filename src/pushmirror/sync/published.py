@@ -11,7 +11,6 @@ and whether anything that is listed is there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,10 +20,9 @@ from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed, Release, parse_release, split_clearsigned, suite_text_agrees
-from pushmirror.errors import ArchiveError, BadPath, MalformedFile, Mismatch
+from pushmirror.errors import ArchiveError, BadPath, MalformedFile, Mismatch, NotASuite
 from pushmirror.sync.parts import DISTS, NO_PACKAGES, RELEASE_NAMES, joined, may_have_suites
 
-_HASHES = re.compile(rb"^(?:MD5Sum|SHA1|SHA256|SHA512):", re.MULTILINE | re.IGNORECASE)
 _DEPTH = 2  # of directories below the top in which `dists` and flat repositories are looked for
 _MOST_DEEP = 8  # levels below `dists`
 _MOST = 20_000  # directories that are looked at, in all
@@ -145,18 +143,21 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
     for directory, files in sorted(search.suites().items()):
         found, unreadable = _read(tree, files)
         is_flat = directory not in search.below_dists
-        if _is_no_suite(found, is_flat=is_flat):
-            plain.update(files.values())
-            continue
-        texts[directory] = found
         base = search.below_dists.get(directory, directory)
         try:
             if unreadable:
                 raise MalformedFile(unreadable)
             release, odd = _release(directory, found)
         except ArchiveError as exc:
-            faults[directory] = Fault(str(exc), "tell upstream's operator")
+            # The Release of a component lists nothing; and not each file of that name is a suite's.
+            is_none = isinstance(exc, NotASuite) or (is_flat and "InRelease" not in found)
+            if is_none and not found.keys() & {"InRelease", "Release.gpg"}:
+                plain.update(files.values())
+            else:
+                texts[directory] = found
+                faults[directory] = Fault(str(exc), "tell upstream's operator")
             continue
+        texts[directory] = found
         names = search.other_names(directory)
         suites[directory] = Suite(directory, found, release, files, names, base, is_flat, odd)
     return Published(
@@ -193,17 +194,6 @@ def _read(tree: Path, files: Mapping[str, str]) -> tuple[dict[str, bytes], str]:
             except OSError as exc:
                 unreadable = f"{files[name]} cannot be read: {exc.strerror}"
     return found, unreadable
-
-
-def _is_no_suite(texts: Mapping[str, bytes], *, is_flat: bool) -> bool:
-    """Whether these are no suite's: the Release of a component has no hashes and no signature.
-
-    Nor is a lone file called Release anything but that, where it is not even below `dists`.
-    """
-    if "InRelease" in texts or "Release" not in texts:
-        return False
-    has_hashes = _HASHES.search(texts["Release"]) is not None
-    return not has_hashes and (is_flat or "Release.gpg" not in texts)
 
 
 def _release(directory: str, texts: Mapping[str, bytes]) -> tuple[Release, str]:
