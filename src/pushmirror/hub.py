@@ -319,7 +319,8 @@ class Hub:
         else:
             _log.info("done: %s", report.summary())
             mhop = any(request.mhop for request in waiting)
-            self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report, for_sites=mhop)
+            code = Exit.HELD if report.held else Exit.OK
+            self._end(run, Outcome.SUCCEEDED, code, report.summary(), report, for_sites=mhop)
 
     def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
         """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.

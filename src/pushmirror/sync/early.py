@@ -28,6 +28,7 @@ from pushmirror.system.process import Stop
 
 _log = logging.getLogger(__name__)
 
+
 def fetch_early(
     round_: Round, *, tree: Path, upstream: Upstream, area: WorkArea, publisher: Publisher
 ) -> None:

@@ -10,7 +10,7 @@ is a fault only where clients need it and no other variant is right.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
 from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
+from pushmirror.sync.suites import Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
@@ -48,27 +49,43 @@ class Indices:
         tree: Path,
         area: WorkArea,
         survey: Survey,
-        pinned: Published,
+        suites: Suites,
         base: Published,
-        held: Collection[str] = (),
         wants: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`base` is the published state whose indices are known to be right in the tree.
 
-        `held` are the suites that stay as they are, `wants` whether a path is mirrored at all.
+        `wants` tells whether a path is mirrored at all.
         """
         self._tree = tree
         self._area = area
         self._survey = survey
-        self._pinned = pinned
+        self._pinned = suites.target
         self._base = base
-        self._held = frozenset(held)
+        self._held = frozenset(suites.faults)
         self._wants = wants
         links = survey.upstream_links
         self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, links)
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
+
+    def holding(self, suites: Suites, faults: Mapping[str, Fault]) -> Indices:
+        """The same without suites that have a fault, which are held back."""
+        if not faults:
+            return self
+        for directory, fault in faults.items():
+            suites.hold(directory, fault)
+        fewer = Indices(
+            tree=self._tree,
+            area=self._area,
+            survey=self._survey,
+            suites=suites,
+            base=self._base,
+            wants=self._wants,
+        )
+        fewer.staged = {path for path in self.staged if not suites.leaves(path)}
+        return fewer
 
     def get(self, upstream: Upstream, live: Published) -> dict[str, Fault]:
         """Stage everything that the tree does not have yet; returns the faults of suites, by directory.
@@ -189,6 +206,12 @@ class Indices:
             if self._survey.changed.pop(path, None) or self._is_in_tree(path):
                 self._survey.extras.append(path)  # with its former content it is nobody's
         self._required[suite.directory] = [one for one in self.required(suite) if one != listed]
+        turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
+        if turning is not None:
+            return Fault(
+                f"upstream's link {turning} leads to what is not as {suite.directory}'s Release file lists it",
+                "upstream may be publishing; if it stays so, tell its operator",
+            )
         if kind_of(listed.path) not in _NEEDED:
             return None
         others = {one.path for one in self.required(suite) if family(one.path) == family(listed.path)}

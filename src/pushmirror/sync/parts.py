@@ -122,7 +122,9 @@ def is_searched(path: str) -> bool:
     if any(part in {DISTS, ZZZ_DISTS} for part in directories[:_SEARCHED]):
         return True
     top = directories[:1]
-    return len(directories) < _SEARCHED and all(map(may_have_suites, directories)) and not NO_PACKAGES & {*top}
+    return (
+        len(directories) < _SEARCHED and all(map(may_have_suites, directories)) and not NO_PACKAGES & {*top}
+    )
 
 
 def may_land(path: str) -> bool:

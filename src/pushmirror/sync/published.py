@@ -34,7 +34,9 @@ class Fault:
 
     reason: str
     hint: str = ""
-    missing: tuple[str, ...] = ()  # files that its indices name and upstream lacks, or has with another content
+    missing: tuple[
+        str, ...
+    ] = ()  # files that its indices name and upstream lacks, or has with another content
 
 
 @dataclass(frozen=True, slots=True)

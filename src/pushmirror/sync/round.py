@@ -50,8 +50,11 @@ class Round:
         return (
             directory in self.uncovered
             or any(suite is not None and not suite.release.acquire_by_hash for suite in states)
-            or any(_moves(path, target.target) for path, target in self.survey.links.items()
-                   if path.startswith(f"{directory}/"))
+            or any(
+                _moves(path, target.target)
+                for path, target in self.survey.links.items()
+                if path.startswith(f"{directory}/")
+            )
         )
 
 

@@ -24,7 +24,7 @@ from pushmirror.sync.parts import Part, is_searched, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
-from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory
+from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
 from pushmirror.sync.vouch import Readable
@@ -101,22 +101,17 @@ class Staging:
 
     def _without(self, round_: Round, faults: dict[str, Fault], indices: Indices) -> Indices:
         """The indices of what is still to be published when suites with faults are held back."""
-        if not faults:
-            return indices
         for directory, fault in faults.items():
             round_.hold(directory, fault)
-        fewer = self._indices(round_)
-        fewer.staged = indices.staged & round_.staged
-        return fewer
+        return indices.holding(round_.suites, faults)
 
     def _indices(self, round_: Round) -> Indices:
         return Indices(
             tree=self._tree,
             area=self._area,
             survey=round_.survey,
-            pinned=round_.pinned,
+            suites=round_.suites,
             base=round_.base,
-            held=round_.suites.faults,
             wants=self._selection.wants,
         )
 
@@ -207,8 +202,11 @@ class Staging:
         before = {path for paths in self._ledger.missing().values() for path in paths}
         if not before:
             return []
-        files = [file for file in self._ledger.named(set(map(fingerprint, before)), closures)
-                 if file.path in before and self._named.wants(file.path)]
+        files = [
+            file
+            for file in self._ledger.named(set(map(fingerprint, before)), closures)
+            if file.path in before and self._named.wants(file.path)
+        ]
         lacking = vouch.lacking(files, self._tree, round_.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
         return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)])
@@ -247,11 +245,17 @@ class Staging:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
             prints = set(map(fingerprint, bad))
-            lost = sorted(bad.intersection(file.path for file in self._ledger.named(prints, keys))) if bad else []
+            lost = (
+                sorted(bad.intersection(file.path for file in self._ledger.named(prints, keys)))
+                if bad
+                else []
+            )
             if not lost:
                 continue
             words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
-            reason = f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
+            reason = (
+                f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
+            )
             if self._may_lack(round_, directory, suite.state, lost):
                 _log.warning("%s is published all the same: %s", directory or "the archive", reason)
                 round_.suites.missing[directory] = tuple(lost)
@@ -288,7 +292,8 @@ class Staging:
         """Let the ledger know a served state that another program published: its files have a grace too."""
         if not live.suites or self._ledger.knows_generation(live.generation):
             return
-        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), pinned=live, base=live)
+        suites = Suites(live, live)
+        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), suites=suites, base=live)
         readable, faults = vouch.read_closures(live, indices, self._ledger)
         for directory, fault in faults.items():
             _log.warning("the state of %s served until now gets no grace period: %s", directory, fault.reason)

@@ -89,11 +89,13 @@ class Suites:
     def _links_to(self, directory: str) -> set[str]:
         """The first link in each of the other names of a suite."""
         links = self.upstream.links
-        found = {next(filter(links.__contains__, _prefixes(name)), "") for name in self.upstream.names[directory]}
+        found = {
+            next(filter(links.__contains__, prefixes(name)), "") for name in self.upstream.names[directory]
+        }
         return found - {""}
 
 
-def _prefixes(name: str) -> Iterator[str]:
+def prefixes(name: str) -> Iterator[str]:
     """A path's directories from the top, and itself."""
     parts = name.split("/")
     return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))

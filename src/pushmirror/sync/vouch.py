@@ -44,7 +44,7 @@ class Unread:
     """An index whose closure is not known yet."""
 
     kind: IndexKind
-    path: str  # in the tree
+    path: str  # in the tree, where a link may be
     file: Path  # where its content is now
     size: int
     key: str  # of its closure in the ledger
@@ -76,7 +76,7 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
                 base, file = _base_of(kind, suite, place), indices.file_of(path)
-                unread[key] = Unread(kind, path, file, listed.size, key, unpacked, base, suite.is_flat)
+                unread[key] = Unread(kind, place, file, listed.size, key, unpacked, base, suite.is_flat)
     broken = _read_all(list(unread.values()), ledger) if unread else {}
     for (directory, _), key in known.items():
         if key in broken:

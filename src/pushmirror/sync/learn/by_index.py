@@ -66,15 +66,13 @@ def by_index(question: Question) -> Survey:
 
 def _take_closures(question: Question, survey: Survey) -> set[str]:
     """Note what the indices of suites without a fault add; returns the keys of all closures."""
-    faults = _indices(question, survey).get(question.upstream, question.live)
-    for directory, fault in faults.items():
-        question.suites.hold(directory, fault)
+    indices = _indices(question, survey)
+    indices = indices.holding(question.suites, indices.get(question.upstream, question.live))
     known = vouch.readable_of(question.base, question.ledger)
-    readable, faults = vouch.read_closures(question.pinned, _indices(question, survey), question.ledger)
+    readable, faults = vouch.read_closures(question.pinned, indices, question.ledger)
     if faults:
-        for directory, fault in faults.items():
-            question.suites.hold(directory, fault)
-        readable, _ = vouch.read_closures(question.pinned, _indices(question, survey), question.ledger)
+        indices = indices.holding(question.suites, faults)
+        readable, _ = vouch.read_closures(question.pinned, indices, question.ledger)
     _take_files(question, survey, readable.values(), known.values())
     return set(readable.values())
 
@@ -84,9 +82,8 @@ def _indices(question: Question, survey: Survey) -> Indices:
         tree=question.tree,
         area=question.area,
         survey=survey,
-        pinned=question.pinned,
+        suites=question.suites,
         base=question.base,
-        held=question.suites.faults,
         wants=question.selection.wants,
     )
 

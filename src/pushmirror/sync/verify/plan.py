@@ -31,6 +31,7 @@ from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import RELEASE_NAMES, joined
 from pushmirror.sync.published import NOTHING, Published, Suite, read_published
+from pushmirror.sync.suites import Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.verify.reading import Piece, is_ours
 from pushmirror.sync.verify.records import (
@@ -285,7 +286,7 @@ class _SoundIndices(Indices):
     """The indices in a tree that can be read: those of which one variant has the hash that it should."""
 
     def __init__(self, tree: Path, live: Published) -> None:
-        super().__init__(tree=tree, area=WorkArea(tree), survey=Survey(), pinned=live, base=NOTHING)
+        super().__init__(tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING)
         self._tree = tree
         self.unsound: list[str] = []
 
