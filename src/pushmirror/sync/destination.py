@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import exchange
 
 
 class Destination:
@@ -25,12 +26,10 @@ class Destination:
     def put_file(self, source: str, path: str) -> None:
         """Move a file of the work area to a path."""
         self.make_directory(path.rpartition("/")[0])
-        target = f"{self.root}/{path}"
         try:
-            os.replace(source, target)  # noqa: PTH105  once a file; Path is ten times slower
+            os.replace(source, f"{self.root}/{path}")  # noqa: PTH105  once a file; Path is ten times slower
         except IsADirectoryError:
-            self._clear_the_way(path)
-            os.replace(source, target)  # noqa: PTH105
+            self.replace(Path(source), path)
 
     def put_link(self, target: str, path: str) -> None:
         """Make a link by renaming a new one over the old, so that the name never dangles in between."""
@@ -40,8 +39,22 @@ class Destination:
         try:
             beside.replace(self.root / path)
         except IsADirectoryError:
-            self._clear_the_way(path)
-            beside.replace(self.root / path)
+            self.replace(beside, path)
+
+    def replace(self, source: Path, path: str) -> None:
+        """Put something of the work area in the place of whatever has this name, in one instant.
+
+        Where the file system cannot swap two names, in two: in between there is nothing.
+        """
+        beside = self._area.scratch()
+        source.rename(beside)
+        place = self.root / path
+        if _lstat(place) is None:
+            beside.rename(place)
+        elif not exchange(beside, place):
+            place.rename(self._area.scratch())
+            beside.rename(place)
+        self._forget(path)
 
     def make_directory(self, path: str) -> None:
         """Make a directory and those above it; a file or link in the way is cleared."""
@@ -88,6 +101,9 @@ class Destination:
     def _clear_the_way(self, path: str) -> None:
         """Something of another kind has this name; it leaves in one rename."""
         (self.root / path).rename(self._area.scratch())
+        self._forget(path)
+
+    def _forget(self, path: str) -> None:
         self._real = {real for real in self._real if real != path and not real.startswith(f"{path}/")}
 
 
