@@ -17,10 +17,11 @@ from pushmirror.system.files import exchange
 class Destination:
     """The served tree, or a part of it that is being built beside it."""
 
-    def __init__(self, root: Path, area: WorkArea) -> None:
-        """`area` must be on the same file system as `root`."""
+    def __init__(self, root: Path, area: WorkArea, above: str = "") -> None:
+        """`above` is the tree path of what `root` is or is going to be; empty for the tree itself."""
         self.root = root
         self._area = area
+        self._above = above
         self._real: set[str] = set()  # directories that are known to be there, and to be no links
 
     def put_file(self, source: str, path: str) -> None:
@@ -34,7 +35,7 @@ class Destination:
     def put_link(self, target: str, path: str) -> None:
         """Make a link by renaming a new one over the old, so that the name never dangles in between."""
         self.make_directory(path.rpartition("/")[0])
-        beside = self._area.scratch()
+        beside = self._scratch(path)
         beside.symlink_to(target)
         try:
             beside.replace(self.root / path)
@@ -46,13 +47,13 @@ class Destination:
 
         Where the file system cannot swap two names, in two: in between there is nothing.
         """
-        beside = self._area.scratch()
+        beside = self._scratch(path)
         source.rename(beside)
         place = self.root / path
         if _lstat(place) is None:
             beside.rename(place)
         elif not exchange(beside, place):
-            place.rename(self._area.scratch())
+            place.rename(self._scratch(path))
             beside.rename(place)
         self._forget(path)
 
@@ -98,9 +99,12 @@ class Destination:
         self._real.add(path)
         return True
 
+    def _scratch(self, path: str) -> Path:
+        return self._area.scratch(f"{self._above}/{path}" if self._above else path)
+
     def _clear_the_way(self, path: str) -> None:
         """Something of another kind has this name; it leaves in one rename."""
-        (self.root / path).rename(self._area.scratch())
+        (self.root / path).rename(self._scratch(path))
         self._forget(path)
 
     def _forget(self, path: str) -> None:

@@ -133,7 +133,7 @@ class _Plan:
         return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
 
     def _is_same(self, name: str, place: str) -> bool:
-        new = self.area.new / place if self.area.fetched(place) else self.tree / place
+        new = self.area.at(place) if self.area.fetched(place) else self.tree / place
         try:
             old, found = (self.tree / name).stat(), new.stat()
             if (old.st_size, int(old.st_mtime)) == (found.st_size, int(found.st_mtime)):

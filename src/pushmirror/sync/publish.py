@@ -32,7 +32,7 @@ from pushmirror.sync.parts import (
 )
 from pushmirror.sync.published import Published
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, link_tree, sha256_of, sync_file_system
+from pushmirror.system.files import link_or_copy, link_tree, sha256_of
 
 _log = logging.getLogger(__name__)
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
@@ -90,7 +90,7 @@ class Publisher:
         self._area.note_landed(ready)
         with self._accounted(ready, hashes):
             for path in ready:
-                self._served.put_file(f"{self._area.new}/{path}", path)
+                self._served.put_file(str(self._area.at(path)), path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
@@ -114,7 +114,7 @@ class Publisher:
         swapped: set[str] = set()
         for path, is_link in names:
             if not durable and part_of(path, is_link=is_link) > Part.EARLY:
-                sync_file_system(self._tree)
+                self._area.sync()
                 durable = True
             root = _root_of(path, roots)
             if root is None:
@@ -185,21 +185,24 @@ class Publisher:
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""
         there = [directory for directory in directories if self._served.has_directory(directory)]
-        if there and not self._area.can_exchange():
-            _log.warning("%s changes name by name: its file system cannot swap directories", there[0])
-            return []
-        return there
+        able = [directory for directory in there if self._area.can_exchange(directory)]
+        for directory in there:
+            if directory not in able:
+                _log.warning(
+                    "%s is updated file by file: it cannot be swapped where it is mounted", directory
+                )
+        return able
 
     def _swap(self, root: str, names: Iterable[tuple[str, bool]], change: Change) -> None:
         """Build a directory anew beside the tree, of hard links and what changes, and swap it in."""
-        fresh = self._area.scratch()
+        fresh = self._area.scratch(root)
         is_there = self._served.has_directory(root)
         if is_there:
             link_tree(self._tree / root, fresh)
         else:
             fresh.mkdir()
         fresh.chmod(DIRECTORY_MODE)
-        beside = Destination(fresh, self._area)
+        beside = Destination(fresh, self._area, root)
         for path, is_link in names:
             if path.startswith(f"{root}/"):
                 below = path.removeprefix(f"{root}/")
@@ -211,9 +214,9 @@ class Publisher:
             if directory.startswith(f"{root}/"):
                 beside.make_directory(directory.removeprefix(f"{root}/"))
         for name, path in change.elsewhere.get(root, {}).items():
-            staged = self._area.new / path
+            staged = self._area.at(path)
             _link(staged if staged.exists() else self._tree / path, fresh / name)
-        sync_file_system(self._tree)
+        self._area.sync()
         self._served.make_directory(root.rpartition("/")[0])
         self._served.replace(fresh, root)
         self._served = Destination(self._tree, self._area)
@@ -232,13 +235,13 @@ class Publisher:
 
     def _carry(self, destination: Destination, source: str, path: str) -> None:
         """Let a file of the tree have another name, too."""
-        beside = self._area.scratch()
+        beside = self._area.scratch(path)
         _link(self._tree / source, beside)
         destination.put_file(str(beside), path)
 
     def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
         if target is None:
-            destination.put_file(f"{self._area.new}/{path}", name)
+            destination.put_file(str(self._area.at(path)), name)
         else:
             destination.put_link(target, name)
 
@@ -253,7 +256,7 @@ class Publisher:
         parts = path.rsplit("/", 3)
         if len(parts) < 4 or parts[1] != "by-hash" or parts[2] not in _HASHES:
             return True
-        file = self._area.new / path
+        file = self._area.at(path)
         if parts[2] == "SHA256":
             return sha256_of(file) == parts[3]
         with file.open("rb") as content:

@@ -215,9 +215,6 @@ class Upstream:
         links: bool = False,
     ) -> Fetched:
         """Fetch these files in one transfer, as `fetch` does; several threads may, for other names each."""
-        area.new.mkdir(parents=True, exist_ok=True)
-        argv = rsync.fetch_argv(self.archive, area.new, version=self.version, basis=basis, links=links)
-        listed = b"".join(sorted(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
         fetched = Fetched()
 
         def on_line(line: bytes) -> None:
@@ -226,7 +223,11 @@ class Upstream:
                 fetched.size += parsed[1]
                 self.advance(files=1, size=parsed[1])
 
-        self._run(argv, on_line, stdin=listed, partial_is_fine=True, stop=stop)
+        for into, some in area.by_volume(names).items():
+            into.mkdir(parents=True, exist_ok=True)
+            argv = rsync.fetch_argv(self.archive, into, version=self.version, basis=basis, links=links)
+            listed = b"".join(sorted(name.encode("utf-8", "surrogateescape") + b"\0" for name in some))
+            self._run(argv, on_line, stdin=listed, partial_is_fine=True, stop=stop)
         with self._counting:
             self.traffic.files_fetched += fetched.files
             self.traffic.bytes_fetched += fetched.size
@@ -361,5 +362,5 @@ def selection_rules(archive: Archive) -> list[Rule]:
 
 def closure_rules(archive: Archive) -> list[Rule]:
     """The same of what mirrored indices name: an architecture's packages may be called anything."""
-    ours = [WORK, f"/{LOST}", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
+    ours = [WORK, LOST, f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
     return [*exclude_rules(ours), *filter_rules(archive.filter), *exclude_rules(archive.exclude)]

@@ -159,11 +159,11 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
 def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
     """Those of the files whose content has another hash, or that are not there.
 
-    Each comes with the directory that its path is relative to.
+    Each comes with the place where its content is.
     """
 
     def check(batch: Sequence[tuple[File, Path]]) -> list[File]:
-        bad = [file for file, directory in batch if not has_digest(f"{directory}/{file.path}", file.digest)]
+        bad = [file for file, place in batch if not has_digest(place, file.digest)]
         progress.advance(files=len(batch), size=sum(max(file.size, 0) for file, _ in batch))
         return bad
 

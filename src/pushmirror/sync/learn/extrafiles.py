@@ -38,8 +38,8 @@ def take_extrafiles(question: Question, survey: Survey) -> None:
         return
     try:
         if question.archive.keyring:
-            check_clearsigned(question.area.new / LIST, question.archive.keyring, where=LIST)
-        new = _read(question.area.new / LIST)
+            check_clearsigned(question.area.at(LIST), question.archive.keyring, where=LIST)
+        new = _read(question.area.at(LIST))
         old = _read(here) if _is_file(here) else {}
     except ArchiveError as exc:
         _log.warning("what it names is left alone: %s", exc)

@@ -43,6 +43,11 @@ STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
 }
 
 
+def _is_looked_at(place: str) -> bool:
+    """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
+    return is_searched(f"{place}/Release")
+
+
 @dataclass(slots=True)
 class Learner:
     """Learns about one archive's upstream."""
@@ -79,12 +84,12 @@ class Learner:
 
         Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
         """
-        also = {place: is_dists for place, is_dists in live.places.items() if not is_searched(place)}
+        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place)}
         also |= dict.fromkeys(self.archive.release_directories, False)
         for _ in range(_LOOKS):
             self.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, self.archive.release_directories)
-            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not is_searched(place)}
+            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not _is_looked_at(place)}
             if also.keys() >= beyond.keys():
                 break
             also |= beyond

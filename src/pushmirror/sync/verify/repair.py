@@ -106,7 +106,7 @@ class Repair:
         for path, one in files.items():
             if why := self._why_not(path, one):
                 self._leave(next(finding for finding, _ in batch if finding.path == path), why)
-                (self._area.new / path).unlink(missing_ok=True)
+                self._area.at(path).unlink(missing_ok=True)
             else:
                 right[path] = one.digest
         links = {
@@ -160,7 +160,7 @@ class Repair:
         size = sum(one.size or 0 for one in files.values())
         self._progress.step("fetching", files=len(files), size=size)
         for path in files:
-            (self._area.new / path).unlink(missing_ok=True)  # rsync might take it for right
+            self._area.at(path).unlink(missing_ok=True)  # rsync might take it for right
         self._upstream.fetch(files, self._area)
 
     def _why_not(self, path: str, one: Expected) -> str:
@@ -170,7 +170,7 @@ class Repair:
             return "upstream does not have it"
         if one.size is not None and found.st_size != one.size:
             return f"upstream's has {found.st_size} bytes, expected {one.size}"
-        if (digest := digest_of(self._area.new / path, like=one.digest)) != one.digest:
+        if (digest := digest_of(self._area.at(path), like=one.digest)) != one.digest:
             return f"upstream's has {name_of(digest)} {digest}, expected {one.digest}"
         if not one.digest and one.mtime is not None and int(found.st_mtime) != one.mtime:
             return "upstream has another version of it"
