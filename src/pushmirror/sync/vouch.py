@@ -9,6 +9,7 @@ a first sync adds every file there is, and no million of them is in memory at on
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 from array import array
@@ -32,6 +33,7 @@ from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import has_digest
 
+_log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
 
@@ -170,7 +172,9 @@ def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int
 def _unpacked_size(suite: Suite, path: str, size: int) -> int:
     """How large an index may get when unpacked: what the Release says, or a bound for a bomb."""
     plain = suite.release.files.get(family(path))
-    return plain.size if plain else max(size * 100, 1_000_000)
+    if plain:
+        return plain.size
+    return max(size * 100, 1_000_000) if size else 0
 
 
 def _read_all(unread: list[Unread], ledger: Ledger) -> None:
@@ -193,9 +197,12 @@ def _read(index: Unread, ledger: Ledger) -> None:
         if size != index.size:
             raise Mismatch(f"{index.path} has {size} bytes; its Release says {index.size}")
         text = unpack(iter(partial(file.read, _CHUNK), b""), index.path, size=index.unpacked)
+        refused: list[str] = []
         ledger.remember_index(
             index.key,
             blocks(index.kind, text, where=index.path),
-            partial(read_index, index.kind, base=base, where=index.path),
+            partial(read_index, index.kind, base=base, where=index.path, refused=refused.append),
             salt=f"{index.kind.value} {base}",
         )
+    if refused:
+        _log.warning("%d stanzas or lines of %s left out, such as %s", len(refused), index.path, refused[0])
