@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry, Kind
@@ -80,7 +81,8 @@ def _note(question: Question, survey: Survey, path: str) -> None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    return parse_extrafiles(file.read_bytes(), where=LIST)
+    refused = partial(_log.info, "left out: %s")
+    return parse_extrafiles(file.read_bytes(), where=LIST, refused=refused)
 
 
 def _is_file(path: Path) -> bool:
