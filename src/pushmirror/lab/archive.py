@@ -2,30 +2,35 @@
 
 Guaranteed: everything but key and signatures follows from seed and clock; an update writes new files by
 rename in dak's order, pool, indices, Release, and deletes last; two generations never share a
-second, so no changed file keeps both size and time. What the files contain beyond names and hashes is noise.
+second, so no changed file keeps both size and time. Only where a directory becomes a link, or a link a
+directory, is a name not there for a moment. What the files contain beyond names and hashes is noise.
 Not the business of this module: serving the tree (`lab.daemon`), or judging a copy of it (`lab.watch`).
 """
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pushmirror.lab.dists import SuiteTree
+from pushmirror.lab import toplevel
+from pushmirror.lab.dists import RELEASE_FILES, Layout, SuiteTree
 from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
 from pushmirror.lab.packages import Built, Package, PoolFile, build, content
 from pushmirror.lab.signing import LabKey, Signer
 from pushmirror.lab.tree import Tree
 from pushmirror.system import clock
 
+#: Of archives that are made without a word about it.
+LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.SIMPLE))
+
 _PAST = timedelta(minutes=10)  # generations start this long ago: quick updates, a second each, fit before now
 _INSTALLER_EVERY = 5  # generations
-_HOST = "archive.lab.example.org"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +53,25 @@ class LabArchive:
         file_size: int,
         keep_by_hash: int,
         suites: Sequence[Suite],
+        layout: Layout,
         time: Callable[[], datetime],
     ) -> None:
         self.path = directory / "tree"
         self.keyring = directory / "keyring.gpg"
         self.generation = 0
         self.keep_by_hash = keep_by_hash
+        self.layout = layout
+        self.is_snapshotted = False  # whether an update writes a new dists/, to which the link is turned
         self._seed = seed
         self._file_size = file_size
         self._time = time
         self._when = time().replace(microsecond=0) - _PAST
         self._random = Random(seed)  # noqa: S311  a choice that can be repeated is the point
         self._tree = Tree(self.path, directory / "incoming")
-        self._suites = [SuiteTree(suite, self._tree) for suite in suites]
+        self._top = "dists"
+        self._links: dict[str, str] = {}  # in dists/
+        self._suites: list[SuiteTree] = []
+        self._planned = list(suites)
         self._built: dict[int, Built] = {}
         self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
@@ -78,17 +89,26 @@ class LabArchive:
         file_size: int = 1500,
         keep_by_hash: int = 1,
         suites: Sequence[Suite] = SUITES,
+        layout: Layout = LAYOUT,
         time: Callable[[], datetime] = clock.now,
     ) -> LabArchive:
-        """Make an archive of so many source packages (about 4.6 pool files each) in `directory`.
+        """Make an archive of so many source packages (about 4.8 pool files each) in `directory`.
 
         `file_size` is the largest size of a pool file in bytes; `keep_by_hash` says for how many generations
         by-hash files outlive their Release (dak: 36 hours; 0 is brutal).
         """
         archive = cls(
-            directory, seed=seed, file_size=file_size, keep_by_hash=keep_by_hash, suites=suites, time=time
+            directory,
+            seed=seed,
+            file_size=file_size,
+            keep_by_hash=keep_by_hash,
+            suites=suites,
+            layout=layout,
+            time=time,
         )
-        archive._write_top()
+        archive.write_documents(toplevel.DOCUMENTS)
+        for name, target in toplevel.LINKS.items():
+            archive._tree.symlink(name, target)
         archive.update(add=packages, replace=0, remove=0)
         return archive
 
@@ -96,6 +116,11 @@ class LabArchive:
     def serial(self) -> int:
         """The `Archive serial` of the trace."""
         return int(f"{self._when:%Y%m%d}{self.generation:02}")
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """What it has, or will have after the next update."""
+        return tuple(self._planned)
 
     @property
     def pool_files(self) -> tuple[str, ...]:
@@ -130,17 +155,27 @@ class LabArchive:
         with self._key.unlocked() as signer:
             self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
 
+    def plan_suites(self, suites: Sequence[Suite]) -> None:
+        """Have these suites from the next update on: others come and go, and those of a known codename change."""
+        self._planned = list(suites)
+
+    def accept(self, source: str, into: str) -> None:
+        """Move all packages from a suite into a frozen one, by the next update: a point release."""
+        source_tree, target = self._suite(source), self._suite(into)
+        new = {one.package.number: one for one in source_tree.members or ()}
+        kept = [one for one in target.members or () if one.package.number not in new]
+        target.members = tuple(sorted((*kept, *new.values()), key=lambda one: one.package.name))
+        source_tree.members = ()
+
     def release_texts(self) -> dict[str, str]:
         """The Release file of each suite, by codename."""
         return {
-            s.suite.codename: (self.path / s.suite.directory / "Release").read_text() for s in self._suites
+            s.suite.codename: (self.path / s.release_directory / "Release").read_text() for s in self._suites
         }
 
     def generation_files(self) -> dict[str, bytes]:
-        """Release, Release.gpg and InRelease of every suite, by path below the tree."""
-        paths = [
-            f"{s.suite.directory}/{n}" for s in self._suites for n in ("InRelease", "Release", "Release.gpg")
-        ]
+        """Release, Release.gpg and InRelease of every suite, by path below the tree: the files, no links."""
+        paths = [f"{s.release_directory}/{name}" for s in self._suites for name in RELEASE_FILES]
         return {path: (self.path / path).read_bytes() for path in paths}
 
     # To break things on purpose
@@ -148,22 +183,35 @@ class LabArchive:
     def sign_with(self, key: LabKey) -> None:
         """Publish the same state signed by another key; `keyring` stays as it is."""
         self._key = key
-        self._publish_releases()
+        self._publish_releases(self._suites)
 
     def expire(self) -> None:
         """Publish the same state with a Valid-Until in the past."""
-        self._publish_releases(valid_until=self._when - timedelta(days=1))
+        self._publish_releases(self._suites, valid_until=self._when - timedelta(days=1))
+
+    def break_suite(self, codename: str) -> None:
+        """Publish it with a hash that no form of an index has; every update does so until it is mended."""
+        self._suite(codename).is_broken = True
+        self._publish_releases([self._suite(codename)])
+
+    def mend_suite(self, codename: str) -> None:
+        """Publish it as it should be."""
+        self._suite(codename).is_broken = False
+        self._publish_releases([self._suite(codename)])
 
     def spoil_signature(self, codename: str = "sid") -> None:
         """Change signed words of a suite's InRelease and Release after signing."""
         for name in ("InRelease", "Release"):
-            path = f"dists/{codename}/{name}"
+            path = f"{self._suite(codename).release_directory}/{name}"
             text = (self.path / path).read_bytes().replace(b"archive of the lab", b"archive of the cat")
             self._tree.put(path, text, self._when)
 
     def spoil_file(self, path: str | None = None) -> str:
-        """Change one byte of a file (default: a pool file), keeping size and time; returns its path."""
-        path = path or self._some_pool_file()
+        """Change one byte of a file (default: a pool file), keeping size and time; returns its path.
+
+        As below, a link is followed: it is the file that changes.
+        """
+        path = self._tree.resolve(path or self._some_pool_file())
         data = bytearray((self.path / path).read_bytes())
         data[len(data) // 2] ^= 0xFF
         when = datetime.fromtimestamp((self.path / path).stat().st_mtime, self._when.tzinfo)
@@ -172,14 +220,14 @@ class LabArchive:
 
     def truncate_file(self, path: str | None = None) -> str:
         """Cut a file (default: a pool file) to half; returns its path."""
-        path = path or self._some_pool_file()
+        path = self._tree.resolve(path or self._some_pool_file())
         data = (self.path / path).read_bytes()
         self._tree.put(path, data[: len(data) // 2], self._when)
         return path
 
     def lose_file(self, path: str | None = None) -> str:
         """Delete a file (default: a pool file) that the indices go on to name; returns its path."""
-        path = path or self._some_pool_file()
+        path = self._tree.resolve(path or self._some_pool_file())
         self._tree.remove(path)
         return path
 
@@ -211,28 +259,36 @@ class LabArchive:
     def _content(self, path: str) -> bytes:
         return content(self._seed, path, self._file_size, is_rebuilt=path in self._rebuilt)
 
+    def _suite(self, codename: str) -> SuiteTree:
+        return next(tree for tree in self._suites if tree.suite.codename == codename)
+
     def _dinstall(self, *, new_installer: bool) -> Dinstall:
         self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
-        pool = {file.path: file for built in self._built.values() for file in built.files()}
+        packages = sorted(self._built.values(), key=lambda built: built.package.name)
+        left = self._turn_suites()
+        for suite in self._suites:
+            suite.choose(packages)
+        pool = {file.path: file for built in self._needed() for file in built.files()}
         added = sorted(pool.keys() - self._pool.keys())
         removed = sorted(self._pool.keys() - pool.keys())
         self._pool = pool
         for path in added:
             self._tree.put(path, self._content(path), self._when)
-        packages = sorted(self._built.values(), key=lambda built: built.package.name)
         for suite in self._suites:
-            suite.write_indices(packages, self._when, self.generation, new_installer=new_installer)
-        self._write_listings()
-        self._publish_releases()
-        self._write_trace()
-        for suite in self._suites:
-            suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
-        for path in removed:
-            self._tree.remove(path)
+            suite.write_indices(self._when, self.generation, new_installer=new_installer)
+        for path, data in toplevel.listings(self._pool, self._built.values()).items():
+            self._tree.put(path, data, self._when)
+        self._publish_releases([suite for suite in self._suites if suite.is_to_be_published])
+        self._tree.put(toplevel.TRACE, toplevel.trace(self._when, self.serial), self._when)
+        self._delete(left, removed)
         return Dinstall(self.serial, tuple(added), tuple(removed))
 
-    def _publish_releases(self, *, valid_until: datetime | None = None) -> None:
-        if any((self.path / s.suite.directory / "InRelease").exists() for s in self._suites):
+    def _needed(self) -> list[Built]:
+        """Packages whose files are in the pool: the newest ones, and older ones that suites have."""
+        return [*self._built.values(), *(one for suite in self._suites for one in suite.members or ())]
+
+    def _publish_releases(self, suites: Sequence[SuiteTree], *, valid_until: datetime | None = None) -> None:
+        if any(suite.published for suite in self._suites):
             self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
         when = self._when
 
@@ -241,38 +297,60 @@ class LabArchive:
             return text, signer.clear(text), signer.detached(text)
 
         with self._key.unlocked() as signer, ThreadPoolExecutor() as threads:
-            releases = list(threads.map(lambda suite: signed(signer, suite), self._suites))
-        for suite, (text, inline, detached) in zip(self._suites, releases, strict=True):
+            releases = list(threads.map(lambda suite: signed(signer, suite), suites))
+        for suite, (text, inline, detached) in zip(suites, releases, strict=True):
             suite.write_release(text, inline, detached, when)
-            self._tree.symlink(f"dists/{suite.suite.alias}", suite.suite.codename)
+        for name, target in self._links.items():
+            self._tree.symlink(f"{self._top}/{name}", target)
+        self._publish_dists()
 
-    # Outside dists/ and pool/
+    def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:
+        """What nothing leads to any more."""
+        for suite in suites:
+            suite.remove()
+        for suite in self._suites:
+            suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
+        for path in pool_files:
+            self._tree.remove(path)
 
-    def _write_top(self) -> None:
-        texts = {
-            "README": "An archive of the lab. Nothing in it is of any use.\n",
-            "doc/00-INDEX": "FAQ/ nothing is asked often\n",
-            "doc/FAQ/index.html": "<p>None.</p>\n",
-        }
-        self.write_documents(texts)
-        self._tree.symlink("doc/FAQ/faq.html", "index.html")
+    # Suites that come, go, and change places
 
-    def _write_listings(self) -> None:
-        lines = [f"-rw-r--r-- 1 dak dak {file.size} {path}\n" for path, file in sorted(self._pool.items())]
-        maintainers = [f"{b.package.name} The Lab <lab@example.org>\n" for b in self._built.values()]
-        debs = [f"./{path}\n" for path in self._pool if path.endswith(("_amd64.deb", "_all.deb"))]
-        for path, text in {
-            "ls-lR.gz": "".join(lines),
-            "indices/Maintainers.gz": "".join(sorted(maintainers)),
-            "indices/files/arch-amd64.files.gz": "".join(sorted(debs)),
-        }.items():
-            self._tree.put(path, gzip.compress(text.encode(), 1, mtime=0), self._when)
+    def _turn_suites(self) -> list[SuiteTree]:
+        """Go over to the planned suites; returns those that are to be removed at the end."""
+        self._begin_dists()
+        known = {tree.suite.codename: tree for tree in self._suites}
+        links = {link: suite.name for suite in self._planned for link in suite.links}
+        for name in self._links.keys() - links.keys():
+            (self.path / self._top / name).unlink()
+        self._links = links
+        self._suites = [known.pop(suite.codename, None) or self._new(suite) for suite in self._planned]
+        for tree, suite in zip(self._suites, self._planned, strict=True):
+            tree.turn(suite)
+        return list(known.values())
 
-    def _write_trace(self) -> None:
-        text = (
-            f"{self._when:%a %b %d %H:%M:%S UTC %Y}\nUsing dak v1\nRunning on host: {_HOST}\n"
-            f"Archive serial: {self.serial}\n"
-            f"Date: {self._when:%a, %d %b %Y %H:%M:%S +0000}\nCreator: dak v1\n"
-        )
-        self._tree.put(f"project/trace/{_HOST}", text.encode(), self._when)
-        self._tree.symlink("project/trace/master", _HOST)
+    def _new(self, suite: Suite) -> SuiteTree:
+        return SuiteTree(suite, self._tree, self.layout, self._top)
+
+    def _begin_dists(self) -> None:
+        """Where an update that makes a snapshot writes; or bring dists/ back into its place."""
+        new = f".pub/{self.generation}" if self.is_snapshotted else "dists"
+        if new == self._top:
+            return
+        if not self.is_snapshotted:
+            (self.path / "dists").unlink()
+        if (self.path / self._top).is_dir():
+            shutil.copytree(self.path / self._top, self.path / new, symlinks=True, copy_function=os.link)
+        self._top = new
+        for suite in self._suites:
+            suite.top = new
+
+    def _publish_dists(self) -> None:
+        """Turn the link to the snapshot, if there are any; the last one stays for those who read it."""
+        dists = self.path / "dists"
+        if self._top != "dists":
+            if dists.is_dir() and not dists.is_symlink():
+                shutil.rmtree(dists)
+            self._tree.symlink("dists", self._top)
+        for old in (self.path / ".pub").glob("*"):
+            if int(old.name) < self.generation - 1:
+                shutil.rmtree(old)
