@@ -2,15 +2,13 @@
 
 Guaranteed: everything but key and signatures follows from seed and clock; an update writes new files by
 rename in dak's order, pool, indices, Release, and deletes last; two generations never share a
-second, so no changed file keeps both size and time. Only where a directory becomes a link, or a link a
-directory, is a name not there for a moment. What the files contain beyond names and hashes is noise.
+second, so no changed file keeps both size and time. What the files contain beyond names and hashes is noise.
 Not the business of this module: serving the tree (`lab.daemon`), or judging a copy of it (`lab.watch`).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +17,11 @@ from pathlib import Path
 from random import Random
 
 from pushmirror.lab import toplevel
-from pushmirror.lab.dists import RELEASE_FILES, Layout, SuiteTree
+from pushmirror.lab.dists import Dists
 from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
 from pushmirror.lab.packages import Built, Package, PoolFile, build, content
 from pushmirror.lab.signing import LabKey, Signer
+from pushmirror.lab.suite import RELEASE_FILES, Layout, SuiteTree
 from pushmirror.lab.tree import Tree
 from pushmirror.system import clock
 
@@ -61,17 +60,13 @@ class LabArchive:
         self.generation = 0
         self.keep_by_hash = keep_by_hash
         self.layout = layout
-        self.is_snapshotted = False  # whether an update writes a new dists/, to which the link is turned
         self._seed = seed
         self._file_size = file_size
         self._time = time
         self._when = time().replace(microsecond=0) - _PAST
         self._random = Random(seed)  # noqa: S311  a choice that can be repeated is the point
         self._tree = Tree(self.path, directory / "incoming")
-        self._top = "dists"
-        self._links: dict[str, str] = {}  # in dists/
-        self._suites: list[SuiteTree] = []
-        self._planned = list(suites)
+        self.dists = Dists(self._tree, layout, list(suites))
         self._built: dict[int, Built] = {}
         self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
@@ -120,7 +115,7 @@ class LabArchive:
     @property
     def suites(self) -> tuple[Suite, ...]:
         """What it has, or will have after the next update."""
-        return tuple(self._planned)
+        return tuple(self.dists.planned)
 
     @property
     def pool_files(self) -> tuple[str, ...]:
@@ -156,26 +151,31 @@ class LabArchive:
             self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
 
     def plan_suites(self, suites: Sequence[Suite]) -> None:
-        """Have these suites from the next update on: others come and go, and those of a known codename change."""
-        self._planned = list(suites)
+        """Have these suites from the next update on; those of a known codename turn into what they say."""
+        self.dists.planned = list(suites)
 
     def accept(self, source: str, into: str) -> None:
         """Move all packages from a suite into a frozen one, by the next update: a point release."""
-        source_tree, target = self._suite(source), self._suite(into)
+        source_tree, target = self.dists.suite(source), self.dists.suite(into)
         new = {one.package.number: one for one in source_tree.members or ()}
         kept = [one for one in target.members or () if one.package.number not in new]
         target.members = tuple(sorted((*kept, *new.values()), key=lambda one: one.package.name))
         source_tree.members = ()
 
+    def files_of(self, codename: str) -> set[str]:
+        """The paths of the pool files that a suite names."""
+        return {file.path for one in self.dists.suite(codename).members or () for file in one.files()}
+
     def release_texts(self) -> dict[str, str]:
         """The Release file of each suite, by codename."""
         return {
-            s.suite.codename: (self.path / s.release_directory / "Release").read_text() for s in self._suites
+            s.suite.codename: (self.path / s.release_directory / "Release").read_text()
+            for s in self.dists.suites
         }
 
     def generation_files(self) -> dict[str, bytes]:
         """Release, Release.gpg and InRelease of every suite, by path below the tree: the files, no links."""
-        paths = [f"{s.release_directory}/{name}" for s in self._suites for name in RELEASE_FILES]
+        paths = [f"{s.release_directory}/{name}" for s in self.dists.suites for name in RELEASE_FILES]
         return {path: (self.path / path).read_bytes() for path in paths}
 
     # To break things on purpose
@@ -183,26 +183,26 @@ class LabArchive:
     def sign_with(self, key: LabKey) -> None:
         """Publish the same state signed by another key; `keyring` stays as it is."""
         self._key = key
-        self._publish_releases(self._suites)
+        self._publish_releases(self.dists.suites)
 
     def expire(self) -> None:
         """Publish the same state with a Valid-Until in the past."""
-        self._publish_releases(self._suites, valid_until=self._when - timedelta(days=1))
+        self._publish_releases(self.dists.suites, valid_until=self._when - timedelta(days=1))
 
     def break_suite(self, codename: str) -> None:
         """Publish it with a hash that no form of an index has; every update does so until it is mended."""
-        self._suite(codename).is_broken = True
-        self._publish_releases([self._suite(codename)])
+        self.dists.suite(codename).is_broken = True
+        self._publish_releases([self.dists.suite(codename)])
 
     def mend_suite(self, codename: str) -> None:
         """Publish it as it should be."""
-        self._suite(codename).is_broken = False
-        self._publish_releases([self._suite(codename)])
+        self.dists.suite(codename).is_broken = False
+        self._publish_releases([self.dists.suite(codename)])
 
     def spoil_signature(self, codename: str = "sid") -> None:
         """Change signed words of a suite's InRelease and Release after signing."""
         for name in ("InRelease", "Release"):
-            path = f"{self._suite(codename).release_directory}/{name}"
+            path = f"{self.dists.suite(codename).release_directory}/{name}"
             text = (self.path / path).read_bytes().replace(b"archive of the lab", b"archive of the cat")
             self._tree.put(path, text, self._when)
 
@@ -259,14 +259,11 @@ class LabArchive:
     def _content(self, path: str) -> bytes:
         return content(self._seed, path, self._file_size, is_rebuilt=path in self._rebuilt)
 
-    def _suite(self, codename: str) -> SuiteTree:
-        return next(tree for tree in self._suites if tree.suite.codename == codename)
-
     def _dinstall(self, *, new_installer: bool) -> Dinstall:
         self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
         packages = sorted(self._built.values(), key=lambda built: built.package.name)
-        left = self._turn_suites()
-        for suite in self._suites:
+        left = self.dists.turn(self.generation)
+        for suite in self.dists.suites:
             suite.choose(packages)
         pool = {file.path: file for built in self._needed() for file in built.files()}
         added = sorted(pool.keys() - self._pool.keys())
@@ -274,21 +271,21 @@ class LabArchive:
         self._pool = pool
         for path in added:
             self._tree.put(path, self._content(path), self._when)
-        for suite in self._suites:
+        for suite in self.dists.suites:
             suite.write_indices(self._when, self.generation, new_installer=new_installer)
         for path, data in toplevel.listings(self._pool, self._built.values()).items():
             self._tree.put(path, data, self._when)
-        self._publish_releases([suite for suite in self._suites if suite.is_to_be_published])
+        self._publish_releases([suite for suite in self.dists.suites if suite.is_to_be_published])
         self._tree.put(toplevel.TRACE, toplevel.trace(self._when, self.serial), self._when)
         self._delete(left, removed)
         return Dinstall(self.serial, tuple(added), tuple(removed))
 
     def _needed(self) -> list[Built]:
         """Packages whose files are in the pool: the newest ones, and older ones that suites have."""
-        return [*self._built.values(), *(one for suite in self._suites for one in suite.members or ())]
+        return [*self._built.values(), *(one for suite in self.dists.suites for one in suite.members or ())]
 
     def _publish_releases(self, suites: Sequence[SuiteTree], *, valid_until: datetime | None = None) -> None:
-        if any(suite.published for suite in self._suites):
+        if any(suite.published for suite in self.dists.suites):
             self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
         when = self._when
 
@@ -300,57 +297,13 @@ class LabArchive:
             releases = list(threads.map(lambda suite: signed(signer, suite), suites))
         for suite, (text, inline, detached) in zip(suites, releases, strict=True):
             suite.write_release(text, inline, detached, when)
-        for name, target in self._links.items():
-            self._tree.symlink(f"{self._top}/{name}", target)
-        self._publish_dists()
+        self.dists.publish(self.generation)
 
     def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:
         """What nothing leads to any more."""
         for suite in suites:
             suite.remove()
-        for suite in self._suites:
+        for suite in self.dists.suites:
             suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
         for path in pool_files:
             self._tree.remove(path)
-
-    # Suites that come, go, and change places
-
-    def _turn_suites(self) -> list[SuiteTree]:
-        """Go over to the planned suites; returns those that are to be removed at the end."""
-        self._begin_dists()
-        known = {tree.suite.codename: tree for tree in self._suites}
-        links = {link: suite.name for suite in self._planned for link in suite.links}
-        for name in self._links.keys() - links.keys():
-            (self.path / self._top / name).unlink()
-        self._links = links
-        self._suites = [known.pop(suite.codename, None) or self._new(suite) for suite in self._planned]
-        for tree, suite in zip(self._suites, self._planned, strict=True):
-            tree.turn(suite)
-        return list(known.values())
-
-    def _new(self, suite: Suite) -> SuiteTree:
-        return SuiteTree(suite, self._tree, self.layout, self._top)
-
-    def _begin_dists(self) -> None:
-        """Where an update that makes a snapshot writes; or bring dists/ back into its place."""
-        new = f".pub/{self.generation}" if self.is_snapshotted else "dists"
-        if new == self._top:
-            return
-        if not self.is_snapshotted:
-            (self.path / "dists").unlink()
-        if (self.path / self._top).is_dir():
-            shutil.copytree(self.path / self._top, self.path / new, symlinks=True, copy_function=os.link)
-        self._top = new
-        for suite in self._suites:
-            suite.top = new
-
-    def _publish_dists(self) -> None:
-        """Turn the link to the snapshot, if there are any; the last one stays for those who read it."""
-        dists = self.path / "dists"
-        if self._top != "dists":
-            if dists.is_dir() and not dists.is_symlink():
-                shutil.rmtree(dists)
-            self._tree.symlink("dists", self._top)
-        for old in (self.path / ".pub").glob("*"):
-            if int(old.name) < self.generation - 1:
-                shutil.rmtree(old)
