@@ -71,6 +71,7 @@ class LabArchive:
         self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
         self._pool: dict[str, PoolFile] = {}
+        self._is_published = False
         self._key = LabKey.create(directory / "key")
         self.keyring.write_bytes(self._key.public)
 
@@ -183,7 +184,7 @@ class LabArchive:
     def sign_with(self, key: LabKey) -> None:
         """Publish the same state signed by another key; `keyring` stays as it is."""
         self._key = key
-        self._publish_releases(self.dists.suites)
+        self.publish_again()
 
     def expire(self) -> None:
         """Publish the same state with a Valid-Until in the past."""
@@ -198,6 +199,18 @@ class LabArchive:
         """Publish it as it should be."""
         self.dists.suite(codename).is_broken = False
         self._publish_releases([self.dists.suite(codename)])
+
+    def drop_release_files(self, *names: str) -> None:
+        """Have none of these (of all, without names) in any suite until Release files are published again."""
+        for suite in self.dists.suites:
+            suite.published = None
+            for directory in {suite.directory, suite.release_directory}:
+                for name in names or RELEASE_FILES:
+                    (self.path / directory / name).unlink(missing_ok=True)
+
+    def publish_again(self) -> None:
+        """Publish the same state, with a new date."""
+        self._publish_releases(self.dists.suites)
 
     def spoil_signature(self, codename: str = "sid") -> None:
         """Change signed words of a suite's InRelease and Release after signing."""
@@ -285,7 +298,7 @@ class LabArchive:
         return [*self._built.values(), *(one for suite in self.dists.suites for one in suite.members or ())]
 
     def _publish_releases(self, suites: Sequence[SuiteTree], *, valid_until: datetime | None = None) -> None:
-        if any(suite.published for suite in self.dists.suites):
+        if self._is_published:
             self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
         when = self._when
 
@@ -298,6 +311,7 @@ class LabArchive:
         for suite, (text, inline, detached) in zip(suites, releases, strict=True):
             suite.write_release(text, inline, detached, when)
         self.dists.publish(self.generation)
+        self._is_published = True
 
     def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:
         """What nothing leads to any more."""

@@ -17,8 +17,8 @@ _LIMIT_S = 600.0  # one that was forgotten ends by itself
 class Churn:
     """Updates an archive, as `LabArchive.update` does, from entry to exit of its block.
 
-    `steps` are gone through first, those of `lab.release_day` for example. The last update is complete when the
-    block has been left; one that failed raises there.
+    `steps` are gone through first, those of `lab.release_day` for example. The last update is complete when
+    the block has been left; one that failed raises there.
     """
 
     def __init__(self, archive: LabArchive, *, every_s: float = 0.7, steps: Iterable[str] = ()) -> None:
