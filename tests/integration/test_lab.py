@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.churn import flipping
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import SETTLE_S, Judge
@@ -155,6 +157,11 @@ def test_an_expired_archive_is_signed_but_old(archive: LabArchive) -> None:
     archive.expire()
     assert "Valid-Until: " in archive.release_texts()["trixie"]
     assert gpgv(archive, "dists/trixie/InRelease") == 0
+
+
+def test_a_suite_that_flips_is_broken_after_every_other_update(archive: LabArchive) -> None:
+    seen = [(step, bool(broken(archive.path))) for step in islice(flipping(archive, "sid"), 4)]
+    assert seen == [("broken", True), ("mended", False)] * 2
 
 
 # The judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -14,10 +14,19 @@ from pushmirror.lab.archive import LabArchive
 _LIMIT_S = 600.0  # one that was forgotten ends by itself
 
 
+def flipping(archive: LabArchive, codename: str) -> Iterator[str]:
+    """Updates, after every other of which a suite is broken."""
+    while True:
+        for is_broken, step in ((True, "broken"), (False, "mended")):
+            archive.dists.suite(codename).is_broken = is_broken
+            archive.update()
+            yield step
+
+
 class Churn:
     """Updates an archive, as `LabArchive.update` does, from entry to exit of its block.
 
-    `steps` are gone through first, those of `lab.release_day` for example. The last update is complete when
+    `steps` are gone through first, those of `flipping` or `lab.release_day`. The last update is complete when
     the block has been left; one that failed raises there.
     """
 

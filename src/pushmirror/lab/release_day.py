@@ -34,6 +34,9 @@ SUITES = (
     _suite("trixie-proposed-updates", "testing-proposed-updates", 4),
     _suite("sid", "unstable", 1, pdiffs=True, valid_for=timedelta(days=7)),
 )
+#: Names in dists/ that are no more after the last step.
+ARCHIVED = ("bullseye", "oldoldstable")
+
 Create = Callable[..., LabArchive]
 
 
@@ -64,7 +67,11 @@ def release(archive: LabArchive) -> Iterator[str]:
             "trixie-updates": {"alias": "stable-updates", "home": "stable-updates"},
             "trixie-proposed-updates": {"alias": "proposed-updates", "home": "proposed-updates"},
         },
-        come=[_suite("forky", "testing", 2), _suite("forky-proposed-updates", "testing-proposed-updates", 7)],
+        come=[
+            _suite("forky", "testing", 2),
+            _suite("forky-updates", "testing-updates", 9),
+            _suite("forky-proposed-updates", "testing-proposed-updates", 7),
+        ],
     )
     archive.update(installer=False)
     yield "release"
