@@ -22,7 +22,6 @@ from pushmirror.config.model import PushKind
 from pushmirror.errors import PushmirrorError
 from pushmirror.hub import Hub, Wish
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.indices import SUITES
 from pushmirror.lab.network import Network
 from pushmirror.lab.node import Node
 from pushmirror.lab.packages import ARCHITECTURES
@@ -111,7 +110,7 @@ def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
     size = sum(path.lstat().st_size for path in files)
     pool = f"{len(archive.pool_files):,} in the pool"
     narrator.fact("files", f"{len(files):,}, {pool}; {size / 1e6:.1f} MB")
-    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in SUITES))
+    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in archive.suites))
     narrator.fact("for", ", ".join((*ARCHITECTURES, "all", "source")))
     narrator.fact("signed", f"by a key made for it; generation {generation_of(archive.path)}")
 
