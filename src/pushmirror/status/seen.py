@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
@@ -47,6 +47,7 @@ class Scene:
     push: Push
     now: datetime
     pushing: bool | None = None  # a push is under way; none: not known
+    stale_after: timedelta = timedelta(hours=12)  # that a site may lack what we serve
 
     @cached_property
     def served(self) -> Generation | None:
