@@ -75,7 +75,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, hea
     Where the screen is too narrow for it, each row is a block of lines, the first of which has the `heading`.
     """
     screen = console()
-    screen.print(fitting(columns, rows, screen.width, heading=heading))
+    screen.print(fitting(columns, rows, screen.width, heading=heading), crop=False)
 
 
 def fitting(
@@ -85,9 +85,13 @@ def fitting(
     from rich.console import Group
 
     words = [_words(row) for row in rows]
-    if width >= _PIPE_WIDTH or sum(_widths(columns, words)) + len(_GAP) * (len(columns) - 1) <= width:
+    if width >= _PIPE_WIDTH or _fits(_widths(columns, words), width):
         return table(columns, words)
     return Group(*_stacked(columns, words, heading, width))
+
+
+def _fits(widths: Sequence[int], width: int) -> bool:
+    return sum(widths) + len(_GAP) * (len(widths) - 1) <= width
 
 
 def _stacked(
@@ -100,7 +104,8 @@ def _stacked(
         yield Text.assemble(*_coloured(_GAP.join(filter(None, row[:heading]))))
         for name, cell in zip(columns[heading:], row[heading:], strict=True):
             if cell:
-                yield from map(Text, folded(f"{name}: {cell}" if name else cell, width))
+                for line in folded(f"{name}: {cell}" if name else cell, width):
+                    yield Text(line, no_wrap=True, overflow="ignore")  # a terminal breaks what is longer
 
 
 def folded(said: str, width: int) -> list[str]:
@@ -110,27 +115,33 @@ def folded(said: str, width: int) -> list[str]:
     return [f"{_INDENT}{line}" for line in lines]
 
 
-def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], str]]) -> None:
-    """Print one line a row, and what there is to say about it on an indented line below.
+def print_list(
+    columns: Sequence[str],
+    rows: Iterable[tuple[Sequence[object], Sequence[str]]],
+    *,
+    heading: int = 1,
+    fold: bool = False,
+) -> None:
+    """Print one line a row, and what there is to say about it on indented lines below.
 
-    In a pipe nothing is folded. On a terminal a note is cut to its width, and rows that do not fit are blocks
-    of lines.
+    In a pipe nothing is folded. On a terminal such a note is cut to its width, or folded with `fold`; rows
+    that do not fit are blocks of lines, whose first has the `heading`.
     """
     from rich.text import Text
 
     screen = console()
-    made = [(_words(cells), " ".join(printable(note).split())) for cells, note in rows]
+    made = [(_words(cells), [" ".join(printable(note).split()) for note in notes]) for cells, notes in rows]
     widths = _widths(columns, [cells for cells, _ in made])
-    if screen.is_terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > screen.width:
-        for cells, note in made:
-            for line in _stacked([*columns, ""], [[*cells, note]], 1, screen.width):
-                screen.print(line)
-        return
-    lines = [Text(_in_columns(columns, widths), style="bold")]
-    for cells, note in made:
-        lines.append(Text.assemble(*_coloured(_in_columns(cells, widths))))
-        if note:
-            lines.append(Text(f"{_NOTE}{note}", style="dim"))
+    narrow = screen.width < _PIPE_WIDTH and not _fits(widths, screen.width)
+    lines = [] if narrow else [Text(_in_columns(columns, widths), style="bold")]
+    for cells, notes in made:
+        if narrow:
+            lines += _stacked(columns, [cells], heading, screen.width)
+        else:
+            lines.append(Text.assemble(*_coloured(_in_columns(cells, widths))))
+        for note in filter(None, notes):
+            folds = folded(note, screen.width) if fold and screen.width < _PIPE_WIDTH else [f"{_NOTE}{note}"]
+            lines += [Text(line, style="dim") for line in folds]
     for line in lines:
         if screen.is_terminal:
             screen.print(line, no_wrap=True, overflow="ellipsis")
@@ -169,7 +180,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
                 yield from line
                 yield Segment.line()
 
-    made = Trimmed(box=SIMPLE, pad_edge=False, show_edge=False)
+    made = Trimmed(box=SIMPLE, pad_edge=False, show_edge=False, collapse_padding=True)  # _GAP between two
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:

@@ -49,7 +49,7 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
     else:
         if called := last_call(config.state.directory, site):
             click.echo(f"called back last at {called:%Y-%m-%d %H:%M:%S} (UTC)")
-        print_list(_COLUMNS, ((_cells(trigger), _last_line(trigger)) for trigger in triggers))
+        print_list(_COLUMNS, ((_cells(trigger), (_last_line(trigger),)) for trigger in triggers))
 
 
 def _cells(trigger: Trigger) -> tuple[object, ...]:

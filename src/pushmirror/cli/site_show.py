@@ -55,7 +55,7 @@ def list_(session: Session, as_json: bool) -> None:
     if as_json:
         print_json([_plain(one) for one in shown])
     else:
-        print_table(_COLUMNS, map(_row, shown))
+        print_table(_COLUMNS, map(_row, shown), heading=2)
 
 
 @click.command()

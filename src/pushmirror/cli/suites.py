@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.output import console, folded, print_json, print_table
+from pushmirror.cli.output import print_json, print_list
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.status.suites import SuiteHealth, attention_to_suite, summarise_suites
 from pushmirror.system import clock
@@ -26,9 +26,9 @@ def suites(session: Session, archive: str | None, as_json: bool) -> None:
 
     A suite is current, held back (an older state of it is served, complete and verified; the other suites are
     current all the same) or never published. Date and Valid-Until are those of what is served, by its Release
-    file; "signed by" is the end of the key's fingerprint; "missing" counts the files that upstream's indices
-    name and upstream lacks or has wrong. Below a suite is what somebody should know: since when and why it is
-    held back, and what to do.
+    file; "signed by" is the end of the key's fingerprint, and how many more there are; "missing" counts the
+    files that upstream's indices name and upstream lacks or has wrong. Below a suite is what somebody should
+    know: since when and why it is held back, and what to do.
 
     A plain tree, and an archive that was not synced yet, have none.
 
@@ -59,17 +59,21 @@ def _tell(archive: str, found: list[SuiteHealth], now: datetime, *, titled: bool
         return
     if titled:
         click.secho(f"The suites of {archive}", bold=True)
-    print_table(_COLUMNS, map(_row, found))
-    screen = console()
-    for one in found:
-        for line in attention_to_suite(one, now):
-            click.secho("\n".join(folded(f"! {line}", screen.width)), fg="yellow")
+    notes = [tuple(attention_to_suite(one, now)) for one in found]
+    print_list(_COLUMNS, zip(map(_row, found), notes, strict=True), heading=2, fold=True)
 
 
 def _row(one: SuiteHealth) -> tuple[object, ...]:
-    names = f" ({', '.join(one.names)})" if one.names else ""
-    over = " (over)" if one.expired else ""
-    until = f"{one.valid_until:%Y-%m-%d}{over}" if one.valid_until else "-"
-    signed = ", ".join(one.short_keys) or "-"
-    date = f"{one.date:%Y-%m-%d %H:%M}" if one.date else "-"
-    return f"{one.suite}{names}", one.state, date, until, signed, one.missing or ""
+    names = f" ({', '.join(_beside(name, one.suite) for name in one.names)})" if one.names else ""
+    over = " over" if one.expired else ""
+    until = f"{one.valid_until:%Y-%m-%d}{over}" if one.valid_until else ""
+    keys = one.short_keys
+    signed = f"{keys[0]}{f' +{len(keys) - 1}' if len(keys) > 1 else ''}" if keys else "not checked"
+    date = f"{one.date:%Y-%m-%d %H:%M}" if one.date else ""
+    return f"{one.suite}{names}", one.state, date, until, signed if one.date else "", one.missing or ""
+
+
+def _beside(name: str, suite: str) -> str:
+    """A link's name, without the directory that it shares with its suite."""
+    above, _, last = name.rpartition("/")
+    return last if above == suite.rpartition("/")[0] else name

@@ -236,7 +236,7 @@ def in_words(run: Run, now: datetime) -> str:
         return f"{what}running for {span(now - run.started_at)}"
     code = f" ({run.exit_code})" if run.exit_code else ""
     when = f" {span(now - run.ended_at)} ago" if run.ended_at else ""
-    return f"{what}{'held back' if _held_suites_back(run) else run.outcome}{code}{when}"
+    return f"{what}{'held' if _held_suites_back(run) else run.outcome}{code}{when}"
 
 
 def _level(ended: Sequence[Run], running: Run | None, attention: Sequence[str]) -> Level:

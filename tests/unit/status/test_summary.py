@@ -195,7 +195,7 @@ def test_a_run_that_held_suites_back_is_a_warning_and_made_the_rest_current():
     held = replace(RUN, exit_code=6, message="published; 1 suite held back: dists/sid")
     found = health(held)
     assert (found.level, found.last_success_at) == (Level.WARNING, RUN.ended_at)
-    assert found.last_run == "held back (6) 60 min ago"
+    assert found.last_run == "held (6) 60 min ago"
     assert found.attention == ("run 1: published; 1 suite held back: dists/sid",)
 
 
