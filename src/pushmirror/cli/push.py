@@ -16,7 +16,7 @@ from pushmirror.cli.chosen import site_named
 from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
-from pushmirror.errors import Exit, PushmirrorError, UsageError
+from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
@@ -82,6 +82,9 @@ def push(
     or all others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
     A paused site counts only where --site names it.
 
+    While another process pushes, as a running `serve` does, this looks on until that has settled; sites that
+    are named by --site wait for nobody else there either. With --quiet nothing is said when it ends with 0.
+
     \b
     Examples:
       pushmirror push
@@ -144,7 +147,13 @@ def carry_out(
         _change(config, store, names, only, at_once)
     with _watch(drawn=drawn) as watch:
         pushes = Pushes(CurrentConfig(config), store, watch)
-        loop.run(_push(pushes, names, over, only, follow=not background))
+        try:
+            loop.run(_push(pushes, names, over, only, follow=not background))
+        except Stopped as exc:
+            if others := [name for name in names if pushes.turn(name).is_taken()]:
+                goes_on = f"{exc}; another process goes on with the push of {', '.join(others)}"
+                raise Stopped(goes_on, exit_code=exc.exit_code) from exc
+            raise
     return look(config, store, names, only)
 
 

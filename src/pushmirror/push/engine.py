@@ -60,11 +60,17 @@ def decided(
     now: datetime,
     *,
     only: frozenset[str],
+    hurried: frozenset[str] = frozenset(),
 ) -> Decision:
     """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not.
 
-    Nor do they wait for their delays: who names a site wants it woken.
+    Nor do they wait for their delays: who names a site wants it woken. The same goes for those that are
+    `hurried` among all sites; the others' barrier is as if these were not there.
     """
+    if hurried and not only:
+        others = [site for site in sites if site.canary or site.name not in hurried]
+        alone = decided(sites, standings, goal, rules, now, only=hurried)
+        return decide(others, standings, goal, rules, now).beside(alone)
     awaited = [site for site in sites if not only or site.name in only or site.canary]
     if only:
         awaited = [site.model_copy(update={"delay": ()}) for site in awaited]
@@ -94,13 +100,19 @@ class Pusher:
         watch: Watch,
         *,
         only: frozenset[str] = frozenset(),
+        hurried: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all."""
+        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all.
+
+        `hurried` gives those that somebody has named since it was asked last, while all are pushed.
+        """
         self._archive = archive
         self._config = config
         self._store = store
         self._watch = watch
         self._only = only
+        self._news_of_hurry = hurried
+        self._hurried: frozenset[str] = frozenset()  # for the goal of now
         self._flight = Flight(wire)
         self._around = Around(archive, config)
         self._goal = Goal(archive, None, clock.now())
@@ -155,6 +167,9 @@ class Pusher:
         if published != self._goal.published or not published:
             since = (self._goal.delays_since or self._goal.since) if self._delayed else None
             self._goal = Goal(self._archive, published, since=clock.now(), delays_since=since)
+            self._hurried = frozenset()
+        if not self._only:
+            self._hurried |= self._news_of_hurry()
         self._goal = replace(self._goal, prepared=prepared)
         config = self._config()
         self._rules, self._sites = config.push, config.sites_of(self._archive)
@@ -184,7 +199,7 @@ class Pusher:
 
     def _decide(self) -> Decision:
         facts = self._standings, self._goal, self._rules, clock.now()
-        decision = decided(self._sites, *facts, only=self._only)
+        decision = decided(self._sites, *facts, only=self._only, hurried=self._hurried)
         self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
         self._watch.looked(View(self._goal, sites, self._standings, decision))
