@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from pushmirror.access import daemon, keeping
+from pushmirror.access import daemon, keeping, transfer_log
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.push.decide import Decision
@@ -138,7 +138,7 @@ async def _renew(config: Callable[[], Config], files: _Files) -> None:
 
 async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:
     """A push of each archive that has sites, for as long as it has."""
-    pushes = Pushes(config, store, watch)
+    pushes = Pushes(config, store, watch, refused=transfer_log.refused)
     running: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as tasks:
         while True:

@@ -135,6 +135,7 @@ def carry_out(
     background: bool = False,
 ) -> list[Reached]:
     """Push these archives at the same time; returns where their sites are then."""
+    from pushmirror.access import transfer_log
     from pushmirror.config.current import CurrentConfig
     from pushmirror.push.engine import settled
     from pushmirror.push.pushes import Pushes, patient
@@ -146,7 +147,7 @@ def carry_out(
     if not background:
         _change(config, store, names, only, at_once)
     with _watch(drawn=drawn) as watch:
-        pushes = Pushes(CurrentConfig(config), store, watch)
+        pushes = Pushes(CurrentConfig(config), store, watch, refused=transfer_log.refused)
         try:
             loop.run(_push(pushes, names, over, only, follow=not background))
         except Stopped as exc:

@@ -15,7 +15,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 
@@ -39,6 +39,12 @@ _KEPT_OUTPUTS = 1_000  # of these; each may be of 64 KiB
 _IN_USE = (Phase.TRIGGERED, Phase.HELD, Phase.DUE)  # a connection to such a site is worth keeping
 
 Over = Callable[[Decision], bool]
+Refused = Callable[[Config, str, datetime], str]  # the site's name; since when; why, or nothing
+
+
+def never_refused(_: Config, site: str, since: datetime) -> str:  # noqa: ARG001  any site, at any time
+    """Nobody knows of a refused login."""
+    return ""
 
 
 def aim_of(store: Store, archive: str) -> Aim:
@@ -101,16 +107,19 @@ class Pusher:
         *,
         only: frozenset[str] = frozenset(),
         hurried: Callable[[], frozenset[str]] = frozenset,
+        refused: Refused = never_refused,
     ) -> None:
         """`config` gives the configuration as it is now; `only` names the sites to push, empty: all.
 
-        `hurried` gives those that somebody has named since it was asked last, while all are pushed.
+        `hurried` gives those that somebody has named since it was asked last, while all are pushed; `refused`
+        says why our rsync daemon refused a site that failed.
         """
         self._archive = archive
         self._config = config
         self._store = store
         self._watch = watch
         self._only = only
+        self._refused = refused
         self._news_of_hurry = hurried
         self._hurried: frozenset[str] = frozenset()  # for the goal of now
         self._flight = Flight(wire)
@@ -264,6 +273,8 @@ class Pusher:
         """What an answer changes in where its site stands."""
         if heard.exit_code == 0:
             return partial(stands.confirmed, send=heard.send, now=clock.now(), last_words=heard.last_words)
+        since = clock.now() - timedelta(seconds=heard.seconds)
+        refused = self._refused(self._config(), heard.send.site.name, since)
         return partial(
             stands.failed,
             send=heard.send,
@@ -271,7 +282,7 @@ class Pusher:
             rules=self._rules,
             jitter=random.uniform(*_JITTER),  # noqa: S311  nothing secret
             exit_code=heard.exit_code,
-            last_words=heard.last_words,
+            last_words=f"{refused}; {heard.last_words}" if refused else heard.last_words,
         )
 
     # -- let go ---------------------------------------------------------------------------------------

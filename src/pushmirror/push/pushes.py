@@ -17,7 +17,17 @@ from time import monotonic
 from pushmirror.config.model import Config
 from pushmirror.push.current import CurrentWire
 from pushmirror.push.decide import Goal
-from pushmirror.push.engine import Over, Pusher, aim_of, chosen, decided, finished, settled
+from pushmirror.push.engine import (
+    Over,
+    Pusher,
+    Refused,
+    aim_of,
+    chosen,
+    decided,
+    finished,
+    never_refused,
+    settled,
+)
 from pushmirror.push.turn import Turn
 from pushmirror.push.watch import View, Watch
 from pushmirror.push.wire import Wire
@@ -47,8 +57,11 @@ class Pushes:
         store: Store,
         watch: Watch,
         wire: Callable[[Callable[[], Config]], Wire] = CurrentWire,
+        *,
+        refused: Refused = never_refused,
     ) -> None:
-        """`wire` makes what carries the triggers of one push."""
+        """`wire` makes what carries the triggers of one push; `refused` is asked about sites that failed."""
+        self._refused = refused
         self._wire = wire
         self._config = config
         self._store = store
@@ -118,7 +131,16 @@ class Pushes:
         """Who carries a push out; the caller has the lock."""
         limits.allow_many_files()
         wire, hurried = self._wire(self._config), self.turn(archive).take_hurried
-        return Pusher(archive, self._config, self._store, wire, self._watch, only=only, hurried=hurried)
+        return Pusher(
+            archive,
+            self._config,
+            self._store,
+            wire,
+            self._watch,
+            only=only,
+            hurried=hurried,
+            refused=self._refused,
+        )
 
     def turn(self, archive: str) -> Turn:
         """Whose turn it is to push an archive."""
