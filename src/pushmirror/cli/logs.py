@@ -27,6 +27,14 @@ class _Stderr(logging.Handler):
         sys.stderr.write(f"{printable(self.format(record))}\n")  # click.echo would go round the drawn line
 
 
+class _Timed(logging.Formatter):
+    """The time, and the level where it is one to look up at."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        return f"{self.formatTime(record)} {level}{super().format(record)}"
+
+
 def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
     """Warnings, unless it is to be quiet; every step with --verbose. The log of a run is `pushmirror log`."""
     if quiet:
@@ -36,7 +44,7 @@ def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
     if not verbose:  # how the run ended is told once, when it has
         handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbose else "%(message)s"))
+    handler.setFormatter(_Timed() if verbose else logging.Formatter("%(message)s"))
     logger = logging.getLogger("pushmirror")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -263,6 +263,8 @@ class Pusher:
         before, self._standings[name] = self._standings.get(name, after), after
         if code == 0:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
+            if before.failing_since:
+                _log.info("%s works again; it had been failing since %s", name, before.failing_since)
         else:
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
             how = "no answer" if code is None else code
