@@ -35,8 +35,8 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     sync:generation:DIGEST), then those given here, which win; nothing of them reaches a shell. A push without
     words means everything: all of the main archive. Unknown words are named and ignored, as ftpsync does.
     Waits for the run that covers the push and ends with its exit code: 0 done, 6 done but for suites that are
-    held back, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration. A push whose generation is served here already is answered at
-    once, without a run.
+    held back, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration. A push whose
+    generation is served here already is answered at once, without a run.
 
     Sites of our own are pushed afterwards, in the background; for sync:mhop sync:stage1 the answer waits
     until those that are staged have stage 1, too. sync:check only says that the key works.

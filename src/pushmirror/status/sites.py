@@ -113,6 +113,8 @@ def _level_of_doing(one: Seen) -> Level:
     now, push, failing_since = one.scene.now, one.scene.push, one.standing.failing_since
     if one.state is SiteState.FAILING and failing_since:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
+    if one.state is SiteState.LIVE and one.holds_back:
+        return Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
     if one.is_left_alone:

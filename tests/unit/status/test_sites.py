@@ -99,6 +99,13 @@ def test_a_site_that_lacks_what_we_serve_for_three_times_stale_after_is_an_error
     assert one(site("a"), behind("a"), published=hours * HOUR, pushing=True).level == level
 
 
+def test_a_site_that_holds_suites_back_is_live_and_a_warning():
+    held = replace(live("a"), exit_code=6, last_words="debian all: published; 1 suite held back: dists/sid")
+    found = one(site("a"), held)
+    assert (found.state, found.level) == ("live", Level.WARNING)
+    assert found.doing == "holds suites back: debian all: published; 1 suite held back: dists/sid"
+
+
 def test_a_first_fetch_takes_as_long_as_its_line_needs_but_not_for_ever():
     woken = at("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW)
     levels = [one(site("a"), woken, published=h * HOUR, pushing=True).level for h in (11, 12, 36)]
