@@ -81,7 +81,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
     now = clock.now()
     table = {**_plain_site(shown.site), "file": str(shown.file)}
     for key, value in table.items():
-        if value not in (None, [], False):
+        if value not in (None, [], {}, False):
             click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for user in shown.users:
         last = f"last login {ago(user.last_login, now)}" if user.last_login else "no login in the log"

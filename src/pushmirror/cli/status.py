@@ -208,11 +208,16 @@ def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
     if not archive.sites:
         return
     longest = max(len(one.site) for one in archive.sites)
+    if longest + sum(_WIDTHS) + len(_GAP) * len(_WIDTHS) > width:
+        longest = 0  # each name on a line of its own, for it must not be cut
     is_owned = archive.upstream == "owner"
     origin = "which is made here" if is_owned else f"whose upstream is {archive.upstream}"
     yield Text(f"\nThe sites of {archive.archive}, {origin}", style="bold")
-    yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
+    if longest:
+        yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
     for one in archive.sites:
+        if not longest:
+            yield Text(one.site, no_wrap=True, overflow="ignore")
         yield _site(one, longest)
         if said := "; ".join(filter(None, (one.doing, one.owes))):
             yield Text("\n".join(folded(said, width)), style="dim")
@@ -222,7 +227,7 @@ def _site(one: SiteHealth, longest: int) -> Text:
     now = clock.now()
     since = span(now - one.since) if one.since else ""
     confirmed = ago(one.confirmed_at, now)
-    line = _line(longest, (one.site, one.state, since, one.generation or "-", confirmed))
+    line = _line(longest, (one.site if longest else "", one.state, since, one.generation or "-", confirmed))
     begin = longest + len(_GAP)
     line.stylize("dim" if one.state == "paused" else _STYLES[one.level], begin, begin + len(one.state))
     return line

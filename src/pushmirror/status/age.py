@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from statistics import median
 
 from pushmirror.state.records import Generation
 from pushmirror.status.level import Level, by_age, raised
@@ -29,8 +28,8 @@ _UNUSUAL = 2  # times what is usual
 def usual_gap(generations: Iterable[Generation]) -> timedelta | None:
     """How long it usually is between two changes of an archive; none: too few are known."""
     times = sorted(one.published_at for one in generations)
-    gaps = [(after - before).total_seconds() for before, after in pairwise(times)][-_GAPS:]
-    return timedelta(seconds=median(gaps)) if len(gaps) >= _LEAST_GAPS else None
+    gaps = sorted([after - before for before, after in pairwise(times)][-_GAPS:])
+    return gaps[len(gaps) // 2] if len(gaps) >= _LEAST_GAPS else None
 
 
 def with_age(

@@ -56,7 +56,7 @@ def attention_to_suite(suite: SuiteHealth, now: datetime) -> Iterator[str]:
     """What somebody should know of a suite: a sentence for each trouble."""
     if suite.held_since:
         what = "is held back" if suite.state is SuiteState.HELD else "is not published"
-        todo = f". {suite.hint}" if suite.hint else ""
+        todo = f"; {suite.hint}" if suite.hint else ""
         yield f"{suite.suite} {what} since {clock(suite.held_since, now)}: {suite.reason or 'unknown'}{todo}"
     if suite.missing:
         files = "1 file" if suite.missing == 1 else f"{suite.missing} files"

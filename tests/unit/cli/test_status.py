@@ -97,6 +97,15 @@ def test_no_line_is_wider_than_a_terminal_of_80_columns(hub, capsys, monkeypatch
     assert any(NEW[:12] in line and "debian" in line for line in lines)
 
 
+def test_the_name_of_a_site_is_never_cut(hub, capsys, monkeypatch):
+    name = "a-mirror-whose-name-is-long.of-a-university.example.org"
+    (hub / f"sites.d/{name}.toml").write_text('host = "h"\nuser = "u"\narchives = ["debian"]\n')
+    monkeypatch.setenv("COLUMNS", "80")
+    status(hub)
+    lines = capsys.readouterr().out.splitlines()
+    assert name in lines and lines[lines.index(name) + 1].split() == ["new", "-", "never"]
+
+
 def test_programs_get_the_sites_of_each_archive(hub, capsys):
     assert status(hub, "--json") == 0
     debian, own = json.loads(capsys.readouterr().out)

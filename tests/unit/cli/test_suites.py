@@ -52,7 +52,7 @@ def test_what_is_wrong_with_a_suite_and_what_to_do_is_below_it(mirror, capsys):
     run(mirror, "suites", "debian")
     lines = capsys.readouterr().out.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("dists/sid"))
-    assert lines[at + 1].strip().endswith(": bad signature. wait")
+    assert lines[at + 1].strip().endswith(": bad signature; wait")
 
 
 def test_an_archive_without_suites_says_so(mirror, capsys):

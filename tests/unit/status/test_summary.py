@@ -223,7 +223,7 @@ def test_a_suite_held_back_is_a_warning_with_reason_since_when_and_what_to_do():
     found = of_suites(HELD, SuiteRecord("dists/trixie"))
     assert (found.level, [one.suite for one in found.suites]) == (Level.WARNING, ["dists/sid"])
     assert found.attention == (
-        "dists/sid is held back since 11:00 UTC: bad signature. ask upstream's operator",
+        "dists/sid is held back since 11:00 UTC: bad signature; ask upstream's operator",
     )
 
 
