@@ -106,7 +106,7 @@ class TlsTunnel(Service):
         ]
         argv += ["-keyout", str(self._key), "-out", str(self.ca_file), "-days", "2", "-subj", "/CN=localhost"]
         argv += ["-addext", f"subjectAltName=IP:{HOST},DNS:localhost"]
-        process.run(argv, timeout_s=60).check()
+        process.run(argv, timeout_s=600).check()
         self._key.chmod(0o600)
 
     def url(self, module: str, user: str | None = None) -> str:

@@ -26,7 +26,7 @@ from pushmirror.system import clock, process
 
 SHORT = 12  # digits of a generation that people compare
 _SHOWN = 3  # problems of one kind
-_GPGV_S = 60.0
+_GPGV_S = 600.0
 _GENERATIONS = 20  # looked at
 
 

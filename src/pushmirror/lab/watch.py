@@ -18,8 +18,8 @@ from pushmirror.lab.judge import Judge, broken
 __all__ = ["Tally", "Watcher", "broken", "same_tree"]
 
 _KEPT = 20  # messages
-_LIMIT_S = 1800.0  # a watcher that was forgotten ends by itself
-_START_S = 60.0
+_LIMIT_S = 6 * 3600.0  # a watcher that was forgotten ends by itself
+_START_S = 600.0
 _GENTLY = 10  # steps of niceness
 _REST_S = 0.1  # at most, after a gentle sample: as long as it took
 
