@@ -115,6 +115,14 @@ class UpstreamFull(UpstreamError):
     """Upstream takes no more connections now."""
 
 
+class OptionRefused(UpstreamError):
+    """Upstream refuses an option of rsync's."""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, option: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.option = option  # its long name
+
+
 class UpstreamUpdating(UpstreamError):
     """Upstream shows that its own update is in progress."""
 

@@ -64,6 +64,7 @@ def run(
     argv: Sequence[str],
     *,
     on_line: Callable[[bytes], None] | None = None,
+    on_error: Callable[[bytes], None] | None = None,
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
@@ -72,14 +73,15 @@ def run(
 ) -> Result:
     """Run a program to its end.
 
-    `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
-    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does
-    `stop`. Raises ProgramMissing when the program does not exist and ProgramFailed when a bound was reached;
-    an exit code other than 0 is the caller's to judge.
+    `on_line` receives each line of standard output without its newline; otherwise output is kept. `on_error`
+    receives each line of standard error, of which only the last ones are kept. `stdin` is given to the
+    program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does `stop`. Raises
+    ProgramMissing when the program does not exist and ProgramFailed when a bound was reached; an exit code
+    other than 0 is the caller's to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
-        reader = _Reader(child, stdin, on_line)
+        reader = _Reader(child, stdin, on_line, on_error)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
             expired=ProgramFailed(f"{argv[0]} was ended: it took longer than allowed"),
@@ -208,12 +210,18 @@ class _Reader:
     """Moves bytes between a child's three pipes and us until it closes them."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[bytes], None] | None
+        self,
+        child: subprocess.Popen[bytes],
+        stdin: bytes,
+        on_line: Callable[[bytes], None] | None,
+        on_error: Callable[[bytes], None] | None,
     ) -> None:
         self._child = child
         self._stdin = memoryview(stdin)
         self._on_line = on_line
+        self._on_error = on_error
         self._rest = b""  # an unfinished line
+        self._error_rest = b""
         self.output = bytearray()
         self._errors = bytearray()
 
@@ -250,6 +258,8 @@ class _Reader:
                         selector.unregister(key.fileobj)
         if self._rest and self._on_line:
             self._on_line(self._rest)
+        if self._error_rest and self._on_error:
+            self._on_error(self._error_rest)
 
     def _feed(self, selector: selectors.BaseSelector) -> None:
         assert self._child.stdin
@@ -273,6 +283,12 @@ class _Reader:
     def _take_errors(self, data: bytes) -> None:
         self._errors += data
         del self._errors[:-MAX_OUTPUT]
+        if self._on_error is None:
+            return
+        lines = (self._error_rest + data).split(b"\n")
+        self._error_rest = lines.pop()
+        for line in lines:
+            self._on_error(line)
 
 
 @dataclass(frozen=True, slots=True)
