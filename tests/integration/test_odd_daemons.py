@@ -1,8 +1,6 @@
-"""Daemons that refuse options, greet, or cannot read all of their tree: what was asked for is what is taken."""
+"""Daemons that refuse options, greet, or cannot read all of their tree: what was asked for comes, no more."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 

@@ -131,7 +131,7 @@ class Refusals:
     def _remembered(self) -> frozenset[str]:
         if self.file is None:
             return frozenset()
-        with suppress(OSError, UnicodeError):
+        with suppress(OSError, ValueError):  # lost or damaged: it is learnt anew
             learnt_at = datetime.fromtimestamp(self.file.stat().st_mtime, UTC)
             upstream, *names = self.file.read_text().splitlines()
             if upstream == self.upstream and timedelta() <= clock.now() - learnt_at < self.again_after:

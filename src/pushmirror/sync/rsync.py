@@ -361,7 +361,7 @@ def _entry(kind: bytes, size: int, stamp: bytes, name: bytes) -> Entry | None:
 
 
 def _link(text: str, length: int) -> tuple[str, str]:
-    """The name and the target of `name -> target`; which arrow it is, the target's `length` in bytes shows."""
+    """The name and the target of `name -> target`; the target's `length` in bytes shows which arrow it is."""
     parts = text.split(" -> ")
     splits = [(" -> ".join(parts[:at]), " -> ".join(parts[at:])) for at in range(1, len(parts))]
     if len(splits) > 1:

@@ -167,7 +167,7 @@ class Upstream:
         return self.refusals.ask(attempt)
 
     def present(self, names: Collection[str], *, empty: Path) -> set[str]:
-        """Those of the names that upstream has, or may have, as a file or link; `empty` is an empty directory."""
+        """Those of the names that upstream has or may have as a file or link; `empty` is a directory."""
         empty.mkdir(parents=True, exist_ok=True)
         ordered = sorted(set(names))
 
@@ -346,6 +346,7 @@ class Upstream:
             on_error=complaints.take,
             stdin=stdin,
             env=rsync.environment(self.archive),
+            idle_s=self.archive.timeout.total_seconds() if "timeout" in self.refusals.names else None,
             stop=stop,
         )
         if stop and rsync.is_full(result.errors):
