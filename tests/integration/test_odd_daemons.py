@@ -1,6 +1,8 @@
 """Daemons that refuse options, greet, or cannot read all of their tree: what was asked for comes, no more."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,90 @@ def test_a_daemon_that_refuses_options_is_mirrored_without_them(
     assert broken(site.tree, thorough=True) == []
     see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == []
+
+
+# What it says beside
+
+
+GREETING = (
+    b">>>>>>> WELCOME <<<<<<<\n>f\n@ hello\n\xff\xfe\n>>f+++++++++ 1 2026/11/22-17:23:07 pool/greeting\n"
+)
+LOOK_ALIKES = (
+    b"Number of files: 99\nTotal bytes received: 7\nTotal bytes sent: 7\n"
+    b"-rw-r--r--           1 2026/11/22 17:23:07 greeting\n"
+)
+
+
+@pytest.mark.parametrize("refused", ["", DEBIAN_EXAMPLE], ids=["", "without a dry run"])
+def test_a_message_of_the_day_is_no_part_of_any_answer(
+    site: LabSite, archive: LabArchive, daemon: RsyncDaemon, tmp_path: Path, refused: str
+) -> None:
+    (tmp_path / "motd").write_bytes(GREETING + LOOK_ALIKES + b"x" * 900 + b"\n")
+    daemon.set_global("motd file", str(tmp_path / "motd"))
+    refuse(daemon, archive, refused)
+    site.configure(strategy="full")
+    site.sync().check()
+    assert same_tree(archive.path, site.tree) == []
+    received = site.json("history", ARCHIVE)[0]["stats"]["bytes_received"]
+    assert received > sum(file.stat().st_size for file in (archive.path / "pool").rglob("*.deb"))
+
+
+# What it cannot show
+
+
+@pytest.fixture
+def odd_tree(daemon: RsyncDaemon, archive: LabArchive) -> Path:
+    """The archive; the daemon, as nobody, cannot read all of it, and some names are hard to mirror."""
+    if os.geteuid() != 0:
+        pytest.skip("needs to serve as another user")
+    tree = archive.path
+    for above in tree.parents:
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o001)
+    daemon.add_module(ARCHIVE, tree, {USER: PASSWORD}, {"uid": "nobody", "gid": "nogroup"})
+    return tree
+
+
+def put(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    return path
+
+
+def test_a_directory_that_upstream_cannot_read_costs_that_directory(
+    site: LabSite, odd_tree: Path, archive: LabArchive
+) -> None:
+    put(odd_tree / "private/seen/before")
+    site.sync().check()
+    (odd_tree / "private/seen").chmod(0o700)
+    put(odd_tree / "doc/new")
+    site.sync("--strategy", "full").check()
+    assert (site.tree / "doc/new").exists()
+    assert (site.tree / "private/seen/before").exists()  # nobody said that it is gone
+    assert "cannot read 1 of its own files or directories: 'private/seen'" in last_log(site)
+    (odd_tree / "private/seen").chmod(0o755)
+    site.sync("--strategy", "full").check()
+    assert same_tree(archive.path, site.tree) == []
+
+
+def test_names_that_cannot_be_mirrored_are_skipped_and_named(
+    site: LabSite, odd_tree: Path, archive: LabArchive
+) -> None:
+    put(odd_tree / "doc/a\nb")
+    put(odd_tree / "doc/red\x1b[31m/below")
+    os.mkfifo(odd_tree / "pipe")
+    put(odd_tree / "doc/a -> b")
+    (odd_tree / "doc/c -> d").symlink_to("a -> b")
+    site.sync().check()
+    assert (site.tree / "doc/c -> d").readlink() == Path("a -> b")
+    assert (site.tree / "doc/a -> b").read_text() == "x"
+    known = {path.name for path in (odd_tree / "doc").iterdir()} - {"a\nb", "red\x1b[31m"}
+    assert {path.name for path in (site.tree / "doc").iterdir()} == known
+    skipped = r"2 names at upstream cannot be mirrored and are skipped: 'doc/a\nb', 'doc/red\x1b[31m'"
+    assert skipped in last_log(site)
+    assert "1 names at upstream are no files, links or directories and are skipped: 'pipe'" in last_log(site)
+
+
+def last_log(site: LabSite) -> str:
+    return max((site.state / "logs" / ARCHIVE).iterdir()).read_text()
