@@ -123,6 +123,10 @@ class OptionRefused(UpstreamError):
         self.option = option  # its long name
 
 
+class SilentlyClosed(UpstreamError):
+    """Upstream closed the connection before it said anything."""
+
+
 class UpstreamUpdating(UpstreamError):
     """Upstream shows that its own update is in progress."""
 

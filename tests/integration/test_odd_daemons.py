@@ -59,6 +59,28 @@ def test_a_daemon_that_refuses_options_is_mirrored_without_them(
     assert same_tree(archive.path, site.tree) == []
 
 
+SILENT = """\
+#!/bin/sh
+case " $* " in *" -rltn "*|*" -n "*|*" --safe-links "*)
+    echo "rsync: [Receiver] read error: Connection reset by peer (104)" >&2; exit 10 ;;
+esac
+exec rsync "$@"
+"""
+
+
+def test_what_a_daemon_refuses_without_a_word_is_found_out(
+    site: LabSite, archive: LabArchive, tmp_path: Path
+) -> None:
+    """As rsync 3.1 does."""
+    program = tmp_path / "silent"
+    program.write_text(SILENT)
+    program.chmod(0o755)
+    site.configure(rsync=str(program), strategy="full")
+    site.sync().check()
+    assert [line.partition(":")[0] for line in refusals_in_log(site)] == ["--dry-run", "--safe-links"]
+    assert same_tree(archive.path, site.tree) == []
+
+
 # What it says beside
 
 

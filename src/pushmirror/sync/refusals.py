@@ -14,14 +14,14 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from pushmirror.errors import OptionRefused, UpstreamError
+from pushmirror.errors import OptionRefused, SilentlyClosed, UpstreamError
 from pushmirror.system import clock
 from pushmirror.system.files import write_atomically
 
@@ -34,6 +34,7 @@ _REFUSED = (
     re.compile(r"The server (?:is configured to refuse|does not support) --([a-z0-9-]+)"),
     re.compile(r"on remote machine: -{1,2}([A-Za-z0-9-]+)[^:]*: unknown option"),  # a server of before 3.1
     re.compile(r"(?:unrecognized|unknown|invalid) option(?: --)? ['`]?-{0,2}([A-Za-z0-9-]+)"),  # openrsync
+    re.compile(r"^--([a-z0-9-]+) requires protocol \d+", re.MULTILINE),  # ours says so of a very old one
 )
 #: Options that are sent in a bundle of letters, and their names.
 LETTERS = {
@@ -91,7 +92,9 @@ class Refusals:
     upstream: str  # its address: another one may refuse other things
     file: Path | None = None  # where it is remembered; none: for as long as this object lives
     again_after: timedelta = timedelta(days=1)
+    probe: Callable[[], Collection[str]] | None = None  # finds what is refused without a word
     _names: frozenset[str] | None = None
+    _silent: frozenset[str] = frozenset()
     _learning: threading.Lock = field(default_factory=threading.Lock)  # for several streams at once
 
     @property
@@ -111,22 +114,32 @@ class Refusals:
             try:
                 return attempt(left_out)
             except OptionRefused as exc:
-                self._learn(exc, left_out)
+                if exc.option in ESSENTIAL or exc.option in left_out:
+                    raise UpstreamError(
+                        f"upstream refuses --{exc.option}, without which nothing can be mirrored: {exc}",
+                        hint="ask the upstream operator to take it out of the module's `refuse options`",
+                    ) from exc
+                self._learn({exc.option})
+            except SilentlyClosed:
+                if not (found := self._found_silently(left_out)):
+                    raise
+                self._learn(found)
 
-    def _learn(self, refusal: OptionRefused, left_out: frozenset[str]) -> None:
-        option = refusal.option
-        if option in ESSENTIAL or option in left_out:
-            raise UpstreamError(
-                f"upstream refuses --{option}, without which nothing can be mirrored: {refusal}",
-                hint="ask the upstream operator to take it out of the module's `refuse options`",
-            ) from refusal
+    def _found_silently(self, left_out: frozenset[str]) -> set[str]:
+        """What is refused without a word and was not left out; asked for once."""
         with self._learning:
-            if option in self.names:
-                return
-            self._names = self.names | {option}
-            level = logging.WARNING if option == "bwlimit" else logging.INFO
-            _log.log(level, "%s", in_words(option))
-            self._remember()
+            if self.probe is not None:
+                probe, self.probe = self.probe, None
+                self._silent = frozenset(probe())
+        return set(self._silent - left_out)
+
+    def _learn(self, options: Collection[str]) -> None:
+        with self._learning:
+            for option in sorted(set(options) - self.names):
+                self._names = self.names | {option}
+                level = logging.WARNING if option == "bwlimit" else logging.INFO
+                _log.log(level, "%s", in_words(option))
+                self._remember()
 
     def _remembered(self) -> frozenset[str]:
         if self.file is None:

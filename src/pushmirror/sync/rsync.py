@@ -21,7 +21,14 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import is_one_line
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
-from pushmirror.errors import Exit, OptionRefused, PushmirrorError, UpstreamError, UpstreamFull
+from pushmirror.errors import (
+    Exit,
+    OptionRefused,
+    PushmirrorError,
+    SilentlyClosed,
+    UpstreamError,
+    UpstreamFull,
+)
 from pushmirror.sync.refusals import LETTERS, refused_option
 
 TLS_PORT = 1873
@@ -33,11 +40,14 @@ _FETCH_FORMAT = f"{_MARK}%b %l %n"
 _OUTPUT = ["--no-motd", "--8-bit-output", "--stats", "--no-human-readable"]
 _FETCH_OPTIONS = ["-tpH", "--safe-links", "--chmod=D755,F644", "--partial", f"--out-format={_FETCH_FORMAT}"]
 _BY_NAMES = ["--files-from=-", "--from0", "--ignore-missing-args"]
-_BY_RULES = ["--prune-empty-dirs", "--from0", "--include-from=-", "--exclude=*"]  # none of them is sent
+_BY_RULES = ["--from0", "--include-from=-", "--exclude=*"]  # none of them is sent
 _NEEDED_BY_NAMES = frozenset({"files-from", "from0", "relative"})
 _MUNGED = "/rsyncd-munged/"  # what --munge-links puts before a target, rsyncd.conf(5)
 #: What stunnel says at the end of each transfer, for rsync's end sends it no farewell to wait for.
 FAREWELL = "TIMEOUTclose exceeded"
+_HERE_ONLY = frozenset({"rsh", "password-file", "contimeout", "ipv4", "ipv6", "port", "address", "sockopts"})
+_CUT_OFF = {10, 12}  # RERR_SOCKETIO, RERR_STREAMIO
+_CUT_OFF_WORDS = ("Connection reset by peer", "connection unexpectedly closed")
 CODE_PARTIAL, CODE_VANISHED = 23, 24
 
 
@@ -144,6 +154,11 @@ def asks_by_rules(refused: Collection[str]) -> bool:
     return not _NEEDED_BY_NAMES.isdisjoint(refused)
 
 
+def lists_by_bytes(refused: Collection[str]) -> bool:
+    """Whether listings are in the order of protocols before 29, as openrsync's: not depth first."""
+    return "prune-empty-dirs" in refused
+
+
 def listing_argv(
     archive: Archive,
     filters: Sequence[str],
@@ -168,7 +183,7 @@ def present_argv(archive: Archive, empty: Path, *, refused: Collection[str] = ()
     """List those of the names on standard input (see `names_asked`) that upstream has, as above."""
     options = ["-ltn", "--safe-links", *_OUTPUT]
     if asks_by_rules(refused) or lists_by_itself(refused):  # rsync takes no names without a destination
-        return _listing(archive, ["-r", *options], _BY_RULES, empty, refused)
+        return _listing(archive, ["-r", "--prune-empty-dirs", *options], _BY_RULES, empty, refused)
     return _listing(archive, options, _without(_BY_NAMES, refused), empty, refused)
 
 
@@ -221,7 +236,7 @@ def fetch_argv(
     were asked for may be taken out of the work area.
     """
     options = [*_FETCH_OPTIONS, *_OUTPUT]
-    options += ["-r"] if asks_by_rules(refused) else _BY_NAMES
+    options += ["-r", "--prune-empty-dirs"] if asks_by_rules(refused) else _BY_NAMES
     if version.trusts_sender:
         options.append("--trust-sender")
     if basis is not None:
@@ -244,6 +259,29 @@ def probe_argv(archive: Archive, into: Path, *, version: Version, refused: Colle
     """Ask for all that transfers ask for, and for no name: which of it is refused?"""
     argv = fetch_argv(archive, into, version=version, basis=None, refused=refused)
     return [argv[0], *_without(["-I"], refused), *argv[1:]]
+
+
+def all_options(archive: Archive) -> list[str]:
+    """The options that transfers send to upstream, each of which it may refuse."""
+    return ["-npHI", "--safe-links", "--ignore-missing-args", *transport_options(archive)]
+
+
+def named(option: str) -> Iterator[tuple[str, str]]:
+    """The long name of an option and itself; of a bundle of letters each of them."""
+    if option.startswith("--"):
+        if (name := option[2:].partition("=")[0]) not in _HERE_ONLY:
+            yield name, option
+    else:
+        yield from ((LETTERS[letter], f"-{letter}") for letter in option[1:] if letter in LETTERS)
+
+
+def least_argv(archive: Archive, options: Sequence[str], empty: Path) -> list[str]:
+    """Ask for no name, with these options and besides only with what cannot be done without."""
+    connection = [
+        option for option in transport_options(archive) if option[2:].partition("=")[0] in _HERE_ONLY
+    ]
+    least = [*([] if "--files-from=-" in options else ["-r"]), "-lt", *options, "--exclude=*", *_OUTPUT]
+    return [archive.rsync, *least, *connection, source_of(archive), f"{empty}/"]
 
 
 def names_asked(names: Iterable[str], refused: Collection[str], *, is_listing: bool = False) -> bytes:
@@ -516,8 +554,11 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError:
-    """What rsync's end means, in an operator's words, with rsync's own last words behind."""
+def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = False) -> PushmirrorError:
+    """What rsync's end means, in an operator's words, with rsync's own last words behind.
+
+    `is_silent`: nothing came from upstream before.
+    """
     if option := refused_option(errors):
         return OptionRefused(_first_line(errors), option=option)
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
@@ -527,7 +568,8 @@ def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError
         if line := next((line for line in lines if words in line), None):
             kind = UpstreamFull if words == _FULL else UpstreamError
             return kind(f"{meaning}: {host}: {line}", hint=hint)
-    error = UpstreamError(
+    is_cut_off = exit_code in _CUT_OFF and any(words in errors for words in _CUT_OFF_WORDS)
+    error = (SilentlyClosed if is_silent and is_cut_off else UpstreamError)(
         f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}"
     )
     if exit_code < 0:

@@ -34,6 +34,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import LOST, RELEASE_NAMES, TRACES, UPDATING, WORK
+from pushmirror.sync.probing import refusals_of
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.refusals import Refusals
 from pushmirror.sync.rsync import Stats, StatsReader, Version
@@ -97,7 +98,7 @@ class Upstream:
     _counting: threading.Lock = field(default_factory=threading.Lock)  # for several streams at once
 
     def __post_init__(self) -> None:
-        self.refusals = Refusals(str(self.archive.upstream), self.remembered, self.archive.full_every)
+        self.refusals = refusals_of(self.archive, self.remembered)
 
     def pin(self, into: Path) -> Unseen:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them.
@@ -153,11 +154,15 @@ class Upstream:
         is_far = self._pinned_in_s > _FAR_S
 
         def attempt(refused: frozenset[str]) -> Unseen:
-            lines = _Listing(take, rsync.line_parser(refused))
+            entries: list[Entry] = []
+            hand_on = entries.append if rsync.lists_by_bytes(refused) else take
+            lines = _Listing(hand_on, rsync.line_parser(refused))
             argv = rsync.listing_argv(
                 self.archive, selection.rsync_args(), empty, is_far=is_far, refused=refused
             )
             complaints = self._run(argv, lines.take, vanishing_is_fine=True)
+            for entry in sorted(entries, key=lambda entry: entry.path.split("/")):
+                take(entry)
             lines.warn()
             _warn_of_unreadable(complaints.unreadable | complaints.unreadable_directories)
             if gone := complaints.vanished | complaints.vanished_directories:
@@ -371,7 +376,8 @@ class Upstream:
     ) -> None:
         """Raise what an exit code means, unless it is only of names that upstream could not read, or lost."""
         if not rsync.is_partial(result.exit_code) or complaints.others:
-            raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
+            is_silent = not result.has_output
+            raise rsync.failure(result.exit_code, result.errors, archive=self.archive, is_silent=is_silent)
         has_vanished = bool(complaints.vanished or complaints.vanished_directories)
         if not complaints.unseen or (has_vanished and not vanishing_is_fine):
             if has_vanished or result.exit_code == rsync.CODE_VANISHED:

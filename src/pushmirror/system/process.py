@@ -47,6 +47,7 @@ class Result:
     output: bytes  # standard output, the first MAX_OUTPUT bytes (or none when lines were handed on)
     errors: str  # standard error, the last MAX_OUTPUT bytes
     seconds: float
+    has_output: bool  # it wrote to standard output
 
     def check(self) -> Result:
         """Return self, or raise ProgramFailed naming the command, its code and its last words."""
@@ -91,8 +92,9 @@ def run(
             stop=stop,
         )
         exit_code = child.wait()
+    seconds = time.monotonic() - started
     return Result(
-        tuple(argv), exit_code, bytes(reader.output), reader.error_text(), time.monotonic() - started
+        tuple(argv), exit_code, bytes(reader.output), reader.error_text(), seconds, reader.has_output
     )
 
 
@@ -272,6 +274,7 @@ class _Reader:
         self._rest = b""  # an unfinished line
         self._error_rest = b""
         self.output = bytearray()
+        self.has_output = False
         self._errors = bytearray()
 
     def error_text(self) -> str:
@@ -320,6 +323,7 @@ class _Reader:
             self._child.stdin.close()
 
     def _take_output(self, data: bytes) -> None:
+        self.has_output = True
         if self._on_line is None:
             self.output += data[: MAX_OUTPUT - len(self.output)]
             return

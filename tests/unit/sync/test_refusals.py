@@ -25,6 +25,7 @@ HUB = "rsync://hub.example.org/debian"
         ("rsync: unrecognized option `--ignore-missing-args'", "ignore-missing-args"),
         ("rsync: unknown option -- I", "ignore-times"),
         ("openrsync: invalid option -- 'H'", "hard-links"),
+        ("--prune-empty-dirs requires protocol 29 or higher (negotiated 27).", "prune-empty-dirs"),
         ("@ERROR: auth failed on module debian", None),
         ("", None),
     ],

@@ -13,6 +13,7 @@ from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.errors import ProgramMissing, PushmirrorError
 from pushmirror.sync import rsync
+from pushmirror.sync.probing import refusals_of
 from pushmirror.sync.progress import Silent
 from pushmirror.sync.refusals import Refusals, in_words
 from pushmirror.sync.unseen import Complaints
@@ -31,7 +32,7 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
     if archive.upstream is None:
         return
     subject = f"upstream of {archive.name}"
-    refusals = Refusals(str(archive.upstream))
+    refusals = refusals_of(archive)
     try:
         entries = list_root(archive, refusals)
     except ProgramMissing:
@@ -60,7 +61,7 @@ def _list(archive: Archive, filters: Sequence[str], refusals: Refusals | None = 
             argv = rsync.listing_argv(archive, filters, Path(empty), refused=refused)
             return _entries(archive, argv, rsync.line_parser(refused))
 
-    return (refusals or Refusals(str(archive.upstream))).ask(attempt)
+    return (refusals or refusals_of(archive)).ask(attempt)
 
 
 def _entries(
@@ -83,7 +84,8 @@ def _entries(
     )
     is_about_names = rsync.is_partial(result.exit_code) and complaints.unseen and not complaints.others
     if result.exit_code and not is_about_names:
-        raise rsync.failure(result.exit_code, result.errors, archive=archive)
+        is_silent = not result.has_output
+        raise rsync.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
     statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
     return entries
 
