@@ -51,6 +51,7 @@ from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Fault, Published, read_published
+from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_keyrings, check_signatures, detached_problem, fingerprint
@@ -89,7 +90,7 @@ class Engine:
         self._tree = archive.path
         self._mirror = mirror
         self._progress = progress
-        self._upstream = Upstream(archive, progress)
+        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._area = WorkArea(self._tree)
         self._ledger = Ledger(places.ledger)
         self._traces = Traces(self._tree, mirror.name)

@@ -111,6 +111,15 @@ class Published:
             self, suites=chosen, faults={}, states=states, generation=_generation_of(_texts_of(chosen))
         )
 
+    def with_faults(self, faults: Mapping[str, Fault]) -> Published:
+        """The same state, in which these suites cannot be read."""
+        if not faults:
+            return self
+        suites = {where: suite for where, suite in self.suites.items() if where not in faults}
+        states = {**dict.fromkeys(faults, ""), **self.states}
+        names = {**dict.fromkeys(faults, ()), **self.names}
+        return replace(self, suites=suites, faults={**self.faults, **faults}, states=states, names=names)
+
     @property
     def release_files(self) -> dict[str, bytes]:
         """Every Release file's content, by the tree path where it is."""

@@ -25,6 +25,7 @@ from pushmirror.sync.job import errors_by_stage
 from pushmirror.sync.parts import TRACES, is_suite_file
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
+from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.upstream import Traffic, Upstream
 from pushmirror.sync.verify.reading import Finding
 from pushmirror.sync.verify.records import Expected, What
@@ -73,7 +74,7 @@ class Repair:
         self._archive = archive
         self._tree = archive.path
         self._progress = progress
-        self._upstream = Upstream(archive, progress)
+        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._area = WorkArea(self._tree)
         self._books = Bookkeeping(archive, places, progress)
         self._publisher = Publisher(self._tree, self._area, self._books)
