@@ -1,0 +1,279 @@
+"""Carries out a case: builds the states of its archive, mirrors each over a real daemon, and looks at what is served.
+
+    Scene ── states: each a tree that never changes again ──▶ module CASE-STRATEGY of the daemon ──▶ a site for each strategy
+      └────── apt at upstream, once for each state            and apt at the site
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+
+from field.apt import Apt, Verdict
+from field.builder import PACKAGES, Upstream, gz
+from field.case import Case, Odd, Step
+from forked import Cli, ForkedSite
+from pushmirror.config.model import Strategy
+from pushmirror.lab.compare import OWN
+from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.site import ARCHIVE
+from pushmirror.state.suites import path_of, read_suites, write_suites
+from upstreams import places_in, take_stock
+
+GOOD = "good main"
+Tree = Mapping[str, tuple[object, ...]]  # path -> kind, and what counts of it
+
+
+@dataclass(frozen=True)
+class State:
+    """Upstream at one time."""
+
+    tree: Path
+    manifest: Path
+    names: Tree
+
+
+@dataclass
+class Scene:
+    """A case in a directory of its own, below what apt's server shows."""
+
+    case: Case
+    directory: Path
+    cli: Cli
+    daemon: RsyncDaemon
+    apt: Apt
+    _states: list[State] = field(default_factory=list)
+    _verdicts: dict[int, Verdict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.up = Upstream(self.directory / "upstream" / "tree")
+        own = self.case.keyring
+        self.keyring = own(self.directory) if own else self.up.keyring
+
+    def problems(self, strategy: Strategy) -> list[str]:
+        """What is not as it should be after the first step that is not; empty if all are."""
+        with ExitStack() as stack:
+            daemon = self.daemon
+            if self.case.daemon:
+                daemon = stack.enter_context(OddDaemon(self.directory / f"rsyncd-{strategy}", self.case.daemon))
+            site = self._site(strategy, daemon)
+            if self.case.prepare:
+                site.tree.mkdir()
+                stack.enter_context(self.case.prepare(site.tree))
+            last = State(site.tree, site.tree, {})
+            for number, step in enumerate(self.case.steps):
+                found, last = self._step(number, step, site, daemon, strategy, last)
+                if found:
+                    return [f"step {number + 1}: {problem}" for problem in found]
+        return []
+
+    def state(self, number: int) -> State:
+        """The state that a step begins with; those before it are built first."""
+        while len(self._states) <= number:
+            n = len(self._states) + 1
+            good(self.up, n)
+            self.case.steps[n - 1].build(self.up, n)
+            self.up.master()
+            self.up.tree.chmod(0o755)
+            tree, manifest = self.directory / f"{n}", self.directory / f"{n}.manifest"
+            if Strategy.MANIFEST in self.case.strategies:
+                manifest_now = self.directory / "upstream" / "manifest"
+                take_stock(self.up.tree, places_in(self.directory / "upstream", manifest_now))
+                _copy(manifest_now, manifest)
+            _copy(self.up.tree, tree)
+            self._states.append(State(tree, manifest, names(tree)))
+        return self._states[number]
+
+    def upstream_verdict(self, number: int) -> Verdict:
+        """What apt makes of `odd` at upstream."""
+        if number not in self._verdicts:
+            self._verdicts[number] = self.reads(self.state(number).tree)
+        return self._verdicts[number]
+
+    def reads(self, tree: Path) -> Verdict:
+        """What apt makes of `odd` in a tree."""
+        case = self.case
+        return self.apt.reads(tree / case.root, case.line, case.packages, self.keyring)
+
+    def reads_good(self, tree: Path) -> Verdict:
+        """What apt makes of `good` in a tree."""
+        return self.apt.reads(tree, GOOD, ["good"], self.keyring)
+
+    def _site(self, strategy: Strategy, daemon: RsyncDaemon) -> ForkedSite:
+        options = {"keyring": str(self.keyring)} if self.keyring else {}
+        return ForkedSite(
+            self.directory / strategy.value,
+            self.cli,
+            upstream=daemon.url(self._module(strategy)),
+            strategy=strategy.value,
+            **{**options, **self.case.options},
+        )
+
+    def _module(self, strategy: Strategy) -> str:
+        return f"{self.case.name}-{strategy.value}"
+
+    def _step(
+        self, number: int, step: Step, site: ForkedSite, daemon: RsyncDaemon, strategy: Strategy, last: State
+    ) -> tuple[list[str], State]:
+        """What is wrong after a step, and the state of `odd` that is served now."""
+        state = self.state(number)
+        self.offer(daemon, self._module(strategy), state)
+        if step.later:
+            _let_time_go_by(site, step)
+        result = site.sync()
+        served = state if step.odd is Odd.CURRENT else last
+        said = f"sync: exit code {result.exit_code}: {_last_lines(result.errors)}"
+        if result.exit_code not in step.exits:
+            return [f"{said}; expected {step.exits}; then {self._look(step, state, served, site, strategy)[:2]}"], served
+        if "mistake in pushmirror" in result.errors or "Traceback" in result.errors:
+            return [said], served
+        if step.says not in result.errors + result.output.decode("utf-8", "replace"):
+            return [f"{said}: nothing says {step.says!r}"], served
+        problems = self._look(step, state, served, site, strategy)
+        if step.apt is not None:
+            problems += self._judge(number, step, site)
+        if step.again is not None and not problems:
+            again = site.sync()
+            if again.exit_code != step.again:
+                problems.append(f"again: exit code {again.exit_code}: {_last_lines(again.errors)}")
+            problems += [f"again: {problem}" for problem in self._look(step, state, served, site, strategy)]
+        return [*problems, *([said] if problems else [])], served
+
+    def offer(self, daemon: RsyncDaemon, module: str, state: State) -> None:
+        """Have a module show a state."""
+        daemon.add_module(module, state.tree, options=self.case.module)
+        if Strategy.MANIFEST in self.case.strategies:
+            daemon.add_module(f"{module}.manifest", state.manifest)
+
+    def _look(self, step: Step, state: State, served: State, site: ForkedSite, strategy: Strategy) -> list[str]:
+        there = names(site.tree)
+        problems = list(self._differences(step, state, served, there, strategy))
+        ever = {name for each in self._states for name in each.names}
+        problems += [f"{name} is here, never at upstream" for name in there if name not in ever and "/" in name]
+        if step.check:
+            problems += step.check(state.tree, site.tree)
+        return problems
+
+    def _differences(
+        self, step: Step, state: State, served: State, there: Tree, strategy: Strategy
+    ) -> Iterator[str]:
+        is_update = state is not self._states[0]
+        for name, what in state.names.items():
+            if any(fnmatchcase(name, pattern) for pattern in step.unserved):
+                if there.get(name) == what:
+                    yield f"{name} is served as upstream has it"
+            elif self._is_mine(name):
+                if step.odd is Odd.CURRENT and there.get(name) != what:
+                    yield f"{name}: {there.get(name)}, expected {what}"
+            elif not step.good or (_is_pool(name) and step.odd is not Odd.CURRENT):
+                continue  # packages that only `odd` wants may be here already
+            elif strategy is Strategy.INDEX and is_update and not name.startswith(("dists", "pool")):
+                continue  # comes with the next full run
+            elif what[0] != "other" and there.get(name) != what:
+                yield f"{name}: {there.get(name)}, expected {what}"
+        if step.odd is Odd.HELD:
+            for name, what in served.names.items():
+                if (self._is_mine(name) or _is_pool(name)) and there.get(name) != what:
+                    yield f"{name}: {there.get(name)}, expected as before {what}"
+        if step.odd is Odd.ABSENT or not step.good:
+            releases = [name for name in there if name.endswith(("/InRelease", "/Release"))]
+            yield from (f"{name} is served" for name in releases if self._is_mine(name) or not step.good)
+
+    def _is_mine(self, name: str) -> bool:
+        return any(name == mine or name.startswith(f"{mine}/") for mine in self.case.mine)
+
+    def _judge(self, number: int, step: Step, site: ForkedSite) -> Iterator[str]:
+        upstream = self.upstream_verdict(number)
+        if bool(upstream) != step.apt:
+            yield f"apt at upstream, expected {step.apt}: {upstream.problem or 'content'}"
+        if step.good and not (verdict := self.reads_good(site.tree)):
+            yield f"apt, good: {verdict.problem}"
+        if step.odd is Odd.ABSENT:
+            return
+        verdict = self.reads(site.tree)
+        if not verdict and (step.apt or step.odd is Odd.HELD):
+            yield f"apt, odd: {verdict.problem}"
+        if step.odd is Odd.CURRENT and verdict and upstream and verdict.packages != upstream.packages:
+            yield f"apt got other packages than from upstream: {sorted(verdict.packages)}"
+
+
+class OddDaemon(RsyncDaemon):
+    """One with further arguments."""
+
+    def __init__(self, directory: Path, arguments: tuple[str, ...]) -> None:
+        self._arguments = arguments
+        super().__init__(directory)
+
+    def _argv(self) -> list[str]:
+        return [*super()._argv(), *self._arguments]
+
+
+def good(up: Upstream, n: int) -> None:
+    """The suite that is ordinary, in state n."""
+    up.remove("pool/main/g/good")
+    packages = (up.package("good", f"1.{n}") + "\n" + up.package("good-old", "1.0") + "\n").encode()
+    up.suite("dists/good", {PACKAGES: packages, f"{PACKAGES}.gz": gz(packages)}, by_hash=["SHA256"])
+
+
+def names(tree: Path) -> Tree:
+    """All of a tree but what each mirror has of its own."""
+    found: dict[str, tuple[object, ...]] = {}
+    for directory, inside, files in os.walk(tree):
+        for name in (*inside, *files):
+            path = Path(directory, name)
+            relative = str(path.relative_to(tree))
+            if not OWN.fullmatch(relative):
+                found[relative] = _about(path)
+    return found
+
+
+def _about(path: Path) -> tuple[object, ...]:
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return "link", os.fspath(path.readlink())
+    if stat.S_ISDIR(status.st_mode):
+        return ("directory",)
+    if stat.S_ISREG(status.st_mode):
+        return "file", status.st_size, int(status.st_mtime), sha256(path.read_bytes()).hexdigest()[:12]
+    return ("other",)
+
+
+def _is_pool(name: str) -> bool:
+    return name == "pool" or name.startswith("pool/")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """As `cp -al`: what is written later has new files."""
+    target.mkdir()
+    for directory, inside, files in os.walk(source):
+        there = target / Path(directory).relative_to(source)
+        for name in (*inside, *files):
+            path = Path(directory, name)
+            if path.is_dir() and not path.is_symlink():
+                (there / name).mkdir()
+                (there / name).chmod(stat.S_IMODE(path.stat().st_mode))
+            else:
+                os.link(path, there / name, follow_symlinks=False)
+
+
+def _let_time_go_by(site: ForkedSite, step: Step) -> None:
+    file = path_of(site.state, ARCHIVE)
+    write_suites(
+        file,
+        [
+            replace(suite, fault_since=suite.fault_since and suite.fault_since - step.later)
+            for suite in read_suites(file)
+        ],
+    )
+
+
+def _last_lines(text: str) -> str:
+    lines = [line.removeprefix("pushmirror: ") for line in text.splitlines() if line.strip()]
+    return " / ".join(lines[-4:])[:600] or "nothing said"
