@@ -32,7 +32,7 @@ class File(NamedTuple):
 
     path: str  # relative to the tree root
     size: int  # bytes; UNKNOWN where the index does not say
-    sha256: str
+    digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py)
 
 
 class IndexKind(Enum):

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
+from pushmirror.archive.digests import HASHES
 from pushmirror.archive.paths import tree_path
 from pushmirror.errors import MalformedFile
 
 MAX_SIZE = 2**50  # bytes; a larger file is a mistake or a trap
 
-#: The hash sections as they are named in by-hash directories, and the number of their hexadecimal digits.
-HASHES: Mapping[str, int] = MappingProxyType({"MD5Sum": 32, "SHA1": 40, "SHA256": 64, "SHA512": 128})
 _SECTIONS = {name.lower(): name for name in HASHES}  # some tools write MD5sum
 _HEX = {name: re.compile(rf"[0-9A-Fa-f]{{{digits}}}") for name, digits in HASHES.items()}
 
@@ -43,7 +42,7 @@ class Listed:
 
     path: str  # relative to the suite directory
     size: int  # bytes
-    sha256: str
+    digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py)
     others: tuple[tuple[str, str], ...] = ()  # (section as in HASHES, hexadecimal digits)
 
 

@@ -3,8 +3,8 @@
     STATE/suites/ARCHIVE.json
 
 Written by whoever holds the tree's lock, read by anybody. It is what `status` and `pushmirror suites` show,
-and how a run knows that it has seen a fault before. A file that is lost or damaged counts as empty: the next run
-writes it anew, and a fault then counts as seen for the first time.
+and how a run knows that it has seen a fault before. A file that is lost or damaged counts as empty: the next
+run writes it anew, and a fault then counts as seen for the first time.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.closure import required
+from pushmirror.archive.digests import name_of
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import UpstreamMoved
@@ -21,7 +22,7 @@ from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, sha256_of
+from pushmirror.system.files import digest_of, link_or_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Indices:
         for wanted in lacking:
             if not self._stage_from_fetched(wanted):
                 raise UpstreamMoved(
-                    f"upstream no longer has {wanted.path} with the SHA256"
-                    f" that {wanted.suite.directory}/Release names ({wanted.listed.sha256})"
+                    f"upstream no longer has {wanted.path} with the {name_of(wanted.listed.digest)}"
+                    f" that {wanted.suite.directory}/Release names ({wanted.listed.digest})"
                 )
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
@@ -115,7 +116,7 @@ class Indices:
         if not lacking:
             return True
         source = next((self._tree / copy for copy in wanted.copies if self._is_copy(wanted, copy)), None)
-        if source is None or sha256_of(source) != wanted.listed.sha256:
+        if source is None or not _has_digest(source, wanted.listed):
             return False
         self._stage(lacking, source)
         return True
@@ -148,10 +149,10 @@ class Indices:
         base = self._base.suites.get(wanted.suite.directory)
         known = base.release.files.get(wanted.listed.path) if base else None
         through_link = path != wanted.suite.path_of(wanted.listed)  # which may have turned since
-        if known is not None and known.sha256 == wanted.listed.sha256 and not through_link:
+        if known is not None and known.digest == wanted.listed.digest and not through_link:
             return True
         file = self._tree / path
-        return _size(file) == wanted.listed.size and sha256_of(file) == wanted.listed.sha256
+        return _size(file) == wanted.listed.size and _has_digest(file, wanted.listed)
 
     def _is_copy(self, wanted: Wanted, path: str) -> bool:
         """Whether a by-hash name is in the tree with its content.
@@ -161,12 +162,14 @@ class Indices:
         file, listed = self._tree / path, wanted.listed
         if _size(file) != listed.size:
             return False
-        return wanted.suite.directory in self._base.suites or sha256_of(file) == listed.sha256
+        return wanted.suite.directory in self._base.suites or _has_digest(file, listed)
 
     def _is_right(self, path: str, listed: Listed) -> bool:
         found = self._area.fetched(path)
         return (
-            found is not None and found.st_size == listed.size and self._area.sha256_of(path) == listed.sha256
+            found is not None
+            and found.st_size == listed.size
+            and self._area.digest_of(path, like=listed.digest) == listed.digest
         )
 
     def _stage(self, paths: Iterable[str], source: Path) -> None:
@@ -175,6 +178,10 @@ class Indices:
             mtime = entry.mtime if entry else int(source.lstat().st_mtime)
             link_or_copy(source, self._area.new / path, mtime=mtime)
             self.staged.add(path)
+
+
+def _has_digest(file: Path, listed: Listed) -> bool:
+    return digest_of(file, like=listed.digest) == listed.digest
 
 
 def _size(file: Path) -> int | None:

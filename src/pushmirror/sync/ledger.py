@@ -101,7 +101,7 @@ class Ledger:
         return self._file.numbers_of(list(fresh))
 
     def lines(self, key: str) -> list[str] | None:
-        """The closure of an index as `PATH<TAB>SIZE<TAB>SHA256` lines, or None if it is not known."""
+        """The closure of an index as `PATH<TAB>SIZE<TAB>DIGEST` lines, or None if it is not known."""
         if not self.knows_index(key):
             return None
         return [line for text in self._file.lines_of(self._blocks([key])) for line in _decoded(text)]
@@ -340,7 +340,7 @@ def _hits(wanted: set[int], part: Prints) -> Iterator[tuple[int, int]]:
 
 
 def _block(digest: bytes, files: list[File]) -> Block:
-    text = "\n".join(f"{file.path}\t{file.size}\t{file.sha256}" for file in files)
+    text = "\n".join(f"{file.path}\t{file.size}\t{file.digest}" for file in files)
     prints = [fingerprint(file.path) for file in files]
     return Block(digest, text.encode("utf-8", "surrogateescape"), prints)
 

@@ -1,6 +1,6 @@
 """The SQLite file of a ledger: blocks of indices with what each refers to, and who is made of which.
 
-    blocks       the lines `PATH TAB SIZE TAB SHA256` of one block, by the SHA256 of its text
+    blocks       the lines `PATH TAB SIZE TAB DIGEST` of one block, by the SHA256 of its text
     prints       the fingerprints of the paths in a row of blocks, sorted, and beside each its block
     indices      the blocks of an index, in order
     generations  the indices of a generation, by key, and its own files, by name

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
+from pushmirror.archive.digests import name_of
 from pushmirror.archive.index import File, kind_of
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive
@@ -57,7 +58,7 @@ class Staging:
         if not asked:
             return set()
         listed = {
-            path: File(path, entry.size, entry.sha256)
+            path: File(path, entry.size, entry.digest)
             for suite in published.suites.values()
             for entry in suite.release.files.values()
             if (path := suite.path_of(entry)) in asked
@@ -171,7 +172,7 @@ class Staging:
         if wrong:
             raise Mismatch(
                 f"upstream has {len(wrong)} files missing or not as its indices say, such as {wrong[0].path}"
-                f" (expected SHA256 {wrong[0].sha256})"
+                f" (expected {name_of(wrong[0].digest)} {wrong[0].digest})"
             )
         round_.staged |= came
 

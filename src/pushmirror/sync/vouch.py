@@ -30,7 +30,7 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.published import Published, Suite
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import has_digest
 
 _CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
@@ -58,7 +58,7 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[t
     for suite in pinned.suites.values():
         for kind, listed in readable(indices.required(suite)):
             path = indices.resolved(suite.path_of(listed))
-            key = known[suite.directory, listed.path] = closure_key(kind, path, listed.sha256)
+            key = known[suite.directory, listed.path] = closure_key(kind, path, listed.digest)
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
                 unread[key] = Unread(kind, path, indices.file_of(path), listed.size, key, unpacked)
@@ -67,17 +67,17 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[t
     return known
 
 
-def closure_key(kind: IndexKind, path: str, sha256: str) -> str:
-    """An index's closure in the ledger: by its SHA256, and by its path if that is part of what it names."""
+def closure_key(kind: IndexKind, path: str, digest: str) -> str:
+    """An index's closure in the ledger: by its hash, and by its path if that is part of what it names."""
     if not kind.is_relative:
-        return sha256
-    return hashlib.sha256(f"{path}\0{sha256}".encode("utf-8", "surrogateescape")).hexdigest()
+        return digest
+    return hashlib.sha256(f"{path}\0{digest}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], str]:
     """The indices of an earlier state that the ledger knows, as `read_closures` returned them."""
     keys = {
-        (suite.directory, path): closure_key(kind, suite.path_of(listed), listed.sha256)
+        (suite.directory, path): closure_key(kind, suite.path_of(listed), listed.digest)
         for suite in published.suites.values()
         for path, listed in suite.release.files.items()
         if (kind := kind_of(path)) is not None
@@ -131,25 +131,18 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
 
 
 def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
-    """Those of the files whose content has another SHA256, or that are not there.
+    """Those of the files whose content has another hash, or that are not there.
 
     Each comes with the directory that its path is relative to.
     """
 
     def check(batch: Sequence[tuple[File, Path]]) -> list[File]:
-        bad = [file for file, directory in batch if _is_wrong(file, f"{directory}/{file.path}")]
+        bad = [file for file, directory in batch if not has_digest(f"{directory}/{file.path}", file.digest)]
         progress.advance(files=len(batch), size=sum(max(file.size, 0) for file, _ in batch))
         return bad
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
         return [file for bad in pool.map(check, _batches(places)) for file in bad]
-
-
-def _is_wrong(file: File, path: str) -> bool:
-    try:
-        return sha256_of(path) != file.sha256
-    except OSError:
-        return True
 
 
 def _batches(places: Sequence[tuple[File, Path]]) -> Iterator[Sequence[tuple[File, Path]]]:

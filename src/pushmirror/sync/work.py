@@ -25,7 +25,9 @@ from pathlib import Path
 
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.sync.parts import WORK
-from pushmirror.system.files import exchange, link_tree, sha256_of
+from pushmirror.system.files import digest_of, exchange, link_tree
+
+_A_SHA256 = "0" * 64
 
 
 class WorkArea:
@@ -41,7 +43,7 @@ class WorkArea:
         self.empty = self.root / "empty"
         self._landed = self.root / "landed"
         self._real: set[str] = set()  # directories below `new` that were seen to be real ones
-        self._hashed: dict[tuple[int, int, int], str] = {}  # SHA256 by inode, size and the time of its change
+        self._hashed: dict[tuple[int, int, int, int], str] = {}  # by inode, size, time of its change, digits
 
     def open(self) -> None:
         """Make the area; what an interrupted run fetched stays, the rest of it goes."""
@@ -113,16 +115,20 @@ class WorkArea:
         return found if stat.S_ISREG(found.st_mode) else None
 
     def sha256_of(self, path: str) -> str | None:
-        """The SHA256 of what was fetched under a tree path; None if nothing was.
+        """The SHA256 of what was fetched under a tree path; None if nothing was."""
+        return self.digest_of(path, like=_A_SHA256)
+
+    def digest_of(self, path: str, *, like: str) -> str | None:
+        """The hash of what was fetched under a tree path, of the kind that `like` is; None if nothing was.
 
         Nobody can change a file without its ctime: what was read once is not read again.
         """
         found = self.fetched(path)
         if found is None:
             return None
-        key = (found.st_ino, found.st_size, found.st_ctime_ns)
+        key = (found.st_ino, found.st_size, found.st_ctime_ns, len(like))
         if key not in self._hashed:
-            self._hashed[key] = sha256_of(f"{self.new}/{path}")
+            self._hashed[key] = digest_of(f"{self.new}/{path}", like=like)
         return self._hashed[key]
 
     def note_landed(self, paths: Iterable[str]) -> None:

@@ -12,13 +12,19 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.errors import StateError
 
 _CHUNK = 128 * 1024
+_ALGORITHMS: dict[int, Callable[[bytes], hashlib._Hash]] = {  # by the number of hexadecimal digits
+    32: lambda data: hashlib.md5(data, usedforsecurity=False),
+    40: lambda data: hashlib.sha1(data, usedforsecurity=False),
+    64: hashlib.sha256,
+    128: hashlib.sha512,
+}
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _AS_IT_IS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -179,9 +185,37 @@ def link_tree(source: Path, target: Path) -> None:
 
 def sha256_of(path: Path | str) -> str:
     """The SHA256 of a regular file's content, as 64 hexadecimal digits; a symbolic link is refused."""
+    return _hash(path, hashlib.sha256())
+
+
+def digest_of(path: Path | str, *, like: str) -> str:
+    """The hash of a file's content, of the kind that `like` is by its number of digits; "" like "".
+
+    OSError, as of `sha256_of`, where there is no regular file, whatever is asked.
+    """
+    if like:
+        return _hash(path, new_hash(like))
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OSError(errno.ELOOP, "is no regular file", str(path))
+    return ""
+
+
+def has_digest(path: Path | str, digest: str) -> bool:
+    """Whether a file is there whose content has this hash; any content has the hash ""."""
+    try:
+        return digest_of(path, like=digest) == digest
+    except OSError:
+        return False
+
+
+def new_hash(like: str, data: bytes = b"") -> hashlib._Hash:
+    """A hash of the kind that `like` is by its number of digits, of this data so far."""
+    return _ALGORITHMS[len(like)](data)
+
+
+def _hash(path: Path | str, digest: hashlib._Hash) -> str:
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        digest = hashlib.sha256()
         while chunk := os.read(handle, _CHUNK):
             digest.update(chunk)
         return digest.hexdigest()

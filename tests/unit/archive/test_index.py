@@ -96,7 +96,7 @@ def test_debians_packages_is_read_whole_and_as_the_release_lists_it(in_release: 
     listed = release.files["main/binary-amd64/Packages"]
     packed = DATA.joinpath("bookworm-main-amd64.Packages.xz").read_bytes()
     packages = decompress(packed, "Packages.xz", size=listed.size)
-    check(packages, size=listed.size, sha256=listed.sha256, where="Packages")
+    check(packages, size=listed.size, sha256=listed.digest, where="Packages")
     files = read_index(IndexKind.PACKAGES, packages, base="", where="Packages")
     assert len(files) == 63_440 == len({file.path for file in files})
     assert files[0].path == "pool/main/0/0ad/0ad_0.0.26-3_amd64.deb" and files[0].size == 7891488

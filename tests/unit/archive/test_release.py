@@ -54,7 +54,7 @@ def test_debians_release_is_read(in_release: bytes) -> None:
     assert release.date == datetime(2026, 7, 11, 10, 16, 37, tzinfo=UTC) and release.valid_until is None
     assert release.acquire_by_hash and release.components[0] == "main" and "s390x" in release.architectures
     packages = release.files["main/binary-amd64/Packages"]
-    assert packages.size == 50060337 and packages.sha256.startswith("515e692f")
+    assert packages.size == 50060337 and packages.digest.startswith("515e692f")
     assert packages.others == (("MD5Sum", "f230d61720e789abf5df55d6026230c6"),)
 
 

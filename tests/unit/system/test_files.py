@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pushmirror.errors import StateError
 from pushmirror.system.files import (
     create_private,
     exchange,
+    has_digest,
     is_private,
     link_or_copy,
     link_tree,
@@ -74,6 +76,20 @@ def test_the_hash_of_a_link_is_refused(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "file").startswith("e3b0c442")
     with pytest.raises(OSError, match="symbolic links"):
         sha256_of(tmp_path / "link")
+
+
+@pytest.mark.parametrize("name", ["md5", "sha1", "sha256", "sha512"])
+def test_a_file_is_compared_by_the_kind_of_hash_that_is_known_of_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    right = hashlib.new(name, b"content").hexdigest()
+    assert has_digest(tmp_path / "file", right) and not has_digest(tmp_path / "file", "0" * len(right))
+
+
+def test_of_a_file_of_no_known_hash_it_is_enough_that_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    names = ("file", "link", "none", ".")
+    assert [name for name in names if has_digest(tmp_path / name, "")] == ["file"]
 
 
 @pytest.mark.parametrize(("mtime", "linked"), [(1_600_000_000, True), (1_700_000_000, False)])

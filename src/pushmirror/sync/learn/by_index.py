@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pushmirror.archive.closure import family
+from pushmirror.archive.digests import as_sha256, name_of
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.index import UNKNOWN, File
 from pushmirror.errors import Unusable, UpstreamMoved
@@ -30,7 +31,7 @@ from pushmirror.sync.learn.replaced import replaced
 from pushmirror.sync.learn.seen import Seen
 from pushmirror.sync.published import Suite
 from pushmirror.sync.survey import Survey
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import has_digest
 
 
 def by_index(question: Question) -> Survey:
@@ -105,9 +106,10 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
     lost: list[Changed] = []
     for one in changed:
         came = [path for path in one.names if question.area.fetched(path)]
-        right = [path for path in came if question.area.sha256_of(path) == one.sha256]
+        right = [path for path in came if question.area.digest_of(path, like=one.digest) == one.digest]
         if came and not right:
-            raise UpstreamMoved(f"upstream no longer has {one.path} with the SHA256 {one.sha256}")
+            kind = name_of(one.digest)
+            raise UpstreamMoved(f"upstream no longer has {one.path} with the {kind} {one.digest}")
         for path in came:
             _note(question, survey, path, one.size, like=path if path in right else right[0])
         if came:
@@ -133,7 +135,7 @@ def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: 
             unsized.append(file)
             continue
         here = _lstat(question.tree / file.path)
-        entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=file.sha256)
+        entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=as_sha256(file.digest))
         if here is None:
             survey.add_missing(entry)
         elif not stat.S_ISREG(here.st_mode) or here.st_size != file.size:
@@ -141,13 +143,14 @@ def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: 
         else:
             of_that_size.append(file)
     for file in replaced(question, of_that_size, known):
-        survey.changed[file.path] = Entry(file.path, Kind.FILE, file.size, 0, sha256=file.sha256)
+        sha256 = as_sha256(file.digest)
+        survey.changed[file.path] = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
     _take_unsized(question, survey, unsized)
 
 
 def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None:
     """Fetch images that an installer's list names without their sizes; some of them no mirror carries."""
-    lacking = [file for file in files if not _is_right(question.tree / file.path, file.sha256)]
+    lacking = [file for file in files if not has_digest(question.tree / file.path, file.digest)]
     if not lacking:
         return
     question.upstream.fetch((file.path for file in lacking), question.area)
@@ -155,8 +158,9 @@ def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None
         found = question.area.fetched(file.path)
         if found is None:
             continue
-        if question.area.sha256_of(file.path) != file.sha256:
-            raise UpstreamMoved(f"upstream's {file.path} is not the one with the SHA256 {file.sha256}")
+        if question.area.digest_of(file.path, like=file.digest) != file.digest:
+            kind = name_of(file.digest)
+            raise UpstreamMoved(f"upstream's {file.path} is not the one with the {kind} {file.digest}")
         _note(question, survey, file.path, found.st_size, like=file.path)
 
 
@@ -209,13 +213,6 @@ def _note(question: Question, survey: Survey, path: str, size: int, *, like: str
     entry = Entry(path, Kind.FILE, size, int(found.st_mtime), sha256=question.area.sha256_of(like) or "")
     kind = survey.missing if _lstat(question.tree / path) is None else survey.changed
     kind[path] = entry
-
-
-def _is_right(file: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(file) == sha256
-    except OSError:
-        return False
 
 
 def _lstat(path: Path) -> os.stat_result | None:

@@ -30,16 +30,16 @@ class Changed:
 
     path: str  # in the tree, links resolved
     size: int  # bytes
-    sha256: str
+    digest: str
     copies: tuple[str, ...]  # by-hash names that upstream may have
     was_carried: bool  # the tree has the name, with an older content, or should have
 
     @property
     def names(self) -> tuple[str, ...]:
         """Under which it may come; the one that is the best to ask for first."""
-        by_sha256 = [copy for copy in self.copies if copy.endswith(self.sha256)]
-        others = [copy for copy in self.copies if copy not in by_sha256]
-        return (*by_sha256, self.path, *others)
+        by_digest = [copy for copy in self.copies if copy.endswith(self.digest)]
+        others = [copy for copy in self.copies if copy not in by_digest]
+        return (*by_digest, self.path, *others)
 
 
 def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]:
@@ -55,7 +55,7 @@ def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]
         before = base.release.files if base else {}
         for path, listed in suite.release.files.items():
             old = before.get(path)
-            is_same = old is not None and old.sha256 == listed.sha256
+            is_same = old is not None and old.digest == listed.digest
             place = resolve(suite.path_of(listed), links)
             if (is_same and place not in carried) or not question.selection.wants(place):
                 continue
@@ -66,7 +66,7 @@ def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]
                 raise Unusable(f"{suite.path_of(listed)} has changed, and leads through a link")
             copies = tuple(_copies(question, suite, listed))
             was_carried = is_here or place in carried
-            found.append(Changed(place, listed.size, listed.sha256, copies, was_carried))
+            found.append(Changed(place, listed.size, listed.digest, copies, was_carried))
     return found
 
 
@@ -86,7 +86,7 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
         upstream.fetch(contents, area)
         _hash_all(area, contents)
         for one in changed:
-            if area.sha256_of(one.names[0]) == one.sha256:
+            if area.digest_of(one.names[0], like=one.digest) == one.digest:
                 for name in one.names[1:]:
                     _put(basis, name, area.new / one.names[0])
         names = [name for one in changed for name in one.names[1:]]

@@ -18,7 +18,7 @@ from pushmirror.sync.learn.question import Question
 
 
 def replaced(question: Question, files: Sequence[File], known: Collection[str]) -> list[File]:
-    """Those of the files, which are here with the right size, that have another SHA256.
+    """Those of the files, which are here with the right size, that have another hash.
 
     `known` are the keys of the indices that what is here was vouched for by.
     """
@@ -35,7 +35,7 @@ def replaced(question: Question, files: Sequence[File], known: Collection[str]) 
 def _is_known(question: Question, file: File) -> bool:
     """Whether the file had this hash when it was put there, and was not touched since."""
     entry = question.inventory.get(file.path)
-    if entry is None or entry.sha256 != file.sha256:
+    if entry is None or entry.sha256 != file.digest:
         return False
     try:
         here = os.lstat(question.tree / file.path)

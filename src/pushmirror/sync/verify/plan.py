@@ -47,7 +47,7 @@ from pushmirror.sync.verify.records import (
 )
 from pushmirror.sync.vouch import read_closures
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import has_digest
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = str(UNKNOWN)
@@ -88,7 +88,7 @@ class Plan:
         return left
 
 
-#: What indices say of a file, or one of themselves: path, size (digits, or empty), SHA256 (or empty), What.
+#: What indices say of a file, or one of themselves: path, size (digits, or empty), hash (or empty), What.
 Named = tuple[str, str, str, str]
 
 
@@ -143,23 +143,23 @@ class Sources:
         """What the closure and the index files are, and the directories on the way there."""
         seen: set[str] = set()
         yield from self._directories("", seen)
-        for path, size, sha256, what in chain(self.own, self._closure()):
+        for path, size, digest, what in chain(self.own, self._closure()):
             directory, _, name = path.rpartition("/")
             real = self._real.get(directory) or self._resolved(directory)
             if real not in seen:
                 yield from self._directories(real, seen)
-            yield line_of_file(real, name, size, sha256, what)
+            yield line_of_file(real, name, size, digest, what)
 
     def _closure(self) -> Iterator[Named]:
         """What the indices name; an installer's list may name what is not mirrored."""
         file, optional = What.FILE.value, What.OPTIONAL.value
         for key in sorted(self.closures):
             for line in self.ledger.lines(key) or ():
-                path, size, sha256 = line.split("\t")
+                path, size, digest = line.split("\t")
                 if size == _UNKNOWN:
-                    yield path, "", sha256, optional
+                    yield path, "", digest, optional
                 else:
-                    yield path, size, sha256, file
+                    yield path, size, digest, file
 
     def _directories(self, directory: str, seen: set[str]) -> Iterator[bytes]:
         while directory not in seen:
@@ -254,7 +254,7 @@ def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str
         for listed in suite.release.files.values():
             for place in (suite.path_of(listed), *suite.copies_of(listed)):
                 path = _really(tree, place)
-                named[path] = (path, str(listed.size), listed.sha256, _need_of(tree / path).value)
+                named[path] = (path, str(listed.size), listed.digest, _need_of(tree / path).value)
     is_there = there(set(named))
     return (own for path, own in sorted(named.items()) if path in is_there)
 
@@ -298,10 +298,7 @@ class _SoundIndices(Indices):
         return _really(self._tree, path)
 
     def _is_sound(self, suite: Suite, listed: Listed) -> bool:
-        try:
-            return sha256_of(self._tree / self.resolved(suite.path_of(listed))) == listed.sha256
-        except OSError:
-            return False
+        return has_digest(self._tree / self.resolved(suite.path_of(listed)), listed.digest)
 
 
 def _write(file: Path, lines: Iterable[bytes]) -> list[Piece]:

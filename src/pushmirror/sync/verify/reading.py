@@ -8,7 +8,6 @@ go of the interpreter's lock, but small files are all system calls and Python, f
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal
 import stat
@@ -19,10 +18,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from pushmirror.archive.digests import name_of
 from pushmirror.errors import Stopped
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.sync.verify.rate import Pace
 from pushmirror.sync.verify.records import Expected, What, by_directory, key_of
+from pushmirror.system.files import new_hash
 from pushmirror.system.process import die_with_parent
 
 _CHUNK = 256 * 1024  # bytes
@@ -157,15 +158,16 @@ class Reader:
             if one.size is not None and status.st_size != one.size:
                 return Finding(one.path, Problem.WRONG, f"has {status.st_size} bytes, expected {one.size}")
             if one.disputed:
-                return Finding(one.path, Problem.WRONG, f"indices give it several SHA256s: {one.sha256}")
-            if one.sha256:
-                found = self._sha256(handle, status.st_size)
+                return Finding(one.path, Problem.WRONG, f"indices give it several hashes: {one.digest}")
+            if one.digest:
+                found = self._hash(handle, status.st_size, like=one.digest)
                 seen.size += status.st_size
-                if found != one.sha256:
-                    return Finding(one.path, Problem.WRONG, f"has SHA256 {found}, expected {one.sha256}")
+                if found != one.digest:
+                    kind = name_of(found)
+                    return Finding(one.path, Problem.WRONG, f"has {kind} {found}, expected {one.digest}")
             else:
                 seen.unhashed += 1
-            if not one.sha256 and one.mtime is not None and int(status.st_mtime) != one.mtime:
+            if not one.digest and one.mtime is not None and int(status.st_mtime) != one.mtime:
                 times = f"was changed at {_date(int(status.st_mtime))}, expected {_date(one.mtime)}"
                 return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is not known")
             return None
@@ -181,15 +183,15 @@ class Reader:
         self._flags = _OPEN  # only the owner may leave the time as it is
         return os.open(name, self._flags, dir_fd=directory)
 
-    def _sha256(self, handle: int, size: int) -> str:
+    def _hash(self, handle: int, size: int, *, like: str) -> str:
         keep, read = self._keep, os.read
         if size < _CHUNK:
             keep(size)
             data = read(handle, size + 1)  # a buffer that is too large costs more than a small file
             if len(data) == size:
-                return hashlib.sha256(data).hexdigest()
+                return new_hash(like, data).hexdigest()
             os.lseek(handle, 0, os.SEEK_SET)
-        digest = hashlib.sha256()
+        digest = new_hash(like)
         left = size
         while True:
             keep(min(_CHUNK, max(left, 0)))  # at the end there is nothing to pay for but the question

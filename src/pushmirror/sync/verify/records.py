@@ -1,6 +1,6 @@
 """What is known of a name, from indices and the inventory, as one line of bytes that sorts as trees are read.
 
-    DIRECTORY NUL NAME NUL KIND NUL SIZE NUL SHA256 NUL MTIME NUL TARGET
+    DIRECTORY NUL NAME NUL KIND NUL SIZE NUL DIGEST NUL MTIME NUL TARGET
 
 Lines sort by directory and then by name (a NUL is less than any byte of a name): in one directory after the
 other, as disks like it. Names of a tree have neither NUL nor newline (`archive.paths.tree_path`). What is
@@ -38,7 +38,7 @@ class Expected(NamedTuple):
     name: str
     what: What
     size: int | None = None  # bytes
-    sha256: str = ""
+    digest: str = ""  # of whatever kind; several, with commas, where indices disagree
     mtime: int | None = None  # of a file of which there is no hash
     target: str = ""
 
@@ -50,7 +50,7 @@ class Expected(NamedTuple):
     @property
     def disputed(self) -> bool:
         """Whether indices give it several hashes."""
-        return "," in self.sha256
+        return "," in self.digest
 
     @property
     def path(self) -> str:
@@ -64,9 +64,9 @@ def key_of(path: str) -> bytes:
     return _encoded(f"{directory}\0{name}")
 
 
-def line_of_file(directory: str, name: str, size: str, sha256: str, what: str) -> bytes:
+def line_of_file(directory: str, name: str, size: str, digest: str, what: str) -> bytes:
     """What an index says of a file; `size` in digits, empty where it does not say."""
-    return _encoded(f"{directory}\0{name}\0{what}\0{size}\0{sha256}\0\0")
+    return _encoded(f"{directory}\0{name}\0{what}\0{size}\0{digest}\0\0")
 
 
 def lines_of_directory(path: str) -> list[bytes]:
@@ -129,13 +129,13 @@ def _together(lines: list[bytes]) -> bytes:
 
 def parse(line: str) -> Expected:
     """A line that `merged` gave, decoded."""
-    directory, name, what, size, sha256, mtime, target = line.split("\0")
+    directory, name, what, size, digest, mtime, target = line.split("\0")
     return Expected(
         directory,
         name,
         What(what),
         int(size) if size else None,
-        sha256,
+        digest,
         int(mtime) if mtime else None,
         target,
     )

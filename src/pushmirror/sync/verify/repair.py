@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from pushmirror.archive.digests import as_sha256, name_of
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConfigError, Exit
@@ -28,7 +29,7 @@ from pushmirror.sync.upstream import Traffic, Upstream
 from pushmirror.sync.verify.reading import Finding
 from pushmirror.sync.verify.records import Expected, What
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import digest_of
 
 _log = logging.getLogger(__name__)
 _BATCH = 10_000  # names that are fetched and published together
@@ -107,14 +108,14 @@ class Repair:
                 self._leave(next(finding for finding, _ in batch if finding.path == path), why)
                 (self._area.new / path).unlink(missing_ok=True)
             else:
-                right[path] = one.sha256
+                right[path] = one.digest
         links = {
             path: Entry(path, Kind.LINK, target=one.target)
             for path, one in able.items()
             if one.what is What.LINK
         }
         directories = [path for path, one in able.items() if one.what is What.DIRECTORY]
-        hashes = {path: sha256 for path, sha256 in right.items() if sha256}
+        hashes = {path: sha256 for path, digest in right.items() if (sha256 := as_sha256(digest))}
         self._publisher.publish(Change(right.keys(), links, directories, hashes))
         self.done.repaired += len(right) + len(links) + len(directories)
         for path in (*right, *links, *directories):
@@ -169,9 +170,9 @@ class Repair:
             return "upstream does not have it"
         if one.size is not None and found.st_size != one.size:
             return f"upstream's has {found.st_size} bytes, expected {one.size}"
-        if one.sha256 and (sha256 := sha256_of(self._area.new / path)) != one.sha256:
-            return f"upstream's has SHA256 {sha256}, expected {one.sha256}"
-        if not one.sha256 and one.mtime is not None and int(found.st_mtime) != one.mtime:
+        if (digest := digest_of(self._area.new / path, like=one.digest)) != one.digest:
+            return f"upstream's has {name_of(digest)} {digest}, expected {one.digest}"
+        if not one.digest and one.mtime is not None and int(found.st_mtime) != one.mtime:
             return "upstream has another version of it"
         return ""
 

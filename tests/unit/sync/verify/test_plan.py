@@ -223,7 +223,7 @@ def test_files_that_indices_name_through_a_link_are_verified_where_they_are(tree
 def test_what_is_expected_of_a_few_names_is_what_the_plan_says_of_them(tree):
     inventory = Listed(Entry("doc", Kind.DIRECTORY), Entry("doc/x", Kind.FILE, 3, 4))
     known = sources(tree, inventory).expected([NAMES[2], "doc/x", "nobody"])
-    assert {path: (one.size, one.sha256) for path, one in known.items()} == {
+    assert {path: (one.size, one.digest) for path, one in known.items()} == {
         NAMES[2]: (len(DATA), SHA256),
         "doc/x": (3, ""),
     }

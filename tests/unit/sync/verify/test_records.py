@@ -38,7 +38,7 @@ LINK = lines_of_entry(Entry("pool/x", Kind.LINK, target="y"))[0]
 )
 def test_what_is_known_of_a_name_becomes_one_line(lines, expected):
     found = expectations(lines)["pool/x"]
-    assert (found.what, found.size, found.sha256, found.mtime) == expected
+    assert (found.what, found.size, found.digest, found.mtime) == expected
 
 
 def test_indices_that_disagree_are_noticed():
