@@ -101,8 +101,8 @@ def _run(argv: list[str], env: dict[str, str], streams: list[int]) -> int:
     for handle, stream in enumerate(streams, 1):
         os.dup2(stream, handle)
     os.closerange(3, max(streams) + 1000)
-    sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115, PTH123  to the end of the process
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115  to the end of the process
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.argv = ["pushmirror", *argv]
     return pushmirror(argv)
 

@@ -85,11 +85,17 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: apt has closed a connection."""
+
+
 @contextmanager
 def judging(directory: Path, served: Path) -> Iterator[Apt]:
     """An apt that can read what is below `served`."""
-    with ThreadingHTTPServer((HOST, 0), partial(_Handler, directory=str(served))) as server:
-        server.daemon_threads = True
+    with _Server((HOST, 0), partial(_Handler, directory=str(served))) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

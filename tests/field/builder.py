@@ -89,7 +89,9 @@ class Upstream:
         """The trace of the origin."""
         self._seconds += 1
         when = self.began + timedelta(seconds=self._seconds)
-        text = f"{when:%a %b %d %H:%M:%S UTC %Y}\nDate: {when:{_STAMP}}\nRunning on host: master.example.org\n"
+        text = (
+            f"{when:%a %b %d %H:%M:%S UTC %Y}\nDate: {when:{_STAMP}}\nRunning on host: master.example.org\n"
+        )
         self.put("project/trace/master", f"{text}Archive serial: {int(when.timestamp())}\n")
 
     # Packages
@@ -123,7 +125,9 @@ class Upstream:
         }
         return "".join(f"{key}: {value}\n" for key, value in stanza.items() if value is not None)
 
-    def source(self, name: str, version: str, *, sections: Sequence[str] = ("Files", "Checksums-Sha256")) -> str:
+    def source(
+        self, name: str, version: str, *, sections: Sequence[str] = ("Files", "Checksums-Sha256")
+    ) -> str:
         """Write a source package's two files; its stanza in Sources."""
         directory = f"pool/main/{name[0]}/{name}"
         files = {

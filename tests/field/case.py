@@ -6,12 +6,11 @@ the case is about. A case is data; `scene` carries it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class Case:
     steps: tuple[Step, ...]
     options: Mapping[str, Any] = field(default_factory=dict)  # keys of [archives.debian]
     module: Mapping[str, str] = field(default_factory=dict)  # lines of rsyncd.conf for the module
-    daemon: tuple[str, ...] = ()  # further arguments of a daemon of its own
+    greeting: bytes = b""  # the daemon's message of the day
     mine: tuple[str, ...] = ODD  # what belongs to `odd`
     root: str = ""  # where apt finds `odd`, below the tree
     line: str = "odd main"  # in sources.list, after the address
@@ -104,11 +103,10 @@ def clear(up: Upstream) -> None:
 ordinary = odd()
 
 
-def taken(name: str, build: Build = ordinary, *, apt: bool = True, repaired: Build = ordinary, **keys: Any) -> Case:
-    """Apt takes it, or at least harm is nowhere: mirrored as it is, at first and as an update."""
+def taken(name: str, build: Build = ordinary, *, apt: bool = True, **keys: Any) -> Case:
+    """Apt takes it, or it harms nobody: mirrored as it is, at first and as an update."""
     about, case = _split(keys)
-    steps = Step(build, **about), Step(build, apt=apt, again=OK, **about), Step(repaired)
-    return Case(name, steps, **case)
+    return Case(name, (Step(build, **about), Step(build, apt=apt, again=OK, **about)), **case)
 
 
 def held(name: str, fault: Build, *, apt: bool = False, repaired: Build = ordinary, **keys: Any) -> Case:

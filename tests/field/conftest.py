@@ -7,7 +7,7 @@ import pytest
 
 from field.apt import Apt, judging
 from field.case import Case
-from field.scene import Scene
+from field.scene import OddDaemon, Scene
 from forked import Cli, cli
 from pushmirror.lab.daemon import RsyncDaemon
 
@@ -21,7 +21,7 @@ def field_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def field_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RsyncDaemon]:
-    with RsyncDaemon(tmp_path_factory.mktemp("rsyncd")) as daemon:
+    with OddDaemon(tmp_path_factory.mktemp("rsyncd")) as daemon:
         yield daemon
 
 
@@ -32,7 +32,9 @@ def apt(tmp_path_factory: pytest.TempPathFactory, field_directory: Path) -> Iter
 
 
 @pytest.fixture(scope="session")
-def make_scene(field_directory: Path, cli: Cli, field_daemon: RsyncDaemon, apt: Apt) -> Callable[[Case], Scene]:
+def make_scene(
+    field_directory: Path, cli: Cli, field_daemon: RsyncDaemon, apt: Apt
+) -> Callable[[Case], Scene]:
     made: dict[str, Scene] = {}
 
     def make(case: Case) -> Scene:
