@@ -45,7 +45,12 @@ class Cli:
             )
 
     def _ask(
-        self, argv: Sequence[str], env: Mapping[str, str], output: IO[bytes], errors: IO[bytes], limit_s: float
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        output: IO[bytes],
+        errors: IO[bytes],
+        limit_s: float,
     ) -> int:
         request = json.dumps({"argv": list(argv), "env": env}).encode()
         assert len(request) < fork_server.LARGEST

@@ -63,11 +63,9 @@ class Scene:
         """What is not as it should be after the first step that is not; empty if all are."""
         with ExitStack() as stack:
             daemon = self.daemon
-            if self.case.daemon:
-                daemon = stack.enter_context(
-                    OddDaemon(self.directory / f"rsyncd-{strategy}", self.case.daemon)
-                )
-            site = self._site(strategy, daemon)
+            if self.case.greeting:
+                daemon = stack.enter_context(self._greeting_daemon(strategy))
+            site = self.site(strategy, daemon)
             if self.case.prepare:
                 site.tree.mkdir()
                 stack.enter_context(self.case.prepare(site.tree))
@@ -75,7 +73,7 @@ class Scene:
             for number, step in enumerate(self.case.steps):
                 found, last = self._step(number, step, site, daemon, strategy, last)
                 if found:
-                    return [f"step {number + 1}: {problem}" for problem in found]
+                    return [f"step {number + 1}: {_printable(problem)}" for problem in found]
         return []
 
     def state(self, number: int) -> State:
@@ -121,18 +119,23 @@ class Scene:
         """What apt makes of `good` in a tree."""
         return self.apt.reads(tree, GOOD, ["good"], self.keyring)
 
-    def _site(self, strategy: Strategy, daemon: RsyncDaemon) -> ForkedSite:
+    def site(self, strategy: Strategy, daemon: RsyncDaemon) -> ForkedSite:
         options = {"keyring": str(self.keyring)} if self.keyring else {}
         return ForkedSite(
             self.directory / strategy.value,
             self.cli,
-            upstream=daemon.url(self._module(strategy)),
+            upstream=daemon.url(self.module(strategy)),
             rsync_options=[NO_DELAY],
             strategy=strategy.value,
             **{**options, **self.case.options},
         )
 
-    def _module(self, strategy: Strategy) -> str:
+    def _greeting_daemon(self, strategy: Strategy) -> RsyncDaemon:
+        file = self.directory / "motd"
+        file.write_bytes(self.case.greeting)
+        return OddDaemon(self.directory / f"rsyncd-{strategy}", f"--dparam=motdfile={file}")
+
+    def module(self, strategy: Strategy) -> str:
         return f"{self.case.name}-{strategy.value}"
 
     def _step(
@@ -140,7 +143,7 @@ class Scene:
     ) -> tuple[list[str], State]:
         """What is wrong after a step, and the state of `odd` that is served now."""
         state = self.state(number)
-        self.offer(daemon, self._module(strategy), state)
+        self.offer(daemon, self.module(strategy), state)
         if strategy is Strategy.MANIFEST and state.owner:
             return [f"the owner's sync: {state.owner}"], state
         if step.later:
@@ -231,7 +234,7 @@ class Scene:
 class OddDaemon(RsyncDaemon):
     """One with further arguments."""
 
-    def __init__(self, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *arguments: str) -> None:
         self._arguments = (NO_DELAY, *arguments)
         super().__init__(directory)
 
@@ -296,6 +299,10 @@ def _let_time_go_by(site: ForkedSite, step: Step) -> None:
             for suite in read_suites(file)
         ],
     )
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _last_lines(text: str) -> str:
