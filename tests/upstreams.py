@@ -68,7 +68,8 @@ def archive_for(strategy: Strategy, directory: Path, **options: Any) -> LabArchi
 
 def places_in(directory: Path, manifest: Path | None = None) -> Places:
     """Where an engine or a stock keeps its state, below one directory."""
-    return Places(directory / "ledger", directory / "inventory.sqlite", directory / "theirs", manifest)
+    files = (directory / "ledger", directory / "inventory.sqlite", directory / "theirs")
+    return Places(*files, manifest, directory / "suites.json")
 
 
 def take_stock(tree: Path, places: Places) -> str:

@@ -83,6 +83,10 @@ class MalformedFile(ArchiveError):
     """A file of the archive cannot be parsed."""
 
 
+class NotASuite(MalformedFile):
+    """A Release lists no files: it describes a component, not a suite."""
+
+
 class UnknownVersion(MalformedFile):
     """A file of the archive is in a later format than this pushmirror knows."""
 
@@ -95,8 +99,18 @@ class BadSignature(ArchiveError):
     """A Release file is not signed by a key of the keyring."""
 
 
+class KeyExpired(BadSignature):
+    """A Release file is signed by keys of the keyring, but all of them have expired."""
+
+
 class Mismatch(ArchiveError):
     """A file does not have the size or the hash that the indices name."""
+
+
+class NothingPublished(ArchiveError):
+    """No suite of upstream's can be published: each has a fault."""
+
+    exit_code = Exit.STAGE2
 
 
 class UnreadableTree(PushmirrorError):

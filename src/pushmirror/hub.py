@@ -23,6 +23,7 @@ from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, St
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
+from pushmirror.state.suites import path_of as suites_file
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.already import serves_already
@@ -318,7 +319,8 @@ class Hub:
         else:
             _log.info("done: %s", report.summary())
             mhop = any(request.mhop for request in waiting)
-            self._end(run, Outcome.SUCCEEDED, Exit.OK, report.summary(), report, for_sites=mhop)
+            code = Exit.HELD if report.held else Exit.OK
+            self._end(run, Outcome.SUCCEEDED, code, report.summary(), report, for_sites=mhop)
 
     def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
         """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.
@@ -395,6 +397,7 @@ class Hub:
             inventory=inventories / f"{archive.name}.sqlite",
             upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
+            suites=suites_file(state.directory, archive.name),
         )
 
     def _require_tree(self, archive: Archive) -> None:

@@ -1,14 +1,16 @@
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pushmirror.archive.release import split_clearsigned
+from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.signature import Signature, judge
 from pushmirror.errors import BadSignature
+from pushmirror.sync.signatures import check_clearsigned, check_keyrings, fingerprint
 from pushmirror.system import process
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -130,6 +132,65 @@ def test_a_file_without_a_signature_is_refused(tmp_path: Path) -> None:
     plain.write_bytes(TEXT)
     with pytest.raises(BadSignature):
         verdict(DEBIAN_KEYRING, plain)
+
+
+WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
+    "as gpg writes it": lambda data: data,
+    "no final newline": lambda data: data.removesuffix(b"\n"),
+    "CRLF": lambda data: data.replace(b"\n", b"\r\n"),
+    "no Hash header": lambda data: re.sub(rb"Hash: .*\n", b"", data, count=1),
+    "other headers": lambda data: re.sub(rb"Hash: .*\n", b"Version: x\nOrigin: y\n", data, count=1),
+    "headers of the signature": lambda data: data.replace(
+        b"SIGNATURE-----\n\n", b"SIGNATURE-----\nVersion: BCPG v1.71\n\n", 1
+    ),
+    "two signatures": lambda data: data + data[data.index(b"-----BEGIN PGP SIGNATURE") :],
+    "blanks at the ends of lines": lambda data: data.replace(b"Origin: Test\n", b"Origin: Test \t\n"),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS.keys())
+def test_a_clear_signed_file_is_checked_however_it_is_wrapped(
+    signer: Signer, wrap: Callable[[bytes], bytes]
+) -> None:
+    in_release = signer.signed("one")
+    in_release.write_bytes(wrap(in_release.read_bytes()))
+    found = check_clearsigned(in_release, [signer.keyring("one")], where="InRelease")
+    assert found.keys == (signer.fingerprint("one"),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"Test", b"Toast"), (b"SHA256:\n", b""), (b"SHA256:", b"SHA256:\n")]
+)
+def test_a_text_that_was_changed_is_refused(signer: Signer, old: bytes, new: bytes) -> None:
+    in_release = signer.signed("one")
+    head, sign, tail = in_release.read_bytes().rpartition(b"- - dash")
+    in_release.write_bytes(head.replace(old, new) + sign + tail.replace(old, new))
+    with pytest.raises(BadSignature, match="not what was signed"):
+        check_clearsigned(in_release, [signer.keyring("one")], where="InRelease")
+
+
+def test_a_second_signer_may_add_a_block(signer: Signer) -> None:
+    first, second = signer.signed("two").read_bytes(), signer.signed("one").read_bytes()
+    signer.home.joinpath("InRelease").write_bytes(first + second[second.index(b"-----BEGIN PGP SIGNATURE") :])
+    found = check_clearsigned(signer.home / "InRelease", [signer.keyring("one")], where="InRelease")
+    assert found.keys == (signer.fingerprint("one"),)
+
+
+def test_keyrings_may_be_armored_and_in_directories(signer: Signer, tmp_path: Path) -> None:
+    in_release = signer.signed("one")
+    (tmp_path / "keys.d").mkdir()
+    (tmp_path / "keys.d/two.gpg").write_bytes(signer.gpg("--export", "two@example.org"))
+    (tmp_path / "keys.d/README").write_text("not a key\n")
+    keyrings = [tmp_path / "keys.d", tmp_path / "both.asc"]
+    blocks = [signer.gpg("--armor", "--export", f"{name}@example.org") for name in ("two", "one")]
+    keyrings[1].write_bytes(b"\n".join(blocks))
+    check_keyrings(keyrings)
+    found = check_clearsigned(in_release, keyrings, where="InRelease")
+    assert found.keys == (signer.fingerprint("one"),)
+    before = fingerprint(keyrings)
+    (tmp_path / "keys.d/one.asc").write_bytes(blocks[1])
+    assert fingerprint(keyrings) != before
+    assert check_clearsigned(in_release, keyrings[:1], where="InRelease") == found
 
 
 def test_the_text_that_is_taken_is_the_text_that_was_signed(signer: Signer) -> None:

@@ -26,7 +26,7 @@ from pushmirror.lab.service import HOST, Service, free_port, wait_until
 from pushmirror.lab.sshd import new_key
 from pushmirror.push.trigger import without_generation, words_to
 from pushmirror.state.records import Stage
-from pushmirror.sync.published import read_served
+from pushmirror.sync.published import read_published
 from pushmirror.system import process
 
 SETS = Path(__file__).parents[1] / "data/import"
@@ -84,7 +84,7 @@ class Mirror:
 
     def generation(self, archive: str) -> str:
         """What it serves."""
-        return read_served(self.tree(archive)).generation
+        return read_published(self.tree(archive)).generation
 
 
 class Serving(Service):

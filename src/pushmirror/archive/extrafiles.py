@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.paths import tree_path
-from pushmirror.archive.release import split_clearsigned
 from pushmirror.errors import MalformedFile
 
 _LINE = re.compile(r"([0-9A-Fa-f]{64}) [ *](.+)")

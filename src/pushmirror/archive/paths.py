@@ -33,6 +33,28 @@ def tree_path(raw: str, *, where: str) -> str:
     return path
 
 
+def inside(raw: str, *, where: str) -> str:
+    """Return the tree path that a foreign name leads to: "./", "//", a leading "/" and "x/.." are undone.
+
+    apt asks for such names as they are, and servers take them so (RFC 3986, 5.2.4). Raises BadPath, naming
+    `where`, for one that leads out of the tree or names a directory.
+    """
+    parts: list[str] = []
+    for part in raw.split("/"):
+        if part == "..":
+            if not parts:
+                raise BadPath(f"{where}: the path {_shown(raw)} leads out of the tree")
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    if parts and raw.endswith(("/", "/.", "/..")):
+        raise BadPath(f"{where}: the path {_shown(raw)} names a directory, expected a file")
+    problem = _problem("/".join(parts))
+    if problem is not None:
+        raise BadPath(f"{where}: the path {_shown(raw)} {problem}")
+    return "/".join(parts)
+
+
 def _problem(path: str) -> str | None:  # noqa: PLR0911 - a list of rules, one a line
     if not path:
         return "is empty"
@@ -78,13 +100,13 @@ def link_stays_inside(path: str, target: str) -> bool:
     return up <= path.count("/")
 
 
-def resolve(path: str, links: Mapping[str, str]) -> str:
+def resolve(path: str, links: Mapping[str, str], *, follow_last: bool = False) -> str:
     """The path with the links among its directories replaced by what they point to.
 
     `links` maps the tree path of each known symbolic link to its target. The last component is kept even if
-    it is a link. Raises BadPath when the links loop or lead out of the tree.
+    it is a link, unless `follow_last`. Raises BadPath when the links loop or lead out of the tree.
     """
-    *todo, name = path.split("/")
+    *todo, name = [*path.split("/"), ""] if follow_last else path.split("/")
     todo.reverse()
     done: list[str] = []
     followed = 0
@@ -105,4 +127,4 @@ def resolve(path: str, links: Mapping[str, str]) -> str:
                     raise BadPath(f"the links in {_shown(path)} lead out of the tree, to {_shown(target)}")
                 done.pop()
                 todo.extend(reversed(target.split("/")))
-    return "/".join([*done, name])
+    return "/".join(done if follow_last else [*done, name])

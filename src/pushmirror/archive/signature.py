@@ -1,7 +1,8 @@
 """What gpgv said about a signature, as a verdict.
 
 The rules are apt's: one good signature by a key of the keyring is enough, keys that are not there do not
-matter beside it (Debian signs each Release with several), one bad signature spoils everything. Facts come
+matter beside it (Debian signs each Release with several), one bad signature spoils everything, and a key that
+has expired counts no more, although it signed while it was valid (apt says EXPKEYSIG). Facts come
 from the lines of `gpgv --status-fd` only (GnuPG, doc/DETAILS); its exit code and its prose are not asked. Not
 the business of this module: running gpgv, and whether the signed text is the one that is used.
 """
@@ -12,7 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pushmirror.errors import BadSignature
+from pushmirror.errors import BadSignature, KeyExpired
 
 _PREFIX = "[GNUPG:]"
 _WEAK_HASHES = {"1": "MD5", "2": "SHA1", "3": "RIPEMD160"}  # RFC 4880, 9.4; apt refuses the same
@@ -33,13 +34,19 @@ class Signature:
 
     keys: tuple[str, ...]  # fingerprints of the primary keys of the good signatures, in gpgv's order
     made_at: datetime  # the newest good signature
+    others: tuple[str, ...] = ()  # signatures that do not count: the key, and why
 
 
 def judge(status: str, *, where: str) -> Signature:
-    """The verdict on the output of `gpgv --status-fd`; raises BadSignature unless a signature is good."""
+    """The verdict on the output of `gpgv --status-fd`.
+
+    Raises BadSignature unless a signature is good; KeyExpired, which is one, when an expired key made it.
+    """
     good: dict[str, datetime] = {}
     bad: dict[str, str] = {}  # key -> why it does not count
     signer = ""  # the key of the GOODSIG that a VALIDSIG may follow
+    expired = ""  # the key of the EXPKEYSIG that a VALIDSIG may follow
+    end = ""  # when that key expired
     for line in status.split("\n"):
         prefix, *words = line.split(" ")
         if prefix != _PREFIX or not words:
@@ -52,19 +59,33 @@ def judge(status: str, *, where: str) -> Signature:
         if keyword == "GOODSIG":
             signer = key
         elif keyword == "VALIDSIG":
+            if expired:
+                bad[expired] += _dates(end, words[1:])
             _count(words[1:], signer, good, bad)
-            signer = ""
+            signer = expired = ""
         elif keyword in _NOT_GOOD:
-            signer = ""
+            signer, expired = "", key if keyword == "EXPKEYSIG" else ""
             bad[key] = _NOT_GOOD[keyword]
+        elif keyword == "KEYEXPIRED":
+            end = key
         elif keyword == "NEWSIG":
-            signer = ""
+            signer = expired = end = ""
+    others = tuple(f"{key}: {why}" for key, why in bad.items())
     if not good:
-        found = "; ".join(f"{key}: {why}" for key, why in bad.items()) or "gpgv saw none"
-        raise BadSignature(
-            f"{where}: expected a good signature by a key of the keyring, found none ({found})"
+        found = "; ".join(others) or "gpgv saw none"
+        kind = (
+            KeyExpired
+            if any(why.startswith(_NOT_GOOD["EXPKEYSIG"]) for why in bad.values())
+            else BadSignature
         )
-    return Signature(tuple(good), max(good.values()))
+        raise kind(f"{where}: expected a good signature by a key of the keyring, found none ({found})")
+    return Signature(tuple(good), max(good.values()), others)
+
+
+def _dates(end: str, words: list[str]) -> str:
+    """When a key expired, and when it had signed, as far as gpgv says so."""
+    expired, made = _time(end), _time(words[2]) if len(words) > 2 else None
+    return f" on {expired:%Y-%m-%d}; it had signed on {made:%Y-%m-%d}" if expired and made else ""
 
 
 def _count(words: list[str], signer: str, good: dict[str, datetime], bad: dict[str, str]) -> None:

@@ -246,8 +246,9 @@ def _run_for(request: Request, store: Store) -> Run:
 def _tell(run: Run, asked: Strategy | None = None) -> None:
     """Print how a run went, and if it was not by the strategy that somebody asked for, why."""
     took = span((run.ended_at or run.started_at) - run.started_at)
-    if run.exit_code == 0:
-        mark = click.style("ok", fg="green")
+    if run.exit_code in {Exit.OK, Exit.HELD}:
+        held = run.exit_code == Exit.HELD
+        mark = click.style(f"held back ({run.exit_code})", fg="yellow") if held else click.style("ok", fg="green")
         served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
         by = f", by {run.strategy}" if run.by else ""
         click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")

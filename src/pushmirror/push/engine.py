@@ -237,7 +237,7 @@ class Pusher:
         if after is None:
             return  # the site is gone
         before, self._standings[name] = self._standings.get(name, after), after
-        if code == 0:
+        if code in stands.CONFIRMING:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
         else:
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
@@ -247,8 +247,14 @@ class Pusher:
 
     def _change(self, heard: Heard) -> Callable[[Standing], Standing]:
         """What an answer changes in where its site stands."""
-        if heard.exit_code == 0:
-            return partial(stands.confirmed, send=heard.send, now=clock.now(), last_words=heard.last_words)
+        if heard.exit_code in stands.CONFIRMING:
+            return partial(
+                stands.confirmed,
+                send=heard.send,
+                now=clock.now(),
+                last_words=heard.last_words,
+                exit_code=int(heard.exit_code),
+            )
         return partial(
             stands.failed,
             send=heard.send,

@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from pushmirror.config.model import Push
+from pushmirror.errors import Exit
 from pushmirror.push.decide import Send
 from pushmirror.state.records import Stage, Standing
 
+CONFIRMING = {Exit.OK, Exit.HELD}  # exit codes of a site that has what it was woken for, or all it can have
 _MOST_DOUBLINGS = 30  # of the first pause; by then any two durations of a configuration have met
 
 
@@ -37,10 +39,15 @@ def anew(standing: Standing) -> Standing:
     return replace(at_once(standing), stage1=None, stage2=None)
 
 
-def confirmed(standing: Standing, send: Send, now: datetime, *, last_words: str) -> Standing:
-    """The site ended with 0: it has that stage of that generation, if it was not replaced and came back."""
+def confirmed(
+    standing: Standing, send: Send, now: datetime, *, last_words: str, exit_code: int = 0
+) -> Standing:
+    """The site has that stage of that generation, if it was not replaced and came back.
+
+    It ended with one of CONFIRMING: with HELD, all that it can have of it.
+    """
     still_counts = standing.sent_generation == send.generation
-    standing = replace(forgiven(unanswered(standing)), exit_code=0, last_words=last_words)
+    standing = replace(forgiven(unanswered(standing)), exit_code=exit_code, last_words=last_words)
     if not still_counts:
         return standing
     if send.stage is not Stage.STAGE2:

@@ -37,9 +37,8 @@ class SuiteRecord:
     held_since: datetime | None = None  # upstream's state is not published here; none: it is
     reason: str = ""  # why it is held back
     hint: str = ""  # what to do about it
-    state: str = ""  # SHA256 over upstream's Release files when the fault was found
-    fault: str = ""  # SHA256 that tells one fault of a state from another; empty: none
-    fault_since: datetime | None = None  # when this fault was first seen
+    state: str = ""  # SHA256 over upstream's Release files
+    fault_since: datetime | None = None  # when this state was first seen to have a fault
     missing: int = 0  # files that upstream's indices name and upstream lacks, or has with another content
     missing_paths: tuple[str, ...] = ()  # of these, the first MAX_PATHS
 

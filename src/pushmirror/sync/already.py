@@ -13,7 +13,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import PushmirrorError
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import Store
-from pushmirror.sync.published import read_served
+from pushmirror.sync.published import read_published
 from pushmirror.sync.upstream import selection_mark
 from pushmirror.system.held import is_held
 
@@ -51,5 +51,5 @@ def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
 def _is_in_tree(archive: Archive, generation: str) -> bool:
     """Whether its Release files are those that the tree has, whatever somebody has done to it."""
     with suppress(OSError, PushmirrorError):
-        return read_served(archive.path).generation == generation
+        return read_published(archive.path, archive.release_directories).generation == generation
     return False

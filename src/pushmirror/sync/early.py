@@ -10,12 +10,12 @@ contents are right (`staging.py`, `vouch.py`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
-from pushmirror.errors import Mismatch
 from pushmirror.sync.parts import may_land
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
@@ -25,6 +25,8 @@ from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import sha256_of
 from pushmirror.system.process import Stop
+
+_log = logging.getLogger(__name__)
 
 
 def fetch_early(
@@ -44,7 +46,7 @@ def fetch_early(
     def land(batch: _Batch) -> None:
         landed = publisher.land(batch.came, batch.hashes)
         round_.landed += len(landed)
-        round_.incomplete |= len(batch.came) < len(batch.entries)
+        round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
         for entry in batch.entries:
             if entry.path not in landed:
                 survey.missing[entry.path] = entry
@@ -75,7 +77,7 @@ class _Fetching:
     publisher: Publisher
 
     def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
-        """Fetch these files. Mismatch if upstream has one with another hash, twice."""
+        """Fetch these files. What upstream has with another hash, twice, did not come."""
         names = [entry.path for entry in entries]
         fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
         came = self.publisher.came(entries)
@@ -83,11 +85,15 @@ class _Fetching:
             self._fetch_again(wrong, stop)
             came = self.publisher.came(entries)
             if wrong := self._wrong(wrong, came):
-                first = wrong[0]
-                raise Mismatch(
-                    f"upstream has {len(wrong)} files that are not what was announced of them, such as"
-                    f" {first.path} (expected SHA256 {first.sha256})"
+                paths = {entry.path for entry in wrong}
+                _log.warning(
+                    "upstream has %d files that are not what was announced of them, such as %s (expected"
+                    " SHA256 %s)",
+                    *(len(wrong), wrong[0].path, wrong[0].sha256),
                 )
+                came -= paths
+                for path in paths:
+                    (self.area.new / path).unlink()
         hashes = {entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in came}
         whole = sum(entry.size for entry in entries if entry.path in came)
         # An interrupted run had fetched the others: they are done, too.

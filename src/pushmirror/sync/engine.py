@@ -21,13 +21,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
-from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.config.model import Archive, Mirror, Policy, Strategy
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
+    BadSignature,
     Behind,
     ConfigError,
     Exit,
     Mismatch,
+    NothingPublished,
     UpstreamError,
     UpstreamMoved,
     UpstreamUpdating,
@@ -45,11 +47,12 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.published import NOTHING, Published, read_published, read_served
+from pushmirror.sync.published import NOTHING, Fault, Published, read_published
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
-from pushmirror.sync.signatures import check_keyrings
+from pushmirror.sync.signatures import check_keyrings, check_signatures, detached_problem, fingerprint
 from pushmirror.sync.staging import Staging
+from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
@@ -57,6 +60,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
+_SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
 
 
@@ -88,14 +92,26 @@ class Engine:
         self._traces = Traces(self._tree, mirror.name)
         self._books = Bookkeeping(archive, places, progress)
         self._publisher = Publisher(self._tree, self._area, self._books)
-        self._staging = Staging(archive, self._upstream, self._area, self._publisher, self._ledger)
+        self._memory = SuiteMemory(places.suites)
+        self._staging = Staging(
+            archive, self._upstream, self._area, self._publisher, self._ledger, self._memory
+        )
         self._phase = Exit.STAGE1
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
         self._aim = ""  # the generation that the round works towards, once it is known
-        self._lacking = (0, ("", ""))  # the last round that was incomplete, and its aim
+        self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last round, and its aim
+        self._seen = self._memory.faults()
+        self._signers: dict[str, tuple[str, ...]] = {}  # of upstream's suites: by which keys they are signed
         self.report = Report(started=clock.now(), selection=selection_mark(archive))
         self._learner = Learner(
-            archive, mirror, self._upstream, self._ledger, self._traces, places.upstream_manifest, self.report
+            archive,
+            mirror,
+            self._upstream,
+            self._ledger,
+            self._traces,
+            places.upstream_manifest,
+            self.report,
+            self._memory,
         )
 
     def run(self, job: Job, on_served: Served) -> Report:
@@ -126,13 +142,15 @@ class Engine:
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
             with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
-                pin = Path(directory, "pin")
-                self._upstream.pin(pin)
-                pinned = read_published(pin)
-                tells = bool(pinned.suites) or (pin / TRACES / "master").is_file()
+                area = WorkArea(Path(directory))
+                live = self._read_served()
+                shown = self._learner.pin(area, live)
+                pin = area.pin
+                tells = bool(shown.directories) or (pin / TRACES / "master").is_file()
                 return (
                     tells
-                    and pinned.generation == read_served(self._tree).generation
+                    and not self._memory.held
+                    and shown.generation == live.generation
                     and not self._traces.serial_differs(pin)
                 )
 
@@ -143,16 +161,19 @@ class Engine:
             area = WorkArea(Path(directory))
             area.open()
             learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
-            pinned, live = learner.look(job, area), read_served(tree)
+            live = read_published(tree, self._archive.release_directories)
+            suites = self._judged(learner.look(job, area, live), live, area)
+            pinned = suites.target
             survey = learner.survey(
                 job,
-                pinned=pinned,
+                suites=suites,
                 live=live,
                 area=area,
                 inventory=self._books.inventory,
                 tree=tree,
                 is_dry=True,
             )
+            suites.restrict(survey)
         return Preview(
             fetch=tuple(sorted([*survey.early, *survey.missing.values(), *survey.changed.values()])),
             publish=tuple(survey.names_in_publishing_order()),
@@ -178,7 +199,7 @@ class Engine:
                 self.report.rounds -= 1
                 self._wait_for_upstream(exc, waits)
             except (UpstreamMoved, Mismatch) as exc:
-                if self._aim and moved == (self._aim, str(exc)) and not self._try_another_way():
+                if self._aim and moved == (self._aim, str(exc)) and not self._fall_back():
                     raise  # upstream has not moved: it is damaged
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
@@ -186,7 +207,8 @@ class Engine:
         last = moved[1] if moved else f"generation {self.report.generation[:12]} is live here"
         raise Behind(
             f"upstream moved on {self.report.rounds} times while it was being fetched; {last}",
-            hint="try again; if it stays so, upstream changes too fast for this line, or is damaged",
+            hint="try again; if it stays so, upstream changes faster than this connection can follow, or is"
+            " inconsistent",
         )
 
     def _round(self, job: Job, on_served: Served) -> bool:
@@ -201,12 +223,12 @@ class Engine:
         )
         self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started
-        self._note_what_is_lacking(round_)
         if job.stage is Stage.STAGE1:
+            self._account_for_lost(round_)
             run_hook(self._archive, "after_stage1", self.report.facts())
-            self._books.seal(read_served(self._tree).generation)
+            self._books.seal(self._read_served().generation)
             self._write_trace(job)
-            self.report.prepared = "" if round_.incomplete else round_.pinned.generation
+            self.report.prepared = "" if round_.incomplete else round_.suites.upstream.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
             run_hook(self._archive, "after_stage1", self.report.facts())
@@ -215,9 +237,11 @@ class Engine:
         started = time.monotonic()
         self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
-        self._note_what_is_lacking(round_)
+        self._require_any(round_.suites)
+        self._account_for_lost(round_)
         foreign_traces_changed = self._publish(round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)
+        self._remember_suites(round_)
         self._books.seal(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
         on_served(self.report.generation)
@@ -260,7 +284,8 @@ class Engine:
             self._traces.make_room(Destination(self._tree, self._area))
             with self._books.open():
                 yield
-            keep_new = job.stage is Stage.STAGE1
+            # What was fetched of a suite that is held back is not fetched again at each run.
+            keep_new = job.stage is Stage.STAGE1 or bool(self.report.held)
         finally:
             self._area.close(keep_new=keep_new)
             self._traces.lower_flag()
@@ -271,43 +296,157 @@ class Engine:
     def _look(self, job: Job) -> Round:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
-        pinned, live = self._learner.look(job, self._area), read_served(self._tree)
-        self._aim = pinned.generation
-        remaining = live.only(pinned.suites)  # a suite that upstream dropped stays for its grace, unchanged
-        if self._ledger.knows_generation(remaining.generation):
+        live = self._read_served()
+        suites = self._judged_twice(job, live)
+        shown = suites.upstream
+        self._aim = shown.generation
+        self._require_any(suites)
+        remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
+        if self._ledger.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining
-        if live.generation and not pinned.suites:
-            raise UpstreamError(
-                "upstream has no Release files at all, though the tree here was mirrored from some",
-                hint="upstream looks emptied or unmounted; nothing was changed here",
-            )
         self._progress.step("comparing")
         survey = self._learner.survey(
-            job, pinned=pinned, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
+            job, suites=suites, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
         )
-        if survey.files_upstream == 0 and not pinned.suites and not has_traces(self._area.pin):
+        suites.restrict(survey)
+        survey.deviates |= bool(suites.faults)
+        if survey.files_upstream == 0 and not shown.directories and not has_traces(self._area.pin):
             raise UpstreamError("upstream's tree is empty", hint="check the path in `upstream`")
         _log.info(
-            "upstream has %d files; %d are missing here, %d differ, %d are only here",
+            "diff: %d files upstream; %d to add, %d to change, %d only here",
             *(survey.files_upstream, len(survey.early) + len(survey.missing)),
             *(len(survey.changed), len(survey.extras)),
         )
-        return Round(pinned, live, self._learner.base(live), survey)
+        return Round(suites, live, self._learner.base(live), survey)
 
-    def _note_what_is_lacking(self, round_: Round) -> None:
-        """The same that cannot be fetched in two rounds is a strategy's error, or upstream's."""
-        towards = (round_.pinned.generation, round_.survey.digest)
-        if round_.incomplete and self._lacking == (self.report.rounds - 1, towards):
-            self._try_another_way()
-        if round_.incomplete:
-            self._lacking = (self.report.rounds, towards)
+    def _read_served(self) -> Published:
+        return read_published(self._tree, self._archive.release_directories)
 
-    def _try_another_way(self) -> bool:
+    def _judged_twice(self, job: Job, live: Published) -> Suites:
+        """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
+
+        Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
+        """
+        while True:
+            suites = self._judged(self._learner.look(job, self._area, live), live, self._area)
+            news = self._news(suites)
+            if not news:
+                return suites
+            self._learner.require_finished_upstream(self._area)
+            _log.info("looking at upstream's Release files again: %s", news[0])
+            clock.sleep(_SECOND_LOOK)
+
+    def _news(self, suites: Suites) -> list[str]:
+        """What is strange about suites and was not seen before, in this run or an earlier one."""
+        found = {(one, suites.upstream.states[one], fault.reason) for one, fault in suites.faults.items()}
+        for directory, suite in suites.target.suites.items():
+            live = suites.live.suites.get(directory)
+            if suite.odd and (live is None or live.texts != suite.texts):
+                found.add((directory, suite.state, suite.odd))
+        news = sorted(found - self._seen)
+        self._seen |= found
+        return [reason for _, _, reason in news]
+
+    def _judged(self, shown: Published, live: Published, area: WorkArea) -> Suites:
+        """Upstream's suites, those held back that cannot be read, are not signed, or have weak hashes only."""
+        suites = Suites(shown, live)
+        for directory, fault in shown.faults.items():
+            suites.hold(directory, fault)
+        self._check_signatures(suites, area)
+        for directory, suite in suites.upstream.suites.items():
+            if suite.release.weak and self._archive.weak is Policy.HOLD:
+                reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
+                suites.hold(directory, Fault(reason, '`weak = "publish"` would have it published'))
+        return suites
+
+    def _check_signatures(self, suites: Suites, area: WorkArea) -> None:
+        keyrings = self._archive.keyring
+        if not keyrings:
+            return
+        used = fingerprint(keyrings)
+        trusted = self._ledger.keyrings() == used  # else also what is live has to be signed by these
+        checked = {}
+        for directory, suite in suites.upstream.suites.items():
+            live = suites.live.suites.get(directory)
+            if trusted and live is not None and live.texts == suite.texts and self._memory.signers(directory):
+                checked[directory] = suite
+                continue
+            try:
+                self._signers[directory] = check_signatures(suite, area.pin, keyrings)
+            except BadSignature as exc:
+                suites.hold(directory, Fault(str(exc), "tell upstream's operator, or check `keyring`"))
+                continue
+            problem = detached_problem(suite, area.pin, keyrings)
+            checked[directory] = replace(suite, odd=problem) if problem and not suite.odd else suite
+        left = {where: one for where, one in suites.upstream.suites.items() if where not in checked}
+        suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
+
+    def _require_any(self, suites: Suites) -> None:
+        """Stop where nothing at all can be published, or could be verified as the configuration wants it."""
+        shown = suites.upstream
+        if not shown.directories:
+            if suites.live.generation:
+                raise UpstreamError(
+                    "upstream has no Release files at all, though the tree here was mirrored from some",
+                    hint="upstream looks emptied or unmounted; nothing was changed here",
+                )
+            if self._archive.keyring:
+                raise UpstreamError(
+                    "upstream has no Release file that the keyring could verify: looked in `dists` at the top"
+                    " and two levels below it, and for flat repositories there",
+                    hint="name the directories of its Release files in `release_directories`, or, if it is no"
+                    " Debian archive, remove `keyring`",
+                )
+        elif shown.directories == suites.faults.keys():
+            directory, fault = min(suites.faults.items(), key=lambda one: one[0])
+            if self._news(suites):
+                raise UpstreamMoved(fault.reason)  # it may be about to
+            others = f" (and {len(suites.faults) - 1} more suites)" if len(suites.faults) > 1 else ""
+            self._remember_faults(suites)
+            raise NothingPublished(f"no suite can be published: {fault.reason}{others}", hint=fault.hint)
+
+    def _remember_suites(self, round_: Round) -> None:
+        """Remember what is served of each suite, what is held back, and what is missing."""
+        suites = round_.suites
+        self._remember_faults(suites)
+        if self._archive.keyring:
+            self._ledger.note_keyrings(fingerprint(self._archive.keyring))
+        self.report.held = {directory or ".": fault.reason for directory, fault in suites.faults.items()}
+        self.report.missing = sum(map(len, suites.missing.values()))
+
+    def _remember_faults(self, suites: Suites) -> None:
+        known = self._ledger.missing()
+        missing = {where: tuple(paths) for where, paths in known.items() if where in suites.faults}
+        missing |= {where: fault.missing for where, fault in suites.faults.items() if fault.missing}
+        self._ledger.note_missing({**missing, **suites.missing})
+        self._memory.note(suites, self._signers, clock.now())
+        for directory, fault in sorted(suites.faults.items()):
+            _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
+
+    def _account_for_lost(self, round_: Round) -> None:
+        """Files that did not come: those that nobody can explain make another round, once.
+
+        The same that cannot be fetched in two rounds is a strategy's error, or upstream's.
+        """
+        suites = round_.suites
+        explained = {path for paths in suites.missing.values() for path in paths}
+        explained.update(path for fault in suites.faults.values() for path in fault.missing)
+        left = frozenset(round_.lost - explained - round_.survey.refused)
+        if not left:
+            return
+        towards = (suites.upstream.generation, round_.survey.digest, left)
+        if self._lost == towards and not self._fall_back():
+            _log.warning("%d files cannot be fetched from upstream, such as %s", len(left), min(left))
+            return
+        round_.incomplete = True
+        self._lost = towards
+
+    def _fall_back(self) -> bool:
         """After the same failure twice: whether a strategy that knows more can be tried."""
-        taken = Strategy(self.report.strategy)
-        if taken is Strategy.FULL:
+        if self.report.strategy in {"", Strategy.FULL}:
             return False
-        _log.warning("what %s tells leads nowhere; trying another way", taken)
+        taken = Strategy(self.report.strategy)
+        _log.warning("strategy %s failed twice; falling back", taken)
         self._learner.given_up.add(taken)
         self._most_rounds = self.report.rounds + self._archive.rounds
         return True
@@ -410,6 +549,8 @@ class Engine:
         """
         if round_.incomplete:
             return False
+        if self._news(round_.suites):
+            return False  # upstream may have been in the middle of publishing
         if job.generation and job.generation == self.report.generation:
             return True
         if not (round_.landed or round_.staged or round_.survey.links):
@@ -418,7 +559,7 @@ class Engine:
             return False  # a plain tree has nothing to ask for but another listing
         self._progress.step("asking upstream")
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
-        return self._learner.pin(self._area).generation == round_.pinned.generation
+        return self._learner.pin(self._area, round_.live).generation == round_.suites.upstream.generation
 
     # -- traces ---------------------------------------------------------------------------------------
 

@@ -1,28 +1,33 @@
 """Get every index that the pinned Release files name, with the right content, ready to be published.
 
-Guaranteed on return: for each file that a suite lists and upstream has, the content with the listed hash
-is in the tree or staged, under its plain name and under those by-hash names that upstream has. Content is
-taken from by-hash copies that are here already, before anything is fetched. Raises UpstreamMoved when
-upstream no longer has the content that it was pinned to.
+Guaranteed on return of `get`, but for the suites that it finds fault with: for each file that a suite lists and
+upstream has, the content with the listed hash is in the tree or staged, under its plain name (or where a link
+of that name leads) and under those by-hash names that upstream has. Content is taken from by-hash copies that
+are here already, before anything is fetched. A variant that upstream has with another content is refused; it
+is a fault only where clients need it and no other variant is right.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.archive.closure import required
-from pushmirror.archive.digests import name_of
+from pushmirror.archive.closure import family, required
+from pushmirror.archive.index import IndexKind, kind_of
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
-from pushmirror.errors import UpstreamMoved
-from pushmirror.sync.published import Published, Suite
+from pushmirror.errors import BadPath
+from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
+from pushmirror.sync.suites import Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import digest_of, link_or_copy
+from pushmirror.system.files import has_digest, link_or_copy
+
+#: Without these no client can use a suite; what else is listed (Contents, Translation, dep11 …) it can miss.
+_NEEDED = {IndexKind.PACKAGES, IndexKind.SOURCES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +44,91 @@ class Indices:
     """The pinned indices of one round."""
 
     def __init__(
-        self, *, tree: Path, area: WorkArea, survey: Survey, pinned: Published, base: Published
+        self,
+        *,
+        tree: Path,
+        area: WorkArea,
+        survey: Survey,
+        suites: Suites,
+        base: Published,
+        wants: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`base` is the published state whose indices are known to be right in the tree."""
+        """`base` is the published state whose indices are known to be right in the tree.
+
+        `wants` tells whether a path is mirrored at all.
+        """
         self._tree = tree
         self._area = area
         self._survey = survey
-        self._pinned = pinned
+        self._pinned = suites.target
         self._base = base
+        self._held = frozenset(suites.faults)
+        self._wants = wants
+        links = survey.upstream_links
+        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, links)
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
 
-    def get(self, upstream: Upstream) -> None:
-        """Stage everything that the tree does not have yet."""
+    def holding(self, suites: Suites, faults: Mapping[str, Fault]) -> Indices:
+        """The same without suites that have a fault, which are held back."""
+        if not faults:
+            return self
+        for directory, fault in faults.items():
+            suites.hold(directory, fault)
+        fewer = Indices(
+            tree=self._tree,
+            area=self._area,
+            survey=self._survey,
+            suites=suites,
+            base=self._base,
+            wants=self._wants,
+        )
+        fewer.staged = {path for path in self.staged if not suites.leaves(path)}
+        return fewer
+
+    def get(self, upstream: Upstream, live: Published) -> dict[str, Fault]:
+        """Stage everything that the tree does not have yet; returns the faults of suites, by directory.
+
+        `live` is what is served here: what it has of a suite, the next state is expected to have, too.
+        """
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
         lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
-        if not lacking:
-            return
-        names = [name for wanted in lacking for name in (wanted.path, *wanted.copies)]
-        upstream.progress.step("indices", files=len(names))
-        upstream.fetch(names, self._area)
-        for wanted in lacking:
-            if not self._stage_from_fetched(wanted):
-                raise UpstreamMoved(
-                    f"upstream no longer has {wanted.path} with the {name_of(wanted.listed.digest)}"
-                    f" that {wanted.suite.directory}/Release names ({wanted.listed.digest})"
-                )
+        if lacking:
+            names = [name for wanted in lacking for name in self._to_fetch(wanted)]
+            upstream.progress.step("indices", files=len(names))
+            upstream.fetch(names, self._area)
+        wrong = [wanted for wanted in lacking if not self._stage_from_fetched(wanted)]
+        faults = {suite.directory: fault for suite in changed if (fault := self._lost(suite, live))}
+        for wanted in wrong:
+            if fault := self._refuse(wanted):
+                faults.setdefault(wanted.suite.directory, fault)
+        return faults
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
         """Every file that these suites list and upstream has."""
         for suite in suites:
             for listed in self.required(suite):
-                copies = [path for path in suite.copies_of(listed) if self._upstream_has(path)]
-                yield Wanted(suite, listed, self.resolved(suite.path_of(listed)), tuple(copies))
+                path = self.resolved(suite.path_of(listed))
+                copies = [copy for copy in suite.copies_of(listed) if copy != path]
+                yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
         if suite.directory not in self._required:
             listed = suite.release.files.values()
-            places = {entry.path: self.resolved(suite.path_of(entry)) for entry in listed}
-            present = {path for path, place in places.items() if self._upstream_has(place)}
+            has = self._is_in_tree if suite.directory in self._held else self._upstream_has
+            present = {entry.path for entry in listed if has(suite.path_of(entry))}
             self._required[suite.directory] = required(suite.release, present)
         return self._required[suite.directory]
 
     def paths(self) -> set[str]:
         """Every tree path that a client may ask for: of these files, and of the Release files themselves."""
-        paths = set(self._pinned.release_files)
+        paths = {*self._pinned.release_files, *self._pinned.release_names}
         for suite in self._pinned.suites.values():
             for listed in self.required(suite):
-                paths.add(self.resolved(suite.path_of(listed)))
+                plain = suite.path_of(listed)
+                paths.update((self.placed(plain), self.resolved(plain)))
                 paths.update(suite.copies_of(listed))
         return paths
 
@@ -96,30 +136,103 @@ class Indices:
         """Where the content of an index is now: staged, or in the tree. `path` is a resolved one."""
         return (self._area.new if path in self.staged else self._tree) / path
 
+    def resolved(self, path: str) -> str:
+        """A path without the links in it, as upstream has them; itself where they lead nowhere."""
+        try:
+            return resolve(path, self._links, follow_last=True)
+        except BadPath:
+            return path
+
+    def placed(self, path: str) -> str:
+        """A path without the links among its directories."""
+        try:
+            return resolve(path, self._links)
+        except BadPath:
+            return path
+
     def _may_lack(self, suite: Suite) -> bool:
         """Whether a suite is not the one whose indices are known to be right, or differs from upstream's."""
+        if suite.directory in self._held:
+            return False
         base = self._base.suites.get(suite.directory)
-        below = f"{suite.directory}/"
         touched = (*self._survey.missing, *self._survey.changed, *self._survey.links)
-        return base is None or base.texts != suite.texts or any(path.startswith(below) for path in touched)
-
-    def resolved(self, path: str) -> str:
-        """A path without the links among its directories, as upstream has them."""
-        return resolve(path, self._survey.upstream_links)
+        return base is None or base.texts != suite.texts or any(map(suite.has, touched))
 
     def _upstream_has(self, path: str) -> bool:
-        return self._survey.upstream_has(path, self._tree)
+        """Whether upstream has a path, or what a link of that name leads to."""
+        place = self.placed(path)
+        if not self._survey.upstream_has(place, self._tree):
+            return False
+        real = self.resolved(place)
+        return real == place or self._survey.upstream_has(real, self._tree)
+
+    def _is_in_tree(self, path: str) -> bool:
+        return os.path.exists(f"{self._tree}/{path}")  # noqa: PTH110  links are followed, as clients do
+
+    def _lost(self, suite: Suite, live: Published) -> Fault | None:
+        """What is served of a suite, and is listed in its next state, but not carried in any form."""
+        before = live.suites.get(suite.directory)
+        if before is None:
+            return None
+        had = {
+            family(path)
+            for path, listed in before.release.files.items()
+            if kind_of(path) in _NEEDED and self._is_in_tree(before.path_of(listed))
+        }
+        has = {
+            family(one.path)
+            for one in suite.release.files.values()
+            if any(map(self._upstream_has, (suite.path_of(one), *suite.copies_of(one))))
+        }
+        listed = {family(path): path for path in suite.release.files if kind_of(path) in _NEEDED}
+        for name in sorted(had & listed.keys() - has):
+            path = f"{suite.directory}/{listed[name]}"
+            if self._wants(path):
+                return Fault(
+                    f"upstream has lost {suite.directory}/{name}, which its Release file lists, in whatever"
+                    " compression",
+                    "tell upstream's operator",
+                )
+        return None
+
+    def _refuse(self, wanted: Wanted) -> Fault | None:
+        """Leave out a file that upstream has with another content; the fault that this is, if so."""
+        suite, listed = wanted.suite, wanted.listed
+        for path in self._places(wanted):
+            if "/by-hash/" in path:
+                continue  # its name says what it is
+            self._survey.refused.add(path)
+            self._survey.missing.pop(path, None)
+            if self._survey.changed.pop(path, None) or self._is_in_tree(path):
+                self._survey.extras.append(path)  # with its former content it is nobody's
+        self._required[suite.directory] = [one for one in self.required(suite) if one != listed]
+        turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
+        if turning is not None:
+            return Fault(
+                f"upstream's link {turning} leads to what is not as {suite.directory}'s Release file lists it",
+                "upstream may be publishing; if it stays so, tell its operator",
+            )
+        if kind_of(listed.path) not in _NEEDED:
+            return None
+        others = {one.path for one in self.required(suite) if family(one.path) == family(listed.path)}
+        if others:
+            return None
+        return Fault(
+            f"upstream has {suite.path_of(listed)} with another content than its Release file lists"
+            f" (expected {listed.size} bytes with the hash {listed.digest})",
+            "upstream may be publishing; if it stays so, tell its operator",
+        )
 
     def _stage_from_copies(self, wanted: Wanted) -> bool:
         """Whether a file is in place or could be staged from content that is already here."""
         lacking = [path for path in self._places(wanted) if not self._in_tree(wanted, path)]
         if not lacking:
             return True
-        source = next((self._tree / copy for copy in wanted.copies if self._is_copy(wanted, copy)), None)
-        if source is None or not _has_digest(source, wanted.listed):
-            return False
-        self._stage(lacking, source)
-        return True
+        for copy in (*wanted.copies, wanted.path):
+            if self._is_copy(wanted, copy) and has_digest(self._tree / copy, wanted.listed.digest):
+                self._stage(lacking, self._tree / copy)
+                return True
+        return False
 
     def _is_here(self, wanted: Wanted) -> bool:
         """Whether a file is in place, or could be staged from the tree or what was fetched before."""
@@ -133,12 +246,16 @@ class Indices:
         self.staged.update(right)
         lacking = [path for path in self._places(wanted) if path not in right]
         self._stage([path for path in lacking if not self._in_tree(wanted, path)], self._area.new / right[0])
-        if not wanted.copies:
+        if not wanted.copies and "/by-hash/" not in wanted.path:
             self.uncovered.add(wanted.suite.directory)
         return True
 
     def _places(self, wanted: Wanted) -> tuple[str, ...]:
         return (wanted.path, *wanted.copies)
+
+    def _to_fetch(self, wanted: Wanted) -> list[str]:
+        """The names under which it is a file at upstream."""
+        return [path for path in self._places(wanted) if path not in self._survey.upstream_links]
 
     def _in_tree(self, wanted: Wanted, path: str) -> bool:
         """Whether the tree has the content under this name already, with upstream's time."""
@@ -152,7 +269,7 @@ class Indices:
         if known is not None and known.digest == wanted.listed.digest and not through_link:
             return True
         file = self._tree / path
-        return _size(file) == wanted.listed.size and _has_digest(file, wanted.listed)
+        return _size(file) == wanted.listed.size and has_digest(file, wanted.listed.digest)
 
     def _is_copy(self, wanted: Wanted, path: str) -> bool:
         """Whether a by-hash name is in the tree with its content.
@@ -162,7 +279,7 @@ class Indices:
         file, listed = self._tree / path, wanted.listed
         if _size(file) != listed.size:
             return False
-        return wanted.suite.directory in self._base.suites or _has_digest(file, listed)
+        return wanted.suite.directory in self._base.suites or has_digest(file, listed.digest)
 
     def _is_right(self, path: str, listed: Listed) -> bool:
         found = self._area.fetched(path)
@@ -178,10 +295,6 @@ class Indices:
             mtime = entry.mtime if entry else int(source.lstat().st_mtime)
             link_or_copy(source, self._area.new / path, mtime=mtime)
             self.staged.add(path)
-
-
-def _has_digest(file: Path, listed: Listed) -> bool:
-    return digest_of(file, like=listed.digest) == listed.digest
 
 
 def _size(file: Path) -> int | None:

@@ -262,6 +262,20 @@ class Ledger:
         if (wanted := sorted(paths)) != self.withheld():
             self._note_paths("withheld", wanted)
 
+    def missing(self) -> dict[str, set[str]]:
+        """What upstream lacked, or had with another content, when it was last asked; by suite."""
+        found: dict[str, set[str]] = {}
+        for line in self._paths("missing"):
+            directory, _, path = line.partition("\t")
+            found.setdefault(directory, set()).add(path)
+        return found
+
+    def note_missing(self, missing: Mapping[str, Collection[str]]) -> None:
+        """Upstream lacks these files, though the indices of these suites name them."""
+        if {where: set(paths) for where, paths in missing.items() if paths} != self.missing():
+            lines = [f"{directory}\t{path}" for directory, paths in missing.items() for path in paths]
+            self._note_paths("missing", lines)
+
     def _paths(self, name: str) -> list[str]:
         rows = self._file.ask("SELECT value FROM facts WHERE name = ?", (name,))
         return [path for (packed,) in rows for path in _decoded(zlib.decompress(packed))]

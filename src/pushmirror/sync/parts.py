@@ -2,11 +2,13 @@
 
 The order of `Part` is the order of publishing (design: Publish). A path that nothing live refers to
 may appear at any time before what refers to it; that is all an archive needs to be whole at every instant.
-Pure; paths are relative to the tree.
+What a path is, its name tells: an archive may lie in a directory of the tree, be reached through links, or have
+its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 from pushmirror.archive.selection import STAGE1_RULES, Selection
@@ -18,15 +20,38 @@ TRACES = "project/trace"
 OURS = (TRACES, TRACES.partition("/")[0])  # directories of every mirror, whatever they are at upstream
 WORK = ".~tmp~"  # rsync's own name for --delay-updates: every mirror script already leaves it out
 LOST = "lost+found"  # at the top of a file system, and its own: nobody but root reads it
+DISTS = "dists"
+ZZZ_DISTS = "zzz-dists"  # where dak keeps Release files: the name makes rsync send them last
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
-_SUITE_DEPTH = (2, 3)  # dists/trixie and, as in old security archives, dists/stretch/updates
-_NO_PACKAGES = {
+#: Directories that no suite is in, each as a pattern of rsync's: rsync is asked not to look into them, either.
+NO_SUITES = (
+    *("by-hash", "binary-*", "source", "*.diff", "i18n", "dep11", "cnf", "installer-*", "debian-installer"),
+    *("pool*", WORK, LOST),
+)
+_NO_SUITES = re.compile(
+    "|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in (*NO_SUITES, ZZZ_DISTS))
+)
+NO_PACKAGES = {
     "doc",
     "indices",
     "project",
     "tools",
 }  # packages are in pool, but also in pool-sparc64, packages …
+_COMPONENT = re.compile(r"(?:.*/)?(?:binary-[^/]+|source)")  # whose Release is one index among others
+_INDEX = re.compile(r"(?:Packages|Sources|Contents-[^/]*)(?:\.[a-z0-9]+)?")  # of a flat repository
+_SEARCHED = 3  # components of the path of a flat suite's Release file that is found without being named
+_BY_HASH = re.compile(r"(?:^|/)by-hash/(?:MD5Sum|SHA1|SHA256|SHA512)/[0-9a-f]+$")
 _early = Selection(STAGE1_RULES)
+
+
+def joined(directory: str, name: str) -> str:
+    """A path in a directory of the tree; the top one is ""."""
+    return f"{directory}/{name}" if directory else name
+
+
+def may_have_suites(name: str) -> bool:
+    """Whether a directory of this name is one in which suites are looked for, or repositories."""
+    return _NO_SUITES.fullmatch(name) is None and not name.startswith(".")
 
 
 class Part(IntEnum):
@@ -51,20 +76,55 @@ def part_of(path: str, *, is_link: bool = False) -> Part:
     """The part a path belongs to."""
     if path.startswith(f"{TRACES}/"):
         return Part.MASTER if path == f"{TRACES}/master" else Part.TRACE
-    if not path.startswith("dists/"):
-        first, slash, _ = path.partition("/")
-        return Part.REST if not slash or first in _NO_PACKAGES else Part.EARLY
     if is_suite_file(path):
         return Part.RELEASE
+    below = _below_dists(path)
+    if below is None:
+        return _outside(path)
     if is_link:
-        return Part.SUITE_LINK if path.count("/") == 1 else Part.INDEX_LINK
-    return Part.EARLY if _early.wants(path) else Part.INDEX
+        return Part.INDEX_LINK if "/" in below else Part.SUITE_LINK
+    return Part.EARLY if _early.wants(f"{DISTS}/{below}") else Part.INDEX
+
+
+def _below_dists(path: str) -> str | None:
+    """What follows `dists` in a path, which may be that of a link named so itself; None if it is elsewhere."""
+    parts = path.split("/")
+    for at, part in enumerate(parts[:_SEARCHED]):
+        if part in {DISTS, ZZZ_DISTS}:
+            return "/".join(parts[at + 1 :])
+    return None
+
+
+def _outside(path: str) -> Part:
+    """Of a path that is not below `dists`."""
+    first, slash, _ = path.partition("/")
+    if _INDEX.fullmatch(path.rpartition("/")[2]) and not (slash and first in NO_PACKAGES):
+        return Part.INDEX
+    return Part.REST if not slash or first in NO_PACKAGES else Part.EARLY
+
+
+def is_by_hash(path: str) -> bool:
+    """Whether a path is that of an index by its hash, which is a file here whatever it is at upstream."""
+    return _BY_HASH.search(path) is not None
 
 
 def is_suite_file(path: str) -> bool:
     """Whether a path can be a Release file of a suite (and not that of one component and architecture)."""
     directory, _, name = path.rpartition("/")
-    return name in RELEASE_NAMES and path.startswith("dists/") and directory.count("/") + 1 in _SUITE_DEPTH
+    if name not in RELEASE_NAMES or directory.partition("/")[0] in NO_PACKAGES:
+        return False
+    return name != "Release" or _COMPONENT.fullmatch(directory) is None
+
+
+def is_searched(path: str) -> bool:
+    """Whether a suite's Release file at this path is found without being named in the configuration."""
+    *directories, _ = path.split("/")
+    if any(part in {DISTS, ZZZ_DISTS} for part in directories[:_SEARCHED]):
+        return True
+    top = directories[:1]
+    return (
+        len(directories) < _SEARCHED and all(map(may_have_suites, directories)) and not NO_PACKAGES & {*top}
+    )
 
 
 def may_land(path: str) -> bool:
@@ -73,11 +133,14 @@ def may_land(path: str) -> bool:
 
 
 def publishing_order(path: str, is_link: bool = False) -> tuple[int, int, str, int]:
-    """Sort key of publishing: by part; within one, links last and the Release files of a suite together."""
+    """Sort key of publishing: by part; within one, links last and the Release files of a suite together.
+
+    A Release file that is a link comes after the file that it may lead to.
+    """
     part = part_of(path, is_link=is_link)
     directory, _, name = path.rpartition("/")
     if part is Part.RELEASE:
-        return (part, 0, directory, RELEASE_NAMES.index(name))
+        return (part, int(is_link), directory, RELEASE_NAMES.index(name))
     return (part, int(is_link), path, 0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Report:
     deleted: int = 0
     kept: int = 0  # files that only recently replaced indices refer to
     lost: int = 0  # of these: files that the live indices name, though upstream has lost them
+    held: dict[str, str] = field(default_factory=dict)  # suites that are held back, and why
+    missing: int = 0  # files that upstream lacks, though the published indices name them
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
     selection: int = 0  # a mark of what is mirrored of upstream's tree; see `selection_mark`
@@ -75,6 +77,8 @@ class Report:
             "kept_for_grace": self.kept,
             "lost_upstream": self.lost,
             "withheld_deletions": self.withheld,
+            "held_suites": len(self.held),
+            "missing_upstream": self.missing,
             "seconds_stage1": round(self.seconds_stage1, 3),
             "seconds_stage2": round(self.seconds_stage2, 3),
             "selection": self.selection,
@@ -98,6 +102,12 @@ class Report:
             words.append(f"{self.kept - self.lost} kept for grace")
         if self.lost:
             words.append(f"{self.lost} kept though upstream has lost them")
+        if self.missing:
+            words.append(f"{self.missing} missing upstream")
+        if self.held:
+            directory, reason = min(self.held.items())
+            suites = "1 suite" if len(self.held) == 1 else f"{len(self.held)} suites"
+            words.append(f"{suites} held back: {directory}: {reason}")
         if self.withheld:
             words.append(f"NOTHING DELETED: {self.withheld_reason}")
         return ", ".join(words)

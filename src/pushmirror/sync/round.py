@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pushmirror.sync.published import Published
+from pushmirror.sync.parts import is_suite_file
+from pushmirror.sync.published import Fault, Published
+from pushmirror.sync.suites import Suites
 from pushmirror.sync.survey import Survey
 
 
@@ -12,25 +14,50 @@ from pushmirror.sync.survey import Survey
 class Round:
     """What one round has learnt and done; a new one starts with nothing."""
 
-    pinned: Published  # upstream's state that it works towards
+    suites: Suites  # upstream's state that it works towards, and what of it is held back
     live: Published  # what is served here
     base: Published  # the same, if the ledger vouches for its closure; else nothing
     survey: Survey
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
     landed: int = 0  # new files that entered the tree at once
-    incomplete: bool = False  # something vanished while it was fetched
+    lost: set[str] = field(default_factory=set)  # files that upstream seemed to have, and that did not come
+    damaged: set[str] = field(default_factory=set)  # files that upstream has with another content than named
+    incomplete: bool = False  # of these are some that nobody can explain
     uncovered: set[str] = field(
         default_factory=set
     )  # suites of which an index without a by-hash copy changes
 
+    @property
+    def pinned(self) -> Published:
+        """What is going to be published."""
+        return self.suites.target
+
+    def hold(self, directory: str, fault: Fault) -> None:
+        """Leave a suite as it is served here."""
+        self.suites.hold(directory, fault)
+        self.suites.restrict(self.survey)
+        self.staged -= {path for path in self.staged if self.suites.leaves(path)}
+
     def at_once(self) -> tuple[str, ...]:
         """The suites that no order of renames keeps whole: without by-hash, or with a link that moves."""
-        return tuple(directory for directory in self.pinned.suites if self._changes_as_one(directory))
+        pinned = self.pinned.suites
+        return tuple(where for where in pinned if where and self._changes_as_one(where))
 
     def _changes_as_one(self, directory: str) -> bool:
+        if directory in self.suites.faults:
+            return False  # it does not change at all
         states = (self.pinned.suites[directory], self.live.suites.get(directory))
         return (
             directory in self.uncovered
             or any(suite is not None and not suite.release.acquire_by_hash for suite in states)
-            or any(path.startswith(f"{directory}/") for path in self.survey.links)
+            or any(
+                _moves(path, target.target)
+                for path, target in self.survey.links.items()
+                if path.startswith(f"{directory}/")
+            )
         )
+
+
+def _moves(path: str, target: str) -> bool:
+    """Whether a link is one that clients need, and not just a name of what they know by its hash."""
+    return not is_suite_file(path) and not target.startswith("by-hash/")

@@ -131,7 +131,7 @@ def listing_argv(archive: Archive, filters: Sequence[str], empty: Path, *, is_fa
     Not `--list-only`: that cannot tell a file named `a -> b` from a link. A sender is a thousand names ahead
     and then waits: a far one is told to send them all, which costs both ends memory (77 MB for a million).
     """
-    options = ["-rltn", "--8-bit-output", "--safe-links", "--stats", "--no-human-readable"]
+    options = ["-rltn", "--8-bit-output", "--stats", "--no-human-readable"]
     if is_far:
         options.append("--no-inc-recursive")
     wanted = [f"--out-format={_LISTING_FORMAT}", *filters, *transport_options(archive)]
@@ -161,7 +161,9 @@ def pin_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
     ]
 
 
-def fetch_argv(archive: Archive, into: Path, *, version: Version, basis: Path | None) -> list[str]:
+def fetch_argv(
+    archive: Archive, into: Path, *, version: Version, basis: Path | None, links: bool = False
+) -> list[str]:
     """Fetch exactly the names on standard input (NUL-separated) into a work area.
 
     A name that is gone is no error here: the caller looks at what came. `--trust-sender` drops rsync's
@@ -171,6 +173,8 @@ def fetch_argv(archive: Archive, into: Path, *, version: Version, basis: Path | 
     options = [*_FETCH_OPTIONS, "--files-from=-", "--from0", "--ignore-missing-args"]
     if version.trusts_sender:
         options.append("--trust-sender")
+    if links:  # whatever they lead to: nothing in the work area is reached through one
+        options = [*(option for option in options if option != "--safe-links"), "--links"]
     if basis is not None:
         options.append(f"--copy-dest={basis}")
     return [archive.rsync, *options, *transport_options(archive), source_of(archive), f"{into}/"]

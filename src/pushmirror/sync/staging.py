@@ -1,32 +1,35 @@
 """Fetch and verify: everything a pinned state needs is in the tree or staged, before anything is published.
 
-    early ──▶ indices ──▶ others ──▶ Release files ──▶ closure: sizes, hashes ──▶ ledger
+    early ──▶ indices ──▶ closure: sizes, hashes ──▶ others ──▶ Release files ──▶ ledger
+                 └── a fault of a suite: it is held back, all others go on ──┘
 
-Guaranteed when `stage` returns: publishing what is staged, in the right order, makes the pinned state the
-served one, whole at every instant. Raises UpstreamMoved or Mismatch when upstream cannot give that state.
+Guaranteed when `stage` returns: publishing what is staged, in the right order, makes the round's target the
+served state, whole at every instant but for files that upstream itself lacks, and these are named.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable
 
-from pushmirror.archive.digests import name_of
 from pushmirror.archive.index import File, kind_of
+from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.selection import Selection
-from pushmirror.config.model import Archive
-from pushmirror.errors import ArchiveError, Mismatch
+from pushmirror.config.model import Archive, Policy
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, together
-from pushmirror.sync.parts import Part, is_suite_file, part_of
+from pushmirror.sync.parts import Part, is_searched, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
-from pushmirror.sync.published import Published
+from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
-from pushmirror.sync.signatures import check_signatures, fingerprint
+from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import Upstream, selection_rules
+from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
+from pushmirror.sync.vouch import Readable
 from pushmirror.sync.work import WorkArea
+from pushmirror.system import clock
 from pushmirror.system.files import link_or_copy
 
 _log = logging.getLogger(__name__)
@@ -37,7 +40,13 @@ class Staging:
     """Fills the work area of one archive."""
 
     def __init__(
-        self, archive: Archive, upstream: Upstream, area: WorkArea, publisher: Publisher, ledger: Ledger
+        self,
+        archive: Archive,
+        upstream: Upstream,
+        area: WorkArea,
+        publisher: Publisher,
+        ledger: Ledger,
+        memory: SuiteMemory,
     ) -> None:
         self._archive = archive
         self._tree = archive.path
@@ -46,17 +55,21 @@ class Staging:
         self._area = area
         self._publisher = publisher
         self._ledger = ledger
+        self._memory = memory
         self._selection = Selection(tuple(selection_rules(archive)))
+        self._named = Selection(tuple(closure_rules(archive)))
 
     def is_mirrored(self, path: str) -> bool:
         """Whether the configuration has a file of this name mirrored, wherever it is."""
         return self._selection.wants(path)
 
+    def is_mirrored_if_named(self, path: str) -> bool:
+        """Whether it has, if an index that is mirrored names the file."""
+        return self._named.wants(path)
+
     def contradicted(self, paths: Iterable[str], published: Published) -> set[str]:
         """Those of the paths that a state's Release files list with another content than the tree has."""
-        asked = {path for path in paths if path.startswith("dists/")}
-        if not asked:
-            return set()
+        asked = set(paths)
         listed = {
             path: File(path, entry.size, entry.digest)
             for suite in published.suites.values()
@@ -68,75 +81,99 @@ class Staging:
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
-        self._require_signatures(round_)
-        indices = Indices(
+        indices = self._get_indices(round_)
+        if round_.pinned.suites:
+            newly_read = any(kind_of(path) is not None for path in indices.staged)
+            if newly_read or round_.pinned.generation != round_.base.generation:
+                self._require_closure(round_, indices)
+            else:
+                self._require_repairs(round_)
+        self._stage_others(round_, indices.staged)
+        self._stage_release_files(round_)
+
+    def _get_indices(self, round_: Round) -> Indices:
+        """Stage the indices; suites whose indices cannot be had are held back."""
+        indices = self._indices(round_)
+        faults = indices.get(self._upstream, round_.live)
+        round_.staged |= indices.staged
+        round_.uncovered |= indices.uncovered
+        return self._without(round_, faults, indices)
+
+    def _without(self, round_: Round, faults: dict[str, Fault], indices: Indices) -> Indices:
+        """The indices of what is still to be published when suites with faults are held back."""
+        for directory, fault in faults.items():
+            round_.hold(directory, fault)
+        return indices.holding(round_.suites, faults)
+
+    def _indices(self, round_: Round) -> Indices:
+        return Indices(
             tree=self._tree,
             area=self._area,
             survey=round_.survey,
-            pinned=round_.pinned,
+            suites=round_.suites,
             base=round_.base,
+            wants=self._selection.wants,
         )
-        indices.get(self._upstream)
-        round_.staged |= indices.staged
-        round_.uncovered |= indices.uncovered
-        self._stage_others(round_, indices.staged)
-        self._stage_release_files(round_)
-        if not round_.pinned.suites:
-            return
-        newly_read = any(kind_of(path) is not None for path in indices.staged)
-        if newly_read or round_.pinned.generation != round_.base.generation:
-            self._require_closure(round_, indices)
-        else:
-            self._require_repairs(round_)
-
-    def _require_signatures(self, round_: Round) -> None:
-        keyrings = self._archive.keyring
-        if not keyrings:
-            return
-        used = fingerprint(keyrings)
-        trusted = self._ledger.keyrings() == used  # else also what is live has to be signed by these
-        for suite in round_.pinned.suites.values():
-            base = round_.base.suites.get(suite.directory)
-            if not trusted or base is None or base.texts != suite.texts:
-                check_signatures(suite, self._area.pin, keyrings)
-        self._ledger.note_keyrings(used)
 
     def _stage_others(self, round_: Round, indices: Collection[str]) -> None:
-        """Fetch what no Release file lists; what vanished meanwhile makes the run look again."""
-        wanted = {**round_.survey.missing, **round_.survey.changed}
-        others = [entry for path, entry in wanted.items() if path not in indices and not is_suite_file(path)]
-        late = [entry.path for entry in others if part_of(entry.path) is Part.INDEX]
+        """Fetch what no Release file lists; what vanished meanwhile makes the run look again.
+
+        A Release file that was not there when upstream's state was pinned is not for this round.
+        """
+        survey, ours = round_.survey, round_.suites.upstream
+        wanted = {**survey.missing, **survey.changed}
+        pinned = {path for files in ours.files.values() for path in files.values()}
+        others = [
+            entry
+            for path, entry in wanted.items()
+            if path not in indices
+            and path not in survey.refused
+            and path not in pinned
+            and (path in ours.plain or not is_suite_file(path) or not is_searched(path))
+        ]
+        late = [entry.path for entry in others if part_of(entry.path) in {Part.INDEX, Part.RELEASE}]
         if late:
             self._progress.step("indices", files=len(late))
             self._upstream.fetch(late, self._area)
         came = self._publisher.came(others)
-        round_.staged |= came
-        if len(came) < len(others):
-            lost = next(entry.path for entry in others if entry.path not in came)
-            _log.info("%d files changed or vanished at upstream, such as %s", len(others) - len(came), lost)
-            round_.incomplete = True
+        round_.staged |= came - round_.damaged
+        round_.lost |= {entry.path for entry in others if entry.path not in came}
 
     def _stage_release_files(self, round_: Round) -> None:
         """Stage the pinned Release files that differ from those in the tree."""
         live = round_.live.release_files
-        for path, text in round_.pinned.release_files.items():
-            if live.get(path) != text or path in round_.survey.changed:
-                source = self._area.pin / path
-                link_or_copy(source, self._area.new / path, mtime=int(source.stat().st_mtime))
-                round_.staged.add(path)
+        for directory, suite in round_.pinned.suites.items():
+            if directory in round_.suites.faults:
+                continue
+            for name, text in suite.texts.items():
+                path = suite.files[name]
+                if live.get(path) != text or path in round_.survey.changed:
+                    source = self._area.pin / path
+                    link_or_copy(source, self._area.new / path, mtime=int(source.stat().st_mtime))
+                    round_.staged.add(path)
+
+    # -- closure --------------------------------------------------------------------------------------
 
     def _require_closure(self, round_: Round, indices: Indices) -> None:
         """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
         known = vouch.readable_of(round_.base, self._ledger)  # before the new ones are known too
-        readable = vouch.read_closures(round_.pinned, indices, self._ledger)
+        readable, faults = vouch.read_closures(round_.pinned, indices, self._ledger)
+        if faults:
+            indices = self._without(round_, faults, indices)
+            readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         came = vouch.Came(self._area.landed(), round_.staged)
         self._progress.step("verifying", files=len(came))
+        bad: list[File] = []
         for files in together(self._ledger.additions(readable.values(), known.values()), _TOGETHER):
-            added = [file for file in files if self._selection.wants(file.path)]
-            self._fetch_again(round_, vouch.lacking(added, self._tree, round_.staged, self._area))
-            self._require_hashes(round_, came.take(added))
-        self._require_rest(round_, came, readable.values())
+            added = [file for file in files if self._named.wants(file.path)]
+            bad += self._fetch_again(round_, vouch.lacking(added, self._tree, round_.staged, self._area))
+            bad += self._require_hashes(round_, came.take(added))
+        bad += self._require_rest(round_, came, readable.values())
+        bad += self._try_again(round_, readable.values())
+        if self._judge(round_, {file.path for file in bad}, readable):
+            indices = self._without(round_, round_.suites.faults, indices)
+            readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
@@ -144,37 +181,107 @@ class Staging:
     def _require_repairs(self, round_: Round) -> None:
         """The indices are those we know, but files of their closure may have come anew: check these."""
         came = vouch.Came(self._area.landed(), round_.staged)
-        self._require_rest(round_, came, vouch.readable_of(round_.pinned, self._ledger).values())
+        readable = vouch.readable_of(round_.pinned, self._ledger)
+        bad = self._require_rest(round_, came, readable.values())
+        bad += self._try_again(round_, readable.values())
+        self._judge(round_, {file.path for file in bad}, readable)
 
-    def _require_rest(self, round_: Round, came: vouch.Came, closures: Iterable[str]) -> None:
+    def _require_rest(self, round_: Round, came: vouch.Came, closures: Iterable[str]) -> list[File]:
         """Read what came and is named by the indices, though these do not add it.
 
         Upstream may send a damaged file under a name that they had before.
         """
+        bad: list[File] = []
         if left := came.rest():
             for files in together(self._ledger.named(left, closures), _TOGETHER):
-                self._require_hashes(round_, came.take(files))
+                bad += self._require_hashes(round_, came.take(files))
+        return bad
 
-    def _require_hashes(self, round_: Round, files: list[File]) -> None:
-        self._fetch_again(round_, self._wrong(files, round_.staged))
+    def _try_again(self, round_: Round, closures: Iterable[str]) -> list[File]:
+        """Ask once more for what upstream lacked before; what it still lacks."""
+        before = {path for paths in self._ledger.missing().values() for path in paths}
+        if not before:
+            return []
+        files = [
+            file
+            for file in self._ledger.named(set(map(fingerprint, before)), closures)
+            if file.path in before and self._named.wants(file.path)
+        ]
+        lacking = vouch.lacking(files, self._tree, round_.staged, self._area)
+        here = [file for file in files if file not in set(lacking)]
+        return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)])
 
-    def _fetch_again(self, round_: Round, files: list[File]) -> None:
-        """Fetch files that are missing or wrong by their names; Mismatch if upstream has no right ones."""
+    def _require_hashes(self, round_: Round, files: list[File]) -> list[File]:
+        return self._fetch_again(round_, self._wrong(files, round_.staged))
+
+    def _fetch_again(self, round_: Round, files: list[File]) -> list[File]:
+        """Fetch files that are missing or wrong by their names; those that there is no right one of.
+
+        Where upstream's is damaged and ours is right, ours stays.
+        """
         if not files:
-            return
+            return []
         _log.info("%d files of the closure are missing or wrong, such as %s", len(files), files[0].path)
         for file in files:
             (self._area.new / file.path).unlink(missing_ok=True)  # rsync would take it for right
-        self._progress.step("fetching", files=len(files), size=_bytes_of(files))
+        self._progress.step("fetching", files=len(files), size=sum(max(file.size, 0) for file in files))
         self._upstream.fetch((file.path for file in files), self._area)
         came = {file.path for file in files if self._area.fetched(file.path)}
-        wrong = self._wrong(files, came)
-        if wrong:
-            raise Mismatch(
-                f"upstream has {len(wrong)} files missing or not as its indices say, such as {wrong[0].path}"
-                f" (expected {name_of(wrong[0].digest)} {wrong[0].digest})"
+        bad = self._wrong(files, came)
+        wrong = {file.path for file in bad}
+        round_.staged |= came - wrong
+        round_.staged -= wrong
+        round_.damaged |= wrong & came
+        return self._wrong(bad, ())
+
+    def _judge(self, round_: Round, bad: set[str], readable: Readable) -> bool:
+        """Decide about each suite that names a bad file; whether any is held back for it.
+
+        One that is published all the same has what upstream has: nothing, or something wrong.
+        """
+        is_any_held = False
+        for directory, suite in round_.pinned.suites.items():
+            if directory in round_.suites.faults:
+                continue
+            keys = [key for (where, _), key in readable.items() if where == directory]
+            prints = set(map(fingerprint, bad))
+            lost = (
+                sorted(bad.intersection(file.path for file in self._ledger.named(prints, keys)))
+                if bad
+                else []
             )
-        round_.staged |= came
+            if not lost:
+                continue
+            words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
+            reason = (
+                f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
+            )
+            if self._may_lack(round_, directory, suite.state, lost):
+                _log.warning("%s is published all the same: %s", directory or "the archive", reason)
+                round_.suites.missing[directory] = tuple(lost)
+                here = {path for path in lost if os.path.lexists(self._tree / path)}
+                round_.staged |= (round_.damaged & {*lost}) - here
+            else:
+                is_any_held = True
+                round_.hold(directory, Fault(reason, self._when_incomplete(), tuple(lost)))
+        return is_any_held
+
+    def _may_lack(self, round_: Round, directory: str, state: str, lost: list[str]) -> bool:
+        """Whether a state is published though upstream lacks some of its files."""
+        if self._archive.incomplete is Policy.HOLD:
+            return False
+        if directory not in round_.live.suites:
+            return True  # there is nothing better here
+        if directory not in self._memory.held and self._ledger.missing().get(directory, set()) >= {*lost}:
+            return True  # what is served lacks them already
+        since = self._memory.incomplete_since(directory, state)
+        return since is not None and clock.now() - since >= INCOMPLETE_AFTER
+
+    def _when_incomplete(self) -> str:
+        if self._archive.incomplete is Policy.HOLD:
+            return 'tell upstream\'s operator; `incomplete = "publish"` would have it published all the same'
+        minutes = int(INCOMPLETE_AFTER.total_seconds() // 60)
+        return f"published all the same by a run after {minutes} minutes, if upstream still lacks them"
 
     def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
@@ -185,17 +292,12 @@ class Staging:
         """Let the ledger know a served state that another program published: its files have a grace too."""
         if not live.suites or self._ledger.knows_generation(live.generation):
             return
-        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), pinned=live, base=live)
-        try:
-            self._remember(live, indices, vouch.read_closures(live, indices, self._ledger))
-        except ArchiveError as exc:
-            _log.warning("the state served until now is damaged and gets no grace period: %s", exc)
+        suites = Suites(live, live)
+        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), suites=suites, base=live)
+        readable, faults = vouch.read_closures(live, indices, self._ledger)
+        for directory, fault in faults.items():
+            _log.warning("the state of %s served until now gets no grace period: %s", directory, fault.reason)
+        self._remember(live, indices, readable)
 
-    def _remember(
-        self, published: Published, indices: Indices, readable: Mapping[tuple[str, str], str]
-    ) -> None:
+    def _remember(self, published: Published, indices: Indices, readable: Readable) -> None:
         self._ledger.remember_generation(published.generation, indices.paths(), readable.values())
-
-
-def _bytes_of(files: Iterable[File]) -> int:
-    return sum(max(file.size, 0) for file in files)

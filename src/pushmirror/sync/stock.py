@@ -10,9 +10,10 @@ Not the business of this module: files' hashes and modes.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, Exit, Mismatch, UnreadableTree
+from pushmirror.errors import Behind, Exit, UnreadableTree
 from pushmirror.hooks import run_hook
 from pushmirror.state.records import STOCK
 from pushmirror.sync.account.bookkeeping import Places
@@ -27,6 +28,7 @@ from pushmirror.sync.traces import upstream_flags
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
+_LOOKS, _PAUSE = 3, timedelta(seconds=1)
 _TRY_AGAIN = "sync again when it is done"
 
 
@@ -93,12 +95,20 @@ class Stock:
             raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
 
     def _published(self) -> Published:
-        """What the tree's Release files say; Behind if they are being replaced."""
-        _require_no_update_under_way(self._archive, self._mirror)
-        try:
-            return read_published(self._archive.path)
-        except Mismatch as exc:
-            raise Behind(f"{exc}: the archive is being updated", hint=_TRY_AGAIN) from exc
+        """What the tree's Release files say; Behind if they are being replaced.
+
+        What is strange about them after several looks is not going to change.
+        """
+        for _ in range(_LOOKS):
+            _require_no_update_under_way(self._archive, self._mirror)
+            published = read_published(self._archive.path, self._archive.release_directories)
+            strange = [suite.odd for suite in published.suites.values() if suite.odd]
+            strange += [fault.reason for fault in published.faults.values()]
+            if not strange:
+                return published
+            clock.sleep(_PAUSE)
+        _log.warning("the Release files are published as they are: %s", strange[0])
+        return published
 
 
 def _told(files: int, drift: Drift) -> str:

@@ -20,7 +20,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.sync.parts import DIRECTORY_MODE, FILE_MODE, OURS, may_land, publishing_order
+from pushmirror.sync.parts import DIRECTORY_MODE, FILE_MODE, OURS, is_by_hash, may_land, publishing_order
 from pushmirror.sync.spool import Spool
 
 
@@ -42,12 +42,14 @@ class Survey:
         default_factory=list
     )  # names whose mode here is wrong, with the right one
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
+    refused: set[str] = field(default_factory=set)  # files that upstream has with another content than listed
     files_here: int = 0
     files_upstream: int = 0
     digest: str = ""  # the state of upstream's whole tree, if it is known
     generation: str = ""  # of a plain tree; others have theirs from their Release files
     how: str = ""  # it was learnt, in words
     covers_all: bool = True  # every name of upstream's tree; else only what its Release files and lists name
+    deviates: bool = False  # what it leads to is not quite upstream's tree, and is not meant to be
     compared_disk: bool = False  # every name here was looked at on the disk
     _extras: set[str] | None = None
 
@@ -91,7 +93,7 @@ class Survey:
 
     def upstream_has(self, path: str, tree: Path) -> bool:
         """Whether upstream has this file: we lack it, have it otherwise, or have it and it is no extra."""
-        if self.wanted(path):
+        if path in self.refused or path in self.upstream_links or self.wanted(path):
             return True
         if self._extras is None:
             self._extras = set(self.extras)
@@ -152,6 +154,10 @@ class Comparison:
             tree_path(path, where="upstream's listing")
         if entry.kind is Kind.LINK and path in OURS:
             entry = Entry(path, Kind.DIRECTORY)
+        if entry.kind is Kind.LINK and is_by_hash(path):
+            self.survey.upstream_links[path] = entry.target  # here it is a file, made from what it is to have
+            self.survey.deviates = True
+            return
         if entry.kind is Kind.LINK and not link_stays_inside(path, entry.target):
             return  # as rsync's --safe-links, in case the one that lists is an old one
         if self._digest is not None:

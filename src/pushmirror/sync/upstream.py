@@ -13,12 +13,14 @@ in either: neither argv nor rsync's errors ever have one.
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import TypeVar
 from zlib import crc32
 
@@ -27,7 +29,17 @@ from pushmirror.archive.selection import Rule, Selection, architecture_rules, ex
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
-from pushmirror.sync.parts import LOST, RELEASE_NAMES, TRACES, UPDATING, WORK
+from pushmirror.sync.parts import (
+    DISTS,
+    LOST,
+    NO_PACKAGES,
+    NO_SUITES,
+    RELEASE_NAMES,
+    TRACES,
+    UPDATING,
+    WORK,
+    ZZZ_DISTS,
+)
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.rsync import Stats, StatsReader, Version
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
@@ -42,11 +54,15 @@ _rsync_log = logging.getLogger("pushmirror.rsync")
 _rsync_errors = logging.getLogger("pushmirror.rsync.errors")
 _BATCH = 20_000  # names in one --files-from; the work per name grows with their number
 _BATCH_CHECKED = 2_000  # the same for an rsync without --trust-sender
+_SPECIAL, _ESCAPED = re.compile(r"[*?[\\]"), r"\\\g<0>"
 _FAR_S = 0.3  # to pin takes so long where a round trip takes 30 ms or more; a listing there is another one
 
 _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
-_SUITE_DIRECTORIES = ["/dists/", "/dists/*/", "/dists/*/*/"]
-_SUITE_FILES = [f"/dists/{below}{name}" for below in ("*/", "*/*/") for name in RELEASE_NAMES]
+_NOT_LOOKED_INTO = [*(f"{name}/" for name in (*NO_SUITES, ".*")), *(f"/{name}/" for name in NO_PACKAGES)]
+_LOOKED_INTO = [  # as `published.read_published` does; what is beside suites may be a link to one
+    *(f"/{above}{DISTS}{below}" for above in ("", "*/", "*/*/") for below in ("", "/*", "/**/")),
+    *(f"/{ZZZ_DISTS}/", f"/{ZZZ_DISTS}/**/", "/*/", "/*/*/"),
+]
 _FLAGS = f"/{UPDATING}*"
 
 
@@ -84,15 +100,20 @@ class Upstream:
     _pinned_in_s: float = 0.0
     _counting: threading.Lock = field(default_factory=threading.Lock)  # for several streams at once
 
-    def pin(self, into: Path) -> None:
-        """Copy upstream's Release files, traces and flags into a directory, which then mirrors them."""
+    def pin(self, into: Path, *, also: Mapping[str, bool] = MappingProxyType({})) -> None:
+        """Copy upstream's Release files, traces and flags into a directory, which then mirrors them.
+
+        `also` are further paths to look at, directories or files; True: a directory like `dists`.
+        """
         own = [*filter_rules(self.archive.filter), *exclude_rules(self.archive.exclude)]
         # An include of the operator's means "mirror it", not "pin it": rsync cannot say both at once.
         by_us = any(rule.include for rule in own)
         rules = (
             *_includes(*_TRACE_RULES, _FLAGS),
             *([] if by_us else own),
-            *_includes(*_SUITE_DIRECTORIES, *_SUITE_FILES),
+            *_includes(*_ways_to(also)),
+            *exclude_rules(_NOT_LOOKED_INTO),
+            *_includes(*_below(also), *_LOOKED_INTO, *RELEASE_NAMES),
             *exclude_rules(["*"]),
         )
         into.mkdir(parents=True, exist_ok=True)
@@ -100,7 +121,7 @@ class Upstream:
         self._run(rsync.pin_argv(self.archive, Selection(rules).rsync_args(), into))
         self._pinned_in_s = monotonic() - started
         if by_us:
-            _drop_unwanted(into / "dists", Selection(tuple(own)), into)
+            _drop_unwanted(into, Selection(tuple(own)))
 
     def listing(self, take: Callable[[Entry], None], *, empty: Path, rules: Sequence[Rule] = ()) -> None:
         """Hand every name of upstream's tree to `take`, depth first; not traces, flags and excluded ones.
@@ -139,20 +160,27 @@ class Upstream:
         return found.intersection(ordered)
 
     def fetch(
-        self, names: Iterable[str], area: WorkArea, *, basis: Path | None = None, size: int = 0
+        self,
+        names: Iterable[str],
+        area: WorkArea,
+        *,
+        basis: Path | None = None,
+        size: int = 0,
+        links: bool = False,
     ) -> None:
         """Fetch these files into a work area, under their own paths; what upstream lost just does not come.
 
         What is there from an interrupted run is used. `basis` is a tree whose older versions of the files
         may save traffic; never give it for a file whose content here is known to be wrong. `size` is what
-        they have together in bytes, where that is known.
+        they have together in bytes, where that is known. With `links`, those come as what they are.
         """
         ordered = sorted(set(names))
         mean = size // max(len(ordered), 1)
         entries = [Entry(name, Kind.FILE, mean) for name in ordered]
 
         def work(batch: Sequence[Entry], stop: Stop | None) -> None:
-            self.fetch_batch([entry.path for entry in batch], area, basis=basis, stop=stop)
+            names = [entry.path for entry in batch]
+            self.fetch_batch(names, area, basis=basis, stop=stop, links=links)
 
         self.in_streams(entries, work, lambda _: None, files=len(ordered), size=size)
 
@@ -184,10 +212,11 @@ class Upstream:
         *,
         basis: Path | None = None,
         stop: Stop | None = None,
+        links: bool = False,
     ) -> Fetched:
         """Fetch these files in one transfer, as `fetch` does; several threads may, for other names each."""
         area.new.mkdir(parents=True, exist_ok=True)
-        argv = rsync.fetch_argv(self.archive, area.new, version=self.version, basis=basis)
+        argv = rsync.fetch_argv(self.archive, area.new, version=self.version, basis=basis, links=links)
         listed = b"".join(sorted(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
         fetched = Fetched()
 
@@ -270,11 +299,36 @@ def _includes(*patterns: str) -> list[Rule]:
     return [Rule(include=True, pattern=pattern) for pattern in patterns]
 
 
-def _drop_unwanted(directory: Path, selection: Selection, root: Path) -> None:
-    """Remove the files below a directory that are not selected."""
-    for file in directory.rglob("*"):
-        if not file.is_dir() and not selection.wants(str(file.relative_to(root))):
+def _drop_unwanted(root: Path, selection: Selection) -> None:
+    """Remove the Release files below a directory that are not selected, and links."""
+    for file in root.rglob("*"):
+        path = str(file.relative_to(root))
+        is_ours = path.startswith((f"{TRACES}/", UPDATING))
+        is_directory = file.is_dir() and not file.is_symlink()
+        if not is_ours and not is_directory and not selection.wants(path):
             file.unlink()
+
+
+def _ways_to(paths: Iterable[str]) -> Iterator[str]:
+    """Patterns of these paths, and of the directories on the way to them."""
+    for path in paths:
+        parts = path.split("/")
+        yield from (_pattern("/".join(parts[:depth]), "/") for depth in range(1, len(parts)))
+        yield _pattern(path)
+
+
+def _below(paths: Mapping[str, bool]) -> Iterator[str]:
+    """Patterns of what is looked at below these directories."""
+    for path, is_like_dists in paths.items():
+        yield _pattern(path, "/**/")
+        if is_like_dists:
+            yield _pattern(path, "/*")
+
+
+def _pattern(path: str, tail: str = "") -> str:
+    """A pattern that matches just this path; where there are no wildcards, rsync knows no escapes either."""
+    has_wildcards = any(wild in path + tail for wild in "*?[")
+    return f"/{_SPECIAL.sub(_ESCAPED, path) if has_wildcards else path}{tail}"
 
 
 def _log_end(result: process.Result, reader: StatsReader) -> None:
@@ -301,10 +355,11 @@ def selection_rules(archive: Archive) -> list[Rule]:
 
     What they leave out of any tree is what never counts in an inventory (see names.py).
     """
+    architectures = architecture_rules(archive.architectures, archive.exclude_architectures)
+    return [*closure_rules(archive), *architectures]
+
+
+def closure_rules(archive: Archive) -> list[Rule]:
+    """The same of what mirrored indices name: an architecture's packages may be called anything."""
     ours = [WORK, f"/{LOST}", f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
-    return [
-        *exclude_rules(ours),
-        *filter_rules(archive.filter),
-        *exclude_rules(archive.exclude),
-        *architecture_rules(archive.architectures, archive.exclude_architectures),
-    ]
+    return [*exclude_rules(ours), *filter_rules(archive.filter), *exclude_rules(archive.exclude)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from array import array
 from bisect import bisect_left
@@ -17,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pushmirror.archive.blocks import blocks
@@ -24,15 +26,16 @@ from pushmirror.archive.closure import family, readable
 from pushmirror.archive.contents import unpack
 from pushmirror.archive.index import UNKNOWN, File, IndexKind, kind_of, read_index
 from pushmirror.archive.pathset import PathSet, fingerprint
-from pushmirror.errors import Mismatch
+from pushmirror.errors import ArchiveError, MalformedFile, Mismatch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
-from pushmirror.sync.published import Published, Suite
+from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import has_digest
 
 _CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
+_NAMES = re.compile(rb"^(?:Filename|Directory):[ \t]*([^\n]*)", re.MULTILINE | re.IGNORECASE)
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
 
 
@@ -41,43 +44,66 @@ class Unread:
     """An index whose closure is not known yet."""
 
     kind: IndexKind
-    path: str  # in the tree
+    path: str  # in the tree, where a link may be
     file: Path  # where its content is now
     size: int
     key: str  # of its closure in the ledger
     unpacked: int  # bytes, an upper bound
+    base: str  # directory that its names are relative to
+    is_flat: bool  # or to one above it, as they themselves tell
 
 
-def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> dict[tuple[str, str], str]:
+Readable = dict[tuple[str, str], str]  # (suite directory, path in the suite) -> key in the ledger
+
+
+def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[Readable, dict[str, Fault]]:
     """Make the ledger know every index of the pinned state.
 
-    Returns the key of its closure in the ledger, by (suite directory, path in the suite).
+    Returns the keys of their closures, and the faults of the suites of which one cannot be read.
     """
-    known: dict[tuple[str, str], str] = {}
+    known: Readable = {}
     unread: dict[str, Unread] = {}
+    faults: dict[str, Fault] = {}
     for suite in pinned.suites.values():
-        for kind, listed in readable(indices.required(suite)):
-            path = indices.resolved(suite.path_of(listed))
-            key = known[suite.directory, listed.path] = closure_key(kind, path, listed.digest)
+        try:
+            variants = readable(indices.required(suite))
+        except MalformedFile as exc:
+            faults[suite.directory] = Fault(str(exc), "tell upstream's operator")
+            continue
+        for kind, listed in variants:
+            place, path = indices.placed(suite.path_of(listed)), indices.resolved(suite.path_of(listed))
+            key = known[suite.directory, listed.path] = closure_key(kind, suite, place, listed.digest)
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
-                unread[key] = Unread(kind, path, indices.file_of(path), listed.size, key, unpacked)
-    if unread:
-        _read_all(list(unread.values()), ledger)
-    return known
+                base, file = _base_of(kind, suite, place), indices.file_of(path)
+                unread[key] = Unread(kind, place, file, listed.size, key, unpacked, base, suite.is_flat)
+    broken = _read_all(list(unread.values()), ledger) if unread else {}
+    for (directory, _), key in known.items():
+        if key in broken:
+            faults.setdefault(directory, Fault(broken[key], "tell upstream's operator"))
+    return {name: key for name, key in known.items() if name[0] not in faults}, faults
 
 
-def closure_key(kind: IndexKind, path: str, digest: str) -> str:
-    """An index's closure in the ledger: by its hash, and by its path if that is part of what it names."""
-    if not kind.is_relative:
+def closure_key(kind: IndexKind, suite: Suite, place: str, digest: str) -> str:
+    """An index's closure in the ledger: by its hash, and by where its names begin if that is not the top.
+
+    `place` is its tree path, without links among the directories.
+    """
+    base = _base_of(kind, suite, place)
+    if not base and not suite.is_flat:
         return digest
-    return hashlib.sha256(f"{path}\0{digest}".encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(f"{base}\0{digest}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def readable_of(published: Published, ledger: Ledger) -> dict[tuple[str, str], str]:
+def _base_of(kind: IndexKind, suite: Suite, place: str) -> str:
+    """The directory that the names in an index are relative to."""
+    return place.rpartition("/")[0] if kind.is_relative else suite.base
+
+
+def readable_of(published: Published, ledger: Ledger) -> Readable:
     """The indices of an earlier state that the ledger knows, as `read_closures` returned them."""
     keys = {
-        (suite.directory, path): closure_key(kind, suite.path_of(listed), listed.digest)
+        (suite.directory, path): closure_key(kind, suite, suite.path_of(listed), listed.digest)
         for suite in published.suites.values()
         for path, listed in suite.release.files.items()
         if (kind := kind_of(path)) is not None
@@ -173,29 +199,54 @@ def _unpacked_size(suite: Suite, path: str, size: int) -> int:
     return plain.size if plain else max(size * 100, 1_000_000)
 
 
-def _read_all(unread: list[Unread], ledger: Ledger) -> None:
-    """Read indices into the ledger: all of them, or, if one cannot be read, none."""
+def _read_all(unread: list[Unread], ledger: Ledger) -> dict[str, str]:
+    """Read indices into the ledger; returns why some cannot be read, by their keys."""
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
+    broken: dict[str, str] = {}
     with ledger.writing(), ThreadPoolExecutor(os.cpu_count()) as pool:  # most of it is unpacking and hashing
-        reading = [pool.submit(_read, index, ledger) for index in largest_first]
+        reading = {index.key: pool.submit(_read, index, ledger) for index in largest_first}
         try:
-            for one in reading:
-                one.result()
+            for key, one in reading.items():
+                try:
+                    one.result()
+                except ArchiveError as exc:
+                    broken[key] = str(exc)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return broken
 
 
 def _read(index: Unread, ledger: Ledger) -> None:
-    base = index.path.rpartition("/")[0] if index.kind.is_relative else ""
     with index.file.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size != index.size:
             raise Mismatch(f"{index.path} has {size} bytes; its Release says {index.size}")
         text = unpack(iter(partial(file.read, _CHUNK), b""), index.path, size=index.unpacked)
+        base = index.base
+        if index.is_flat and not index.kind.is_relative:
+            text, base = _peeked(text, base)
         ledger.remember_index(
             index.key,
             blocks(index.kind, text, where=index.path),
             partial(read_index, index.kind, base=base, where=index.path),
             salt=f"{index.kind.value} {base}",
         )
+
+
+def _peeked(text: Iterator[bytes], directory: str) -> tuple[Iterator[bytes], str]:
+    """The text of a flat repository's index, and the directory that its names are relative to.
+
+    apt takes them for relative to the address in its sources.list, which nobody here knows: names that begin
+    with the repository's own directory, or the end of its path, are relative to the one above that.
+    """
+    begin = next(text, b"")
+    names = [name.decode("utf-8", "surrogateescape").removeprefix("./") for name in _NAMES.findall(begin)]
+    parts = directory.split("/")
+    base = directory
+    for depth in range(len(parts)):
+        below = "/".join(parts[depth:])
+        if directory and names and all(name.startswith(f"{below}/") for name in names):
+            base = "/".join(parts[:depth])
+            break
+    return chain([begin], text), base

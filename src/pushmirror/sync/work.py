@@ -102,6 +102,17 @@ class WorkArea:
 
     def fetched(self, path: str) -> os.stat_result | None:
         """What was fetched under a tree path, if it is a regular file that is really below `new`."""
+        found = self._found(path)
+        return found if found and stat.S_ISREG(found.st_mode) else None
+
+    def link_at(self, path: str) -> str | None:
+        """Where a link leads that was fetched under a tree path; None if none was."""
+        found = self._found(path)
+        if found is None or not stat.S_ISLNK(found.st_mode):
+            return None
+        return os.readlink(f"{self.new}/{path}")  # noqa: PTH115  text, as it is
+
+    def _found(self, path: str) -> os.stat_result | None:
         try:
             found = os.lstat(f"{self.new}/{path}")
         except OSError:
@@ -112,7 +123,7 @@ class WorkArea:
             if os.path.realpath(directory) != os.path.normpath(directory):
                 return None
             self._real.add(parent)
-        return found if stat.S_ISREG(found.st_mode) else None
+        return found
 
     def sha256_of(self, path: str) -> str | None:
         """The SHA256 of what was fetched under a tree path; None if nothing was."""

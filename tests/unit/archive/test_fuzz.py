@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pushmirror.archive.clearsigned import split_clearsigned, suite_text_agrees
 from pushmirror.archive.contents import decompress
 from pushmirror.archive.index import IndexKind, read_index
 from pushmirror.archive.paths import resolve, tree_path
-from pushmirror.archive.release import parse_release, split_clearsigned, suite_text_agrees
+from pushmirror.archive.release import parse_release
 from pushmirror.archive.signature import judge
 from pushmirror.errors import ArchiveError
 
+from .test_clearsigned import message
 from .test_contents import PACKERS, TEXT
 from .test_index import DIFF, FIRST, SECOND, SOURCE
-from .test_release import GOOD, message
+from .test_release import GOOD
 from .test_signature import GOOD as GOOD_STATUS
 from .test_signature import UNKNOWN, lines
 

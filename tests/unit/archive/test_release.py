@@ -2,50 +2,139 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pushmirror.archive.release import parse_release, split_clearsigned, suite_text_agrees
-from pushmirror.errors import MalformedFile
+from pushmirror.archive.clearsigned import split_clearsigned
+from pushmirror.archive.release import Listed, Release, parse_release
+from pushmirror.errors import MalformedFile, NotASuite
 
-H = "a" * 64
+A, B = "a" * 64, "b" * 64
+MD5, SHA1, SHA512 = "1" * 32, "2" * 40, "5" * 128
 HEAD = b"Origin: X\nSuite: s\n"
-GOOD = HEAD + f"SHA256:\n {H} 3 main/Packages\n".encode()
+GOOD = HEAD + f"SHA256:\n {A} 3 main/Packages\n".encode()
+PACKAGES = Listed("main/Packages", 3, A)
+
+
+def parsed(data: bytes | str) -> Release:
+    return parse_release(data if isinstance(data, bytes) else data.encode(), where="s/Release")
+
 
 BAD = {
-    "no SHA256 section": b"Origin: X\nMD5Sum:\n",
-    "a field twice": GOOD + b"suite: t\n",
-    "an entry twice": GOOD + f" {H} 4 main/Packages\n".encode(),
-    "a negative size": HEAD + f"SHA256:\n {H} -3 a\n".encode(),
-    "an absurd size": HEAD + f"SHA256:\n {H} {2**50 + 1} a\n".encode(),
-    "a size in other digits": HEAD + f"SHA256:\n {H} \u0663 a\n".encode(),
-    "a short hash": HEAD + b"SHA256:\n abc 3 a\n",
-    "no hexadecimal digits": HEAD + b"SHA256:\n " + b"x" * 64 + b" 3 a\n",
-    "a column missing": HEAD + f"SHA256:\n {H} 3\n".encode(),
-    "a column too many": HEAD + f"SHA256:\n {H} 3 a b\n".encode(),
-    "entries on the field's line": HEAD + f"SHA256: {H} 3 a\n".encode(),
-    "a path that climbs": HEAD + f"SHA256:\n {H} 3 ../a\n".encode(),
-    "sizes that differ": GOOD + b"MD5Sum:\n " + b"b" * 32 + b" 4 main/Packages\n",
-    "not UTF-8": b"Origin: \xff\n" + GOOD,
-    "no field at all": b"hello\n" + GOOD,
-    "a blank in a name": b"Or igin: X\n" + GOOD,
-    "a continuation of nothing": b" x\n" + GOOD,
-    "a second paragraph": GOOD + b"\nLabel: X\n",
-    "a date that is none": b"Date: yesterday\n" + GOOD,
-    "a month that is none": b"Date: Sat, 11 Foo 2026 10:16:37 UTC\n" + GOOD,
-    "a day that is none": b"Date: Sat, 31 Feb 2026 10:16:37 UTC\n" + GOOD,
-    "an offset that is none": b"Date: Sat, 11 Jul 2026 10:16:37 +9999\n" + GOOD,
-    "armor": b"-----BEGIN PGP SIGNED MESSAGE-----\n" + GOOD,
     "nothing": b"",
+    "no field at all": b"hello\n" * 3,
+    "a page of a web server": b"<!DOCTYPE html>\n<html>404: not found</html>\n",
+    "armor": b"-----BEGIN PGP SIGNED MESSAGE-----\n" + GOOD,
+    "cut in a hash": GOOD + b" 01234",
+    "cut in a size": GOOD + f" {B} 1".encode(),
 }
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
-def test_a_malformed_release_is_refused(data: bytes) -> None:
+def test_what_is_no_release_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedFile, match=r"^s/Release"):
-        parse_release(data, where="s/Release")
+        parsed(data)
 
 
-def test_an_error_names_the_line() -> None:
-    with pytest.raises(MalformedFile, match=r"^s/Release:5: expected 'hash size path'"):
-        parse_release(GOOD + b" broken\n", where="s/Release")
+NO_SUITES = {
+    "a component": b"Archive: s\nComponent: main\nOrigin: X\nArchitecture: amd64\n",
+    "hashes in a second paragraph": HEAD + b"\n" + GOOD.removeprefix(HEAD),
+}
+
+
+@pytest.mark.parametrize("data", NO_SUITES.values(), ids=NO_SUITES.keys())
+def test_a_release_without_hashes_is_not_a_suite(data: bytes) -> None:
+    with pytest.raises(NotASuite, match=r"^s/Release: it lists no files"):
+        parsed(data)
+
+
+LIKE_GOOD = {
+    "another list of itself": GOOD + f" {B} 4 Release\n {B} 4 ./InRelease\n {B} 4 Release.gpg\n".encode(),
+    "a byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "a second paragraph": GOOD + f"\nSuite: t\nSHA256:\n {B} 4 x\n".encode(),
+    "a blank line before": b"\n\n" + GOOD,
+    "CRLF": GOOD.replace(b"\n", b"\r\n"),
+    "CRLF and a second paragraph": (GOOD + b"\nSuite: t\n").replace(b"\n", b"\r\n"),
+    "blanks at the ends": GOOD.replace(b"\n", b" \t\n"),
+    "no final newline": GOOD.removesuffix(b"\n"),
+    "tabs": GOOD.replace(b"\n ", b"\n\t").replace(b" 3 ", b"\t\t3\t"),
+    "fields in lower case": GOOD.replace(b"SHA256", b"sha256").replace(b"Origin", b"origin"),
+    "a blank before the colon": GOOD.replace(b"SHA256:", b"SHA256 :"),
+    "the first entry on the field's line": GOOD.replace(b"SHA256:\n ", b"SHA256: "),
+    "hashes in upper case": GOOD.replace(A.encode(), A.upper().encode()),
+    "a comment": b"# made: by hand\n# or so\n" + GOOD,
+    "a line that is no field": b"hello\n" + GOOD,
+    "a continuation of nothing": b" x\n" + GOOD,
+    "a field twice, of which the last counts": b"Origin: Y\nSuite: t\nSHA256:\n x\n" + GOOD,
+    "an entry twice": GOOD + f" {A} 3 main/Packages\n".encode(),
+    "bytes that are not UTF-8": b"Description: \xff\x00\n" + GOOD,
+    "a path with a dot": GOOD.replace(b"main", b"./main"),
+    "a path with a dot inside": GOOD.replace(b"main", b"main/."),
+    "a path with two slashes": GOOD.replace(b"main/", b"main//"),
+    "an absolute path": GOOD.replace(b"main", b"/main"),
+    "a path that climbs inside": GOOD.replace(b"main", b"contrib/../main"),
+    "a weaker section that is empty": GOOD + b"MD5Sum:\n",
+    "an entry that only a weaker section has": GOOD + f"MD5Sum:\n {MD5} 4 other\n".encode(),
+}
+
+
+@pytest.mark.parametrize("data", LIKE_GOOD.values(), ids=LIKE_GOOD.keys())
+def test_what_apt_makes_nothing_of_changes_nothing(data: bytes) -> None:
+    release = parsed(data)
+    assert (release.origin, release.suite, release.weak) == ("X", "s", "")
+    assert dict(release.files) == {"main/Packages": PACKAGES}
+
+
+REFUSED = {
+    "a negative size": (f"{B} -3 a", "expected a size"),
+    "an absurd size": (f"{B} {2**50 + 1} a", "expected a size"),
+    "a size in other digits": (f"{B} \u0663 a", "expected a size"),
+    "a short hash": ("abc 3 a", "expected a SHA256 hash"),
+    "no hexadecimal digits": (f"{'x' * 64} 3 a", "expected a SHA256 hash"),
+    "a column missing": (f"{B} a", "expected 'hash size path'"),
+    "a path that climbs out": (f"{B} 3 ../a", "leads out of the tree"),
+    "a path that climbs out later": (f"{B} 3 a/../../b", "leads out of the tree"),
+    "a directory": (f"{B} 3 main/binary-amd64/", "names a directory"),
+    "no path": (f"{B} 3 /", "is empty"),
+    "a control character": (f"{B} 3 a\x1b[2J", "has a control character"),
+    "an entry again, otherwise": (f"{B} 4 main/Packages", "the first counts"),
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_an_entry_that_is_wrong_is_refused_alone(line: str, reason: str) -> None:
+    release = parsed(GOOD + f" {line}\n {B} 5 last\n".encode())
+    assert [entry.path for entry in release.files.values()] == ["main/Packages", "last"]
+    assert release.files["main/Packages"] == PACKAGES
+    (refused,) = release.refused
+    assert refused.startswith("s/Release:5: ") and reason in refused
+
+
+def test_a_path_may_have_blanks_in_it() -> None:
+    assert "icons  64.tar" in parsed(GOOD + f" {B} 4 icons  64.tar\n".encode()).files
+
+
+def section(name: str, digest: str, size: int = 3) -> str:
+    return f"{name}:\n {digest} {size} Packages\n"
+
+
+STRONGEST = {
+    "SHA512 alone": (section("SHA512", SHA512), SHA512, ""),
+    "SHA256 before SHA512": (section("SHA512", SHA512, 4) + section("SHA256", A), A, ""),
+    "another size in a weaker section": (section("MD5Sum", MD5, 4) + section("SHA256", A), A, ""),
+    "MD5 alone": (section("MD5sum", MD5), MD5, "MD5Sum"),
+    "SHA1 and MD5": (section("MD5Sum", MD5, 4) + section("SHA1", SHA1), SHA1, "SHA1"),
+    "an empty SHA256 section": ("SHA256:\n" + section("SHA1", SHA1), SHA1, "SHA1"),
+}
+
+
+@pytest.mark.parametrize(("text", "digest", "weak"), STRONGEST.values(), ids=STRONGEST.keys())
+def test_the_strongest_hash_counts(text: str, digest: str, weak: str) -> None:
+    release = parsed(text)
+    assert release.weak == weak
+    assert [(entry.size, entry.digest) for entry in release.files.values()] == [(3, digest)]
+
+
+def test_the_other_hashes_are_known_too() -> None:
+    (entry,) = parsed(section("SHA512", SHA512) + section("SHA256", A)).files.values()
+    assert entry.others == (("SHA512", SHA512),)
 
 
 def test_debians_release_is_read(in_release: bytes) -> None:
@@ -56,80 +145,20 @@ def test_debians_release_is_read(in_release: bytes) -> None:
     packages = release.files["main/binary-amd64/Packages"]
     assert packages.size == 50060337 and packages.digest.startswith("515e692f")
     assert packages.others == (("MD5Sum", "f230d61720e789abf5df55d6026230c6"),)
+    assert not release.refused and not release.weak
 
 
-def test_a_release_may_list_nothing() -> None:
-    assert not parse_release(b"SHA256:\n", where="Release").files
+@pytest.mark.parametrize("name", ["SHA256", "SHA512", "MD5Sum"])
+def test_a_release_may_list_nothing(name: str) -> None:
+    release = parsed(f"{name}:\n")
+    assert not release.files and not release.weak
 
 
-def test_what_only_a_weak_section_lists_is_not_listed() -> None:
-    release = parse_release(GOOD + b"MD5sum:\n " + b"b" * 32 + b" 4 other\n", where="Release")
-    assert list(release.files) == ["main/Packages"]
+@pytest.mark.parametrize("field", ["Date", "Valid-Until"])
+def test_a_date_that_is_none_is_no_fault(field: str) -> None:
+    release = parsed(f"{field}: yesterday\n".encode() + GOOD)
+    assert (release.date, release.valid_until) == (None, None)
 
 
-@pytest.mark.parametrize("zone", ["UTC", "GMT", "Z", "+0000", "-0000"])
-def test_a_date_is_read_in_all_spellings_of_utc(zone: str) -> None:
-    release = parse_release(f"Valid-Until: Sat, 1 Jul 2026 9:16:37 {zone}\n".encode() + GOOD, where="Release")
-    assert release.valid_until == datetime(2026, 7, 1, 9, 16, 37, tzinfo=UTC)
-
-
-def test_a_date_elsewhere_is_read_as_utc() -> None:
-    release = parse_release(b"Date: 11 Jul 2026 10:16:37 +0230\n" + GOOD, where="Release")
-    assert release.date == datetime(2026, 7, 11, 7, 46, 37, tzinfo=UTC)
-
-
-# --- InRelease
-
-BEGIN, SIGNATURE, END = (
-    f"-----{words}-----\n".encode()
-    for words in ("BEGIN PGP SIGNED MESSAGE", "BEGIN PGP SIGNATURE", "END PGP SIGNATURE")
-)
-TAIL = SIGNATURE + b"\niQ==\n=AfjX\n" + END
-
-
-def message(text: bytes) -> bytes:
-    return BEGIN + b"Hash: SHA256\n\n" + text + TAIL
-
-
-BAD_MESSAGES = {
-    "nothing": b"",
-    "no armor": GOOD,
-    "a line before": b"\n" + message(GOOD),
-    "text before": GOOD + message(GOOD),
-    "text after": message(GOOD) + GOOD,
-    "a second message": message(GOOD) + message(GOOD),
-    "a second beginning": message(GOOD + BEGIN),
-    "another header": message(GOOD).replace(b"Hash: SHA256", b"Origin: X"),
-    "no empty line": BEGIN + GOOD + TAIL,
-    "a blank in the empty line": message(GOOD).replace(b"SHA256\n\n", b"SHA256\n \n", 1),
-    "an unescaped dash": message(b"-x\n" + GOOD),
-    "a lone dash": message(b"-\n" + GOOD),
-    "no signature": BEGIN + b"\n" + GOOD,
-    "an open signature": message(GOOD).removesuffix(END),
-    "text in the signature": message(GOOD).replace(b"=AfjX", b"Origin: X"),
-    "a header that does not end": BEGIN + b"Hash: SHA256\n",
-}
-
-
-@pytest.mark.parametrize("data", BAD_MESSAGES.values(), ids=BAD_MESSAGES.keys())
-def test_a_message_that_is_not_just_one_is_refused(data: bytes) -> None:
-    with pytest.raises(MalformedFile, match=r"^InRelease"):
-        split_clearsigned(data, where="InRelease")
-
-
-def test_the_signed_text_is_what_the_signature_covers() -> None:
-    text = split_clearsigned(message(b"a \t\r\n- -dash\n- \n\nlast\n") + b"\n \n", where="InRelease")
-    assert text == b"a\n-dash\n\n\nlast\n"
-
-
-def test_the_hash_header_may_be_missing() -> None:
-    assert split_clearsigned(message(GOOD).replace(b"Hash: SHA256\n", b""), where="InRelease") == GOOD
-
-
-def test_white_space_at_the_ends_does_not_make_release_and_inrelease_differ() -> None:
-    assert suite_text_agrees(message(GOOD), GOOD.replace(b"X\n", b"X \n") + b"\n\n")
-
-
-def test_another_text_makes_release_and_inrelease_differ() -> None:
-    assert not suite_text_agrees(message(GOOD), GOOD.replace(b"X", b"Y"))
-    assert not suite_text_agrees(message(GOOD), GOOD + b"Label: X\n")
+def test_what_is_not_utf8_can_be_shown() -> None:
+    assert parsed(b"Label: Universit\xe4t\n" + GOOD).label == "Universit\ufffdt"

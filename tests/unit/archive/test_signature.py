@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pushmirror.archive.signature import judge
-from pushmirror.errors import BadSignature
+from pushmirror.errors import BadSignature, KeyExpired
 
 FPR, PRIMARY, OTHER = "A" * 40, "B" * 40, "C" * 40
 KEY, OTHER_KEY = FPR[-16:], OTHER[-16:]
@@ -77,6 +77,23 @@ BAD = {
 def test_anything_else_is_refused(status: str, message: str) -> None:
     with pytest.raises(BadSignature, match=message):
         judge(status, where="InRelease")
+
+
+EXPIRED = f"NEWSIG\nKEYEXPIRED 1591012800\nEXPKEYSIG {OTHER_KEY} y\n{valid(OTHER, time='1580515200')}\n"
+
+
+def test_a_key_that_expired_after_it_signed_does_not_count_as_for_apt() -> None:
+    with pytest.raises(KeyExpired, match=r"has expired on 2020-06-01; it had signed on 2020-02-01\)$"):
+        judge(lines(UNKNOWN, EXPIRED), where="InRelease")
+
+
+@pytest.mark.parametrize("parts", [(GOOD, EXPIRED), (EXPIRED, GOOD)])
+def test_beside_a_good_signature_an_expired_key_is_only_named(parts: tuple[str, ...]) -> None:
+    signature = judge(lines(*parts), where="InRelease")
+    assert signature.keys == (PRIMARY,)
+    assert signature.others == (
+        f"{OTHER_KEY}: the key has expired on 2020-06-01; it had signed on 2020-02-01",
+    )
 
 
 def test_a_name_that_looks_like_a_status_is_a_name() -> None:

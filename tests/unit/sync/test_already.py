@@ -10,7 +10,7 @@ from pushmirror.config.model import Archive
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.sync.already import serves_already
-from pushmirror.sync.published import read_served
+from pushmirror.sync.published import read_published
 from pushmirror.sync.upstream import selection_mark
 from pushmirror.system import clock, locks
 
@@ -26,7 +26,7 @@ class Mirror:
         self.release = tree / "dists/stable/Release"
         self.release.parent.mkdir(parents=True)
         self.release.write_text(RELEASE)
-        self.generation = read_served(tree).generation
+        self.generation = read_published(tree).generation
         self.store = store
         self._told = {"name": "debian", "path": str(tree), "upstream": "rsync://127.0.0.1:1/debian"}
         self.change()

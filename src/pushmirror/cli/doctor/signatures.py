@@ -14,14 +14,11 @@ from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.cli.doctor.places import readable
 from pushmirror.cli.first_config import DEBIAN_KEYRING, looks_like_debian
 from pushmirror.config.model import Archive
-from pushmirror.errors import ArchiveError, BadSignature, PushmirrorError
+from pushmirror.errors import ArchiveError, BadSignature, ConfigError, PushmirrorError
 from pushmirror.sync.progress import Silent
-from pushmirror.sync.published import Suite, read_published, read_served
-from pushmirror.sync.signatures import check_signatures
+from pushmirror.sync.published import Suite, read_published
+from pushmirror.sync.signatures import check_keyrings, check_signatures
 from pushmirror.sync.upstream import Upstream
-
-_KEYBOX = b"KBXf"  # at byte 8: the format of gpg's pubring.kbx
-_PUBLIC_KEY = 6  # RFC 4880, 4.3: the tag of the packet that a keyring begins with
 
 
 def of_archive(archive: Archive) -> Iterator[Finding]:
@@ -38,30 +35,21 @@ def of_archive(archive: Archive) -> Iterator[Finding]:
 
 
 def keyring(subject: str, file: Path) -> Finding:
-    """A keyring as gpgv reads it: public keys, not in ASCII armour."""
-    found = readable(subject, file)
+    """A keyring as gpgv can be given it: public keys, binary or armored, in a file or a directory of them."""
+    found = ok(subject, f"{file} (a directory)") if file.is_dir() else readable(subject, file)
     if found.todo:
         return found
-    with file.open("rb") as opened:
-        begin = opened.read(64)
-    if b"-----BEGIN" in begin:
-        todo = f"gpg --dearmor < {file} > {file.with_suffix('.gpg')}, and name that one"
-        return error(subject, f"{file} is in ASCII armour, which gpgv does not read", todo)
-    if not _begins_with_a_key(begin):
-        return error(subject, f"{file} is no keyring: gpgv can read no key from it", "name another file")
+    try:
+        check_keyrings([file])
+    except ConfigError as exc:
+        return error(subject, str(exc), "name another file")
     return found
-
-
-def _begins_with_a_key(begin: bytes) -> bool:
-    first = begin[0]
-    tag = first & 0x3F if first & 0x40 else (first & 0x3C) >> 2  # a new packet header, or an old one
-    return (bool(first & 0x80) and tag == _PUBLIC_KEY) or begin[8:12] == _KEYBOX
 
 
 def _signed(archive: Archive) -> Iterator[Finding]:
     subject = f"signatures of {archive.name}"
     try:
-        served = read_served(archive.path)
+        served = read_published(archive.path, archive.release_directories)
         if served.suites:
             yield judge(subject, list(served.suites.values()), archive.path, archive.keyring)
         elif archive.upstream:
@@ -78,7 +66,7 @@ def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as made:
         copy = Path(made) / "upstream"
         Upstream(archive, Silent()).pin(copy)
-        suites = list(read_published(copy).suites.values())
+        suites = list(read_published(copy, archive.release_directories).suites.values())
         if suites:
             yield judge(subject, suites, copy, archive.keyring)
 

@@ -39,6 +39,7 @@ class Places:
     inventory: Path  # what its tree holds
     upstream_manifest: Path  # the copy of upstream's
     manifests: Path | None  # our own manifest, as sites read it; none: no site does
+    suites: Path  # what its suites are like
 
 
 class Bookkeeping:

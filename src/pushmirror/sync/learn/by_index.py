@@ -4,73 +4,88 @@
     installers' SHA256SUMS, extrafiles ──▶ the files beside the archive proper whose hash has changed
 
 Costs what changed, and works with any upstream that has Release files. Guaranteed: every index that the
-pinned Release files name is here with the content that they name, or upstream does not carry it. Links, and
-files that no list names, are left for `full`. What may go is told by the ledger: what only generations
+pinned Release files name is here with the content that they name, or upstream does not carry it, or its suite
+is held back. Links other than in an index's place, and files that no list names, are left for `full`. What may go is told by the ledger: what only generations
 out of their grace referred to.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from pushmirror.archive.closure import family
-from pushmirror.archive.digests import as_sha256, name_of
+from pushmirror.archive.digests import as_sha256
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.index import UNKNOWN, File
-from pushmirror.errors import Unusable, UpstreamMoved
+from pushmirror.archive.paths import link_stays_inside
+from pushmirror.errors import Unusable
 from pushmirror.state.records import Stage
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.learn.extrafiles import lists_to_ask_for, take_extrafiles
-from pushmirror.sync.learn.lists import Changed, changed_lists, fetch_lists, links_on_the_way
+from pushmirror.sync.learn.lists import Changed, changed_lists, fetch_lists
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.learn.replaced import replaced
 from pushmirror.sync.learn.seen import Seen
-from pushmirror.sync.published import Suite
+from pushmirror.sync.parts import is_by_hash
+from pushmirror.sync.published import Suite, TreeLinks
 from pushmirror.sync.survey import Survey
 from pushmirror.system.files import has_digest
+
+_log = logging.getLogger(__name__)
 
 
 def by_index(question: Question) -> Survey:
     """Tell what differs between our tree and the pinned state, as far as signed lists tell.
 
-    Raises Unusable where they do not tell enough, and UpstreamMoved when upstream no longer has the pinned
-    state's content.
+    Raises Unusable where they do not tell enough. A suite whose indices cannot be had is held back.
     """
     require_usable(question)
     survey = Survey(covers_all=False)
     is_new = question.pinned.generation != question.live.generation
-    if is_new:
-        survey.upstream_links = links_on_the_way(question.tree, question.pinned)
-        _take_lists(question, survey, changed_lists(question, survey.upstream_links))
-    elif question.stage is Stage.STAGE1:
-        # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
-        raise Unusable("upstream's Release files are those of before, and tell nothing of what it has ahead")
-    indices = Indices(
-        tree=question.tree,
-        area=question.area,
-        survey=survey,
-        pinned=question.pinned,
-        base=question.base,
-    )
     keys = question.ledger.closures_of(question.pinned.generation)
     if is_new:
-        indices.get(question.upstream)
-        known = vouch.readable_of(question.base, question.ledger)
-        keys = set(vouch.read_closures(question.pinned, indices, question.ledger).values())
-        _take_files(question, survey, keys, known.values())
+        _take_lists(question, survey, changed_lists(question, TreeLinks(question.tree)))
+        keys = _take_closures(question, survey)
+    elif question.stage is Stage.STAGE1:
+        # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
+        raise Unusable("upstream's Release files have not changed yet")
     if question.stage is not Stage.STAGE1:
         if is_new:
             take_extrafiles(question, survey)
-        _take_unneeded(question, survey, indices, keys)
+        _take_unneeded(question, survey, _indices(question, survey), keys)
     survey.files_upstream = question.ledger.count(keys) + sum(
         len(suite.release.files) for suite in question.pinned.suites.values()
     )
     survey.files_here = question.inventory.files or survey.files_upstream
     return survey
+
+
+def _take_closures(question: Question, survey: Survey) -> set[str]:
+    """Note what the indices of suites without a fault add; returns the keys of all closures."""
+    indices = _indices(question, survey)
+    indices = indices.holding(question.suites, indices.get(question.upstream, question.live))
+    known = vouch.readable_of(question.base, question.ledger)
+    readable, faults = vouch.read_closures(question.pinned, indices, question.ledger)
+    if faults:
+        indices = indices.holding(question.suites, faults)
+        readable, _ = vouch.read_closures(question.pinned, indices, question.ledger)
+    _take_files(question, survey, readable.values(), known.values())
+    return set(readable.values())
+
+
+def _indices(question: Question, survey: Survey) -> Indices:
+    return Indices(
+        tree=question.tree,
+        area=question.area,
+        survey=survey,
+        suites=question.suites,
+        base=question.base,
+        wants=question.selection.wants,
+    )
 
 
 def require_usable(question: Question) -> None:
@@ -83,15 +98,18 @@ def require_usable(question: Question) -> None:
     if not base:
         raise Unusable("the indices of what is served here are not known")
     if question.inventory.selection != question.mark:
-        raise Unusable("another part of the archive is mirrored than before")
+        raise Unusable("filters or architectures changed")
     if question.inventory.heading:
         raise Unusable("an earlier run did not finish, and may have left what no signed list names")
     if base.keys() != pinned.keys():
         changed = min(base.keys() ^ pinned.keys())
-        raise Unusable(f"{changed} is {'new' if changed in pinned else 'gone'}, and links may lead to it")
+        raise Unusable(f"suite {changed} {'added' if changed in pinned else 'removed'}, links may lead to it")
     for directory, suite in pinned.items():
         if _names_of(suite) != _names_of(base[directory]):
-            raise Unusable(f"{directory} has another name now, and links may have turned")
+            raise Unusable(f"suite or codename of {directory} changed, and links may have turned")
+    for path, target in question.suites.upstream.links.items():
+        if path not in question.suites.held_links and _target_of(question.tree / path) != target:
+            raise Unusable(f"the link {path} leads elsewhere now")
 
 
 def _names_of(suite: Suite) -> tuple[str, str]:
@@ -102,25 +120,27 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
     """Fetch what Release files list anew; note what came, and what upstream does not carry any more."""
     is_last = question.stage is not Stage.STAGE1
     fetch_lists(question, changed, also=lists_to_ask_for(question) if is_last else ())
-    carried: set[str] = set()
-    lost: list[Changed] = []
     for one in changed:
+        links = [path for path in one.names if _take_link(question, survey, path)]
         came = [path for path in one.names if question.area.fetched(path)]
         right = [path for path in came if question.area.digest_of(path, like=one.digest) == one.digest]
-        if came and not right:
-            kind = name_of(one.digest)
-            raise UpstreamMoved(f"upstream no longer has {one.path} with the {kind} {one.digest}")
-        for path in came:
+        for path in came if right else ():
             _note(question, survey, path, one.size, like=path if path in right else right[0])
-        if came:
-            carried.add(family(one.path))
-        elif one.was_carried:
-            lost.append(one)
-    for one in lost:
-        if family(one.path) not in carried:
-            raise Unusable(f"upstream has {one.path} no longer, in whatever compression")
-        if _is_name(question.tree / one.path):
-            survey.extras.append(one.path)
+        if came and not right:
+            survey.refused.add(one.path)  # until it is asked for once more
+        elif not came and not links and one.was_carried and _is_name(question.tree / one.path):
+            survey.extras.append(one.path)  # upstream carries it no more
+
+
+def _take_link(question: Question, survey: Survey, path: str) -> bool:
+    """Note a link that upstream has in the place of an index: Debian's lead to the by-hash copy."""
+    target = question.area.link_at(path)
+    if target is None or not (is_by_hash(path) or link_stays_inside(path, target)):
+        return False
+    survey.upstream_links[path] = target
+    if not is_by_hash(path) and _target_of(question.tree / path) != target:
+        survey.links[path] = Entry(path, Kind.LINK, target=target)
+    return True
 
 
 def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:
@@ -129,7 +149,7 @@ def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: 
     unsized: list[File] = []
     of_that_size: list[File] = []
     for file in question.ledger.additions(keys, known):
-        if not question.selection.wants(file.path) or not seen.add(file.path):
+        if not question.named.wants(file.path) or not seen.add(file.path):
             continue
         if file.size == UNKNOWN:
             unsized.append(file)
@@ -159,8 +179,8 @@ def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None
         if found is None:
             continue
         if question.area.digest_of(file.path, like=file.digest) != file.digest:
-            kind = name_of(file.digest)
-            raise UpstreamMoved(f"upstream's {file.path} is not the one with the {kind} {file.digest}")
+            _log.warning("upstream's %s is not the one with the hash %s", file.path, file.digest)
+            continue
         _note(question, survey, file.path, found.st_size, like=file.path)
 
 
@@ -183,7 +203,7 @@ def _take_unneeded(question: Question, survey: Survey, indices: Indices, keys: s
     doubtful = [
         path
         for path in found
-        if question.selection.wants(path) and _is_name(question.tree / path) and not survey.wanted(path)
+        if question.named.wants(path) and _is_name(question.tree / path) and not survey.wanted(path)
     ]
     still = question.upstream.present(doubtful, empty=question.area.empty) if doubtful else set()
     if still != left:
@@ -213,6 +233,13 @@ def _note(question: Question, survey: Survey, path: str, size: int, *, like: str
     entry = Entry(path, Kind.FILE, size, int(found.st_mtime), sha256=question.area.sha256_of(like) or "")
     kind = survey.missing if _lstat(question.tree / path) is None else survey.changed
     kind[path] = entry
+
+
+def _target_of(path: Path) -> str | None:
+    try:
+        return os.readlink(path)  # noqa: PTH115  text, as it is
+    except OSError:
+        return None
 
 
 def _lstat(path: Path) -> os.stat_result | None:

@@ -24,7 +24,7 @@ from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.learn.by_hand import in_words
 from pushmirror.sync.learn.differences import Differences
 from pushmirror.sync.learn.question import Question
-from pushmirror.sync.parts import is_suite_file
+from pushmirror.sync.parts import is_searched, is_suite_file
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import is_partial
 
@@ -76,7 +76,9 @@ def _why_whole(question: Question, found: Drift | None) -> str:
     if drift or not inventory.followed:
         return drift or "no state of it is known here"
     if inventory.selection != question.mark:
-        return "another part of the archive is mirrored than before"
+        return "filters or architectures changed"
+    if released := question.released:
+        return f"{min(released)} is no longer held back"
     is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
     return "" if found is None or is_proven else "it is time to compare all of it"
 
@@ -207,19 +209,22 @@ class _Pinned:
 
     def __init__(self, question: Question) -> None:
         self._area, self._selection = question.area, question.selection
-        self._texts = question.pinned.release_files
-        self.paths = frozenset(self._texts)
+        shown = question.suites.upstream
+        self.paths = frozenset(path for files in shown.files.values() for path in files.values())
+        self._plain = shown.plain
 
     def check(self, told: dict[str, Entry | None]) -> None:
         """UpstreamMoved unless each of them is told with the size and time that it has."""
         for path, entry in told.items():
-            mtime = int((self._area.pin / path).lstat().st_mtime)
-            if entry is None or entry.facts != (Kind.FILE, len(self._texts[path]), mtime, ""):
-                raise UpstreamMoved(f"upstream's manifest tells of another {path} than upstream shows")
+            here = (self._area.pin / path).lstat()
+            if entry is None or entry.facts != (Kind.FILE, here.st_size, int(here.st_mtime), ""):
+                raise UpstreamMoved(f"manifest and Release files disagree about {path}")
 
     def require(self, path: str, told: Entry | None) -> None:
         """UpstreamMoved if a Release file is told of that upstream did not show a moment ago."""
-        if told is None or path in self.paths or not is_suite_file(path):
+        if told is None or path in self.paths or path in self._plain:
+            return
+        if not is_suite_file(path) or not is_searched(path):
             return
         if told.kind is Kind.FILE and self._selection.wants(path):
             raise UpstreamMoved(f"upstream's manifest tells of {path}, which upstream does not show")

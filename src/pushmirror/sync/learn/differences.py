@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.selection import Selection
-from pushmirror.sync.parts import OURS
+from pushmirror.sync.parts import OURS, is_by_hash
 from pushmirror.sync.survey import Survey
 
 
@@ -43,6 +43,9 @@ class Differences:
 
     def _link(self, path: str, theirs: Entry, ours: Entry | None) -> None:
         self.survey.upstream_links[path] = theirs.target
+        if is_by_hash(path):
+            self.survey.deviates = True  # here it is a file, made from what it is to have
+            return
         if ours is None or ours.facts != theirs.facts:
             self.survey.links[path] = theirs
             self._clear_the_way(path, ours)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Mirror, Strategy
-from pushmirror.errors import Mismatch, Unusable, UpstreamMoved, UpstreamUpdating
+from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.by_full import by_full
@@ -23,15 +23,18 @@ from pushmirror.sync.learn.choice import Facts, choices
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.learn.upstream_manifest import UpstreamManifest
 from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.parts import is_searched
 from pushmirror.sync.published import NOTHING, Published, read_published
 from pushmirror.sync.report import Report
+from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, upstream_flags
-from pushmirror.sync.upstream import Upstream, selection_mark, selection_rules
+from pushmirror.sync.upstream import Upstream, closure_rules, selection_mark, selection_rules
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
+_LOOKS = 5  # at upstream's Release files: links may lead to links
 
 STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
     Strategy.MANIFEST: by_manifest,
@@ -51,10 +54,11 @@ class Learner:
     traces: Traces
     upstream_manifest: Path  # where the copy of it is kept
     report: Report
+    memory: SuiteMemory
     given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
     manifest: UpstreamManifest | None = None  # of the round
 
-    def look(self, job: Job, area: WorkArea) -> Published:
+    def look(self, job: Job, area: WorkArea, live: Published) -> Published:
         """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted."""
         self.manifest = UpstreamManifest(
             self.archive,
@@ -63,21 +67,28 @@ class Learner:
             is_asked_for=job.strategy is Strategy.MANIFEST,
         )
         if self._wanted(job) not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
-            return self.pin(area)
+            return self.pin(area, live)
         with self.manifest.asked_ahead():
-            return self.pin(area)
+            return self.pin(area, live)
 
     def _wanted(self, job: Job) -> Strategy:
         return job.strategy or self.archive.strategy
 
-    def pin(self, area: WorkArea) -> Published:
-        """Copy upstream's published state into the area. Mismatch if it is none."""
-        self.upstream.pin(area.pin)
-        try:
-            return read_published(area.pin)
-        except Mismatch:
-            self.require_finished_upstream(area)  # in the middle of its stage 2 this is no surprise
-            raise
+    def pin(self, area: WorkArea, live: Published) -> Published:
+        """Copy upstream's published state into the area.
+
+        Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
+        """
+        also = {place: is_dists for place, is_dists in live.places.items() if not is_searched(place)}
+        also |= dict.fromkeys(self.archive.release_directories, False)
+        for _ in range(_LOOKS):
+            self.upstream.pin(area.pin, also=also)
+            shown = read_published(area.pin, self.archive.release_directories)
+            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not is_searched(place)}
+            if also.keys() >= beyond.keys():
+                break
+            also |= beyond
+        return shown
 
     def require_finished_upstream(self, area: WorkArea) -> None:
         """Stage 2 of upstream has to be over before ours begins."""
@@ -97,7 +108,7 @@ class Learner:
         self,
         job: Job,
         *,
-        pinned: Published,
+        suites: Suites,
         live: Published,
         area: WorkArea,
         inventory: Inventory,
@@ -113,7 +124,7 @@ class Learner:
         facts = Facts(
             wanted=self._wanted(job),
             is_asked_for=job.strategy is not None,
-            has_suites=bool(pinned.suites),
+            has_suites=bool(suites.upstream.directories),
             is_new=not inventory.whole or inventory.selection != mark,
             compared_at=inventory.reconciled_at,
             now=clock.now(),
@@ -124,7 +135,7 @@ class Learner:
             upstream=self.upstream,
             tree=tree,
             stage=job.stage,
-            pinned=pinned,
+            suites=suites,
             live=live,
             base=self.base(live),
             area=area,
@@ -133,7 +144,9 @@ class Learner:
             manifest=self.manifest,
             leave_out=self.traces.is_left_out,
             selection=Selection(tuple(selection_rules(self.archive))),
+            named=Selection(tuple(closure_rules(self.archive))),
             mark=mark,
+            released=frozenset(self.memory.held - suites.faults.keys()),
             is_due=facts.is_due,
             is_dry=is_dry,
         )

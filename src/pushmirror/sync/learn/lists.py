@@ -17,7 +17,7 @@ from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import Unusable
 from pushmirror.sync.learn.question import Question
-from pushmirror.sync.published import Published, Suite
+from pushmirror.sync.published import Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import link_or_copy
 
@@ -63,7 +63,7 @@ def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]
             if is_same and is_here:
                 continue
             if place != suite.path_of(listed):
-                raise Unusable(f"{suite.path_of(listed)} has changed, and leads through a link")
+                raise Unusable(f"{suite.path_of(listed)} changed, and there is a link on the way to it")
             copies = tuple(_copies(question, suite, listed))
             was_carried = is_here or place in carried
             found.append(Changed(place, listed.size, listed.digest, copies, was_carried))
@@ -71,7 +71,7 @@ def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]
 
 
 def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
-    """Fetch them into the work area, under each of the names that upstream has.
+    """Fetch them into the work area, under each of the names that upstream has; links as what they are.
 
     `also` names files that are fetched along with them, unless the tree has them as upstream does.
     """
@@ -83,7 +83,7 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
     upstream.progress.step("indices", files=len(names))
     if sum(one.size * (len(one.names) - 1) for one in changed) > _WORTH_TWO_FETCHES:
         contents = [one.names[0] for one in changed]
-        upstream.fetch(contents, area)
+        upstream.fetch(contents, area, links=True)
         _hash_all(area, contents)
         for one in changed:
             if area.digest_of(one.names[0], like=one.digest) == one.digest:
@@ -91,39 +91,8 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
                     _put(basis, name, area.new / one.names[0])
         names = [name for one in changed for name in one.names[1:]]
     if names or also:
-        upstream.fetch([*names, *also], area, basis=basis if basis.exists() else None)
+        upstream.fetch([*names, *also], area, basis=basis if basis.exists() else None, links=True)
         _hash_all(area, [*names, *also])
-
-
-def links_on_the_way(tree: Path, published: Published) -> dict[str, str]:
-    """The links that the listed names of a state lead through, as they are in the tree."""
-    looking = _Looking(tree)
-    for suite in published.suites.values():
-        for directory in {path.rpartition("/")[0] for path in suite.release.files}:
-            resolve(f"{suite.directory}/{directory}/", looking)
-    return looking.links
-
-
-class _Looking(Mapping[str, str]):
-    """The links of a tree, each looked at when it is first asked for."""
-
-    def __init__(self, tree: Path) -> None:
-        self._tree = tree
-        self._asked: set[str] = set()
-        self.links: dict[str, str] = {}
-
-    def __getitem__(self, path: str) -> str:
-        if path not in self._asked:
-            self._asked.add(path)
-            with suppress(OSError):
-                self.links[path] = os.readlink(self._tree / path)  # noqa: PTH115  text, as it is
-        return self.links[path]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.links)
-
-    def __len__(self) -> int:
-        return len(self.links)
 
 
 def _copies(question: Question, suite: Suite, listed: Listed) -> Iterator[str]:

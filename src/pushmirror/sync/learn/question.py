@@ -12,6 +12,7 @@ from pushmirror.config.model import Archive
 from pushmirror.state.records import Stage
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.published import Published
+from pushmirror.sync.suites import Suites
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
 
@@ -28,15 +29,22 @@ class Question:
     upstream: Upstream
     tree: Path  # ours; for a dry run of an archive that has none, an empty directory
     stage: Stage
-    pinned: Published  # upstream's state that the answer should be about
+    suites: Suites  # upstream's state that the answer should be about, and what of it is held back
     live: Published  # what is served here
     base: Published  # the same, if the ledger vouches for its closure; else nothing
-    area: WorkArea  # its `pin` has the copy of upstream's Release files that `pinned` was read from
+    area: WorkArea  # its `pin` has the copy of upstream's Release files that `suites` was read from
     ledger: Ledger  # of closures
     inventory: Inventory  # of our tree
     manifest: UpstreamManifest  # if it offers one
     leave_out: Callable[[str], bool]  # tree paths that are not compared
     selection: Selection  # what of upstream's tree is mirrored
+    named: Selection  # what of it is, if an index that is mirrored names it
     mark: int  # of that selection; see upstream.selection_mark
+    released: frozenset[str]  # suites that were held back the last time, and are not now
     is_due: bool  # it is time to look at every file here again
     is_dry: bool = False  # nothing may be changed
+
+    @property
+    def pinned(self) -> Published:
+        """What is going to be published."""
+        return self.suites.target

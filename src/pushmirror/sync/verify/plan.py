@@ -27,11 +27,11 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.index import UNKNOWN, kind_of
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.archive.release import Listed
-from pushmirror.errors import ArchiveError
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import RELEASE_NAMES
-from pushmirror.sync.published import NOTHING, Published, Suite, read_served
+from pushmirror.sync.parts import RELEASE_NAMES, joined
+from pushmirror.sync.published import NOTHING, Published, Suite, read_published
+from pushmirror.sync.suites import Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.verify.reading import Piece, is_ours
 from pushmirror.sync.verify.records import (
@@ -206,12 +206,21 @@ class Sources:
             yield heapq.heappop(own)
 
 
-def look(tree: Path, *, ledger: Ledger, inventory: Known | None, scratch: Path, served: str) -> Sources:
+def look(
+    tree: Path,
+    *,
+    ledger: Ledger,
+    inventory: Known | None,
+    scratch: Path,
+    served: str,
+    further: Iterable[str] = (),
+) -> Sources:
     """Find out what is known of a tree now.
 
-    `scratch` is for closures that the ledger does not have; `served` is the generation that we published.
+    `scratch` is for closures that the ledger does not have; `served` is the generation that we published;
+    `further` are directories where Release files are looked for, too.
     """
-    live = read_served(tree)
+    live = read_published(tree, further)
     known = inventory if inventory and inventory.whole else None
     notes: list[str] = []
     if not live.suites and not known:
@@ -228,12 +237,9 @@ def look(tree: Path, *, ledger: Ledger, inventory: Known | None, scratch: Path, 
         return Sources(tree, generation, ledger, closures, own, known, tuple(notes))
     indices = _SoundIndices(tree, live)
     fresh = Ledger(scratch)
-    read: set[str] = set()
-    for directory in live.suites:
-        try:
-            read.update(read_closures(live.only([directory]), indices, fresh).values())
-        except ArchiveError as exc:
-            notes.append(f"what {directory} refers to is not known: {exc}")
+    readable, faults = read_closures(live, indices, fresh)
+    read = set(readable.values())
+    notes += [f"what {where} refers to is not known: {fault.reason}" for where, fault in faults.items()]
     own = tuple(_own(live, tree, lambda paths: {path for path in paths if os.path.lexists(tree / path)}))
     return Sources(tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound))
 
@@ -249,11 +255,11 @@ def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str
     named: dict[str, Named] = {}
     for suite in live.suites.values():
         for name in RELEASE_NAMES:
-            path = f"{suite.directory}/{name}"
+            path = suite.files.get(name, joined(suite.directory, name))
             named[path] = (path, "", "", What.FILE.value)
         for listed in suite.release.files.values():
             for place in (suite.path_of(listed), *suite.copies_of(listed)):
-                path = _really(tree, place)
+                path = _really(tree, place, follow_last="/by-hash/" not in place)
                 named[path] = (path, str(listed.size), listed.digest, _need_of(tree / path).value)
     is_there = there(set(named))
     return (own for path, own in sorted(named.items()) if path in is_there)
@@ -266,9 +272,12 @@ def _need_of(file: Path) -> What:
     return What.OPTIONAL
 
 
-def _really(tree: Path, path: str) -> str:
+def _really(tree: Path, path: str, *, follow_last: bool = False) -> str:
     """A path as the ledger has it, the links among its directories followed."""
     directory, _, name = path.rpartition("/")
+    if follow_last and (tree / path).is_symlink():
+        directory, _, name = str((tree / path).parent / os.readlink(tree / path)).rpartition("/")  # noqa: PTH115
+        directory = os.path.relpath(directory, tree)
     inside = os.path.relpath(os.path.realpath(tree / directory), os.path.realpath(tree))
     return path if inside.startswith("..") else f"{inside}/{name}"
 
@@ -277,7 +286,7 @@ class _SoundIndices(Indices):
     """The indices in a tree that can be read: those of which one variant has the hash that it should."""
 
     def __init__(self, tree: Path, live: Published) -> None:
-        super().__init__(tree=tree, area=WorkArea(tree), survey=Survey(), pinned=live, base=NOTHING)
+        super().__init__(tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING)
         self._tree = tree
         self.unsound: list[str] = []
 
@@ -295,6 +304,9 @@ class _SoundIndices(Indices):
         return [listed for listed in there if not kind_of(listed.path) or listed.path in sound]
 
     def resolved(self, path: str) -> str:
+        return _really(self._tree, path, follow_last=True)
+
+    def placed(self, path: str) -> str:
         return _really(self._tree, path)
 
     def _is_sound(self, suite: Suite, listed: Listed) -> bool:

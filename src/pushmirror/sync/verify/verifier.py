@@ -33,7 +33,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import PushmirrorError
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
-from pushmirror.sync.upstream import selection_rules
+from pushmirror.sync.upstream import closure_rules
 from pushmirror.sync.verify.plan import PLAN, Known, Sources, look
 from pushmirror.sync.verify.rate import Pace
 from pushmirror.sync.verify.reading import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece
@@ -71,7 +71,7 @@ class Verifier:
         self._served = served
         self._state = VerifyState(directory)
         self._scratch = directory / "scratch"
-        self._selection = Selection(tuple(selection_rules(archive)))
+        self._selection = Selection(tuple(closure_rules(archive)))
         self._position = Position("", clock.now())
         self._notes: tuple[str, ...] = ()
         self._resumed = False
@@ -204,6 +204,7 @@ class Verifier:
             inventory=self._inventory,
             scratch=self._scratch / "closures",
             served=self._served(),
+            further=self._archive.release_directories,
         )
 
     def _read(self, readers: _Readers, left: list[Piece]) -> None:

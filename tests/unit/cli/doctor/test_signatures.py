@@ -56,8 +56,8 @@ def test_a_plain_tree_and_the_owner_of_an_archive_need_no_keyring(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"garbage", "is no keyring: gpgv can read no key from it"),
-        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "is in ASCII armour, which gpgv does not read"),
+        (b"garbage", "expected OpenPGP public keys, binary or armored, found none"),
+        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "expected OpenPGP public keys, binary or armored"),
         (b"", "is empty"),
     ],
 )
@@ -69,6 +69,12 @@ def test_a_file_that_is_no_keyring_is_an_error(tmp_path, content, said):
 
 def test_debians_keyring_is_one():
     assert signatures.keyring("keyring", Path(DEBIAN_KEYRING)).level is Level.OK
+
+
+def test_a_directory_of_keyrings_is_one(tmp_path):
+    assert signatures.keyring("keyring", tmp_path).level is Level.ERROR
+    (tmp_path / "debian.gpg").symlink_to(DEBIAN_KEYRING)
+    assert signatures.keyring("keyring", tmp_path).level is Level.OK
 
 
 def test_a_tree_signed_by_the_keyring_is_fine(signed):

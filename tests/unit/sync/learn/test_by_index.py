@@ -17,7 +17,12 @@ TEXT = b"Suite: unstable\nCodename: sid\nSHA256:\n"
 
 def published(*names: str, text: bytes = TEXT) -> Published:
     suites = {
-        f"dists/{name}": Suite(f"dists/{name}", {"Release": text}, parse_release(text, where=name))
+        f"dists/{name}": Suite(
+            f"dists/{name}",
+            {"Release": text},
+            parse_release(text, where=name),
+            {"Release": f"dists/{name}/Release"},
+        )
         for name in names
     }
     return Published(suites, "0" * 64)
@@ -32,7 +37,9 @@ def question(tree: Path, **facts: object) -> Question:
         "inventory": SimpleNamespace(selection=7, heading=""),
         "mark": 7,
     }
-    return cast("Question", SimpleNamespace(**{**usual, **facts}))
+    asked = {**usual, **facts}
+    suites = SimpleNamespace(upstream=asked["pinned"], held_links=set())
+    return cast("Question", SimpleNamespace(suites=suites, **asked))
 
 
 def test_the_usual_case_is_usable(tmp_path: Path) -> None:
@@ -45,11 +52,11 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
         ({"pinned": NOTHING}, "no Release files"),
         ({"is_dry": True}, "dry run"),
         ({"base": NOTHING}, "are not known"),
-        ({"mark": 8}, "another part"),
+        ({"mark": 8}, "filters or architectures changed"),
         ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
-        ({"pinned": published("sid", "trixie")}, "dists/trixie is new"),
-        ({"base": published("sid", "trixie")}, "dists/trixie is gone"),
-        ({"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))}, "another name"),
+        ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),
+        ({"base": published("sid", "trixie")}, "suite dists/trixie removed"),
+        ({"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))}, "suite or codename of dists/sid changed"),
     ],
 )
 def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:

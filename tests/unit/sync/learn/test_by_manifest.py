@@ -17,6 +17,7 @@ from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.learn.by_manifest import _wrong_modes, by_manifest
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.progress import Silent
+from pushmirror.sync.published import NOTHING
 from pushmirror.sync.survey import Survey
 
 MARK = 7
@@ -53,7 +54,8 @@ def question(inventory: Inventory, tree: Path) -> Question:
         selection=Selection(),
         manifest=SimpleNamespace(head=lambda: head, changes=lambda *_: []),
         upstream=SimpleNamespace(progress=Silent()),
-        pinned=SimpleNamespace(release_files={}),
+        suites=SimpleNamespace(upstream=NOTHING),
+        released=frozenset(),
         area=None,
     )
     return cast("Question", asked)

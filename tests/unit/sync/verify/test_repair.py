@@ -12,7 +12,7 @@ def _repaired(tmp_path):
     tree = tmp_path / "tree"
     archive = Archive(name="a", path=tree, upstream="rsync://hub.example.org/debian")
     state = tmp_path / "state"
-    places = Places(state / "ledger", state / "inventory", state / "upstream", None)
+    places = Places(*(state / name for name in ("ledger", "inventory", "upstream")), None, state / "suites")
     Repair(archive, places, Silent()).run([], "")
     return WorkArea(tree)
 

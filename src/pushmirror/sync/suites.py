@@ -1,0 +1,192 @@
+"""Which state of each suite is published: upstream's, or, while that has a fault, the one that is served here.
+
+    upstream's suites ──fault──▶ held back: its last good state stays, complete, or it stays absent
+                      └─────────▶ published
+
+The unit of publishing is the suite: `target` is the mixture, and whole by itself. A suite that is reached
+through a link which turns (`dists -> .pub/18`) can only turn together with all that the link leads to. What is
+known of faults from earlier runs decides whether one is news, and how long it has been there. Pure, but for
+the file of what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
+from pushmirror.sync.published import Fault, Published, Suite
+from pushmirror.sync.survey import Survey
+
+INCOMPLETE_AFTER = timedelta(minutes=10)  # the same incomplete state in two looks so far apart is upstream's
+
+
+@dataclass(slots=True)
+class Suites:
+    """The suites of one round."""
+
+    upstream: Published
+    live: Published
+    faults: dict[str, Fault] = field(default_factory=dict)  # of those that are held back
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)  # published without these files
+    _target: Published | None = None
+
+    def hold(self, directory: str, fault: Fault) -> None:
+        """Leave a suite as it is served here, and with it what can only turn together with it."""
+        self.faults.setdefault(directory, fault)
+        self._target = None
+        for link in self._turning_links(directory):
+            reason = f"{link} leads to it and to {directory}, which is held back"
+            for other in self.upstream.directories - self.faults.keys() - self.live.suites.keys():
+                if link in self._links_to(other):
+                    self.hold(other, Fault(reason, fault.hint))
+
+    @property
+    def target(self) -> Published:
+        """What is to be published."""
+        if self._target is None:
+            self._target = self._mixture()
+        return self._target
+
+    def _mixture(self) -> Published:
+        chosen = {where: suite for where, suite in self.upstream.suites.items() if where not in self.faults}
+        kept = {where: suite for where, suite in self.live.suites.items() if where in self.faults}
+        for link in self.held_links:
+            kept |= {where: one for where, one in self.live.suites.items() if _leads_to(link, one.names)}
+        return self.upstream.with_suites({**kept, **chosen}.values())
+
+    @property
+    def held_links(self) -> set[str]:
+        """Links that stay as they are: at upstream they lead to what is not to be seen here."""
+        return {link for directory in self.faults for link in self._turning_links(directory)}
+
+    def restrict(self, survey: Survey) -> None:
+        """Leave out of a survey what would change a suite that is held back."""
+        if not self.faults:
+            return
+        for some in (survey.missing, survey.changed, survey.links):
+            for path in [path for path in some if self.leaves(path)]:
+                del some[path]
+        survey.directories = [path for path in survey.directories if not self.leaves(path)]
+        replaced = {*survey.changed, *survey.links}
+        survey.obstructing = [path for path in survey.obstructing if _is_below_any(path, replaced)]
+
+    def leaves(self, path: str) -> bool:
+        """Whether what upstream has under a name is left alone, because its suite is held back."""
+        return path in self.held_links or any(self._is_in(directory, path) for directory in self.faults)
+
+    def _is_in(self, directory: str, path: str) -> bool:
+        inside = path.startswith(f"{directory}/") if directory else "/" not in path
+        ours = self.live.files.get(directory, {})
+        return inside or path in self.upstream.files.get(directory, {}).values() or path in ours.values()
+
+    def _turning_links(self, directory: str) -> set[str]:
+        """The links that lead to a suite which has never been here."""
+        return set() if directory in self.live.suites else self._links_to(directory)
+
+    def _links_to(self, directory: str) -> set[str]:
+        """The first link in each of the other names of a suite."""
+        links = self.upstream.links
+        found = {
+            next(filter(links.__contains__, prefixes(name)), "") for name in self.upstream.names[directory]
+        }
+        return found - {""}
+
+
+def prefixes(name: str) -> Iterator[str]:
+    """A path's directories from the top, and itself."""
+    parts = name.split("/")
+    return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+
+
+def _leads_to(link: str, names: Iterable[str]) -> bool:
+    return any(name == link or name.startswith(f"{link}/") for name in names)
+
+
+def _is_below_any(path: str, names: Collection[str]) -> bool:
+    while path := path.rpartition("/")[0]:
+        if path in names:
+            return True
+    return False
+
+
+class SuiteMemory:
+    """What is known of an archive's suites from earlier runs."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._records = {_directory_of(record): record for record in read_suites(file)}
+
+    def faults(self) -> set[tuple[str, str, str]]:
+        """The faults that were seen: suite, state and reason of each."""
+        held = (item for item in self._records.items() if item[1].is_held)
+        return {(directory, record.state, record.reason) for directory, record in held}
+
+    def incomplete_since(self, directory: str, state: str) -> datetime | None:
+        """When it was first seen that upstream lacks files of this state."""
+        known = self._records.get(directory)
+        return known.fault_since if known and known.state == state and known.missing else None
+
+    def signers(self, directory: str) -> tuple[str, ...]:
+        """By which keys the state that is served was signed."""
+        known = self._records.get(directory)
+        return known.signed_by if known else ()
+
+    @property
+    def held(self) -> set[str]:
+        """The suites that were held back when the last run ended."""
+        return {directory for directory, record in self._records.items() if record.is_held}
+
+    def note(self, suites: Suites, signers: Mapping[str, tuple[str, ...]], now: datetime) -> None:
+        """Remember what a round came to."""
+        target = suites.target
+        records = [
+            self._record(directory, suites, target.suites.get(directory), signers, now)
+            for directory in sorted({*target.suites, *suites.upstream.directories})
+        ]
+        self._records = {_directory_of(record): record for record in records}
+        write_suites(self._file, records)
+
+    def _record(
+        self,
+        directory: str,
+        suites: Suites,
+        served: Suite | None,
+        signers: Mapping[str, tuple[str, ...]],
+        now: datetime,
+    ) -> SuiteRecord:
+        """One suite; `served` is what is published of it here."""
+        shown = suites.upstream.suites.get(directory) or served
+        fault = suites.faults.get(directory)
+        lacking = fault.missing if fault else suites.missing.get(directory, ())
+        record = SuiteRecord(
+            directory or ".",
+            names=tuple(name or "." for name in suites.upstream.names.get(directory, ())),
+            suite=shown.release.suite if shown else "",
+            codename=shown.release.codename if shown else "",
+            served=served is not None,
+            date=served.release.date if served else None,
+            valid_until=served.release.valid_until if served else None,
+            signed_by=signers.get(directory) or self.signers(directory),
+            state=suites.upstream.states.get(directory, ""),
+            missing=len(lacking),
+            missing_paths=tuple(lacking[:MAX_PATHS]),
+        )
+        before = self._records.get(directory)
+        is_same = before is not None and before.state == record.state
+        since = before.fault_since if before and is_same and before.fault_since else now
+        if fault is None:
+            return replace(record, fault_since=since) if lacking else record
+        return replace(
+            record,
+            held_since=before.held_since if before and before.held_since else now,
+            reason=fault.reason,
+            hint=fault.hint,
+            fault_since=since,
+        )
+
+
+def _directory_of(record: SuiteRecord) -> str:
+    return "" if record.directory == "." else record.directory
