@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
@@ -61,20 +62,26 @@ class Scene:
 
     def problems(self, strategy: Strategy) -> list[str]:
         """What is not as it should be after the first step that is not; empty if all are."""
-        with ExitStack() as stack:
-            daemon = self.daemon
-            if self.case.greeting:
-                daemon = stack.enter_context(self._greeting_daemon(strategy))
-            site = self.site(strategy, daemon)
-            if self.case.prepare:
-                site.tree.mkdir()
-                stack.enter_context(self.case.prepare(site.tree))
+        with self.mirroring(strategy) as (site, daemon):
             last = State(site.tree, site.tree, {})
             for number, step in enumerate(self.case.steps):
                 found, last = self._step(number, step, site, daemon, strategy, last)
                 if found:
                     return [f"step {number + 1}: {_printable(problem)}" for problem in found]
         return []
+
+    @contextmanager
+    def mirroring(self, strategy: Strategy) -> Iterator[tuple[ForkedSite, RsyncDaemon]]:
+        """A site that goes by a strategy, and the daemon above it."""
+        with ExitStack() as stack:
+            daemon = self.daemon
+            if self.case.greeting:
+                daemon = stack.enter_context(self._greeting_daemon(strategy))
+            site = self._site(strategy, daemon)
+            if self.case.prepare:
+                site.tree.mkdir()
+                stack.enter_context(self.case.prepare(site.tree))
+            yield site, daemon
 
     def state(self, number: int) -> State:
         """The state that a step begins with; those before it are built first."""
@@ -119,7 +126,7 @@ class Scene:
         """What apt makes of `good` in a tree."""
         return self.apt.reads(tree, GOOD, ["good"], self.keyring)
 
-    def site(self, strategy: Strategy, daemon: RsyncDaemon) -> ForkedSite:
+    def _site(self, strategy: Strategy, daemon: RsyncDaemon) -> ForkedSite:
         options = {"keyring": str(self.keyring)} if self.keyring else {}
         return ForkedSite(
             self.directory / strategy.value,
@@ -147,7 +154,7 @@ class Scene:
         if strategy is Strategy.MANIFEST and state.owner:
             return [f"the owner's sync: {state.owner}"], state
         if step.later:
-            _let_time_go_by(site, step)
+            let_time_go_by(site, step.later)
         result = site.sync()
         served = state if step.odd is Odd.CURRENT else last
         said = f"sync: exit code {result.exit_code}: {_last_lines(result.errors)}"
@@ -191,23 +198,30 @@ class Scene:
     def _differences(
         self, step: Step, state: State, served: State, there: Tree, strategy: Strategy
     ) -> Iterator[str]:
-        is_update = state is not self._states[0]
+        by_index = strategy is Strategy.INDEX and state is not self._states[0]
+
+        def differs(name: str, what: tuple[object, ...]) -> bool:
+            ours = there.get(name)
+            if by_index and ours:  # a file that is published anew with the same content is the same one
+                return without_time(ours) != without_time(what)
+            return ours != what and what[0] != "other"
+
         for name, what in state.names.items():
             if any(fnmatchcase(name, pattern) for pattern in step.unserved):
                 if there.get(name) == what:
                     yield f"{name} is served as upstream has it"
             elif self._is_mine(name):
-                if step.odd is Odd.CURRENT and there.get(name) != what:
+                if step.odd is Odd.CURRENT and differs(name, what):
                     yield f"{name}: {there.get(name)}, expected {what}"
             elif not step.good or (_is_pool(name) and step.odd is not Odd.CURRENT):
                 continue  # packages that only `odd` wants may be here already
-            elif strategy is Strategy.INDEX and is_update and not name.startswith(("dists", "pool")):
+            elif by_index and not name.startswith(("dists", "pool")):
                 continue  # comes with the next full run
-            elif what[0] != "other" and there.get(name) != what:
+            elif differs(name, what):
                 yield f"{name}: {there.get(name)}, expected {what}"
         if step.odd is Odd.HELD:
             for name, what in served.names.items():
-                if (self._is_mine(name) or _is_pool(name)) and there.get(name) != what:
+                if (self._is_mine(name) or _is_pool(name)) and differs(name, what):
                     yield f"{name}: {there.get(name)}, expected as before {what}"
         if step.odd is Odd.ABSENT or not step.good:
             releases = [name for name in there if name.endswith(("/InRelease", "/Release"))]
@@ -261,6 +275,11 @@ def names(tree: Path) -> Tree:
     return found
 
 
+def without_time(what: tuple[object, ...]) -> tuple[object, ...]:
+    """What counts of a name, but for when it was changed."""
+    return what[:2] + what[3:]
+
+
 def _about(path: Path) -> tuple[object, ...]:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
@@ -290,15 +309,11 @@ def _copy(source: Path, target: Path) -> None:
                 os.link(path, there / name, follow_symlinks=False)
 
 
-def _let_time_go_by(site: ForkedSite, step: Step) -> None:
+def let_time_go_by(site: ForkedSite, time: timedelta) -> None:
+    """As if every fault had been seen so much earlier."""
     file = path_of(site.state, ARCHIVE)
-    write_suites(
-        file,
-        [
-            replace(suite, fault_since=suite.fault_since and suite.fault_since - step.later)
-            for suite in read_suites(file)
-        ],
-    )
+    suites = read_suites(file)
+    write_suites(file, [replace(x, fault_since=x.fault_since and x.fault_since - time) for x in suites])
 
 
 def _printable(text: str) -> str:
