@@ -1,0 +1,105 @@
+"""Apt as the judge of a tree: `apt-get update` and `apt-get download` over HTTP, in a root of its own.
+
+Nothing of the system's apt is read or written. One root and one server are enough for many trees, one after the other.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+from pushmirror.lab.service import HOST
+from pushmirror.system import process
+
+_CONFIG = """\
+Dir "{root}";
+Dir::State::status "{root}/status";
+APT::Sandbox::User "root";
+APT::Architecture "amd64";
+APT::Architectures {{ "amd64"; }};
+APT::Install-Recommends "false";
+Acquire::Languages {{ "en"; }};
+Acquire::Retries "0";
+Acquire::http::Pipeline-Depth "0";
+Debug::NoLocking "true";
+"""
+_DIRECTORIES = ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "var/cache/apt/archives/partial", "downloads")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What apt made of a source."""
+
+    problem: str  # empty: it took it all
+    packages: dict[str, bytes]  # what was downloaded: the name of the file -> its content
+
+    def __bool__(self) -> bool:
+        return not self.problem
+
+
+class Apt:
+    """A root below `directory`, and the address of a server whose top is `served`."""
+
+    def __init__(self, directory: Path, served: Path, url: str) -> None:
+        self._root, self._served, self._url = directory, served, url
+        for name in _DIRECTORIES:
+            (directory / name).mkdir(parents=True)
+        (directory / "status").touch()
+        (directory / "apt.conf").write_text(_CONFIG.format(root=directory))
+
+    def reads(self, tree: Path, line: str, packages: Sequence[str], keyring: Path | None) -> Verdict:
+        """Update from a tree by a line of sources.list without type and address, then download packages."""
+        lists, downloads = self._root / "var/lib/apt/lists", self._root / "downloads"
+        for directory in (lists, downloads):
+            shutil.rmtree(directory, ignore_errors=True)
+        (lists / "partial").mkdir(parents=True)
+        downloads.mkdir()
+        options = f"signed-by={keyring}" if keyring else "trusted=yes"
+        where = f"{self._url}/{quote(str(tree.relative_to(self._served)))}"
+        (self._root / "etc/apt/sources.list").write_text(f"deb [{options}] {where} {line}\n")
+        problem = self._get("update", "--error-on=any")
+        if not problem and packages:
+            problem = self._get("download", *packages)
+        return Verdict(problem, {path.name: path.read_bytes() for path in downloads.iterdir()})
+
+    def _get(self, *words: str) -> str:
+        """What went wrong."""
+        env = {"APT_CONFIG": str(self._root / "apt.conf"), "LC_ALL": "C"}
+        argv = ["apt-get", "-q", "-q", *words]
+        result = process.run(argv, env=env, cwd=self._root / "downloads", timeout_s=60)
+        lines = [line for line in result.errors.splitlines() if line.startswith(("E:", "W:"))]
+        return "" if result.exit_code == 0 else f"apt-get {words[0]}: {' / '.join(lines[:3])}"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # apt asks for several files by one connection
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name in the library
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: apt has closed a connection."""
+
+
+@contextmanager
+def judging(directory: Path, served: Path) -> Iterator[Apt]:
+    """An apt that can read what is below `served`."""
+    with _Server((HOST, 0), partial(_Handler, directory=str(served))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield Apt(directory, served, f"http://{HOST}:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()

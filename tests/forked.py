@@ -1,0 +1,115 @@
+"""The command line without the second that its imports take: each run is a fork of a process that has them.
+
+It is the code that `python -m pushmirror` runs, in a process of its own, with an environment, a session and
+standard streams of its own; what runs share is what importing leaves behind. Not for tests of starting, of
+signals, or of what is imported when.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+import fork_server
+from pushmirror.errors import ProgramFailed
+from pushmirror.lab.site import LabSite
+from pushmirror.system import process
+
+
+class Cli:
+    """Runs command lines of pushmirror."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 120
+    ) -> process.Result:
+        """Run `pushmirror ARGV` to its end, as `process.run` does; all of its output is kept."""
+        started = time.monotonic()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            code = self._ask(argv, {**process.BASE_ENVIRONMENT, **(env or {})}, output, errors, timeout_s)
+            said = _all_of(errors).decode("utf-8", "replace")
+            return process.Result(
+                ("pushmirror", *argv), code, _all_of(output), said, time.monotonic() - started
+            )
+
+    def _ask(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        output: IO[bytes],
+        errors: IO[bytes],
+        limit_s: float,
+    ) -> int:
+        request = json.dumps({"argv": list(argv), "env": env}).encode()
+        assert len(request) < fork_server.LARGEST
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:  # closing it ends the run, if it has not ended
+            with theirs:
+                handles = [theirs.fileno(), output.fileno(), errors.fileno()]
+                socket.send_fds(self._control, [request], handles)
+            ours.settimeout(limit_s)
+            try:
+                answer = ours.recv(100)
+            except TimeoutError as exc:
+                words = " ".join(argv)
+                raise ProgramFailed(f"pushmirror {words} was ended: it took longer than {limit_s} s") from exc
+        assert answer, "the fork server is gone; its own error is above"
+        return int(answer)
+
+
+class ForkedSite(LabSite):
+    """A mirror of the lab whose commands are forked."""
+
+    def __init__(self, directory: Path, cli: Cli, **options: Any) -> None:
+        self._cli = cli
+        super().__init__(directory, **options)
+
+    def run(
+        self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = 120
+    ) -> process.Result:
+        return self._cli.run(["--config", str(self.etc), *words], env=env, timeout_s=timeout_s)
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json").check().output)
+
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[Cli]:
+    """One for each process of pytest."""
+    with serving() as running:
+        yield running
+
+
+@contextmanager
+def serving() -> Iterator[Cli]:
+    """A fork server to the end of the block."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    argv = [sys.executable, str(Path(fork_server.__file__))]
+    with ours:
+        with theirs:
+            pid = os.posix_spawn(
+                sys.executable,
+                argv,
+                {**os.environ, **process.BASE_ENVIRONMENT},
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            )
+        assert ours.recv(100) == b"ready", "the fork server did not start; its own error is above"
+        yield Cli(ours)
+    os.waitpid(pid, 0)
+
+
+def _all_of(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
