@@ -57,7 +57,9 @@ def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
         directory, _, name = path.rpartition("/")
         if name in RELEASE_NAMES and is_searched(path):
             directories.add(directory.replace(f"{ZZZ_DISTS}/", f"{DISTS}/", 1))
-    return {where: Fault(f"upstream cannot read the Release files of {where}", _HINT) for where in directories}
+    return {
+        where: Fault(f"upstream cannot read the Release files of {where}", _HINT) for where in directories
+    }
 
 
 @dataclass(slots=True)
