@@ -358,10 +358,13 @@ def test_the_watcher_notices_a_suite_that_vanishes(archive: LabArchive) -> None:
 
 
 def test_an_archive_that_keeps_what_it_replaces_is_never_seen_broken(
-    archive: LabArchive, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    by_hash = [suite for suite in SUITES if suite.by_hash]
+    archive = LabArchive.create(
+        tmp_path / "archive", packages=20, suites=by_hash, layout=layout, keep_by_hash=100
+    )
     monkeypatch.setattr(Tree, "remove", lambda *_: None)
-    archive.keep_by_hash = 100
     with Watcher(archive.path, thorough=True, pdiffs=True) as watcher:
         for _ in range(15):
             archive.update()
