@@ -62,7 +62,7 @@ def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_othe
         archive.break_suite("trixie")
         after_a_change(archive)
         codes.append(site.sync().exit_code)
-    print(f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}")
+    print(f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}", *watcher.messages[:5])
     assert (watcher.broken, watcher.messages) == (0, ())
     assert set(codes) <= {Exit.OK, Exit.BEHIND, Exit.HELD} and codes[-1] == Exit.HELD
     assert all(
