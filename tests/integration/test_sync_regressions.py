@@ -145,7 +145,7 @@ def test_an_inrelease_that_upstream_no_longer_has_is_not_served_beside_a_newer_r
         archive.update()
     archive.drop_release_files("InRelease")
     site.sync().check()
-    assert list(site.tree.glob("*dists/*/InRelease")) == []
+    assert list(site.tree.glob("dists/*/InRelease")) == []
     assert all(
         (site.tree / path).read_bytes() == (archive.path / path).read_bytes()
         for path in ("dists/sid/Release", "dists/trixie/Release.gpg")
