@@ -8,10 +8,9 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
-from pushmirror.lab.archive import LAYOUT, LabArchive
+from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import Churn, flipping
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.suite import Layout
 from pushmirror.lab.watch import Watcher, broken, same_tree
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything, share_by
 
@@ -48,7 +47,6 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     assert broken(site.tree, thorough=True) == []
 
 
-@pytest.mark.skipif(LAYOUT is not Layout.DAK, reason="the engine holds no suite back by itself")
 @pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
 @pytest.mark.parametrize("flips", [False, True], ids=["for good", "off and on"])
 def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_others_are_current(
