@@ -100,7 +100,12 @@ class Engine:
         self._publisher = Publisher(self._tree, self._area, self._books)
         self._memory = SuiteMemory(places.suites)
         self._staging = Staging(
-            archive, self._upstream, self._area, self._publisher, self._ledger, self._memory
+            archive,
+            upstream=self._upstream,
+            area=self._area,
+            publisher=self._publisher,
+            ledger=self._ledger,
+            memory=self._memory,
         )
         self._phase = Exit.STAGE1
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
@@ -234,7 +239,7 @@ class Engine:
             run_hook(self._archive, "after_stage1", self.report.facts())
             self._books.seal(self._read_served().generation)
             self._write_trace(job)
-            self.report.prepared = "" if round_.incomplete else round_.suites.upstream.generation
+            self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
             run_hook(self._archive, "after_stage1", self.report.facts())
@@ -354,7 +359,7 @@ class Engine:
         return [reason for _, _, reason in news]
 
     def _judged(self, shown: Published, live: Published, area: WorkArea) -> Suites:
-        """Upstream's suites, those held back that cannot be read, are not signed, or have weak hashes only."""
+        """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
         suites = Suites(shown, live)
         for directory, fault in shown.faults.items():
             suites.hold(directory, fault)
@@ -425,6 +430,8 @@ class Engine:
         missing = {where: tuple(paths) for where, paths in known.items() if where in suites.faults}
         missing |= {where: fault.missing for where, fault in suites.faults.items() if fault.missing}
         self._ledger.note_missing({**missing, **suites.missing})
+        if not suites.faults:
+            self._ledger.forget_held()
         self._memory.note(suites, self._signers, clock.now())
         for directory, fault in sorted(suites.faults.items()):
             _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
@@ -437,7 +444,7 @@ class Engine:
         suites = round_.suites
         explained = {path for paths in suites.missing.values() for path in paths}
         explained.update(path for fault in suites.faults.values() for path in fault.missing)
-        left = frozenset(round_.lost - explained - round_.survey.refused)
+        left = frozenset(round_.lost - explained - round_.survey.refused - self._upstream.unreadable)
         if not left:
             return
         towards = (suites.upstream.generation, round_.survey.digest, left)

@@ -214,7 +214,7 @@ class Indices:
         turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
             return Fault(
-                f"upstream's link {turning} leads to what is not as {suite.directory}'s Release file lists it",
+                f"upstream's link {turning} leads to other content than the Release file lists",
                 "upstream may be publishing; if it stays so, tell its operator",
             )
         if kind_of(listed.path) not in _NEEDED:

@@ -146,7 +146,7 @@ class _Plan:
         _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
         self.survey.links.pop(path, None)
         self.survey.changed.pop(path, None)
-        self.survey.deviates = True
+        self.survey.digest = ""  # the next run compares everything again
 
 
 def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], set[str]]) -> None:
@@ -160,7 +160,7 @@ def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], 
         "%d files that are still referred to stay, though upstream has something else there, such as %s",
         *(len(kept), min(kept)),
     )
-    survey.deviates = True
+    survey.digest = ""  # the next run compares everything again
     for path in kept:
         survey.links.pop(path, None)
     for some in (survey.missing, survey.changed, survey.links):

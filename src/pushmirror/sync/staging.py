@@ -42,6 +42,7 @@ class Staging:
     def __init__(
         self,
         archive: Archive,
+        *,
         upstream: Upstream,
         area: WorkArea,
         publisher: Publisher,
@@ -178,6 +179,8 @@ class Staging:
         bad += self._require_rest(round_, came, readable.values())
         bad += self._try_again(round_, readable.values())
         if self._judge(round_, {file.path for file in bad}, readable):
+            held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
+            self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
