@@ -30,7 +30,7 @@ from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
 from pushmirror.sync.vouch import Readable
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
-from pushmirror.system.files import link_or_copy
+from pushmirror.system.files import link_or_copy, mtime_of
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 20_000  # files that are looked at together
@@ -156,7 +156,7 @@ class Staging:
                 path = suite.files[name]
                 if live.get(path) != text or path in round_.survey.changed:
                     source = self._area.pin / path
-                    link_or_copy(source, self._area.at(path), mtime=int(source.stat().st_mtime))
+                    link_or_copy(source, self._area.at(path), mtime=mtime_of(source.stat()))
                     round_.staged.add(path)
 
     # -- closure --------------------------------------------------------------------------------------
