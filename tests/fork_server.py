@@ -1,4 +1,4 @@
-"""The other end of `forked`: imports pushmirror once, then forks for each command line that it is asked to run.
+"""The other end of `forked`: imports pushmirror once, then forks for each command line that it is to run.
 
 A request is one packet on standard input's socket: argv and environment as JSON, with three handles: where
 the exit code is to be sent, standard output, standard error. Whoever closes the first one ends the run. The
@@ -80,6 +80,11 @@ def _fork(request: bytes, streams: list[int]) -> int:
         for handle in streams:
             os.close(handle)
         return pid
+    _become(request, streams)
+
+
+def _become(request: bytes, streams: list[int]) -> NoReturn:
+    """End as the command does."""
     code = 1
     try:
         code = _run(**json.loads(request), streams=streams)
@@ -87,7 +92,10 @@ def _fork(request: bytes, streams: list[int]) -> int:
         code = exc.code if isinstance(exc.code, int) else 1
     except BaseException:  # noqa: BLE001  as the interpreter itself does at its end
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-    _exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _run(argv: list[str], env: dict[str, str], streams: list[int]) -> int:
@@ -105,13 +113,6 @@ def _run(argv: list[str], env: dict[str, str], streams: list[int]) -> int:
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.argv = ["pushmirror", *argv]
     return pushmirror(argv)
-
-
-def _exit(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
 
 
 def _end(running: dict[int, socket.socket]) -> None:

@@ -1,6 +1,7 @@
 """Apt as the judge of a tree: `apt-get update` and `apt-get download` over HTTP, in a root of its own.
 
-Nothing of the system's apt is read or written. One root and one server are enough for many trees, one after the other.
+Nothing of the system's apt is read or written. One root and one server are enough for many trees, one after
+the other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Archives as the field has them, written file by file: any Release text, any index, any layout, any name.
 
-`Upstream` writes what it is asked to write and knows of no rule. Each file gets a second of its own, later than
-those before it, so that no changed file keeps size and time. Packages are noise with the right hashes: apt
+`Upstream` writes what it is asked to write and knows of no rule. Each file gets a second of its own, later
+than those before it, so that no changed file keeps size and time. Packages are noise with the right hashes: apt
 downloads them, nobody unpacks them.
 """
 
@@ -166,8 +166,9 @@ class Upstream:
     ) -> None:
         """Write a suite.
 
-        `indices` are written and listed, `listed` are listed only, by path below the directory; `fields` are added
-        to those of Release (None takes one away), and `change` is what happens to its text before it is signed.
+        `indices` are written and listed, `listed` are listed only, by path below the directory; `fields` are
+        added to those of Release (None takes one away), and `change` is what happens to its text before it is
+        signed.
         `dak`: Release files are below zzz-dists, with links to them, and indices are links into by-hash.
         """
         for name, data in indices.items():

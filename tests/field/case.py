@@ -1,7 +1,7 @@
-"""What a case of the field is: an archive in some states, one after the other, and what a mirror makes of each.
+"""What a case is: an archive in some states, one after the other, and what a mirror makes of each.
 
-Each archive has two suites. `good` is ordinary and is current after every run, whatever else there is; `odd` is what
-the case is about. A case is data; `scene` carries it out.
+Each archive has two suites. `good` is ordinary and is current after every run, whatever else there is; `odd`
+is what the case is about. A case is data; `scene` builds its upstream, `mirror` carries it out.
 """
 
 from __future__ import annotations

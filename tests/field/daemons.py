@@ -20,6 +20,10 @@ _OURS = {
     "read only",
     "list",
 }
+#: As sent over the wire: -prltvHS, --timeout is not sent, the filters are no options of the daemon.
+FTPSYNC_ONLY = "* " + " ".join(
+    f"!{x}" for x in ("v", "p", "r", "l", "t", "H", "S", "B", "e", "safe-links", "numeric-ids")
+)
 
 
 def example() -> dict[str, str]:
@@ -59,10 +63,7 @@ CASES = [
     refusing("perms", "perms"),
     refusing("log_format", "log-format"),
     refusing("itemize", "itemize-changes"),
-    refusing(
-        "all_but_those_of_ftpsync",
-        "* !a !v !p !r !l !t !H !S !B !safe-links !chmod !timeout !stats !no-human-readable !no-inc-recursive !exclude !include !delete* !delay-updates !max-delete !filter",
-    ),
+    refusing("all_but_those_of_ftpsync", FTPSYNC_ONLY),
     taken("hides_packages", module={"exclude": "/pool/main/o/odd-old/"}, unserved=("pool/main/o/odd-old*",)),
     taken("hides_itself_from_the_list", module={"list": "no"}),
     taken(

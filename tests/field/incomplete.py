@@ -1,11 +1,11 @@
-"""Packages and other files that upstream's indices name, and that upstream lacks or has with another content."""
+"""Files that upstream's indices name, and that upstream lacks or has with another content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
 
-from field.builder import PACKAGES, Upstream
+from field.builder import Upstream
 from field.case import HELD, OK, Build, Case, Odd, Step, odd, ordinary
 from field.indices import images, with_sources
 from pushmirror.config.model import Strategy

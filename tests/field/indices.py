@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from field.builder import CONTENTS, PACKAGES, Upstream, digest, gz
-from field.case import Build, Case, Packages, clear, held, odd, ordinary, taken, two
+from field.case import Build, clear, held, odd, ordinary, taken, two
 
 TRANSLATION = "main/i18n/Translation-en"
 OPTIONAL = {

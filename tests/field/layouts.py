@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -152,7 +151,7 @@ def absolute_by_hash(target: Callable[[Upstream, str], str]) -> Build:
 def _by_hash_reads(upstream: Path, mirror: Path) -> Iterable[str]:
     """Each by-hash name here leads to its content, if it is here at all."""
     for copy in (mirror / "dists/odd/main/binary-amd64/by-hash/SHA256").glob("*"):
-        if os.path.isabs(os.readlink(copy)) if copy.is_symlink() else False:
+        if copy.is_symlink() and copy.readlink().is_absolute():
             yield f"{copy.name} is an absolute link"
         elif not copy.exists():
             yield f"{copy.name} leads nowhere"

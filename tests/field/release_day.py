@@ -1,11 +1,11 @@
-"""Names change what they are: a suite becomes a link, a link a suite, a directory a file; suites come and go."""
+"""Names change what they are: a suite becomes a link, a link a suite, a directory a file; suites come, go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from field.builder import PACKAGES, Upstream, gz
-from field.case import ODD, Build, Case, Step, clear, odd, ordinary, turned, two
+from field.case import ODD, Build, clear, odd, ordinary, turned, two
 from pushmirror.config.model import Strategy
 
 ALL = list(Strategy)[1:]

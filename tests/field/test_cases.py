@@ -7,6 +7,7 @@ import pytest
 
 from field import daemons, incomplete, indices, layouts, partial, release_day, releases, trees
 from field.case import Case
+from field.mirror import mirroring
 from field.scene import Scene
 from pushmirror.config.model import Strategy
 
@@ -26,5 +27,6 @@ def test_every_case_has_a_name_of_its_own() -> None:
 def test_trouble_stays_where_it_is(
     case: Case, strategy: Strategy, make_scene: Callable[[Case], Scene]
 ) -> None:
-    problems = make_scene(case).problems(strategy)
+    with mirroring(make_scene(case), strategy) as mirror:
+        problems = mirror.problems()
     assert not problems, "\n".join(problems)

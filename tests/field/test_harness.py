@@ -8,6 +8,7 @@ import pytest
 from field.apt import Apt
 from field.builder import PACKAGES, Upstream
 from field.case import HELD, Case, Odd, Step, odd, ordinary, taken
+from field.mirror import mirroring
 from field.scene import Scene, good
 from forked import Cli
 from pushmirror.config.model import Strategy
@@ -65,7 +66,8 @@ def test_apt_misses_a_suite(apt: Apt, up: Upstream) -> None:
 
 
 def _found(case: Case, make_scene: Callable[[Case], Scene]) -> str:
-    return "\n".join(make_scene(case).problems(Strategy.FULL))
+    with mirroring(make_scene(case), Strategy.FULL) as mirror:
+        return "\n".join(mirror.problems())
 
 
 def test_another_exit_code_is_a_problem(make_scene: Callable[[Case], Scene]) -> None:
