@@ -76,11 +76,11 @@ def _modules() -> Iterator[str]:
 
 def _fork(request: bytes, streams: list[int]) -> int:
     pid = os.fork()
-    if pid:
-        for handle in streams:
-            os.close(handle)
-        return pid
-    _become(request, streams)
+    if pid == 0:
+        _become(request, streams)
+    for handle in streams:
+        os.close(handle)
+    return pid
 
 
 def _become(request: bytes, streams: list[int]) -> NoReturn:

@@ -1,8 +1,8 @@
 """Archives as the field has them, written file by file: any Release text, any index, any layout, any name.
 
 `Upstream` writes what it is asked to write and knows of no rule. Each file gets a second of its own, later
-than those before it, so that no changed file keeps size and time. Packages are noise with the right hashes: apt
-downloads them, nobody unpacks them.
+than those before it, so that no changed file keeps size and time. Packages are noise with the right hashes:
+apt downloads them, nobody unpacks them.
 """
 
 from __future__ import annotations

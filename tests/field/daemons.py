@@ -20,10 +20,19 @@ _OURS = {
     "read only",
     "list",
 }
-#: As sent over the wire: -prltvHS, --timeout is not sent, the filters are no options of the daemon.
-FTPSYNC_ONLY = "* " + " ".join(
-    f"!{x}" for x in ("v", "p", "r", "l", "t", "H", "S", "B", "e", "safe-links", "numeric-ids")
+#: What ftpsync's rsync asks a daemon for.
+_FTPSYNC = (
+    "verbose",
+    "links",
+    "hard-links",
+    "times",
+    "perms",
+    "recursive",
+    "sparse",
+    "block-size",
+    "timeout",
 )
+FTPSYNC_ONLY = " ".join(["*", *(f"!{name}" for name in (*_FTPSYNC, "safe-links"))])
 
 
 def example() -> dict[str, str]:

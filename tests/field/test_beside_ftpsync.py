@@ -29,6 +29,7 @@ NAMES = (
     "unreadable_index",
     "suite_becomes_a_link",
     "debian_example",
+    "refuses_all_but_those_of_ftpsync",
     "greeting_at",
     "pool_on_a_disk_of_its_own",
     "first_sync_package_lost",
