@@ -73,15 +73,16 @@ class Mirror:
         upstream = scene.upstream_verdict(number)
         if bool(upstream) != step.apt:
             yield f"apt at upstream, expected {step.apt}: {upstream.problem or 'content'}"
-        if step.good and not (verdict := scene.reads_good(tree)):
+        if step.good and (step.odd is Odd.ABSENT or not step.apt) and not (verdict := scene.reads_good(tree)):
             yield f"apt, good: {verdict.problem}"
-        if step.odd is Odd.ABSENT:
-            return
-        verdict = scene.reads(tree)
-        if not verdict and (step.apt or step.odd is Odd.HELD):
-            yield f"apt, odd: {verdict.problem}"
-        if step.odd is Odd.CURRENT and verdict and upstream and verdict.packages != upstream.packages:
-            yield f"apt got other packages than from upstream: {sorted(verdict.packages)}"
+        if step.odd is Odd.HELD and not (verdict := scene.reads(tree)):
+            yield f"apt, odd as before: {verdict.problem}"
+        if step.odd is Odd.CURRENT and step.apt:
+            verdict = scene.reads_both(tree)
+            if not verdict:
+                yield f"apt: {verdict.problem}"
+            elif not upstream.packages.items() <= verdict.packages.items():
+                yield f"apt got other packages than from upstream: {sorted(verdict.packages)}"
 
 
 @contextmanager

@@ -83,12 +83,17 @@ class Scene:
 
     def reads(self, tree: Path) -> Verdict:
         """What apt makes of `odd` in a tree."""
-        case = self.case
-        return self.apt.reads(tree / case.root, case.line, case.packages, self.keyring)
+        odd = tree / self.case.root, self.case.line
+        return self.apt.reads(odd, packages=self.case.packages, keyring=self.keyring)
 
     def reads_good(self, tree: Path) -> Verdict:
         """What apt makes of `good` in a tree."""
-        return self.apt.reads(tree, GOOD, ["good"], self.keyring)
+        return self.apt.reads((tree, GOOD), packages=["good"], keyring=self.keyring)
+
+    def reads_both(self, tree: Path) -> Verdict:
+        """What apt makes of a tree that has both suites."""
+        sources = (tree, GOOD), (tree / self.case.root, self.case.line)
+        return self.apt.reads(*sources, packages=["good", *self.case.packages], keyring=self.keyring)
 
     def _seal(self, manifest: Path) -> str:
         """Have the owner make a manifest of the tree; why it could not."""
@@ -120,7 +125,12 @@ def good(up: Upstream, n: int) -> None:
     """The suite that is ordinary, in state n."""
     up.remove("pool/main/g/good")
     packages = (up.package("good", f"1.{n}") + "\n" + up.package("good-old", "1.0") + "\n").encode()
-    up.suite("dists/good", {PACKAGES: packages, f"{PACKAGES}.gz": gz(packages)}, by_hash=["SHA256"])
+    up.suite(
+        "dists/good",
+        {PACKAGES: packages, f"{PACKAGES}.gz": gz(packages)},
+        by_hash=["SHA256"],
+        files=["InRelease"],
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

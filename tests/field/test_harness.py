@@ -24,11 +24,11 @@ def up(field_directory: Path, request: pytest.FixtureRequest) -> Upstream:
 
 
 def problem(apt: Apt, up: Upstream, *packages: str) -> str:
-    return apt.reads(up.tree, "odd main", packages, up.keyring).problem
+    return apt.reads((up.tree, "odd main"), packages=packages, keyring=up.keyring).problem
 
 
 def test_apt_takes_what_is_right(apt: Apt, up: Upstream) -> None:
-    verdict = apt.reads(up.tree, "odd main", ["odd", "odd-old"], up.keyring)
+    verdict = apt.reads((up.tree, "odd main"), packages=["odd", "odd-old"], keyring=up.keyring)
     assert not verdict.problem
     assert sorted(verdict.packages) == ["odd-old_1.0_amd64.deb", "odd_1.1_amd64.deb"]
 

@@ -219,7 +219,8 @@ def test_what_a_tool_makes_and_changes_is_mirrored(
             assert site.sync().check().exit_code == 0
             assert _different(made.tree, site.tree) == []
             for line in made.lines:
-                verdict = apt.reads(site.tree, line, ["alpha", "beta"], made.keyring)
+                source = site.tree, line
+                verdict = apt.reads(source, packages=["alpha", "beta"], keyring=made.keyring)
                 assert not verdict.problem, f"state {n}, {line}: {verdict.problem}"
                 assert f"alpha_1%3a{n}.0_all.deb" in verdict.packages
 
