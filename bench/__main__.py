@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bench import broken, hotspots, parse, push, scenes, startup, sync, targets, verify
+from bench import broken, hotspots, parse, push, scenes, startup, suites, sync, targets, verify
 from bench.archive import Shape
 from bench.contenders import ALL, STRATEGIES
 from bench.course import Scenario
 from bench.ours import Ours
 from bench.pushers import Runmirrors
+from pushmirror.lab.suite import Layout
 
 
 def main() -> int:
@@ -36,6 +37,10 @@ def main() -> int:
     return 0
 
 
+def _shape(options: argparse.Namespace, files: int) -> Shape:
+    return Shape.of(files, bodies=options.bodies, layout=options.layout)
+
+
 Found = tuple[str, str, object]  # title, Markdown, all values for JSON
 
 
@@ -47,7 +52,7 @@ def _sync(options: argparse.Namespace) -> Iterator[Found]:
 def _targets(options: argparse.Namespace) -> Iterator[Found]:
     """Every scene, each with its own table; at the end the table of targets."""
     found = targets.Results()
-    files, shape = options.files[0], Shape.of(options.files[0], bodies=options.bodies)
+    files, shape = options.files[0], _shape(options, options.files[0])
     ours = [name for name in options.contenders if name in STRATEGIES]
     if "usual" in options.parts:
         found.usual = _usual(options, files, traced=[Scenario.UPDATE])
@@ -59,14 +64,14 @@ def _targets(options: argparse.Namespace) -> Iterator[Found]:
         yield _raced("Twice as large", found.grown.twice)
     if "far" in options.parts:
         names = [name for name in options.contenders if name in {"ftpsync", *ours}]
-        far = Shape.of(options.far, bodies=options.bodies)
+        far = _shape(options, options.far)
         found.far = scenes.far_away(options.archives, options.directory, far, names, options.runs)
         yield _raced(f"{options.far:,} files, 100 ms round trip", found.far)
     if "verify" in options.parts:
         found.verify = verify.race(options.archives, options.directory, shape, options.runs)
         yield "Verify", verify.report(found.verify), list(map(dataclasses.asdict, found.verify))
     if "large" in options.parts:
-        large = Shape.of(options.large, bodies=options.bodies)
+        large = _shape(options, options.large)
         found.large = scenes.one_by_one(options.archives, options.directory, large, ours)
         yield _raced(f"{options.large:,} files", found.large)
     if "startup" in options.parts:
@@ -77,7 +82,7 @@ def _targets(options: argparse.Namespace) -> Iterator[Found]:
 
 def _usual(options: argparse.Namespace, files: int, traced: list[Scenario] | None = None) -> sync.Measured:
     plan = sync.Plan(options.scenarios, options.contenders, options.runs, traced=traced or [])
-    return sync.race(options.archives, options.directory, Shape.of(files, bodies=options.bodies), plan)
+    return sync.race(options.archives, options.directory, _shape(options, files), plan)
 
 
 def _raced(title: str, measured: sync.Measured) -> Found:
@@ -87,7 +92,7 @@ def _raced(title: str, measured: sync.Measured) -> Found:
 
 def _broken(options: argparse.Namespace) -> Iterator[Found]:
     names = [name for name in options.contenders if name in {"ftpsync", *STRATEGIES}]
-    seen = broken.watch(options.directory, names, options.seconds)
+    seen = broken.watch(options.directory, names, options.seconds, options.layout)
     yield "Never broken", broken.report(seen), list(map(dataclasses.asdict, seen))
 
 
@@ -114,15 +119,22 @@ def _startup(options: argparse.Namespace) -> Iterator[Found]:
 
 
 def _verify(options: argparse.Namespace) -> Iterator[Found]:
-    shape = Shape.of(options.files[0], bodies=options.bodies)
+    shape = _shape(options, options.files[0])
     found = verify.race(options.archives, options.directory, shape, options.runs)
     yield "Verify", verify.report(found), list(map(dataclasses.asdict, found))
+
+
+def _suites(options: argparse.Namespace) -> Iterator[Found]:
+    names = [name for name in options.contenders if name in STRATEGIES]
+    shape = suites.shape(options.files[0], bodies=options.bodies, layout=options.layout)
+    pairs = suites.race(options.archives, options.directory, shape, names, options.runs)
+    yield f"{shape.suites} suites, one of them broken", suites.report(pairs), suites.values(pairs)
 
 
 def _profile(options: argparse.Namespace) -> Iterator[Found]:
     names = [name for name in options.contenders if name in STRATEGIES]
     for files in options.files:
-        shape = Shape.of(files, bodies=options.bodies)
+        shape = _shape(options, files)
         text = hotspots.profile(options.archives, options.directory, shape, options.scenarios, names)
         yield f"Profile at {files:,} files", f"```\n{text}\n```", text
 
@@ -134,6 +146,7 @@ _JOBS: dict[str, Callable[[argparse.Namespace], Iterator[Found]]] = {
     "parse": _parse,
     "push": _push,
     "startup": _startup,
+    "suites": _suites,
     "verify": _verify,
     "profile": _profile,
 }
@@ -154,6 +167,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--bodies", action="store_true", help="stanzas as long as Debian's, not 270 bytes each"
+    )
+    parser.add_argument(
+        "--layout", type=Layout, choices=list(Layout), default=Layout.DAK, help="of the archives"
     )
     parser.add_argument("--sites", type=_numbers, default=[100], help="of `push`: N,N…")
     parser.add_argument("--ssh-options", default="", help="of `push`, for runmirrors' ssh")

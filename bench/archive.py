@@ -6,7 +6,7 @@ dak does for a while. The update replaces about 500 packages (files of the pool)
 built from and all that is built from these, in the first suite; further suites are as large as that one and
 not touched by it. The tree is a plain one at both states: files that differ are renamed in and out, so that
 nothing is linked with another state and no competitor pays for how the tree was made.
-What is left out: Contents, translations, pdiffs, installers.
+What is left out: Contents, translations, pdiffs, installers, udebs.
 """
 
 from __future__ import annotations
@@ -14,23 +14,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from random import Random
 
 from bench.names import Source, sources
 from bench.report import say
 from bench.writing import SUITES, SuiteWriter, Tree, stanzas
+from pushmirror.errors import Exit
 from pushmirror.lab.signing import LabKey
+from pushmirror.lab.suite import Layout
 from pushmirror.system import locks
 
-_LAYOUT = 4  # to be raised when archives made before are of no use any more
+_FORMAT = 5  # to be raised when archives made before are of no use any more
 _HOST = "archive.lab.example.org"
 _UPDATE_AFTER = timedelta(hours=6)
 ALL_SOURCES = 322_000  # about so many pool files are all that the real Packages has names for
+
+
+class Last(StrEnum):
+    """What the update does to the last of several suites."""
+
+    SAME = "same"
+    NEW = "new"  # a new Release
+    BROKEN = "broken"  # a new Release that lists an index as nobody has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +52,19 @@ class Shape:
     suites: int = 1
     update: int = 500  # packages that are replaced between A and B, at least
     bodies: bool = False  # stanzas as long as Debian's
+    layout: Layout = Layout.DAK
+    last: Last = Last.SAME
 
     @classmethod
-    def of(cls, files: int, *, bodies: bool = False) -> Shape:
+    def of(cls, files: int, *, bodies: bool = False, layout: Layout = Layout.DAK) -> Shape:
         """The shape with so many pool files in all."""
         suites = -(-files // (ALL_SOURCES + 1_000))
-        return cls(files // suites, suites, bodies=bodies)
+        return cls(files // suites, suites, bodies=bodies, layout=layout)
 
     @property
     def name(self) -> str:
-        return f"archive-{self.files}x{self.suites}-{self.update}{'-bodies' if self.bodies else ''}"
+        more = [*(["bodies"] if self.bodies else []), self.layout, self.last]
+        return f"archive-{self.files}x{self.suites}-{self.update}-{'-'.join(more)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +102,20 @@ class BigArchive:
         self.only: Mapping[str, list[str]] = record["only"]  # state -> paths that only it has this way
         self.state: str = record["state"]
 
+    @property
+    def held(self) -> str:
+        """The suite that mirrors cannot publish at B; empty where there is none."""
+        return self.suites[-1] if self.shape.last is Last.BROKEN else ""
+
+    @property
+    def exit_codes(self) -> Collection[int]:
+        """What a mirror of it may end with."""
+        return {Exit.OK, Exit.HELD} if self.held else {Exit.OK}
+
     @classmethod
     def at(cls, directory: Path, shape: Shape) -> BigArchive:
         """The archive of this shape below `directory`, made if it is not there yet, at state A."""
-        place = directory / f"{shape.name}-{_LAYOUT}"
+        place = directory / f"{shape.name}-{_FORMAT}"
         if (place / "archive.json").exists():
             archive = cls(place, shape)
             with archive.in_use():
@@ -178,17 +202,22 @@ def _write(
 ) -> tuple[Facts, list[str]]:
     """Write both states, B without A's pool files; the facts, and the pool files that B has not."""
     first, *further = SUITES[: shape.suites]
-    old = SuiteWriter(a, first, chosen, bodies=shape.bodies)
+    old = SuiteWriter(a, first, chosen, bodies=shape.bodies, layout=shape.layout)
     old.write_pool()
     old.write_dists(key)
     directories = frozenset(source.directory for source in replaced)
-    new = SuiteWriter(b, first, chosen, replaced=directories, bodies=shape.bodies, known=old.pool)
+    new = SuiteWriter(
+        b, first, chosen, layout=shape.layout, replaced=directories, bodies=shape.bodies, known=old.pool
+    )
     new.write_pool(but=old.pool)
     new.write_dists(key)
     for suite in further:
-        other = SuiteWriter(a, suite, chosen, bodies=shape.bodies)
+        other = SuiteWriter(a, suite, chosen, bodies=shape.bodies, layout=shape.layout)
         other.write_pool()
         other.write_dists(key)
+        if shape.last is not Last.SAME and suite is further[-1]:
+            later = SuiteWriter(b, suite, chosen, layout=shape.layout, bodies=shape.bodies, known=other.pool)
+            later.write_dists(key, broken=shape.last is Last.BROKEN)
     for tree in (a, b):
         trace = f"{tree.when:%a %b %d %H:%M:%S UTC %Y}\nArchive serial: {tree.when:%Y%m%d%H}\n"
         tree.put(f"project/trace/{_HOST}", trace.encode())

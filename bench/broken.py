@@ -1,6 +1,6 @@
 """Is a mirror ever broken? A judge samples it all the time, while upstream changes every 0.7 s.
 
-Each contender has an upstream of its own with the same history (the lab's archive: three suites, one of them
+Each contender has an upstream of its own with the same history (the lab's archive: four suites, one of them
 without by-hash), and syncs again and again without a pause. Afterwards upstream rests, and one more sync has
 to bring the mirror up to date.
 """
@@ -23,6 +23,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.service import HOST
 from pushmirror.lab.site import ARCHIVE
+from pushmirror.lab.suite import Layout
 from pushmirror.lab.watch import Watcher, broken
 from pushmirror.system import process
 
@@ -46,13 +47,13 @@ class Seen:
     messages: Sequence[str]  # what was broken, the first ones
 
 
-def watch(directory: Path, names: Sequence[str], seconds: float) -> list[Seen]:
+def watch(directory: Path, names: Sequence[str], seconds: float, layout: Layout) -> list[Seen]:
     """Watch one contender after the other."""
     seen = []
     for name in names:
         place = directory / "broken" / name
         shutil.rmtree(place, ignore_errors=True)
-        archive = LabArchive.create(place / "archive", packages=_PACKAGES)
+        archive = LabArchive.create(place / "archive", packages=_PACKAGES, layout=layout)
         with RsyncDaemon(place / "rsyncd") as daemon:
             daemon.add_module(ARCHIVE, archive.path, {_USER: _PASSWORD})
             upstream = Upstream(HOST, daemon.port, ARCHIVE, _USER, _PASSWORD, archive.keyring)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -63,10 +63,12 @@ class Course:
         """Those that it makes sense for."""
         return [contender for contender in self.contenders.values() if _takes_part(contender, scenario)]
 
-    def begin(self, scenario: Scenario) -> Cost | None:
-        """Bring upstream and all mirrors to where the scenario begins; what the hub's taking stock cost."""
+    def begin(self, scenario: Scenario, names: Collection[str] | None = None) -> Cost | None:
+        """Bring upstream and (all) mirrors to where the scenario begins; what the hub's taking stock cost."""
         self.hub.switch("A")
         for contender in self.of(scenario):
+            if names is not None and contender.name not in names:
+                continue
             if scenario is Scenario.FIRST:
                 contender.wipe()
                 self._at[contender.name] = ""
@@ -81,7 +83,8 @@ class Course:
         argv = argv or contender.argv()
         if scenario is Scenario.IF_CHANGED:
             argv = [*argv, "--if-changed"]
-        cost = measure(argv, env=contender.env, log=self._log, serving=self.hub.serving)
+        serving, exit_codes = self.hub.serving, self.hub.archive.exit_codes
+        cost = measure(argv, env=contender.env, log=self._log, serving=serving, exit_codes=exit_codes)
         self._compare(contender)
         if not self._at[contender.name]:
             contender.remember()
@@ -124,9 +127,9 @@ class Course:
         return [path for path in only["B"] if _is_of(contender, path)], gone
 
     def _compare(self, contender: Contender) -> None:
-        """Names, sizes, times and targets of both trees are the same, or Mismatch."""
+        """Names, sizes, times and targets are the same, but for a suite held back, or Mismatch."""
         different = [line for part in contender.parts for line in self._differences(contender, part)]
-        for suite in self.hub.archive.suites:
+        for suite in {*self.hub.archive.suites} - {self.hub.archive.held}:
             name = f"dists/{suite}/InRelease"
             if (self.hub.archive.path / name).read_bytes() != (contender.tree / name).read_bytes():
                 different.append(name.encode())
@@ -136,7 +139,8 @@ class Course:
     def _differences(self, contender: Contender, part: str) -> list[bytes]:
         different: list[bytes] = []
         options = ["-nrlt", "--omit-dir-times", "--delete", "--out-format=%n"]
-        excludes = [f"--exclude={path}" for path in _OWN]
+        held = [f"/{top}/{self.hub.archive.held}" for top in ("dists", "zzz-dists") if self.hub.archive.held]
+        excludes = [f"--exclude={path}" for path in (*_OWN, *held)]
         argv = ["rsync", *options, *excludes, f"{self.hub.archive.path / part}/", f"{contender.tree / part}/"]
         process.run(argv, on_line=different.append).check()
         return different

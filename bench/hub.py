@@ -91,7 +91,8 @@ class Hub(Service):
     def stock(self) -> Cost:
         """`pushmirror sync` of the owner."""
         argv = self._mirror.argv("sync", ARCHIVE, "--no-push")
-        return measure(argv, env=Ours.environment(), log=self.directory / "stock.log")
+        log = self.directory / "stock.log"
+        return measure(argv, env=Ours.environment(), log=log, exit_codes=self.archive.exit_codes)
 
     @contextmanager
     def traced(self) -> Iterator[list[int]]:

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,10 +55,11 @@ def measure(
     log: Path,
     serving: Serving | None = None,
     limit_s: float = 3600,
+    exit_codes: Collection[int] = (0,),
 ) -> Cost:
     """Run a program to its end, and count what it makes a daemon do.
 
-    Raises ProgramFailed if it does not end with 0.
+    Raises ProgramFailed if it does not end with one of these exit codes.
     """
     accounts = _Accounts(serving) if serving else None
     started = time.monotonic()
@@ -75,7 +76,7 @@ def measure(
             sampler.stop()
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-    if os.waitstatus_to_exitcode(status) != 0:
+    if os.waitstatus_to_exitcode(status) not in exit_codes:
         words = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
         raise ProgramFailed(f"{argv[0]} ended with {os.waitstatus_to_exitcode(status)}: {words}")
     cost = Cost(wall_s, usage.ru_utime + usage.ru_stime, own.largest, own.together)

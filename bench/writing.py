@@ -1,5 +1,7 @@
 """Writes one suite of a large archive at one state: pool files, indices, by-hash, a signed Release.
 
+In dak's layout the Release files are in zzz-dists/ and the indices in by-hash/, with links to them in dists/.
+
 Stanzas are short by default (what mirrors read, and a description: about 270 bytes), as are the pool files,
 noise of 100 to 600 bytes: so that a benchmark's time is not the time that bytes take. With `bodies` they are
 Debian's own, about 800 bytes.
@@ -21,7 +23,9 @@ from pathlib import Path
 from bench.names import ARCHITECTURES, Binary, Source
 from pushmirror.lab.indices import Digest
 from pushmirror.lab.signing import LabKey
+from pushmirror.lab.suite import Layout
 
+_BROKEN = "main/binary-amd64/Packages"
 _DESCRIPTION = re.compile(rb"^Description: .*\n", re.MULTILINE)
 
 
@@ -40,7 +44,7 @@ class Suite:
 
 SUITES = (
     Suite("sid", "unstable", "pool"),
-    *(Suite(f"suite{number}", f"alias{number}", f"pool/suite{number}") for number in range(2, 10)),
+    *(Suite(f"suite{number}", f"alias{number}", f"pool/suite{number}") for number in range(2, 31)),
 )
 
 
@@ -85,12 +89,14 @@ class SuiteWriter:
         suite: Suite,
         chosen: list[Source],
         *,
+        layout: Layout,
         replaced: frozenset[str] = frozenset(),
         bodies: bool = False,
         known: Mapping[str, Digest] | None = None,
     ) -> None:
         self._tree = tree
         self._suite = suite
+        self._layout = layout
         self._sources = chosen
         self._replaced = replaced  # directories of the sources that have a new version
         self._bodies = bodies
@@ -103,18 +109,24 @@ class SuiteWriter:
         for path in self.pool.keys() - but.keys() if but else self.pool:
             self._tree.put(path, noise(path))
 
-    def write_dists(self, key: LabKey) -> None:
-        """Write the indices and what is signed."""
+    def write_dists(self, key: LabKey, *, broken: bool = False) -> None:
+        """Write the indices and what is signed; of a broken suite that lists an index as nobody has it."""
         listed: dict[str, Digest] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # compressors let go of the interpreter's lock
             for part in pool.map(self._write_index, (*ARCHITECTURES, "source")):
                 listed |= part
+        if broken:
+            listed |= {name: listed[name].other() for name in listed if name.startswith(_BROKEN)}
         text = self._release(listed)
-        top = f"dists/{self._suite.codename}"
         with key.unlocked() as signer:
-            self._tree.put(f"{top}/Release", text)
-            self._tree.put(f"{top}/Release.gpg", signer.detached(text))
-            self._tree.put(f"{top}/InRelease", signer.clear(text))
+            signed = {"Release": text, "Release.gpg": signer.detached(text), "InRelease": signer.clear(text)}
+        for name, data in signed.items():
+            path = f"dists/{self._suite.codename}/{name}"
+            if self._layout is Layout.DAK:
+                self._tree.put(f"zzz-{path}", data)
+                self._tree.link(path, f"../../zzz-{path}")
+            else:
+                self._tree.put(path, data)
         self._tree.link(f"dists/{self._suite.alias}", self._suite.codename)
 
     def _version(self, source: Source, version: str) -> str:
@@ -155,10 +167,14 @@ class SuiteWriter:
     def _put_index(self, name: str, data: bytes) -> Digest:
         digest = Digest.of(data)
         path = f"dists/{self._suite.codename}/{name}"
-        self._tree.put(path, data)
-        by_hash = f"{path.rpartition('/')[0]}/by-hash"
-        self._tree.also(path, f"{by_hash}/SHA256/{digest.sha256}")
-        self._tree.also(path, f"{by_hash}/MD5Sum/{digest.md5}")
+        directory = path.rpartition("/")[0]
+        by_hash = f"by-hash/SHA256/{digest.sha256}"
+        self._tree.put(f"{directory}/{by_hash}", data)
+        self._tree.also(f"{directory}/{by_hash}", f"{directory}/by-hash/MD5Sum/{digest.md5}")
+        if self._layout is Layout.DAK:
+            self._tree.link(path, by_hash)
+        else:
+            self._tree.also(f"{directory}/{by_hash}", path)
         return digest
 
     def _binary_stanzas(self, arch: str) -> list[bytes]:

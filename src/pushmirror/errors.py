@@ -129,6 +129,18 @@ class UpstreamFull(UpstreamError):
     """Upstream takes no more connections now."""
 
 
+class OptionRefused(UpstreamError):
+    """Upstream refuses an option of rsync's."""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, option: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.option = option  # its long name
+
+
+class SilentlyClosed(UpstreamError):
+    """Upstream closed the connection before it said anything."""
+
+
 class UpstreamUpdating(UpstreamError):
     """Upstream shows that its own update is in progress."""
 

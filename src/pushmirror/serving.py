@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from pushmirror.access import daemon, keeping
+from pushmirror.access import daemon, keeping, transfer_log
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.push.decide import Decision
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Watch
+from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
 from pushmirror.system import locks
 
@@ -138,7 +139,7 @@ async def _renew(config: Callable[[], Config], files: _Files) -> None:
 
 async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:
     """A push of each archive that has sites, for as long as it has."""
-    pushes = Pushes(config, store, watch)
+    pushes = Pushes(config, store, watch, refused=transfer_log.refused)
     running: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as tasks:
         while True:
@@ -146,16 +147,40 @@ async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) ->
             for name in running.keys() - wanted:
                 running.pop(name).cancel()
             for name in wanted - running.keys():
-                running[name] = tasks.create_task(_push_for_ever(pushes, name))
+                running[name] = tasks.create_task(_push_for_ever(pushes, store, name))
             await asyncio.sleep(_TEND_S)
 
 
-async def _push_for_ever(pushes: Pushes, archive: str) -> None:
+async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
+    beside: _Beside | None = None
     while True:
         try:
-            await pushes.push(archive, never)
+            if await pushes.push(archive, never):
+                beside = None
+            else:
+                beside = beside or _Beside(archive)
+                beside.tell(store.standings(archive))
         except PushmirrorError as exc:
             _log.error("the push of %s failed and is begun again: %s", archive, exc)
         except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
             _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
         await asyncio.sleep(_AGAIN_S)
+
+
+class _Beside:
+    """Tells what becomes of sites while another process pushes an archive: its own log is elsewhere."""
+
+    def __init__(self, archive: str) -> None:
+        self._failing: set[str] = set()
+        _log.info("another process is pushing %s; serve goes on with it afterwards", archive)
+
+    def tell(self, standings: Mapping[str, Standing]) -> None:
+        """Say once of each site that it began to fail, or works again."""
+        failing = {name for name, one in standings.items() if one.failing_since}
+        for name in sorted(failing - self._failing):
+            one = standings[name]
+            how = "no answer" if one.exit_code is None else one.exit_code
+            _log.warning("%s failed (%s): %s", name, how, one.last_words)
+        for name in sorted(self._failing - failing):
+            _log.info("%s works again", name)
+        self._failing = failing

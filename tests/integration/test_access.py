@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from offering import HOST, SLOW, Offering, Stunnel, open_directory
-from pushmirror.access import daemon
+from pushmirror.access import daemon, transfer_log
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.service import free_port, says, wait_until
 from pushmirror.system import clock, process
@@ -355,3 +355,36 @@ def test_the_systems_daemon_serves_by_the_same_files(tmp_path):
         assert wait_until(lambda: says(hub.port, b"@RSYNCD:"))
         hub.pull("debian/", A, hub.add_site(A, "debian")).check()
         assert refused(hub, hub.pull("debian/", A, "wrong"))
+
+
+def test_why_a_site_was_refused_is_read_from_the_daemons_log(hub):
+    hub.add_site(A, "debian"), hub.add_site(B, "security")
+    began = clock.now()
+    hub.pull("debian/", A, "wrong")
+    hub.pull("debian/", f"{A}+2", "x")
+    hub.pull("debian/", B, "x")
+    said = transfer_log.refused(hub.config, A, began)
+    assert said.startswith(f"our rsync daemon refused its login {A}+2 to debian at ")
+    assert said.endswith(": this module is not for that user, or there is none of that name")
+    hub.pull("debian/", A, "wrong")
+    assert transfer_log.refused(hub.config, A, began).endswith(": password mismatch")
+
+
+def test_what_was_refused_before_a_push_is_no_reason_for_its_failure(hub):
+    hub.add_site(A, "debian")
+    hub.pull("debian/", A, "wrong")
+    assert transfer_log.refused(hub.config, A, clock.now() + timedelta(seconds=5)) == ""
+
+
+def test_who_came_last_is_read_from_the_daemons_log(hub):
+    password = hub.add_site(A, "debian")
+    began = clock.now() - timedelta(seconds=1)
+    hub.pull("debian/", A, password).check()
+    hub.pull("debian/", A, "wrong")
+    seen = transfer_log.last_logins(hub.config)
+    assert set(seen) == {A} and seen[A].module == "debian" and seen[A].at >= began
+
+
+def test_nobody_is_remembered_by_a_log_that_is_not_there(hub):
+    daemon.places(hub.config).log.unlink(missing_ok=True)
+    assert transfer_log.last_logins(hub.config) == {}

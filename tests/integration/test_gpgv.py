@@ -159,7 +159,7 @@ def test_a_clear_signed_file_is_checked_however_it_is_wrapped(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(b"Test", b"Toast"), (b"SHA256:\n", b""), (b"SHA256:", b"SHA256:\n")]
+    ("old", "new"), [(b"Test", b"Toast"), (b"SHA256:\n", b""), (b"SHA256:", b"\nSHA256:")]
 )
 def test_a_text_that_was_changed_is_refused(signer: Signer, old: bytes, new: bytes) -> None:
     in_release = signer.signed("one")

@@ -46,6 +46,14 @@ def test_nothing_is_done_while_upstream_has_nothing_new_and_all_when_it_has(
     assert len(site.json("history")) == 2
 
 
+def test_that_upstream_has_nothing_new_keeps_an_archive_from_growing_stale(synced: LabSite) -> None:
+    (before,) = synced.json("status")
+    synced.sync("--if-changed").check()
+    (after,) = synced.json("status")
+    assert after["last_success_at"] > before["last_success_at"]
+    assert after["last_run_id"] == before["last_run_id"]
+
+
 @pytest.fixture
 def upstream(tmp_path: Path, daemon: RsyncDaemon) -> Path:
     """A small plain tree, whose origin leaves a trace."""

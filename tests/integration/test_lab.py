@@ -7,30 +7,40 @@ import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import pytest
 
 from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.churn import flipping
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
+from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import SETTLE_S, Judge
 from pushmirror.lab.network import Network, network
 from pushmirror.lab.processes import at_work_on
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.suite import Layout
 from pushmirror.lab.topology import plan
 from pushmirror.lab.tree import Tree
 from pushmirror.lab.watch import Watcher, broken, same_tree
 from pushmirror.system import process
 
 
+@pytest.fixture(params=Layout)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    return Layout(request.param)
+
+
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=20)
+def archive(tmp_path: Path, layout: Layout) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=20, layout=layout)
 
 
 def gpgv(archive: LabArchive, *paths: str) -> int:
@@ -45,10 +55,27 @@ def snapshot(tree: Path) -> dict[str, bytes]:
 # The archive
 
 
-@pytest.mark.parametrize("suite", ["trixie", "sid", "wheezy"])
-def test_gpgv_accepts_the_release_files(archive: LabArchive, suite: str) -> None:
-    assert gpgv(archive, f"dists/{suite}/InRelease") == 0
-    assert gpgv(archive, f"dists/{suite}/Release.gpg", f"dists/{suite}/Release") == 0
+def test_gpgv_accepts_the_release_files_by_each_name(archive: LabArchive) -> None:
+    for name in (name for suite in SUITES for name in (suite.codename, suite.alias)):
+        assert gpgv(archive, f"dists/{name}/InRelease") == 0
+        assert gpgv(archive, f"dists/{name}/Release.gpg", f"dists/{name}/Release") == 0
+
+
+@pytest.mark.parametrize("layout", [Layout.DAK])
+def test_release_files_and_indices_of_dak_are_links_in_suites_with_by_hash_alone(archive: LabArchive) -> None:
+    def links(suite: str) -> dict[str, str]:
+        top = archive.path / "dists" / suite
+        return {str(p.relative_to(top)): str(p.readlink()) for p in top.rglob("*") if p.is_symlink()}
+
+    trixie = links("trixie")
+    assert trixie["InRelease"] == "../../zzz-dists/trixie/InRelease"
+    assert trixie["main/binary-amd64/Packages.xz"].startswith("by-hash/SHA256/")
+    assert {path.rpartition("/")[2] for path in links("wheezy")} == {"current", "linux"}
+    assert sorted(path.name for path in (archive.path / "zzz-dists").iterdir()) == [
+        "sid",
+        "trixie",
+        "trixie-proposed-updates",
+    ]
 
 
 def test_no_gpg_agent_is_left_behind(archive: LabArchive) -> None:
@@ -57,7 +84,8 @@ def test_no_gpg_agent_is_left_behind(archive: LabArchive) -> None:
 
 def test_seed_and_clock_decide_all_but_signatures(archive: LabArchive, tmp_path: Path) -> None:
     first, second = (
-        LabArchive.create(tmp_path / name, packages=20, time=lambda: archive._when) for name in "ab"
+        LabArchive.create(tmp_path / name, packages=20, layout=archive.layout, time=lambda: archive._when)
+        for name in "ab"
     )
     for one in (first, second):
         one.update()
@@ -95,8 +123,10 @@ def test_no_changed_file_keeps_size_and_time(archive: LabArchive) -> None:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(0, False), (1, True)])
-def test_by_hash_files_outlive_their_release_as_long_as_asked(tmp_path: Path, keep: int, left: bool) -> None:
-    archive = LabArchive.create(tmp_path / "archive", packages=10, keep_by_hash=keep)
+def test_by_hash_files_outlive_their_release_as_long_as_asked(
+    tmp_path: Path, layout: Layout, keep: int, left: bool
+) -> None:
+    archive = LabArchive.create(tmp_path / "archive", packages=10, layout=layout, keep_by_hash=keep)
     listed = archive.release_texts()["sid"].split("SHA256:\n")[1]
     line = next(line for line in listed.splitlines() if line.endswith(" main/binary-amd64/Packages.xz"))
     by_hash = archive.path / "dists/sid/main/binary-amd64/by-hash/SHA256" / line.split()[0]
@@ -129,6 +159,11 @@ def test_an_expired_archive_is_signed_but_old(archive: LabArchive) -> None:
     assert gpgv(archive, "dists/trixie/InRelease") == 0
 
 
+def test_a_suite_that_flips_is_broken_after_every_other_update(archive: LabArchive) -> None:
+    seen = [(step, bool(broken(archive.path))) for step in islice(flipping(archive, "sid"), 4)]
+    assert seen == [("broken", True), ("mended", False)] * 2
+
+
 # The judge
 
 
@@ -140,12 +175,12 @@ def test_a_fresh_and_an_updated_archive_are_whole(archive: LabArchive) -> None:
 
 
 def test_a_mirror_of_one_architecture_is_whole(archive: LabArchive) -> None:
-    for suite in ("trixie", "sid", "wheezy"):
-        for component in ("main", "contrib"):
-            shutil.rmtree(archive.path / "dists" / suite / component / "binary-arm64")
-            shutil.rmtree(archive.path / "dists" / suite / component / "source")
-            (archive.path / "dists" / suite / component / "Contents-arm64.gz").unlink()
-    for path in (archive.path / "pool").rglob("*_arm64.deb"):
+    for path in list((archive.path / "dists").rglob("*")):
+        if path.name in {"binary-arm64", "source"}:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name.startswith("Contents-"):
+            path.unlink()
+    for path in list(archive.path.glob("pool/**/*_arm64.*deb")):
         path.unlink()
     assert broken(archive.path) == []
 
@@ -182,14 +217,92 @@ def test_the_judge_finds_a_wrong_index_where_there_is_no_by_hash(archive: LabArc
 
 
 def test_a_stale_index_beside_a_good_by_hash_is_no_harm(archive: LabArchive) -> None:
-    archive.spoil_file("dists/sid/main/binary-amd64/Packages.xz")
+    _make_stale(archive.path / "dists/sid/main/binary-amd64/Packages.xz")
     assert broken(archive.path) == []
 
 
-def test_the_judge_finds_a_stale_index_with_deleted_by_hash(archive: LabArchive) -> None:
+@pytest.mark.parametrize("layout", [Layout.DAK])
+def test_the_judge_finds_a_wrong_index_behind_a_link_into_by_hash(archive: LabArchive) -> None:
     archive.spoil_file("dists/sid/main/binary-amd64/Packages.xz")
+    assert any("sid: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
+
+
+def test_the_judge_finds_a_stale_index_with_deleted_by_hash(archive: LabArchive) -> None:
+    _make_stale(archive.path / "dists/sid/main/binary-amd64/Packages.xz")
     shutil.rmtree(archive.path / "dists/sid/main/binary-amd64/by-hash")
     assert any("sid: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
+
+
+def _make_stale(index: Path) -> None:
+    index.unlink()
+    index.write_bytes(b"of another time")
+
+
+def test_the_judge_finds_a_suite_through_links_and_far_below(archive: LabArchive) -> None:
+    dists = archive.path / "dists"
+    (dists / "wheezy").rename(archive.path / "snap")
+    (dists / "wheezy").symlink_to("../snap")
+    (dists / "xenial/org").mkdir(parents=True)
+    shutil.copytree(archive.path / "snap", dists / "xenial/org/4.0", symlinks=True)
+    for path in ("snap", "dists/xenial/org/4.0"):
+        archive.spoil_file(f"{path}/main/binary-amd64/Packages.xz")
+    assert [problem.partition(":")[0] for problem in broken(archive.path)] == ["dists/xenial/org/4.0", "snap"]
+
+
+@pytest.mark.parametrize("layout", [Layout.SIMPLE])
+def test_the_judge_finds_suites_where_dists_is_a_link_and_goes_into_no_circle(archive: LabArchive) -> None:
+    (archive.path / "dists").rename(archive.path / ".pub")
+    (archive.path / "dists").symlink_to(".pub")
+    (archive.path / ".pub/again").symlink_to(".")
+    assert broken(archive.path) == []
+    archive.lose_file()
+    assert broken(archive.path) != []
+
+
+def test_the_judge_allows_what_upstream_lacks(archive: LabArchive) -> None:
+    path = archive.lose_file()
+    assert broken(archive.path, allowed=frozenset([path])) == []
+
+
+def test_a_link_that_has_turned_while_it_was_judged_is_the_business_of_the_next_sample(
+    archive: LabArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = archive.path / "dists/wheezy"
+    for name in ("snap1", "snap2"):
+        shutil.copytree(link, archive.path / name, symlinks=True)
+    shutil.rmtree(link)
+    link.symlink_to("../snap1")
+    judge, look = Judge(archive.path), Judge._check_indices
+
+    def turn(*args: Any) -> Any:
+        link.unlink()
+        link.symlink_to("../snap2")
+        shutil.rmtree(archive.path / "snap1", ignore_errors=True)
+        return look(*args)
+
+    assert judge.sample() == []
+    monkeypatch.setattr(Judge, "_check_indices", turn)
+    assert judge.sample() == []
+
+
+# A suite that is broken, and mended
+
+
+def test_a_broken_suite_is_signed_and_broken_alone_until_it_is_mended(archive: LabArchive) -> None:
+    archive.break_suite("trixie")
+    for _ in range(2):
+        assert {problem.partition(":")[0] for problem in broken(archive.path)} == {"dists/trixie"}
+        assert gpgv(archive, "dists/trixie/InRelease") == 0
+        archive.update()
+    archive.mend_suite("trixie")
+    assert broken(archive.path, thorough=True) == []
+
+
+def test_breaking_a_suite_leaves_the_others_as_they_are(archive: LabArchive) -> None:
+    before = archive.generation_files()
+    archive.break_suite("trixie")
+    changed = {path for path, text in archive.generation_files().items() if text != before[path]}
+    assert {path.split("/")[1] for path in changed} == {"trixie"}
 
 
 def test_the_judge_finds_a_dangling_link(archive: LabArchive) -> None:
@@ -256,8 +369,8 @@ def test_an_archive_that_keeps_what_it_replaces_is_never_seen_broken(
     assert watcher.samples > 3
 
 
-def test_the_judge_finds_an_old_inrelease_whose_by_hash_is_deleted(tmp_path: Path) -> None:
-    archive = LabArchive.create(tmp_path / "archive", packages=20, keep_by_hash=0)
+def test_the_judge_finds_an_old_inrelease_whose_by_hash_is_deleted(tmp_path: Path, layout: Layout) -> None:
+    archive = LabArchive.create(tmp_path / "archive", packages=20, layout=layout, keep_by_hash=0)
     inrelease = archive.path / "dists/sid/InRelease"
     old = inrelease.read_bytes()
     archive.update()

@@ -32,6 +32,19 @@ def test_push_ends_with_75_when_a_site_has_failed_and_says_which_and_why(hub: Pu
     assert "bad" in result.errors and "no room left" in result.errors
 
 
+def test_a_login_that_our_daemon_refused_is_part_of_the_reason(hub: PushingHub) -> None:
+    site = hub.site("one")
+    log = hub.state / "rsyncd/transfers.log"
+    refused = "auth failed on module debian from UNDETERMINED (192.0.2.7) for one: password mismatch"
+    echo = "echo Unknown option sync:generation:x ignored"
+    site.answers(f'{echo}; echo "$(date "+%Y/%m/%d %H:%M:%S") [7] {refused}" >>{log}; exit 3')
+    hub.publish()
+    assert hub.run("push").exit_code == Exit.BEHIND
+    said = hub.standing(site).last_words
+    assert said.startswith("our rsync daemon refused its login one to debian at ")
+    assert "password mismatch; it said nothing; stage 1 failed there" in said
+
+
 def test_push_by_hand_tries_a_site_at_once_that_has_failed_before(hub: PushingHub) -> None:
     hub.configure(retry_after="1h", retry_at_most="1h", retry_for="0s")
     site = hub.site("one")
@@ -170,3 +183,28 @@ def _everything(hub: PushingHub) -> list[str]:
     with closing(sqlite3.connect(hub.database)) as db:
         rows = [line for line in db.iterdump() if line.startswith("INSERT")]
     return [*rows, *sorted(str(path) for path in hub.state.rglob("*") if "sqlite-" not in path.name)]
+
+
+def test_serve_says_once_that_a_site_fails_and_that_it_works_again(hub: PushingHub) -> None:
+    hub.configure(retry_after="1s", retry_at_most="1s")
+    site = hub.site("one")
+    site.answers("echo no room left; exit 1")
+    hub.publish()
+    with hub.running("serve", "--no-rsync"):
+        assert wait_until(lambda: hub.standing(site).attempts >= 2)
+        site.answers("exit 0")
+        assert wait_until(lambda: "one works again; it had been failing since" in hub.log.read_text())
+    assert hub.log.read_text().count("warning: one: all failed (1): no room left") == 1
+
+
+def test_serve_says_that_a_site_fails_though_another_process_pushes(hub: PushingHub) -> None:
+    hub.configure(retry_after="1h", retry_at_most="1h", retry_for="1h")
+    site = hub.site("one")
+    site.answers("echo no room left; exit 1")
+    hub.publish()
+    with hub.running("push", "--background"):
+        assert wait_until(lambda: hub.standing(site).attempts == 1)
+        hub.log = hub.directory / "serve.log"
+        with hub.running("serve", "--no-rsync"):
+            assert wait_until(lambda: "warning: one failed (1): no room left" in hub.log.read_text())
+    assert "another process is pushing debian" in hub.log.read_text()

@@ -119,6 +119,31 @@ def test_a_push_by_hand_looks_on_while_another_process_does_it(hub: PushingHub) 
     assert site.sent == ["stage1", "stage2"]
 
 
+def test_a_site_that_is_named_does_not_wait_for_others_though_another_process_pushes(
+    hub: PushingHub,
+) -> None:
+    one, ready, slow = (hub.site(name, push="staged") for name in ("one", "ready", "slow"))
+    hub.publish()
+    with slow.held("stage1"):
+        with hub.running("push", "--background"):
+            for site in (one, ready):
+                assert wait_until(lambda site=site: hub.standing(site).stage1 == ONE)
+            assert hub.run("push", "--site", "one").exit_code == 0
+        assert (one.sent, ready.sent, slow.sent) == (["stage1", "stage2"], ["stage1"], ["stage1"])
+
+
+def test_a_site_that_is_named_still_waits_for_canaries(hub: PushingHub) -> None:
+    site, canary = hub.site("one", push="staged"), hub.site("canary", canary=True)
+    hub.publish()
+    canary.answers("exit 1")
+    with canary.held("all"), hub.running("push", "--background"):
+        canary.wait_for("all")
+        with hub.running("push", "--site", "one"):
+            named = hub.state / "push/debian/hurried"
+            assert wait_until(lambda: named.exists() and not any(named.iterdir()))  # heard of
+        assert site.sent == []
+
+
 def test_a_push_in_the_background_goes_home_at_once_when_another_is_under_way(hub: PushingHub) -> None:
     site = hub.site("one")
     hub.publish()

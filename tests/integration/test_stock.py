@@ -49,7 +49,9 @@ def plain(tmp_path: Path) -> Owner:
 
 
 def stock_of(tree: Path, state: Path) -> stock.Stock:
-    places = Places(state / "ledger", state / "inventory", state / "theirs", state / "manifests", state / "suites")
+    places = Places(
+        state / "ledger", state / "inventory", state / "theirs", state / "manifests", state / "suites"
+    )
     return stock.Stock(Archive(name="debian", path=tree), Mirror(), places=places, progress=Silent())
 
 

@@ -203,9 +203,10 @@ LYING = """\
 #!{python}
 import os, sys
 words = sys.argv[1:]
-if any(word.startswith("--out-format=>%i") for word in words):
+marks = [word[13:20].encode() for word in words if word.startswith("--out-format=") and "%i" in word]
+if marks:
     for line in {lines!r}:
-        sys.stdout.buffer.write(line + b"\\n")
+        sys.stdout.buffer.write(marks[0] + line + b"\\n")
     print("Number of files: 3\\nTotal bytes received: 1\\nTotal bytes sent: 1")
 else:
     os.execvp("rsync", ["rsync", *words])
@@ -222,11 +223,11 @@ def lying(tmp_path: Path, *lines: bytes) -> str:
 
 
 def file_line(path: bytes) -> bytes:
-    return b">>f+++++++++ 8 %s %s" % (_TIME, path)
+    return b">f+++++++++ 8 %s %s" % (_TIME, path)
 
 
 def directory_line(path: bytes) -> bytes:
-    return b">cd+++++++++ 0 %s %s/" % (_TIME, path)
+    return b"cd+++++++++ 0 %s %s/" % (_TIME, path)
 
 
 @pytest.mark.parametrize(
@@ -241,8 +242,6 @@ def directory_line(path: bytes) -> bytes:
         (file_line(b"pool//one"),),
         (directory_line(b"new"), file_line(b"new/" + b"x" * 300)),
         (file_line(b"x" * 5000),),
-        (file_line(b"new\\#012line"),),
-        (file_line(b"new\\#000"),),
         (file_line(b""),),
         (file_line(b"deep/without/its/directories"),),
     ],
@@ -265,7 +264,7 @@ def test_a_listing_that_names_a_file_twice_does_no_harm(site: LabSite, tmp_path:
 
 
 def test_a_link_of_the_listing_that_leads_out_is_not_made(site: LabSite, tmp_path: Path) -> None:
-    link = b">cL+++++++++ 0 %s %s -> %s"
+    link = b"cL+++++++++ 0 %s %s -> %s"
     lines = [link % (_TIME, name, target) for name, target in ((b"a", b"/etc"), (b"b", b"../outside"))]
     site.configure(rsync=lying(tmp_path, *lines, file_line(b"README")))
     site.sync()

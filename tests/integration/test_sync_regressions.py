@@ -24,6 +24,7 @@ from pushmirror.lab.indices import SUITES
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.lab.suite import Layout
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.sync import publish
 from pushmirror.sync.parts import Part, part_of
@@ -142,10 +143,9 @@ def test_an_inrelease_that_upstream_no_longer_has_is_not_served_beside_a_newer_r
     site.sync().check()
     if anew:
         archive.update()
-    for inline in (archive.path / "dists").glob("*/InRelease"):
-        inline.unlink()
+    archive.drop_release_files("InRelease")
     site.sync().check()
-    assert list(site.tree.glob("dists/*/InRelease")) == []
+    assert list(site.tree.glob("*dists/*/InRelease")) == []
     assert all(
         (site.tree / path).read_bytes() == (archive.path / path).read_bytes()
         for path in ("dists/sid/Release", "dists/trixie/Release.gpg")
@@ -157,7 +157,10 @@ def test_a_suite_that_begins_to_have_by_hash_changes_in_one_instant(
 ) -> None:
     old, new = (
         LabArchive.create(
-            tmp_path / name, packages=packages, suites=[replace(SUITES[2], by_hash=name == "new")]
+            tmp_path / name,
+            packages=packages,
+            suites=[replace(SUITES[2], by_hash=name == "new")],
+            layout=Layout.SIMPLE,
         )
         for name, packages in (("old", 6), ("new", 12))
     )

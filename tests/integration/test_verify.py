@@ -24,7 +24,8 @@ def _pool(site: LabSite) -> list[str]:
 
 
 def _flip(file: Path) -> None:
-    """Another byte; size and time stay."""
+    """Another byte behind a name; size and time stay."""
+    file = file.resolve()
     status, data = file.stat(), bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.unlink()  # it may have another name under by-hash
@@ -38,7 +39,8 @@ def _damage(site: LabSite) -> dict[str, str]:
     (site.tree / lost).unlink()
     os.truncate(site.tree / short, 5)
     _flip(site.tree / flipped)
-    _flip(site.tree / _INDEX)
+    index = _behind(site.tree, _INDEX)
+    _flip(site.tree / index)
     (site.tree / folder).unlink()
     (site.tree / folder).mkdir()
     (site.tree / "dists/unstable").unlink()
@@ -48,8 +50,13 @@ def _damage(site: LabSite) -> dict[str, str]:
         short: "wrong",
         flipped: "wrong",
         folder: "wrong",
-        _INDEX: "wrong",
+        index: "wrong",
     }
+
+
+def _behind(tree: Path, path: str) -> str:
+    """The path of the file that a path leads to."""
+    return str((tree / path).resolve().relative_to(tree.resolve()))
 
 
 def _verify(site: LabSite, *words: str) -> tuple[int, Any]:
@@ -147,7 +154,7 @@ def test_an_owners_tree_is_verified_by_its_indices_and_cannot_be_repaired(
 ) -> None:
     owner = LabSite(tmp_path / "owner", tree=archive.path)
     assert owner.run("verify").exit_code == Exit.OK
-    lost, index = _pool(owner)[0], "dists/trixie/main/binary-amd64/Packages.xz"
+    lost, index = _pool(owner)[0], _behind(owner.tree, "dists/trixie/main/binary-amd64/Packages.xz")
     (owner.tree / lost).unlink()
     _flip(owner.tree / index)
     code, told = _verify(owner)

@@ -22,6 +22,7 @@ from pushmirror.config.model import Access, Archive, Config, PushKind, Site
 TLS_PORT = 1873  # of rsyncs:// and of ftpsync
 _TREES = "/srv/mirrors"
 _KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
+_WITH_LOGIN = ("upstream = ", "RSYNC_USER=", "RSYNC_PASSWORD=")  # beginnings of lines
 NO_KEY = "HUB-PUBLIC-KEY"
 _ASK = "  # ask {} for this file: without it signatures are not checked"
 # Debian's rsync-ssl-tunnel lacks what rsync's own rsync-ssl tells stunnel; it hands this value on as it is.
@@ -224,6 +225,35 @@ def render(kit: Kit, *, pushmirror: bool = True, ftpsync: bool = True) -> str:
     """The kit as text, for a site that runs one of these, or for one of which we do not know."""
     wanted = [name for name, is_wanted in (("pushmirror", pushmirror), ("ftpsync", ftpsync)) if is_wanted]
     return "\n".join([*_heading(kit), *_pushes(kit, wanted), *_files(kit, wanted), *_next(kit, wanted)])
+
+
+def render_login(kit: Kit) -> str:
+    """What a site's operator changes for another user and password, for whatever the site runs."""
+    lines = [
+        f"The new login of {kit.site} at {kit.hub}",
+        "",
+        f"  user: {kit.user}",
+        f"  password: {kit.password}",
+    ]
+    for name, snippets in (("pushmirror", kit.pushmirror), ("ftpsync", kit.ftpsync)):
+        for snippet in snippets:
+            if changed := list(_of_login(snippet)):
+                what = "all of it" if snippet.text.count("\n") == 1 else "these lines"
+                lines += ["", f"# for {name}: {snippet.path}, {what}", *changed]
+    return "\n".join([*lines, ""])
+
+
+def _of_login(snippet: Snippet) -> Iterator[str]:
+    """The lines of a file that have the login in them, each after the heading that it stands below."""
+    heading = ""
+    for line in snippet.text.splitlines():
+        if line.startswith("["):
+            heading = line
+        elif snippet.text.count("\n") == 1 or line.startswith(_WITH_LOGIN):
+            if heading:
+                yield heading
+            heading = ""
+            yield line
 
 
 def _heading(kit: Kit) -> Iterator[str]:

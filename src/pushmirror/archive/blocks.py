@@ -24,9 +24,9 @@ _END = b"\n\n"  # of a stanza
 
 
 def blocks(kind: IndexKind, chunks: Iterable[bytes], *, where: str) -> Iterator[bytes]:
-    """The blocks of an uncompressed index that comes in chunks of any size.
+    """The blocks of an uncompressed index that comes in chunks of any size; CRLF counts as a line's end.
 
-    Raises MalformedFile, naming `where`, when the index does not end in a newline or its stanzas do not end.
+    Raises MalformedFile, naming `where`, when its stanzas do not end.
     """
     mark = _MARKS.get(kind, _ANY_MARK)
     rest = bytearray()
@@ -47,22 +47,24 @@ def blocks(kind: IndexKind, chunks: Iterable[bytes], *, where: str) -> Iterator[
         if len(rest) > _LARGEST:
             raise MalformedFile(f"{where}: expected stanzas of less than {_LARGEST} bytes, found more")
     if rest:
-        if not rest.endswith(b"\n"):
-            raise MalformedFile(f"{where}: expected a newline at the end, it is cut off")
         yield bytes(rest)
 
 
 def _gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, put together until they are worth a look."""
+    """The chunks, put together until they are worth a look, with newlines for line ends."""
     waiting: list[bytes] = []
     size = 0
     for chunk in chunks:
         waiting.append(chunk)
         size += len(chunk)
-        if size >= _TOGETHER:
-            yield b"".join(waiting)
+        if size >= _TOGETHER and not chunk.endswith(b"\r"):
+            yield _with_newlines(b"".join(waiting))
             waiting, size = [], 0
-    yield b"".join(waiting)
+    yield _with_newlines(b"".join(waiting))
+
+
+def _with_newlines(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n") if b"\r" in text else text
 
 
 def _after_mark(text: bytearray, start: int, mark: bytes) -> int:

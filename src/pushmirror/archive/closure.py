@@ -13,7 +13,6 @@ from pushmirror.archive.contents import READABLE_SUFFIXES, compression, family
 from pushmirror.archive.digests import HASHES, name_of
 from pushmirror.archive.index import IndexKind, kind_of
 from pushmirror.archive.release import Listed, Release
-from pushmirror.errors import MalformedFile
 
 __all__ = ["by_hash_paths", "family", "readable", "required"]
 
@@ -35,11 +34,7 @@ def required(release: Release, present: Collection[str]) -> list[Listed]:
 
 
 def readable(entries: Iterable[Listed]) -> list[tuple[IndexKind, Listed]]:
-    """For each family of indices among the entries the variant that is the cheapest to read.
-
-    Raises MalformedFile for a family that is there in no compression that can be read: what it refers to
-    would silently be missing.
-    """
+    """For each family of indices among the entries the variant that is the cheapest to read."""
     families: dict[str, tuple[IndexKind, list[Listed]]] = {}
     for listed in entries:
         kind = kind_of(listed.path)
@@ -49,7 +44,4 @@ def readable(entries: Iterable[Listed]) -> list[tuple[IndexKind, Listed]]:
 
 
 def _cheapest(variants: list[Listed]) -> Listed:
-    known = [listed for listed in variants if compression(listed.path) in READABLE_SUFFIXES]
-    if not known:
-        raise MalformedFile(f"{variants[0].path}: expected it as {', '.join(READABLE_SUFFIXES)} or plain too")
-    return min(known, key=lambda listed: READABLE_SUFFIXES.index(compression(listed.path)))
+    return min(variants, key=lambda listed: READABLE_SUFFIXES.index(compression(listed.path)))

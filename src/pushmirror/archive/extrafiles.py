@@ -6,25 +6,23 @@ the tree. Not the business of this module: who signed the list, and which of its
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 
 from pushmirror.archive.clearsigned import split_clearsigned
-from pushmirror.archive.paths import tree_path
-from pushmirror.errors import MalformedFile
-
-_LINE = re.compile(r"([0-9A-Fa-f]{64}) [ *](.+)")
+from pushmirror.archive.sums import read_sums
 
 
-def parse_extrafiles(data: bytes, *, where: str) -> dict[str, str]:
-    """The SHA256 of each path that the list names; raises MalformedFile and BadPath, naming `where`."""
+def parse_extrafiles(
+    data: bytes, *, where: str, refused: Callable[[str], None] = lambda _: None
+) -> dict[str, str]:
+    """The SHA256 of each path that the list names; of a path that is there twice the first counts.
+
+    Raises MalformedFile, naming `where`, for what is not clear-signed. `refused` gets the reason for each
+    line that is not given.
+    """
     found: dict[str, str] = {}
     text = split_clearsigned(data, where=where).decode("utf-8", "surrogateescape")
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise MalformedFile(f"{where}:{number}: expected 'hash  path', found {line[:80]!r}")
-        path = tree_path(match[2], where=f"{where}:{number}")
-        sha256 = match[1].lower()
+    for path, sha256 in read_sums(text, where=where, itself="extrafiles", refused=refused):
         if found.setdefault(path, sha256) != sha256:
-            raise MalformedFile(f"{where}:{number}: {path} again, with another hash")
+            refused(f"{where}: {path} again, with another hash; the first counts")
     return found

@@ -1,30 +1,30 @@
 """What the indices refer to: Packages, Sources and the Index of a pdiff directory, to lists of files.
 
-Guaranteed: each stanza gives its files or MalformedFile is raised; none is skipped, because a pool file that
-is not seen here is a file that may be deleted. Other fields are not judged. Packages is the project's hot
-path (millions of stanzas), so there are two readers of it: `_quick_packages` takes blocks in which all is
-ordinary and gives up on any doubt, `_careful_packages` is the rule itself and knows what to complain about.
-Not the business of this module: which indices there are (closure.py).
+Guaranteed: each stanza of which apt could fetch a file gives that file; what is wrong with one costs that
+one, and is told to the caller, because a pool file that is not seen here is a file that may be deleted. Other
+fields are not judged. Packages is the project's hot path (millions of stanzas), so there are two readers of
+it: `_quick_packages` takes blocks in which all is ordinary and gives up on any doubt, `_careful_packages` is
+the rule itself. Not the business of this module: which indices there are (closure.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
 from pushmirror.archive.contents import check, decompress, family
-from pushmirror.archive.paths import MAX_COMPONENT, tree_path
-from pushmirror.archive.release import MAX_SIZE, checked_size
-from pushmirror.errors import MalformedFile
+from pushmirror.archive.paths import MAX_COMPONENT, inside
+from pushmirror.archive.release import MAX_SIZE
+from pushmirror.archive.stanzas import UNKNOWN, digest_in, lines_of, size_in, stanzas
+from pushmirror.archive.sums import read_sums
+from pushmirror.errors import BadPath
 
 __all__ = ["UNKNOWN", "File", "IndexKind", "check", "decompress", "kind_of", "read_index"]
 
 _BLOCK = 1024 * 1024  # bytes; larger blocks leave the processor's cache
-_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
-UNKNOWN = -1
-_Stanza = dict[str, list[str]]  # by lower-case field name: its values, one unless the field is doubled
+Refused = Callable[[str], None]  # gets the reason for a stanza or line that is not given, naming it
 
 
 class File(NamedTuple):
@@ -32,7 +32,7 @@ class File(NamedTuple):
 
     path: str  # relative to the tree root
     size: int  # bytes; UNKNOWN where the index does not say
-    digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py)
+    digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py); or ""
 
 
 class IndexKind(Enum):
@@ -61,23 +61,25 @@ def kind_of(path: str) -> IndexKind | None:
     return IndexKind.DIFF_INDEX if name == "Index" and directory.endswith(".diff") else None
 
 
-def read_index(kind: IndexKind, data: bytes, *, base: str, where: str) -> list[File]:
-    """The files that an index refers to.
+def read_index(
+    kind: IndexKind, data: bytes, *, base: str, where: str, refused: Refused = lambda _: None
+) -> list[File]:
+    """The files that an index refers to; several of one path where it says so.
 
     `data` is uncompressed; `base` is the directory that its names are relative to: "" for names from the tree
-    root, the index's own directory for a relative one. Raises MalformedFile and BadPath, naming `where`.
+    root, the index's own directory for a relative one. `refused` is told of each stanza or line that names a
+    path outside, or no file at all where there should be one; the reason names `where` it is. A stanza
+    without a file says nothing of one, and is passed over.
     """
-    if not data:
-        return []
-    if not data.endswith(b"\n"):
-        raise MalformedFile(f"{where}: expected a newline at the end, it is cut off")
+    if b"\r" in data and b"\r\n" in data:  # the first is looked for eight times as fast
+        data = data.replace(b"\r\n", b"\n")
     if kind is IndexKind.PACKAGES:
-        return _packages(data, base, where)
+        return _packages(data, base, where, refused)
     if kind is IndexKind.SOURCES:
-        return _sources(data, base, where)
+        return _sources(data, base, where, refused)
     if kind is IndexKind.CHECKSUMS:
-        return _checksums(data, base, where)
-    return _diff_index(data, base, where)
+        return _checksums(data, base, where, refused)
+    return _diff_index(data, base, where, refused)
 
 
 # --- Packages ---------------------------------------------------------------------------------------------
@@ -85,17 +87,22 @@ def read_index(kind: IndexKind, data: bytes, *, base: str, where: str) -> list[F
 # One match per interesting line, and one per blank line: stanza after stanza the same four, or doubt. A
 # folded value is taken with the start of its next line, which makes it one that is not plain.
 _INTERESTING = re.compile(
-    rb"^(?:(Filename|Size|SHA256):[ \t]*([^\n]*(?:\n[ \t])?)|\n)", re.MULTILINE | re.IGNORECASE
+    rb"^(?:(Filename|Size|SHA256)[ \t]*:[ \t]*([^\n]*(?:\n[ \t])?)|\n)", re.MULTILINE | re.IGNORECASE
 )
 _NOT_PLAIN = re.compile(rb"[^!-~\n]")  # all but printable ASCII, the blank among the rest
 _NOT_HEX = re.compile(rb"[^0-9a-f]")
 
 
-def _packages(data: bytes, base: str, where: str) -> list[File]:
+def _packages(data: bytes, base: str, where: str, refused: Refused) -> list[File]:
     files: list[File] = []
+    at, counted, before = 0, 0, 0  # bytes, and stanzas: these are only counted where one may be named
     for block in _blocks(data):
         found = _quick_packages(block, base)
-        files += _careful_packages(block, base, where, len(files)) if found is None else found
+        if found is None:
+            before, counted = before + data.count(b"\n\n", counted, at), at
+            found = _careful_packages(block, base, where, before, refused)
+        files += found
+        at += len(block)
     return files
 
 
@@ -106,7 +113,7 @@ def _blocks(data: bytes) -> Iterator[bytes]:
         cut = data.find(b"\n\n", start + _BLOCK)
         end = len(data) if cut < 0 else cut + 2
         block = data[start:end]
-        yield block if block.endswith(b"\n\n") else block + b"\n"
+        yield block if block.endswith(b"\n\n") else block.rstrip(b"\n") + b"\n\n"
         start = end
 
 
@@ -149,34 +156,44 @@ def _plain_hashes(hashes: list[bytes]) -> bool:
     return set(map(len, hashes)) == {64} and not _NOT_HEX.search(b"".join(hashes))
 
 
-def _careful_packages(data: bytes, base: str, where: str, before: int) -> list[File]:
-    return [
-        _file(_one(stanza, "Filename", at), _one(stanza, "Size", at), _one(stanza, "SHA256", at), base, at)
-        for stanza, at in _stanzas(data, where, before)
-    ]
+def _careful_packages(data: bytes, base: str, where: str, before: int, refused: Refused) -> list[File]:
+    files: list[File] = []
+    for stanza, at in stanzas(data, where, before):
+        if name := stanza.get("filename"):
+            digests = (digest_in(stanza.get(field, "")) for field in ("sha256", "sha512", "sha1", "md5sum"))
+            digest = next(filter(None, digests), "")
+            files += _placed(File(name, size_in(stanza.get("size", "")), digest), base, at, refused)
+    return files
 
 
 # --- Sources and pdiffs -----------------------------------------------------------------------------------
 
 
-def _sources(data: bytes, base: str, where: str) -> list[File]:
+def _sources(data: bytes, base: str, where: str, refused: Refused) -> list[File]:
     files: list[File] = []
     count = 0
     for block in _blocks(data):
-        for stanza, at in _stanzas(block, where, count):
+        for stanza, at in stanzas(block, where, count):
             count += 1
-            directory = _directory(_one(stanza, "Directory", at), at)
-            below = "/".join(part for part in (base, directory) if part)
-            files += _list(_lines(stanza, "Checksums-Sha256", at), below, at)
+            lines = lines_of(stanza, "checksums-sha256", "checksums-sha512", "checksums-sha1", "files")
+            if lines:
+                files += _below(stanza.get("directory", ""), lines, base, at, refused)
     return files
 
 
-def _directory(raw: str, where: str) -> str:
-    """A Directory field; flat repositories write "." there."""
-    return "" if raw in {".", "./"} else tree_path(raw.removesuffix("/"), where=where)
+def _below(directory: str, lines: list[str], base: str, where: str, refused: Refused) -> list[File]:
+    """The files of a source package; flat repositories have "." for a Directory, or none."""
+    parts = [base]
+    try:
+        if directory.rstrip("/") not in {"", "."}:
+            parts.append(inside(directory.rstrip("/"), where=where))
+    except BadPath as exc:
+        refused(str(exc))
+        return []
+    return _list(lines, "/".join(filter(None, parts)), where, refused)
 
 
-def _diff_index(data: bytes, base: str, where: str) -> list[File]:
+def _diff_index(data: bytes, base: str, where: str, refused: Refused) -> list[File]:
     """The patches as they are on disk: SHA256-Download, whose names end in .gz.
 
     SHA256-Patches names the same patches unpacked. Where an older tool wrote only those, nothing is known by
@@ -184,95 +201,37 @@ def _diff_index(data: bytes, base: str, where: str) -> list[File]:
     Index refers to nothing here.
     """
     files: list[File] = []
-    for stanza, at in _stanzas(data, where, 0):
-        if "sha256-download" in stanza:
-            files += _list(_lines(stanza, "SHA256-Download", at), base, at)
+    for stanza, at in stanzas(data, where, 0):
+        lines = lines_of(stanza, "sha256-download", "sha512-download", "sha1-download")
+        files += _list(lines, base, at, refused)
     return files
 
 
-def _checksums(data: bytes, base: str, where: str) -> list[File]:
-    """The images of an installer: `hash  ./name` lines, as sha256sum writes them."""
-    files = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        sha256, _, name = line.partition(" ")
-        if name[:1] not in {" ", "*"} or not _SHA256.fullmatch(sha256):
-            raise MalformedFile(f"{where}: expected 'hash  ./name', found {line[:80]!r}")
-        path = tree_path(name[1:], where=where)
-        files.append(File(f"{base}/{path}" if base else path, UNKNOWN, sha256.lower()))
-    return files
+def _checksums(data: bytes, base: str, where: str, refused: Refused) -> list[File]:
+    """The images of an installer, as sha256sum writes them."""
+    text = data.decode("utf-8", "surrogateescape")
+    found = read_sums(text, where=where, itself=IndexKind.CHECKSUMS.value, refused=refused)
+    return [File(f"{base}/{path}" if base else path, UNKNOWN, digest) for path, digest in found]
 
 
-def _list(lines: list[str], below: str, where: str) -> list[File]:
+def _list(lines: list[str], below: str, where: str, refused: Refused) -> list[File]:
     """The files of a `hash size name` list."""
-    files = []
+    files: list[File] = []
     for line in lines:
-        columns = line.split()
-        if len(columns) != 3:
-            raise MalformedFile(f"{where}: expected 'hash size name', found {line[:80]!r}")
-        files.append(_file(columns[2], columns[1], columns[0], below, where))
+        columns = line.split(maxsplit=2)
+        digest = digest_in(columns[0])
+        if len(columns) != 3 or not digest:
+            refused(f"{where}: expected 'hash size name', found {line[:140]!a}")
+        else:
+            files += _placed(File(columns[2], size_in(columns[1]), digest), below, where, refused)
     return files
 
 
-# --- Stanzas ----------------------------------------------------------------------------------------------
-
-
-def _stanzas(data: bytes, where: str, before: int) -> Iterator[tuple[_Stanza, str]]:
-    """Each stanza, and a text that says which one it is.
-
-    Lines of white space only are continuation lines, not ends: were they meant as ends, the two stanzas
-    would have doubled fields and be refused, never be lost.
-    """
-    for text in data.decode("utf-8", "surrogateescape").split("\n\n"):
-        if text.strip("\n"):
-            before += 1
-            stanza = _stanza(text.strip("\n"))
-            package = stanza.get("package", [""])[0].strip(" \t")
-            at = f"{where}: stanza {before}"
-            yield stanza, f"{at} ({package[:80]!a})" if package else at
-
-
-def _stanza(text: str) -> _Stanza:
-    """The fields, their lines joined; what is no field is nobody's, as for the quick reader."""
-    stanza: _Stanza = {}
-    name = ""
-    for line in text.split("\n"):
-        if line[0] in " \t":
-            if name:
-                stanza[name][-1] += "\n" + line
-            continue
-        raw_name, colon, value = line.partition(":")
-        name = raw_name.lower() if colon else ""
-        if name:
-            stanza.setdefault(name, []).append(value)
-    return stanza
-
-
-def _only(stanza: _Stanza, name: str, where: str) -> str:
-    """The value of a field that must be there, once."""
-    values = stanza.get(name.lower(), [])
-    if len(values) != 1:
-        raise MalformedFile(f"{where}: {f'the field {name} twice' if values else f'no field {name}'}")
-    return values[0]
-
-
-def _one(stanza: _Stanza, name: str, where: str) -> str:
-    """The value of a field that must be there on one line."""
-    value = _only(stanza, name, where)
-    if "\n" in value:
-        raise MalformedFile(f"{where}: expected {name} on one line, found it folded")
-    return value.strip(" \t")
-
-
-def _lines(stanza: _Stanza, name: str, where: str) -> list[str]:
-    """The lines of a list field that must be there."""
-    first, *lines = _only(stanza, name, where).split("\n")
-    if first.strip(" \t"):
-        raise MalformedFile(f"{where}: expected the {name} list on lines of its own")
-    return lines
-
-
-def _file(raw_path: str, raw_size: str, sha256: str, below: str, where: str) -> File:
-    path = tree_path(raw_path, where=where)
-    if not _SHA256.fullmatch(sha256):
-        raise MalformedFile(f"{where}: expected a SHA256, found {sha256[:80]!r}")
-    return File(f"{below}/{path}" if below else path, checked_size(raw_size, where=where), sha256.lower())
+def _placed(file: File, below: str, where: str, refused: Refused) -> tuple[File, ...]:
+    """The file under its place in the tree, unless its name is none inside."""
+    try:
+        path = inside(file.path, where=where)
+    except BadPath as exc:
+        refused(str(exc))
+        return ()
+    return (file._replace(path=f"{below}/{path}" if below else path),)

@@ -76,6 +76,11 @@ def _problem(path: str) -> str | None:  # noqa: PLR0911 - a list of rules, one a
     return None
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a name or target has no control character, so that it can be a line of a list."""
+    return not _CONTROL.search(text)
+
+
 def _shown(raw: str) -> str:
     return ascii(raw if len(raw) <= MAX_COMPONENT else raw[:MAX_COMPONENT] + "…")
 

@@ -59,6 +59,7 @@ def check(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
         print_table(
             ("level", "subject", "found", "what to do"),
             [(one.level, one.subject, one.found, one.todo) for one in findings],
+            heading=2,
         )
     if any(one.level is Level.ERROR for one in findings):
         ctx.exit(Exit.FAILED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pushmirror.state.records import Run
     from pushmirror.state.store import Store
 
+_RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) ")
 _COLUMNS = ("run", "archive", "stage", "trigger", "started (UTC)", "took", "outcome (code)")
 
 
@@ -48,25 +51,28 @@ def history(session: Session, archive: str | None, limit: int, as_json: bool) ->
         print_list(_COLUMNS, map(_row, runs))
 
 
-def _row(run: Run) -> tuple[tuple[object, ...], str]:
+def _row(run: Run) -> tuple[tuple[object, ...], tuple[str, ...]]:
     started = f"{run.started_at:%Y-%m-%d %H:%M}"
     took = span((run.ended_at or clock.now()) - run.started_at)
     outcome = f"{run.outcome} ({run.exit_code})" if run.exit_code else run.outcome
-    return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), "; ".join(
-        filter(None, (run.message, run.by))
-    )
+    said = "; ".join(filter(None, (run.message, run.by)))
+    return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), (said,)
 
 
 @click.command()
 @click.argument("run")
+@click.option("--debug", is_flag=True, help="All of it, also how each program was called and what it said.")
 @click.pass_obj
-def log(session: Session, run: str) -> None:
+def log(session: Session, run: str, debug: bool) -> None:
     """Print the log of a run: its number, or "last".
+
+    Without --debug the lines of level DEBUG are left out; all of them are in the file that `pushmirror
+    history --json` names.
 
     \b
     Examples:
       pushmirror log last
-      pushmirror log 42
+      pushmirror log 42 --debug
     """
     with session.store(session.config()) as store:
         found = _find(store, run)
@@ -74,10 +80,20 @@ def log(session: Session, run: str) -> None:
         raise StateError(f"run {found.id} has no log file")
     try:
         with Path(found.log).open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
+            for line in lines if debug else _without_debug(lines):
                 click.echo(printable(line), nl=False)
     except OSError as exc:
         raise StateError(f"the log of run {found.id} cannot be read: {found.log}: {exc.strerror}") from exc
+
+
+def _without_debug(lines: Iterable[str]) -> Iterator[str]:
+    """The records of higher levels; a record may have several lines."""
+    is_debug = False
+    for line in lines:
+        if begun := _RECORD.match(line):
+            is_debug = begun["level"] == "DEBUG"
+        if not is_debug:
+            yield line
 
 
 def _find(store: Store, run: str) -> Run:

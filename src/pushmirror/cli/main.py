@@ -38,6 +38,7 @@ VERBS = {
     "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
     "serve": ("pushmirror.cli.serve:serve", "Give sites rsync access, and push until all are current."),
     "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
+    "suites": ("pushmirror.cli.suites:suites", "List the suites of each archive, and which are held back."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
     "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -19,20 +20,24 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 _STYLES = {
     "ok": "green",
     "succeeded": "green",
     "warning": "yellow",
+    "held": "yellow",  # back
     "running": "cyan",
     "error": "red",
     "failed": "red",
     "died": "red",
     "interrupted": "yellow",
 }
-_INDENT = " " * 6
+_INDENT = " " * 4
+_NOTE = " " * 6
+_GAP = "  "
 _PIPE_WIDTH = 200  # columns where there is no terminal to fit
 
 
@@ -64,26 +69,79 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; cells that are a known outcome or level are coloured on a terminal."""
-    console().print(table(columns, rows))
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, heading: int = 1) -> None:
+    """Print a table; cells that are a known outcome or level are coloured on a terminal.
+
+    Where the screen is too narrow for it, each row is a block of lines, the first of which has the `heading`.
+    """
+    screen = console()
+    screen.print(fitting(columns, rows, screen.width, heading=heading), crop=False)
 
 
-def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], str]]) -> None:
-    """Print one line a row, and what there is to say about it on an indented line below.
+def fitting(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], width: int, *, heading: int = 1
+) -> RenderableType:
+    """A table, or what has its place where it would not fit in that many columns of the screen."""
+    from rich.console import Group
 
-    Nothing is ever folded: a line is cut to the width of a terminal, and whole in a pipe.
+    words = [_words(row) for row in rows]
+    if width >= _PIPE_WIDTH or _fits(_widths(columns, words), width):
+        return table(columns, words)
+    return Group(*_stacked(columns, words, heading, width))
+
+
+def _fits(widths: Sequence[int], width: int) -> bool:
+    return sum(widths) + len(_GAP) * (len(widths) - 1) <= width
+
+
+def _stacked(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], heading: int, width: int
+) -> Iterator[Text]:
+    """Each row as a block: no name is ever cut, and no word where it fits on a line."""
+    from rich.text import Text
+
+    for row in rows:
+        yield Text.assemble(*_coloured(_GAP.join(filter(None, row[:heading]))))
+        for name, cell in zip(columns[heading:], row[heading:], strict=True):
+            if cell:
+                for line in folded(f"{name}: {cell}" if name else cell, width):
+                    yield Text(line, no_wrap=True, overflow="ignore")  # a terminal breaks what is longer
+
+
+def folded(said: str, width: int) -> list[str]:
+    """A sentence in indented lines, each as wide as there is room for."""
+    room = max(1, width - len(_INDENT))
+    lines = textwrap.wrap(printable(said), room, break_on_hyphens=False, break_long_words=False)
+    return [f"{_INDENT}{line}" for line in lines]
+
+
+def print_list(
+    columns: Sequence[str],
+    rows: Iterable[tuple[Sequence[object], Sequence[str]]],
+    *,
+    heading: int = 1,
+    fold: bool = False,
+) -> None:
+    """Print one line a row, and what there is to say about it on indented lines below.
+
+    In a pipe nothing is folded. On a terminal such a note is cut to its width, or folded with `fold`; rows
+    that do not fit are blocks of lines, whose first has the `heading`.
     """
     from rich.text import Text
 
     screen = console()
-    made = [(_words(cells), " ".join(printable(note).split())) for cells, note in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *(cells for cells, _ in made), strict=True)]
-    lines = [Text(_in_columns(columns, widths), style="bold")]
-    for cells, note in made:
-        lines.append(Text.assemble(*_coloured(_in_columns(cells, widths))))
-        if note:
-            lines.append(Text(f"{_INDENT}{note}", style="dim"))
+    made = [(_words(cells), [" ".join(printable(note).split()) for note in notes]) for cells, notes in rows]
+    widths = _widths(columns, [cells for cells, _ in made])
+    narrow = screen.width < _PIPE_WIDTH and not _fits(widths, screen.width)
+    lines = [] if narrow else [Text(_in_columns(columns, widths), style="bold")]
+    for cells, notes in made:
+        if narrow:
+            lines += _stacked(columns, [cells], heading, screen.width)
+        else:
+            lines.append(Text.assemble(*_coloured(_in_columns(cells, widths))))
+        for note in filter(None, notes):
+            folds = folded(note, screen.width) if fold and screen.width < _PIPE_WIDTH else [f"{_NOTE}{note}"]
+            lines += [Text(line, style="dim") for line in folds]
     for line in lines:
         if screen.is_terminal:
             screen.print(line, no_wrap=True, overflow="ellipsis")
@@ -122,7 +180,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
                 yield from line
                 yield Segment.line()
 
-    made = Trimmed(box=SIMPLE, pad_edge=False, show_edge=False)
+    made = Trimmed(box=SIMPLE, pad_edge=False, show_edge=False, collapse_padding=True)  # _GAP between two
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
@@ -130,12 +188,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return made
 
 
+def _widths(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+
+
 def _words(row: Sequence[object]) -> list[str]:
     return ["" if cell is None else printable(str(cell)) for cell in row]
 
 
 def _in_columns(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+    return _GAP.join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _coloured(line: str) -> list[tuple[str, str]]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pushmirror.cli.chosen import site_named
-from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
 from pushmirror.cli.output import print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named
-from pushmirror.errors import Exit, PushmirrorError, UsageError
+from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
@@ -61,6 +61,7 @@ class Reached:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print where each site is, as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
+@quiet_option
 @click.pass_obj
 def push(
     session: Session,
@@ -72,6 +73,7 @@ def push(
     background: bool,
     as_json: bool,
     verbose: bool,
+    quiet: bool,
 ) -> int:
     """Wake the sites of ARCHIVE, or of every archive, that do not have what is published here.
 
@@ -79,6 +81,9 @@ def push(
     all of them have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0)
     or all others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
     A paused site counts only where --site names it.
+
+    While another process pushes, as a running `serve` does, this looks on until that has settled; sites that
+    are named by --site wait for nobody else there either. With --quiet nothing is said when it ends with 0.
 
     \b
     Examples:
@@ -89,20 +94,22 @@ def push(
     """
     from pushmirror.push.standing import anew, at_once
 
+    require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
     config = session.config()
     only = frozenset(site_named(config, name).name for name in sites)
     names = _archives(config, archive, only)
-    log_to_stderr(verbose=verbose or background)
+    log_to_stderr(verbose=verbose or (background and not quiet), quiet=quiet)
     with session.store(config) as store:
         if dry_run:
             reached = look(config, store, names, only, anew if again else at_once)
         else:
             if again:
                 _change(config, store, names, only, anew)
-            drawn = not (verbose or background or as_json)
+            drawn = not (verbose or quiet or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
-    _tell(reached, as_json=as_json, dry_run=dry_run)
     behind = any(_is_behind(one, named=one.site in only) for one in reached)
+    if behind or dry_run or not quiet:
+        _tell(reached, as_json=as_json, dry_run=dry_run)
     return Exit.BEHIND if behind and not dry_run else Exit.OK
 
 
@@ -128,6 +135,7 @@ def carry_out(
     background: bool = False,
 ) -> list[Reached]:
     """Push these archives at the same time; returns where their sites are then."""
+    from pushmirror.access import transfer_log
     from pushmirror.config.current import CurrentConfig
     from pushmirror.push.engine import settled
     from pushmirror.push.pushes import Pushes, patient
@@ -139,8 +147,14 @@ def carry_out(
     if not background:
         _change(config, store, names, only, at_once)
     with _watch(drawn=drawn) as watch:
-        pushes = Pushes(CurrentConfig(config), store, watch)
-        loop.run(_push(pushes, names, over, only, follow=not background))
+        pushes = Pushes(CurrentConfig(config), store, watch, refused=transfer_log.refused)
+        try:
+            loop.run(_push(pushes, names, over, only, follow=not background))
+        except Stopped as exc:
+            if others := [name for name in names if pushes.turn(name).is_taken()]:
+                goes_on = f"{exc}; another process goes on with the push of {', '.join(others)}"
+                raise Stopped(goes_on, exit_code=exc.exit_code) from exc
+            raise
     return look(config, store, names, only)
 
 
@@ -263,7 +277,7 @@ def _tell(reached: Sequence[Reached], *, as_json: bool, dry_run: bool) -> None:
         print_json(reached)
     elif dry_run:
         rows = [(one.archive, one.site, one.phase, one.words or one.doing) for one in reached]
-        print_table(("archive", "site", "phase", "would be sent, or waits for"), rows)
+        print_table(("archive", "site", "phase", "would be sent, or waits for"), rows, heading=3)
     else:
         _count(reached)
 

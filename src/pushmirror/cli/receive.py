@@ -34,9 +34,9 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     Reads the words of $SSH_ORIGINAL_COMMAND (sync:archive:NAME sync:stage1|stage2|all sync:mhop
     sync:generation:DIGEST), then those given here, which win; nothing of them reaches a shell. A push without
     words means everything: all of the main archive. Unknown words are named and ignored, as ftpsync does.
-    Waits for the run that covers the push and ends with its exit code: 0 done, 3 stage 1 or 4 stage 2 failed,
-    75 upstream kept changing, 78 configuration. A push whose generation is served here already is answered at
-    once, without a run.
+    Waits for the run that covers the push and ends with its exit code: 0 done, 6 done but for suites that are
+    held back, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration. A push whose
+    generation is served here already is answered at once, without a run.
 
     Sites of our own are pushed afterwards, in the background; for sync:mhop sync:stage1 the answer waits
     until those that are staged have stage 1, too. sync:check only says that the key works.
@@ -89,7 +89,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     with session.store(config) as store:
         answer = Hub(config, store, Silent()).serve(wish)
         push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
-    if wanted.callback and answer.exit_code == Exit.OK:
+    if wanted.callback and answer.exit_code in {Exit.OK, Exit.HELD}:
         _call_back(config, archive)
     _tell(f"{archive} {wanted.stage.value}: {answer.message}")
     return Exit.FAILED if answer.exit_code is None else answer.exit_code

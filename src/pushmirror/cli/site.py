@@ -15,7 +15,7 @@ from pushmirror.access import credentials, daemon, roster
 from pushmirror.cli.output import print_json
 from pushmirror.cli.session import Session
 from pushmirror.cli.site_add import add
-from pushmirror.cli.site_kit import tell
+from pushmirror.cli.site_kit import tell, tell_login
 from pushmirror.cli.site_log import site_log
 from pushmirror.cli.site_options import as_json_option, old_ssh_option
 from pushmirror.cli.site_show import kit_, list_, show
@@ -84,10 +84,12 @@ def resume(session: Session, name: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_json: bool) -> None:
-    """Give a site a new user and password, and print what its operator needs.
+    """Give a site a new user and password, and print what its operator changes.
 
     The old ones go on working for the grace; those of an earlier rotation do not get longer, and end with
-    it at the latest. User and password change together: rsync knows one password of a user only.
+    it at the latest. User and password change together: rsync knows one password of a user only. `site show`
+    tells which of them the site came with last. Of a site that had no password yet, and with --json, all of
+    the kit is printed; `site kit` prints it at any time.
 
     \b
     Examples:
@@ -98,7 +100,10 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
     known = roster.known(config, name)
     before = credentials.valid(daemon.logins(config)[name], clock.now())
     login = roster.rotate(config, name, grace=_duration(grace))
-    tell(config, known, login, old_ssh=old_ssh, as_json=as_json)
+    if as_json or old_ssh or not before:
+        tell(config, known, login, old_ssh=old_ssh, as_json=as_json)
+    else:
+        tell_login(config, known, login)
     ends = {one.user: one.until for one in credentials.valid(daemon.logins(config)[name], clock.now())}
     for one in before:
         until = ends.get(one.user)

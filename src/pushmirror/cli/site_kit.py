@@ -26,7 +26,22 @@ def tell(
     ftpsync: bool = True,
 ) -> None:
     """Print a site's kit, and what we should look at ourselves on standard error."""
-    made = kit.make(
+    made = _made(config, found, login, old_ssh=old_ssh)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(kit.render(made, pushmirror=pushmirror, ftpsync=ftpsync), nl=False)
+    for note in made.notes:
+        click.echo(f"pushmirror: note: {note}", err=True)
+
+
+def tell_login(config: Config, found: Site, login: Login) -> None:
+    """Print only what another login changes."""
+    click.echo(kit.render_login(_made(config, found, login, old_ssh=False)), nl=False)
+
+
+def _made(config: Config, found: Site, login: Login | None, *, old_ssh: bool) -> kit.Kit:
+    return kit.make(
         config,
         found,
         login,
@@ -34,12 +49,6 @@ def tell(
         addresses=config.push.addresses or _own_addresses(config.public_host),
         old_ssh=old_ssh,
     )
-    if as_json:
-        print_json(made)
-        return
-    click.echo(kit.render(made, pushmirror=pushmirror, ftpsync=ftpsync), nl=False)
-    for note in made.notes:
-        click.echo(f"pushmirror: note: {note}", err=True)
 
 
 def _public_key(key: Path) -> str | None:

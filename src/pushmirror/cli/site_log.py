@@ -35,6 +35,7 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
       pushmirror site log site1.example.com --limit 1 --output
     """
     from pushmirror.push.callback import last_call
+    from pushmirror.push.wire import last_line
 
     config = session.config()
     site = site_named(config, name).name
@@ -49,7 +50,7 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
     else:
         if called := last_call(config.state.directory, site):
             click.echo(f"called back last at {called:%Y-%m-%d %H:%M:%S} (UTC)")
-        print_list(_COLUMNS, ((_cells(trigger), _last_line(trigger)) for trigger in triggers))
+        print_list(_COLUMNS, ((_cells(trigger), (last_line(trigger.output),)) for trigger in triggers))
 
 
 def _cells(trigger: Trigger) -> tuple[object, ...]:
@@ -59,8 +60,3 @@ def _cells(trigger: Trigger) -> tuple[object, ...]:
     code = trigger.exit_code if trigger.exit_code is not None else "none" if trigger.ended_at else "not yet"
     sent = f"{trigger.sent_at:%Y-%m-%d %H:%M:%S}"
     return sent, trigger.archive, trigger.stage, short(trigger.generation), took, code
-
-
-def _last_line(trigger: Trigger) -> str:
-    lines = [line.strip() for line in trigger.output.splitlines() if line.strip()]
-    return lines[-1] if lines else ""

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 
-from pushmirror.access import credentials, daemon, roster
+from pushmirror.access import credentials, daemon, roster, transfer_log
 from pushmirror.cli.output import print_json, print_table
 from pushmirror.cli.session import Session
 from pushmirror.cli.site_kit import tell
 from pushmirror.cli.site_options import as_json_option, old_ssh_option
 from pushmirror.config.model import Config, Site
 from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.status.words import ago
 from pushmirror.system import clock
 
-_COLUMNS = ("site", "host", "push", "archives", "user of rsync", "remarks")
+_COLUMNS = ("site", "host", "push", "archives", "user of rsync", "last login", "remarks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class User:
 
     user: str
     until: datetime | None  # none: for ever
+    last_login: datetime | None = None  # by the end of the daemon's log; none: there is none in it
 
 
 @click.command("list")
@@ -55,7 +57,7 @@ def list_(session: Session, as_json: bool) -> None:
     if as_json:
         print_json([_plain(one) for one in shown])
     else:
-        print_table(_COLUMNS, map(_row, shown))
+        print_table(_COLUMNS, map(_row, shown), heading=2)
 
 
 @click.command()
@@ -63,7 +65,9 @@ def list_(session: Session, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def show(session: Session, name: str, as_json: bool) -> None:
-    """Show one site, without its password.
+    """Show one site, without its password, and when each of its users came to our rsync daemon last.
+
+    That is read from the end of the daemon's log; older logins are not known.
 
     \b
     Example:
@@ -74,12 +78,14 @@ def show(session: Session, name: str, as_json: bool) -> None:
     if as_json:
         print_json(_plain(shown))
         return
+    now = clock.now()
     table = {**_plain_site(shown.site), "file": str(shown.file)}
     for key, value in table.items():
-        if value not in (None, [], False):
+        if value not in (None, [], {}, False):
             click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for user in shown.users:
-        click.echo(f"user of rsync: {user.user}{_until(user.until)}")
+        last = f"last login {ago(user.last_login, now)}" if user.last_login else "no login in the log"
+        click.echo(f"user of rsync: {user.user}{_until(user.until)}, {last}")
     if shown.kept_out:
         click.echo(f"kept out: {shown.kept_out}")
 
@@ -130,11 +136,15 @@ def _current(session: Session) -> Config:
 
 def _shown(config: Config, sites: Sequence[Site]) -> list[Shown]:
     logins, unusable, now = daemon.logins(config), daemon.unusable(config), clock.now()
+    seen = {user: one.at for user, one in transfer_log.last_logins(config).items()}
     return [
         Shown(
             one,
             daemon.site_file(config, one.name),
-            tuple(User(login.user, login.until) for login in credentials.valid(logins[one.name], now)),
+            tuple(
+                User(login.user, login.until, seen.get(login.user))
+                for login in credentials.valid(logins[one.name], now)
+            ),
             str(unusable[one.name]) if one.name in unusable else None,
         )
         for one in sites
@@ -160,7 +170,17 @@ def _row(shown: Shown) -> tuple[object, ...]:
     remarks = [word for word, is_so in told if is_so]
     users = ", ".join(f"{user.user}{_until(user.until)}" for user in shown.users) or "no password"
     where = f"{found.user}@{found.host}{f':{found.port}' if found.port else ''}"
-    return found.name, where, found.push.value, ", ".join(found.archives), users, ", ".join(remarks)
+    archives, last = ", ".join(found.archives), _last_login(shown.users)
+    return found.name, where, found.push.value, archives, users, last, ", ".join(remarks)
+
+
+def _last_login(users: Sequence[User]) -> str:
+    """Who of them came last, and when; the name only where there are several."""
+    came = [(user.last_login, user.user) for user in users if user.last_login]
+    if not came:
+        return ""
+    at, user = max(came)
+    return f"{user}, {ago(at, clock.now())}" if len(users) > 1 else ago(at, clock.now())
 
 
 def _until(moment: datetime | None) -> str:

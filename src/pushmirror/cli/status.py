@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,29 +12,24 @@ from typing import TYPE_CHECKING
 import click
 
 from pushmirror.cli.chosen import site_named
-from pushmirror.cli.output import console, print_json, printable, table
+from pushmirror.cli.health import health_of
+from pushmirror.cli.output import console, fitting, folded, print_json, printable
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.errors import Exit, Stopped
 from pushmirror.status.level import Level
-from pushmirror.status.summary import ArchiveHealth, summarise, with_sites, with_verified
+from pushmirror.status.summary import ArchiveHealth
 from pushmirror.status.words import ago, span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from rich.console import RenderableType
     from rich.text import Text
 
-    from pushmirror.config.model import Config
     from pushmirror.errors import ConfigError
-    from pushmirror.state.store import Store
     from pushmirror.status.sites import SiteHealth
 
-_RUNS = 50  # looked at per archive: enough to see how long it has been failing
-_GENERATIONS = 200  # looked at per archive: what a site has may be months old
 _EVERY_S = 2.0
-_GAP, _INDENT = "  ", " " * 4
+_GAP = "  "
 _WIDTHS = (7, 7, 12, 9)  # of the columns after the name of a site
 _STYLES = {Level.OK: "green", Level.RUNNING: "cyan", Level.WARNING: "yellow", Level.ERROR: "red"}
 
@@ -45,7 +39,11 @@ _STYLES = {Level.OK: "green", Level.RUNNING: "cyan", Level.WARNING: "yellow", Le
 @click.option("--site", "sites", multiple=True, metavar="SITE", help="Only this site; can be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-@click.option("--exit-code", is_flag=True, help="End with 1 if an archive's level is error, for monitoring.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="End with 1 if an archive's level is error (0: ok, running, warning), for monitoring.",
+)
 @click.pass_obj
 def status(
     session: Session,
@@ -61,8 +59,17 @@ def status(
     The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
     stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing for
     longer than [push] report_after makes its archive's level error. "Pushed for G, is at F" is said where a
-    push has announced generation G and F is still served, of an archive here or of a site. Ends with 0
-    whatever the levels are, unless --exit-code is given.
+    push has announced generation G and F is still served, of an archive here or of a site.
+
+    Nothing stays ok by standing still: the level is warning when the last success, upstream's last change or
+    a site's lack of what is served here is older than the archive's `stale_after` (12h), and error at three
+    times that. Where upstream is known to change less often, twice what is usual there counts for its change;
+    as long as that is not known its age is a warning at most. An archive without upstream is not stale for
+    having stayed as it was. Files that the last verify found missing or wrong are an error until they are
+    repaired. A suite that is held back, or names files that upstream lacks, is a warning: `pushmirror suites`
+    has all of it.
+
+    Ends with 0 whatever the levels are; with --exit-code, with 1 when one is error, and with 0 for warnings.
 
     \b
     Examples:
@@ -71,6 +78,7 @@ def status(
       pushmirror status --site site1.example.com
       pushmirror status --watch
       pushmirror status --json | jq '.[].sites[] | select(.state == "failing")'
+      pushmirror status --json | jq '.[] | select(.level != "ok") | .attention'
     """
     if as_json and watch:
         raise click.UsageError("--json and --watch do not go together")
@@ -89,7 +97,7 @@ def status(
     with session.store(config) as store:
 
         def look() -> list[ArchiveHealth]:
-            found = list(_health_of(current(), store, names, chosen))
+            found = list(health_of(current(), store, names, chosen))
             return [_with_mistake(one, current.mistake) for one in found]
 
         if watch:
@@ -104,69 +112,6 @@ def status(
         screen = console()
         screen.print(_page(health, screen.width))
     return Exit.FAILED if exit_code and any(one.level is Level.ERROR for one in health) else Exit.OK
-
-
-def _health_of(
-    config: Config, store: Store, names: Sequence[str], chosen: Container[str]
-) -> Iterator[ArchiveHealth]:
-    """The health of these archives now, with all sites or the chosen ones."""
-    now = clock.now()
-    names = [name for name in names if name in config.archives]
-    found = summarise(
-        names,
-        [run for name in names for run in store.runs(name, limit=_RUNS)],
-        [served for name in names if (served := store.latest_generation(name))],
-        [request for name in names for request in store.pending(name)],
-        now,
-        asked=[asked for name in names if (asked := store.latest_request(name))],
-    )
-    for one in found:
-        upstream = config.archives[one.archive].upstream
-        sites = sites_of(config, store, one.archive)
-        shown = [site for site in sites if not chosen or site.site in chosen]
-        verified = _with_last_verify(replace(one, upstream=str(upstream or "owner")), config, now)
-        yield with_sites(verified, shown, now)
-
-
-def _with_last_verify(health: ArchiveHealth, config: Config, now: datetime) -> ArchiveHealth:
-    from pushmirror.sync.verify.state import directory_of, last_verified
-
-    last = last_verified(directory_of(config.state.directory, health.archive))
-    if last is None:
-        return health
-    problems = {"missing": last.missing, "wrong": last.wrong, "unreadable": last.unreadable}
-    return with_verified(health, last.ended_at, problems, now, is_certain=not last.notes)
-
-
-def sites_of(config: Config, store: Store, archive: str) -> list[SiteHealth]:
-    """The health of the sites that we wake for an archive, now."""
-    from pushmirror.push.decide import Goal, decide
-    from pushmirror.push.turn import Turn
-    from pushmirror.status.sites import summarise_sites
-
-    sites, now = config.sites_of(archive), clock.now()
-    if not sites:
-        return []
-    standings = store.standings(archive)
-    generations = store.generations(archive, _GENERATIONS)
-    served = next((one for one in generations if one.replaced_at is None), None)
-    prepared = store.preparation(archive)
-    goal = Goal(
-        archive,
-        published=served.digest if served else None,
-        since=now,  # only who pushes knows when it began; it passes the deadline on to the sites at once
-        prepared=prepared.generation if prepared else None,
-    )
-    return summarise_sites(
-        archive,
-        sites,
-        standings=standings,
-        generations=generations,
-        phases=decide(sites, standings, goal, config.push, now).phases,
-        push=config.push,
-        now=now,
-        pushing=Turn(config.state.directory, archive).is_taken(),
-    )
 
 
 def _quiet(_: ConfigError) -> None:
@@ -227,17 +172,17 @@ def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
     ]
     notes = [Text(line, style="dim") for one in archives for line in _notes(one, width)]
     sites = (line for one in archives for line in _sites(one, width))
-    return Group(_archives(archives), *attention, *notes, *sites)
+    return Group(_archives(archives, width), *attention, *notes, *sites)
 
 
 def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
     """How the last run learnt what had changed, what has been announced since, what was verified."""
     for said in (archive.owes, archive.by and f"last run {archive.by}", archive.verified):
         if said:
-            yield from _folded(f"{archive.archive}: {said}", width)
+            yield from folded(f"{archive.archive}: {said}", width)
 
 
-def _archives(archives: Sequence[ArchiveHealth]) -> RenderableType:
+def _archives(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
     """As wide as a terminal of 80 columns, if names are of the usual length."""
     now = clock.now()
     columns = ["archive", "level", "generation", "published", "last run"]
@@ -253,7 +198,7 @@ def _archives(archives: Sequence[ArchiveHealth]) -> RenderableType:
         columns.append("waiting")
         for row, one in zip(rows, archives, strict=True):
             row.append(one.pending or "")
-    return table(columns, rows)
+    return fitting(columns, rows, width)
 
 
 def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
@@ -263,27 +208,26 @@ def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
     if not archive.sites:
         return
     longest = max(len(one.site) for one in archive.sites)
+    if longest + sum(_WIDTHS) + len(_GAP) * len(_WIDTHS) > width:
+        longest = 0  # each name on a line of its own, for it must not be cut
     is_owned = archive.upstream == "owner"
     origin = "which is made here" if is_owned else f"whose upstream is {archive.upstream}"
     yield Text(f"\nThe sites of {archive.archive}, {origin}", style="bold")
-    yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
+    if longest:
+        yield _line(longest, ("site", "state", "for", "serves", "confirmed"))
     for one in archive.sites:
+        if not longest:
+            yield Text(one.site, no_wrap=True, overflow="ignore")
         yield _site(one, longest)
         if said := "; ".join(filter(None, (one.doing, one.owes))):
-            yield Text("\n".join(_folded(said, width)), style="dim")
-
-
-def _folded(said: str, width: int) -> list[str]:
-    """Its lines, each as wide as there is room for."""
-    lines = textwrap.wrap(printable(said), width - len(_INDENT), break_on_hyphens=False)
-    return [f"{_INDENT}{line}" for line in lines]
+            yield Text("\n".join(folded(said, width)), style="dim")
 
 
 def _site(one: SiteHealth, longest: int) -> Text:
     now = clock.now()
     since = span(now - one.since) if one.since else ""
     confirmed = ago(one.confirmed_at, now)
-    line = _line(longest, (one.site, one.state, since, one.generation or "-", confirmed))
+    line = _line(longest, (one.site if longest else "", one.state, since, one.generation or "-", confirmed))
     begin = longest + len(_GAP)
     line.stylize("dim" if one.state == "paused" else _STYLES[one.level], begin, begin + len(one.state))
     return line

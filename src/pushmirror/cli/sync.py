@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pushmirror.cli.foretold import foretell
-from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
 from pushmirror.cli.output import print_json, printable
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
-from pushmirror.errors import Exit, PushmirrorError, UsageError
+from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pushmirror.sync.engine import Preview
     from pushmirror.sync.progress import Progress
 
+_NOTHING_NEW = "upstream has nothing new"
 _SHORT = 12  # digits of a generation that people compare
 _STAGES = {"1": "stage1", "2": "stage2"}
 _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, and takes long to import
@@ -61,6 +62,7 @@ _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, an
     help="Print the run, or what a dry run found, as JSON; null if --if-changed finds nothing new.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
+@quiet_option
 @click.pass_obj
 def sync(
     session: Session,
@@ -76,14 +78,16 @@ def sync(
     no_push: bool,
     as_json: bool,
     verbose: bool,
+    quiet: bool,
 ) -> int:
     """Bring ARCHIVE, or every archive, up to date, and wake the sites that mirror it from here.
 
     An archive without upstream is its owner's: what its tree serves now is taken note of.
 
     If a run is under way, waits for the one that follows it. Ends with 0 only when what is published here
-    is what upstream has; else with 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or
-    78 (configuration). The served tree is whole in any case.
+    is what upstream has; else with 6 (so it is, but for suites that are held back at an older state, each
+    whole: see `pushmirror suites`), 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or 78
+    (configuration). The served tree is whole in any case. With --quiet nothing is said when it ends with 0.
 
     What has changed is learnt from upstream's manifest, from its indices, or by a listing of all of it
     (full): auto takes the cheapest that upstream offers; `pushmirror history` shows which it was, and why. A
@@ -92,9 +96,10 @@ def sync(
     The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
     woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
 
-    With --if-changed, an archive whose upstream still publishes what is served here is left alone: no run is
-    recorded, no trace is renewed, nobody is woken. Upstream's Release files and traces tell that (of a plain
-    tree, its project/trace/master); when it cannot be told, or the last run did not end well, there is a run.
+    With --if-changed, an archive whose upstream still publishes what is served here is left alone: there is
+    no run, no trace is renewed, nobody is woken; `status` counts it as a success. Upstream's Release files
+    and traces tell that (of a plain tree, its project/trace/master); when it cannot be told, or the last run
+    did not end well, there is a run.
 
     systemd ends that background with the service that sync was run by. A timer's service therefore says
     KillMode=process; or it runs `pushmirror sync --no-push`, and then `pushmirror push`, which stays; or
@@ -104,7 +109,7 @@ def sync(
     Examples:
       pushmirror sync
       pushmirror sync debian --dry-run
-      pushmirror sync --if-changed -T cron
+      pushmirror sync --if-changed --quiet -T cron
       pushmirror sync debian --strategy full
       pushmirror sync debian --allow-mass-delete
     """
@@ -112,6 +117,7 @@ def sync(
     from pushmirror.hub import Wish
     from pushmirror.state.records import Run, Stage
 
+    require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = _names(config, archive, dry_run=dry_run)
     if if_changed and (dry_run or from_scratch or allow_mass_delete):
@@ -126,30 +132,33 @@ def sync(
         allow_empty_tree=from_scratch,
         strategy=Strategy(strategy) if strategy else None,
     )
-    log_to_stderr(verbose=verbose)
+    log_to_stderr(verbose=verbose, quiet=quiet)
+    drawn = not (verbose or quiet)
     worst = Exit.OK
     results: list[Run | Preview] = []
     wakes = not (no_push or dry_run or stage == "1")
     with (
         session.store(config) as store,
-        _waking(config, store, drawn=not (as_json or verbose)) as wake,
+        _waking(config, store, drawn=drawn and not as_json) as wake,
     ):
         for name in names:
             if if_changed and _is_current(config, store, name):
-                if not as_json:
-                    click.echo(f"{name}: upstream has nothing new")
+                # No run, but a success, by which nothing grows stale.
+                store.add_request(name, Stage.ALL, trigger=trigger, answer=_NOTHING_NEW)
+                if not (as_json or quiet):
+                    click.echo(f"{name}: {_NOTHING_NEW}")
                 continue
             try:
-                found = _one(config, store, replace(wish, archive=name), dry_run=dry_run, drawn=not verbose)
+                found = _one(config, store, replace(wish, archive=name), dry_run=dry_run, drawn=drawn)
             except PushmirrorError as exc:
                 if len(names) == 1:
                     raise
                 click.echo(f"{name}: {click.style('failed', fg='red')}: {printable(str(exc))}", err=True)
-                worst = max(worst, exc.exit_code)  # and the others go on
+                worst = _worse(worst, exc.exit_code)  # and the others go on
             else:
                 results.append(found)
-                worst = max(worst, _code(found))
-                if not as_json:
+                worst = _worse(worst, code := _code(found))
+                if not (as_json or (quiet and code == Exit.OK and not dry_run)):
                     _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
@@ -201,9 +210,12 @@ def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[
         yield over.append
         if over:
             push_here(config, store, over)
-    except BaseException:  # mostly a signal
+    except BaseException as exc:  # mostly a signal
         for name in over:
             in_background(config, name)
+        if over and isinstance(exc, Stopped):
+            goes_on = f"{exc}; the push of {', '.join(over)} goes on in the background (pushmirror status)"
+            raise Stopped(goes_on, exit_code=exc.exit_code) from exc
         raise
 
 
@@ -237,6 +249,11 @@ def _code(found: Run | Preview) -> Exit:
     return Exit.FAILED if found.exit_code is None else Exit(found.exit_code)
 
 
+def _worse(one: Exit, other: Exit) -> Exit:
+    """Of two archives' exit codes the one to end with: that suites are held back hides no failure."""
+    return max(one, other, key=lambda code: (code is not Exit.OK, code is not Exit.HELD, code))
+
+
 def _run_for(request: Request, store: Store) -> Run:
     """The run that answered a request, maybe another process's."""
     assert request.run_id is not None
@@ -248,7 +265,11 @@ def _tell(run: Run, asked: Strategy | None = None) -> None:
     took = span((run.ended_at or run.started_at) - run.started_at)
     if run.exit_code in {Exit.OK, Exit.HELD}:
         held = run.exit_code == Exit.HELD
-        mark = click.style(f"held back ({run.exit_code})", fg="yellow") if held else click.style("ok", fg="green")
+        mark = (
+            click.style(f"held back ({run.exit_code})", fg="yellow")
+            if held
+            else click.style("ok", fg="green")
+        )
         served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
         by = f", by {run.strategy}" if run.by else ""
         click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")

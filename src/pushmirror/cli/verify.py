@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.logs import log_to_stderr
+from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
 from pushmirror.cli.output import as_json, print_json, print_table, printable
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.config.values import parse_rate
@@ -56,6 +56,7 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
     help="Print the result, with all names, as JSON: an object with ARCHIVE, an array without.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
+@quiet_option
 @click.pass_obj
 def verify(
     session: Session,
@@ -67,6 +68,7 @@ def verify(
     is_listed: bool,
     is_json: bool,
     verbose: bool,
+    quiet: bool,
 ) -> int:
     """Read every file that ARCHIVE, or each archive, should have, and compare its SHA256 with what is known.
 
@@ -97,6 +99,7 @@ def verify(
       pushmirror verify debian --json | jq '{missing, wrong}'
       pushmirror verify --json | jq '.[] | {archive, missing, wrong}'
     """
+    require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     if not names:
@@ -107,7 +110,7 @@ def verify(
             raise UsageError("no archive has an upstream that anything could be repaired from")
     from pushmirror.hub import Hub
 
-    log_to_stderr(verbose=verbose)
+    log_to_stderr(verbose=verbose, quiet=quiet)
     worst = Exit.OK
     results: list[object] = []
     with session.store(config) as store:
@@ -115,7 +118,7 @@ def verify(
             all_found: list[Finding] = []
             each = all_found.append if is_json else _print_finding if is_listed else None
             try:
-                with _progress(name, drawn=not verbose) as progress:
+                with _progress(name, drawn=not (verbose or quiet)) as progress:
                     hub = Hub(config, store, progress)
                     found = hub.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
             except Stopped as exc:
@@ -131,7 +134,7 @@ def verify(
             worst = worst if found.whole else max(worst, Exit.FAILED)
             if is_json:
                 results.append(_as_json(found, all_found))
-            else:
+            elif not (quiet and found.whole):
                 _tell(found, is_listed=is_listed)
     if is_json:
         print_json(results if not archive else results[0] if results else None)
@@ -171,7 +174,7 @@ def _tell(found: Verified, *, is_listed: bool) -> None:
         return
     named = [finding for finding in found.findings if found.problems == 0 or finding.problem != "extra"]
     if found.problems and named:
-        print_table(["", "path", ""], [(one.problem.value, one.path, one.why) for one in named])
+        print_table(["", "path", ""], [(one.problem.value, one.path, one.why) for one in named], heading=2)
         if found.problems > len(named):
             click.echo(f"… {found.problems - len(named)} more; all of them with --list")
     if is_empty:

@@ -180,7 +180,7 @@ class Archive(Values):
     grace: Duration = timedelta(hours=36)  # how long replaced indices keep their files
     full_every: Timeout = timedelta(hours=24)
     stale_after: Timeout = timedelta(hours=12)  # status warns so long after the last success; error: 3 times
-    bandwidth_limit: Rate = 0  # KiB/s; 0: none
+    bandwidth_limit: Rate = 0  # KiB per second, for all streams together; 0: none
     streams: Annotated[int, Strict(), Field(ge=1, le=16)] = 4  # transfers at a time, when there is much
     timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
     connect_timeout: Timeout = timedelta(seconds=30)

@@ -8,24 +8,28 @@ Not the business of this module: serving the tree (`lab.daemon`), or judging a c
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pushmirror.lab.dists import SuiteTree
+from pushmirror.lab import toplevel
+from pushmirror.lab.dists import Dists
 from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
 from pushmirror.lab.packages import Built, Package, PoolFile, build, content
 from pushmirror.lab.signing import LabKey, Signer
+from pushmirror.lab.suite import RELEASE_FILES, Layout, SuiteTree
 from pushmirror.lab.tree import Tree
 from pushmirror.system import clock
 
+#: Of archives that are made without a word about it.
+LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.SIMPLE))
+
 _PAST = timedelta(minutes=10)  # generations start this long ago: quick updates, a second each, fit before now
 _INSTALLER_EVERY = 5  # generations
-_HOST = "archive.lab.example.org"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +52,26 @@ class LabArchive:
         file_size: int,
         keep_by_hash: int,
         suites: Sequence[Suite],
+        layout: Layout,
         time: Callable[[], datetime],
     ) -> None:
         self.path = directory / "tree"
         self.keyring = directory / "keyring.gpg"
         self.generation = 0
         self.keep_by_hash = keep_by_hash
+        self.layout = layout
         self._seed = seed
         self._file_size = file_size
         self._time = time
         self._when = time().replace(microsecond=0) - _PAST
         self._random = Random(seed)  # noqa: S311  a choice that can be repeated is the point
         self._tree = Tree(self.path, directory / "incoming")
-        self._suites = [SuiteTree(suite, self._tree) for suite in suites]
+        self.dists = Dists(self._tree, layout, list(suites))
         self._built: dict[int, Built] = {}
         self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
         self._pool: dict[str, PoolFile] = {}
+        self._is_published = False
         self._key = LabKey.create(directory / "key")
         self.keyring.write_bytes(self._key.public)
 
@@ -78,17 +85,26 @@ class LabArchive:
         file_size: int = 1500,
         keep_by_hash: int = 1,
         suites: Sequence[Suite] = SUITES,
+        layout: Layout = LAYOUT,
         time: Callable[[], datetime] = clock.now,
     ) -> LabArchive:
-        """Make an archive of so many source packages (about 4.6 pool files each) in `directory`.
+        """Make an archive of so many source packages (about 4.8 pool files each) in `directory`.
 
         `file_size` is the largest size of a pool file in bytes; `keep_by_hash` says for how many generations
         by-hash files outlive their Release (dak: 36 hours; 0 is brutal).
         """
         archive = cls(
-            directory, seed=seed, file_size=file_size, keep_by_hash=keep_by_hash, suites=suites, time=time
+            directory,
+            seed=seed,
+            file_size=file_size,
+            keep_by_hash=keep_by_hash,
+            suites=suites,
+            layout=layout,
+            time=time,
         )
-        archive._write_top()
+        archive.write_documents(toplevel.DOCUMENTS)
+        for name, target in toplevel.LINKS.items():
+            archive._tree.symlink(name, target)
         archive.update(add=packages, replace=0, remove=0)
         return archive
 
@@ -96,6 +112,11 @@ class LabArchive:
     def serial(self) -> int:
         """The `Archive serial` of the trace."""
         return int(f"{self._when:%Y%m%d}{self.generation:02}")
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """What it has, or will have after the next update."""
+        return tuple(self.dists.planned)
 
     @property
     def pool_files(self) -> tuple[str, ...]:
@@ -130,17 +151,32 @@ class LabArchive:
         with self._key.unlocked() as signer:
             self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
 
+    def plan_suites(self, suites: Sequence[Suite]) -> None:
+        """Have these suites from the next update on; those of a known codename turn into what they say."""
+        self.dists.planned = list(suites)
+
+    def accept(self, source: str, into: str) -> None:
+        """Move all packages from a suite into a frozen one, by the next update: a point release."""
+        source_tree, target = self.dists.suite(source), self.dists.suite(into)
+        new = {one.package.number: one for one in source_tree.members or ()}
+        kept = [one for one in target.members or () if one.package.number not in new]
+        target.members = tuple(sorted((*kept, *new.values()), key=lambda one: one.package.name))
+        source_tree.members = ()
+
+    def files_of(self, codename: str) -> set[str]:
+        """The paths of the pool files that a suite names."""
+        return {file.path for one in self.dists.suite(codename).members or () for file in one.files()}
+
     def release_texts(self) -> dict[str, str]:
         """The Release file of each suite, by codename."""
         return {
-            s.suite.codename: (self.path / s.suite.directory / "Release").read_text() for s in self._suites
+            s.suite.codename: (self.path / s.release_directory / "Release").read_text()
+            for s in self.dists.suites
         }
 
     def generation_files(self) -> dict[str, bytes]:
-        """Release, Release.gpg and InRelease of every suite, by path below the tree."""
-        paths = [
-            f"{s.suite.directory}/{n}" for s in self._suites for n in ("InRelease", "Release", "Release.gpg")
-        ]
+        """Release, Release.gpg and InRelease of every suite, by path below the tree: the files, no links."""
+        paths = [f"{s.release_directory}/{name}" for s in self.dists.suites for name in RELEASE_FILES]
         return {path: (self.path / path).read_bytes() for path in paths}
 
     # To break things on purpose
@@ -148,22 +184,47 @@ class LabArchive:
     def sign_with(self, key: LabKey) -> None:
         """Publish the same state signed by another key; `keyring` stays as it is."""
         self._key = key
-        self._publish_releases()
+        self.publish_again()
 
     def expire(self) -> None:
         """Publish the same state with a Valid-Until in the past."""
-        self._publish_releases(valid_until=self._when - timedelta(days=1))
+        self._publish_releases(self.dists.suites, valid_until=self._when - timedelta(days=1))
+
+    def break_suite(self, codename: str) -> None:
+        """Publish it with a hash that no form of an index has; every update does so until it is mended."""
+        self.dists.suite(codename).is_broken = True
+        self._publish_releases([self.dists.suite(codename)])
+
+    def mend_suite(self, codename: str) -> None:
+        """Publish it as it should be."""
+        self.dists.suite(codename).is_broken = False
+        self._publish_releases([self.dists.suite(codename)])
+
+    def drop_release_files(self, *names: str) -> None:
+        """Have none of these (of all, without names) in any suite until Release files are published again."""
+        for suite in self.dists.suites:
+            suite.published = None
+            for directory in {suite.directory, suite.release_directory}:
+                for name in names or RELEASE_FILES:
+                    (self.path / directory / name).unlink(missing_ok=True)
+
+    def publish_again(self) -> None:
+        """Publish the same state, with a new date."""
+        self._publish_releases(self.dists.suites)
 
     def spoil_signature(self, codename: str = "sid") -> None:
         """Change signed words of a suite's InRelease and Release after signing."""
         for name in ("InRelease", "Release"):
-            path = f"dists/{codename}/{name}"
+            path = f"{self.dists.suite(codename).release_directory}/{name}"
             text = (self.path / path).read_bytes().replace(b"archive of the lab", b"archive of the cat")
             self._tree.put(path, text, self._when)
 
     def spoil_file(self, path: str | None = None) -> str:
-        """Change one byte of a file (default: a pool file), keeping size and time; returns its path."""
-        path = path or self._some_pool_file()
+        """Change one byte of a file (default: a pool file), keeping size and time; returns its path.
+
+        As below, a link is followed: it is the file that changes.
+        """
+        path = self._tree.resolve(path or self._some_pool_file())
         data = bytearray((self.path / path).read_bytes())
         data[len(data) // 2] ^= 0xFF
         when = datetime.fromtimestamp((self.path / path).stat().st_mtime, self._when.tzinfo)
@@ -172,14 +233,14 @@ class LabArchive:
 
     def truncate_file(self, path: str | None = None) -> str:
         """Cut a file (default: a pool file) to half; returns its path."""
-        path = path or self._some_pool_file()
+        path = self._tree.resolve(path or self._some_pool_file())
         data = (self.path / path).read_bytes()
         self._tree.put(path, data[: len(data) // 2], self._when)
         return path
 
     def lose_file(self, path: str | None = None) -> str:
         """Delete a file (default: a pool file) that the indices go on to name; returns its path."""
-        path = path or self._some_pool_file()
+        path = self._tree.resolve(path or self._some_pool_file())
         self._tree.remove(path)
         return path
 
@@ -213,26 +274,31 @@ class LabArchive:
 
     def _dinstall(self, *, new_installer: bool) -> Dinstall:
         self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
-        pool = {file.path: file for built in self._built.values() for file in built.files()}
+        packages = sorted(self._built.values(), key=lambda built: built.package.name)
+        left = self.dists.turn(self.generation)
+        for suite in self.dists.suites:
+            suite.choose(packages)
+        pool = {file.path: file for built in self._needed() for file in built.files()}
         added = sorted(pool.keys() - self._pool.keys())
         removed = sorted(self._pool.keys() - pool.keys())
         self._pool = pool
         for path in added:
             self._tree.put(path, self._content(path), self._when)
-        packages = sorted(self._built.values(), key=lambda built: built.package.name)
-        for suite in self._suites:
-            suite.write_indices(packages, self._when, self.generation, new_installer=new_installer)
-        self._write_listings()
-        self._publish_releases()
-        self._write_trace()
-        for suite in self._suites:
-            suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
-        for path in removed:
-            self._tree.remove(path)
+        for suite in self.dists.suites:
+            suite.write_indices(self._when, self.generation, new_installer=new_installer)
+        for path, data in toplevel.listings(self._pool, self._built.values()).items():
+            self._tree.put(path, data, self._when)
+        self._publish_releases([suite for suite in self.dists.suites if suite.is_to_be_published])
+        self._tree.put(toplevel.TRACE, toplevel.trace(self._when, self.serial), self._when)
+        self._delete(left, removed)
         return Dinstall(self.serial, tuple(added), tuple(removed))
 
-    def _publish_releases(self, *, valid_until: datetime | None = None) -> None:
-        if any((self.path / s.suite.directory / "InRelease").exists() for s in self._suites):
+    def _needed(self) -> list[Built]:
+        """Packages whose files are in the pool: the newest ones, and older ones that suites have."""
+        return [*self._built.values(), *(one for suite in self.dists.suites for one in suite.members or ())]
+
+    def _publish_releases(self, suites: Sequence[SuiteTree], *, valid_until: datetime | None = None) -> None:
+        if self._is_published:
             self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
         when = self._when
 
@@ -241,38 +307,17 @@ class LabArchive:
             return text, signer.clear(text), signer.detached(text)
 
         with self._key.unlocked() as signer, ThreadPoolExecutor() as threads:
-            releases = list(threads.map(lambda suite: signed(signer, suite), self._suites))
-        for suite, (text, inline, detached) in zip(self._suites, releases, strict=True):
+            releases = list(threads.map(lambda suite: signed(signer, suite), suites))
+        for suite, (text, inline, detached) in zip(suites, releases, strict=True):
             suite.write_release(text, inline, detached, when)
-            self._tree.symlink(f"dists/{suite.suite.alias}", suite.suite.codename)
+        self.dists.publish(self.generation)
+        self._is_published = True
 
-    # Outside dists/ and pool/
-
-    def _write_top(self) -> None:
-        texts = {
-            "README": "An archive of the lab. Nothing in it is of any use.\n",
-            "doc/00-INDEX": "FAQ/ nothing is asked often\n",
-            "doc/FAQ/index.html": "<p>None.</p>\n",
-        }
-        self.write_documents(texts)
-        self._tree.symlink("doc/FAQ/faq.html", "index.html")
-
-    def _write_listings(self) -> None:
-        lines = [f"-rw-r--r-- 1 dak dak {file.size} {path}\n" for path, file in sorted(self._pool.items())]
-        maintainers = [f"{b.package.name} The Lab <lab@example.org>\n" for b in self._built.values()]
-        debs = [f"./{path}\n" for path in self._pool if path.endswith(("_amd64.deb", "_all.deb"))]
-        for path, text in {
-            "ls-lR.gz": "".join(lines),
-            "indices/Maintainers.gz": "".join(sorted(maintainers)),
-            "indices/files/arch-amd64.files.gz": "".join(sorted(debs)),
-        }.items():
-            self._tree.put(path, gzip.compress(text.encode(), 1, mtime=0), self._when)
-
-    def _write_trace(self) -> None:
-        text = (
-            f"{self._when:%a %b %d %H:%M:%S UTC %Y}\nUsing dak v1\nRunning on host: {_HOST}\n"
-            f"Archive serial: {self.serial}\n"
-            f"Date: {self._when:%a, %d %b %Y %H:%M:%S +0000}\nCreator: dak v1\n"
-        )
-        self._tree.put(f"project/trace/{_HOST}", text.encode(), self._when)
-        self._tree.symlink("project/trace/master", _HOST)
+    def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:
+        """What nothing leads to any more."""
+        for suite in suites:
+            suite.remove()
+        for suite in self.dists.suites:
+            suite.delete_obsolete(self.generation, keep_by_hash=self.keep_by_hash)
+        for path in pool_files:
+            self._tree.remove(path)

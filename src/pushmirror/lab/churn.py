@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -13,15 +14,26 @@ from pushmirror.lab.archive import LabArchive
 _LIMIT_S = 600.0  # one that was forgotten ends by itself
 
 
+def flipping(archive: LabArchive, codename: str) -> Iterator[str]:
+    """Updates, after every other of which a suite is broken."""
+    while True:
+        for is_broken, step in ((True, "broken"), (False, "mended")):
+            archive.dists.suite(codename).is_broken = is_broken
+            archive.update()
+            yield step
+
+
 class Churn:
     """Updates an archive, as `LabArchive.update` does, from entry to exit of its block.
 
-    The last update is complete when the block has been left; one that failed raises there.
+    `steps` are gone through first, those of `flipping` or `lab.release_day`. The last update is complete when
+    the block has been left; one that failed raises there.
     """
 
-    def __init__(self, archive: LabArchive, *, every_s: float = 0.7) -> None:
+    def __init__(self, archive: LabArchive, *, every_s: float = 0.7, steps: Iterable[str] = ()) -> None:
         self.updates = 0  # so far
         self._archive = archive
+        self._steps = iter(steps)
         self._every_s = every_s
         self._enough = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -42,7 +54,8 @@ class Churn:
     def _update(self) -> None:
         started = time.monotonic()
         while not self._enough.is_set() and time.monotonic() < started + _LIMIT_S:
-            self._archive.update()
+            if next(self._steps, None) is None:
+                self._archive.update()
             self.updates += 1
             due = started + self.updates * self._every_s
             self._enough.wait(max(0.0, due - time.monotonic()))

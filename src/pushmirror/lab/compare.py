@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 #: What differs between a tree and its mirror by right: traces and flags of each mirror, and work files.
@@ -14,12 +14,19 @@ OWN = re.compile(
 )
 
 
-def same_tree(one: Path, other: Path, *, ignore: re.Pattern[str] = OWN) -> list[str]:
+def same_tree(
+    one: Path, other: Path, *, ignore: re.Pattern[str] = OWN, held: Collection[str] = ()
+) -> list[str]:
     """The differences of two trees: names, types, targets of links, contents, times of files (seconds).
 
-    `ignore` matches paths below the trees that are left out.
+    `ignore` matches paths below the trees that are left out. So are suites that are `held` at a former state
+    in one of them (names in dists/), and pool files that only one tree has then.
     """
     ours, theirs = dict(_entries(one, ignore)), dict(_entries(other, ignore))
+    if held:
+        for paths, others in ((ours, theirs.keys()), (theirs, ours.keys())):
+            for path in [path for path in paths if _is_of_held(path, held, path not in others)]:
+                del paths[path]
     problems = [f"{path} is only in {one}" for path in sorted(ours.keys() - theirs.keys())]
     problems += [f"{path} is only in {other}" for path in sorted(theirs.keys() - ours.keys())]
     for path in sorted(ours.keys() & theirs.keys()):
@@ -27,6 +34,11 @@ def same_tree(one: Path, other: Path, *, ignore: re.Pattern[str] = OWN) -> list[
         if why:
             problems.append(f"{path}: {why}")
     return problems
+
+
+def _is_of_held(path: str, held: Collection[str], is_alone: bool) -> bool:
+    top, _, rest = path.partition("/")
+    return (top in {"dists", "zzz-dists"} and rest.partition("/")[0] in held) or (top == "pool" and is_alone)
 
 
 def _entries(tree: Path, ignore: re.Pattern[str]) -> Iterator[tuple[str, os.stat_result]]:

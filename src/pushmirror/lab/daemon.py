@@ -32,6 +32,7 @@ class RsyncDaemon(Service):
         super().__init__(directory)
         self.transfers = directory / "transfers.log"  # the daemon's own log: connections and files sent
         self._modules: dict[str, Module] = {}
+        self._settings: dict[str, str] = {}
         self._write()
 
     def add_module(
@@ -43,6 +44,11 @@ class RsyncDaemon(Service):
     ) -> None:
         """Offer `path` as module `name`, read-only, to `users` (name -> password) or to all."""
         self._modules[name] = Module(name, path, users or {}, options or {})
+        self._write()
+
+    def set_global(self, key: str, value: str) -> None:
+        """Give the daemon a setting that is for all modules, or for none."""
+        self._settings[key] = value
         self._write()
 
     def remove_module(self, name: str) -> None:
@@ -72,6 +78,7 @@ class RsyncDaemon(Service):
         ]
         if os.geteuid() == 0:
             lines += ["uid = 0", "gid = 0"]  # the default, nobody, cannot enter the test's directories
+        lines += [f"{key} = {value}" for key, value in self._settings.items()]
         for module in self._modules.values():
             lines += [f"[{module.name}]", f"path = {module.path}", "read only = yes"]
             if module.users:
@@ -106,7 +113,7 @@ class TlsTunnel(Service):
         ]
         argv += ["-keyout", str(self._key), "-out", str(self.ca_file), "-days", "2", "-subj", "/CN=localhost"]
         argv += ["-addext", f"subjectAltName=IP:{HOST},DNS:localhost"]
-        process.run(argv, timeout_s=60).check()
+        process.run(argv, timeout_s=600).check()
         self._key.chmod(0o600)
 
     def url(self, module: str, user: str | None = None) -> str:

@@ -22,11 +22,10 @@ from pushmirror.config.model import PushKind
 from pushmirror.errors import PushmirrorError
 from pushmirror.hub import Hub, Wish
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.indices import SUITES
 from pushmirror.lab.network import Network
 from pushmirror.lab.node import Node
 from pushmirror.lab.packages import ARCHITECTURES
-from pushmirror.lab.passage import Now, Passage, Passed
+from pushmirror.lab.passage import Call, Now, Passage, Passed
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.verify import SHORT, Standing, files_of, generation_of, owner_now, verify
 from pushmirror.lab.watch import Watcher
@@ -35,7 +34,7 @@ from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 
 _LOOK_S = 0.2  # between two looks at where everybody is
-_LIMIT_S = 90.0  # for one push; nobody waits for a mirror that takes longer
+_LIMIT_S = 3600.0  # for one push, far beyond need: a mirror that fails is seen to, and ends the wait
 
 
 class Board(Protocol):
@@ -111,7 +110,7 @@ def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
     size = sum(path.lstat().st_size for path in files)
     pool = f"{len(archive.pool_files):,} in the pool"
     narrator.fact("files", f"{len(files):,}, {pool}; {size / 1e6:.1f} MB")
-    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in SUITES))
+    narrator.fact("suites", ", ".join(f"{suite.codename} ({suite.alias})" for suite in archive.suites))
     narrator.fact("for", ", ".join((*ARCHITECTURES, "all", "source")))
     narrator.fact("signed", f"by a key made for it; generation {generation_of(archive.path)}")
 
@@ -220,11 +219,10 @@ class _Story:
         self.verdict.pushes.append(done)
         for one in done.late:
             last = one.calls[-1] if one.calls else None
-            why = f"its last trigger ended with {last.exit_code}: {last.said}" if last else "nobody woke it"
-            self.problem(f"{one.name} did not become current: {why}")
+            self.problem(f"{one.name} did not become current: {in_words(last)}")
         for one in done.mirrors:
             self.verdict.problems += [
-                f"{one.name}: {call.stage} failed ({call.exit_code}): {call.said}"
+                f"{one.name}: {call.stage} failed ({_code(call)}): {call.said}"
                 for call in one.calls
                 if call.has_failed
             ]
@@ -280,6 +278,21 @@ class _Story:
 
     def problem(self, words: str) -> None:
         self.verdict.problems.append(words)
+
+
+def _code(call: Call) -> str:
+    return "no answer" if call.exit_code is None else str(call.exit_code)
+
+
+def in_words(last: Call | None) -> str:
+    """What became of the last trigger of a mirror that is late."""
+    if last is None:
+        return "nobody woke it"
+    if last.ended_s is None:
+        return f"it was woken after {last.sent_s:.1f} s and has not answered yet"
+    if last.exit_code is None:
+        return f"its last trigger had no answer: {last.said or 'who sent it is gone'}"
+    return f"its last trigger ended with exit code {last.exit_code}: {last.said or 'it said nothing'}"
 
 
 def _sync_here(node: Node) -> Request:

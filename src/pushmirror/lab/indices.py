@@ -6,6 +6,7 @@ which is listed in Release but not on disk, and the compressed forms that are bo
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import lzma
@@ -19,29 +20,40 @@ COMPONENTS = ("main", "contrib")
 _FORMATS = {
     ".gz": lambda data: gzip.compress(data, 1, mtime=0),
     ".xz": lambda data: lzma.compress(data, preset=0),
+    ".bz2": lambda data: bz2.compress(data, 1),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What stays the same about a suite."""
+    """What stays the same about a suite from one update to the next."""
 
-    codename: str  # its directory in dists/
-    alias: str  # the symbolic link to it, and its Suite field
+    codename: str  # what it is known by for ever
+    alias: str  # its Suite field
     by_hash: bool
     every: int  # it holds every so many-th package
     pdiffs: bool = False
     valid_for: timedelta | None = None
+    home: str = ""  # its directory in dists/, if that is not its codename
+    frozen: bool = False  # no update changes its packages
+    version: str = ""
 
     @property
-    def directory(self) -> str:
-        return f"dists/{self.codename}"
+    def name(self) -> str:
+        """Its directory in dists/."""
+        return self.home or self.codename
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The symbolic links to it in dists/."""
+        return tuple(name for name in (self.alias, self.codename) if name != self.name)
 
 
 SUITES = (
     Suite("trixie", "stable", by_hash=True, every=2),
     Suite("sid", "unstable", by_hash=True, every=1, pdiffs=True, valid_for=timedelta(days=7)),
     Suite("wheezy", "oldoldstable", by_hash=False, every=5),
+    Suite("trixie-proposed-updates", "proposed-updates", by_hash=True, every=7),
 )
 
 
@@ -58,31 +70,48 @@ class Digest:
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return cls(len(data), md5, hashlib.sha256(data).hexdigest())
 
+    def other(self) -> Digest:
+        """One of the same size that no file has."""
+        return Digest(self.size, self.md5[::-1], self.sha256[::-1])
+
 
 def compressed(plain: bytes, suffix: str) -> bytes:
     """The form of an index with this suffix: "", ".gz" or ".xz"."""
     return _FORMATS[suffix](plain) if suffix else plain
 
 
-def plain_indices(suite: Suite, packages: Iterable[Built]) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+def plain_indices(suite: Suite, members: Iterable[Built]) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     """Every index of a suite: name without suffix, plain content, the suffixes it is on disk with."""
-    members = [built for built in packages if built.package.number % suite.every == 0]
+    members = list(members)
     for component in COMPONENTS:
         mine = [built for built in members if built.package.component == component]
         for arch in (*ARCHITECTURES, "all"):
-            entries = [
-                stanza for built in mine for key, stanza in built.stanzas.items() if key in {arch, "all"}
-            ]
-            yield f"{component}/binary-{arch}/Packages", "".join(entries).encode(), (".gz", ".xz")
-            yield f"{component}/binary-{arch}/Release", _small_release(suite, component, arch), ("",)
-            yield f"{component}/Contents-{arch}", _contents(mine, arch), (".gz",)
+            yield from _packages(suite, component, arch, mine)
+        for arch in ARCHITECTURES if component == "main" else ():
+            yield from _packages(suite, f"{component}/debian-installer", arch, mine, udebs=True)
+            yield f"{component}/Contents-udeb-{arch}", _contents(mine, f"udeb-{arch}"), (".gz",)
         sources = "".join(built.stanzas["source"] for built in mine)
         yield f"{component}/source/Sources", sources.encode(), (".gz", ".xz")
         yield f"{component}/source/Release", _small_release(suite, component, "source"), ("",)
-        yield f"{component}/Contents-source", _contents(mine, "source"), (".gz",)
-        yield f"{component}/i18n/Translation-en", _translation(mine), (".xz",)
+        for arch in (*ARCHITECTURES, "all", "source"):
+            yield f"{component}/Contents-{arch}", _contents(mine, arch), (".gz",)
+        for language in ("de", "en"):
+            yield f"{component}/i18n/Translation-{language}", _translation(mine, language), (".bz2",)
         yield f"{component}/dep11/Components-amd64.yml", _components(suite, component, mine), (".gz", ".xz")
+        yield f"{component}/dep11/icons-64x64.tar", _contents(mine, "amd64"), (".gz",)
         yield f"{component}/cnf/Commands-amd64", _commands(suite, component, mine), (".xz",)
+    if not suite.by_hash:  # as in old times
+        yield "Contents-amd64", _contents(members, "amd64"), (".gz",)
+
+
+def _packages(
+    suite: Suite, component: str, arch: str, members: Iterable[Built], *, udebs: bool = False
+) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+    kind = "udeb-" if udebs else ""
+    wanted = {f"{kind}{arch}", f"{kind}all"}
+    entries = [stanza for built in members for key, stanza in built.stanzas.items() if key in wanted]
+    yield f"{component}/binary-{arch}/Packages", "".join(entries).encode(), (".gz", ".xz")
+    yield f"{component}/binary-{arch}/Release", _small_release(suite, component, arch), ("",)
 
 
 def _small_release(suite: Suite, component: str, arch: str) -> bytes:
@@ -98,10 +127,10 @@ def _contents(packages: list[Built], arch: str) -> bytes:
     return "".join(f"usr/bin/{name} misc/{name}\n" for name in sorted(names)).encode()
 
 
-def _translation(packages: list[Built]) -> bytes:
+def _translation(packages: list[Built], language: str) -> bytes:
     entries = (
         f"Package: {built.package.name}\nDescription-md5: {built.sources[0].md5}\n"
-        f"Description-en: package {built.package.number} of the lab\n .\n Nothing in it.\n\n"
+        f"Description-{language}: package {built.package.number} of the lab\n .\n Nothing in it.\n\n"
         for built in packages
     )
     return "".join(entries).encode()
@@ -165,6 +194,7 @@ def release_text(
         "Origin: Lab",
         "Label: Lab",
         f"Suite: {suite.alias}",
+        *([f"Version: {suite.version}"] if suite.version else []),
         f"Codename: {suite.codename}",
         f"Date: {when:{stamp}}",
         *([f"Valid-Until: {valid_until:{stamp}}"] if valid_until else []),

@@ -10,8 +10,13 @@ each suite once, as a client does, and then asks for everything it leads to, whi
   InRelease unchanged all the time: then the tree rests in a broken state.
 - a symbolic link that leads nowhere counts, unless it was replaced while it was being looked at.
 
+Links are followed, as a web server does: a suite is a directory below dists/, by whatever links it is reached
+and however deep it lies, in which an InRelease can be read, or a Release that lists files. It is judged once,
+whatever its names; if none of them leads to it any more in the end, its links have turned, and what a client
+meets then is the next sample's.
+
 Not judged: signatures, Release against InRelease, and suites or architectures that were never mirrored (a
-suite that vanishes between two samples of one `Judge` is noticed).
+suite that vanishes between two samples of one `Judge` is noticed, by each of its names).
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +34,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SETTLE_S = 0.5
+_WORK = ".~tmp~"
+_NO_SUITES = {"by-hash", _WORK}  # nor is any below
+_RELEASES = {"InRelease", "Release"}
 _SUFFIXES = (".gz", ".xz", ".bz2")
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -53,29 +62,39 @@ class Judge:
     tree: Path
     thorough: bool = False  # hash pool files and images too, instead of comparing sizes
     pdiffs: bool = False  # the patches that Packages.diff/Index names must be there too
+    allowed: frozenset[str] = frozenset()  # paths that may be missing or wrong, as they are at upstream
     _hashes: dict[tuple[int, ...], str] = field(default_factory=dict)  # (inode, size, times) -> SHA256
     _parsed: dict[str, tuple[_Wanted, ...]] = field(default_factory=dict)  # index's SHA256 -> pool files
-    _suites: set[Path] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)  # names of suites, and paths of InRelease files
 
     def sample(self) -> list[str]:
         """What is broken right now, one sentence each."""
-        present = set(self._suite_directories())
+        suites = suites_in(self.tree)
+        present = {
+            path
+            for suite, names in suites.items()
+            for name in names
+            for path in (name, *([f"{name}/InRelease"] if (suite / "InRelease").exists() else []))
+        }
+        gone = {path.removesuffix("/InRelease") for path in self._seen - present}
         vanished = [
-            f"{self._name(suite)}: InRelease has vanished" for suite in sorted(self._suites - present)
+            f"{name}: InRelease has vanished"
+            for name in sorted(gone)
+            if f"{name}/InRelease" not in self.allowed
         ]
-        self._suites |= present
-        problems = [problem for suite in sorted(present) for problem in self._judge_suite(suite)]
+        self._seen |= present
+        problems = [
+            problem for suite, found in suites.items() for problem in self._judge_reachable(suite, found)
+        ]
         return [*vanished, *problems, *self._dangling_links()]
 
-    def _suite_directories(self) -> Iterator[Path]:
-        dists = self.tree / "dists"
-        for pattern in ("*/InRelease", "*/*/InRelease"):
-            for path in dists.glob(pattern):
-                if not any(p.is_symlink() for p in (path.parent, path.parent.parent)):
-                    yield path.parent
+    def _judge_reachable(self, suite: Path, names: Iterable[str]) -> list[str]:
+        problems = self._judge_suite(suite)
+        is_reached = any(_real(self.tree / name) == suite for name in names) if problems else True
+        return problems if is_reached else []
 
     def _judge_suite(self, suite: Path) -> list[str]:
-        text = _read(suite / "InRelease")
+        release, text = _release_file(suite)
         if text is None:
             return [f"{self._name(suite)}: InRelease has vanished"]
         by_hash, listed = _release(text.decode("utf-8", "replace"))
@@ -85,18 +104,9 @@ class Judge:
         believed = [problem for problem, firm in problems if firm]
         if len(believed) == len(problems):
             return believed
-        if not self._settled(suite, text):
+        if not _settled(release, text):
             return believed
         return [problem for problem, _ in self._check_indices(suite, by_hash, listed)] or believed
-
-    def _settled(self, suite: Path, text: bytes) -> bool:
-        """Whether InRelease stays `text` for SETTLE_S."""
-        until = time.monotonic() + SETTLE_S
-        while time.monotonic() < until:
-            if _read(suite / "InRelease") != text:
-                return False
-            time.sleep(SETTLE_S / 20)
-        return _read(suite / "InRelease") == text
 
     def _check_indices(
         self, suite: Path, by_hash: bool, listed: dict[str, tuple[int, str]]
@@ -116,6 +126,8 @@ class Judge:
                 place = next((p for p in places if self._sha256(p) == sha256), None)
                 if place:
                     found[name] = place
+                elif self._is_allowed(suite / name):
+                    continue
                 elif name != family or len(names) == 1 or (not by_hash and (suite / name).exists()):
                     why = f"is not there with the listed {size} bytes and SHA256 {sha256[:12]}…"
                     problems.append((f"{self._name(suite)}: {name} {why}", firm))
@@ -143,16 +155,16 @@ class Judge:
         if base.startswith(("Packages.", "Sources.")) or base in {"Packages", "Sources"}:
             return self._missing(self._pool_files(base, sha256, place))
         if base == "Index" and self.pdiffs:
-            return self._missing(_patches(place, (suite / name).parent.relative_to(self.tree)))
+            return self._missing(_patches(place, self._name((suite / name).parent)))
         if base == "SHA256SUMS":
-            return self._missing(_images(place, self.tree))
+            return self._missing(_images(suite / name, _real(self.tree)))
         return []
 
     def _pool_files(self, base: str, sha256: str, place: Path) -> tuple[_Wanted, ...]:
         if sha256 not in self._parsed:
             data = _read(place)
             if data is None or hashlib.sha256(data).hexdigest() != sha256:
-                return (_Wanted(str(place.relative_to(self.tree)), -1, sha256),)  # gone between two looks
+                return (_Wanted(self._name(place), -1, sha256),)  # gone between two looks
             text = _DECOMPRESS["" if "." not in base else "." + base.rpartition(".")[2]](data).decode()
             parse = _source_files if base.startswith("Sources") else _binary_files
             self._parsed[sha256] = tuple(file for stanza in text.split("\n\n") for file in parse(stanza))
@@ -162,12 +174,14 @@ class Judge:
         problems = []
         for file in wanted:
             path = self.tree / file.path
+            if file.path in self.allowed:
+                continue
             try:
                 size = path.stat().st_size
             except OSError:
                 problems.append(f"{file.path} is missing")
                 continue
-            if ".~tmp~" in file.path:
+            if _WORK in file.path:
                 problems.append(f"{file.path} is a work file of rsync")
             if file.size >= 0 and size != file.size:
                 problems.append(f"{file.path} has {size} bytes, not {file.size}")
@@ -190,27 +204,99 @@ class Judge:
             return None
 
     def _dangling_links(self) -> list[str]:
-        problems = []
-        for directory, names, files in os.walk(self.tree):
-            names[:] = [name for name in names if name != ".~tmp~"]
-            for name in (*names, *files):
-                path = Path(directory, name)
-                target = _target(path)
-                if target is None:
-                    continue
-                if ".~tmp~" in target:
-                    problems.append(f"{self._name(path)} leads into a work directory of rsync: {target}")
-                elif not path.exists() and _target(path) == target and not path.exists():
-                    problems.append(f"{self._name(path)} leads nowhere: {target}")
+        problems, waiting = list[str](), [os.path.realpath(self.tree)]
+        while waiting:
+            for entry in _entries(waiting.pop()):
+                if entry.is_symlink():
+                    problems += self._look_at_link(Path(entry.path))
+                elif entry.is_dir() and entry.name != _WORK:
+                    waiting.append(entry.path)
         return problems
 
+    def _look_at_link(self, path: Path) -> list[str]:
+        target = _target(path)
+        if target is None or self._is_allowed(path):
+            return []
+        if _WORK in target:
+            return [f"{self._name(path)} leads into a work directory of rsync: {target}"]
+        if not path.exists() and _target(path) == target and not path.exists():
+            return [f"{self._name(path)} leads nowhere: {target}"]
+        return []
+
+    def _is_allowed(self, path: Path) -> bool:
+        return bool(self.allowed) and self._name(path) in self.allowed
+
     def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.tree))
+        return str(path.relative_to(_real(self.tree)))
 
 
-def broken(tree: Path, *, thorough: bool = False, pdiffs: bool = False) -> list[str]:
+def broken(
+    tree: Path, *, thorough: bool = False, pdiffs: bool = False, allowed: frozenset[str] = frozenset()
+) -> list[str]:
     """One sample of a tree: what is broken in it, one sentence each; empty when nothing is."""
-    return Judge(tree, thorough=thorough, pdiffs=pdiffs).sample()
+    return Judge(tree, thorough=thorough, pdiffs=pdiffs, allowed=allowed).sample()
+
+
+def suites_in(tree: Path) -> dict[Path, list[str]]:
+    """Every directory that is a suite, without a link in its path, and its names below the tree.
+
+    Of links to a directory that has been found only the one that leads there is a name, not all that are
+    below it, and none leads out of the tree.
+    """
+    top = _real(tree)
+    suites: dict[Path, list[str]] = {}
+    visited: set[str] = set()
+    waiting, links = [("dists", os.path.realpath(tree / "dists"))], list[tuple[str, str]]()
+    while waiting or links:
+        name, real = waiting.pop() if waiting else links.pop(0)
+        if real in visited:
+            if Path(real) in suites:
+                suites[Path(real)].append(name)
+            continue
+        visited.add(real)
+        entries = _entries(real) if Path(real).is_relative_to(top) else []
+        if any(entry.name in _RELEASES for entry in entries) and _release_file(Path(real))[1]:
+            suites[Path(real)] = [name]
+        for entry in entries:
+            if entry.is_symlink():
+                if Path(entry.path).is_dir():
+                    links.append((f"{name}/{entry.name}", os.path.realpath(entry.path)))
+            elif entry.is_dir() and entry.name not in _NO_SUITES:
+                waiting.append((f"{name}/{entry.name}", entry.path))
+    return dict(sorted(suites.items()))
+
+
+def _entries(directory: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:  # it has gone meanwhile
+        return []
+
+
+def _release_file(suite: Path) -> tuple[Path, bytes | None]:
+    """The file that a client takes, and what it holds; None if this is no suite."""
+    inline, plain = suite / "InRelease", suite / "Release"
+    text = _read(inline)
+    if text is not None:
+        return inline, text
+    text = _read(plain)
+    return plain, text if text and re.search(rb"^(MD5Sum|SHA1|SHA256|SHA512):", text, re.MULTILINE) else None
+
+
+def _settled(release: Path, text: bytes) -> bool:
+    """Whether a file stays `text` for SETTLE_S."""
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until:
+        if _read(release) != text:
+            return False
+        time.sleep(SETTLE_S / 20)
+    return _read(release) == text
+
+
+def _real(path: Path) -> Path:
+    """Without links; also if it is not there."""
+    return Path(os.path.realpath(path))
 
 
 def _read(path: Path) -> bytes | None:
@@ -275,7 +361,7 @@ def _source_files(stanza: str) -> Iterator[_Wanted]:
             yield _Wanted(f"{fields['Directory']}/{name}", int(size), sha256)
 
 
-def _patches(index: Path, directory: Path) -> Iterator[_Wanted]:
+def _patches(index: Path, directory: str) -> Iterator[_Wanted]:
     text = (_read(index) or b"").decode()
     for line in _fields(text).get("SHA256-Download", "").splitlines():
         if line.strip():
@@ -287,4 +373,4 @@ def _images(sums: Path, tree: Path) -> Iterator[_Wanted]:
     home = sums.parent.resolve()  # once: `current` may turn to another version meanwhile
     for line in (_read(home / sums.name) or b"").decode().splitlines():
         sha256, name = line.split(maxsplit=1)
-        yield _Wanted(str((home / name.removeprefix("./")).relative_to(tree.resolve())), -1, sha256)
+        yield _Wanted(str((home / name.removeprefix("./")).relative_to(tree)), -1, sha256)

@@ -27,7 +27,8 @@ from pushmirror.state.records import Generation
 from pushmirror.state.sql import SqlStore, open_store
 from pushmirror.system import process
 
-_RETRY_AFTER = "2s"  # nobody wants to look at a lab that rests
+#: A machine may be busy, which is no trouble of a mirror; but nobody wants to look at a lab that rests.
+_PATIENT = {"deadline": "1h", "connect_timeout": "10min", "retry_after": "2s"}
 
 
 class Serving(Service):
@@ -56,7 +57,7 @@ class Node:
         self.place = place
         self.directory = directory
         self.key = directory / "push_key"  # of a hub, for its sites
-        sections = {"push": {"key": str(self.key), "addresses": [HOST], "retry_after": _RETRY_AFTER}}
+        sections = {"push": {"key": str(self.key), "addresses": [HOST], **_PATIENT}}
         self.mirror = LabSite(directory, name=place.name, sections=sections, **options)  # type: ignore[arg-type]
         self.sshd = Sshd(directory / "sshd") if place.above else None
         self.serving = Serving(self.mirror) if place.is_hub else None

@@ -40,6 +40,11 @@ class Package:
         return ("all",) if self.number % 3 == 2 else ARCHITECTURES
 
     @property
+    def has_udeb(self) -> bool:
+        """Whether a part of it is for the installer alone."""
+        return self.component == "main" and self.number % 8 == 0
+
+    @property
     def version(self) -> str:
         """The version as in the indices, some with an epoch, `+` or `~`, as the real ones."""
         return f"{'1:' if self.number % 7 == 3 else ''}{self.file_version}"
@@ -85,8 +90,8 @@ class Built:
 
     package: Package
     sources: tuple[PoolFile, ...]
-    binaries: tuple[tuple[str, PoolFile], ...]  # architecture, file
-    stanzas: dict[str, str]  # architecture, or "source" -> entry in Packages or Sources, with its blank line
+    binaries: tuple[tuple[str, PoolFile], ...]  # architecture (of a udeb: udeb-ARCHITECTURE), file
+    stanzas: dict[str, str]  # the same, or "source" -> entry in Packages or Sources, with its blank line
 
     def files(self) -> Iterator[PoolFile]:
         yield from self.sources
@@ -112,18 +117,23 @@ def build(package: Package, seed: int, largest: int, *, rebuilt: Collection[str]
 
     stem = f"{package.name}_{package.file_version}"
     sources = (file(f"{stem}.dsc"), file(package.orig_name), file(f"{stem}.debian.tar.xz"))
-    binaries = tuple((arch, file(f"{stem}_{arch}.deb")) for arch in package.binary_architectures)
-    stanzas = {arch: _binary_stanza(package, arch, deb) for arch, deb in binaries}
+    binaries = [(arch, file(f"{stem}_{arch}.deb")) for arch in package.binary_architectures]
+    for arch in package.binary_architectures if package.has_udeb else ():
+        udeb = f"{package.name}-udeb_{package.file_version}_{arch}.udeb"
+        binaries.append((f"udeb-{arch}", file(udeb)))
+    stanzas = {key: _binary_stanza(package, key, deb) for key, deb in binaries}
     stanzas["source"] = _source_stanza(package, sources)
-    return Built(package, sources, binaries, stanzas)
+    return Built(package, sources, tuple(binaries), stanzas)
 
 
-def _binary_stanza(package: Package, arch: str, deb: PoolFile) -> str:
+def _binary_stanza(package: Package, key: str, deb: PoolFile) -> str:
+    is_udeb, arch = key.startswith("udeb-"), key.removeprefix("udeb-")
     return (
-        f"Package: {package.name}\nVersion: {package.version}\nInstalled-Size: 12\n"
-        f"Maintainer: The Lab <lab@example.org>\nArchitecture: {arch}\n"
+        f"Package: {package.name}{'-udeb' if is_udeb else ''}\nVersion: {package.version}\n"
+        f"Installed-Size: 12\nMaintainer: The Lab <lab@example.org>\nArchitecture: {arch}\n"
         f"Description: package {package.number} of the lab\n"
-        f"Section: misc\nPriority: optional\nFilename: {deb.path}\nSize: {deb.size}\n"
+        f"Section: {'debian-installer' if is_udeb else 'misc'}\nPriority: optional\n"
+        f"Filename: {deb.path}\nSize: {deb.size}\n"
         f"MD5sum: {deb.md5}\nSHA256: {deb.sha256}\n\n"
     )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pushmirror.lab.service import wait_until
 
-_ENDS_S = 15.0  # the longest that a run takes to clear up after SIGTERM
-_GONE_S = 5.0  # the same after SIGKILL
+_ENDS_S = 120.0  # far beyond what a run takes to clear up after SIGTERM
+_GONE_S = 60.0  # the same after SIGKILL
 
 
 def end_all_of(directory: Path, *, also: Iterable[int] = ()) -> None:

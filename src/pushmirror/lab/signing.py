@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from pushmirror.lab.service import wait_until
 from pushmirror.system import process
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)

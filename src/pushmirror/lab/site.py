@@ -15,6 +15,7 @@ from pushmirror.system import process
 from pushmirror.system.files import write_atomically
 
 ARCHIVE = "debian"
+_LIMIT_S = 1800.0  # far beyond need, also on a busy machine
 
 
 class LabSite:
@@ -77,7 +78,7 @@ class LabSite:
         return [sys.executable, "-m", "pushmirror", "--config", str(self.etc), *words]
 
     def run(
-        self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = 120
+        self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = _LIMIT_S
     ) -> process.Result:
         """Run `pushmirror WORDS` to its end."""
         return process.run(self.argv(*words), env=env, timeout_s=timeout_s)
@@ -95,5 +96,5 @@ class LabSite:
     def json(self, *words: str) -> Any:
         """What `pushmirror WORDS --json` prints."""
         lines: list[bytes] = []
-        process.run(self.argv(*words, "--json"), on_line=lines.append, timeout_s=120).check()
+        process.run(self.argv(*words, "--json"), on_line=lines.append, timeout_s=_LIMIT_S).check()
         return json.loads(b"\n".join(lines))

@@ -12,7 +12,7 @@ from pushmirror.errors import ProgramMissing
 from pushmirror.lab.service import HOST, Service
 from pushmirror.system import process
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 600.0
 _CONFIG = """\
 ListenAddress {host}
 Port {port}

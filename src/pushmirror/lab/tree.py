@@ -43,6 +43,10 @@ class Tree:
         beside.symlink_to(target)
         beside.replace(path)
 
+    def resolve(self, name: str) -> str:
+        """The name of the file that a name leads to."""
+        return str((self.path / name).resolve().relative_to(self.path.resolve()))
+
     def remove(self, name: str) -> None:
         """Delete a file, and the directories that it leaves empty."""
         path = self.path / name

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.trace import archive_serial
+from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.compare import OWN
-from pushmirror.lab.indices import SUITES
 from pushmirror.lab.network import Network
 from pushmirror.lab.node import Node
 from pushmirror.lab.site import ARCHIVE
@@ -26,7 +26,7 @@ from pushmirror.system import clock, process
 
 SHORT = 12  # digits of a generation that people compare
 _SHOWN = 3  # problems of one kind
-_GPGV_S = 60.0
+_GPGV_S = 600.0
 _GENERATIONS = 20  # looked at
 
 
@@ -76,7 +76,7 @@ class Finding:
 def owner_now(made: Network) -> Standing:
     """The owner, whose tree is the measure of all."""
     tree, serial = made.archive.path, str(made.archive.serial)
-    signed = sum(not why for why in _gpgv(tree, made.archive.keyring))
+    signed = sum(not why for why in _gpgv(tree, made.archive))
     level = _level(made.owner)[0]
     return Standing(
         made.owner.name, 0, "", generation_of(tree), serial, len(files_of(tree)), signed, level, "", None
@@ -85,7 +85,7 @@ def owner_now(made: Network) -> Standing:
 
 def verify(made: Network, node: Node, current_s: float | None) -> Finding:
     """Look at everything that a mirror serves."""
-    refused = list(_gpgv(node.tree, made.archive.keyring))
+    refused = list(_gpgv(node.tree, made.archive))
     unsigned = [why for why in refused if why]
     trace = node.tree / "project" / "trace" / node.name
     level, attention = _level(node)
@@ -123,14 +123,14 @@ def files_of(tree: Path) -> list[Path]:
     return [path for path in found if not OWN.fullmatch(str(path.relative_to(tree)))]
 
 
-def _gpgv(tree: Path, keyring: Path) -> Iterator[str]:
+def _gpgv(tree: Path, archive: LabArchive) -> Iterator[str]:
     """For each signed file its error, empty where the signature is good."""
-    for suite in SUITES:
-        directory = tree / suite.directory
+    for suite in archive.suites:
+        directory = tree / "dists" / suite.name
         for files in (["InRelease"], ["Release.gpg", "Release"]):
-            argv = ["gpgv", "--keyring", str(keyring), *(str(directory / name) for name in files)]
+            argv = ["gpgv", "--keyring", str(archive.keyring), *(str(directory / name) for name in files)]
             result = process.run(argv, timeout_s=_GPGV_S)
-            yield "" if result.exit_code == 0 else f"{suite.directory}/{files[0]}: {result.last_words()}"
+            yield "" if result.exit_code == 0 else f"dists/{suite.name}/{files[0]}: {result.last_words()}"
 
 
 def _level(node: Node) -> tuple[str, tuple[str, ...]]:

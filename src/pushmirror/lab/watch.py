@@ -18,8 +18,8 @@ from pushmirror.lab.judge import Judge, broken
 __all__ = ["Tally", "Watcher", "broken", "same_tree"]
 
 _KEPT = 20  # messages
-_LIMIT_S = 1800.0  # a watcher that was forgotten ends by itself
-_START_S = 60.0
+_LIMIT_S = 6 * 3600.0  # a watcher that was forgotten ends by itself
+_START_S = 600.0
 _GENTLY = 10  # steps of niceness
 _REST_S = 0.1  # at most, after a gentle sample: as long as it took
 
@@ -40,15 +40,21 @@ class Watcher:
     """
 
     def __init__(
-        self, *trees: Path, thorough: bool = False, pdiffs: bool = False, gently: bool = False
+        self,
+        *trees: Path,
+        thorough: bool = False,
+        pdiffs: bool = False,
+        gently: bool = False,
+        allowed: frozenset[str] = frozenset(),
     ) -> None:
-        """`gently`: with less of the processor than what is watched."""
+        """`gently`: with less of the processor than what is watched; `allowed`: see Judge."""
+        judges = [Judge(tree, thorough=thorough, pdiffs=pdiffs, allowed=allowed) for tree in trees]
         self._tally = Tally()
         context = get_context("spawn")  # fork and threads do not go together, and tests have threads
         self._ours, theirs = context.Pipe()
         self._process = context.Process(
             target=_watch,
-            args=(theirs, [Judge(tree, thorough=thorough, pdiffs=pdiffs) for tree in trees]),
+            args=(theirs, judges),
             kwargs={"parent": os.getpid(), "gently": gently},
             daemon=True,
         )

@@ -78,6 +78,17 @@ class Decision:
             reports=tuple(name for name in self.reports if name in names),
         )
 
+    def beside(self, other: Decision) -> Decision:
+        """What was decided about some sites, and by another decision about all others."""
+        rest = self.among(self.phases.keys() - other.phases.keys())
+        moments = [at for at in (rest.wake_at, other.wake_at) if at]
+        return Decision(
+            sends=(*rest.sends, *other.sends),
+            phases={**rest.phases, **other.phases},
+            reports=(*rest.reports, *other.reports),
+            wake_at=min(moments, default=None),
+        )
+
     def sites_in(self, *phases: Phase) -> list[str]:
         """The names of the sites in any of these phases."""
         return [name for name, phase in self.phases.items() if phase in phases]

@@ -15,7 +15,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 
@@ -39,6 +39,12 @@ _KEPT_OUTPUTS = 1_000  # of these; each may be of 64 KiB
 _IN_USE = (Phase.TRIGGERED, Phase.HELD, Phase.DUE)  # a connection to such a site is worth keeping
 
 Over = Callable[[Decision], bool]
+Refused = Callable[[Config, str, datetime], str]  # the site's name; since when; why, or nothing
+
+
+def never_refused(_: Config, site: str, since: datetime) -> str:  # noqa: ARG001  any site, at any time
+    """Nobody knows of a refused login."""
+    return ""
 
 
 def aim_of(store: Store, archive: str) -> Aim:
@@ -60,11 +66,17 @@ def decided(
     now: datetime,
     *,
     only: frozenset[str],
+    hurried: frozenset[str] = frozenset(),
 ) -> Decision:
     """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not.
 
-    Nor do they wait for their delays: who names a site wants it woken.
+    Nor do they wait for their delays: who names a site wants it woken. The same goes for those that are
+    `hurried` among all sites; the others' barrier is as if these were not there.
     """
+    if hurried and not only:
+        others = [site for site in sites if site.canary or site.name not in hurried]
+        alone = decided(sites, standings, goal, rules, now, only=hurried)
+        return decide(others, standings, goal, rules, now).beside(alone)
     awaited = [site for site in sites if not only or site.name in only or site.canary]
     if only:
         awaited = [site.model_copy(update={"delay": ()}) for site in awaited]
@@ -94,13 +106,22 @@ class Pusher:
         watch: Watch,
         *,
         only: frozenset[str] = frozenset(),
+        hurried: Callable[[], frozenset[str]] = frozenset,
+        refused: Refused = never_refused,
     ) -> None:
-        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all."""
+        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all.
+
+        `hurried` gives those that somebody has named since it was asked last, while all are pushed; `refused`
+        says why our rsync daemon refused a site that failed.
+        """
         self._archive = archive
         self._config = config
         self._store = store
         self._watch = watch
         self._only = only
+        self._refused = refused
+        self._news_of_hurry = hurried
+        self._hurried: frozenset[str] = frozenset()  # for the goal of now
         self._flight = Flight(wire)
         self._around = Around(archive, config)
         self._goal = Goal(archive, None, clock.now())
@@ -155,6 +176,9 @@ class Pusher:
         if published != self._goal.published or not published:
             since = (self._goal.delays_since or self._goal.since) if self._delayed else None
             self._goal = Goal(self._archive, published, since=clock.now(), delays_since=since)
+            self._hurried = frozenset()
+        if not self._only:
+            self._hurried |= self._news_of_hurry()
         self._goal = replace(self._goal, prepared=prepared)
         config = self._config()
         self._rules, self._sites = config.push, config.sites_of(self._archive)
@@ -184,7 +208,7 @@ class Pusher:
 
     def _decide(self) -> Decision:
         facts = self._standings, self._goal, self._rules, clock.now()
-        decision = decided(self._sites, *facts, only=self._only)
+        decision = decided(self._sites, *facts, only=self._only, hurried=self._hurried)
         self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
         self._watch.looked(View(self._goal, sites, self._standings, decision))
@@ -239,6 +263,8 @@ class Pusher:
         before, self._standings[name] = self._standings.get(name, after), after
         if code in stands.CONFIRMING:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
+            if before.failing_since:
+                _log.info("%s works again; it had been failing since %s", name, before.failing_since)
         else:
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
             how = "no answer" if code is None else code
@@ -255,6 +281,8 @@ class Pusher:
                 last_words=heard.last_words,
                 exit_code=int(heard.exit_code),
             )
+        since = clock.now() - timedelta(seconds=heard.seconds)
+        refused = self._refused(self._config(), heard.send.site.name, since)
         return partial(
             stands.failed,
             send=heard.send,
@@ -262,7 +290,7 @@ class Pusher:
             rules=self._rules,
             jitter=random.uniform(*_JITTER),  # noqa: S311  nothing secret
             exit_code=heard.exit_code,
-            last_words=heard.last_words,
+            last_words=f"{refused}; {heard.last_words}" if refused else heard.last_words,
         )
 
     # -- let go ---------------------------------------------------------------------------------------

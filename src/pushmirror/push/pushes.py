@@ -8,14 +8,26 @@ each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from math import inf
 from time import monotonic
 
 from pushmirror.config.model import Config
 from pushmirror.push.current import CurrentWire
-from pushmirror.push.decide import Goal, decide
-from pushmirror.push.engine import Over, Pusher, aim_of, chosen, decided, finished, settled
+from pushmirror.push.decide import Goal
+from pushmirror.push.engine import (
+    Over,
+    Pusher,
+    Refused,
+    aim_of,
+    chosen,
+    decided,
+    finished,
+    never_refused,
+    settled,
+)
 from pushmirror.push.turn import Turn
 from pushmirror.push.watch import View, Watch
 from pushmirror.push.wire import Wire
@@ -23,7 +35,10 @@ from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
 from pushmirror.system import clock, limits
 
+_log = logging.getLogger(__name__)
 _MOST_AGAIN = 100  # times that news are served after the lock was let go
+_NAMED = 3  # of many sites
+_SILENT_S = 10.0  # before it is said that another process is waited for
 _LOOK_S = 0.2  # between two looks at what another process does
 
 
@@ -42,8 +57,11 @@ class Pushes:
         store: Store,
         watch: Watch,
         wire: Callable[[Callable[[], Config]], Wire] = CurrentWire,
+        *,
+        refused: Refused = never_refused,
     ) -> None:
-        """`wire` makes what carries the triggers of one push."""
+        """`wire` makes what carries the triggers of one push; `refused` is asked about sites that failed."""
+        self._refused = refused
         self._wire = wire
         self._config = config
         self._store = store
@@ -57,6 +75,7 @@ class Pushes:
         if await self._push(archive, over, only):
             return True
         self.turn(archive).leave_word()
+        self.turn(archive).hurry(only)
         return await self._push(archive, over, only)  # its holder may have let go before it could see that
 
     async def _push(self, archive: str, over: Over, only: frozenset[str]) -> bool:
@@ -74,12 +93,21 @@ class Pushes:
         return True
 
     async def follow(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> None:
-        """The same; while another process does it, look on until it is over or has gone away."""
+        """The same; while another process does it, look on until it is over or has gone away.
+
+        That process is asked not to let the sites of `only` wait for others.
+        """
+        tell_at = monotonic() + _SILENT_S
         while not await self._push(archive, over, only):
-            view = self.view(archive, only, beside=True)
+            self.turn(archive).hurry(only)
+            view = self.view(archive, only)
             self._watch.looked(view)
             if over(view.decision):
                 return
+            if monotonic() >= tell_at:
+                tell_at = inf
+                phases = [f"{name} ({phase})" for name, phase in view.decision.phases.items()]
+                _log.warning("another process is pushing %s; waiting for it: %s", archive, _some(phases))
             await asyncio.sleep(_LOOK_S)
 
     def view(
@@ -87,13 +115,8 @@ class Pushes:
         archive: str,
         only: frozenset[str] = frozenset(),
         change: Callable[[Standing], Standing] | None = None,
-        *,
-        beside: bool = False,
     ) -> View:
-        """What would be done now, if the sites stood where `change` has them; nothing is.
-
-        `beside` another process, which pushes all sites, what it does about these.
-        """
+        """What would be done now, if the sites stood where `change` has them; nothing is."""
         config = self._config()
         sites = config.sites_of(archive)
         published, prepared = aim_of(self._store, archive)
@@ -101,16 +124,29 @@ class Pushes:
         if change:
             standings = {name: change(one) for name, one in standings.items()}
         goal = Goal(archive, published, since=now, prepared=prepared)
-        facts = standings, goal, config.push, now
-        decision = decide(sites, *facts).among(only) if beside and only else decided(sites, *facts, only=only)
+        decision = decided(sites, standings, goal, config.push, now, only=only)
         return View(goal, chosen(sites, only), standings, decision)
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
         limits.allow_many_files()
-        wire = self._wire(self._config)
-        return Pusher(archive, self._config, self._store, wire, self._watch, only=only)
+        wire, hurried = self._wire(self._config), self.turn(archive).take_hurried
+        return Pusher(
+            archive,
+            self._config,
+            self._store,
+            wire,
+            self._watch,
+            only=only,
+            hurried=hurried,
+            refused=self._refused,
+        )
 
     def turn(self, archive: str) -> Turn:
         """Whose turn it is to push an archive."""
         return Turn(self._config().state.directory, archive)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

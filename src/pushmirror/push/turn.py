@@ -2,12 +2,14 @@
 
 lock free? ──yes──▶ push ──▶ let go ──▶ asked meanwhile? ──yes──▶ again
     └──no──▶ leave word ──▶ still taken? ──yes──▶ go home: its holder looks after letting go
+
+Who comes second for some sites only names them: the holder then has them wait for nobody else.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
@@ -15,6 +17,8 @@ from time import time_ns
 from pushmirror.errors import StateError
 from pushmirror.system import locks
 from pushmirror.system.held import is_held
+
+_HURRIED = "hurried"  # a directory with an empty file for each site that was named
 
 
 class Turn:
@@ -49,6 +53,26 @@ class Turn:
         with self._writing(file):
             file.touch()
             os.utime(file, ns=(now, now))
+
+    def hurry(self, sites: Iterable[str]) -> None:
+        """Ask whoever has the turn not to let these sites wait for others."""
+        for site in sites:
+            file = self._directory / _HURRIED / site
+            with self._writing(file):
+                file.parent.mkdir(exist_ok=True)
+                file.touch()
+
+    def take_hurried(self) -> frozenset[str]:
+        """The sites that were named since the last look; to be called by who has the turn."""
+        directory = self._directory / _HURRIED
+        try:
+            names = [one.name for one in directory.iterdir()]
+        except FileNotFoundError:
+            return frozenset()
+        for name in names:
+            with self._writing(directory / name):
+                (directory / name).unlink(missing_ok=True)
+        return frozenset(names)
 
     def last_asked(self) -> int:
         """When somebody left word last, or 0."""

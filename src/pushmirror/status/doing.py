@@ -107,6 +107,8 @@ def _push(one: Seen) -> str:
 
 
 def _ready(one: Seen) -> str:
+    if one.holds_back:
+        return f"holds suites back: {cut(one.standing.last_words) or 'it did not say which'}"
     if one.state is SiteState.STAGED:
         return "has stage 1, waits until it is published here"
     return "" if one.scene.served else "nothing is published here yet"

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
 from pushmirror.config.model import Push, Site
+from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Phase, Standing, is_digest
 
 
@@ -47,6 +48,7 @@ class Scene:
     push: Push
     now: datetime
     pushing: bool | None = None  # a push is under way; none: not known
+    stale_after: timedelta = timedelta(hours=12)  # that a site may lack what we serve
 
     @cached_property
     def served(self) -> Generation | None:
@@ -89,6 +91,11 @@ class Seen:
     def is_current(self) -> bool:
         """Whether it confirmed to serve what we serve."""
         return self.scene.served is not None and self.standing.stage2 == self.scene.served.digest
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether it is current but for suites, and said so by its exit code."""
+        return self.is_current and self.standing.exit_code == Exit.HELD
 
     @property
     def has_stage1(self) -> bool:

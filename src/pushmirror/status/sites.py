@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, Standing
 from pushmirror.status.doing import doing, owes
-from pushmirror.status.level import Level
+from pushmirror.status.level import Level, by_age
 from pushmirror.status.seen import Scene, Seen, SiteState
 from pushmirror.status.words import clock, cut, listed, short
 
@@ -50,14 +50,17 @@ def summarise_sites(
     push: Push,
     now: datetime,
     pushing: bool | None = None,
+    stale_after: timedelta = timedelta(hours=12),
 ) -> list[SiteHealth]:
     """The health of an archive's sites: those that need eyes first, then the rest, each in the given order.
 
     `standings` and `phases` are by the name of the site; `generations` are what is known of the archive's,
     in any order; `pushing` says whether a push of the archive is under way, none where that is not known. A
-    site that is late counts after the push deadline, a failing one after `report_after`.
+    site that is late counts after the push deadline, a failing one after `report_after`; one that has lacked
+    what we serve for `stale_after` is a warning whatever it does, and an error after three times that, unless
+    it was paused by hand.
     """
-    scene = Scene(archive, sites, standings, generations, phases, push, now, pushing)
+    scene = Scene(archive, sites, standings, generations, phases, push, now, pushing, stale_after)
     found = [_health(one) for one in scene.everyone]
     urgent = [one for level in _URGENT for one in found if one.level is level]
     return [*urgent, *(one for one in found if one.level not in _URGENT)]
@@ -98,9 +101,20 @@ def _since(one: Seen) -> datetime | None:
 
 
 def _level(one: Seen) -> Level:
+    """By what it does, or by its age if that is worse."""
+    level = _level_of_doing(one)
+    if one.state is SiteState.PAUSED or one.lacks_since is None or level is Level.ERROR:
+        return level
+    aged = by_age(one.scene.now - one.lacks_since, one.scene.stale_after)
+    return level if aged is Level.OK else aged
+
+
+def _level_of_doing(one: Seen) -> Level:
     now, push, failing_since = one.scene.now, one.scene.push, one.standing.failing_since
     if one.state is SiteState.FAILING and failing_since:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
+    if one.state is SiteState.LIVE and one.holds_back:
+        return Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
     if one.is_left_alone:
@@ -118,7 +132,7 @@ def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
         since = min(one.since for one in failing if one.since)
         names = listed([one.site for one in failing])
         yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
-    late = [one for one in sites if one.state.is_behind and one.level is Level.WARNING]
+    late = [one for one in sites if one.state is not SiteState.FAILING and one.level in _URGENT]
     if len(late) == 1:
         yield f"{late[0].site} ({late[0].state}): {late[0].doing}"
     elif late:

@@ -11,14 +11,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.status.level import Level
+from pushmirror.status.level import Level, raised
 from pushmirror.status.seen import SiteState
 from pushmirror.status.sites import SiteHealth, attention_to
+from pushmirror.status.suites import SuiteHealth, attention_to_suite
 from pushmirror.status.words import ago, short, span
 
-__all__ = ["ArchiveHealth", "Level", "in_words", "summarise", "with_sites", "with_verified"]
+__all__ = [
+    "OWNER",
+    "ArchiveHealth",
+    "Level",
+    "in_words",
+    "summarise",
+    "with_sites",
+    "with_suites",
+    "with_verified",
+]
 
+OWNER = "owner"  # in the place of an upstream: the archive is made here
 _PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye
 
 
@@ -31,7 +43,7 @@ class ArchiveHealth:
     generation: str | None  # the first digits of the served one's digest
     published_at: datetime | None  # when it was
     published_age_s: float | None
-    last_success_at: datetime | None  # end of the last run that published or found nothing to do
+    last_success_at: datetime | None  # the last time that what is served was known to be what upstream has
     last_run_id: int | None
     last_outcome: Outcome | None
     last_run: str  # in a few words
@@ -49,9 +61,11 @@ class ArchiveHealth:
         None  # names that it found not to be as they should, and that were not mended
     )
     verified: str = ""  # both, in words; empty: never
-    upstream: str = "owner"  # its URL, without a password; `owner` when the archive is made here
+    upstream: str = OWNER  # its URL, without a password; `owner` when the archive is made here
+    upstream_changed_at: datetime | None = None  # when it did last, as its own files say
     live: int = 0  # of the sites that we wake: those that serve what we serve
     sites: tuple[SiteHealth, ...] = ()  # those that need eyes first
+    suites: tuple[SuiteHealth, ...] = ()  # those that need eyes, and no others
 
 
 def summarise(
@@ -86,19 +100,31 @@ def summarise(
 
 def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime) -> ArchiveHealth:
     """An archive's health together with that of its sites: a site in trouble is trouble of the archive."""
-    levels = {site.level for site in sites}
-    level = health.level
-    if Level.ERROR in levels:
-        level = Level.ERROR
-    elif Level.WARNING in levels and level is Level.OK:
-        level = Level.WARNING
     return replace(
         health,
-        level=level,
+        level=_raised(health.level, (site.level for site in sites)),
         attention=(*health.attention, *attention_to(sites, now)),
         live=sum(site.state is SiteState.LIVE for site in sites),
         sites=tuple(sites),
     )
+
+
+def with_suites(health: ArchiveHealth, suites: Sequence[SuiteHealth], now: datetime) -> ArchiveHealth:
+    """An archive's health together with that of its suites: trouble of one is a warning, the rest is good."""
+    troubled = tuple(one for one in suites if one.level is not Level.OK)
+    words = [line for one in troubled for line in attention_to_suite(one, now)]
+    return replace(
+        health,
+        level=_raised(health.level, (one.level for one in troubled)),
+        attention=(*health.attention, *words),
+        suites=troubled,
+    )
+
+
+def _raised(level: Level, others: Iterable[Level]) -> Level:
+    for by in others:
+        level = raised(level, by)
+    return level
 
 
 def with_verified(
@@ -111,7 +137,8 @@ def with_verified(
 ) -> ArchiveHealth:
     """An archive's health with what its last verify found, each kind of problem by its name.
 
-    It is not `is_certain` if there was more that could not be verified.
+    It is not `is_certain` if there was more that could not be verified. Problems are an error until they are
+    repaired, however well later runs end: these look at what changes.
     """
     found = [f"{number} {what}" for what, number in problems.items() if number]
     if found:
@@ -121,12 +148,32 @@ def with_verified(
         found = ["all is there"]
     if not is_certain:
         found.append("not all could be verified")
+    level, attention = health.level, health.attention
+    if sum(problems.values()):
+        level = Level.ERROR
+        attention = (
+            *attention,
+            f"the verify of {ago(at, now)} found {', '.join(found)}: {_repaired(health)}",
+        )
+    elif not is_certain:
+        level = raised(level, Level.WARNING)
+        todo = f"see why: pushmirror verify {health.archive}"
+        attention = (*attention, f"the verify of {ago(at, now)} could not verify everything: {todo}")
     return replace(
         health,
+        level=level,
+        attention=attention,
         verified_at=at,
         verified_problems=sum(problems.values()),
         verified=f"verified {ago(at, now)}, {', '.join(found)}",
     )
+
+
+def _repaired(health: ArchiveHealth) -> str:
+    """How what a verify found is put right."""
+    if health.upstream == OWNER:
+        return f"put it right in the tree, then: pushmirror verify {health.archive}"
+    return f"pushmirror verify {health.archive} --repair"
 
 
 def _health(
@@ -149,7 +196,7 @@ def _health(
         generation=short(served.digest) if served else None,
         published_at=served.published_at if served else None,
         published_age_s=max(0.0, (now - served.published_at).total_seconds()) if served else None,
-        last_success_at=success.ended_at if success else None,
+        last_success_at=_last_success(success, asked),
         last_run_id=last.id if last else None,
         last_outcome=last.outcome if last else None,
         last_run=in_words(last, now) if last else "no run yet",
@@ -163,6 +210,13 @@ def _health(
         asked_at=asked.arrived_at if asked else None,
         owes=_owes(asked, served, success, now),
     )
+
+
+def _last_success(success: Run | None, asked: Request | None) -> datetime | None:
+    """Also when a push or a timer found that nothing was to do, for which there is no run."""
+    needed_none = asked is not None and asked.run_id is None and asked.exit_code == Exit.OK
+    times = [success.ended_at if success else None, asked.arrived_at if asked and needed_none else None]
+    return max((at for at in times if at), default=None)
 
 
 def _owes(asked: Request | None, served: Generation | None, success: Run | None, now: datetime) -> str:
@@ -182,7 +236,7 @@ def in_words(run: Run, now: datetime) -> str:
         return f"{what}running for {span(now - run.started_at)}"
     code = f" ({run.exit_code})" if run.exit_code else ""
     when = f" {span(now - run.ended_at)} ago" if run.ended_at else ""
-    return f"{what}{run.outcome}{code}{when}"
+    return f"{what}{'held' if _held_suites_back(run) else run.outcome}{code}{when}"
 
 
 def _level(ended: Sequence[Run], running: Run | None, attention: Sequence[str]) -> Level:
@@ -195,8 +249,15 @@ def _level(ended: Sequence[Run], running: Run | None, attention: Sequence[str]) 
 
 
 def _made_current(run: Run) -> bool:
-    """Whether a run ended with the tree being what was asked for; stage 1 alone publishes nothing."""
+    """Whether a run ended with the tree being what was asked for; stage 1 alone publishes nothing.
+
+    Suites that were held back do not count: all else is current.
+    """
     return run.outcome is Outcome.SUCCEEDED and run.stage is not Stage.STAGE1
+
+
+def _held_suites_back(run: Run) -> bool:
+    return run.outcome is Outcome.SUCCEEDED and run.exit_code == Exit.HELD
 
 
 def _attention(
@@ -222,6 +283,8 @@ def _attention(
             f"see whether upstream really removed them, then: "
             f"pushmirror sync {publishing.archive} --allow-mass-delete"
         )
+    if publishing and _held_suites_back(publishing):
+        yield f"run {publishing.id}: {publishing.message}"
     if served is None and not running:
         yield "nothing has been published yet"
     if waiting and not running and now - waiting[0].arrived_at > _PATIENCE:

@@ -37,10 +37,13 @@ def short(digest: str | None) -> str | None:
     return digest[:_SHORT] if digest else None
 
 
-def listed(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_NAMED])} and {more} more"
+def listed(names: Sequence[str], *, of: int | None = None) -> str:
+    """A few names, and how many more there are; `of` is how many there are if not all are given."""
+    count = len(names) if of is None else max(of, len(names))
+    more = count - _NAMED
+    if len(names) == count and more <= 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {count - min(len(names), _NAMED)} more"
 
 
 def cut(line: str) -> str:

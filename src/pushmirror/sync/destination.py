@@ -11,37 +11,51 @@ import stat
 from pathlib import Path
 
 from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import exchange
 
 
 class Destination:
     """The served tree, or a part of it that is being built beside it."""
 
-    def __init__(self, root: Path, area: WorkArea) -> None:
-        """`area` must be on the same file system as `root`."""
+    def __init__(self, root: Path, area: WorkArea, above: str = "") -> None:
+        """`above` is the tree path of what `root` is or is going to be; empty for the tree itself."""
         self.root = root
         self._area = area
+        self._above = above
         self._real: set[str] = set()  # directories that are known to be there, and to be no links
 
     def put_file(self, source: str, path: str) -> None:
         """Move a file of the work area to a path."""
         self.make_directory(path.rpartition("/")[0])
-        target = f"{self.root}/{path}"
         try:
-            os.replace(source, target)  # noqa: PTH105  once a file; Path is ten times slower
+            os.replace(source, f"{self.root}/{path}")  # noqa: PTH105  once a file; Path is ten times slower
         except IsADirectoryError:
-            self._clear_the_way(path)
-            os.replace(source, target)  # noqa: PTH105
+            self.replace(Path(source), path)
 
     def put_link(self, target: str, path: str) -> None:
         """Make a link by renaming a new one over the old, so that the name never dangles in between."""
         self.make_directory(path.rpartition("/")[0])
-        beside = self._area.scratch()
+        beside = self._scratch(path)
         beside.symlink_to(target)
         try:
             beside.replace(self.root / path)
         except IsADirectoryError:
-            self._clear_the_way(path)
-            beside.replace(self.root / path)
+            self.replace(beside, path)
+
+    def replace(self, source: Path, path: str) -> None:
+        """Put something of the work area in the place of whatever has this name, in one instant.
+
+        Where the file system cannot swap two names, in two: in between there is nothing.
+        """
+        beside = self._scratch(path)
+        source.rename(beside)
+        place = self.root / path
+        if _lstat(place) is None:
+            beside.rename(place)
+        elif not exchange(beside, place):
+            place.rename(self._scratch(path))
+            beside.rename(place)
+        self._forget(path)
 
     def make_directory(self, path: str) -> None:
         """Make a directory and those above it; a file or link in the way is cleared."""
@@ -85,9 +99,15 @@ class Destination:
         self._real.add(path)
         return True
 
+    def _scratch(self, path: str) -> Path:
+        return self._area.scratch(f"{self._above}/{path}" if self._above else path)
+
     def _clear_the_way(self, path: str) -> None:
         """Something of another kind has this name; it leaves in one rename."""
-        (self.root / path).rename(self._area.scratch())
+        (self.root / path).rename(self._scratch(path))
+        self._forget(path)
+
+    def _forget(self, path: str) -> None:
         self._real = {real for real in self._real if real != path and not real.startswith(f"{path}/")}
 
 

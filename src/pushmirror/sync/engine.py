@@ -14,16 +14,18 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
+from pushmirror.archive.paths import resolve
 from pushmirror.config.model import Archive, Mirror, Policy, Strategy
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
+    BadPath,
     BadSignature,
     Behind,
     ConfigError,
@@ -42,17 +44,19 @@ from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.early import fetch_early
 from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.kinds import KindChanges, settle_kinds
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Fault, Published, read_published
+from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_keyrings, check_signatures, detached_problem, fingerprint
 from pushmirror.sync.staging import Staging
-from pushmirror.sync.suites import SuiteMemory, Suites
+from pushmirror.sync.suites import SuiteMemory, Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
@@ -86,7 +90,7 @@ class Engine:
         self._tree = archive.path
         self._mirror = mirror
         self._progress = progress
-        self._upstream = Upstream(archive, progress)
+        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._area = WorkArea(self._tree)
         self._ledger = Ledger(places.ledger)
         self._traces = Traces(self._tree, mirror.name)
@@ -467,13 +471,25 @@ class Engine:
     def _publish(self, round_: Round) -> bool:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
-        self._require_clear_way(round_)
+        kinds = self._settle_kinds(round_)
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)
+        self._ledger.add_names(round_.live.generation, kinds.carried)
         self._books.publishing(survey)
         changed = self._traces.copy_foreign(self._area.pin)
-        change = Change(round_.staged, survey.links, survey.directories, at_once=round_.at_once())
+        at_once = round_.at_once()
+        suites = round_.pinned.suites
+        change = Change(
+            round_.staged,
+            survey.links,
+            survey.directories,
+            at_once=at_once,
+            elsewhere={where: suites[where].files for where in at_once if suites[where].is_elsewhere},
+            suite_links={path for path in survey.links if path in round_.suites.upstream.links},
+            become_directories=kinds.become_directories,
+            carried=kinds.carried,
+        )
         self.report.published += self._publisher.publish(change)
         self._publisher.drop_release_files(round_.pinned)
         self._publisher.correct_modes(survey.modes)
@@ -482,20 +498,22 @@ class Engine:
         self.report.architectures = architectures_of(round_.pinned, self._tree)
         return changed
 
-    def _require_clear_way(self, round_: Round) -> None:
-        """Where upstream has a file or link, the directory here leaves at once: only if all of it may."""
+    def _settle_kinds(self, round_: Round) -> KindChanges:
+        """Where something changes its kind, what is in its place leaves at once: only if all of it may."""
         survey = round_.survey
-        if not survey.obstructing:
-            return
-        free = deletion.candidates(survey.obstructing, self._archive.protect)
-        kept = set(survey.obstructing) - set(free)
-        if round_.pinned.suites:
-            grace_s = self._archive.grace.total_seconds()
-            kept |= self._ledger.referred_to(free, live=round_.pinned.generation, grace_s=grace_s)
-        decided = deletion.decide(free, kept, files_here=survey.files_here, limits=self._archive.delete)
-        reason = decided.reason or (f"{min(kept)} is still needed or protected" if kept else "")
-        if reason:
-            raise Mismatch(f"upstream has a file or link where a directory is here, but {reason}")
+        grace_s = self._archive.grace.total_seconds()
+
+        def needed(paths: Collection[str]) -> set[str]:
+            if not paths or not round_.pinned.suites:
+                return set()
+            return self._ledger.referred_to(paths, live=round_.pinned.generation, grace_s=grace_s)
+
+        protected = {*survey.obstructing} - {*deletion.candidates(survey.obstructing, self._archive.protect)}
+        kinds = settle_kinds(survey, self._tree, self._area, needed=lambda paths: needed(paths) | protected)
+        decided = deletion.decide(kinds.gone, (), files_here=survey.files_here, limits=self._archive.delete)
+        if decided.reason:
+            raise Mismatch(f"upstream has a file or link where a directory is here, but {decided.reason}")
+        return kinds
 
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
@@ -532,12 +550,21 @@ class Engine:
         lost: set[str] = set()
         # What is left out on purpose has no grace: its indices would grow stale beside the live Release.
         # Nor has what that Release lists with another hash: clients would ask for it, and get the wrong one.
+        # What an index names that is mirrored is not left out, whatever its name says of its architecture.
         stale = self._staging.contradicted(doomed, beside)
-        mirrored = [path for path in doomed if self._staging.is_mirrored(path) and path not in stale]
-        if mirrored and live.suites:
+        named = [path for path in doomed if path not in stale and self._staging.is_mirrored_if_named(path)]
+        if named and live.suites:
+            mirrored = {path for path in named if self._staging.is_mirrored(path)}
+            by_links = _names_by_links(named, survey.upstream_links)
             grace_s = self._archive.grace.total_seconds()
-            kept = self._ledger.still_needed(mirrored, live=live.generation, grace_s=grace_s)
-            lost = self._ledger.referred_to(kept, live=live.generation, grace_s=0) if kept else set()
+            in_grace = self._ledger.still_needed(
+                mirrored | {name for name, path in by_links.items() if path in mirrored},
+                live=live.generation,
+                grace_s=grace_s,
+            )
+            in_live = self._ledger.referred_to({*named, *by_links}, live=live.generation, grace_s=0)
+            kept = {by_links.get(path, path) for path in in_grace | in_live}
+            lost = mirrored.intersection(by_links.get(path, path) for path in in_live)
         limits = None if job.allow_mass_delete else self._archive.delete
         decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)
         return replace(decided, lost=tuple(sorted(lost)))
@@ -580,3 +607,20 @@ class Engine:
             upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )
+
+
+def _names_by_links(paths: Collection[str], links: Mapping[str, str]) -> dict[str, str]:
+    """Other names of these paths, through links to directories above them; with the path of each."""
+    directories: dict[str, list[str]] = {}
+    for link in links:
+        with suppress(BadPath):
+            directories.setdefault(resolve(link, links, follow_last=True), []).append(link)
+    if not directories:
+        return {}
+    return {
+        f"{link}{path[len(above) :]}": path
+        for path in paths
+        for above in prefixes(path)
+        for link in directories.get(above, ())
+        if above != path
+    }

@@ -1,10 +1,10 @@
 """Get every index that the pinned Release files name, with the right content, ready to be published.
 
-Guaranteed on return of `get`, but for the suites that it finds fault with: for each file that a suite lists and
-upstream has, the content with the listed hash is in the tree or staged, under its plain name (or where a link
-of that name leads) and under those by-hash names that upstream has. Content is taken from by-hash copies that
-are here already, before anything is fetched. A variant that upstream has with another content is refused; it
-is a fault only where clients need it and no other variant is right.
+Guaranteed on return of `get`, but for the suites that it finds fault with: for each file that a suite lists
+and upstream has, the content with the listed hash is in the tree or staged, under its plain name (or where a
+link of that name leads) and under those by-hash names that upstream has. Content is taken from by-hash
+copies that are here already, before anything is fetched. A variant that upstream has with another content is
+refused; it is a fault only where clients need it and no other variant is right.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Indices:
 
     def file_of(self, path: str) -> Path:
         """Where the content of an index is now: staged, or in the tree. `path` is a resolved one."""
-        return (self._area.new if path in self.staged else self._tree) / path
+        return self._area.at(path) if path in self.staged else self._tree / path
 
     def resolved(self, path: str) -> str:
         """A path without the links in it, as upstream has them; itself where they lead nowhere."""
@@ -245,7 +245,7 @@ class Indices:
             return False
         self.staged.update(right)
         lacking = [path for path in self._places(wanted) if path not in right]
-        self._stage([path for path in lacking if not self._in_tree(wanted, path)], self._area.new / right[0])
+        self._stage([path for path in lacking if not self._in_tree(wanted, path)], self._area.at(right[0]))
         if not wanted.copies and "/by-hash/" not in wanted.path:
             self.uncovered.add(wanted.suite.directory)
         return True
@@ -293,7 +293,7 @@ class Indices:
         for path in paths:
             entry = self._survey.wanted(path)
             mtime = entry.mtime if entry else int(source.lstat().st_mtime)
-            link_or_copy(source, self._area.new / path, mtime=mtime)
+            link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
 
 

@@ -161,6 +161,16 @@ class Ledger:
         values = (digest, time.time(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
         self._file.do("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?)", values)
 
+    def add_names(self, digest: str, paths: Collection[str]) -> None:
+        """A generation refers to these files, too; nothing happens where it is not known."""
+        before = self._names(digest)
+        if not paths or not before:
+            return
+        names = sorted({*before, *paths})
+        packed = zlib.compress("\n".join(names).encode("utf-8", "surrogateescape"), 1)
+        values = (packed, PathSet.of(names).to_bytes(), digest)
+        self._file.do("UPDATE generations SET names = ?, prints = ? WHERE digest = ?", values)
+
     def closures_of(self, digest: str) -> set[str]:
         """The keys of the closures that a generation's record names; empty if there is no record."""
         return {key for (keys,) in self._rows(digest) for key in keys.split("\n") if key}

@@ -2,8 +2,8 @@
 
 The order of `Part` is the order of publishing (design: Publish). A path that nothing live refers to
 may appear at any time before what refers to it; that is all an archive needs to be whole at every instant.
-What a path is, its name tells: an archive may lie in a directory of the tree, be reached through links, or have
-its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
+What a path is, its name tells: an archive may lie in a directory of the tree, be reached through links, or
+have its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def part_of(path: str, *, is_link: bool = False) -> Part:
 
 
 def _below_dists(path: str) -> str | None:
-    """What follows `dists` in a path, which may be that of a link named so itself; None if it is elsewhere."""
+    """What follows `dists` in a path, which may be that of a link named so itself; None if it is
+    elsewhere."""
     parts = path.split("/")
     for at, part in enumerate(parts[:_SEARCHED]):
         if part in {DISTS, ZZZ_DISTS}:

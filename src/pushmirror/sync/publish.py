@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,10 +20,19 @@ from typing import Protocol
 
 from pushmirror.archive.entry import Entry
 from pushmirror.sync.destination import Destination
-from pushmirror.sync.parts import RELEASE_NAMES, Part, deleting_order, may_land, part_of, publishing_order
+from pushmirror.sync.parts import (
+    DIRECTORY_MODE,
+    RELEASE_NAMES,
+    Part,
+    deleting_order,
+    joined,
+    may_land,
+    part_of,
+    publishing_order,
+)
 from pushmirror.sync.published import Published
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import exchange, link_tree, sha256_of, sync_file_system
+from pushmirror.system.files import link_or_copy, link_tree, sha256_of
 
 _log = logging.getLogger(__name__)
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
@@ -40,6 +48,14 @@ class Change:
     directories: Collection[str]
     hashes: Mapping[str, str] = field(default_factory=dict)  # SHA256s that were checked, by path
     at_once: tuple[str, ...] = ()  # directories whose content has to change in one instant
+    elsewhere: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # of these: Release files in other ones
+    suite_links: Collection[str] = ()  # links that lead to suites
+    become_directories: Collection[str] = ()  # names that are something else here
+    carried: Mapping[str, str] = field(
+        default_factory=dict
+    )  # new path -> path of a file here that stays needed
 
 
 class Account(Protocol):
@@ -74,7 +90,7 @@ class Publisher:
         self._area.note_landed(ready)
         with self._accounted(ready, hashes):
             for path in ready:
-                self._served.put_file(f"{self._area.new}/{path}", path)
+                self._served.put_file(str(self._area.at(path)), path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
@@ -83,27 +99,35 @@ class Publisher:
 
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
-        with self._accounted([*change.files, *change.links, *change.directories], change.hashes):
+        names = [*change.files, *change.links, *change.directories, *change.carried]
+        with self._accounted(names, change.hashes):
             return self._publish(change)
 
     def _publish(self, change: Change) -> int:
+        roots = [*change.become_directories, *self._swappable(change.at_once)]
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
-        swappable = self._swappable(change.at_once)
-        names.sort(key=lambda name: _order(name, swappable))
+        names.sort(key=lambda name: _order(name, roots, change))
+        for path, source in change.carried.items():
+            if _root_of(path, roots) is None:
+                self._carry(self._served, source, path)
         durable = False
         swapped: set[str] = set()
         for path, is_link in names:
             if not durable and part_of(path, is_link=is_link) > Part.EARLY:
-                sync_file_system(self._tree)
+                self._area.sync()
                 durable = True
-            together = _directory_of(path, swappable)
-            if together is None:
+            root = _root_of(path, roots)
+            if root is None:
                 self._put(self._served, path, path, change.links[path].target if is_link else None)
-            elif together not in swapped:
-                self._swap(together, names, change.links)
-                swapped.add(together)
+            elif root not in swapped:
+                self._swap(root, names, change)
+                swapped.add(root)
+        for root in set(change.become_directories) - swapped:
+            if _root_of(root, swapped) is None:
+                self._swap(root, names, change)  # an empty one
         for directory in change.directories:
             self._served.make_directory(directory)
+        self._link_release_files(swapped, change)
         return len(names)
 
     def delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
@@ -133,7 +157,7 @@ class Publisher:
         """Take away forms of a suite's Release that upstream no longer has: clients prefer an InRelease."""
         suites = published.suites.values()
         forms = [
-            f"{one.directory}/{name}" for one in suites for name in RELEASE_NAMES if name not in one.texts
+            joined(one.directory, name) for one in suites for name in RELEASE_NAMES if name not in one.texts
         ]
         gone = [path for path in forms if os.path.lexists(self._tree / path)]
         with self._accounted(gone):
@@ -161,28 +185,63 @@ class Publisher:
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""
         there = [directory for directory in directories if self._served.has_directory(directory)]
-        if there and not self._area.can_exchange():
-            _log.warning("%s changes name by name: its file system cannot swap directories", there[0])
-            return []
-        return there
+        able = [directory for directory in there if self._area.can_exchange(directory)]
+        for directory in there:
+            if directory not in able:
+                _log.warning(
+                    "%s is updated file by file: it cannot be swapped where it is mounted", directory
+                )
+        return able
 
-    def _swap(self, directory: str, names: Iterable[tuple[str, bool]], links: Mapping[str, Entry]) -> None:
+    def _swap(self, root: str, names: Iterable[tuple[str, bool]], change: Change) -> None:
         """Build a directory anew beside the tree, of hard links and what changes, and swap it in."""
-        fresh = self._area.scratch()
-        link_tree(self._tree / directory, fresh)
-        beside = Destination(fresh, self._area)
+        fresh = self._area.scratch(root)
+        is_there = self._served.has_directory(root)
+        if is_there:
+            link_tree(self._tree / root, fresh)
+        else:
+            fresh.mkdir()
+        fresh.chmod(DIRECTORY_MODE)
+        beside = Destination(fresh, self._area, root)
         for path, is_link in names:
-            if path.startswith(f"{directory}/"):
-                below = path.removeprefix(f"{directory}/")
-                self._put(beside, path, below, links[path].target if is_link else None)
-        sync_file_system(self._tree)
-        exchange(fresh, self._tree / directory)
+            if path.startswith(f"{root}/"):
+                below = path.removeprefix(f"{root}/")
+                self._put(beside, path, below, change.links[path].target if is_link else None)
+        for path, source in change.carried.items():
+            if path.startswith(f"{root}/"):
+                self._carry(beside, source, path.removeprefix(f"{root}/"))
+        for directory in change.directories:
+            if directory.startswith(f"{root}/"):
+                beside.make_directory(directory.removeprefix(f"{root}/"))
+        for name, path in change.elsewhere.get(root, {}).items():
+            staged = self._area.at(path)
+            _link(staged if staged.exists() else self._tree / path, fresh / name)
+        self._area.sync()
+        self._served.make_directory(root.rpartition("/")[0])
+        self._served.replace(fresh, root)
         self._served = Destination(self._tree, self._area)
-        shutil.rmtree(fresh)
+
+    def _link_release_files(self, swapped: Iterable[str], change: Change) -> None:
+        """Where a suite's Release files are links, they were files for as long as both places changed."""
+        for root in swapped:
+            for name, path in change.elsewhere.get(root, {}).items():
+                if (self._tree / root / name).is_symlink():
+                    continue
+                here = os.path.relpath(path, root)
+                self._served.put_link(
+                    change.links[f"{root}/{name}"].target if f"{root}/{name}" in change.links else here,
+                    f"{root}/{name}",
+                )
+
+    def _carry(self, destination: Destination, source: str, path: str) -> None:
+        """Let a file of the tree have another name, too."""
+        beside = self._area.scratch(path)
+        _link(self._tree / source, beside)
+        destination.put_file(str(beside), path)
 
     def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
         if target is None:
-            destination.put_file(f"{self._area.new}/{path}", name)
+            destination.put_file(str(self._area.at(path)), name)
         else:
             destination.put_link(target, name)
 
@@ -197,20 +256,35 @@ class Publisher:
         parts = path.rsplit("/", 3)
         if len(parts) < 4 or parts[1] != "by-hash" or parts[2] not in _HASHES:
             return True
-        file = self._area.new / path
+        file = self._area.at(path)
         if parts[2] == "SHA256":
             return sha256_of(file) == parts[3]
         with file.open("rb") as content:
             return hashlib.file_digest(content, _HASHES[parts[2]]).hexdigest() == parts[3]
 
 
-def _order(name: tuple[str, bool], swappable: Iterable[str]) -> tuple[int, int, str, int]:
-    """Sort key of publishing; what is swapped in with its Release file waits for all that comes early."""
-    part, kind, directory, rank = publishing_order(*name)
-    if part < Part.INDEX and _directory_of(name[0], swappable) is not None:
+def _link(source: Path, target: Path) -> None:
+    link_or_copy(source, target, mtime=int(source.stat().st_mtime))
+
+
+def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tuple[int, int, str, int]:
+    """Sort key of publishing; what is swapped in as a whole waits for all that comes early.
+
+    What becomes a directory does so where a link of that name would turn.
+    """
+    path, is_link = name
+    root = _root_of(path, roots)
+    if root is not None and root in change.become_directories:
+        return publishing_order(root, is_link=True)
+    part, kind, directory, rank = publishing_order(path, is_link)
+    if is_link and path in change.suite_links:
+        part = Part.SUITE_LINK
+    if part < Part.INDEX and root is not None:
         part = Part.INDEX
     return (part, kind, directory, rank)
 
 
-def _directory_of(path: str, directories: Iterable[str]) -> str | None:
-    return next((directory for directory in directories if path.startswith(f"{directory}/")), None)
+def _root_of(path: str, roots: Iterable[str]) -> str | None:
+    """The topmost of the directories that a path is below of."""
+    above = [root for root in roots if path.startswith(f"{root}/")]
+    return min(above, key=len, default=None)

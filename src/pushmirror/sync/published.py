@@ -2,10 +2,10 @@
 
 A suite is a directory in which a Release file can be read, through links that stay inside the tree: at any
 depth below a directory `dists`, which may be near the top (`debian/dists`) or a link itself, or a flat
-repository near the top. So Debian's own layout is one (dists/trixie/InRelease is a link into zzz-dists), as is
-`dists/trixie -> ../snap/17/trixie`. A suite is known by the directory without its links; other names lead to
-it. Guaranteed: what cannot be read is a fault of its suite alone. Not the business of this module: signatures,
-and whether anything that is listed is there.
+repository near the top. So Debian's own layout is one (dists/trixie/InRelease is a link into zzz-dists), as
+is `dists/trixie -> ../snap/17/trixie`. A suite is known by the directory without its links; other names lead
+to it. Guaranteed: what cannot be read is a fault of its suite alone. Not the business of this module:
+signatures, and whether anything that is listed is there.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Suite:
         return [joined(self.directory, path) for _, path in by_hash_paths(listed)]
 
     def has(self, path: str) -> bool:
-        """Whether a tree path, without links, is in this suite: below its directory, or a Release file of it."""
+        """Whether a tree path, without links, is in this suite: below its directory, or a Release file of
+        it."""
         inside = path.startswith(f"{self.directory}/") if self.directory else "/" not in path
         return inside or path in self.files.values()
 
@@ -109,6 +110,15 @@ class Published:
         return replace(
             self, suites=chosen, faults={}, states=states, generation=_generation_of(_texts_of(chosen))
         )
+
+    def with_faults(self, faults: Mapping[str, Fault]) -> Published:
+        """The same state, in which these suites cannot be read."""
+        if not faults:
+            return self
+        suites = {where: suite for where, suite in self.suites.items() if where not in faults}
+        states = {**dict.fromkeys(faults, ""), **self.states}
+        names = {**dict.fromkeys(faults, ()), **self.names}
+        return replace(self, suites=suites, faults={**self.faults, **faults}, states=states, names=names)
 
     @property
     def release_files(self) -> dict[str, bytes]:
@@ -235,6 +245,10 @@ class TreeLinks(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
+def _may_be_repository(path: str, name: str) -> bool:
+    return may_have_suites(name) and path not in NO_PACKAGES
+
+
 class _Search:
     """Looks for Release files in a tree, without reading more of it than has to be."""
 
@@ -281,9 +295,8 @@ class _Search:
             below = joined(name, entry.name)
             if entry.name == DISTS:
                 self._dists(below, above=name, depth=_MOST_DEEP, is_top=True)
-            elif depth and entry.is_dir(follow_symlinks=False) and may_have_suites(entry.name):
-                if below not in NO_PACKAGES:
-                    self._look(below, depth - 1)
+            elif depth and entry.is_dir(follow_symlinks=False) and _may_be_repository(below, entry.name):
+                self._look(below, depth - 1)
 
     def _dists(self, name: str, *, above: str, depth: int, is_top: bool = False) -> None:
         """A directory below `dists`, or that itself; `above` is what the names in its indices start at."""

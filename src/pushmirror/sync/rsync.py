@@ -1,35 +1,54 @@
 """What we say to rsync, and what it says to us: argv, listing lines, statistics, exit codes.
 
 Pure: `upstream.py` runs what is built here. Facts about versions and exit codes are in rsync(1) and
-rsync's NEWS; those that were measured are named where they matter.
+rsync's NEWS; those that were measured are named where they matter. `refused` are options, by their long
+names, that upstream refuses (refusals.py): each command line does without them. At the least it asks for
+what ftpsync asks for: recursion, links, times, filters.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.paths import is_one_line
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
-from pushmirror.errors import Exit, PushmirrorError, UpstreamError, UpstreamFull
+from pushmirror.errors import (
+    Exit,
+    OptionRefused,
+    PushmirrorError,
+    SilentlyClosed,
+    UpstreamError,
+    UpstreamFull,
+)
+from pushmirror.sync.refusals import LETTERS, refused_option
 
 TLS_PORT = 1873
-ENTRY = b">"  # what a line that names a file begins with, and no other
-_LISTING_FORMAT = ">%i %l %M %n%L"
-_FETCH_FORMAT = ">%b %l %n"
-_FETCH_OPTIONS = [
-    *("-tpH", "--safe-links", "--chmod=D755,F644", "--partial", "--8-bit-output"),
-    *(f"--out-format={_FETCH_FORMAT}", "--stats", "--no-human-readable"),
-]
+#: What a line that names a file begins with, and no other: nobody who writes to our output can know it.
+ENTRY = f">{secrets.token_hex(3)}".encode()
+_MARK = ENTRY.decode()
+_LISTING_FORMAT = f"{_MARK}%i %l %M %n%L"
+_FETCH_FORMAT = f"{_MARK}%b %l %n"
+_OUTPUT = ["--no-motd", "--8-bit-output", "--stats", "--no-human-readable"]
+_FETCH_OPTIONS = ["-tpH", "--safe-links", "--chmod=D755,F644", "--partial", f"--out-format={_FETCH_FORMAT}"]
+_BY_NAMES = ["--files-from=-", "--from0", "--ignore-missing-args"]
+_BY_RULES = ["--from0", "--include-from=-", "--exclude=*"]  # none of them is sent
+_NEEDED_BY_NAMES = frozenset({"files-from", "from0", "relative"})
+_MUNGED = "/rsyncd-munged/"  # what --munge-links puts before a target, rsyncd.conf(5)
 #: What stunnel says at the end of each transfer, for rsync's end sends it no farewell to wait for.
 FAREWELL = "TIMEOUTclose exceeded"
-_CODE_PARTIAL, _CODE_VANISHED = 23, 24
+_HERE_ONLY = frozenset({"rsh", "password-file", "contimeout", "ipv4", "ipv6", "port", "address", "sockopts"})
+_CUT_OFF = {10, 12}  # RERR_SOCKETIO, RERR_STREAMIO
+_CUT_OFF_WORDS = ("Connection reset by peer", "connection unexpectedly closed")
+CODE_PARTIAL, CODE_VANISHED = 23, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,28 +144,66 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"' if set(word) & set(" '\"") else word
 
 
-def listing_argv(archive: Archive, filters: Sequence[str], empty: Path, *, is_far: bool = False) -> list[str]:
+def lists_by_itself(refused: Collection[str]) -> bool:
+    """Whether a listing has rsync's own form, because a dry run is refused."""
+    return "dry-run" in refused
+
+
+def asks_by_rules(refused: Collection[str]) -> bool:
+    """Whether files are asked for by include rules, because a list of names is refused."""
+    return not _NEEDED_BY_NAMES.isdisjoint(refused)
+
+
+def lists_by_bytes(refused: Collection[str]) -> bool:
+    """Whether listings are in the order of protocols before 29, as openrsync's: not depth first."""
+    return "prune-empty-dirs" in refused
+
+
+def listing_argv(
+    archive: Archive,
+    filters: Sequence[str],
+    empty: Path,
+    *,
+    is_far: bool = False,
+    refused: Collection[str] = (),
+) -> list[str]:
     """List upstream's tree: a dry run against an empty directory, one line a name.
 
-    Not `--list-only`: that cannot tell a file named `a -> b` from a link. A sender is a thousand names ahead
-    and then waits: a far one is told to send them all, which costs both ends memory (77 MB for a million).
+    Where that is refused, without a destination: rsync's own list, whose lines have no mark. A sender is
+    a thousand names ahead and then waits: a far one is asked to send them all, which costs both ends memory
+    (77 MB for a million).
     """
-    options = ["-rltn", "--8-bit-output", "--stats", "--no-human-readable"]
+    options = ["-rltn", *_OUTPUT]  # without --safe-links: unsafe ones are told apart here
     if is_far:
         options.append("--no-inc-recursive")
-    wanted = [f"--out-format={_LISTING_FORMAT}", *filters, *transport_options(archive)]
-    return [archive.rsync, *options, *wanted, source_of(archive), f"{empty}/"]
+    return _listing(archive, options, filters, empty, refused)
 
 
-def present_argv(archive: Archive, empty: Path) -> list[str]:
-    """List those of the names on standard input (NUL-separated) that upstream has, as `listing_argv` does."""
-    options = ["-ltn", "--8-bit-output", "--safe-links", "--stats", "--no-human-readable"]
-    wanted = ["--files-from=-", "--from0", "--ignore-missing-args", f"--out-format={_LISTING_FORMAT}"]
-    return [archive.rsync, *options, *wanted, *transport_options(archive), source_of(archive), f"{empty}/"]
+def present_argv(archive: Archive, empty: Path, *, refused: Collection[str] = ()) -> list[str]:
+    """List those of the names on standard input (see `names_asked`) that upstream has, as above."""
+    options = ["-ltn", "--safe-links", *_OUTPUT]
+    if asks_by_rules(refused) or lists_by_itself(refused):  # rsync takes no names without a destination
+        return _listing(archive, ["-r", "--prune-empty-dirs", *options], _BY_RULES, empty, refused)
+    return _listing(archive, options, _without(_BY_NAMES, refused), empty, refused)
 
 
-def pin_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
-    """Copy the few small files that tell upstream's state, exactly, into a directory of their own."""
+def _listing(
+    archive: Archive, options: Sequence[str], filters: Sequence[str], empty: Path, refused: Collection[str]
+) -> list[str]:
+    connection = transport_options(archive)
+    wanted = [*_without(options, refused), *filters, *_without(connection, refused), *_added(refused)]
+    if lists_by_itself(refused):
+        return [archive.rsync, *wanted, source_of(archive)]
+    return [archive.rsync, f"--out-format={_LISTING_FORMAT}", *wanted, source_of(archive), f"{empty}/"]
+
+
+def pin_argv(
+    archive: Archive, filters: Sequence[str], into: Path, *, refused: Collection[str] = ()
+) -> list[str]:
+    """Copy the few small files that tell upstream's state, exactly, into a directory of their own.
+
+    Where `-I` is refused, its caller has emptied that; where `--safe-links` is, its links are munged.
+    """
     options = [
         "-rltpI",  # unseen changes of equal size within one second would be taken for no change
         "--safe-links",
@@ -154,73 +211,239 @@ def pin_argv(archive: Archive, filters: Sequence[str], into: Path) -> list[str]:
         "--delete",
         "--delete-excluded",
         "--max-size=64M",
+        "--prune-empty-dirs",
+        *_OUTPUT,
+        *transport_options(archive),
     ]
-    return [
-        *(archive.rsync, *options, "--prune-empty-dirs", "--stats", "--no-human-readable"),
-        *(*filters, *transport_options(archive), source_of(archive), f"{into}/"),
-    ]
+    if "safe-links" in refused:
+        options.append("--munge-links")
+    wanted = [*_without(options, refused), *_added(refused), *filters]
+    return [archive.rsync, *wanted, source_of(archive), f"{into}/"]
+
+
+def unmunged(target: str) -> str:
+    """The target of a link that was fetched with --munge-links."""
+    return target.removeprefix(_MUNGED)
 
 
 def fetch_argv(
-    archive: Archive, into: Path, *, version: Version, basis: Path | None, links: bool = False
+    archive: Archive,
+    into: Path,
+    *,
+    version: Version,
+    basis: Path | None,
+    links: bool = False,
+    refused: Collection[str] = (),
 ) -> list[str]:
-    """Fetch exactly the names on standard input (NUL-separated) into a work area.
+    """Fetch exactly the names on standard input (see `names_asked`) into a work area.
 
     A name that is gone is no error here: the caller looks at what came. `--trust-sender` drops rsync's
     guard against unasked names, which costs minutes for 40,000 of them; so nothing but the names that
     were asked for may be taken out of the work area.
     """
-    options = [*_FETCH_OPTIONS, "--files-from=-", "--from0", "--ignore-missing-args"]
+    options = [*_FETCH_OPTIONS, *_OUTPUT]
+    options += ["-r", "--prune-empty-dirs"] if asks_by_rules(refused) else _BY_NAMES
     if version.trusts_sender:
         options.append("--trust-sender")
     if links:  # whatever they lead to: nothing in the work area is reached through one
         options = [*(option for option in options if option != "--safe-links"), "--links"]
     if basis is not None:
         options.append(f"--copy-dest={basis}")
-    return [archive.rsync, *options, *transport_options(archive), source_of(archive), f"{into}/"]
+    wanted = [*_without([*options, *transport_options(archive)], refused), *_added(refused)]
+    rules = _BY_RULES if asks_by_rules(refused) else ()
+    return [archive.rsync, *wanted, *rules, source_of(archive), f"{into}/"]
+
+
+def file_argv(
+    archive: Archive, name: str, into: Path, *, largest: int, refused: Collection[str] = ()
+) -> list[str]:
+    """Copy one file from the top of a tree if it is not larger (in bytes); no link is followed or made."""
+    options = ["--times", f"--max-size={largest}", *_OUTPUT, *transport_options(archive)]
+    wanted = [*_without(options, refused), *_added(refused)]
+    return [archive.rsync, *wanted, f"{source_of(archive)}{name}", f"{into}/"]
+
+
+def probe_argv(archive: Archive, into: Path, *, version: Version, refused: Collection[str] = ()) -> list[str]:
+    """Ask for all that transfers ask for, and for no name: which of it is refused?"""
+    argv = fetch_argv(archive, into, version=version, basis=None, refused=refused)
+    return [argv[0], *_without(["-I"], refused), *argv[1:]]
+
+
+def all_options(archive: Archive) -> list[str]:
+    """The options that transfers send to upstream, each of which it may refuse."""
+    return ["-npHI", "--safe-links", "--ignore-missing-args", *transport_options(archive)]
+
+
+def named(option: str) -> Iterator[tuple[str, str]]:
+    """The long name of an option and itself; of a bundle of letters each of them."""
+    if option.startswith("--"):
+        if (name := option[2:].partition("=")[0]) not in _HERE_ONLY:
+            yield name, option
+    else:
+        yield from ((LETTERS[letter], f"-{letter}") for letter in option[1:] if letter in LETTERS)
+
+
+def least_argv(archive: Archive, options: Sequence[str], empty: Path) -> list[str]:
+    """Ask for no name, with these options and besides only with what cannot be done without."""
+    connection = [
+        option for option in transport_options(archive) if option[2:].partition("=")[0] in _HERE_ONLY
+    ]
+    least = [*([] if "--files-from=-" in options else ["-r"]), "-lt", *options, "--exclude=*", *_OUTPUT]
+    return [archive.rsync, *least, *connection, source_of(archive), f"{empty}/"]
+
+
+def names_asked(names: Iterable[str], refused: Collection[str], *, is_listing: bool = False) -> bytes:
+    """What is to be on standard input for these tree paths, each ended by NUL."""
+    if asks_by_rules(refused) or (is_listing and lists_by_itself(refused)):
+        names = _rules_for(names)
+    return b"".join(sorted(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
+
+
+def _rules_for(names: Iterable[str]) -> Iterator[str]:
+    """Include rules for these names, and for the directories on the way to them."""
+    known: set[str] = set()
+    for name in names:
+        yield pattern_of(name)
+        above = name.rpartition("/")[0]
+        while above and above not in known:
+            known.add(above)
+            yield pattern_of(above, "/")
+            above = above.rpartition("/")[0]
+
+
+_WILD = re.compile(r"[*?\[\\]")
+
+
+def pattern_of(path: str, tail: str = "") -> str:
+    """A pattern that only this path matches, with what `tail` says below it.
+
+    A backslash escapes only in a pattern that has wildcards.
+    """
+    has_wildcards = bool(set(path + tail) & set("*?["))
+    literal = _WILD.sub(r"\\\g<0>", path) if has_wildcards else path
+    return f"/{literal}{tail}"
+
+
+def _without(options: Iterable[str], refused: Collection[str]) -> list[str]:
+    """The options but for those that are refused, by their long names."""
+    return [kept for option in options if (kept := _unless_refused(option, refused))]
+
+
+def _unless_refused(option: str, refused: Collection[str]) -> str:
+    if option.startswith("--"):
+        return "" if option[2:].partition("=")[0] in refused else option
+    if not option.startswith("-"):
+        return option
+    letters = "".join(letter for letter in option[1:] if LETTERS.get(letter) not in refused)
+    return f"-{letters}" if letters else ""
+
+
+def _added(refused: Collection[str]) -> list[str]:
+    """A module that refuses `no-iconv` wants to hear in which character set we have names."""
+    return ["--iconv=UTF-8"] if "no-iconv" in refused else []
+
+
+class Unreadable(UpstreamError):
+    """A name of upstream's listing cannot be mirrored."""
+
+    def __init__(self, name: str, *, is_directory: bool = False) -> None:
+        super().__init__(f"upstream's listing has a name that cannot be mirrored: {name!r}")
+        self.name = name
+        self.is_directory = is_directory
+
+
+#: One line of a listing; None for what is no entry. Raises Unreadable, or UpstreamError for a useless line.
+ParseLine = Callable[[bytes], Entry | None]
+
+
+def line_parser(refused: Collection[str]) -> ParseLine:
+    """What reads the lines of `listing_argv` and `present_argv`."""
+    return parse_plain_line if lists_by_itself(refused) else parse_listing_line
+
+
+_PLAIN = re.compile(  # of generator.c, list_file_entry; without --no-human-readable sizes have commas
+    rb"(?P<kind>[-dlcbps])[-rwxsStT]{9}\S? +(?P<size>\d[\d,.]*) (?P<stamp>-?\d+/\d\d/\d\d \d\d:\d\d:\d\d"
+    rb"|\(time out of range\)) (?P<name>.*)\Z",
+    re.DOTALL,
+)
+_PLAIN_KINDS = {b"-": b"f", b"l": b"L"}  # rsync's letters in the one and in the other form
+_KIND = len(ENTRY) + 1
+_FACTS = len(ENTRY) + len(">f+++++++++ ")
 
 
 def parse_listing_line(line: bytes) -> Entry | None:
     """One line of a listing; None for what is not an entry (statistics, warnings) and for the root.
 
-    Lines look like `>>f+++++++++ 1234 2026/11/22-17:23:07 pool/a/alpha.deb`; a link ends in ` -> target`.
+    Lines look like `MARK>f+++++++++ 1234 2026/11/22-17:23:07 pool/a/alpha.deb`; a link ends in ` -> target`.
     """
-    if line[:1] != ENTRY:
+    if not line.startswith(ENTRY):
         return None
     try:
-        return _entry(line)
+        size, stamp, name = line[_FACTS:].split(b" ", 2)
+        return _entry(line[_KIND : _KIND + 1], int(size), stamp, name)
     except ValueError as exc:
         raise UpstreamError(f"upstream's listing has a line that cannot be read: {line[:100]!r}") from exc
 
 
-def _entry(line: bytes) -> Entry | None:
-    size, stamp, name = line[13:].split(b" ", 2)
-    match line[2:3]:
+def parse_plain_line(line: bytes) -> Entry | None:
+    """The same of rsync's own list: `-rw-r--r--        1234 2026/11/22 17:23:07 pool/a/alpha.deb`."""
+    found = _PLAIN.match(line)
+    if found is None:
+        return None
+    size = int(re.sub(rb"\D", b"", found["size"]))
+    return _entry(_PLAIN_KINDS.get(found["kind"], found["kind"]), size, found["stamp"], found["name"])
+
+
+def _entry(kind: bytes, size: int, stamp: bytes, name: bytes) -> Entry | None:
+    match kind:
         case b"f":
-            return Entry(_unescape(name), Kind.FILE, int(size), _seconds(stamp))
+            path = _nameable(name)
+            try:
+                return Entry(path, Kind.FILE, size, _seconds(stamp))
+            except ValueError:  # a time that no calendar has, such as of the year 10000
+                raise Unreadable(path) from None
         case b"d":
-            path = _unescape(name.rstrip(b"/"))
-            return None if path == "." else Entry(path, Kind.DIRECTORY, 0, _seconds(stamp))
+            path = _nameable(name.rstrip(b"/"), is_directory=True)
+            return None if path == "." else Entry(path, Kind.DIRECTORY)
         case b"L":
-            path, arrow, target = _unescape(name).partition(" -> ")
-            if not arrow or " -> " in target:
-                raise UpstreamError(f"upstream has a link that cannot be read: {_unescape(name)!r}")
-            return Entry(path, Kind.LINK, 0, _seconds(stamp), target)
+            path, target = _link(unescape(name), size)
+            return Entry(path, Kind.LINK, 0, 0, target)
     return None  # devices and sockets have no place in an archive
+
+
+def _link(text: str, length: int) -> tuple[str, str]:
+    """The name and the target of `name -> target`; the target's `length` in bytes shows which arrow it is."""
+    parts = text.split(" -> ")
+    splits = [(" -> ".join(parts[:at]), " -> ".join(parts[at:])) for at in range(1, len(parts))]
+    if len(splits) > 1:
+        splits = [split for split in splits if len(split[1].encode("utf-8", "surrogateescape")) == length]
+    if len(splits) != 1 or not all(map(is_one_line, splits[0])):
+        raise Unreadable(text)
+    return splits[0]
+
+
+def _nameable(name: bytes, *, is_directory: bool = False) -> str:
+    path = unescape(name)
+    if (b"\\#" in name or b"\xc2" in name) and not is_one_line(path):  # C1 controls begin with C2
+        raise Unreadable(path, is_directory=is_directory)
+    return path
 
 
 def parse_fetch_line(line: bytes) -> tuple[int, int, str] | None:
     """One line of a fetch: (bytes received, size of the file, path); None for anything else."""
-    if line[:1] != ENTRY or line[-1:] == b"/":
+    if not line.startswith(ENTRY) or line[-1:] == b"/":
         return None
-    received, size, name = line[1:].split(b" ", 2)
-    return int(received), int(size), _unescape(name)
+    try:
+        received, size, name = line[len(ENTRY) :].split(b" ", 2)
+        return int(received), int(size), unescape(name)
+    except ValueError:
+        return None  # what came is looked at on the disk; this line only counts it
 
 
 _ESCAPED = re.compile(rb"\\#(\d{3})")
 
 
-def _unescape(name: bytes) -> str:
+def unescape(name: bytes) -> str:
     r"""Undo rsync's `\#012` for characters that would break a line."""
     if b"\\#" in name:
         name = _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), name)
@@ -344,18 +567,22 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError:
-    """What rsync's end means, in an operator's words, with rsync's own last words behind."""
+def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = False) -> PushmirrorError:
+    """What rsync's end means, in an operator's words, with rsync's own last words behind.
+
+    `is_silent`: nothing came from upstream before.
+    """
+    if option := refused_option(errors):
+        return OptionRefused(_first_line(errors), option=option)
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    telling = next(
-        (line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else ""
-    )
+    telling = _first_line(errors)
     host = (archive.upstream and archive.upstream.host) or "upstream"
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
             kind = UpstreamFull if words == _FULL else UpstreamError
             return kind(f"{meaning}: {host}: {line}", hint=hint)
-    error = UpstreamError(
+    is_cut_off = exit_code in _CUT_OFF and any(words in errors for words in _CUT_OFF_WORDS)
+    error = (SilentlyClosed if is_silent and is_cut_off else UpstreamError)(
         f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}"
     )
     if exit_code < 0:
@@ -363,16 +590,17 @@ def failure(exit_code: int, errors: str, *, archive: Archive) -> PushmirrorError
     return error
 
 
+def _first_line(errors: str) -> str:
+    """The line that tells most: the first but for those that only sum up."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else "")
+
+
 def is_full(errors: str) -> bool:
     """Whether upstream's daemon refused because it has as many connections as it may have."""
     return _FULL in errors
 
 
-def is_vanished(exit_code: int, errors: str) -> bool:
-    """Whether nothing worse happened than that names went away at upstream while rsync was running."""
-    if exit_code == _CODE_VANISHED:
-        return True
-    complaints = [line for line in errors.splitlines() if line.startswith("rsync: ")]
-    if exit_code != _CODE_PARTIAL or not complaints:
-        return False
-    return all("No such file or directory" in line for line in complaints)
+def is_partial(exit_code: int) -> bool:
+    """Whether a transfer came to its end but for names that upstream's complaints may tell."""
+    return exit_code in {CODE_PARTIAL, CODE_VANISHED}

@@ -149,7 +149,7 @@ class Staging:
                 path = suite.files[name]
                 if live.get(path) != text or path in round_.survey.changed:
                     source = self._area.pin / path
-                    link_or_copy(source, self._area.new / path, mtime=int(source.stat().st_mtime))
+                    link_or_copy(source, self._area.at(path), mtime=int(source.stat().st_mtime))
                     round_.staged.add(path)
 
     # -- closure --------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Staging:
             return []
         _log.info("%d files of the closure are missing or wrong, such as %s", len(files), files[0].path)
         for file in files:
-            (self._area.new / file.path).unlink(missing_ok=True)  # rsync would take it for right
+            self._area.at(file.path).unlink(missing_ok=True)  # rsync would take it for right
         self._progress.step("fetching", files=len(files), size=sum(max(file.size, 0) for file in files))
         self._upstream.fetch((file.path for file in files), self._area)
         came = {file.path for file in files if self._area.fetched(file.path)}
@@ -285,7 +285,10 @@ class Staging:
 
     def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
-        places = [(file, self._area.new if file.path in staged else self._tree) for file in files]
+        places = [
+            (file, self._area.at(file.path) if file.path in staged else self._tree / file.path)
+            for file in files
+        ]
         return vouch.wrong(places, self._progress) if places else []
 
     def _remember_live(self, live: Published) -> None:

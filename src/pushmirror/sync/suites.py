@@ -1,12 +1,13 @@
-"""Which state of each suite is published: upstream's, or, while that has a fault, the one that is served here.
+"""Which state of each suite is published: upstream's, or, while that has a fault, the one that is served
+here.
 
     upstream's suites ──fault──▶ held back: its last good state stays, complete, or it stays absent
                       └─────────▶ published
 
 The unit of publishing is the suite: `target` is the mixture, and whole by itself. A suite that is reached
-through a link which turns (`dists -> .pub/18`) can only turn together with all that the link leads to. What is
-known of faults from earlier runs decides whether one is news, and how long it has been there. Pure, but for
-the file of what is known.
+through a link which turns (`dists -> .pub/18`) can only turn together with all that the link leads to. What
+is known of faults from earlier runs decides whether one is news, and how long it has been there. Pure, but
+for the file of what is known.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Traces:
         """Whether a tree path is not compared with upstream's listing: traces, our flags, the work area …"""
         if "/" not in path:
             return path in {WORK, LOST, self._updating.name, self.required.name}
-        return path.startswith(f"{TRACES}/")
+        return path.startswith(f"{TRACES}/") or path.endswith((f"/{WORK}", f"/{LOST}"))
 
     def serial_differs(self, pinned: Path) -> bool:
         """Whether upstream's `master`, the trace of the archive's origin, is another one than ours."""

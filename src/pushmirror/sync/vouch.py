@@ -9,6 +9,7 @@ a first sync adds every file there is, and no million of them is in memory at on
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -34,6 +35,7 @@ from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import has_digest
 
+_log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
 _NAMES = re.compile(rb"^(?:Filename|Directory):[ \t]*([^\n]*)", re.MULTILINE | re.IGNORECASE)
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
@@ -159,11 +161,11 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
 def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
     """Those of the files whose content has another hash, or that are not there.
 
-    Each comes with the directory that its path is relative to.
+    Each comes with the place where its content is.
     """
 
     def check(batch: Sequence[tuple[File, Path]]) -> list[File]:
-        bad = [file for file, directory in batch if not has_digest(f"{directory}/{file.path}", file.digest)]
+        bad = [file for file, place in batch if not has_digest(place, file.digest)]
         progress.advance(files=len(batch), size=sum(max(file.size, 0) for file, _ in batch))
         return bad
 
@@ -196,7 +198,9 @@ def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int
 def _unpacked_size(suite: Suite, path: str, size: int) -> int:
     """How large an index may get when unpacked: what the Release says, or a bound for a bomb."""
     plain = suite.release.files.get(family(path))
-    return plain.size if plain else max(size * 100, 1_000_000)
+    if plain:
+        return plain.size
+    return max(size * 100, 1_000_000) if size else 0
 
 
 def _read_all(unread: list[Unread], ledger: Ledger) -> dict[str, str]:
@@ -226,12 +230,15 @@ def _read(index: Unread, ledger: Ledger) -> None:
         base = index.base
         if index.is_flat and not index.kind.is_relative:
             text, base = _peeked(text, base)
+        refused: list[str] = []
         ledger.remember_index(
             index.key,
             blocks(index.kind, text, where=index.path),
-            partial(read_index, index.kind, base=base, where=index.path),
+            partial(read_index, index.kind, base=base, where=index.path, refused=refused.append),
             salt=f"{index.kind.value} {base}",
         )
+    if refused:
+        _log.warning("%d stanzas or lines of %s left out, such as %s", len(refused), index.path, refused[0])
 
 
 def _peeked(text: Iterator[bytes], directory: str) -> tuple[Iterator[bytes], str]:

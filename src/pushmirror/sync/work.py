@@ -1,6 +1,6 @@
 """The work area: where files wait, on the tree's own file system, until they may be seen.
 
-    TREE/.~tmp~/pushmirror/
+    TREE/.~tmp~/pushmirror/        and, but for pin, empty and landed, TREE/POOL/.~tmp~/… where POOL is mounted
         pin/      upstream's Release files, traces and flags, as this run is pinned to them
         new/      fetched files under their tree paths; an interrupted run leaves them for the next
         scratch/  what is being made, and what was in the way, until it is removed
@@ -25,76 +25,129 @@ from pathlib import Path
 
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.sync.parts import WORK
-from pushmirror.system.files import digest_of, exchange, link_tree
+from pushmirror.system.files import digest_of, exchange, link_tree, sync_file_system
+from pushmirror.system.mounts import mounts_below
 
 _A_SHA256 = "0" * 64
 
 
 class WorkArea:
-    """The work area of one tree; its caller holds the tree's lock."""
+    """The work area of one tree; its caller holds the tree's lock.
+
+    A mount point in the tree has an area of its own, made when it is first needed.
+    """
 
     def __init__(self, tree: Path) -> None:
-        self._top = tree.resolve() / WORK
-        self.root = self._top / "pushmirror"
+        self._tree = tree.resolve()
+        self.root = self._root_on("")
         self.pin = self.root / "pin"
         self.new = self.root / "new"
-        self._scratch = self.root / "scratch"
         self._scratches = 0
         self.empty = self.root / "empty"
         self._landed = self.root / "landed"
         self._real: set[str] = set()  # directories below `new` that were seen to be real ones
-        self._hashed: dict[tuple[int, int, int, int], str] = {}  # by inode, size, time of its change, digits
+        self._hashed: dict[tuple[int, int, int, int, int], str] = {}  # by device, inode, size, ctime, digits
+        self._volumes = sorted(mounts_below(tree), key=len, reverse=True)
+        self._opened: set[str] = set()  # volumes
+
+    def _root_on(self, volume: str) -> Path:
+        return self._tree / volume / WORK / "pushmirror"
+
+    def _volume_of(self, path: str) -> str:
+        """The innermost mount point that a path of the tree is below."""
+        return next((volume for volume in self._volumes if path.startswith(f"{volume}/")), "")
 
     def open(self) -> None:
         """Make the area; what an interrupted run fetched stays, the rest of it goes."""
-        for directory in (self._top, self.root):
+        self._open("")
+        for directory in (self.pin, self.empty):
+            shutil.rmtree(directory, ignore_errors=True)
+        for volume in self._volumes:
+            if os.path.lexists(self._root_on(volume)):
+                self._open(volume)
+
+    def _open(self, volume: str) -> None:
+        root = self._root_on(volume)
+        for directory in (root.parent, root):
             if directory.is_symlink() or not directory.is_dir():
                 directory.unlink(missing_ok=True)  # only a real directory of ours may be written into
             directory.mkdir(mode=0o700, exist_ok=True)
-        self.root.chmod(0o700)
-        for directory in (self.pin, self._scratch, self.empty):
-            shutil.rmtree(directory, ignore_errors=True)
-        self._scratch.mkdir(exist_ok=True)
-        self._take_over()
+        root.chmod(0o700)
+        shutil.rmtree(root / "scratch", ignore_errors=True)
+        (root / "scratch").mkdir(exist_ok=True)
+        self._opened.add(volume)
+        self._take_over(root / "new", self._scratch_on(volume))
 
-    def _take_over(self) -> None:
+    def _take_over(self, new: Path, old: Path) -> None:
         """Give what was fetched a directory that nobody else knows.
 
         An rsync that outlived a killed run goes on in the directory it was started in, and renames what it
         has into place. It must not do so behind the back of the run that has already looked.
         """
-        old = self.scratch()
         try:
-            self.new.rename(old)
-            link_tree(old, self.new)
+            new.rename(old)
+            link_tree(old, new)
         except FileNotFoundError:
             pass
         except OSError:  # somebody is at work in it this very moment: better to fetch it again
-            shutil.rmtree(self.new, ignore_errors=True)
-        self.new.mkdir(exist_ok=True)
+            shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(exist_ok=True)
         shutil.rmtree(old, ignore_errors=True)
 
     def close(self, *, keep_new: bool) -> None:
         """Leave nothing behind, except fetched files when they are still wanted."""
-        for directory in (self.pin, self._scratch, self.empty):
+        for directory in (self.pin, self.empty):
             shutil.rmtree(directory, ignore_errors=True)
-        waits = self._landed.exists() or any(files for _, _, files in os.walk(self.new))
-        if not keep_new or not waits:
-            shutil.rmtree(self.root, ignore_errors=True)
-            with suppress(OSError):  # rsync's own leftovers from another time may still be in it
-                self._top.rmdir()
+        for volume in self._opened:
+            root = self._root_on(volume)
+            shutil.rmtree(root / "scratch", ignore_errors=True)
+            waits = (root / "landed").exists() or any(files for _, _, files in os.walk(root / "new"))
+            if not keep_new or not waits:
+                shutil.rmtree(root, ignore_errors=True)
+                with suppress(OSError):  # rsync's own leftovers from another time may still be in it
+                    root.parent.rmdir()
 
-    def scratch(self) -> Path:
-        """A name that nothing has yet; whatever it becomes is removed at the end."""
+    def _on(self, volume: str) -> Path:
+        """The area on a volume, made if need be."""
+        if volume and volume not in self._opened:
+            self._open(volume)
+        return self._root_on(volume)
+
+    def at(self, path: str) -> Path:
+        """Where a file waits that belongs to a tree path: on the file system that it is going to be on."""
+        volume = self._volume_of(path) if self._volumes else ""
+        return (self._on(volume) / "new" if volume else self.new) / path
+
+    def by_volume(self, names: Iterable[str]) -> dict[Path, list[str]]:
+        """Names of files to fetch, by the directory that they are fetched into."""
+        if not self._volumes:
+            return {self.new: list(names)}
+        found: dict[Path, list[str]] = {}
+        for name in names:
+            found.setdefault(self._on(self._volume_of(name)) / "new", []).append(name)
+        return found
+
+    def scratch(self, path: str = "") -> Path:
+        """A name that nothing has yet, beside a tree path; whatever it becomes is removed at the end."""
+        return self._scratch_on(self._volume_of(path) if self._volumes else "")
+
+    def _scratch_on(self, volume: str) -> Path:
         self._scratches += 1
-        return self._scratch / f"{time.time_ns()}-{self._scratches}"
+        return self._on(volume) / "scratch" / f"{time.time_ns()}-{self._scratches}"
 
-    def can_exchange(self) -> bool:
-        """Whether the file system can swap two names in one instant."""
-        one, other = self.scratch(), self.scratch()
+    def can_exchange(self, path: str = "") -> bool:
+        """Whether a directory of the tree, with all that is below it, can be swapped in one instant."""
+        if any(f"{volume}/".startswith(f"{path}/") for volume in self._volumes):
+            return False  # a mount point is in it
+        one, other = self.scratch(path), self.scratch(path)
         one.mkdir()
         other.mkdir()
         return exchange(one, other)
+
+    def sync(self) -> None:
+        """Have everything that was written be on the disk."""
+        for volume in {"", *self._opened}:
+            sync_file_system(self._tree / volume)
 
     def look_again(self) -> None:
         """Something was fetched: what was a directory may be a link now."""
@@ -110,16 +163,16 @@ class WorkArea:
         found = self._found(path)
         if found is None or not stat.S_ISLNK(found.st_mode):
             return None
-        return os.readlink(f"{self.new}/{path}")  # noqa: PTH115  text, as it is
+        return os.readlink(self.at(path))  # noqa: PTH115  text, as it is
 
     def _found(self, path: str) -> os.stat_result | None:
         try:
-            found = os.lstat(f"{self.new}/{path}")
+            found = os.lstat(self.at(path))
         except OSError:
             return None
         parent = path.rpartition("/")[0]
         if parent not in self._real:
-            directory = f"{self.new}/{parent}" if parent else str(self.new)
+            directory = os.fspath(self.at(path).parent)
             if os.path.realpath(directory) != os.path.normpath(directory):
                 return None
             self._real.add(parent)
@@ -137,9 +190,9 @@ class WorkArea:
         found = self.fetched(path)
         if found is None:
             return None
-        key = (found.st_ino, found.st_size, found.st_ctime_ns, len(like))
+        key = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns, len(like))
         if key not in self._hashed:
-            self._hashed[key] = digest_of(f"{self.new}/{path}", like=like)
+            self._hashed[key] = digest_of(self.at(path), like=like)
         return self._hashed[key]
 
     def note_landed(self, paths: Iterable[str]) -> None:

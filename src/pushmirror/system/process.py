@@ -47,6 +47,7 @@ class Result:
     output: bytes  # standard output, the first MAX_OUTPUT bytes (or none when lines were handed on)
     errors: str  # standard error, the last MAX_OUTPUT bytes
     seconds: float
+    has_output: bool  # it wrote to standard output
 
     def check(self) -> Result:
         """Return self, or raise ProgramFailed naming the command, its code and its last words."""
@@ -64,30 +65,36 @@ def run(
     argv: Sequence[str],
     *,
     on_line: Callable[[bytes], None] | None = None,
+    on_error: Callable[[bytes], None] | None = None,
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float | None = None,
+    idle_s: float | None = None,
     stop: Stop | None = None,
 ) -> Result:
     """Run a program to its end.
 
-    `on_line` receives each line of standard output without its newline; otherwise output is kept. `stdin`
-    is given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does
-    `stop`. Raises ProgramMissing when the program does not exist and ProgramFailed when a bound was reached;
-    an exit code other than 0 is the caller's to judge.
+    `on_line` receives each line of standard output without its newline; otherwise output is kept. `on_error`
+    receives each line of standard error, of which only the last ones are kept. `stdin` is given to the
+    program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does `stop`;
+    `idle_s` is how long neither it nor what it started may read or write anything. Raises ProgramMissing
+    when the program does not exist and ProgramFailed when a bound was reached; an exit code other than 0 is
+    the caller's to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
-        reader = _Reader(child, stdin, on_line)
+        reader = _Reader(child, stdin, on_line, on_error)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
             expired=ProgramFailed(f"{argv[0]} was ended: it took longer than allowed"),
+            idle=None if idle_s is None else _Idle(child.pid, idle_s, argv[0]),
             stop=stop,
         )
         exit_code = child.wait()
+    seconds = time.monotonic() - started
     return Result(
-        tuple(argv), exit_code, bytes(reader.output), reader.error_text(), time.monotonic() - started
+        tuple(argv), exit_code, bytes(reader.output), reader.error_text(), seconds, reader.has_output
     )
 
 
@@ -204,23 +211,78 @@ def signal_group(group: int, number: signal.Signals) -> None:
         return
 
 
+class _Idle:
+    """Notices that a program and all that it started have moved no byte for too long."""
+
+    def __init__(self, pid: int, limit_s: float, name: str) -> None:
+        self._pid = pid
+        self._limit_s = limit_s
+        self._name = name
+        self.look_every_s = limit_s / 8
+        self._looked = self._since = time.monotonic()
+        self._moved = -1
+
+    def check(self) -> None:
+        """Raise ProgramFailed when it is so."""
+        now = time.monotonic()
+        if now - self._looked < self.look_every_s:
+            return
+        self._looked = now
+        moved = _bytes_moved(self._pid)
+        if moved != self._moved:
+            self._moved, self._since = moved, now
+        elif now - self._since >= self._limit_s:
+            raise ProgramFailed(f"{self._name} was ended: nothing was moved for {self._limit_s:g} s")
+
+
+def _bytes_moved(pid: int) -> int:
+    """What a process and its descendants have read and written, proc(5); those that are gone do not count."""
+    try:
+        io = Path(f"/proc/{pid}/io").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    own = sum(int(line.partition(": ")[2]) for line in io.splitlines() if line.startswith(("rchar", "wchar")))
+    return own + sum(_bytes_moved(int(child)) for child in children)
+
+
+def _wait_s(deadline: float | None, expired: Exception, idle: _Idle | None) -> float:
+    """How long nothing needs to be looked at; raises when one of the bounds is reached."""
+    wait_s = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
+    if wait_s <= 0:
+        raise expired
+    if idle is not None:
+        idle.check()
+        wait_s = min(wait_s, idle.look_every_s)
+    return min(wait_s, _LONGEST_WAIT_S)
+
+
 class _Reader:
     """Moves bytes between a child's three pipes and us until it closes them."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], stdin: bytes, on_line: Callable[[bytes], None] | None
+        self,
+        child: subprocess.Popen[bytes],
+        stdin: bytes,
+        on_line: Callable[[bytes], None] | None,
+        on_error: Callable[[bytes], None] | None,
     ) -> None:
         self._child = child
         self._stdin = memoryview(stdin)
         self._on_line = on_line
+        self._on_error = on_error
         self._rest = b""  # an unfinished line
+        self._error_rest = b""
         self.output = bytearray()
+        self.has_output = False
         self._errors = bytearray()
 
     def error_text(self) -> str:
         return self._errors.decode("utf-8", "replace")
 
-    def pump(self, *, deadline: float | None, expired: Exception, stop: Stop | None) -> None:
+    def pump(
+        self, *, deadline: float | None, expired: Exception, idle: _Idle | None, stop: Stop | None
+    ) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
         with selectors.DefaultSelector() as selector:
             others = 0 if stop is None else 1  # besides the pipes
@@ -234,10 +296,7 @@ class _Reader:
             else:
                 self._child.stdin.close()
             while len(selector.get_map()) > others:
-                wait_s = None if deadline is None else deadline - time.monotonic()
-                if wait_s is not None and wait_s <= 0:
-                    raise expired
-                for key, _ in selector.select(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S)):
+                for key, _ in selector.select(_wait_s(deadline, expired, idle)):
                     if key.data is None:
                         self._feed(selector)
                         continue
@@ -250,6 +309,8 @@ class _Reader:
                         selector.unregister(key.fileobj)
         if self._rest and self._on_line:
             self._on_line(self._rest)
+        if self._error_rest and self._on_error:
+            self._on_error(self._error_rest)
 
     def _feed(self, selector: selectors.BaseSelector) -> None:
         assert self._child.stdin
@@ -262,6 +323,7 @@ class _Reader:
             self._child.stdin.close()
 
     def _take_output(self, data: bytes) -> None:
+        self.has_output = True
         if self._on_line is None:
             self.output += data[: MAX_OUTPUT - len(self.output)]
             return
@@ -273,6 +335,12 @@ class _Reader:
     def _take_errors(self, data: bytes) -> None:
         self._errors += data
         del self._errors[:-MAX_OUTPUT]
+        if self._on_error is None:
+            return
+        lines = (self._error_rest + data).split(b"\n")
+        self._error_rest = lines.pop()
+        for line in lines:
+            self._on_error(line)
 
 
 @dataclass(frozen=True, slots=True)

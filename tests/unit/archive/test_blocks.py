@@ -106,10 +106,20 @@ def test_tiny_chunks_are_searched_about_once(monkeypatch: pytest.MonkeyPatch, st
     assert searched < 3 * len(text)
 
 
-@pytest.mark.parametrize("text", [b"Package: p", b"Package: p\n\nPackage: q"])
-def test_an_index_that_is_cut_off_is_refused(text: bytes) -> None:
-    with pytest.raises(MalformedFile, match="cut off"):
-        cut(text, 5)
+@pytest.mark.parametrize("size", [1, 7, 300_000])
+def test_line_ends_of_another_system_change_no_border(size: int) -> None:
+    text = packages(*("abc" * 3000))
+    assert cut(text.replace(b"\n", b"\r\n"), size) == cut(text, size)
+
+
+@given(names, st.integers(1, 300))
+def test_an_index_may_end_without_a_newline(chosen: list[str], size: int) -> None:
+    text = packages(*chosen).rstrip(b"\n")
+    found = cut(text, size)
+    assert b"".join(found) == text
+    assert [file for block in found for file in files(IndexKind.PACKAGES, block)] == files(
+        IndexKind.PACKAGES, text
+    )
 
 
 def test_a_stanza_without_an_end_is_refused() -> None:

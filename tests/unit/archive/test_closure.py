@@ -1,9 +1,6 @@
-import pytest
-
 from pushmirror.archive.closure import by_hash_paths, readable, required
 from pushmirror.archive.index import IndexKind
 from pushmirror.archive.release import Listed, parse_release
-from pushmirror.errors import MalformedFile
 
 
 def listed(path: str) -> Listed:
@@ -46,8 +43,3 @@ def test_the_cheapest_variant_of_each_index_is_read() -> None:
         (IndexKind.SOURCES, "s/Sources.xz"),
         (IndexKind.DIFF_INDEX, "a/Packages.diff/Index"),
     ]
-
-
-def test_an_index_that_cannot_be_read_is_not_passed_over() -> None:
-    with pytest.raises(MalformedFile, match=r"a/Packages\.zst"):
-        readable([listed("a/Packages.zst")])

@@ -1,7 +1,7 @@
 import pytest
 
 from pushmirror.archive.extrafiles import parse_extrafiles
-from pushmirror.errors import BadPath, MalformedFile
+from pushmirror.errors import MalformedFile
 
 A, B = "a" * 64, "B" * 64
 
@@ -28,21 +28,32 @@ def test_a_list_may_be_empty() -> None:
     assert parsed() == {}
 
 
-@pytest.mark.parametrize("line", ["", A, f"{A} README", f"{A[1:]}  README", "README", f"{A}\tREADME"])
-def test_what_is_no_such_line_is_refused(line: str) -> None:
-    with pytest.raises(MalformedFile, match="extrafiles:2: expected 'hash  path'"):
-        parsed(f"{A}  README", line)
+@pytest.mark.parametrize("line", ["", "  ", "# a comment", f"{B}  extrafiles", f"{B}  ./extrafiles"])
+def test_a_line_that_says_nothing_is_passed_over(line: str) -> None:
+    assert parsed(f"{A}  README", line) == {"README": A}
 
 
-@pytest.mark.parametrize("path", ["../README", "/etc/passwd", "a//b", "a\x1bb"])
-def test_a_path_out_of_the_tree_is_refused(path: str) -> None:
-    with pytest.raises(BadPath):
-        parsed(f"{A}  {path}")
+def test_bsd_writes_its_lines_otherwise() -> None:
+    assert parsed(f"SHA256 (doc/README) = {B}") == {"doc/README": B.lower()}
 
 
-def test_a_contradiction_is_refused() -> None:
-    with pytest.raises(MalformedFile, match="README again"):
-        parsed(f"{A}  README", f"{B}  README")
+REFUSED = {
+    "no path": A,
+    "a short hash": f"{A[1:]}  doc/x",
+    "no hash": "README",
+    "a path out of the tree": f"{A}  ../README",
+    "a control character": f"{A}  a\x1bb",
+    "a directory": f"{A}  doc/",
+    "a contradiction": f"{B}  README",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_wrong_with_a_line_costs_that_line(line: str) -> None:
+    refused: list[str] = []
+    lines = (f"{A}  README", line, f"{A}  doc/y")
+    found = parse_extrafiles(signed(*lines), where="extrafiles", refused=refused.append)
+    assert found == {"README": A, "doc/y": A} and len(refused) == 1
 
 
 def test_a_list_that_is_not_signed_is_refused() -> None:

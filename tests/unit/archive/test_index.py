@@ -9,7 +9,6 @@ from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.contents import check, decompress
 from pushmirror.archive.index import File, IndexKind, kind_of, read_index
 from pushmirror.archive.release import parse_release
-from pushmirror.errors import BadPath, MalformedFile
 
 from .conftest import DATA
 
@@ -17,52 +16,95 @@ H = "a" * 64
 FIRST = f"Package: a\nFilename: pool/a.deb\nSize: 3\nSHA256: {H}\n"
 SECOND = f"Package: b\nfilename:pool/b.deb\nSIZE:\t4 \nDescription: x\n .\n y\nSha256: {H.upper()}\n"
 
-BAD_PACKAGES = {
-    "no Filename": FIRST.replace("Filename", "File"),
-    "no Size": FIRST.replace("Size: 3\n", ""),
-    "no SHA256": FIRST.replace("SHA256", "SHA1"),
-    "a Filename twice": FIRST + "Filename: pool/a.deb\n",
-    "a Size twice, in another case": FIRST + "size: 3\n",
-    "one doubled, one missing": FIRST + "Filename: x\n\n" + FIRST.replace("Filename: pool/a.deb\n", ""),
-    "a folded Filename": FIRST.replace("a.deb", "a.deb\n b"),
-    "a folded SHA256": FIRST + " b\n",
-    "an empty Filename": FIRST.replace("pool/a.deb", ""),
-    "a Filename that climbs": FIRST.replace("pool/", "pool/../"),
+FILE = File("pool/a.deb", 3, H)
+
+
+def found(text: str | bytes, kind: IndexKind = IndexKind.PACKAGES) -> tuple[list[File], list[str]]:
+    """The files that an index refers to, and what was refused of it."""
+    refused: list[str] = []
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    return read_index(kind, data, base="", where="I", refused=refused.append), refused
+
+
+LIKE_FIRST = {
+    "no final newline": FIRST.removesuffix("\n"),
+    "CRLF": FIRST.replace("\n", "\r\n"),
+    "a Filename twice, of which the last counts": "Filename: x\n" + FIRST,
+    "a Size twice": "size: 9\n" + FIRST,
+    "a SHA256 twice": f"SHA256: {'b' * 64}\n" + FIRST,
+    "a folded Filename": FIRST.replace(": pool", ":\n pool"),
+    "a dot before": FIRST.replace("pool/", "./pool/"),
+    "a dot inside": FIRST.replace("pool/", "pool/./"),
+    "two slashes": FIRST.replace("pool/", "pool//"),
     "an absolute Filename": FIRST.replace("pool/", "/pool/"),
-    "a control character": FIRST.replace("a.deb", "a\x1b.deb"),
-    "a carriage return": FIRST.replace("\n", "\r\n"),
-    "a size that is none": FIRST.replace("3", "3k"),
-    "a negative size": FIRST.replace("3", "-3"),
-    "an absurd size": FIRST.replace(": 3\n", f": {2**50 + 1}\n"),
-    "an underscore in a size": FIRST.replace("3", "1_000"),
-    "a short hash": FIRST.replace(H, H[1:]),
-    "no hexadecimal digits": FIRST.replace(H, "x" * 64),
-    "cut in a line": FIRST[:-5],
-    "cut between lines": FIRST.partition("Size")[0],
-    "no field": "hello\n",
-    "only a continuation": " x\n",
-    "white space before the colon": FIRST.replace("Size:", "Size :"),
-    "a blank that does not end": FIRST + " \n" + FIRST,
+    "a Filename that climbs inside": FIRST.replace("pool/", "pool/x/../"),
+    "a unit behind the size": FIRST.replace(": 3", ": 3 bytes"),
+    "white space before the colon": FIRST.replace("Filename:", "Filename :"),
+    "a line of white space that does not end it": FIRST.replace("Size", " \nSize"),
+    "a comment": "# by: hand\n" + FIRST,
+    "blank lines before": "\n\n\n" + FIRST,
+    "bytes that are not UTF-8": FIRST + "Description: \udcff\0\n",
+    "a stanza without a Filename": FIRST + "\n" + FIRST.replace("Filename", "File"),
+    "a stanza with an empty one": FIRST.replace("pool/a.deb", "") + "\n" + FIRST,
+    "garbage": "hello\n\n x\n\n" + FIRST,
+    "weaker hashes, too": FIRST + f"MD5sum: {'1' * 32}\nSHA1: {'2' * 40}\nSHA512: {'5' * 128}\n",
 }
 
 
-@pytest.mark.parametrize("text", BAD_PACKAGES.values(), ids=BAD_PACKAGES.keys())
-@pytest.mark.parametrize("before", ["", FIRST + "\n"], ids=["alone", "second"])
-def test_a_malformed_packages_is_refused(before: str, text: str) -> None:
-    with pytest.raises(MalformedFile, match=r"^main/Packages"):
-        read_index(IndexKind.PACKAGES, (before + text).encode(), base="", where="main/Packages")
+@pytest.mark.parametrize("text", LIKE_FIRST.values(), ids=LIKE_FIRST.keys())
+@pytest.mark.parametrize("before", ["", SECOND], ids=["alone", "second"])
+def test_a_stanza_that_apt_can_use_gives_its_file(before: str, text: str) -> None:
+    blank = "\r\n" if "\r\n" in text else "\n"
+    files, refused = found(before.replace("\n", blank) + blank + text if before else text)
+    assert files[-1] == FILE and len(files) == (2 if before else 1) and not refused
 
 
-def test_an_error_names_the_stanza_and_the_package() -> None:
-    text = FIRST + "\n" + FIRST.replace("Size", "Length")
-    with pytest.raises(MalformedFile, match=r"^P: stanza 2 \('a'\): no field Size$"):
-        read_index(IndexKind.PACKAGES, text.encode(), base="", where="P")
+REFUSED_NAMES = {
+    "it climbs out": ("../a.deb", "leads out of the tree"),
+    "it climbs out later": ("pool/../../a.deb", "leads out of the tree"),
+    "it is a directory": ("pool/a/", "names a directory"),
+    "it is none": ("/", "is empty"),
+    "it has a control character": ("pool/a\x1b.deb", "control character"),
+    "it is folded": ("pool/a.deb\n b", "control character"),
+    "it is too long": ("x" * 256, "longer than 255"),
+}
 
 
-def test_an_error_names_the_stanza_even_far_behind() -> None:
-    text = (FIRST + "\n") * 20_000 + "Size: 1\n"
-    with pytest.raises(MalformedFile, match=r"^P: stanza 20001: no field Filename"):
-        read_index(IndexKind.PACKAGES, text.encode(), base="", where="P")
+@pytest.mark.parametrize(("name", "reason"), REFUSED_NAMES.values(), ids=REFUSED_NAMES.keys())
+def test_a_stanza_whose_name_is_none_is_refused_alone(name: str, reason: str) -> None:
+    files, refused = found(f"{FIRST}\n{SECOND.replace('pool/b.deb', name)}\n{FIRST}")
+    assert files == [FILE, FILE]
+    assert len(refused) == 1 and refused[0].startswith("I: stanza 2 ('b'): ") and reason in refused[0]
+
+
+def test_what_is_refused_is_named_even_far_behind() -> None:
+    _, refused = found((FIRST + "\n") * 20_000 + "Filename: ../x\n")
+    assert len(refused) == 1 and refused[0].startswith("I: stanza 20001: ")
+
+
+HASHES = {
+    "SHA512 alone": (f"SHA512: {'5' * 128}", "5" * 128),
+    "MD5 alone": (f"MD5sum: {'1' * 32}", "1" * 32),
+    "SHA1 before MD5": (f"MD5sum: {'1' * 32}\nSHA1: {'2' * 40}", "2" * 40),
+    "SHA256 in upper case": (f"SHA256: {'A' * 64}", H),
+    "a SHA256 that is none": (f"SHA256: {H[1:]}\nMD5sum: {'1' * 32}", "1" * 32),
+    "none": ("MD5sum: x", ""),
+}
+
+
+@pytest.mark.parametrize(("fields", "digest"), HASHES.values(), ids=HASHES.keys())
+def test_the_strongest_hash_of_a_stanza_counts(fields: str, digest: str) -> None:
+    assert found(FIRST.replace(f"SHA256: {H}", fields)) == ([File("pool/a.deb", 3, digest)], [])
+
+
+@pytest.mark.parametrize("size", ["", "x", "-3", str(2**50 + 1), "\u0663"])
+def test_a_size_that_is_none_is_not_known(size: str) -> None:
+    assert found(FIRST.replace(": 3", f": {size}")) == ([File("pool/a.deb", index.UNKNOWN, H)], [])
+
+
+def test_one_file_under_two_hashes_is_given_twice() -> None:
+    other = FIRST.replace(H, "b" * 64)
+    assert found(f"{FIRST}\n{other}") == ([FILE, File("pool/a.deb", 3, "b" * 64)], [])
 
 
 def test_fields_are_read_in_any_case_and_order() -> None:
@@ -101,23 +143,24 @@ def test_debians_packages_is_read_whole_and_as_the_release_lists_it(in_release: 
     files = read_index(IndexKind.PACKAGES, packages, base="", where="Packages")
     assert len(files) == 63_440 == len({file.path for file in files})
     assert files[0].path == "pool/main/0/0ad/0ad_0.0.26-3_amd64.deb" and files[0].size == 7891488
-    assert files == index._careful_packages(packages, "", "Packages", 0)
+    assert files == index._careful_packages(packages, "", "Packages", 0, ignore)
+
+
+def ignore(reason: str) -> None:
+    """What is refused is not asked here."""
 
 
 LINES = st.sampled_from(
     [
         *("Filename: pool/a.deb", "Filename: b", "filename: c", "Filename: /x", "Filename: dé", "Filename:"),
         *("Size: 3", "SIZE: 4", "Size: x", f"SHA256: {H}", f"sha256: {H}", "SHA256: 0"),
-        *("Package: p", " Size: 5", "", " ", "x"),
+        *("Package: p", " Size: 5", "", " ", "x", "Filename : e", "SHA1: 0", "\r"),
     ]
 )
 
 
-def careful(text: bytes) -> list[File] | None:
-    try:
-        return index._careful_packages(text, "", "P", 0)
-    except MalformedFile:
-        return None
+def careful(text: bytes) -> list[File]:
+    return index._careful_packages(text, "", "P", 0, ignore)
 
 
 @given(st.lists(LINES, max_size=16) | st.lists(st.sampled_from([*FIRST.splitlines(), " x"]), max_size=10))
@@ -160,23 +203,53 @@ def test_sources_of_a_flat_repository_are_read() -> None:
     ]
 
 
+LIKE_SOURCE = {
+    "no final newline": SOURCE.removesuffix("\n"),
+    "CRLF": SOURCE.replace("\n", "\r\n"),
+    "a Directory with a slash": SOURCE.replace("a/a\n", "a/a/\n"),
+    "a Directory with a dot": SOURCE.replace("pool", "./pool"),
+    "a Directory twice": "Directory: x\n" + SOURCE,
+    "a name with a dot": SOURCE.replace("a_1.tar", "./a_1.tar"),
+    "the first on the field's line": SOURCE.replace("Sha256:\n", "Sha256:"),
+    "an empty list beside it": SOURCE + "Checksums-Sha512:\n",
+    "a stanza without a list": SOURCE + "\nPackage: b\nDirectory: pool/b\n",
+}
+
+
+@pytest.mark.parametrize("text", LIKE_SOURCE.values(), ids=LIKE_SOURCE.keys())
+def test_a_source_that_apt_can_use_gives_its_files(text: str) -> None:
+    assert found(text, IndexKind.SOURCES) == found(SOURCE, IndexKind.SOURCES)
+
+
+SOURCES_BY = {
+    "SHA512": (SOURCE.replace("Sha256", "Sha512").replace(H, "5" * 128), "5" * 128),
+    "MD5 alone": (SOURCE.partition("Checksums")[0], "b" * 32),
+    "an empty list of SHA256": (SOURCE.partition("Checksums")[0] + "Checksums-Sha256:\n", "b" * 32),
+}
+
+
+@pytest.mark.parametrize(("text", "digest"), SOURCES_BY.values(), ids=SOURCES_BY.keys())
+def test_the_strongest_list_of_a_source_counts(text: str, digest: str) -> None:
+    files, refused = found(text, IndexKind.SOURCES)
+    assert files[0] == File("pool/main/a/a/a_1.dsc", 3, digest) and not refused
+
+
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "left"),
     [
-        ("Directory: pool/main/a/a\n", ""),
-        ("pool/main", ".."),
-        ("Checksums-Sha256", "Checksums-Sha512"),
-        ("Sha256:\n", "Sha256: x\n"),
-        (f" {H} 4 ", f" {H} "),
-        ("a_1.tar.xz", "../a_1.tar.xz"),
-        ("Package: a", "Directory: x"),
-        ("a_1.tar.xz\n", "a_1.tar.xz"),
+        ("pool/main", "../..", 0),
+        ("pool/main/a/a", "..", 0),
+        (f" {H} 4 ", f" {H} ", 1),
+        (f" {H} 4 ", " x 4 ", 1),
+        (f" {H} 4 ", " \n x\n ", 1),
+        ("a_1.tar.xz", "../../../../../a_1.tar.xz", 1),
     ],
 )
-def test_a_malformed_sources_is_refused(old: str, new: str) -> None:
+def test_what_is_wrong_with_one_source_is_refused_alone(old: str, new: str, left: int) -> None:
     assert old in SOURCE
-    with pytest.raises(MalformedFile, match=r"^S: "):
-        read_index(IndexKind.SOURCES, SOURCE.replace(old, new).encode(), base="", where="S")
+    files, refused = found(SOURCE.replace(old, new) + "\n" + SOURCE, IndexKind.SOURCES)
+    assert len(files) == left + 2 and all(reason.startswith("I: stanza 1 ('a'): ") for reason in refused)
+    assert refused
 
 
 DIFF = f"""SHA256-Current: {H} 10
@@ -202,8 +275,40 @@ def test_a_diff_index_without_hashes_of_its_files_refers_to_nothing() -> None:
 
 
 def test_a_patch_outside_its_directory_is_refused() -> None:
-    with pytest.raises(BadPath):
-        read_index(IndexKind.DIFF_INDEX, DIFF.replace("T-1.gz", "../T-1.gz").encode(), base="d", where="I")
+    files, refused = found(DIFF.replace("T-1.gz", "../T-1.gz"), IndexKind.DIFF_INDEX)
+    assert not files and "leads out of the tree" in refused[0]
+
+
+def test_the_patches_of_an_older_tool_are_known_by_sha1() -> None:
+    text = DIFF.replace("SHA256-", "SHA1-").replace(H, "2" * 40)
+    assert found(text, IndexKind.DIFF_INDEX) == ([File("T-1.gz", 50, "2" * 40)], [])
+
+
+SUMS = f"""{H}  ./netboot/mini.iso
+{"B" * 64} *cdrom/a b.gz
+
+# by hand
+{H}  ./SHA256SUMS
+SHA256 (MANIFEST) = {H}
+"""
+
+
+@pytest.mark.parametrize("text", [SUMS, SUMS.removesuffix("\n"), SUMS.replace("\n", "\r\n")])
+def test_the_images_of_an_installer_are_listed_as_gnu_and_bsd_do(text: str) -> None:
+    files = read_index(IndexKind.CHECKSUMS, text.encode(), base="d/images", where="S")
+    assert [(file.path, file.digest[0]) for file in files] == [
+        ("d/images/netboot/mini.iso", "a"),
+        ("d/images/cdrom/a b.gz", "b"),
+        ("d/images/MANIFEST", "a"),
+    ]
+    assert {file.size for file in files} == {index.UNKNOWN}
+
+
+@pytest.mark.parametrize("line", [H, f"{H[1:]}  x", "x", f"{H}  ../x", f"\\{H}  a\\nb", "total 3"])
+def test_a_line_that_is_no_sum_is_refused_alone(line: str) -> None:
+    files, refused = found(f"{H}  a\n{line}\n{H}  b\n", IndexKind.CHECKSUMS)
+    assert [file.path for file in files] == ["a", "b"]
+    assert len(refused) == 1 and refused[0].startswith("I:2: ")
 
 
 @pytest.mark.parametrize(

@@ -52,5 +52,5 @@ BAD = {
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
 def test_what_has_no_key_is_refused(data: bytes) -> None:
-    with pytest.raises(MalformedFile, match="^k: "):
+    with pytest.raises(MalformedFile, match=r"^k: "):
         binary_keyring(data, where="k")

@@ -49,7 +49,7 @@ LIKE_GOOD = {
     "another list of itself": GOOD + f" {B} 4 Release\n {B} 4 ./InRelease\n {B} 4 Release.gpg\n".encode(),
     "a byte order mark": b"\xef\xbb\xbf" + GOOD,
     "a second paragraph": GOOD + f"\nSuite: t\nSHA256:\n {B} 4 x\n".encode(),
-    "a blank line before": b"\n\n" + GOOD,
+    "a blank line before": b"\n" + GOOD,
     "CRLF": GOOD.replace(b"\n", b"\r\n"),
     "CRLF and a second paragraph": (GOOD + b"\nSuite: t\n").replace(b"\n", b"\r\n"),
     "blanks at the ends": GOOD.replace(b"\n", b" \t\n"),

@@ -91,9 +91,8 @@ def test_a_key_that_expired_after_it_signed_does_not_count_as_for_apt() -> None:
 def test_beside_a_good_signature_an_expired_key_is_only_named(parts: tuple[str, ...]) -> None:
     signature = judge(lines(*parts), where="InRelease")
     assert signature.keys == (PRIMARY,)
-    assert signature.others == (
-        f"{OTHER_KEY}: the key has expired on 2020-06-01; it had signed on 2020-02-01",
-    )
+    (other,) = signature.others
+    assert other.startswith(f"{OTHER_KEY}: the key has expired on 2020-06-01")
 
 
 def test_a_name_that_looks_like_a_status_is_a_name() -> None:

@@ -97,3 +97,20 @@ def test_a_run_that_is_not_there_is_named(call, which, said):
 def test_a_log_that_was_removed_is_named(call, run, tmp_path):
     run(log=str(tmp_path / "gone.log"))
     assert "gone.log: No such file or directory" in call("log", "1")[2]
+
+
+LOG = """\
+2026-08-01 12:00:00,001 INFO pinned
+2026-08-01 12:00:00,002 DEBUG rsync --list-only
+ two lines
+2026-08-01 12:00:00,003 ERROR it failed
+Traceback
+"""
+
+
+def test_a_log_is_printed_without_what_is_for_debugging(call, run, tmp_path):
+    (tmp_path / "log").write_text(LOG)
+    run(log=str(tmp_path / "log"))
+    lines = LOG.splitlines(keepends=True)
+    assert call("log", "last")[1] == "".join([lines[0], *lines[3:]])
+    assert call("log", "last", "--debug")[1] == LOG

@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -200,7 +201,9 @@ def test_programs_can_read_everything(add, call):
     made = json.loads(add(A, "--json")[1])
     assert made["user"] == A and made["modules"][0]["url"] == f"rsync://{A}@hub.example.org/debian"
     assert [one["site"]["name"] for one in json.loads(call("list", "--json")[1])] == [A]
-    assert json.loads(call("show", A, "--json")[1])["users"] == [{"user": A, "until": None}]
+    assert json.loads(call("show", A, "--json")[1])["users"] == [
+        {"user": A, "until": None, "last_login": None}
+    ]
     assert json.loads(call("kit", A, "--json")[1])["password"] == made["password"]
     assert json.loads(call("pause", A, "--json")[1]) == {"site": A, "paused": True, "changed": True}
     assert json.loads(call("rotate", A, "--json")[1])["user"] == f"{A}+2"
@@ -211,7 +214,59 @@ def test_a_rotation_tells_the_new_user_and_show_until_when_the_old_one_works(add
     add()
     assert f"user: {A}+2\n" in call("rotate", A, "--grace", "3d")[1]
     out = call("show", A)[1]
-    assert f"user of rsync: {A} (until " in out and f"user of rsync: {A}+2\n" in out
+    assert f"user of rsync: {A} (until " in out and f"user of rsync: {A}+2, no login in the log\n" in out
+
+
+def test_a_rotation_prints_only_the_lines_that_change(add, call, etc):
+    add(A, "--archive", "debian", "--archive", "security")
+    out = call("rotate", A)[1]
+    new, user = password(etc), f"{A}+2"
+    assert (
+        out
+        == f"""\
+The new login of {A} at hub.example.org
+
+  user: {user}
+  password: {new}
+
+# for pushmirror: ~/.config/pushmirror/hub.example.org.secret, all of it
+{new}
+
+# for pushmirror: ~/.config/pushmirror/pushmirror.toml, these lines
+[archives.debian]
+upstream = "rsync://{user}@hub.example.org/debian"
+[archives.security]
+upstream = "rsync://{user}@hub.example.org/security"
+
+# for ftpsync: ~/.config/ftpsync/ftpsync-debian.conf, these lines
+RSYNC_USER={user}
+RSYNC_PASSWORD={new}
+
+# for ftpsync: ~/.config/ftpsync/ftpsync-security.conf, these lines
+RSYNC_USER={user}
+RSYNC_PASSWORD={new}
+"""
+    )
+
+
+def test_a_first_password_comes_with_the_whole_kit(add, call, etc):
+    add()
+    (etc / f"sites.d/{A}.secret").unlink()
+    assert "authorized_keys" in call("rotate", A)[1]
+
+
+def test_the_login_that_a_site_came_with_last_is_shown(add, call, tmp_path):
+    add()
+    call("rotate", A)
+    at = f"{datetime.now(UTC).astimezone():%Y/%m/%d %H:%M:%S}"
+    log = tmp_path / "state/rsyncd/transfers.log"
+    log.write_text(f"{at} [7] rsync on debian/ from {A}@UNDETERMINED (192.0.2.9)\n")
+    shown = call("show", A)[1].splitlines()
+    assert any(line.startswith(f"user of rsync: {A} (until") and "last login" in line for line in shown)
+    assert f"user of rsync: {A}+2, no login in the log" in shown
+    assert f"  {A}, " in call("list")[1]
+    users = json.loads(call("show", A, "--json")[1])["users"]
+    assert [one["last_login"] is not None for one in users] == [True, False]
 
 
 def test_a_rotation_says_until_when_every_earlier_login_works(add, call):

@@ -97,6 +97,15 @@ def test_no_line_is_wider_than_a_terminal_of_80_columns(hub, capsys, monkeypatch
     assert any(NEW[:12] in line and "debian" in line for line in lines)
 
 
+def test_the_name_of_a_site_is_never_cut(hub, capsys, monkeypatch):
+    name = "a-mirror-whose-name-is-long.of-a-university.example.org"
+    (hub / f"sites.d/{name}.toml").write_text('host = "h"\nuser = "u"\narchives = ["debian"]\n')
+    monkeypatch.setenv("COLUMNS", "80")
+    status(hub)
+    lines = capsys.readouterr().out.splitlines()
+    assert name in lines and lines[lines.index(name) + 1].split() == ["new", "-", "never"]
+
+
 def test_programs_get_the_sites_of_each_archive(hub, capsys):
     assert status(hub, "--json") == 0
     debian, own = json.loads(capsys.readouterr().out)
@@ -192,3 +201,42 @@ def test_who_watches_sees_the_time_pass(hub, capsys, monkeypatch):
 def pause(hub) -> None:
     with (hub / "sites.d/new.example.toml").open("a") as file:
         file.write("paused = true\n")
+
+
+def a_good_run(hub) -> None:
+    session = Session(hub)
+    with session.store(session.config()) as store:
+        run = store.begin_run("debian", Stage.ALL, strategy="full", trigger="cron")
+        store.end_run(run.id, outcome=Outcome.SUCCEEDED, exit_code=0, generation=NEW)
+
+
+def level(hub, capsys) -> str:
+    capsys.readouterr()
+    status(hub, "debian", "--json", "--site", "a.example")
+    found: str = json.loads(capsys.readouterr().out)[0]["level"]
+    return found
+
+
+@pytest.mark.parametrize(("days", "expected"), [(0, "ok"), (1, "warning"), (30, "error")])
+def test_what_was_good_does_not_stay_good(hub, capsys, monkeypatch, days, expected):
+    a_good_run(hub)
+    later = clock.now() + timedelta(days=days)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert level(hub, capsys) == expected
+    assert status(hub, "debian", "--exit-code", "--site", "a.example") == (expected == "error")
+
+
+def test_how_long_an_archive_may_stay_as_it_is_can_be_set(hub, capsys, monkeypatch):
+    a_good_run(hub)
+    file = hub / "pushmirror.toml"
+    file.write_text(file.read_text().replace("[archives.own]", 'stale_after = "60d"\n[archives.own]'))
+    later = clock.now() + timedelta(days=30)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert level(hub, capsys) == "ok"
+
+
+def test_an_upstream_whose_trace_stands_still_is_not_good(hub, capsys):
+    a_good_run(hub)
+    (hub / "tree/project/trace").mkdir(parents=True)
+    (hub / "tree/project/trace/master").write_text("Sat Aug  1 12:00:00 UTC 2020\n")
+    assert level(hub, capsys) == "warning"

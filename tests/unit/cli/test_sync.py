@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,9 +162,53 @@ def test_a_signal_before_the_end_has_what_is_done_pushed_in_the_background(
     assert story.told == ["run a", "run b", "wake a"]
 
 
-def test_a_push_that_is_shown_goes_on_in_the_background_after_a_signal(
-    on_a_terminal: Callable[..., int], story: Story
+def test_a_push_that_is_shown_goes_on_in_the_background_after_a_signal_and_says_so(
+    on_a_terminal: Callable[..., int], story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story.raising["show a b"] = Stopped("by SIGINT", exit_code=Exit.INTERRUPTED)
+    story.raising["show a b"] = Stopped("stopped by SIGINT", exit_code=Exit.INTERRUPTED)
     assert on_a_terminal() == Exit.INTERRUPTED
     assert story.told[-3:] == ["show a b", "wake a", "wake b"]
+    said = capsys.readouterr().err
+    assert "stopped by SIGINT; the push of a, b goes on in the background (pushmirror status)" in said
+
+
+def test_quietly_nothing_is_said_that_went_well(
+    call: Callable[..., int], story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--quiet") == Exit.OK
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quietly_a_failure_is_still_said(
+    call: Callable[..., int], story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.raising["run a"] = StateError("the disk is full")
+    assert call("--quiet") == Exit.FAILED
+    assert capsys.readouterr() == ("", "a: failed: the disk is full\n")
+
+
+@pytest.mark.parametrize("option", ["--verbose", "--json"])
+def test_who_wants_it_quiet_does_not_want_to_read_much(
+    call: Callable[..., int], story: Story, option: str
+) -> None:
+    assert call("--quiet", option) == Exit.USAGE
+    assert story.told == []
+
+
+def test_that_suites_are_held_back_is_said_and_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    held = replace(run_by("index", ""), exit_code=6, message="published; 1 suite held back: dists/sid")
+    sync._tell(held)
+    out, err = capsys.readouterr()
+    assert out.startswith(
+        "debian: held back (6) in 0 s: generation cccccccccccc, published; 1 suite held back"
+    )
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"), [((0, 6), 6), ((6, 4), 4), ((4, 6), 4), ((6, 75), 75), ((3, 4), 4), ((0, 0), 0)]
+)
+def test_suites_that_are_held_back_hide_no_failure_of_another_archive(
+    codes: tuple[int, int], worst: int
+) -> None:
+    assert sync._worse(Exit(codes[0]), Exit(codes[1])) == worst

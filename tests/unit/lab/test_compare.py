@@ -52,3 +52,16 @@ def test_a_file_in_place_of_a_link_is_a_difference(trees: tuple[Path, Path]) -> 
     (trees[1] / "link").unlink()
     (trees[1] / "link").write_text("same")
     assert same_tree(*trees) == ["link: of another type"]
+
+
+def test_a_suite_that_is_held_back_may_differ_with_the_pool_files_of_its_own(
+    trees: tuple[Path, Path],
+) -> None:
+    for path in ("zzz-dists/sid/Release", "dists/sid/x", "pool/old.deb"):
+        (trees[1] / path).parent.mkdir(parents=True)
+        (trees[1] / path).touch()
+    (trees[0] / "dists").mkdir()
+    (trees[0] / "zzz-dists").mkdir()
+    (trees[0] / "pool").mkdir()
+    assert same_tree(*trees, held=["sid"]) == []
+    assert len(same_tree(*trees, held=["trixie"])) == 4

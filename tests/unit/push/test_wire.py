@@ -22,5 +22,12 @@ def test_a_silent_ftpsync_wrote_the_reason_into_its_log(code: int) -> None:
     assert "~/.local/log/ftpsync" in Answer(code, "").last_words
 
 
+@pytest.mark.parametrize("quoted", ["sync:generation:0a1b", "'sync:generation:0a1b'"])
+def test_our_own_word_echoed_is_no_reason(quoted: str) -> None:
+    echo = f"Unknown option {quoted} ignored"
+    assert "stage 1 failed there" in Answer(3, f"{echo}\n").last_words
+    assert Answer(3, f"no room left\n{echo}\n\n").last_words == "no room left"
+
+
 def test_nothing_is_made_of_a_code_that_means_nothing() -> None:
     assert Answer(42, "").last_words == "it said nothing"

@@ -92,6 +92,31 @@ def test_a_site_counts_as_late_only_after_the_deadline_of_a_push():
     assert levels == [Level.RUNNING, Level.WARNING]
 
 
+@pytest.mark.parametrize(
+    ("hours", "level"), [(11, "warning"), (12, "warning"), (35, "warning"), (36, "error")]
+)
+def test_a_site_that_lacks_what_we_serve_for_three_times_stale_after_is_an_error(hours, level):
+    assert one(site("a"), behind("a"), published=hours * HOUR, pushing=True).level == level
+
+
+def test_a_site_that_holds_suites_back_is_live_and_a_warning():
+    held = replace(live("a"), exit_code=6, last_words="debian all: published; 1 suite held back: dists/sid")
+    found = one(site("a"), held)
+    assert (found.state, found.level) == ("live", Level.WARNING)
+    assert found.doing == "holds suites back: debian all: published; 1 suite held back: dists/sid"
+
+
+def test_a_first_fetch_takes_as_long_as_its_line_needs_but_not_for_ever():
+    woken = at("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW)
+    levels = [one(site("a"), woken, published=h * HOUR, pushing=True).level for h in (11, 12, 36)]
+    assert levels == [Level.RUNNING, Level.WARNING, Level.ERROR]
+
+
+def test_a_site_in_error_for_its_age_is_told_of():
+    (said,) = attention_to(health([site("a")], behind("a"), published=36 * HOUR), NOW)
+    assert said.startswith("a (late): ")
+
+
 def test_a_site_that_nobody_wakes_says_who_should():
     words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
     assert one(site("a"), behind("a"), published=HOUR).doing == words

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.status.summary import ArchiveHealth, Level, summarise, with_verified
+from pushmirror.state.suites import SuiteRecord
+from pushmirror.status.suites import summarise_suites
+from pushmirror.status.summary import ArchiveHealth, Level, summarise, with_suites, with_verified
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -169,3 +171,88 @@ def test_what_the_last_verify_found_is_told_with_its_age(
     told = with_verified(health(RUN), NOW - 72 * HOUR, problems, NOW, is_certain=is_certain)
     assert told.verified == f"verified 3 d ago, {words}"
     assert told.verified_problems == sum(problems.values())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "is_certain", "level"),
+    [(0, True, Level.OK), (1, True, Level.ERROR), (0, False, Level.WARNING), (1, False, Level.ERROR)],
+)
+def test_what_a_verify_found_wrong_is_an_error_until_it_is_repaired(wrong, is_certain, level):
+    found = with_verified(health(RUN), NOW - HOUR, {"wrong": wrong}, NOW, is_certain=is_certain)
+    assert (found.level, len(found.attention)) == (level, 0 if level is Level.OK else 1)
+
+
+def test_a_run_under_way_does_not_hide_what_a_verify_found():
+    upstream = replace(health(RUN, RUNNING), upstream="rsync://hub.example.org/debian")
+    found = with_verified(upstream, NOW - HOUR, {"missing": 2}, NOW)
+    assert found.level is Level.ERROR
+    assert found.attention == (
+        "the verify of 60 min ago found 2 files missing: pushmirror verify debian --repair",
+    )
+
+
+def test_a_run_that_held_suites_back_is_a_warning_and_made_the_rest_current():
+    held = replace(RUN, exit_code=6, message="published; 1 suite held back: dists/sid")
+    found = health(held)
+    assert (found.level, found.last_success_at) == (Level.WARNING, RUN.ended_at)
+    assert found.last_run == "held (6) 60 min ago"
+    assert found.attention == ("run 1: published; 1 suite held back: dists/sid",)
+
+
+def test_a_stage_1_does_not_hide_that_suites_are_held_back():
+    held = replace(RUN, exit_code=6, message="published; 1 suite held back: dists/sid")
+    assert health(held, replace(RUN, id=2, stage=Stage.STAGE1)).level is Level.WARNING
+
+
+def test_a_push_that_needed_no_run_is_a_success_too():
+    answered = replace(pushed("a" * 64, hours_ago=0), exit_code=0)
+    assert health(RUN, asked=answered).last_success_at == NOW
+    assert health(RUN, asked=replace(answered, exit_code=None)).last_success_at == RUN.ended_at
+
+
+HELD = SuiteRecord(
+    "dists/sid", date=NOW, held_since=NOW - HOUR, reason="bad signature", hint="ask upstream's operator"
+)
+
+
+def of_suites(*records: SuiteRecord, runs: tuple[Run, ...] = (RUN,)) -> ArchiveHealth:
+    return with_suites(health(*runs), summarise_suites(records, NOW), NOW)
+
+
+def test_a_suite_held_back_is_a_warning_with_reason_since_when_and_what_to_do():
+    found = of_suites(HELD, SuiteRecord("dists/trixie"))
+    assert (found.level, [one.suite for one in found.suites]) == (Level.WARNING, ["dists/sid"])
+    assert found.attention == (
+        "dists/sid is held back since 11:00 UTC: bad signature; ask upstream's operator",
+    )
+
+
+def test_a_suite_that_was_never_published_says_so():
+    (said,) = of_suites(replace(HELD, served=False)).attention
+    assert said.startswith("dists/sid is not published since 11:00 UTC: bad signature")
+
+
+def test_files_that_upstream_lacks_are_a_warning_with_the_first_names():
+    found = of_suites(replace(HELD, held_since=None, missing=7, missing_paths=tuple("abcde")))
+    assert found.level is Level.WARNING
+    assert found.attention == (
+        "dists/sid names 7 files that upstream lacks or has wrong: a, b, c and 4 more",
+    )
+
+
+def test_a_suite_past_its_valid_until_is_a_warning_for_apt_refuses_it():
+    good = SuiteRecord("dists/sid", valid_until=NOW)
+    assert of_suites(good).level is Level.OK
+    found = of_suites(replace(good, valid_until=NOW - HOUR))
+    assert (
+        found.level is Level.WARNING and "was valid until 11:00 UTC, so apt refuses it" in found.attention[0]
+    )
+
+
+def test_suites_without_strong_checksums_are_never_quietly_good():
+    assert "no checksum stronger than SHA1" in of_suites(SuiteRecord("dists/sid", weak="SHA1")).attention[0]
+
+
+def test_trouble_with_a_suite_neither_hides_an_error_nor_a_run_under_way():
+    assert of_suites(HELD, runs=(RUN, FAILED)).level is Level.ERROR
+    assert of_suites(HELD, runs=(RUN, RUNNING)).level is Level.RUNNING

@@ -6,20 +6,26 @@ import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
-from pushmirror.errors import Exit, UpstreamError, UpstreamFull
+from pushmirror.errors import Exit, OptionRefused, UpstreamError, UpstreamFull
 from pushmirror.sync.rsync import (
+    ENTRY,
     StatsReader,
+    Unreadable,
     Version,
     environment,
     failure,
     fetch_argv,
+    file_argv,
     is_full,
-    is_vanished,
     listing_argv,
+    names_asked,
     parse_fetch_line,
     parse_listing_line,
+    parse_plain_line,
     parse_version,
     pin_argv,
+    present_argv,
+    probe_argv,
     source_of,
 )
 
@@ -165,54 +171,194 @@ T = b"2026/11/22-17:23:07"
 SECONDS = 1795368187
 
 
+def file(path: str, size: int) -> Entry:
+    return Entry(path, Kind.FILE, size, SECONDS)
+
+
+def link(path: str, target: str) -> Entry:
+    return Entry(path, Kind.LINK, target=target)
+
+
 @pytest.mark.parametrize(
     ("line", "entry"),
     [
-        (b">>f+++++++++ 1234 %s pool/a" % T, Entry("pool/a", Kind.FILE, 1234, SECONDS)),
-        (b">>f+++++++++ 0 %s  two blanks " % T, Entry(" two blanks ", Kind.FILE, 0, SECONDS)),
-        (b">>f+++++++++ 1 %s a -> b" % T, Entry("a -> b", Kind.FILE, 1, SECONDS)),
-        (b">>f+++++++++ 1 %s \\#012x" % T, Entry("\nx", Kind.FILE, 1, SECONDS)),
-        (b">>f+++++++++ 1 %s \\#134#012" % T, Entry("\\#012", Kind.FILE, 1, SECONDS)),
-        (b">>f+++++++++ 1 %s \xe9" % T, Entry("\udce9", Kind.FILE, 1, SECONDS)),
-        (b">cd+++++++++ 4096 %s pool/" % T, Entry("pool", Kind.DIRECTORY, 0, SECONDS)),
-        (b">cL+++++++++ 6 %s stable -> trixie" % T, Entry("stable", Kind.LINK, 0, SECONDS, "trixie")),
-        (b">.d..t...... 4096 %s ./" % T, None),
-        (b">cD+++++++++ 0 %s null" % T, None),
-        (b">cS+++++++++ 0 %s pipe" % T, None),
-        (b"Number of files: 3", None),
-        (b"", None),
-        (b'skipping non-regular file "x"', None),
+        (b">f+++++++++ 1234 %s pool/a" % T, file("pool/a", 1234)),
+        (b">f+++++++++ 0 %s  two blanks " % T, file(" two blanks ", 0)),
+        (b">f+++++++++ 1 %s a -> b" % T, file("a -> b", 1)),
+        (b">f+++++++++ 1 %s \\#134#012" % T, file("\\#012", 1)),
+        (b">f+++++++++ 1 %s \xe9" % T, file("\udce9", 1)),
+        (b"cd+++++++++ 4096 %s pool/" % T, Entry("pool", Kind.DIRECTORY)),
+        (b"cd+++++++++ 4096 when pool/", Entry("pool", Kind.DIRECTORY)),
+        (b"cL+++++++++ 6 %s stable -> trixie" % T, link("stable", "trixie")),
+        (b"cL+++++++++ 0 %s stable -> trixie" % T, link("stable", "trixie")),
+        (b"cL+++++++++ 6 %s a -> b -> c" % T, link("a", "b -> c")),
+        (b"cL+++++++++ 1 %s a -> b -> c" % T, link("a -> b", "c")),
+        (b"cL+++++++++ 2 %s a -> b -> \xc3\xa9" % T, link("a -> b", "é")),
+        (b".d..t...... 4096 %s ./" % T, None),
+        (b"cD+++++++++ 0 %s null" % T, None),
+        (b"cS+++++++++ 0 %s pipe" % T, None),
     ],
 )
 def test_lines_of_a_listing_are_read(line: bytes, entry: Entry | None) -> None:
-    assert parse_listing_line(line) == entry
-
-
-def test_a_link_that_can_be_read_in_two_ways_is_refused() -> None:
-    with pytest.raises(UpstreamError, match="cannot be read"):
-        parse_listing_line(b">cL+++++++++ 1 %s a -> b -> c" % T)
+    assert parse_listing_line(ENTRY + line) == entry
 
 
 @pytest.mark.parametrize(
-    "line",
-    [b">", b">>f+++++++++ 8", b">>f+++++++++ many %s a" % T, b">>f+++++++++ 8 yesterday a"],
+    ("line", "entry"),
+    [
+        (b"-rw-r--r--        1234 2026/11/22 17:23:07 pool/a", file("pool/a", 1234)),
+        (b"-rw-r--r--       1,234 2026/11/22 17:23:07 pool/a", file("pool/a", 1234)),
+        (b"-rw-r--r-- 12345678901234 2026/11/22 17:23:07  two blanks ", file(" two blanks ", 12345678901234)),
+        (b"-rwsr-Sr-T           1 2026/11/22 17:23:07 a -> b", file("a -> b", 1)),
+        (b"drwxr-xr-x        4096 2026/11/22 17:23:07 pool", Entry("pool", Kind.DIRECTORY)),
+        (b"drwxr-xr-x        4096 (time out of range) pool", Entry("pool", Kind.DIRECTORY)),
+        (b"lrwxrwxrwx           6 2026/11/22 17:23:07 stable -> trixie", link("stable", "trixie")),
+        (b"lrwxrwxrwx           1 2026/11/22 17:23:07 a -> b -> c", link("a -> b", "c")),
+        (b"drwxr-xr-x        4096 2026/11/22 17:23:07 .", None),
+        (b"prw-r--r--           0 2026/11/22 17:23:07 pipe", None),
+        (b"receiving file list ... done", None),
+        (b"-rw-r--r-- welcome to the mirror", None),
+    ],
 )
-def test_a_line_that_is_cut_or_garbled_is_an_error_of_upstream(line: bytes) -> None:
-    with pytest.raises(UpstreamError):
-        parse_listing_line(line)
+def test_lines_of_rsyncs_own_list_are_read(line: bytes, entry: Entry | None) -> None:
+    assert parse_plain_line(line) == entry
+
+
+#: Lines that a daemon's operator, a shell or rsync itself may print beside ours.
+FOREIGN = [
+    b">>>>>>>>>> WELCOME <<<<<<<<<<",
+    b">>f+++++++++ 1234 %s pool/a" % T,
+    b">f",
+    b"@ hello",
+    b"\xff\xfe",
+    b"Number of files: 99",
+    b"",
+    b'skipping non-regular file "x"',
+    b"x" * 100_000,
+]
+
+
+@pytest.mark.parametrize("line", FOREIGN, ids=lambda line: ascii(line[:20]))
+def test_lines_of_others_are_none_of_ours(line: bytes) -> None:
+    assert [parse_listing_line(line), parse_plain_line(line), parse_fetch_line(line)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b">f+++++++++ 1 %s doc/a\\#012b" % T, "doc/a\nb"),
+        (b">f+++++++++ 1 %s doc/a\xc2\x85" % T, "doc/a\x85"),
+        (b">f+++++++++ 8 yesterday a", "a"),
+        (b">f+++++++++ 8 10000/01/01-00:00:00 a", "a"),
+        (b">f+++++++++ 8 (time-out-of-range) a", "a"),
+        (b"cd+++++++++ 1 %s a\\#033/" % T, "a\x1b"),
+        (b"cL+++++++++ 9 %s a -> b -> c" % T, "a -> b -> c"),
+        (b"cL+++++++++ 1 %s no arrow" % T, "no arrow"),
+        (b"cL+++++++++ 1 %s a -> \\#012" % T, "a -> \n"),
+    ],
+)
+def test_a_name_that_cannot_be_mirrored_is_named(line: bytes, name: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        parse_listing_line(ENTRY + line)
+    assert caught.value.name == name and caught.value.is_directory is line.startswith(b"cd")
+
+
+@pytest.mark.parametrize("line", [b"", b">f+++++++++ 8", b">f+++++++++ many %s a" % T])
+def test_a_line_of_a_listing_that_is_cut_makes_it_useless(line: bytes) -> None:
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        parse_listing_line(ENTRY + line)
 
 
 @pytest.mark.parametrize(
     ("line", "fetched"),
     [
-        (b">100 1234 pool/a b", (100, 1234, "pool/a b")),
-        (b">0 0 \\#012", (0, 0, "\n")),
-        (b">0 4096 pool/", None),
-        (b"Total bytes sent: 1", None),
+        (b"100 1234 pool/a b", (100, 1234, "pool/a b")),
+        (b"0 0 \\#012", (0, 0, "\n")),
+        (b"0 4096 pool/", None),
+        (b"0", None),
     ],
 )
 def test_lines_of_a_fetch_are_read(line: bytes, fetched: tuple[int, int, str] | None) -> None:
-    assert parse_fetch_line(line) == fetched
+    assert parse_fetch_line(ENTRY + line) == fetched
+
+
+# Refusals
+
+SENT = {  # what each refusal takes out of every command line
+    "dry-run": "n",
+    "hard-links": "H",
+    "ignore-times": "I",
+    "perms": "p",
+    "files-from": "--files-from=-",
+    "relative": "--files-from=-",
+    "safe-links": "--safe-links",
+    "timeout": "--timeout=120",
+    "ignore-missing-args": "--ignore-missing-args",
+    "compress": "--compress",
+}
+
+
+def every_argv(refused: set[str]) -> list[list[str]]:
+    one, at = archive(rsync_options=["--compress", "-z"]), Path("/e")
+    return [
+        listing_argv(one, [], at, refused=refused),
+        present_argv(one, at, refused=refused),
+        pin_argv(one, [], at, refused=refused),
+        fetch_argv(one, at, version=NEW, basis=None, refused=refused),
+        file_argv(one, "head", at, largest=1, refused=refused),
+        probe_argv(one, at, version=NEW, refused=refused),
+    ]
+
+
+def letters_of(argv: list[str]) -> set[str]:
+    return {letter for word in argv if word[:1] == "-" and word[:2] != "--" for letter in word[1:]}
+
+
+@pytest.mark.parametrize(("option", "word"), SENT.items())
+def test_what_is_refused_is_in_no_command_line(option: str, word: str) -> None:
+    assert any(word in argv or word in letters_of(argv) for argv in every_argv(set()))
+    assert not any(word in argv or word in letters_of(argv) for argv in every_argv({option}))
+
+
+def test_the_last_resort_is_what_ftpsync_asks_for() -> None:
+    allowed = {"r", "l", "t"}
+    for argv in every_argv(set(SENT)):
+        assert letters_of(argv) <= allowed
+
+
+def test_without_a_dry_run_the_listing_has_no_destination() -> None:
+    argv = listing_argv(archive(), [], Path("/e"), refused={"dry-run"})
+    assert argv[-1].startswith("rsync://") and not any("out-format" in word for word in argv)
+
+
+def test_a_module_that_insists_on_a_character_set_is_told_ours() -> None:
+    assert all("--iconv=UTF-8" in argv for argv in every_argv({"no-iconv"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("pool/a", "/pool/a"),
+        ("pool/a*", r"/pool/a\*"),
+        ("pool/a[1]?", r"/pool/a\[1]\?"),
+        ("pool/back\\slash", "/pool/back\\slash"),  # without wildcards a backslash is only itself
+        ("pool/back\\slash*", r"/pool/back\\slash\*"),
+    ],
+)
+def test_names_are_asked_for_by_rules_that_match_nothing_else(name: str, rule: str) -> None:
+    asked = names_asked([name], {"files-from"}).split(b"\0")
+    assert asked == sorted([b"", b"/pool/", rule.encode()], key=lambda one: (one == b"", one))
+
+
+def test_names_are_asked_for_as_they_are_where_that_is_allowed() -> None:
+    assert names_asked(["b", "a*"], set()) == b"a*\0b\0"
+    assert names_asked(["a"], {"dry-run"}) == b"a\0"
+    assert names_asked(["a"], {"dry-run"}, is_listing=True) == b"/a\0"
+
+
+def test_a_refusal_is_an_error_of_its_own() -> None:
+    error = failure(10, "rsync: The server is configured to refuse --dry-run (-n)", archive=archive())
+    assert isinstance(error, OptionRefused) and error.option == "dry-run"
 
 
 def test_statistics_are_read_with_and_without_commas() -> None:
@@ -279,26 +425,3 @@ def test_an_end_that_nobody_knows_is_told_in_rsyncs_words() -> None:
 
 def test_an_end_without_a_word_is_told_too() -> None:
     assert "printed no error" in str(failure(-9, "", archive=archive()))
-
-
-@pytest.mark.parametrize(
-    ("code", "errors", "vanished"),
-    [
-        (24, "", True),
-        (
-            23,
-            'rsync: link_stat "/x" failed: No such file or directory (2)\nrsync error: some (code 23)',
-            True,
-        ),
-        (23, 'rsync: read errors mapping "/x": Input/output error (5)', False),
-        (23, "rsync: link_stat: No such file or directory (2)\nrsync: open: Permission denied (13)", False),
-        (10, "", False),
-    ],
-)
-def test_what_vanished_at_upstream_is_told_from_what_failed(code: int, errors: str, vanished: bool) -> None:
-    assert is_vanished(code, errors) is vanished
-
-
-@pytest.mark.parametrize("errors", ["", "IO error encountered"])
-def test_a_partial_transfer_that_does_not_say_why_is_no_vanished_file(errors: str) -> None:
-    assert not is_vanished(23, errors)

@@ -98,6 +98,22 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
     assert time.monotonic() - started < 10
 
 
+def test_a_program_that_moves_nothing_for_too_long_is_ended() -> None:
+    with pytest.raises(ProgramFailed, match=r"nothing was moved for 0.2 s"):
+        process.run(["sh", "-c", "sleep 60 & wait"], idle_s=0.2)
+
+
+def test_what_a_grandchild_moves_counts() -> None:
+    script = "timeout 2 cat /dev/zero >/dev/null; exit 7"
+    assert process.run(["sh", "-c", script], idle_s=1.5).exit_code == 7
+
+
+def test_each_line_of_standard_error_is_handed_on() -> None:
+    lines: list[bytes] = []
+    process.run(["sh", "-c", "seq 20000 >&2; printf end >&2"], on_error=lines.append)
+    assert lines == [b"%d" % number for number in range(1, 20001)] + [b"end"]
+
+
 def test_grandchildren_are_ended_with_their_group(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with pytest.raises(ProgramFailed):

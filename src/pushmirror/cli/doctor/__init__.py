@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.cli.doctor import access, places, programs, signatures, upstream
+from pushmirror.cli.doctor import (
+    access,
+    freshness,
+    places,
+    programs,
+    signatures,
+    started_by,
+    upstream,
+    way_in,
+)
 from pushmirror.cli.doctor.finding import Finding, error, ok
 from pushmirror.config.model import Config, Site
 from pushmirror.config.toml import load
@@ -48,6 +57,9 @@ def examine(config: Config) -> Iterator[Finding]:
         yield from _looked_at(archive.name, places.of_archive(archive, config.state))
         yield from upstream.of_archive(archive, clock.now())
         yield from _looked_at(archive.name, signatures.of_archive(archive))
+    yield from _looked_at("way in", way_in.of_mirror(config))
+    yield from _looked_at("what syncs", started_by.of_mirror(config))
+    yield from _looked_at("status", freshness.of_archives(config))
     yield from _looked_at("sites", access.of_hub(config))
 
 

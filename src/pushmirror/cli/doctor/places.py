@@ -91,7 +91,7 @@ def _is_empty(path: Path) -> bool:
 
 def _published(archive: Archive, state: State) -> Generation | None:
     """What was published last, as far as the state can be read; why it cannot is told of the state itself."""
-    if not _has_database(state):
+    if not has_database(state):
         return None
     try:
         with closing(open_store(state.database_url, state.directory)) as store:
@@ -181,7 +181,7 @@ def of_state(state: State) -> Iterator[Finding]:
         yield error("state directory", f"{directory} cannot be written by this user", todo)
         return
     yield _of_one_owner(directory)
-    if not _has_database(state):
+    if not has_database(state):
         return  # made by the first run, as the user who then runs
     try:
         open_store(state.database_url, directory).close()
@@ -189,7 +189,8 @@ def of_state(state: State) -> Iterator[Finding]:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
 
 
-def _has_database(state: State) -> bool:
+def has_database(state: State) -> bool:
+    """Whether there is a state to look at; the first run makes it."""
     return state.database is not None or (state.directory / "state.sqlite").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.errors import ProgramMissing, PushmirrorError
 from pushmirror.sync import rsync
+from pushmirror.sync.probing import refusals_of
+from pushmirror.sync.progress import Silent
+from pushmirror.sync.refusals import Refusals, in_words
+from pushmirror.sync.unseen import Complaints
+from pushmirror.sync.upstream import Upstream
 from pushmirror.system import process
 
 _SLACK = timedelta(minutes=5)  # between two clocks
@@ -26,41 +32,80 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
     if archive.upstream is None:
         return
     subject = f"upstream of {archive.name}"
+    refusals = refusals_of(archive)
     try:
-        entries = list_root(archive)
+        entries = list_root(archive, refusals)
     except ProgramMissing:
         return  # said once, among the programs
     except PushmirrorError as exc:
         yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
         return
     yield judge_listing(subject, archive, entries)
+    yield from judge_refusals(subject, archive, refusals)
     if entries and archive.strategy is not Strategy.FULL:
         yield judge_strategy(subject, archive, entries)
     yield from judge_clock(subject, entries, now)
 
 
-def list_root(archive: Archive) -> list[Entry]:
-    """The names at the root of upstream's tree, and its Release files; raises UpstreamError."""
-    return _list(archive, _LISTED)
+def list_root(archive: Archive, refusals: Refusals | None = None) -> list[Entry]:
+    """The names at the root of upstream's tree, and its Release files; raises UpstreamError.
+
+    `refusals` learns which options upstream refuses.
+    """
+    return _list(archive, _LISTED, refusals)
 
 
-def _list(archive: Archive, filters: Sequence[str]) -> list[Entry]:
+def _list(archive: Archive, filters: Sequence[str], refusals: Refusals | None = None) -> list[Entry]:
+    def attempt(refused: frozenset[str]) -> list[Entry]:
+        with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
+            argv = rsync.listing_argv(archive, filters, Path(empty), refused=refused)
+            return _entries(archive, argv, rsync.line_parser(refused))
+
+    return (refusals or refusals_of(archive)).ask(attempt)
+
+
+def _entries(
+    archive: Archive, argv: Sequence[str], parse: rsync.ParseLine, stdin: bytes = b""
+) -> list[Entry]:
     entries: list[Entry] = []
     statistics = rsync.StatsReader()
+    complaints = Complaints.of(archive)
 
     def on_line(line: bytes) -> None:
         statistics.take(line)
-        if entry := rsync.parse_listing_line(line):
-            entries.append(entry)
+        with suppress(rsync.Unreadable):
+            if entry := parse(line):
+                entries.append(entry)
 
-    with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
-        argv = rsync.listing_argv(archive, filters, Path(empty))
-        limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
-        result = process.run(argv, on_line=on_line, env=rsync.environment(archive), timeout_s=limit_s)
-    if result.exit_code:
-        raise rsync.failure(result.exit_code, result.errors, archive=archive)
+    limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
+    environment = rsync.environment(archive)
+    result = process.run(
+        argv, on_line=on_line, on_error=complaints.take, stdin=stdin, env=environment, timeout_s=limit_s
+    )
+    is_about_names = rsync.is_partial(result.exit_code) and complaints.unseen and not complaints.others
+    if result.exit_code and not is_about_names:
+        is_silent = not result.has_output
+        raise rsync.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
     statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
     return entries
+
+
+def judge_refusals(subject: str, archive: Archive, refusals: Refusals) -> Iterator[Finding]:
+    """Which options of rsync upstream refuses, of those that runs would ask for; nothing is transferred."""
+    version = Upstream(archive, Silent()).version
+
+    def attempt(refused: frozenset[str]) -> None:
+        with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as into:
+            argv = rsync.probe_argv(archive, Path(into), version=version, refused=refused)
+            _entries(archive, argv, lambda _: None)
+
+    try:
+        refusals.ask(attempt)
+    except PushmirrorError as exc:
+        yield error(subject, str(exc), exc.hint or "ask its operator")
+        return
+    for option in sorted(refusals.names):
+        yield ok(subject, in_words(option))
 
 
 def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Finding:

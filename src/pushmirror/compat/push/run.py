@@ -172,7 +172,7 @@ class PushRun:
             if not is_told:
                 notes.note(f"Another process is pushing {self.archive}; it was asked to wake who lacks it")
                 is_told = True
-            view = pushes.view(self.archive, beside=True)
+            view = pushes.view(self.archive)
             watch.looked(view)
             if settled(view.decision) or monotonic() >= until:
                 break

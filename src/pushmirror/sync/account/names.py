@@ -30,7 +30,7 @@ def path_of(directory: bytes, name: bytes) -> str:
 
 def counts(path: str) -> bool:
     """Whether a name counts, as far as the path tells."""
-    if path.startswith((f"{TRACES}/", f"{LOST}/", *_FLAGS)) or path == LOST or WORK in path.split("/"):
+    if path.startswith((f"{TRACES}/", *_FLAGS)) or not {WORK, LOST}.isdisjoint(path.split("/")):
         return False
     try:
         return tree_path(path, where="") == path
@@ -40,7 +40,7 @@ def counts(path: str) -> bool:
 
 def counts_in(directory: str, name: str) -> bool:
     """The same of what is on the disk in a directory that counts: nearly always told at a glance."""
-    if directory not in _NO_GLANCE and name.isascii() and name.isprintable() and name != WORK:
+    if directory not in _NO_GLANCE and name.isascii() and name.isprintable() and name not in {WORK, LOST}:
         return len(directory) < _SURELY_SHORT or counts(f"{directory}/{name}")
     return counts(f"{directory}/{name}" if directory else name)
 

@@ -18,8 +18,12 @@ def by_full(question: Question) -> Survey:
     digest = None if question.pinned.suites else TreeDigest()
     comparison = Comparison(question.tree, scan, digest=digest)
     rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
-    question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
+    unseen = question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
     survey = comparison.finish()
+    if unseen:  # what upstream could not show may well be there: it stays here
+        survey.deviates = True
+        survey.extras = [path for path in survey.extras if not unseen.covers(path)]
+        survey.extra_directories = [path for path in survey.extra_directories if not unseen.covers(path)]
     survey.compared_disk, survey.generation = True, survey.digest
     drift = drift_among(_differing(survey), question.tree, question.inventory)
     survey.how = in_words(drift)

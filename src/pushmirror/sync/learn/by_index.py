@@ -5,8 +5,8 @@
 
 Costs what changed, and works with any upstream that has Release files. Guaranteed: every index that the
 pinned Release files name is here with the content that they name, or upstream does not carry it, or its suite
-is held back. Links other than in an index's place, and files that no list names, are left for `full`. What may go is told by the ledger: what only generations
-out of their grace referred to.
+is held back. Links other than in an index's place, and files that no list names, are left for `full`. What
+may go is told by the ledger: what only generations out of their grace referred to.
 """
 
 from __future__ import annotations

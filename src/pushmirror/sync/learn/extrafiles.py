@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry, Kind
@@ -38,8 +39,8 @@ def take_extrafiles(question: Question, survey: Survey) -> None:
         return
     try:
         if question.archive.keyring:
-            check_clearsigned(question.area.new / LIST, question.archive.keyring, where=LIST)
-        new = _read(question.area.new / LIST)
+            check_clearsigned(question.area.at(LIST), question.archive.keyring, where=LIST)
+        new = _read(question.area.at(LIST))
         old = _read(here) if _is_file(here) else {}
     except ArchiveError as exc:
         _log.warning("what it names is left alone: %s", exc)
@@ -80,7 +81,8 @@ def _note(question: Question, survey: Survey, path: str) -> None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    return parse_extrafiles(file.read_bytes(), where=LIST)
+    refused = partial(_log.info, "left out: %s")
+    return parse_extrafiles(file.read_bytes(), where=LIST, refused=refused)
 
 
 def _is_file(path: Path) -> bool:

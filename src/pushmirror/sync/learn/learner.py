@@ -23,17 +23,19 @@ from pushmirror.sync.learn.choice import Facts, choices
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.learn.upstream_manifest import UpstreamManifest
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import is_searched
-from pushmirror.sync.published import NOTHING, Published, read_published
+from pushmirror.sync.parts import DISTS, RELEASE_NAMES, ZZZ_DISTS, is_searched, joined
+from pushmirror.sync.published import NOTHING, Fault, Published, read_published
 from pushmirror.sync.report import Report
 from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, upstream_flags
+from pushmirror.sync.unseen import Unseen
 from pushmirror.sync.upstream import Upstream, closure_rules, selection_mark, selection_rules
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
+_HINT = "tell upstream's operator: its rsync daemon may not read them"
 _LOOKS = 5  # at upstream's Release files: links may lead to links
 
 STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
@@ -41,6 +43,23 @@ STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
     Strategy.INDEX: by_index,
     Strategy.FULL: by_full,
 }
+
+
+def _is_looked_at(place: str) -> bool:
+    """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
+    return is_searched(f"{place}/Release")
+
+
+def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
+    """The suites whose Release files upstream has, or may have, and cannot read."""
+    directories = {where for where in live.directories if unseen.covers(joined(where, "InRelease"))}
+    for path in unseen.files:
+        directory, _, name = path.rpartition("/")
+        if name in RELEASE_NAMES and is_searched(path):
+            directories.add(directory.replace(f"{ZZZ_DISTS}/", f"{DISTS}/", 1))
+    return {
+        where: Fault(f"upstream cannot read the Release files of {where}", _HINT) for where in directories
+    }
 
 
 @dataclass(slots=True)
@@ -79,16 +98,16 @@ class Learner:
 
         Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
         """
-        also = {place: is_dists for place, is_dists in live.places.items() if not is_searched(place)}
+        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place)}
         also |= dict.fromkeys(self.archive.release_directories, False)
         for _ in range(_LOOKS):
-            self.upstream.pin(area.pin, also=also)
+            unseen = self.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, self.archive.release_directories)
-            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not is_searched(place)}
+            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not _is_looked_at(place)}
             if also.keys() >= beyond.keys():
                 break
             also |= beyond
-        return shown
+        return shown.with_faults(_unreadable(unseen, live))
 
     def require_finished_upstream(self, area: WorkArea) -> None:
         """Stage 2 of upstream has to be over before ours begins."""

@@ -88,7 +88,7 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
         for one in changed:
             if area.digest_of(one.names[0], like=one.digest) == one.digest:
                 for name in one.names[1:]:
-                    _put(basis, name, area.new / one.names[0])
+                    _put(basis, name, area.at(one.names[0]))
         names = [name for one in changed for name in one.names[1:]]
     if names or also:
         upstream.fetch([*names, *also], area, basis=basis if basis.exists() else None, links=True)

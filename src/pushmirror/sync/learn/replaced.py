@@ -27,7 +27,7 @@ def replaced(question: Question, files: Sequence[File], known: Collection[str]) 
     if not doubtful:
         return []
     vouched = set(question.ledger.named({fingerprint(file.path) for file in doubtful}, known))
-    unread = [(file, question.tree) for file in doubtful if file not in vouched]
+    unread = [(file, question.tree / file.path) for file in doubtful if file not in vouched]
     question.upstream.progress.step("comparing", files=len(unread), size=sum(file.size for file, _ in unread))
     return vouch.wrong(unread, question.upstream.progress)
 

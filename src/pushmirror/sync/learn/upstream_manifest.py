@@ -12,7 +12,7 @@ Not the business of this module: whether the manifest tells the truth about upst
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,6 @@ from pushmirror.archive.listing import Change, Part, read_change, read_snapshot
 from pushmirror.archive.manifest import MAX_HEAD, Head, Step, parse_head
 from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, Unusable, UpstreamError
-from pushmirror.sync import rsync
 from pushmirror.sync.upstream import Upstream
 from pushmirror.system import clock
 from pushmirror.system.process import Stop
@@ -149,12 +148,7 @@ class UpstreamManifest:
         upstream = self._archive.upstream
         assert upstream is not None
         beside = self._archive.model_copy(update={"upstream": upstream.manifest})
-        options: Sequence[str] = ("--times", f"--max-size={size}", "--files-from=-", "--no-dirs")
-        argv = [
-            *(self._archive.rsync, *options, "--ignore-missing-args", "--stats", "--no-human-readable"),
-            *(*rsync.transport_options(beside), rsync.source_of(beside), f"{self._directory}/"),
-        ]
-        self._upstream.copy(argv, stdin=name.encode(), stop=stop)
+        self._upstream.copy_from(beside, name, self._directory, largest=size, stop=stop)
 
 
 def _has_size(file: Path, size: int) -> bool:

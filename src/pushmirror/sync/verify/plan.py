@@ -286,7 +286,9 @@ class _SoundIndices(Indices):
     """The indices in a tree that can be read: those of which one variant has the hash that it should."""
 
     def __init__(self, tree: Path, live: Published) -> None:
-        super().__init__(tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING)
+        super().__init__(
+            tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING
+        )
         self._tree = tree
         self.unsound: list[str] = []
 

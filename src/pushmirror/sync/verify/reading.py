@@ -262,9 +262,7 @@ _MAY_LACK = {What.OPTIONAL, What.IMPLIED, What.HERE}
 
 def is_ours(path: str) -> bool:
     """Whether a name is a mirror's own, or its file system's: traces, flags, work areas, lost+found."""
-    if path.startswith((f"{TRACES}/", f"{LOST}/", UPDATING, REQUIRED)):
-        return True
-    return path == LOST or path.rpartition("/")[2] == WORK
+    return path.startswith((f"{TRACES}/", UPDATING, REQUIRED)) or path.rpartition("/")[2] in {WORK, LOST}
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

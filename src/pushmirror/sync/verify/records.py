@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
+from pushmirror.archive.digests import strongest
 from pushmirror.archive.entry import Entry, Kind
 
 _NUL = b"\0"
@@ -123,7 +124,7 @@ def _together(lines: list[bytes]) -> bytes:
     files.sort(key=lambda fields: fields[5] != b"")  # only the inventory knows times
     size = next((fields[3] for fields in files if fields[3]), b"")
     by_index = {fields[4] for fields in files if not fields[5]}
-    hashes = by_index - {b""} or {fields[4] for fields in files} - {b""}
+    hashes = strongest(by_index) or strongest(fields[4] for fields in files)
     return _NUL.join([*first[:3], size, b",".join(sorted(hashes)), files[-1][5], b""])
 
 

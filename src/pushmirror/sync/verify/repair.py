@@ -25,6 +25,7 @@ from pushmirror.sync.job import errors_by_stage
 from pushmirror.sync.parts import TRACES, is_suite_file
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
+from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.upstream import Traffic, Upstream
 from pushmirror.sync.verify.reading import Finding
 from pushmirror.sync.verify.records import Expected, What
@@ -73,7 +74,7 @@ class Repair:
         self._archive = archive
         self._tree = archive.path
         self._progress = progress
-        self._upstream = Upstream(archive, progress)
+        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._area = WorkArea(self._tree)
         self._books = Bookkeeping(archive, places, progress)
         self._publisher = Publisher(self._tree, self._area, self._books)
@@ -106,7 +107,7 @@ class Repair:
         for path, one in files.items():
             if why := self._why_not(path, one):
                 self._leave(next(finding for finding, _ in batch if finding.path == path), why)
-                (self._area.new / path).unlink(missing_ok=True)
+                self._area.at(path).unlink(missing_ok=True)
             else:
                 right[path] = one.digest
         links = {
@@ -160,7 +161,7 @@ class Repair:
         size = sum(one.size or 0 for one in files.values())
         self._progress.step("fetching", files=len(files), size=size)
         for path in files:
-            (self._area.new / path).unlink(missing_ok=True)  # rsync might take it for right
+            self._area.at(path).unlink(missing_ok=True)  # rsync might take it for right
         self._upstream.fetch(files, self._area)
 
     def _why_not(self, path: str, one: Expected) -> str:
@@ -170,7 +171,7 @@ class Repair:
             return "upstream does not have it"
         if one.size is not None and found.st_size != one.size:
             return f"upstream's has {found.st_size} bytes, expected {one.size}"
-        if (digest := digest_of(self._area.new / path, like=one.digest)) != one.digest:
+        if (digest := digest_of(self._area.at(path), like=one.digest)) != one.digest:
             return f"upstream's has {name_of(digest)} {digest}, expected {one.digest}"
         if not one.digest and one.mtime is not None and int(found.st_mtime) != one.mtime:
             return "upstream has another version of it"

@@ -47,6 +47,17 @@ def test_an_archive_that_can_be_listed_is_fine(hub):
     assert listing.level is Level.OK and listing.found.endswith(": dists, pool")
 
 
+def test_what_upstream_refuses_is_told(hub, tmp_path):
+    hub.add_module("strict", tmp_path, options={"refuse options": "dry-run hard-links ignore-times"})
+    (tmp_path / "dists").mkdir()
+    told = [finding.found for finding in found(hub.url("strict")) if "refuses" in finding.found]
+    assert told == [
+        "upstream refuses --dry-run: listing without it",
+        "upstream refuses --hard-links: hard links arrive as copies",
+        "upstream refuses --ignore-times: Release files are fetched into an empty directory",
+    ]
+
+
 def test_a_password_from_its_file_lets_us_in(hub, tmp_path):
     (tmp_path / "secret").write_text("hunter2\n")
     (tmp_path / "secret").chmod(0o600)

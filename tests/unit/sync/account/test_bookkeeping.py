@@ -25,7 +25,9 @@ def archive(tmp_path: Path) -> Archive:
 
 @pytest.fixture
 def books(archive: Archive, tmp_path: Path) -> Iterator[Bookkeeping]:
-    places = Places(*(tmp_path / name for name in ("ledger", "inventory", "upstream")), None, tmp_path / "suites")
+    places = Places(
+        *(tmp_path / name for name in ("ledger", "inventory", "upstream")), None, tmp_path / "suites"
+    )
     books = Bookkeeping(archive, places, Silent())
     with books.open():
         books.inventory.reconcile(archive.path, progress=Silent())

@@ -56,7 +56,10 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
         ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
         ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),
         ({"base": published("sid", "trixie")}, "suite dists/trixie removed"),
-        ({"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))}, "suite or codename of dists/sid changed"),
+        (
+            {"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))},
+            "suite or codename of dists/sid changed",
+        ),
     ],
 )
 def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:

@@ -10,6 +10,7 @@ from pushmirror.sync.verify.records import (
     lines_of_directory,
     lines_of_entry,
     merged,
+    parse,
 )
 
 A, B = "a" * 64, "b" * 64
@@ -68,3 +69,19 @@ def test_a_directory_that_is_named_is_more_than_one_that_something_is_in():
     named = lines_of_entry(Entry("a/b", Kind.DIRECTORY))
     found = expectations([*lines_of_directory("a/b"), *named])
     assert found["a/b"].what is What.DIRECTORY
+
+
+MD5 = "1" * 32
+
+
+@pytest.mark.parametrize(
+    ("digests", "known", "disputed"),
+    [((B, MD5), B, False), ((MD5, MD5), MD5, False), ((MD5, "2" * 32), f"{MD5},{'2' * 32}", True)],
+)
+def test_indices_that_list_other_kinds_of_hashes_do_not_disagree(
+    digests: tuple[str, ...], known: str, disputed: bool
+) -> None:
+    lines = sorted(line_of_file("pool", "x", "7", digest, "f") for digest in digests)
+    (line,) = merged(lines)
+    found = parse(line.decode())
+    assert (found.digest, found.disputed) == (known, disputed)

@@ -1,0 +1,123 @@
+"""The days of a Debian release, publish by publish: the most important ones of a mirror's two years.
+
+Codenames turn (`stable` leads to trixie), suites come and go with their pool files, and names change their
+kind: a directory becomes a link, a link a directory. Each step is one update of the archive.
+
+    freeze ─▶ release ─▶ settled ─▶ archived ─▶ point release        kinds: see `change_kinds`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.indices import Suite
+from pushmirror.lab.suite import Layout
+
+
+def _suite(codename: str, alias: str, every: int, **more: Any) -> Suite:
+    return Suite(codename, alias, by_hash=True, every=every, **more)
+
+
+#: Before the freeze.
+SUITES = (
+    Suite("bullseye", "oldstable", by_hash=False, every=3, frozen=True, version="11.11"),
+    _suite("bookworm", "stable", 2, frozen=True, version="12.11"),
+    _suite("bookworm-updates", "stable-updates", 9),
+    _suite("bookworm-proposed-updates", "proposed-updates", 4),
+    _suite("trixie", "testing", 2),
+    _suite("trixie-updates", "testing-updates", 9),
+    _suite("trixie-proposed-updates", "testing-proposed-updates", 4),
+    _suite("sid", "unstable", 1, pdiffs=True, valid_for=timedelta(days=7)),
+)
+#: Names in dists/ that are no more after the last step.
+ARCHIVED = ("bullseye", "oldoldstable")
+
+Create = Callable[..., LabArchive]
+
+
+def before_release(directory: Path, *, create: Create = LabArchive.create, **options: Any) -> LabArchive:
+    """An archive whose older suites have packages that the newer ones have in newer versions.
+
+    `options` are those of `LabArchive.create`.
+    """
+    archive = create(directory, suites=SUITES, **{"packages": 24, **options})
+    for _ in range(2):
+        archive.update(add=2, replace=8, remove=3)
+    return archive
+
+
+def release(archive: LabArchive) -> Iterator[str]:
+    """Go through the days of a release; yields the name of each step, after its update."""
+    _change(archive, {"trixie": {"frozen": True}})
+    archive.update(installer=False)
+    yield "freeze"
+    _change(
+        archive,
+        {
+            "bullseye": {"alias": "oldoldstable"},
+            "bookworm": {"alias": "oldstable"},
+            "bookworm-updates": {"alias": "oldstable-updates", "frozen": True},
+            "bookworm-proposed-updates": {"alias": "oldstable-proposed-updates", "frozen": True},
+            "trixie": {"alias": "stable", "version": "13.0"},
+            "trixie-updates": {"alias": "stable-updates", "home": "stable-updates"},
+            "trixie-proposed-updates": {"alias": "proposed-updates", "home": "proposed-updates"},
+        },
+        come=[
+            _suite("forky", "testing", 2),
+            _suite("forky-updates", "testing-updates", 9),
+            _suite("forky-proposed-updates", "testing-proposed-updates", 7),
+        ],
+    )
+    archive.update(installer=False)
+    yield "release"
+    _change(archive, {"trixie-updates": {"home": ""}, "trixie-proposed-updates": {"home": ""}})
+    archive.update()
+    yield "settled"
+    _change(archive, {}, go=["bullseye"])
+    archive.update()
+    yield "archived"
+    archive.accept("trixie-proposed-updates", "trixie")
+    _change(archive, {"trixie": {"version": "13.1"}, "trixie-proposed-updates": {"frozen": True}})
+    archive.update(add=10, replace=10, remove=5, installer=True)
+    yield "point release"
+    _change(archive, {"trixie-proposed-updates": {"frozen": False}})
+    archive.update()
+    yield "afterwards"
+
+
+def change_kinds(archive: LabArchive) -> Iterator[str]:
+    """Turn the directory of the archive's first suite into a link and back; yields as `release` does.
+
+    In the simple layout dists itself becomes a link then, turns twice, and is a directory again.
+    """
+    codename = archive.suites[0].codename
+    for home, step in (("moved", "a suite became a link"), ("", "a link became a suite")):
+        _change(archive, {codename: {"home": home}})
+        archive.update()
+        yield step
+    if archive.layout is not Layout.SIMPLE:
+        return
+    archive.dists.is_snapshotted = True
+    for step in ("dists became a link", "dists turned", "dists turned again"):
+        archive.update()
+        yield step
+    archive.dists.is_snapshotted = False
+    archive.update()
+    yield "dists became a directory"
+
+
+def _change(
+    archive: LabArchive,
+    fields: Mapping[str, Mapping[str, Any]],
+    *,
+    come: Iterable[Suite] = (),
+    go: Iterable[str] = (),
+) -> None:
+    """Plan new fields of suites, by codename, and other suites."""
+    left = (suite for suite in archive.suites if suite.codename not in go)
+    archive.plan_suites([*(replace(one, **fields.get(one.codename, {})) for one in left), *come])

@@ -1,0 +1,213 @@
+"""What becomes of names that change their kind: a directory becomes a link, a link a directory, a file
+either.
+
+Suites are renamed on a release day (`stable -> trixie` was a directory), and pools are moved. What clients
+may still ask for through such a name, packages and indices by hash, has to be there afterwards too: under
+the place that the name then leads to. Guaranteed of the names that `settle_kinds` leaves in a survey: what
+the target or a state within its grace refers to is, after the change, what it was; what is lost by the
+change is counted as deleted. A name that cannot change without that stays what it is, and is named.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.archive.paths import resolve
+from pushmirror.errors import BadPath
+from pushmirror.sync.parts import Part, is_by_hash, part_of
+from pushmirror.sync.published import TreeLinks
+from pushmirror.sync.survey import Survey
+from pushmirror.sync.work import WorkArea
+from pushmirror.system.files import sha256_of
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class KindChanges:
+    """The changes of kind that a publication makes."""
+
+    become_directories: list[str] = field(default_factory=list)  # links or files here
+    carried: dict[str, str] = field(default_factory=dict)  # new path -> where the file is here now
+    gone: list[str] = field(default_factory=list)  # files that are nowhere afterwards
+
+
+def settle_kinds(
+    survey: Survey, tree: Path, area: WorkArea, *, needed: Callable[[Collection[str]], set[str]]
+) -> KindChanges:
+    """Plan the changes of kind, and leave out of the survey those that would take away what is needed.
+
+    `needed` tells which of some paths the target or a state within its grace refers to.
+    """
+    _keep_files(survey, tree, needed)
+    changes = KindChanges()
+    links = {**survey.upstream_links, **{path: entry.target for path, entry in survey.links.items()}}
+    plan = _Plan(survey, tree, area, needed, links, changes)
+    for path in [path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)]:
+        plan.directory_leaves(path)
+    for path in survey.links:
+        plan.link_turns(path)
+    top: list[str] = []
+    for path in sorted(survey.directories):
+        if _is_below_any(path, top) or not _is_obstacle(tree, path):
+            continue
+        top.append(path)
+        plan.directory_comes(path)
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    survey: Survey
+    tree: Path
+    area: WorkArea
+    needed: Callable[[Collection[str]], set[str]]
+    links: dict[str, str]  # as they are at upstream
+    changes: KindChanges
+
+    def directory_leaves(self, path: str) -> None:
+        """A directory here becomes a link or a file."""
+        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
+        carried: dict[str, str] = {}
+        gone = list[str]()
+        kept = self.needed([name for name in below if _is_asked_for(name)])
+        for name in below:
+            place = self._place_of(name)
+            if place is not None and self._will_be(place):
+                if name in kept and not is_by_hash(name) and not self._is_same(name, place):
+                    self._stays(path, f"{place} is another file than {name}, which is still referred to")
+                    return
+            elif name in kept and place is not None and path in self.survey.links:
+                carried[place] = name
+            elif name in kept:
+                self._stays(path, f"{name} is still referred to")
+                return
+            else:
+                gone.append(name)
+        self.changes.carried |= carried
+        self.changes.gone += gone
+
+    def directory_comes(self, path: str) -> None:
+        """A link or a file here becomes a directory."""
+        self.changes.become_directories.append(path)
+        before = _real(self.tree, path)
+        if before is None or not _is_directory(self.tree, before):
+            return
+        names = {f"{path}/{rest}": f"{before}/{rest}" for rest in _files_below(self.tree / before)}
+        names = {name: real for name, real in names.items() if _is_asked_for(name)}
+        kept = self.needed([*names, *names.values()])
+        for name, real in names.items():
+            if (name in kept or real in kept) and not self.survey.wanted(name):
+                self.changes.carried[name] = real
+
+    def link_turns(self, path: str) -> None:
+        """A link here leads to another directory, and the one of before is no longer at upstream."""
+        before = _real(self.tree, path)
+        if before in {None, path} or before not in self.survey.extra_directories:
+            return
+        after = self._place_of(path)
+        names = [name for name in _files_below(self.tree / before) if is_by_hash(name)] if after else []
+        kept = self.needed([f"{before}/{name}" for name in names])
+        for name in names:
+            place = f"{after}/{name}"
+            if f"{before}/{name}" in kept and not self.survey.wanted(place):
+                self.changes.carried[place] = f"{before}/{name}"
+
+    def _place_of(self, name: str) -> str | None:
+        """Where a name leads after the change."""
+        try:
+            place = resolve(name, self.links, follow_last=True)
+        except BadPath:
+            return None
+        return None if place == name else place
+
+    def _will_be(self, place: str) -> bool:
+        """Whether a file is there after the change."""
+        if self.survey.wanted(place):
+            return True
+        return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
+
+    def _is_same(self, name: str, place: str) -> bool:
+        new = self.area.at(place) if self.area.fetched(place) else self.tree / place
+        try:
+            old, found = (self.tree / name).stat(), new.stat()
+            if (old.st_size, int(old.st_mtime)) == (found.st_size, int(found.st_mtime)):
+                return True
+            return old.st_size == found.st_size and sha256_of(self.tree / name) == sha256_of(new)
+        except OSError:
+            return False
+
+    def _stays(self, path: str, why: str) -> None:
+        _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
+        self.survey.links.pop(path, None)
+        self.survey.changed.pop(path, None)
+        self.survey.deviates = True
+
+
+def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], set[str]]) -> None:
+    """Leave files that are needed what they are, though upstream has a link or a directory there."""
+    links = [path for path in survey.links if _is_file(tree, path) and _is_asked_for(path)]
+    directories = [path for path in survey.directories if _is_file(tree, path)]
+    kept = needed([*links, *directories])
+    if not kept:
+        return
+    _log.warning(
+        "%d files that are still referred to stay, though upstream has something else there, such as %s",
+        *(len(kept), min(kept)),
+    )
+    survey.deviates = True
+    for path in kept:
+        survey.links.pop(path, None)
+    for some in (survey.missing, survey.changed, survey.links):
+        for path in [path for path in some if _is_below_any(path, kept)]:
+            del some[path]
+    survey.directories = [
+        path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
+    ]
+
+
+def _is_asked_for(path: str) -> bool:
+    """Whether clients of an older state ask for a path: for packages and indices by hash, not by name."""
+    return is_by_hash(path) or part_of(path) is Part.EARLY
+
+
+def _is_below_any(path: str, names: Iterable[str]) -> bool:
+    return any(path.startswith(f"{name}/") for name in names)
+
+
+def _real(tree: Path, path: str) -> str | None:
+    try:
+        return resolve(path, TreeLinks(tree), follow_last=True)
+    except BadPath:
+        return None
+
+
+def _mode(tree: Path, path: str) -> int:
+    try:
+        return os.lstat(f"{tree}/{path}").st_mode
+    except OSError:
+        return 0
+
+
+def _is_file(tree: Path, path: str) -> bool:
+    return stat.S_ISREG(_mode(tree, path))
+
+
+def _is_directory(tree: Path, path: str) -> bool:
+    return stat.S_ISDIR(_mode(tree, path))
+
+
+def _is_obstacle(tree: Path, path: str) -> bool:
+    mode = _mode(tree, path)
+    return bool(mode) and not stat.S_ISDIR(mode)
+
+
+def _files_below(directory: Path) -> Iterator[str]:
+    for where, _, names in os.walk(directory):
+        for name in names:
+            yield os.path.relpath(os.path.join(where, name), directory)  # noqa: PTH118  names

@@ -1,0 +1,50 @@
+"""Which options does an upstream refuse that does not say so? Each is asked for alone, for no name.
+
+A daemon of rsync 3.1.0 to 3.1.3 writes a refusal into its own log and closes the connection: the answer never
+leaves its buffer (options.c, option_error; 3.0 and 3.2 send it). To tell that from a broken line, it is first
+asked for the least. Not the business of this module: what is done without an option.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from pushmirror.config.model import Archive
+from pushmirror.sync import rsync
+from pushmirror.sync.refusals import Refusals
+from pushmirror.system import process
+
+_SLACK_S = 30
+
+
+def refusals_of(archive: Archive, file: Path | None = None) -> Refusals:
+    """What the archive's upstream refuses, remembered in a file if one is named."""
+    is_daemon = archive.upstream is not None and bool(archive.upstream.module)
+    probe = partial(refused_silently, archive) if is_daemon else None
+    return Refusals(str(archive.upstream), file, archive.full_every, probe)
+
+
+def refused_silently(archive: Archive) -> list[str]:
+    """The options, by their long names, each of which ends the connection; none if nothing works at all."""
+    if not _works(archive, []):
+        return []
+    return [name for name, words in _optional(archive) if not _works(archive, words)]
+
+
+def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
+    """What runs ask for and can do without."""
+    for option in rsync.all_options(archive):
+        for name, word in rsync.named(option):
+            yield name, [word]
+    yield "files-from", ["--files-from=-"]
+
+
+def _works(archive: Archive, words: list[str]) -> bool:
+    with tempfile.TemporaryDirectory(prefix="pushmirror-") as empty:
+        argv = rsync.least_argv(archive, words, Path(empty))
+        limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + _SLACK_S
+        result = process.run(argv, env=rsync.environment(archive), timeout_s=limit_s)
+    return result.exit_code == 0 or rsync.is_partial(result.exit_code)

@@ -1,0 +1,44 @@
+"""Through a whole Debian release, each of its days one publish, a mirror is current and never broken."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config.model import Strategy
+from pushmirror.lab.archive import LAYOUT, LabArchive
+from pushmirror.lab.release_day import ARCHIVED, before_release, change_kinds, release
+from pushmirror.lab.site import LabSite
+from pushmirror.lab.suite import Layout
+from pushmirror.lab.watch import Watcher, broken, same_tree
+from upstreams import BY_EACH_STRATEGY, KINDS, see_everything
+
+pytestmark = pytest.mark.skipif(LAYOUT is not Layout.DAK, reason="the engine knows no suite that is a link")
+
+Steps = Callable[[LabArchive], Iterator[str]]
+GONE = frozenset(f"dists/{name}/InRelease" for name in (*ARCHIVED, "moved"))
+
+
+@pytest.fixture(params=Layout)
+def archive(tmp_path: Path, strategy: Strategy, request: pytest.FixtureRequest) -> LabArchive:
+    create = KINDS.get(strategy, LabArchive).create
+    return before_release(tmp_path / "archive", create=create, layout=request.param)
+
+
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+@pytest.mark.parametrize("steps", [release, change_kinds])
+def test_a_mirror_is_current_after_each_step_and_never_broken(
+    archive: LabArchive, site: LabSite, strategy: Strategy, steps: Steps
+) -> None:
+    site.sync().check()
+    with Watcher(site.tree, allowed=GONE) as watcher:
+        for step in steps(archive):
+            site.sync().check()
+            served = {path: (site.tree / path).read_bytes() for path in archive.generation_files()}
+            assert (step, served) == (step, archive.generation_files())
+    assert (watcher.broken, watcher.messages) == (0, ())
+    site.configure(grace="0s")
+    site.sync("--allow-mass-delete").check()
+    see_everything(site, strategy)
+    assert same_tree(archive.path, site.tree) == []
+    assert broken(site.tree, thorough=True) == []
