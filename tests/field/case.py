@@ -66,6 +66,13 @@ class Case:
     keyring: Callable[[Path], Path | None] | None = None  # makes another keyring; returns None for none
     strategies: tuple[Strategy, ...] = (Strategy.FULL, Strategy.INDEX)
     prepare: Callable[[Path], AbstractContextManager[object]] | None = None  # of the mirror's tree
+    alone: bool = False  # it is more than a suite and its pool
+
+    @property
+    def is_one_suite(self) -> bool:
+        """Whether many of them can be in one archive."""
+        usual = Case(self.name, self.steps, packages=self.packages, strategies=self.strategies)
+        return self == usual
 
 
 def two(up: Upstream, n: int) -> str:

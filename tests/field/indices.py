@@ -336,9 +336,15 @@ CASES = [
         "patches_of_another_state",
         patches(change=lambda text: text.replace("SHA256-Current: ", "SHA256-Current: 0")),
     ),
-    taken("extrafiles_plain", extrafiles(lambda text: text)),
-    taken("extrafiles_stale", extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n")),
-    taken("extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n")),
-    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n")),
-    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n")),
+    taken("extrafiles_plain", extrafiles(lambda text: text), alone=True),
+    taken(
+        "extrafiles_stale",
+        extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n"),
+        alone=True,
+    ),
+    taken(
+        "extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n"), alone=True
+    ),
+    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n"), alone=True),
+    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n"), alone=True),
 ]

@@ -258,6 +258,7 @@ CASES = [
     Case(
         "none_is_signed",
         (Step(_none_signed, NOTHING, Odd.ABSENT, good=False), Step(ordinary, apt=True)),
+        alone=True,
     ),
     taken("unsigned_and_no_keyring", odd(files=["Release"]), keyring=lambda directory: None),
     held("empty_release", lambda up, n: (odd(files=["Release"])(up, n), up.put("dists/odd/Release"))),
