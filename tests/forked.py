@@ -39,10 +39,9 @@ class Cli:
         started = time.monotonic()
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             code = self._ask(argv, {**process.BASE_ENVIRONMENT, **(env or {})}, output, errors, timeout_s)
-            said = _all_of(errors).decode("utf-8", "replace")
-            return process.Result(
-                ("pushmirror", *argv), code, _all_of(output), said, time.monotonic() - started
-            )
+            printed, said = _all_of(output), _all_of(errors).decode("utf-8", "replace")
+        took_s = time.monotonic() - started
+        return process.Result(("pushmirror", *argv), code, printed, said, took_s, bool(printed))
 
     def _ask(
         self,
