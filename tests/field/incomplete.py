@@ -67,6 +67,12 @@ def update(name: str, fault: Build, *, before: Build = ordinary, **keys: object)
     return Case(f"update_{name}", steps, packages=(), **keys)
 
 
+def for_ever(name: str, fault: Build) -> Case:
+    """What is served lacks the file already: an update that lacks the same has nothing to wait for."""
+    steps = Step(fault, again=OK), Step(fault, apt=True, again=OK), Step(fault, apt=True)
+    return Case(f"for_ever_{name}", steps, packages=("odd",))
+
+
 def strict(name: str, fault: Build, **keys: object) -> Case:
     """Who wants the strict rule has it."""
     steps = (
@@ -77,10 +83,6 @@ def strict(name: str, fault: Build, **keys: object) -> Case:
         Step(ordinary, apt=True),
     )
     return Case(f"strict_{name}", steps, options={"incomplete": "hold"}, packages=(), **keys)
-
-
-def _same_state_again(up: Upstream, n: int) -> None:
-    """Upstream is as it was, and another suite is newer."""
 
 
 CASES = [
@@ -107,6 +109,8 @@ CASES = [
         without(lambda n: f"pool/main/o/odd/odd_1.{n}.tar.xz", build=with_sources()),
         before=with_sources(),
     ),
+    for_ever("package_lost", without(old)),
+    for_ever("package_cut_off", wrong(old, lambda data: data[:100])),
     strict("package_lost", without(new)),
     strict("package_of_another_content", wrong(new, lambda data: data[::-1])),
 ]
