@@ -69,7 +69,7 @@ class Crowd:
         if step.odd is Odd.CURRENT:
             self._served[case.name] = upstream
         by_index = self.mirror.strategy is Strategy.INDEX and number > 0
-        expected = Expected(step, upstream, self._served.get(case.name, {}), mine, by_index)
+        expected = Expected(step, upstream, self._served.get(case.name, {}), mine, (), by_index)
         yield from expected.differences(_below(there, mine))
         if step.apt is not None:
             yield from self._judged(case, step, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from field.case import Case, held, ordinary, taken
+from field.case import Case, taken
 
 EXAMPLE = Path("/usr/share/doc/rsync/examples/rsyncd.conf")  # of Debian's package
 _OURS = {
@@ -50,7 +50,6 @@ def refusing(name: str, options: str, **keys: object) -> Case:
 
 CASES = [
     taken("greeting_at", greeting=b"@ hello\n@RSYNCD: mirrors\n"),
-    taken("greeting_like_an_error", greeting=b"@ERROR: no, all is well\n"),
     taken(
         "greeting_like_a_listing",
         greeting=b">f+++++++++ 12 2026/01/01-00:00:00 dists/x\nNumber of files: 99\n",
@@ -80,6 +79,5 @@ CASES = [
         module={"exclude": "/dists/odd/main/binary-amd64/Packages"},
         unserved=("dists/odd/main/binary-amd64/Packages",),
     ),
-    held("hides_all_indices", ordinary, module={"exclude": "/dists/odd/main/binary-amd64/"}, apt=True),
     taken("bounds_connections", module={"max connections": "4"}),
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 
 from field.builder import Upstream
 from field.case import HELD, OK, Build, Case, Odd, Step, odd, ordinary
@@ -85,6 +86,11 @@ def strict(name: str, fault: Build, **keys: object) -> Case:
     return Case(f"strict_{name}", steps, options={"incomplete": "hold"}, packages=(), **keys)
 
 
+def _old_is_here(upstream: Path, mirror: Path) -> Iterable[str]:
+    """It is what the index names, and stays."""
+    return [] if (mirror / old(0)).exists() else [f"{old(0)} is gone"]
+
+
 CASES = [
     first("package_lost", without(new), strategies=ALL),
     first("package_that_stays_lost", without(old)),
@@ -100,7 +106,10 @@ CASES = [
     ),
     first("image_lost", images(lose="netboot/linux"), repaired=images()),
     update("package_lost", without(new), strategies=ALL),
-    update("package_that_was_here_lost", without(old)),
+    Case(
+        "package_that_is_here_lost",
+        (Step(ordinary), Step(without(old), apt=True, again=OK, check=_old_is_here), Step(ordinary)),
+    ),
     update("package_cut_off", wrong(new, lambda data: data[:100])),
     update("package_of_another_content", wrong(new, lambda data: data[::-1])),
     update("package_size_in_the_index_wrong", odd(_sized)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from field.builder import CONTENTS, PACKAGES, Upstream, digest, gz
-from field.case import Build, clear, held, odd, ordinary, taken, two
+from field.case import HELD, Build, Case, Odd, Step, clear, held, odd, ordinary, taken, two
 
 TRANSLATION = "main/i18n/Translation-en"
 OPTIONAL = {
@@ -299,6 +299,14 @@ CASES = [
     taken("gz_not_there", spoilt(f"{PACKAGES}.gz", content=None)),
     held("every_packages_is_stale", spoilt(PACKAGES, f"{PACKAGES}.gz")),
     held("every_packages_is_empty", spoilt(PACKAGES, f"{PACKAGES}.gz", content=b"")),
+    Case(
+        "every_packages_is_lost",
+        (
+            Step(ordinary),
+            Step(spoilt(PACKAGES, f"{PACKAGES}.gz", content=None), (HELD,), Odd.HELD, apt=False, again=HELD),
+            Step(ordinary),
+        ),
+    ),
     taken("by_hash_only", by_hash_only),
     *(
         taken(

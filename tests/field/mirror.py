@@ -62,9 +62,13 @@ class Mirror:
         there = names(self.site.tree)
         by_index = self.strategy is Strategy.INDEX and state is not self.scene.states[0]
         served = self.served.names if self.served else {}
-        yield from Expected(step, state.names, served, self.scene.case.mine, by_index).differences(there)
-        ever = {name for each in self.scene.states for name in each.names}
-        yield from (f"{name} is here, never at upstream" for name in there if name not in ever)
+        case = self.scene.case
+        expected = Expected(step, state.names, served, case.mine, case.unlisted, by_index)
+        yield from expected.differences(there)
+        ever = {facts for each in self.scene.states for facts in each.names.values()}
+        yield from (
+            f"{name} is here, never at upstream" for name, facts in there.items() if facts not in ever
+        )
         if step.check:
             yield from step.check(state.tree, self.site.tree)
 

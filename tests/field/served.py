@@ -43,14 +43,17 @@ class Expected:
     upstream: Tree  # in the step's state
     served: Tree  # upstream in the state that is served of `odd`
     mine: Sequence[str]  # what belongs to `odd`
+    unlisted: Sequence[str]  # patterns of what no index lists
     by_index: bool  # only indices are looked at
 
     def differences(self, there: Tree) -> Iterator[str]:
         """What is otherwise."""
         current = self.step.odd is Odd.CURRENT
         for name, facts in self.upstream.items():
-            if any(fnmatchcase(name, pattern) for pattern in self.step.unserved):
-                if there.get(name) == facts:
+            if _matches(name, self.step.loose):
+                continue
+            if _matches(name, self.step.unserved):
+                if facts[0] != "directory" and there.get(name) == facts:
                     yield f"{name} is served as upstream has it"
             elif self._is_mine(name):
                 yield from self._compare(name, facts, there) if current else ()
@@ -71,6 +74,8 @@ class Expected:
         return not self.by_index or name.startswith(_PUBLISHED_BY_INDICES)
 
     def _compare(self, name: str, facts: Facts, there: Tree) -> Iterator[str]:
+        if self.by_index and _matches(name, self.unlisted):
+            return
         ours = there.get(name)
         if self.by_index and ours:  # one that is published anew with the same content is the same one
             ours, facts = without_time(ours), without_time(facts)
@@ -79,6 +84,10 @@ class Expected:
 
     def _is_mine(self, name: str) -> bool:
         return any(name == mine or name.startswith(f"{mine}/") for mine in self.mine)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _is_pool(name: str) -> bool:
