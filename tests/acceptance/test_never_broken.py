@@ -1,6 +1,7 @@
 """While upstream never rests, a loop of syncs keeps the served tree whole at every instant."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import Churn
+from pushmirror.lab.churn import Churn, flipping
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
-from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
+from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything, share_by
 
 BURSTS = 2  # of changes, with a rest after each: on a slow machine, nothing can be published within one
 BURST_S = 5.0
@@ -46,11 +47,45 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     assert broken(site.tree, thorough=True) == []
 
 
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+@pytest.mark.parametrize("flips", [False, True], ids=["for good", "off and on"])
+def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_others_are_current(
+    archive: LabArchive, site: LabSite, strategy: Strategy, flips: bool
+) -> None:
+    site.sync().check()
+    archive.break_suite("trixie")
+    after_a_change(archive)
+    with Watcher(site.tree) as watcher:
+        codes = _syncs_in_a_burst(archive, site, flipping(archive, "trixie") if flips else ())
+        archive.break_suite("trixie")
+        after_a_change(archive)
+        codes.append(site.sync().exit_code)
+    print(f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}", *watcher.messages[:5])
+    assert (watcher.broken, watcher.messages) == (0, ())
+    assert set(codes) <= {Exit.OK, Exit.BEHIND, Exit.HELD} and codes[-1] == Exit.HELD
+    assert all(
+        ((site.tree / path).read_bytes() == text) == ("/trixie/" not in path)
+        for path, text in archive.generation_files().items()
+    )
+    archive.mend_suite("trixie")
+    after_a_change(archive)
+    site.configure(grace="0s")
+    site.sync("--allow-mass-delete").check()
+    see_everything(site, strategy)
+    assert same_tree(archive.path, site.tree) == []
+    assert broken(site.tree, thorough=True) == []
+
+
 def _syncs_while_it_changes(archive: LabArchive, site: LabSite) -> list[int]:
+    codes = _syncs_in_a_burst(archive, site)
+    site.sync().check()  # now that it rests
+    return codes
+
+
+def _syncs_in_a_burst(archive: LabArchive, site: LabSite, steps: Iterable[str] = ()) -> list[int]:
     until, codes = time.monotonic() + BURST_S, list[int]()
-    with Churn(archive) as churn:
+    with Churn(archive, steps=steps) as churn:
         while time.monotonic() < until:
             codes.append(site.sync().exit_code)
     assert churn.updates >= FEWEST_UPDATES
-    site.sync().check()  # now that it rests
     return codes

@@ -6,14 +6,12 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Strategy
-from pushmirror.lab.archive import LAYOUT, LabArchive
+from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.release_day import ARCHIVED, before_release, change_kinds, release
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.suite import Layout
 from pushmirror.lab.watch import Watcher, broken, same_tree
 from upstreams import BY_EACH_STRATEGY, KINDS, see_everything
-
-pytestmark = pytest.mark.skipif(LAYOUT is not Layout.DAK, reason="the engine knows no suite that is a link")
 
 Steps = Callable[[LabArchive], Iterator[str]]
 GONE = frozenset(f"dists/{name}/InRelease" for name in (*ARCHIVED, "moved"))

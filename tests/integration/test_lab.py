@@ -137,6 +137,14 @@ def test_by_hash_files_outlive_their_release_as_long_as_asked(
     assert not by_hash.exists()
 
 
+def test_what_was_listed_last_by_a_retired_installer_goes_with_it(tmp_path: Path, layout: Layout) -> None:
+    archive = LabArchive.create(tmp_path / "archive", packages=2, layout=layout, keep_by_hash=0)
+    for _ in range(3):
+        archive.update(installer=True)
+    kept = [path.name for path in (archive.path / "dists/sid/main/installer-amd64").iterdir()]
+    assert len(kept) == 3 and "current" in kept
+
+
 def test_the_trace_has_a_growing_serial_that_the_archive_knows(archive: LabArchive) -> None:
     before = archive.serial
     archive.update()
@@ -358,10 +366,13 @@ def test_the_watcher_notices_a_suite_that_vanishes(archive: LabArchive) -> None:
 
 
 def test_an_archive_that_keeps_what_it_replaces_is_never_seen_broken(
-    archive: LabArchive, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    by_hash = [suite for suite in SUITES if suite.by_hash]
+    archive = LabArchive.create(
+        tmp_path / "archive", packages=20, suites=by_hash, layout=layout, keep_by_hash=100
+    )
     monkeypatch.setattr(Tree, "remove", lambda *_: None)
-    archive.keep_by_hash = 100
     with Watcher(archive.path, thorough=True, pdiffs=True) as watcher:
         for _ in range(15):
             archive.update()

@@ -73,7 +73,7 @@ def test_stage_1_below_a_hub_in_its_own_stage_1_is_left_to_the_strategy_full(
     (archive.path / "pool/main/a/ahead").mkdir()
     (archive.path / "pool/main/a/ahead/ahead_1_all.deb").write_text("what the Release files do not tell of")
     strategy, why = sync(site, "--stage", "1")
-    assert strategy == "full" and "what it has ahead" in why
+    assert strategy == "full" and "have not changed yet" in why
     assert (site.tree / "pool/main/a/ahead/ahead_1_all.deb").exists()
 
 
@@ -82,7 +82,7 @@ def test_an_installer_whose_link_turns_is_left_to_the_strategy_full(
 ) -> None:
     archive.update(installer=True)
     strategy, why = sync(site)
-    assert strategy == "full" and "leads through a link" in why
+    assert strategy == "full" and "there is a link on the way to it" in why
     assert same_tree(archive.path, site.tree) == []
 
 
@@ -199,7 +199,7 @@ def test_an_index_that_upstream_spoiled_is_not_published(site: LabSite, archive:
     for path in (archive.path / "dists/sid/main/binary-amd64").rglob("*"):
         if path.is_file():
             path.write_bytes(b"spoiled")
-    assert site.sync().exit_code in {Exit.STAGE1, Exit.STAGE2}
+    assert site.sync().exit_code == Exit.HELD
     assert broken(site.tree, thorough=True) == []
 
 

@@ -143,7 +143,7 @@ def _globals(serve: Serve, places: Places, facts: Facts) -> Iterator[tuple[str, 
     yield "port", str(port)
     if host:  # without, rsync opens a socket for each family
         yield "address", value("serve.rsync", host)
-    yield "socket options", "SO_KEEPALIVE"
+    yield "socket options", "SO_KEEPALIVE, TCP_NODELAY"
     yield "log file", path_value("state.directory", places.log)
     yield "transfer logging", "yes"
     yield "log format", _LOG_FORMAT

@@ -26,7 +26,7 @@ from pushmirror.lab.tree import Tree
 from pushmirror.system import clock
 
 #: Of archives that are made without a word about it.
-LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.SIMPLE))
+LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.DAK))
 
 _PAST = timedelta(minutes=10)  # generations start this long ago: quick updates, a second each, fit before now
 _INSTALLER_EVERY = 5  # generations

@@ -73,6 +73,7 @@ class RsyncDaemon(Service):
             "use chroot = no",
             "munge symlinks = no",  # without chroot, links would be changed
             "reverse lookup = no",
+            "socket options = TCP_NODELAY",
             f"lock file = {self.directory / 'lock'}",
             "transfer logging = yes",
         ]

@@ -21,38 +21,21 @@ suite that vanishes between two samples of one `Judge` is noticed, by each of it
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
-import lzma
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pushmirror.lab.listed import Wanted, families, images, patches, pool_files, read, release
 
 SETTLE_S = 0.5
 _WORK = ".~tmp~"
 _NO_SUITES = {"by-hash", _WORK}  # nor is any below
 _RELEASES = {"InRelease", "Release"}
-_SUFFIXES = (".gz", ".xz", ".bz2")
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".gz": gzip.decompress,
-    ".xz": lzma.decompress,
-    ".bz2": bz2.decompress,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A file that must be there."""
-
-    path: str  # below the tree
-    size: int  # bytes
-    sha256: str
 
 
 @dataclass(slots=True)
@@ -64,7 +47,7 @@ class Judge:
     pdiffs: bool = False  # the patches that Packages.diff/Index names must be there too
     allowed: frozenset[str] = frozenset()  # paths that may be missing or wrong, as they are at upstream
     _hashes: dict[tuple[int, ...], str] = field(default_factory=dict)  # (inode, size, times) -> SHA256
-    _parsed: dict[str, tuple[_Wanted, ...]] = field(default_factory=dict)  # index's SHA256 -> pool files
+    _parsed: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)  # index's SHA256 -> pool files
     _seen: set[str] = field(default_factory=set)  # names of suites, and paths of InRelease files
 
     def sample(self) -> list[str]:
@@ -94,17 +77,17 @@ class Judge:
         return problems if is_reached else []
 
     def _judge_suite(self, suite: Path) -> list[str]:
-        release, text = _release_file(suite)
+        file, text = _release_file(suite)
         if text is None:
             return [f"{self._name(suite)}: InRelease has vanished"]
-        by_hash, listed = _release(text.decode("utf-8", "replace"))
+        by_hash, listed = release(text.decode("utf-8", "replace"))
         if not listed:
             return [f"{self._name(suite)}: InRelease lists no files"]
         problems = self._check_indices(suite, by_hash, listed)
         believed = [problem for problem, firm in problems if firm]
         if len(believed) == len(problems):
             return believed
-        if not _settled(release, text):
+        if not _settled(file, text):
             return believed
         return [problem for problem, _ in self._check_indices(suite, by_hash, listed)] or believed
 
@@ -113,7 +96,7 @@ class Judge:
     ) -> list[tuple[str, bool]]:
         """Problems of a suite, each with whether it counts at once."""
         problems: list[tuple[str, bool]] = []
-        for family, names in _families(listed).items():
+        for family, names in families(listed).items():
             if not self._is_mirrored(suite, family, names, listed):
                 continue
             firm = by_hash and "/installer-" not in family
@@ -155,22 +138,20 @@ class Judge:
         if base.startswith(("Packages.", "Sources.")) or base in {"Packages", "Sources"}:
             return self._missing(self._pool_files(base, sha256, place))
         if base == "Index" and self.pdiffs:
-            return self._missing(_patches(place, self._name((suite / name).parent)))
+            return self._missing(patches(place, self._name((suite / name).parent)))
         if base == "SHA256SUMS":
-            return self._missing(_images(suite / name, _real(self.tree)))
+            return self._missing(images(suite / name, _real(self.tree)))
         return []
 
-    def _pool_files(self, base: str, sha256: str, place: Path) -> tuple[_Wanted, ...]:
+    def _pool_files(self, base: str, sha256: str, place: Path) -> tuple[Wanted, ...]:
         if sha256 not in self._parsed:
-            data = _read(place)
+            data = read(place)
             if data is None or hashlib.sha256(data).hexdigest() != sha256:
-                return (_Wanted(self._name(place), -1, sha256),)  # gone between two looks
-            text = _DECOMPRESS["" if "." not in base else "." + base.rpartition(".")[2]](data).decode()
-            parse = _source_files if base.startswith("Sources") else _binary_files
-            self._parsed[sha256] = tuple(file for stanza in text.split("\n\n") for file in parse(stanza))
+                return (Wanted(self._name(place), -1, sha256),)  # gone between two looks
+            self._parsed[sha256] = tuple(pool_files(base, data))
         return self._parsed[sha256]
 
-    def _missing(self, wanted: Iterable[_Wanted]) -> list[str]:
+    def _missing(self, wanted: Iterable[Wanted]) -> list[str]:
         problems = []
         for file in wanted:
             path = self.tree / file.path
@@ -277,21 +258,21 @@ def _entries(directory: str | Path) -> list[os.DirEntry[str]]:
 def _release_file(suite: Path) -> tuple[Path, bytes | None]:
     """The file that a client takes, and what it holds; None if this is no suite."""
     inline, plain = suite / "InRelease", suite / "Release"
-    text = _read(inline)
+    text = read(inline)
     if text is not None:
         return inline, text
-    text = _read(plain)
+    text = read(plain)
     return plain, text if text and re.search(rb"^(MD5Sum|SHA1|SHA256|SHA512):", text, re.MULTILINE) else None
 
 
-def _settled(release: Path, text: bytes) -> bool:
+def _settled(file: Path, text: bytes) -> bool:
     """Whether a file stays `text` for SETTLE_S."""
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until:
-        if _read(release) != text:
+        if read(file) != text:
             return False
         time.sleep(SETTLE_S / 20)
-    return _read(release) == text
+    return read(file) == text
 
 
 def _real(path: Path) -> Path:
@@ -299,78 +280,8 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
 def _target(path: Path) -> str | None:
     try:
         return os.readlink(path)  # noqa: PTH115  the text as it is, `./` and all
     except OSError:
         return None
-
-
-def _release(text: str) -> tuple[bool, dict[str, tuple[int, str]]]:
-    """Acquire-By-Hash, and name -> (size, SHA256)."""
-    by_hash, listed, key = False, {}, ""
-    for line in text.splitlines():
-        if not line.startswith(" "):
-            key, _, value = line.partition(":")
-            by_hash |= key == "Acquire-By-Hash" and value.strip() == "yes"
-        elif key == "SHA256":
-            sha256, size, name = line.split()
-            listed[name] = (int(size), sha256)
-    return by_hash, listed
-
-
-def _families(listed: Iterable[str]) -> dict[str, list[str]]:
-    """The names of one index in all its forms, by its plain name."""
-    families: dict[str, list[str]] = {}
-    for name in listed:
-        family = next((name.removesuffix(s) for s in _SUFFIXES if name.endswith(s)), name)
-        families.setdefault(family, []).append(name)
-    return families
-
-
-def _fields(stanza: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    key = ""
-    for line in stanza.splitlines():
-        if line.startswith(" "):
-            fields[key] += "\n" + line
-        else:
-            key, _, value = line.partition(":")
-            fields[key] = value.strip()
-    return fields
-
-
-def _binary_files(stanza: str) -> Iterator[_Wanted]:
-    fields = _fields(stanza)
-    if fields:
-        yield _Wanted(fields["Filename"], int(fields["Size"]), fields["SHA256"])
-
-
-def _source_files(stanza: str) -> Iterator[_Wanted]:
-    fields = _fields(stanza)
-    for line in fields.get("Checksums-Sha256", "").splitlines():
-        if line.strip():
-            sha256, size, name = line.split()
-            yield _Wanted(f"{fields['Directory']}/{name}", int(size), sha256)
-
-
-def _patches(index: Path, directory: str) -> Iterator[_Wanted]:
-    text = (_read(index) or b"").decode()
-    for line in _fields(text).get("SHA256-Download", "").splitlines():
-        if line.strip():
-            sha256, size, name = line.split()
-            yield _Wanted(f"{directory}/{name}", int(size), sha256)
-
-
-def _images(sums: Path, tree: Path) -> Iterator[_Wanted]:
-    home = sums.parent.resolve()  # once: `current` may turn to another version meanwhile
-    for line in (_read(home / sums.name) or b"").decode().splitlines():
-        sha256, name = line.split(maxsplit=1)
-        yield _Wanted(str((home / name.removeprefix("./")).relative_to(tree)), -1, sha256)

@@ -52,9 +52,14 @@ class Tree:
         path = self.path / name
         path.unlink(missing_ok=True)
         for parent in path.parents:
-            if parent == self.path or any(parent.iterdir()):
+            if parent == self.path:
                 return
-            parent.rmdir()
+            try:
+                parent.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:  # there is something in it
+                return
 
     def _ready(self, name: str) -> Path:
         path = self.path / name

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pushmirror.archive.entry import Entry
 from pushmirror.archive.paths import resolve
+from pushmirror.archive.pathset import fingerprint as fingerprint_of
 from pushmirror.config.model import Archive, Mirror, Policy, Strategy
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
@@ -60,6 +61,7 @@ from pushmirror.sync.suites import SuiteMemory, Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
+from pushmirror.sync.vouch import readable_of
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
@@ -402,7 +404,7 @@ class Engine:
                     " Debian archive, remove `keyring`",
                 )
         elif shown.directories == suites.faults.keys():
-            directory, fault = min(suites.faults.items(), key=lambda one: one[0])
+            fault = suites.faults[min(suites.faults)]
             if self._news(suites):
                 raise UpstreamMoved(fault.reason)  # it may be about to
             others = f" (and {len(suites.faults) - 1} more suites)" if len(suites.faults) > 1 else ""
@@ -518,11 +520,12 @@ class Engine:
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
         decided = self._deletion(job, round_.survey, round_.pinned, beside=round_.pinned)
+        decided = replace(decided, lost=tuple(sorted({*decided.lost} - self._of_held(round_, decided.lost))))
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
             _log.warning(
-                "upstream has lost %d files that its own indices name, such as %s; they stay here",
+                "%d files named by upstream's indices are missing upstream, such as %s; kept",
                 *(len(decided.lost), decided.lost[0]),
             )
         self._ledger.note_withheld(decided.withheld_paths)
@@ -536,6 +539,14 @@ class Engine:
         self.report.deleted += deleted
         self._ledger.prune(live=round_.pinned.generation, grace_s=self._archive.grace.total_seconds())
         return deleted
+
+    def _of_held(self, round_: Round, paths: Collection[str]) -> set[str]:
+        """Those of the paths that suites refer to which are held back: upstream has newer ones."""
+        if not paths or not round_.suites.faults:
+            return set()
+        readable = readable_of(round_.pinned, self._ledger)
+        keys = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
+        return {file.path for file in self._ledger.named(set(map(fingerprint_of, paths)), keys)}
 
     def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
         """What would be deleted once the pinned state is live, and the one that is live now replaced."""

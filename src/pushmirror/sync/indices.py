@@ -19,6 +19,7 @@ from pushmirror.archive.index import IndexKind, kind_of
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
+from pushmirror.sync.parts import is_by_hash
 from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
 from pushmirror.sync.suites import Suites, prefixes
 from pushmirror.sync.survey import Survey
@@ -109,9 +110,13 @@ class Indices:
         """Every file that these suites list and upstream has."""
         for suite in suites:
             for listed in self.required(suite):
-                path = self.resolved(suite.path_of(listed))
-                copies = [copy for copy in suite.copies_of(listed) if copy != path]
-                yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
+                place = self.placed(suite.path_of(listed))
+                path = self.resolved(place)
+                copies = [copy for copy in suite.copies_of(listed) if self._upstream_has(copy)]
+                if is_by_hash(path) and not _is_hash_of(path, listed):
+                    self._survey.links.pop(place, None)  # it leads to the content of another state
+                    path = copies[0] if copies else place
+                yield Wanted(suite, listed, path, tuple(copy for copy in copies if copy != path))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
@@ -295,6 +300,12 @@ class Indices:
             mtime = entry.mtime if entry else int(source.lstat().st_mtime)
             link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
+
+
+def _is_hash_of(path: str, listed: Listed) -> bool:
+    """Whether the name of a by-hash file is one of the hashes of a listed file."""
+    name = path.rpartition("/")[2]
+    return name == listed.digest or any(name == digest for _, digest in listed.others)
 
 
 def _size(file: Path) -> int | None:

@@ -82,14 +82,20 @@ class Staging:
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
         indices = self._get_indices(round_)
+        self._stage_others(round_, indices.staged)
         if round_.pinned.suites:
             newly_read = any(kind_of(path) is not None for path in indices.staged)
-            if newly_read or round_.pinned.generation != round_.base.generation:
+            is_new = round_.pinned.generation != round_.base.generation
+            if newly_read or is_new or self._leaves_out_more(round_):
                 self._require_closure(round_, indices)
             else:
                 self._require_repairs(round_)
-        self._stage_others(round_, indices.staged)
         self._stage_release_files(round_)
+
+    def _leaves_out_more(self, round_: Round) -> bool:
+        """Whether the configuration leaves out indices that the served state refers to."""
+        left_out = {path for path in round_.survey.extras if not self._selection.wants(path)}
+        return bool(left_out) and not left_out.isdisjoint(self._ledger.names_of(round_.base.generation))
 
     def _get_indices(self, round_: Round) -> Indices:
         """Stage the indices; suites whose indices cannot be had are held back."""
@@ -136,7 +142,7 @@ class Staging:
             self._progress.step("indices", files=len(late))
             self._upstream.fetch(late, self._area)
         came = self._publisher.came(others)
-        round_.staged |= came - round_.damaged
+        round_.staged |= came
         round_.lost |= {entry.path for entry in others if entry.path not in came}
 
     def _stage_release_files(self, round_: Round) -> None:
@@ -232,7 +238,10 @@ class Staging:
         round_.staged |= came - wrong
         round_.staged -= wrong
         round_.damaged |= wrong & came
-        return self._wrong(bad, ())
+        nowhere = self._wrong(bad, ())
+        if ours := sorted(wrong & came - {file.path for file in nowhere}):
+            _log.warning("upstream's %d files are damaged, ours stay: such as %s", len(ours), ours[0])
+        return nowhere
 
     def _judge(self, round_: Round, bad: set[str], readable: Readable) -> bool:
         """Decide about each suite that names a bad file; whether any is held back for it.

@@ -20,8 +20,8 @@ from pathlib import Path
 from pushmirror.archive.digests import as_sha256
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.index import UNKNOWN, File
-from pushmirror.archive.paths import link_stays_inside
-from pushmirror.errors import Unusable
+from pushmirror.archive.paths import link_stays_inside, resolve
+from pushmirror.errors import BadPath, Unusable
 from pushmirror.state.records import Stage
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
@@ -130,6 +130,19 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
             survey.refused.add(one.path)  # until it is asked for once more
         elif not came and not links and one.was_carried and _is_name(question.tree / one.path):
             survey.extras.append(one.path)  # upstream carries it no more
+    _drop_dangling(question, survey)
+
+
+def _drop_dangling(question: Question, survey: Survey) -> None:
+    """Leave out links to what did not come: they are of a later state of upstream's."""
+    links = TreeLinks(question.tree, survey.upstream_links)
+    for path in list(survey.links):
+        try:
+            place = resolve(path, links, follow_last=True)
+        except BadPath:
+            place = path
+        if question.area.fetched(place) is None and not os.path.exists(question.tree / place):  # noqa: PTH110
+            del survey.links[path], survey.upstream_links[path]
 
 
 def _take_link(question: Question, survey: Survey, path: str) -> bool:
