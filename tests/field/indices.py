@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from field.builder import CONTENTS, PACKAGES, Upstream, digest, gz
-from field.case import Build, Case, Packages, clear, held, odd, ordinary, taken, two
+from field.case import HELD, Build, Case, Odd, Step, clear, held, odd, ordinary, taken, two
 
 TRANSLATION = "main/i18n/Translation-en"
 OPTIONAL = {
@@ -300,6 +299,14 @@ CASES = [
     taken("gz_not_there", spoilt(f"{PACKAGES}.gz", content=None)),
     held("every_packages_is_stale", spoilt(PACKAGES, f"{PACKAGES}.gz")),
     held("every_packages_is_empty", spoilt(PACKAGES, f"{PACKAGES}.gz", content=b"")),
+    Case(
+        "every_packages_is_lost",
+        (
+            Step(ordinary),
+            Step(spoilt(PACKAGES, f"{PACKAGES}.gz", content=None), (HELD,), Odd.HELD, apt=False, again=HELD),
+            Step(ordinary),
+        ),
+    ),
     taken("by_hash_only", by_hash_only),
     *(
         taken(
@@ -337,9 +344,15 @@ CASES = [
         "patches_of_another_state",
         patches(change=lambda text: text.replace("SHA256-Current: ", "SHA256-Current: 0")),
     ),
-    taken("extrafiles_plain", extrafiles(lambda text: text)),
-    taken("extrafiles_stale", extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n")),
-    taken("extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n")),
-    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n")),
-    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n")),
+    taken("extrafiles_plain", extrafiles(lambda text: text), alone=True),
+    taken(
+        "extrafiles_stale",
+        extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n"),
+        alone=True,
+    ),
+    taken(
+        "extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n"), alone=True
+    ),
+    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n"), alone=True),
+    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n"), alone=True),
 ]
