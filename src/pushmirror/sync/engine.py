@@ -395,6 +395,7 @@ class Engine:
             at_once=at_once,
             elsewhere={where: suites[where].files for where in at_once if suites[where].is_elsewhere},
             suite_links={path for path in survey.links if path in round_.suites.upstream.links},
+            release_files=round_.pinned.release_files.keys(),
             become_directories=kinds.become_directories,
             carried=kinds.carried,
         )

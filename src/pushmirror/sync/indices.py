@@ -66,7 +66,8 @@ class Indices:
         self._held = frozenset(suites.faults)
         self._wants = wants
         links = survey.upstream_links
-        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, links)
+        known = {**dict.fromkeys(survey.no_links), **links}
+        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, known)
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
@@ -110,13 +111,9 @@ class Indices:
         """Every file that these suites list and upstream has."""
         for suite in suites:
             for listed in self.required(suite):
-                place = self.placed(suite.path_of(listed))
-                path = self.resolved(place)
-                copies = [copy for copy in suite.copies_of(listed) if self._upstream_has(copy)]
-                if is_by_hash(path) and not _is_hash_of(path, listed):
-                    self._survey.links.pop(place, None)  # it leads to the content of another state
-                    path = copies[0] if copies else place
-                yield Wanted(suite, listed, path, tuple(copy for copy in copies if copy != path))
+                path = self.content_path(suite, listed)
+                copies = [copy for copy in suite.copies_of(listed) if copy != path]
+                yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
@@ -147,6 +144,18 @@ class Indices:
             return resolve(path, self._links, follow_last=True)
         except BadPath:
             return path
+
+    def content_path(self, suite: Suite, listed: Listed) -> str:
+        """The path without links where the content of a listed file is to be.
+
+        A link that leads to the content of another state is not taken: upstream is turning it just now.
+        """
+        place = self.placed(suite.path_of(listed))
+        path = self.resolved(place)
+        if not is_by_hash(path) or _is_hash_of(path, listed):
+            return path
+        self._survey.links.pop(place, None)
+        return next(filter(self._upstream_has, suite.copies_of(listed)), place)
 
     def placed(self, path: str) -> str:
         """A path without the links among its directories."""

@@ -52,6 +52,7 @@ class Change:
         default_factory=dict
     )  # of these: Release files in other ones
     suite_links: Collection[str] = ()  # links that lead to suites
+    release_files: Collection[str] = ()  # Release files of suites, whatever they are called
     become_directories: Collection[str] = ()  # names that are something else here
     carried: Mapping[str, str] = field(
         default_factory=dict
@@ -279,6 +280,8 @@ def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tupl
     part, kind, directory, rank = publishing_order(path, is_link)
     if is_link and path in change.suite_links:
         part = Part.SUITE_LINK
+    if path in change.release_files:
+        part = Part.RELEASE
     if part < Part.INDEX and root is not None:
         part = Part.INDEX
     return (part, kind, directory, rank)

@@ -133,6 +133,6 @@ class SuiteCheck:
         self.ledger.note_missing({**missing, **suites.missing})
         if not suites.faults:
             self.ledger.forget_held()
-        self.memory.note(suites, self._signers, clock.now())
+        self.memory.note(suites, self._signers, clock.now(), known_missing=known)
         for directory, fault in sorted(suites.faults.items()):
             _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)

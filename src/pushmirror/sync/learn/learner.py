@@ -45,8 +45,10 @@ STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
 }
 
 
-def _is_looked_at(place: str) -> bool:
+def _is_looked_at(place: str, published: Published) -> bool:
     """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
+    if place in published.places_of_files:
+        return is_searched(place) and place.rpartition("/")[2] in RELEASE_NAMES
     return is_searched(f"{place}/Release")
 
 
@@ -98,12 +100,13 @@ class Learner:
 
         Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
         """
-        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place)}
+        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
         also |= dict.fromkeys(self.archive.release_directories, False)
         for _ in range(_LOOKS):
             unseen = self.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, self.archive.release_directories)
-            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not _is_looked_at(place)}
+            lost = shown.lost.items()
+            beyond = {place: is_dists for place, is_dists in lost if not _is_looked_at(place, shown)}
             if also.keys() >= beyond.keys():
                 break
             also |= beyond
