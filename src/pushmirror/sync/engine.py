@@ -393,7 +393,7 @@ class Engine:
             survey.links,
             survey.directories,
             at_once=at_once,
-            elsewhere={where: suites[where].files for where in at_once if suites[where].is_elsewhere},
+            elsewhere={where: suites[where].elsewhere for where in at_once},
             suite_links={path for path in survey.links if path in round_.suites.upstream.links},
             release_files=round_.pinned.release_files.keys(),
             become_directories=kinds.become_directories,

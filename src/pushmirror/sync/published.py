@@ -75,9 +75,9 @@ class Suite:
         return state_of(self.texts)
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether its Release files are links to files outside of its directory."""
-        return any(path != joined(self.directory, name) for name, path in self.files.items())
+    def elsewhere(self) -> dict[str, str]:
+        """Those of its Release files that are links to files outside of its directory, with these."""
+        return {name: path for name, path in self.files.items() if not path.startswith(f"{self.directory}/")}
 
 
 @dataclass(frozen=True, slots=True)

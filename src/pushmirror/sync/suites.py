@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
+from pushmirror.sync.parts import is_searched, is_suite_file, joined
 from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.survey import Survey
 
@@ -64,7 +65,11 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, survey: Survey) -> None:
-        """Leave out of a survey what would change a suite that is held back."""
+        """Leave out of a survey what would change a suite that is held back, or show one that was not seen."""
+        seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
+        for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
+            if path not in seen:
+                del survey.links[path]
         if not self.faults:
             return
         for some in (survey.missing, survey.changed, survey.links):
