@@ -422,8 +422,9 @@ class Engine:
 
     def _remember_faults(self, suites: Suites) -> None:
         known = self._ledger.missing()
-        missing = {where: tuple(paths) for where, paths in known.items() if where in suites.faults}
-        missing |= {where: fault.missing for where, fault in suites.faults.items() if fault.missing}
+        missing = {  # of what is served still, and of what is held back
+            where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
+        }
         self._ledger.note_missing({**missing, **suites.missing})
         self._memory.note(suites, self._signers, clock.now())
         for directory, fault in sorted(suites.faults.items()):
