@@ -1,5 +1,6 @@
 """`pushmirror verify` on the lab's archive, through the command line."""
 
+import hashlib
 import json
 import os
 import sys
@@ -20,7 +21,11 @@ _INDEX = "dists/sid/main/binary-amd64/Packages.xz"
 
 
 def _pool(site: LabSite) -> list[str]:
-    return sorted(str(deb.relative_to(site.tree)) for deb in (site.tree / "pool").rglob("*.deb"))
+    return _pool_of(site.tree)
+
+
+def _pool_of(tree: Path) -> list[str]:
+    return sorted(str(deb.relative_to(tree)) for deb in (tree / "pool").rglob("*.deb"))
 
 
 def _flip(file: Path) -> None:
@@ -60,11 +65,13 @@ def _behind(tree: Path, path: str) -> str:
 
 
 def _verify(site: LabSite, *words: str) -> tuple[int, Any]:
-    lines: list[bytes] = []
-    argv = site.argv("verify", ARCHIVE, "--json", *words)
-    result = process.run(argv, on_line=lines.append, timeout_s=120)
-    assert lines, result.errors
-    return result.exit_code, json.loads(b"\n".join(lines))
+    result = site.run("verify", ARCHIVE, "--json", *words)
+    assert result.output, result.errors
+    return result.exit_code, json.loads(result.output)
+
+
+def _said(site: LabSite) -> str:
+    return site.run("verify", ARCHIVE).output.decode()
 
 
 def _found(told: Any) -> dict[str, str]:
@@ -147,6 +154,47 @@ def test_files_that_a_sync_replaces_or_deletes_meanwhile_are_no_findings(
         go.touch()
         child.child.wait(60)
         assert child.poll() == Exit.OK, (site.directory / "held.log").read_text()
+
+
+def test_what_upstream_lacks_too_is_named_and_no_error_until_upstream_has_it(
+    archive: LabArchive, site: LabSite
+) -> None:
+    lost = archive.lose_file()
+    site.sync().check()
+    code, told = _verify(site)
+    assert (code, told["whole"], told["missing"], told["upstream"]) == (Exit.OK, True, 0, 1)
+    assert _found(told) == {lost: "upstream"}
+    assert f"1 file is missing upstream, too, or wrong there (such as {lost})" in _said(site)
+    assert "all is there that upstream has" in site.json("status")[0]["verified"]
+    archive.restore_file(lost)
+    site.sync().check()
+    (site.tree / lost).unlink()
+    code, told = _verify(site)
+    assert (code, _found(told)) == (Exit.FAILED, {lost: "missing"})
+
+
+def test_what_upstream_has_wrong_and_ours_too_is_not_repaired_by_itself(
+    archive: LabArchive, site: LabSite
+) -> None:
+    spoilt, lost = archive.spoil_file(), _pool_of(archive.path)[-1]
+    site.sync().check()
+    (site.tree / lost).unlink()
+    code, told = _verify(site, "--repair")
+    assert (code, told["repaired"], _found(told)) == (Exit.OK, 1, {spoilt: "upstream"})
+
+
+def test_suites_with_weak_hashes_only_are_compared_and_never_called_verified(tmp_path: Path) -> None:
+    owner = LabSite(tmp_path / "owner", tree=tmp_path / "tree")
+    index = owner.tree / "dists/old/main/binary-amd64/Packages"
+    index.parent.mkdir(parents=True)
+    index.write_text("")
+    listed = f"MD5Sum:\n {hashlib.md5(b'').hexdigest()} 0 main/binary-amd64/Packages\n"
+    (owner.tree / "dists/old/Release").write_text(f"Origin: X\nSuite: old\nCodename: old\n{listed}")
+    code, told = _verify(owner)
+    assert (code, told["weak"]) == (Exit.OK, ["dists/old"])
+    said = _said(owner)
+    assert "no damage found" in said and "not verified, by MD5Sum or SHA1 alone: dists/old" in said
+    assert "ok" not in said and "weak hashes" in owner.json("status")[0]["verified"]
 
 
 def test_an_owners_tree_is_verified_by_its_indices_and_cannot_be_repaired(

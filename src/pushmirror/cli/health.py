@@ -77,7 +77,15 @@ def _with_last_verify(health: ArchiveHealth, config: Config, now: datetime) -> A
     if last is None:
         return health
     problems = {"missing": last.missing, "wrong": last.wrong, "unreadable": last.unreadable}
-    return with_verified(health, last.ended_at, problems, now, is_certain=not last.notes)
+    return with_verified(
+        health,
+        last.ended_at,
+        problems,
+        now,
+        is_certain=not last.notes,
+        upstream_lacks=last.upstream,
+        is_weak=bool(last.weak),
+    )
 
 
 def sites_of(

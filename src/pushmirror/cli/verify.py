@@ -87,6 +87,9 @@ def verify(
     nothing else is looked at again, which the result says, unless there is --from-scratch. An archive
     without upstream cannot be repaired.
 
+    Names that upstream is known to lack, too, or to have with another content, are no error: they are counted
+    for themselves. What has no hash stronger than MD5Sum or SHA1 is compared, and not called verified.
+
     Ends with 0 when all is there and right (now), 1 when something is not, 64 (called wrongly) or 78
     (configuration).
 
@@ -157,22 +160,26 @@ def _tell(found: Verified, *, is_listed: bool) -> None:
     read = _looked_at(found)
     mended = f", {found.repaired} repaired" if found.repaired else ""
     if found.whole:
-        click.echo(f"{found.archive}: {click.style('ok', fg='green')}: {read}{mended}{_extra(found)}")
+        mark = click.style("no damage found", fg="yellow") if found.weak else click.style("ok", fg="green")
+        click.echo(f"{found.archive}: {mark}: {read}{mended}{_upstream(found)}{_extra(found)}")
     else:
         counts = {"missing": found.missing, "wrong": found.wrong, "unreadable": found.unreadable}
         words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         click.echo(
             f"{found.archive}: {click.style('not whole', fg='red')}: "
-            f"{words or 'not everything could be verified'}; {read}{mended}{_extra(found)}"
+            f"{words or 'not everything could be verified'}; {read}{mended}{_upstream(found)}{_extra(found)}"
         )
     is_empty = bool(found.missing) and not found.files and not found.extra and not found.remembered
     if is_empty:
         click.echo("  the tree is empty: there is nothing where files should be")
+    if found.weak:
+        suites = ", ".join(found.weak)
+        click.echo(printable(f"  compared, but not verified, by MD5Sum or SHA1 alone: {suites}"))
     for note in found.notes:
         click.echo(printable(f"  {note}"))
     if is_listed:
         return
-    named = [finding for finding in found.findings if found.problems == 0 or finding.problem != "extra"]
+    named = [finding for finding in found.findings if finding.problem.is_error]
     if found.problems and named:
         print_table(["", "path", ""], [(one.problem.value, one.path, one.why) for one in named], heading=2)
         if found.problems > len(named):
@@ -199,6 +206,14 @@ def _looked_at(found: Verified) -> str:
         these = "" if found.unhashed == found.files else f"{found.unhashed} of them "
         closely = f", {these}not read: by size and time only, as nobody knows their SHA256"
     return f"{_files(found.files)}{served} ({found.size / 1e6:.1f} MB read) {took}{closely}"
+
+
+def _upstream(found: Verified) -> str:
+    if not found.upstream:
+        return ""
+    first = next((one.path for one in found.findings if one.problem == "upstream"), "")
+    are, such = "is" if found.upstream == 1 else "are", f" (such as {first})" if first else ""
+    return f"; {_files(found.upstream)} {are} missing upstream, too, or wrong there{such}"
 
 
 def _extra(found: Verified) -> str:

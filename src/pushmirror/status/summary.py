@@ -134,10 +134,13 @@ def with_verified(
     now: datetime,
     *,
     is_certain: bool = True,
+    upstream_lacks: int = 0,
+    is_weak: bool = False,
 ) -> ArchiveHealth:
     """An archive's health with what its last verify found, each kind of problem by its name.
 
-    It is not `is_certain` if there was more that could not be verified. Problems are an error until they are
+    Files that upstream lacks, too, are none; with `is_weak` some suites were compared by weak hashes alone. It
+    is not `is_certain` if there was more that could not be verified. Problems are an error until they are
     repaired, however well later runs end: these look at what changes.
     """
     found = [f"{number} {what}" for what, number in problems.items() if number]
@@ -145,9 +148,11 @@ def with_verified(
         number, _, what = found[0].partition(" ")
         found[0] = f"{number} file{'s' if number != '1' else ''} {what}"
     elif is_certain:
-        found = ["all is there"]
+        found = ["all is there that upstream has" if upstream_lacks else "all is there"]
     if not is_certain:
         found.append("not all could be verified")
+    if is_weak:
+        found.append("some by weak hashes only")
     level, attention = health.level, health.attention
     if sum(problems.values()):
         level = Level.ERROR

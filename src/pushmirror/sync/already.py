@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from pushmirror.config.model import Archive
-from pushmirror.errors import PushmirrorError
+from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import Store
 from pushmirror.sync.published import read_published
@@ -36,14 +36,17 @@ def serves_already(archive: Archive, generation: str, store: Store) -> bool:
 
 
 def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
-    """Whether the last run that was to publish ended well with this, of what is mirrored now."""
+    """Whether the last run that was to publish ended well with this, of what is mirrored now.
+
+    One that held suites back did not: the next one looks at them again.
+    """
     runs = store.runs(archive.name, limit=_RUNS)
     if any(run.outcome is Outcome.RUNNING for run in runs) and not is_held(archive.path):
         return False  # its process is gone: nobody knows how far it came
     last = next((run for run in runs if run.ended_at and run.stage is not Stage.STAGE1), None)
     return (
         last is not None
-        and (last.outcome, last.generation) == (Outcome.SUCCEEDED, generation)
+        and (last.outcome, last.exit_code, last.generation) == (Outcome.SUCCEEDED, Exit.OK, generation)
         and last.stats.get("selection") == selection_mark(archive)
     )
 

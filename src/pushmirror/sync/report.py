@@ -87,7 +87,11 @@ class Report:
 
     def facts(self) -> dict[str, str]:
         """What hooks are told."""
-        return {"generation": self.generation, "published": str(self.published)}
+        return {
+            "generation": self.generation,
+            "published": str(self.published),
+            "held_suites": " ".join(sorted(self.held)),
+        }
 
     def summary(self) -> str:
         """What a run did, in one line."""

@@ -128,8 +128,9 @@ class SuiteCheck:
     def remember(self, suites: Suites) -> None:
         """Remember what is held back and why, and what upstream lacks."""
         known = self.ledger.missing()
-        missing = {where: tuple(paths) for where, paths in known.items() if where in suites.faults}
-        missing |= {where: fault.missing for where, fault in suites.faults.items() if fault.missing}
+        missing = {  # of what is served still, and of what is held back
+            where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
+        }
         self.ledger.note_missing({**missing, **suites.missing})
         if not suites.faults:
             self.ledger.forget_held()

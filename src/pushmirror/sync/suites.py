@@ -192,6 +192,7 @@ class SuiteMemory:
             date=served.release.date if served else None,
             valid_until=served.release.valid_until if served else None,
             signed_by=signers.get(directory) or self.signers(directory),
+            weak=served.release.weak if served else "",
             state=suites.upstream.states.get(directory, ""),
             missing=len(lacking),
             missing_paths=tuple(lacking[:MAX_PATHS]),

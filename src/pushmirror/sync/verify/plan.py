@@ -103,6 +103,7 @@ class Sources:
     own: tuple[Named, ...]
     inventory: Known | None
     notes: tuple[str, ...] = ()  # what could not be learnt
+    weak: tuple[str, ...] = ()  # suites whose Release files have no hash stronger than MD5Sum or SHA1
     _real: dict[str, str] = field(default_factory=dict)
 
     def expected(self, paths: Collection[str]) -> dict[str, Expected]:
@@ -115,6 +116,11 @@ class Sources:
                 if entry and not is_ours(path):
                     lines += lines_of_entry(entry)
         return expectations(lines)
+
+    def real(self, path: str) -> str:
+        """A name as findings have it: without links on the way to it."""
+        directory, _, name = path.rpartition("/")
+        return joined(self._resolved(directory), name)
 
     def plan(self, directory: Path) -> Plan:
         """Write down everything in order, in a file PLAN of a directory."""
@@ -225,6 +231,7 @@ def look(
     notes: list[str] = []
     if not live.suites and not known:
         notes.append("nothing is known of what should be here: there is no Release file, and no inventory")
+    weak = tuple(directory or "." for directory, suite in live.suites.items() if suite.release.weak)
     generation = live.generation
     if served and generation != served and _knows(ledger, served) and not _knows(ledger, generation):
         notes.append(
@@ -234,14 +241,14 @@ def look(
     if _knows(ledger, generation):
         own = tuple(_own(live, tree, lambda paths: ledger.referred_to(paths, live=generation, grace_s=0)))
         closures = frozenset(ledger.closures_of(generation))
-        return Sources(tree, generation, ledger, closures, own, known, tuple(notes))
+        return Sources(tree, generation, ledger, closures, own, known, tuple(notes), weak)
     indices = _SoundIndices(tree, live)
     fresh = Ledger(scratch)
     readable, faults = read_closures(live, indices, fresh)
     read = set(readable.values())
     notes += [f"what {where} refers to is not known: {fault.reason}" for where, fault in faults.items()]
     own = tuple(_own(live, tree, lambda paths: {path for path in paths if os.path.lexists(tree / path)}))
-    return Sources(tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound))
+    return Sources(tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound), weak)
 
 
 def _knows(ledger: Ledger, generation: str) -> bool:

@@ -36,7 +36,13 @@ class Problem(StrEnum):
     MISSING = "missing"
     WRONG = "wrong"
     UNREADABLE = "unreadable"
+    UPSTREAM = "upstream"  # upstream lacks it, too, or has it wrong: no error
     EXTRA = "extra"  # no error
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is ours, and can be repaired."""
+        return self not in {Problem.UPSTREAM, Problem.EXTRA}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,15 @@ class Verified:
     missing: int = 0
     wrong: int = 0
     unreadable: int = 0
+    upstream: int = 0  # missing or wrong at upstream, too; no error
     extra: int = 0  # no error
     repaired: int = 0  # of what was missing, wrong or unreadable; these count no more
     inventory: bool = False  # whether what indices do not name was known, too
     resumed: bool = False  # an earlier one that was interrupted
     remembered: bool = False  # all was read by an earlier one; only what that found was looked at again
     notes: tuple[str, ...] = ()  # what could not be verified, and why
-    findings: tuple[Finding, ...] = ()  # the first of them, extras last
+    weak: tuple[str, ...] = ()  # suites compared by MD5Sum or SHA1 alone, which verifies nothing
+    findings: tuple[Finding, ...] = ()  # the first of them, those that are no error last
 
     @property
     def problems(self) -> int:
@@ -160,10 +162,12 @@ class VerifyState:
         """
         counts: Counter[Problem] = Counter()
         problems: list[Finding] = []
+        upstream: list[Finding] = []
         extras: list[Finding] = []
+        of_kind = {Problem.UPSTREAM: upstream, Problem.EXTRA: extras}
         for finding in self.findings():
             counts[finding.problem] += 1
-            names = extras if finding.problem is Problem.EXTRA else problems
+            names = of_kind.get(finding.problem, problems)
             if len(names) < _SHOWN:
                 names.append(finding)
         found = replace(
@@ -171,8 +175,9 @@ class VerifyState:
             missing=counts[Problem.MISSING],
             wrong=counts[Problem.WRONG],
             unreadable=counts[Problem.UNREADABLE],
+            upstream=counts[Problem.UPSTREAM],
             extra=counts[Problem.EXTRA],
-            findings=(*problems, *extras[: _SHOWN - len(problems)]),
+            findings=(*problems, *upstream, *extras)[:_SHOWN],
         )
         data = asdict(found)
         for name in _TIMES:
@@ -197,7 +202,7 @@ def last_verified(directory: Path) -> Verified | None:
         data = json.loads((directory / "last").read_text())
         for name in _TIMES:
             data[name] = datetime.fromisoformat(data[name])
-        data["notes"] = tuple(data["notes"])
+        data["notes"], data["weak"] = tuple(data["notes"]), tuple(data.get("weak", ()))
         data["findings"] = tuple(
             Finding(one["path"], Problem(one["problem"]), one["why"]) for one in data["findings"]
         )

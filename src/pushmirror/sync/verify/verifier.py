@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
@@ -74,6 +74,8 @@ class Verifier:
         self._selection = Selection(tuple(closure_rules(archive)))
         self._position = Position("", clock.now())
         self._notes: tuple[str, ...] = ()
+        self._weak: tuple[str, ...] = ()
+        self._lacking = frozenset[str]()  # what upstream lacks, too
         self._resumed = False
         self._repaired: int | None = None  # none: nobody tried
 
@@ -115,7 +117,7 @@ class Verifier:
             position = None
         self._resumed = position is not None and not position.ended_at
         self._position = position or self._state.begin(generation)
-        self._notes = sources.notes
+        self._take(sources)
         self._position.knows_all &= not sources.notes
         if self._position.complete:
             return
@@ -137,7 +139,7 @@ class Verifier:
         self._progress.step("looking again")
         sources = self._look()
         reader = Reader(self._tree)
-        self._notes = sources.notes
+        self._take(sources)
         self._position.generation = sources.generation  # which may be another one by now
         problems = 0
 
@@ -145,7 +147,7 @@ class Verifier:
             nonlocal problems
             for batch in _batches(self._state.findings(), _AGAIN):
                 for finding in self._still(batch, sources, reader):
-                    problems += finding.problem is not Problem.EXTRA
+                    problems += finding.problem.is_error
                     yield finding
 
         self._state.replace(still())
@@ -155,15 +157,15 @@ class Verifier:
     def problems(self) -> Iterator[tuple[Finding, Expected | None]]:
         """What is wrong, and what is expected; the caller still holds the lock of `look_again`."""
         sources = self._look()
-        wrong = (finding for finding in self._state.findings() if finding.problem is not Problem.EXTRA)
+        wrong = (finding for finding in self._state.findings() if finding.problem.is_error)
         for batch in _batches(wrong, _AGAIN):
             known = sources.expected([finding.path for finding in batch])
             yield from ((finding, known.get(finding.path)) for finding in batch)
 
     def repaired(self, remaining: Iterable[Finding], number: int) -> None:
         """So many problems are no more; these remain."""
-        extras = (finding for finding in self._state.findings() if finding.problem is Problem.EXTRA)
-        self._state.replace(chain(remaining, extras))
+        others = (finding for finding in self._state.findings() if not finding.problem.is_error)
+        self._state.replace(chain(remaining, others))
         self._repaired = number
 
     def needs_another_look(self) -> bool:
@@ -194,6 +196,7 @@ class Verifier:
             resumed=self._resumed,
             remembered=self._position.ended_at is not None,
             notes=self._notes,
+            weak=self._weak,
         )
         return self._state.finish(found, self._position if self._repaired is None else None)
 
@@ -210,7 +213,7 @@ class Verifier:
     def _read(self, readers: _Readers, left: list[Piece]) -> None:
         saved = time.monotonic()
         for piece, seen in _in_order(readers, left, self._progress):
-            self._state.add(finding for finding in seen.findings if self._is_wanted(finding))
+            self._state.add(self._judged(seen.findings))
             self._position.files += seen.files
             self._position.size += seen.size
             self._position.unhashed += seen.unhashed
@@ -220,14 +223,26 @@ class Verifier:
                 saved = time.monotonic()
         self._position.complete = True
 
-    def _is_wanted(self, finding: Finding) -> bool:
-        """What is missing because the configuration leaves it out is not missing."""
-        return finding.problem is not Problem.MISSING or self._selection.wants(finding.path)
+    def _take(self, sources: Sources) -> None:
+        """What is known beside the names."""
+        self._notes, self._weak = sources.notes, sources.weak
+        missing = self._ledger.missing().values()
+        self._lacking = frozenset(sources.real(path) for paths in missing for path in paths)
+
+    def _judged(self, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """What is missing because the configuration leaves it out is not; what upstream lacks is not ours."""
+        for finding in findings:
+            is_missing = finding.problem is Problem.MISSING
+            if is_missing and not self._selection.wants(finding.path):
+                continue
+            is_there = finding.problem is Problem.UNREADABLE or not finding.problem.is_error
+            is_upstreams = not is_there and finding.path in self._lacking
+            yield replace(finding, problem=Problem.UPSTREAM) if is_upstreams else finding
 
     def _still(self, batch: list[Finding], sources: Sources, reader: Reader) -> Iterator[Finding]:
         """Those of the findings that are still true."""
         known = sources.expected([finding.path for finding in batch])
-        yield from filter(self._is_wanted, reader.names(known))
+        yield from self._judged(reader.names(known))
         for finding in batch:
             is_extra = finding.problem is Problem.EXTRA and finding.path not in known
             if is_extra and os.path.lexists(self._tree / finding.path):
