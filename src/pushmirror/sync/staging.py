@@ -279,8 +279,8 @@ class Staging:
     def _may_lack(self, round_: Round, directory: str, lost: list[str]) -> bool:
         """Whether a state is published though upstream lacks some of its files.
 
-        It lacked them for so long already, in whatever state: where a push brings a new one every few minutes, one
-        that is lost for ever would hold a suite for ever.
+        It lacked them for so long already, in whatever state: where a push brings a new one every few
+        minutes, one that is lost for ever would hold a suite for ever.
         """
         if self._archive.incomplete is Policy.HOLD:
             return False

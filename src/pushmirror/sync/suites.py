@@ -65,7 +65,7 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, survey: Survey) -> None:
-        """Leave out of a survey what would change a suite that is held back, or show one that was not seen."""
+        """Leave out of a survey what changes a suite that is held back, or shows one that was not seen."""
         seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
         for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:
@@ -153,7 +153,7 @@ class SuiteMemory:
         *,
         known_missing: Mapping[str, Collection[str]],
     ) -> None:
-        """Remember what a round came to; `known_missing` are files that upstream lacked before it, by suite."""
+        """Remember what a round came to; `known_missing` is what upstream lacked before it, by suite."""
         target = suites.target
         records = [
             self._record(
