@@ -22,7 +22,7 @@ from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.judge import Judge
 from pushmirror.state.records import Stage
-from pushmirror.sync import publish
+from pushmirror.sync import destination, work
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.file import InventoryFile
 from pushmirror.sync.engine import Engine
@@ -144,7 +144,8 @@ class _Observer:
     @contextmanager
     def watching(self, pipe: Connection) -> Iterator[None]:
         self._pipe = pipe
-        publish.exchange = self._before(publish.exchange)
+        for module in (destination, work):
+            module.exchange = self._before(module.exchange)  # type: ignore[attr-defined]
         self._count_transactions()
         sys.addaudithook(self._audit)
         self._on = True

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +69,26 @@ class Cli:
         return int(answer)
 
 
+def fork_sites(cli: Cli, patch: pytest.MonkeyPatch) -> None:
+    """Have every site of the lab fork its commands, as long as the patch is there."""
+    patch.setattr(LabSite, "run", partialmethod(_run, cli))
+    patch.setattr(LabSite, "json", partialmethod(_json, cli))
+
+
+def _run(
+    site: LabSite,
+    cli: Cli,
+    *words: str,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 120,
+) -> process.Result:
+    return cli.run(["--config", str(site.etc), *words], env=env, timeout_s=timeout_s)
+
+
+def _json(site: LabSite, cli: Cli, *words: str) -> Any:
+    return json.loads(_run(site, cli, *words, "--json").check().output)
+
+
 class ForkedSite(LabSite):
     """A mirror of the lab whose commands are forked."""
 
@@ -78,10 +99,10 @@ class ForkedSite(LabSite):
     def run(
         self, *words: str, env: Mapping[str, str] | None = None, timeout_s: float = 120
     ) -> process.Result:
-        return self._cli.run(["--config", str(self.etc), *words], env=env, timeout_s=timeout_s)
+        return _run(self, self._cli, *words, env=env, timeout_s=timeout_s)
 
     def json(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "--json").check().output)
+        return _json(self, self._cli, *words)
 
 
 @pytest.fixture(scope="session")

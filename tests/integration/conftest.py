@@ -1,4 +1,4 @@
-"""What the tests of pushes stand on: a hub, and an sshd that its sites share."""
+"""What these tests stand on: commands that are forked; for pushes a hub, and an sshd that its sites share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from downstream import SitesSshd
+from forked import Cli, cli, fork_sites
 from pushing_hub import PushingHub
+
+__all__ = ["cli"]
+
+
+@pytest.fixture(autouse=True)
+def _forked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811  pytest's way
+    """No command waits for the second that imports take."""
+    fork_sites(cli, monkeypatch)
 
 
 @pytest.fixture(scope="session")

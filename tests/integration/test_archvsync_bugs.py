@@ -371,7 +371,7 @@ def test_bug_30_cron_knows_the_default_of_the_tree(home: Home) -> None:
     home.add_program("curl", "#!/bin/sh\necho Archive serial: 2\n")
     configure(home, TO=None)
     ended = process.run([*srv, *home.argv(name="ftpsync-cron")], env=home.env(), timeout_s=60)
-    assert (ended.exit_code, ended.output.split()) == (Exit.OK, [b"stable", b"trixie"])
+    assert (ended.exit_code, ended.output.split()) == (Exit.OK, [b"README", b"stable", b"trixie"])
 
 
 # -- the path -----------------------------------------------------------------------------------------------

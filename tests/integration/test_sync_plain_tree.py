@@ -56,6 +56,16 @@ def test_a_plain_tree_is_mirrored(site: LabSite, upstream: Path) -> None:
     assert same_tree(upstream, site.tree) == []
 
 
+def test_a_file_from_before_1970_with_a_fraction_of_a_second_is_as_it_should_be(
+    site: LabSite, upstream: Path
+) -> None:
+    os.utime(upstream / "a/one", ns=(0, -1_500_000_000))
+    site.sync().check()
+    site.run("verify").check()
+    site.sync("--strategy", "full").check()
+    assert numbers(site)["published"] == 0 and same_tree(upstream, site.tree) == []
+
+
 def test_additions_changes_and_deletions_are_followed(site: LabSite, upstream: Path) -> None:
     site.sync().check()
     put(upstream / "a/one", "changed")

@@ -25,7 +25,7 @@ from pushmirror.sync.suites import Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import has_digest, link_or_copy
+from pushmirror.system.files import has_digest, link_or_copy, mtime_of
 
 #: Without these no client can use a suite; what else is listed (Contents, Translation, dep11 …) it can miss.
 _NEEDED = {IndexKind.PACKAGES, IndexKind.SOURCES}
@@ -214,7 +214,7 @@ class Indices:
         turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
             return Fault(
-                f"upstream's link {turning} leads to what is not as {suite.directory}'s Release file lists it",
+                f"upstream's link {turning} leads to other content than the Release file lists",
                 "upstream may be publishing; if it stays so, tell its operator",
             )
         if kind_of(listed.path) not in _NEEDED:
@@ -297,7 +297,7 @@ class Indices:
     def _stage(self, paths: Iterable[str], source: Path) -> None:
         for path in paths:
             entry = self._survey.wanted(path)
-            mtime = entry.mtime if entry else int(source.lstat().st_mtime)
+            mtime = entry.mtime if entry else mtime_of(source.lstat())
             link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
 

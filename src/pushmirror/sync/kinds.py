@@ -23,7 +23,7 @@ from pushmirror.sync.parts import Part, is_by_hash, part_of
 from pushmirror.sync.published import TreeLinks
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import mtime_of, sha256_of
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class _Plan:
         new = self.area.at(place) if self.area.fetched(place) else self.tree / place
         try:
             old, found = (self.tree / name).stat(), new.stat()
-            if (old.st_size, int(old.st_mtime)) == (found.st_size, int(found.st_mtime)):
+            if (old.st_size, mtime_of(old)) == (found.st_size, mtime_of(found)):
                 return True
             return old.st_size == found.st_size and sha256_of(self.tree / name) == sha256_of(new)
         except OSError:
@@ -146,7 +146,7 @@ class _Plan:
         _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
         self.survey.links.pop(path, None)
         self.survey.changed.pop(path, None)
-        self.survey.deviates = True
+        self.survey.digest = ""  # the next run compares everything again
 
 
 def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], set[str]]) -> None:
@@ -160,7 +160,7 @@ def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], 
         "%d files that are still referred to stay, though upstream has something else there, such as %s",
         *(len(kept), min(kept)),
     )
-    survey.deviates = True
+    survey.digest = ""  # the next run compares everything again
     for path in kept:
         survey.links.pop(path, None)
     for some in (survey.missing, survey.changed, survey.links):

@@ -32,7 +32,7 @@ from pushmirror.sync.parts import (
 )
 from pushmirror.sync.published import Published
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, link_tree, sha256_of
+from pushmirror.system.files import link_or_copy, link_tree, mtime_of, sha256_of
 
 _log = logging.getLogger(__name__)
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
@@ -264,7 +264,7 @@ class Publisher:
 
 
 def _link(source: Path, target: Path) -> None:
-    link_or_copy(source, target, mtime=int(source.stat().st_mtime))
+    link_or_copy(source, target, mtime=mtime_of(source.stat()))
 
 
 def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tuple[int, int, str, int]:

@@ -103,7 +103,7 @@ def transport_options(archive: Archive) -> list[str]:
     connect_s = int(archive.connect_timeout.total_seconds())
     match upstream.scheme:
         case Scheme.RSYNC:
-            # Nagle's algorithm makes each question wait for the answer to the one before: 40 ms, several times.
+            # With Nagle's algorithm a question waits for the answer to the one before: 40 ms, several times.
             options += [f"--contimeout={connect_s}", "--sockopts=TCP_NODELAY"]
         case Scheme.RSYNCS:
             port = upstream.port or TLS_PORT

@@ -30,7 +30,7 @@ from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
 from pushmirror.sync.vouch import Readable
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
-from pushmirror.system.files import link_or_copy
+from pushmirror.system.files import link_or_copy, mtime_of
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 20_000  # files that are looked at together
@@ -42,6 +42,7 @@ class Staging:
     def __init__(
         self,
         archive: Archive,
+        *,
         upstream: Upstream,
         area: WorkArea,
         publisher: Publisher,
@@ -155,7 +156,7 @@ class Staging:
                 path = suite.files[name]
                 if live.get(path) != text or path in round_.survey.changed:
                     source = self._area.pin / path
-                    link_or_copy(source, self._area.at(path), mtime=int(source.stat().st_mtime))
+                    link_or_copy(source, self._area.at(path), mtime=mtime_of(source.stat()))
                     round_.staged.add(path)
 
     # -- closure --------------------------------------------------------------------------------------
@@ -178,6 +179,8 @@ class Staging:
         bad += self._require_rest(round_, came, readable.values())
         bad += self._try_again(round_, readable.values())
         if self._judge(round_, {file.path for file in bad}, readable):
+            held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
+            self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))

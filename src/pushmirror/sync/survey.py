@@ -22,6 +22,7 @@ from pushmirror.archive.paths import link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
 from pushmirror.sync.parts import DIRECTORY_MODE, FILE_MODE, OURS, is_by_hash, may_land, publishing_order
 from pushmirror.sync.spool import Spool
+from pushmirror.system.files import mtime_of
 
 
 @dataclass(slots=True)
@@ -187,7 +188,7 @@ class Comparison:
         if not stat.S_ISREG(here.st_mode):
             survey.changed[path] = entry
             self._obstacle(path, here)
-        elif here.st_size != entry.size or int(here.st_mtime) != entry.mtime:
+        elif here.st_size != entry.size or mtime_of(here) != entry.mtime:
             survey.changed[path] = entry
         elif stat.S_IMODE(here.st_mode) != FILE_MODE:
             survey.modes.append((path, FILE_MODE))

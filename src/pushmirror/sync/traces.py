@@ -25,7 +25,7 @@ from pushmirror.archive.trace import (
 from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
-from pushmirror.system.files import link_or_copy, write_atomically
+from pushmirror.system.files import link_or_copy, mtime_of, write_atomically
 
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
 
@@ -131,7 +131,7 @@ class Traces:
         if _is_same(source, target):
             return False
         beside = target.with_name(f".{target.name}.new")
-        link_or_copy(source, beside, mtime=int(found.st_mtime))
+        link_or_copy(source, beside, mtime=mtime_of(found))
         beside.replace(target)
         return True
 
@@ -194,7 +194,4 @@ def _files(directory: Path) -> Iterable[str]:
 def _is_same(source: Path, target: Path) -> bool:
     if target.is_symlink() or not target.is_file():
         return False
-    return (
-        int(source.stat().st_mtime) == int(target.stat().st_mtime)
-        and source.read_bytes() == target.read_bytes()
-    )
+    return mtime_of(source.stat()) == mtime_of(target.stat()) and source.read_bytes() == target.read_bytes()

@@ -223,6 +223,11 @@ def _hash(path: Path | str, digest: hashlib._Hash) -> str:
         os.close(handle)
 
 
+def mtime_of(found: os.stat_result) -> int:
+    """When a file was changed, in whole seconds as rsync counts them: 1.5 s before 1970 is in second -2."""
+    return found.st_mtime_ns // 10**9
+
+
 def link_or_copy(source: Path, target: Path, *, mtime: int) -> None:
     """Make `target` a regular file with the content of `source` and this time (seconds since the epoch).
 
@@ -230,7 +235,7 @@ def link_or_copy(source: Path, target: Path, *, mtime: int) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    if int(source.lstat().st_mtime) == mtime:
+    if mtime_of(source.lstat()) == mtime:
         with suppress(OSError):
             os.link(source, target, follow_symlinks=False)
             return

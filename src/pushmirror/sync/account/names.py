@@ -15,6 +15,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import MAX_PATH, link_stays_inside, tree_path
 from pushmirror.errors import BadPath
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.system.files import mtime_of
 
 _FLAGS = (UPDATING, REQUIRED)
 _SURELY_SHORT = MAX_PATH // 8  # characters, of four bytes at most: there is room for a name
@@ -51,7 +52,7 @@ def entry_of(path: str, found: os.stat_result, target: Callable[[], bytes]) -> E
     `target` reads where it leads, if it is a link.
     """
     if S_ISREG(found.st_mode):
-        return Entry(path, Kind.FILE, found.st_size, found.st_mtime_ns // 10**9)
+        return Entry(path, Kind.FILE, found.st_size, mtime_of(found))
     if S_ISDIR(found.st_mode) or (S_ISLNK(found.st_mode) and path in _ALWAYS_DIRECTORIES):
         return Entry(path, Kind.DIRECTORY)
     if S_ISLNK(found.st_mode):

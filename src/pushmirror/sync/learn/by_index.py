@@ -33,7 +33,7 @@ from pushmirror.sync.learn.seen import Seen
 from pushmirror.sync.parts import is_by_hash
 from pushmirror.sync.published import Suite, TreeLinks
 from pushmirror.sync.survey import Survey
-from pushmirror.system.files import has_digest
+from pushmirror.system.files import has_digest, mtime_of
 
 _log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _note(question: Question, survey: Survey, path: str, size: int, *, like: str
     """What was fetched is to be published under its name; `like` is the file that has the right content."""
     found = question.area.fetched(like)
     assert found is not None
-    entry = Entry(path, Kind.FILE, size, int(found.st_mtime), sha256=question.area.sha256_of(like) or "")
+    entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=question.area.sha256_of(like) or "")
     kind = survey.missing if _lstat(question.tree / path) is None else survey.changed
     kind[path] = entry
 

@@ -27,6 +27,7 @@ from pushmirror.sync.learn.question import Question
 from pushmirror.sync.parts import is_searched, is_suite_file
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import is_partial
+from pushmirror.system.files import mtime_of
 
 _log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ class _Pinned:
         """UpstreamMoved unless each of them is told with the size and time that it has."""
         for path, entry in told.items():
             here = (self._area.pin / path).lstat()
-            if entry is None or entry.facts != (Kind.FILE, here.st_size, int(here.st_mtime), ""):
+            if entry is None or entry.facts != (Kind.FILE, here.st_size, mtime_of(here), ""):
                 raise UpstreamMoved(f"manifest and Release files disagree about {path}")
 
     def require(self, path: str, told: Entry | None) -> None:

@@ -20,7 +20,7 @@ from pushmirror.sync.learn.question import Question
 from pushmirror.sync.parts import TRACES, Part, part_of
 from pushmirror.sync.signatures import check_clearsigned
 from pushmirror.sync.survey import Survey
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import mtime_of, sha256_of
 
 _log = logging.getLogger(__name__)
 LIST = "extrafiles"
@@ -76,7 +76,7 @@ def _note(question: Question, survey: Survey, path: str) -> None:
     found = question.area.fetched(path)
     assert found is not None
     sha256 = question.area.sha256_of(path) or ""
-    entry = Entry(path, Kind.FILE, found.st_size, int(found.st_mtime), sha256=sha256)
+    entry = Entry(path, Kind.FILE, found.st_size, mtime_of(found), sha256=sha256)
     (survey.changed if os.path.lexists(question.tree / path) else survey.missing)[path] = entry
 
 

@@ -19,7 +19,7 @@ from pushmirror.errors import Unusable
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.published import Suite
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy
+from pushmirror.system.files import link_or_copy, mtime_of
 
 _WORTH_TWO_FETCHES = 4_000_000  # bytes that would come under several names
 
@@ -107,7 +107,7 @@ def _copies(question: Question, suite: Suite, listed: Listed) -> Iterator[str]:
 
 def _put(basis: Path, name: str, source: Path) -> None:
     with suppress(OSError):
-        link_or_copy(source, basis / name, mtime=int(source.lstat().st_mtime))
+        link_or_copy(source, basis / name, mtime=mtime_of(source.lstat()))
 
 
 def _hash_all(area: WorkArea, names: list[str]) -> None:

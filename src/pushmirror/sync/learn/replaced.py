@@ -15,6 +15,7 @@ from pushmirror.archive.index import File
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.sync import vouch
 from pushmirror.sync.learn.question import Question
+from pushmirror.system.files import mtime_of
 
 
 def replaced(question: Question, files: Sequence[File], known: Collection[str]) -> list[File]:
@@ -41,4 +42,4 @@ def _is_known(question: Question, file: File) -> bool:
         here = os.lstat(question.tree / file.path)
     except OSError:
         return False
-    return stat.S_ISREG(here.st_mode) and (here.st_size, int(here.st_mtime)) == (entry.size, entry.mtime)
+    return stat.S_ISREG(here.st_mode) and (here.st_size, mtime_of(here)) == (entry.size, entry.mtime)

@@ -23,7 +23,7 @@ from pushmirror.errors import Stopped
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.sync.verify.rate import Pace
 from pushmirror.sync.verify.records import Expected, What, by_directory, key_of
-from pushmirror.system.files import new_hash
+from pushmirror.system.files import mtime_of, new_hash
 from pushmirror.system.process import die_with_parent
 
 _CHUNK = 256 * 1024  # bytes
@@ -167,8 +167,8 @@ class Reader:
                     return Finding(one.path, Problem.WRONG, f"has {kind} {found}, expected {one.digest}")
             else:
                 seen.unhashed += 1
-            if not one.digest and one.mtime is not None and int(status.st_mtime) != one.mtime:
-                times = f"was changed at {_date(int(status.st_mtime))}, expected {_date(one.mtime)}"
+            if not one.digest and one.mtime is not None and mtime_of(status) != one.mtime:
+                times = f"was changed at {_date(mtime_of(status))}, expected {_date(one.mtime)}"
                 return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is not known")
             return None
         finally:

@@ -30,7 +30,7 @@ from pushmirror.sync.upstream import Traffic, Upstream
 from pushmirror.sync.verify.reading import Finding
 from pushmirror.sync.verify.records import Expected, What
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import digest_of
+from pushmirror.system.files import digest_of, mtime_of
 
 _log = logging.getLogger(__name__)
 _BATCH = 10_000  # names that are fetched and published together
@@ -173,7 +173,7 @@ class Repair:
             return f"upstream's has {found.st_size} bytes, expected {one.size}"
         if (digest := digest_of(self._area.at(path), like=one.digest)) != one.digest:
             return f"upstream's has {name_of(digest)} {digest}, expected {one.digest}"
-        if not one.digest and one.mtime is not None and int(found.st_mtime) != one.mtime:
+        if not one.digest and one.mtime is not None and mtime_of(found) != one.mtime:
             return "upstream has another version of it"
         return ""
 
