@@ -71,9 +71,16 @@ class Case:
     alone: bool = False  # it is more than a suite and its pool
 
     @property
-    def is_one_suite(self) -> bool:
-        """Whether many of them can be in one archive."""
-        usual = Case(self.name, self.steps, packages=self.packages, strategies=self.strategies)
+    def is_sociable(self) -> bool:
+        """Whether it can be in one archive with others of the same options."""
+        usual = Case(
+            self.name,
+            self.steps,
+            options=self.options,
+            packages=self.packages,
+            unlisted=self.unlisted,
+            strategies=self.strategies,
+        )
         return self == usual
 
 
@@ -112,7 +119,7 @@ def clear(up: Upstream) -> None:
 ordinary = odd()
 
 
-def taken(name: str, build: Build = ordinary, *, apt: bool = True, **keys: Any) -> Case:
+def taken(name: str, build: Build = ordinary, *, apt: bool | None = True, **keys: Any) -> Case:
     """Apt takes it, or it harms nobody: mirrored as it is, at first and as an update."""
     about, case = _split(keys)
     return Case(name, (Step(build, **about), Step(build, apt=apt, again=OK, **about)), **case)
@@ -133,8 +140,8 @@ def held(name: str, fault: Build, *, apt: bool = False, repaired: Build = ordina
 def turned(name: str, *builds: Build, **keys: Any) -> Case:
     """The archive changes its shape, each time as an update that apt takes."""
     about, case = _split(keys)
-    steps = [Step(build, apt=True, again=OK, **about) for build in builds]
-    return Case(name, tuple(steps), **case)
+    steps = [Step(build, apt=True, **about) for build in builds[:-1]]
+    return Case(name, (*steps, Step(builds[-1], apt=True, again=OK, **about)), **case)
 
 
 _OF_A_STEP = frozenset({"unserved", "loose", "check", "says", "later"})

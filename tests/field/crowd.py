@@ -22,7 +22,8 @@ def crowd(name: str, cases: Sequence[Case], strategy: Strategy) -> Case:
     """A case that has all of these in one archive."""
     steps = zip(*(case.steps for case in cases), strict=True)
     together = tuple(_together([case.name for case in cases], each) for each in steps)
-    return Case(name, together, mine=("dists", "pool"), strategies=(strategy,))
+    options = cases[0].options
+    return Case(name, together, mine=("dists", "pool"), options=options, strategies=(strategy,))
 
 
 def _together(suites: Sequence[str], steps: Sequence[Step]) -> Step:
@@ -30,10 +31,15 @@ def _together(suites: Sequence[str], steps: Sequence[Step]) -> Step:
         for suite, step in zip(suites, steps, strict=True):
             step.build(up.calling(suite), n)
 
-    exits = max(
-        max(step.exits) for step in steps
-    )  # a suite that is held back counts, whatever the others are
-    return Step(build, (exits,), again=exits if any(step.again is not None for step in steps) else None)
+    exits = max(max(step.exits) for step in steps)  # one suite that is held back is enough
+    return Step(
+        build,
+        (exits,),
+        again=exits if any(step.again is not None for step in steps) else None,
+        later=max(step.later for step in steps),
+        unserved=tuple(pattern for step in steps for pattern in step.unserved),
+        loose=tuple(pattern for step in steps for pattern in step.loose),
+    )
 
 
 @dataclass
@@ -52,6 +58,7 @@ class Crowd:
             if not self.mirror.scene.reads_good(self.mirror.site.tree):
                 found.append("apt does not take good")
             there = names(self.mirror.site.tree)
+            found += self._beside(number, step, there)
             for case in self.cases:
                 found += [f"{case.name}: {problem}" for problem in self._of(case, number, there)]
             if step.again is not None and not found:
@@ -61,6 +68,12 @@ class Crowd:
                 return [f"step {number + 1}: {problem}" for problem in found]
         return []
 
+    def _beside(self, number: int, step: Step, there: Tree) -> Iterator[str]:
+        """What is not as it should be with what belongs to no suite."""
+        upstream = _outside(self.mirror.scene.state(number).names)
+        by_index = self.mirror.strategy is Strategy.INDEX and number > 0
+        yield from Expected(step, upstream, {}, (), (), by_index).differences(_outside(there))
+
     def _of(self, case: Case, number: int, there: Tree) -> Iterator[str]:
         """What is not as it should be with one suite."""
         state, step = self.mirror.scene.state(number), _renamed(case, number)
@@ -69,7 +82,8 @@ class Crowd:
         if step.odd is Odd.CURRENT:
             self._served[case.name] = upstream
         by_index = self.mirror.strategy is Strategy.INDEX and number > 0
-        expected = Expected(step, upstream, self._served.get(case.name, {}), mine, (), by_index)
+        unlisted = [_of_suite(pattern, case) for pattern in case.unlisted]
+        expected = Expected(step, upstream, self._served.get(case.name, {}), mine, unlisted, by_index)
         yield from expected.differences(_below(there, mine))
         if step.apt is not None:
             yield from self._judged(case, step, state)
@@ -92,9 +106,15 @@ class Crowd:
 
 def _renamed(case: Case, number: int) -> Step:
     step = case.steps[number]
-    return replace(
-        step, unserved=tuple(x.replace("dists/odd/", f"dists/{case.name}/") for x in step.unserved)
-    )
+    return replace(step, unserved=tuple(_of_suite(pattern, case) for pattern in step.unserved))
+
+
+def _of_suite(pattern: str, case: Case) -> str:
+    return pattern.replace("dists/odd/", f"dists/{case.name}/").replace("pool/main/", f"pool/{case.name}/")
+
+
+def _outside(tree: Tree) -> Tree:
+    return {name: tree[name] for name in tree if not name.startswith(("dists", "pool", "zzz-dists"))}
 
 
 def _below(tree: Tree, directories: Sequence[str]) -> Tree:

@@ -45,18 +45,18 @@ def example() -> dict[str, str]:
 
 
 def refusing(name: str, options: str, **keys: object) -> Case:
-    return taken(f"refuses_{name}", module={"refuse options": options}, **keys)
+    return taken(f"refuses_{name}", module={"refuse options": options}, apt=None, **keys)
 
 
 CASES = [
-    taken("greeting_at", greeting=b"@ hello\n@RSYNCD: mirrors\n"),
+    taken("greeting_at", apt=None, greeting=b"@ hello\n@RSYNCD: mirrors\n"),
     taken(
         "greeting_like_a_listing",
         greeting=b">f+++++++++ 12 2026/01/01-00:00:00 dists/x\nNumber of files: 99\n",
     ),
-    taken("greeting_latin1", greeting="Universit\u00e4t J\u00fclich\n".encode("latin-1")),
-    taken("greeting_binary", greeting=bytes(range(1, 256)) + b"\n"),
-    taken("greeting_long", greeting=b"welcome to the mirror\n" * 3000),
+    taken("greeting_latin1", apt=None, greeting="Universit\u00e4t J\u00fclich\n".encode("latin-1")),
+    taken("greeting_binary", apt=None, greeting=bytes(range(1, 256)) + b"\n"),
+    taken("greeting_long", apt=None, greeting=b"welcome to the mirror\n" * 3000),
     taken("debian_example", module=example()),
     refusing("dry_run", "dry-run"),
     refusing("checksum", "checksum"),

@@ -12,6 +12,7 @@ from field.indices import images, with_sources
 from pushmirror.config.model import Strategy
 
 ALL = list(Strategy)[1:]
+_ONE_TIME = 1_700_000_000  # of what is wrong: it does not change from state to state
 _A_WHILE = timedelta(minutes=11)  # longer than a fault has to last
 
 
@@ -41,7 +42,7 @@ def wrong(path: Callable[[int], str], change: Callable[[bytes], bytes], build: B
 
     def faulty(up: Upstream, n: int) -> None:
         build(up, n)
-        up.put(path(n), change(up.read(path(n))))
+        up.put(path(n), change(up.read(path(n))), mtime=_ONE_TIME)
 
     return faulty
 

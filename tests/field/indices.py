@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import lz4.frame
+
 from field.builder import CONTENTS, PACKAGES, Upstream, digest, gz
 from field.case import HELD, Build, Case, Odd, Step, clear, held, odd, ordinary, taken, two
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TRANSLATION = "main/i18n/Translation-en"
 OPTIONAL = {
@@ -62,10 +69,6 @@ def spoilt(
                 up.put(f"dists/odd/{name}", content + str(n).encode())
 
     return odd(more=more, after=after)
-
-
-def program(*argv: str) -> Callable[[bytes], bytes]:
-    return lambda data: subprocess.run(argv, input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
 def by_hash_only(up: Upstream, n: int) -> None:
@@ -267,8 +270,8 @@ CASES = [
     taken("filename_of_255_bytes", named("", f"pool/main/o/odd/{'x' * 251}.deb"), packages=("odd", "odd-x")),
     taken("pool_file_under_two_hashes", two_architectures(_under_two_hashes)),
     # Packed forms
-    taken("packed_by_zstd", packed(".zst", program("zstd", "-q"))),
-    taken("packed_by_lz4", packed(".lz4", program("lz4", "-q"))),
+    taken("packed_by_zstd", packed(".zst", zstd.compress)),
+    taken("packed_by_lz4", packed(".lz4", lz4.frame.compress)),
     taken("packed_by_bzip2", packed(".bz2", bz2.compress)),
     taken("packed_by_lzma", packed(".lzma", partial(lzma.compress, format=lzma.FORMAT_ALONE))),
     taken("packed_by_xz", packed(".xz", lzma.compress)),

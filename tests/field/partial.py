@@ -92,7 +92,7 @@ CASES = [
         both(package("odd_1.{n}_arm64.deb", "all"), package("odd_1.{n}_arm64.deb", "all")),
     ),
     mirrored("lost_package_of_the_other_architecture", both(package("odd_1.{n}_amd64.deb"), _lost)),
-    mirrored("sources_are_not_mirrored", _and_sources, "*/source*", "pool/main/s*"),
+    mirrored("sources_are_not_mirrored", _and_sources, "dists/odd/main/source*", "pool/main/s/*"),
     mirrored("components_and_installer", _two_components),
     taken("sources_only_too", _and_sources, options={"architectures": ["amd64", "source"]}),
     taken(

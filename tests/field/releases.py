@@ -127,7 +127,12 @@ CASES = [
         apt=False,
     ),
     held("no_hashes", odd(sections=[]), apt=False),
-    taken("lists_no_file", odd(change=lambda text: text.split("SHA256:")[0] + "SHA256:\n"), apt=False),
+    taken(
+        "lists_no_file",
+        odd(change=lambda text: text.split("SHA256:")[0] + "SHA256:\n"),
+        unlisted=("dists/odd/main*", "pool*"),
+        apt=False,
+    ),
     # What is listed
     taken("lists_itself", odd(change=listing("Release")), strategies=ALL),
     taken("lists_former_signatures", odd(change=listing("Release", "InRelease", "Release.gpg"))),

@@ -1,12 +1,14 @@
 """Every case of the field, by each strategy.
 
-Cases that are one suite each are together in an archive, which takes a fifth of the time. To see one of them
-in an archive of its own, set EACH_ALONE=1 and ask for it by -k.
+Those that can be are many in one archive, which takes a fifth of the time, and is a harder test of the same
+promise. To see one of them in an archive of its own, set EACH_ALONE=1 and ask for it by -k.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
@@ -19,14 +21,22 @@ from pushmirror.config.model import Strategy
 
 TABLES = (releases, indices, layouts, trees, release_day, daemons, partial, incomplete)
 CASES = [case for table in TABLES for case in table.CASES]
-CROWDS = {
-    f"{table.__name__.rpartition('.')[2]}_{kind}": [
-        case for case in table.CASES if case.is_one_suite and len(case.steps) == steps
-    ]
-    for table in (releases, indices)
-    for kind, steps in (("taken", 2), ("held", 4))
-}
 EACH_ALONE = bool(os.environ.get("EACH_ALONE"))
+
+
+def _crowds(*tables: ModuleType) -> dict[str, list[Case]]:
+    """Cases of one table that can be in one archive and are synced as often."""
+    found: dict[str, list[Case]] = {}
+    for table in tables:
+        about = table.__name__.rpartition(".")[2]
+        for case in filter(lambda case: case.is_sociable, table.CASES):
+            options = re.findall(r"\w+", str(dict(case.options)))
+            kind = "_".join([about, f"{len(case.steps)}_steps", *options])
+            found.setdefault(kind, []).append(case)
+    return {name: cases for name, cases in found.items() if len(cases) > 1}
+
+
+CROWDS = _crowds(releases, indices, trees, partial, incomplete)
 _IN_A_CROWD = {case.name for cases in CROWDS.values() for case in cases}
 
 
