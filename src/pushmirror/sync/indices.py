@@ -96,8 +96,9 @@ class Indices:
         """
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
         lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
-        if lacking:
-            names = [name for wanted in lacking for name in self._to_fetch(wanted)]
+        asked = self._survey.refused  # a moment ago, by whoever filled in the survey
+        if unasked := [wanted for wanted in lacking if wanted.path not in asked]:
+            names = [name for wanted in unasked for name in self._to_fetch(wanted)]
             upstream.progress.step("indices", files=len(names))
             upstream.fetch(names, self._area)
         wrong = [wanted for wanted in lacking if not self._stage_from_fetched(wanted)]
