@@ -35,6 +35,11 @@ class KindChanges:
     become_directories: list[str] = field(default_factory=list)  # links or files here
     carried: dict[str, str] = field(default_factory=dict)  # new path -> where the file is here now
     gone: list[str] = field(default_factory=list)  # files that are nowhere afterwards
+    staying: set[str] = field(default_factory=set)  # names that do not change, nor what is below them
+
+    def leave(self, path: str) -> bool:
+        """Whether a name is not changed, because it or what it is in stays what it is."""
+        return path in self.staying or _is_below_any(path, self.staying)
 
 
 def settle_kinds(
@@ -86,6 +91,7 @@ class _Plan:
             *(len(kept), min(kept)),
         )
         survey.deviates = True
+        self.changes.staying |= kept
         for path in kept:
             survey.links.pop(path, None)
         for some in (survey.missing, survey.changed, survey.links):
@@ -174,6 +180,7 @@ class _Plan:
 
     def _stays(self, path: str, why: str) -> None:
         _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
+        self.changes.staying.add(path)
         self.survey.links.pop(path, None)
         self.survey.changed.pop(path, None)
         self.survey.deviates = True

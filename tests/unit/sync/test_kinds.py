@@ -51,8 +51,13 @@ def test_what_is_needed_of_a_directory_that_becomes_a_link_is_carried_to_where_i
 def test_a_directory_stays_where_a_link_would_lead_what_is_needed_to_another_content(tree: Path) -> None:
     put(tree, "pool/a/x.deb", "right")
     put(tree, "pool/b/x.deb", "something else")
-    survey = Survey(
-        links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"]
-    )
-    assert settled(tree, survey) == KindChanges()
+    survey = Survey(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"])
+    assert settled(tree, survey) == KindChanges(staying={"pool/a"})
     assert not survey.links and survey.deviates
+
+
+def test_a_directory_with_what_is_needed_does_not_become_a_file(tree: Path) -> None:
+    put(tree, "pool/a/x.deb", "right")
+    survey = Survey(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, obstructing=["pool/a/x.deb"])
+    changes = settled(tree, survey)
+    assert changes.leave("pool/a") and not survey.changed
