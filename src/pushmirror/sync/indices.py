@@ -113,8 +113,8 @@ class Indices:
                 place = self.placed(suite.path_of(listed))
                 path = self.resolved(place)
                 copies = [copy for copy in suite.copies_of(listed) if self._upstream_has(copy)]
-                if is_by_hash(path) and not _is_hash_of(path, listed):
-                    self._survey.links.pop(place, None)  # it leads to the content of another state
+                if path != place and _is_of_another(path, listed, suite):
+                    self._survey.links.pop(place, None)  # it leads to the content of another state, or index
                     path = copies[0] if copies else place
                 yield Wanted(suite, listed, path, tuple(copy for copy in copies if copy != path))
 
@@ -300,6 +300,14 @@ class Indices:
             mtime = entry.mtime if entry else int(source.lstat().st_mtime)
             link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
+
+
+def _is_of_another(path: str, listed: Listed, suite: Suite) -> bool:
+    """Whether the place that the link of a listed file leads to is one for other content."""
+    if is_by_hash(path):
+        return not _is_hash_of(path, listed)
+    other = suite.release.files.get(path.removeprefix(f"{suite.directory}/"))
+    return other is not None and other.digest != listed.digest
 
 
 def _is_hash_of(path: str, listed: Listed) -> bool:
