@@ -13,7 +13,7 @@ import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
-from pushmirror.errors import Mismatch, UpstreamError
+from pushmirror.errors import UpstreamError
 from pushmirror.sync import streams
 from pushmirror.sync.early import fetch_early
 from pushmirror.sync.publish import Publisher
@@ -147,13 +147,13 @@ def test_what_a_killed_run_had_fetched_is_not_fetched_again(fetching: Fetching) 
 @pytest.mark.parametrize(
     "change", [Path.unlink, lambda file: file.write_text("longer than it was when it was listed")]
 )
-def test_a_file_that_vanished_or_changed_makes_the_round_incomplete(
+def test_a_file_that_vanished_or_changed_is_noted_as_lost(
     fetching: Fetching, change: Callable[[Path], object]
 ) -> None:
     entries = fetching.entries()
     change(fetching.theirs / "pool/1/5")
     round_, _ = fetching.fetch(entries)
-    assert (round_.landed, round_.incomplete, list(round_.survey.missing)) == (COUNT - 1, True, ["pool/1/5"])
+    assert (round_.landed, round_.lost, list(round_.survey.missing)) == (COUNT - 1, {"pool/1/5"}, ["pool/1/5"])
     assert "pool/1/5" not in fetching.landed()
 
 
@@ -170,12 +170,14 @@ def test_a_file_that_arrives_damaged_is_fetched_once_more(fetching: Fetching, tm
     assert (tmp_path / "once").exists() and fetching.landed() == fetching.expected()
 
 
-def test_a_file_that_is_not_what_its_hash_says_never_lands(fetching: Fetching) -> None:
+def test_a_file_that_is_not_what_its_hash_says_never_lands(
+    fetching: Fetching, caplog: pytest.LogCaptureFixture
+) -> None:
     entries = fetching.entries(hashed=True)
     (fetching.theirs / "pool/1/5").write_text("x" * 10)
     os.utime(fetching.theirs / "pool/1/5", (1000, 1000))
-    with pytest.raises(Mismatch, match=r"pool/1/5 \(expected SHA256"):
-        fetching.fetch(entries)
+    round_, _ = fetching.fetch(entries)
+    assert round_.lost == {"pool/1/5"} and "expected SHA256" in caplog.text
     assert "pool/1/5" not in fetching.landed()
 
 

@@ -380,6 +380,7 @@ class Engine:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
         kinds = self._settle_kinds(round_)
+        round_.staged -= {path for path in round_.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)

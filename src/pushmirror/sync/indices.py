@@ -149,11 +149,11 @@ class Indices:
     def content_path(self, suite: Suite, listed: Listed) -> str:
         """The path without links where the content of a listed file is to be.
 
-        A link that leads to the content of another state is not taken: upstream is turning it just now.
+        A link that leads to the content of another state, or index, is not taken: upstream may be turning it.
         """
         place = self.placed(suite.path_of(listed))
         path = self.resolved(place)
-        if not is_by_hash(path) or _is_hash_of(path, listed):
+        if path == place or not _is_of_another(path, listed, suite):
             return path
         self._survey.links.pop(place, None)
         return next(filter(self._upstream_has, suite.copies_of(listed)), place)
@@ -310,6 +310,14 @@ class Indices:
             mtime = entry.mtime if entry else mtime_of(source.lstat())
             link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
+
+
+def _is_of_another(path: str, listed: Listed, suite: Suite) -> bool:
+    """Whether the place that the link of a listed file leads to is one for other content."""
+    if is_by_hash(path):
+        return not _is_hash_of(path, listed)
+    other = suite.release.files.get(path.removeprefix(f"{suite.directory}/"))
+    return other is not None and other.digest != listed.digest
 
 
 def _is_hash_of(path: str, listed: Listed) -> bool:

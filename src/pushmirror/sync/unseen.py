@@ -68,6 +68,7 @@ _GONE = (b"No such file or directory", b"has vanished")
 _NO_COMPLAINT = re.compile(  # they go along with the others, or tell of what rsync has put right itself
     rb"rsync (?:error: some files/attrs were not transferred|error: some files could not be transferred"
     rb"|warning: some files vanished).*|IO error encountered -- skipping file deletion"
+    rb"|rsync: (?:\[[Rr]eceiver\] )?read error: Connection reset by peer \(104\)"  # after all was said
     rb"|WARNING: .* failed verification -- update .* \(will try again\)\.|\s*|.*" + FAREWELL.encode() + rb".*"
 )
 

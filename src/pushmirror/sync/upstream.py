@@ -337,7 +337,7 @@ class Upstream:
 
         def attempt(refused: frozenset[str]) -> None:
             argv = rsync.file_argv(source, name, into, largest=largest, refused=refused)
-            self._run(argv, vanishing_is_fine=True, stop=stop, complaints_log=_rsync_log)
+            self._run(argv, vanishing_is_fine=True, stop=stop, complaints_log=_rsync_log, of=source)
 
         self.refusals.ask(attempt)
 
@@ -358,10 +358,14 @@ class Upstream:
         vanishing_is_fine: bool = False,
         stop: Stop | None = None,
         complaints_log: logging.Logger = _rsync_errors,
+        of: Archive | None = None,
     ) -> Complaints:
-        """Run one rsync; raise what its failure means, and return the names that it could not do."""
+        """Run one rsync; raise what its failure means, and return the names that it could not do.
+
+        `of` is what is asked, if not this upstream's archive itself.
+        """
         reader = StatsReader()
-        complaints = Complaints.of(self.archive)
+        complaints = Complaints.of(of or self.archive)
 
         def line_taken(line: bytes) -> None:
             if on_line:

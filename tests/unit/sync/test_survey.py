@@ -15,7 +15,8 @@ FILE, DIRECTORY, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK
 
 
 def here(mode: int, size: int = 1, mtime: int = 1000) -> os.stat_result:
-    return os.stat_result((mode, 0, 0, 1, 0, 0, size, mtime, mtime, mtime))
+    times = dict.fromkeys(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), mtime * 10**9)
+    return os.stat_result((mode, 0, 0, 1, 0, 0, size, mtime, mtime, mtime), times)
 
 
 def file(path: str, size: int = 1, mtime: int = 1000) -> Entry:

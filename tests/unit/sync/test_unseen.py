@@ -86,6 +86,7 @@ def test_what_is_not_about_a_name_of_upstream_stays_a_failure(upstream: str, lin
     "line",
     [
         "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1677)",
+        "rsync: [Receiver] read error: Connection reset by peer (104)",
         "rsync warning: some files vanished before they could be transferred (code 24) at main.c(1677)",
         "IO error encountered -- skipping file deletion",
         "WARNING: pool/a failed verification -- update discarded (will try again).",
