@@ -87,6 +87,7 @@ class Indices:
             wants=self._wants,
         )
         fewer.staged = {path for path in self.staged if not suites.leaves(path)}
+        fewer._required = {where: one for where, one in self._required.items() if where not in suites.faults}
         return fewer
 
     def get(self, upstream: Upstream, live: Published) -> dict[str, Fault]:
