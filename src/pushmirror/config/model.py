@@ -207,6 +207,11 @@ class Archive(Values):
             raise ValueError(
                 "architectures and exclude_architectures contradict each other; expected one of them"
             )
+        for directory in self.release_directories:
+            if directory.startswith("/") or not {"", ".", ".."}.isdisjoint(directory.split("/")):
+                raise ValueError(
+                    f'release_directories: expected paths in the tree such as "debian/flat", found "{directory}"'
+                )
         scheme = self.upstream.scheme if self.upstream else None
         through_ssh = scheme in {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}
         if self.ssh_key and not through_ssh:

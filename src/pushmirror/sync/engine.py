@@ -310,6 +310,10 @@ class Engine:
         remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
         if self._ledger.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining
+        if suites.dropped:
+            _log.warning(
+                "suites are gone at upstream, and stay for their grace: %s", ", ".join(suites.dropped)
+            )
         self._progress.step("comparing")
         survey = self._learner.survey(
             job, suites=suites, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
@@ -432,7 +436,7 @@ class Engine:
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
             _log.warning(
-                "%d files named by upstream's indices are missing upstream, such as %s; kept",
+                "%d files that upstream's indices name are not at upstream as named, such as %s; kept",
                 *(len(decided.lost), decided.lost[0]),
             )
         self._ledger.note_withheld(decided.withheld_paths)

@@ -174,6 +174,12 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
         texts[directory] = found
         names = search.other_names(directory)
         suites[directory] = Suite(directory, found, release, files, names, base, is_flat, odd)
+    for directory, target in search.dangling.items():
+        if directory in suites or directory not in search.below_dists:
+            continue  # another form of it can be read, or it is none of ours to judge
+        texts.setdefault(directory, {})
+        reason = f"a Release file of {directory} is a link to {target}, which is not there"
+        faults.setdefault(directory, Fault(reason, "tell upstream's operator"))
     return Published(
         suites,
         _generation_of(texts),
@@ -268,6 +274,9 @@ class _Search:
         self.places: dict[str, bool] = {}
         self.lost: dict[str, bool] = {}
         self.files: set[str] = set()
+        self.dangling: dict[
+            str, str
+        ] = {}  # directories where a Release file is a link to nothing: its target
 
     def run(self, further: Iterable[str]) -> None:
         """Look everywhere."""
@@ -351,6 +360,7 @@ class _Search:
             self._found.setdefault(directory, {})[name] = real
         elif not os.path.lexists(f"{self._tree}/{real}"):
             self.lost[real] = False
+            self.dangling[directory] = real
 
     def _resolved(self, name: str) -> str | None:
         """A name without its links; None where they lead out of the tree or in circles."""

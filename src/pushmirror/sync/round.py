@@ -21,6 +21,7 @@ class Round:
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
     landed: int = 0  # new files that entered the tree at once
     lost: set[str] = field(default_factory=set)  # files that upstream seemed to have, and that did not come
+    asked_again: set[str] = field(default_factory=set)  # files that were fetched by their names once more
     damaged: set[str] = field(default_factory=set)  # files that upstream has with another content than named
     incomplete: bool = False  # of these are some that nobody can explain
     uncovered: set[str] = field(

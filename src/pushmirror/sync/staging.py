@@ -135,7 +135,7 @@ class Staging:
             if path not in indices
             and path not in survey.refused
             and path not in pinned
-            and (path in ours.plain or not is_suite_file(path) or not is_searched(path))
+            and (path in ours.plain or not is_suite_file(path) or self._is_let_through(path))
         ]
         late = [entry.path for entry in others if part_of(entry.path) in {Part.INDEX, Part.RELEASE}]
         if late:
@@ -144,6 +144,17 @@ class Staging:
         came = self._publisher.came(others)
         round_.staged |= came
         round_.lost |= {entry.path for entry in others if entry.path not in came}
+
+    def _is_let_through(self, path: str) -> bool:
+        """Whether a Release file that no suite is known by is mirrored: not where all has to be signed."""
+        if is_searched(path):
+            return False  # it was not there when upstream's state was pinned: not for this round
+        if self._archive.keyring and not path.endswith("/Release"):
+            _log.warning(
+                "%s is left out: nobody checks its signature; name its directory in release_directories", path
+            )
+            return False
+        return True
 
     def _stage_release_files(self, round_: Round) -> None:
         """Stage the pinned Release files that differ from those in the tree."""
@@ -229,11 +240,14 @@ class Staging:
         """
         if not files:
             return []
-        _log.info("%d files of the closure are missing or wrong, such as %s", len(files), files[0].path)
-        for file in files:
-            self._area.at(file.path).unlink(missing_ok=True)  # rsync would take it for right
-        self._progress.step("fetching", files=len(files), size=sum(max(file.size, 0) for file in files))
-        self._upstream.fetch((file.path for file in files), self._area)
+        if unasked := [file for file in files if file.path not in round_.asked_again]:
+            _log.info("%d files of the closure are missing or wrong: %s …", len(unasked), unasked[0].path)
+            for file in unasked:
+                self._area.at(file.path).unlink(missing_ok=True)  # rsync would take it for right
+            size = sum(max(file.size, 0) for file in unasked)
+            self._progress.step("fetching", files=len(unasked), size=size)
+            self._upstream.fetch((file.path for file in unasked), self._area)
+            round_.asked_again.update(file.path for file in unasked)
         came = {file.path for file in files if self._area.fetched(file.path)}
         bad = self._wrong(files, came)
         wrong = {file.path for file in bad}

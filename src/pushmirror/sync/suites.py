@@ -70,7 +70,7 @@ class Suites:
         for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:
                 del survey.links[path]
-        if not self.faults:
+        if not self.faults and not self.dropped:
             return
         for some in (survey.missing, survey.changed, survey.links):
             for path in [path for path in some if self.leaves(path)]:
@@ -80,8 +80,17 @@ class Suites:
         survey.obstructing = [path for path in survey.obstructing if _is_below_any(path, replaced)]
 
     def leaves(self, path: str) -> bool:
-        """Whether what upstream has under a name is left alone, because its suite is held back."""
-        return path in self.held_links or any(self._is_in(directory, path) for directory in self.faults)
+        """Whether what upstream has under a name is left alone: its suite is held back, or gone at upstream.
+
+        Without a Release file nobody vouches for what upstream still has there.
+        """
+        stay = (*self.faults, *self.dropped)
+        return path in self.held_links or any(self._is_in(directory, path) for directory in stay)
+
+    @property
+    def dropped(self) -> list[str]:
+        """The suites that are served here and that upstream has no more."""
+        return [where for where in self.live.suites if where and where not in self.upstream.directories]
 
     def _is_in(self, directory: str, path: str) -> bool:
         inside = path.startswith(f"{directory}/") if directory else "/" not in path

@@ -69,7 +69,7 @@ _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
 _NOT_LOOKED_INTO = [*(f"{name}/" for name in (*NO_SUITES, ".*")), *(f"/{name}/" for name in NO_PACKAGES)]
 _LOOKED_INTO = [  # as `published.read_published` does; what is beside suites may be a link to one
     *(f"/{above}{DISTS}{below}" for above in ("", "*/", "*/*/") for below in ("", "/*", "/**/")),
-    *(f"/{ZZZ_DISTS}/", f"/{ZZZ_DISTS}/**/", "/*/", "/*/*/"),
+    *(f"/{ZZZ_DISTS}", f"/{ZZZ_DISTS}/*", f"/{ZZZ_DISTS}/**/", "/*/", "/*/*/"),
 ]
 _FLAGS = f"/{UPDATING}*"
 
