@@ -219,8 +219,8 @@ def _list(lines: list[str], below: str, where: str, refused: Refused) -> list[Fi
     files: list[File] = []
     for line in lines:
         columns = line.split(maxsplit=2)
-        digest = digest_in(columns[0])
-        if len(columns) != 3 or not digest:
+        digest = digest_in(columns[0]) if len(columns) == 3 else ""  # a form feed alone is a line of none
+        if not digest:
             refused(f"{where}: expected 'hash size name', found {line[:140]!a}")
         else:
             files += _placed(File(columns[2], size_in(columns[1]), digest), below, where, refused)

@@ -210,7 +210,7 @@ class Archive(Values):
         for directory in self.release_directories:
             if directory.startswith("/") or not {"", ".", ".."}.isdisjoint(directory.split("/")):
                 raise ValueError(
-                    f'release_directories: expected paths in the tree such as "debian/flat", found "{directory}"'
+                    f'release_directories: expected paths in the tree like "debian/flat", found "{directory}"'
                 )
         scheme = self.upstream.scheme if self.upstream else None
         through_ssh = scheme in {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}

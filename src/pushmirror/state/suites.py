@@ -32,7 +32,8 @@ class SuiteRecord:
     served: bool = True  # a state of it is published here
     date: datetime | None = None  # of the served state, as its Release file says
     valid_until: datetime | None = None  # the same
-    signed_by: tuple[str, ...] = ()  # fingerprints of the keys; empty: signatures are not checked
+    signed_by: tuple[str, ...] = ()  # fingerprints of the served state's keys; empty: nobody checked them
+    verified_with: str = ""  # SHA256 over the keyrings that it was checked with
     weak: str = ""  # MD5Sum or SHA1, where its Release file has nothing stronger
     held_since: datetime | None = None  # upstream's state is not published here; none: it is
     reason: str = ""  # why it is held back

@@ -51,7 +51,7 @@ from pushmirror.sync.published import NOTHING, Published, read_published
 from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
-from pushmirror.sync.signatures import check_keyrings, fingerprint
+from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
 from pushmirror.sync.suites import SuiteMemory, Suites
@@ -156,6 +156,7 @@ class Engine:
                 return (
                     tells
                     and not self._memory.held
+                    and not self._ledger.missing()
                     and shown.generation == live.generation
                     and not self._traces.serial_differs(pin)
                 )
@@ -334,8 +335,6 @@ class Engine:
 
     def _remember_suites(self, suites: Suites) -> None:
         self._check.remember(suites)
-        if self._archive.keyring:
-            self._ledger.note_keyrings(fingerprint(self._archive.keyring))
         self.report.held = {directory or ".": fault.reason for directory, fault in suites.faults.items()}
         self.report.missing = sum(map(len, suites.missing.values()))
 

@@ -63,7 +63,8 @@ class Indices:
         self._survey = survey
         self._pinned = suites.target
         self._base = base
-        self._held = frozenset(suites.faults)
+        # Held back, or kept because the only way to it is through a link that is: nothing of it is fetched.
+        self._held = suites.faults.keys() | (self._pinned.suites.keys() - suites.upstream.suites.keys())
         self._wants = wants
         links = survey.upstream_links
         known = {**dict.fromkeys(survey.no_links), **links}

@@ -351,19 +351,6 @@ class Ledger:
         known = {key for (key,) in self._file.ask("SELECT key FROM indices")}
         return known.issuperset(keys)
 
-    # -- keyrings --------------------------------------------------------------------------------------
-
-    def keyrings(self) -> str:
-        """Which keyrings the live state was checked with; empty if with none."""
-        return "".join(
-            value for (value,) in self._file.ask("SELECT value FROM facts WHERE name = 'keyrings'")
-        )
-
-    def note_keyrings(self, fingerprint: str) -> None:
-        """The live state is signed by these keyrings."""
-        if self.keyrings() != fingerprint:
-            self._file.do("INSERT OR REPLACE INTO facts VALUES ('keyrings', ?)", (fingerprint,))
-
 
 def _hits(wanted: set[int], part: Prints) -> Iterator[tuple[int, int]]:
     """Each of the numbers that a part has, with each block that it is in."""

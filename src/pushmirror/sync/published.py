@@ -113,6 +113,23 @@ class Published:
             self, suites=chosen, faults={}, states=states, generation=_generation_of(_texts_of(chosen))
         )
 
+    def requiring(self, directories: Collection[str]) -> Published:
+        """The same state; where a suite was and now a Release file is that cannot be read as one is a fault.
+
+        An empty Release is one that upstream is about to write.
+        """
+        lost = {
+            where: path
+            for path in sorted(self.plain)
+            if (where := path.rpartition("/")[0]) in directories and where not in self.directories
+        }
+        faults = {
+            where: Fault(f"{path} is no Release file of a suite any more", "tell upstream's operator")
+            for where, path in lost.items()
+        }
+        files = {**self.files, **{where: {path.rpartition("/")[2]: path} for where, path in lost.items()}}
+        return replace(self.with_faults(faults), files=files, plain=self.plain - {*lost.values()})
+
     def with_faults(self, faults: Mapping[str, Fault]) -> Published:
         """The same state, in which these suites cannot be read."""
         if not faults:
@@ -165,7 +182,8 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
         except ArchiveError as exc:
             # The Release of a component lists nothing; and not each file of that name is a suite's.
             is_none = isinstance(exc, NotASuite) or (is_flat and "InRelease" not in found)
-            if is_none and not found.keys() & {"InRelease", "Release.gpg"}:
+            is_alone = found.keys() == {"Release.gpg"} and is_flat
+            if is_alone or (is_none and not found.keys() & {"InRelease", "Release.gpg"}):
                 plain.update(files.values())
             else:
                 texts[directory] = found

@@ -147,9 +147,10 @@ class Staging:
 
     def _is_let_through(self, path: str) -> bool:
         """Whether a Release file that no suite is known by is mirrored: not where all has to be signed."""
-        if is_searched(path):
+        directory = path.rpartition("/")[0]
+        if is_searched(path) or directory in self._archive.release_directories:
             return False  # it was not there when upstream's state was pinned: not for this round
-        if self._archive.keyring and not path.endswith("/Release"):
+        if self._archive.keyring and not _is_of_component(path):
             _log.warning(
                 "%s is left out: nobody checks its signature; name its directory in release_directories", path
             )
@@ -302,7 +303,7 @@ class Staging:
             return True  # there is nothing better here
         if not self._ledger.missing().get(directory, set()) >= {*lost}:
             return False
-        if directory not in self._memory.held:
+        if self._memory.is_served(directory):
             return True  # what is served lacks them already
         since = self._memory.incomplete_since(directory)
         return since is not None and clock.now() - since >= INCOMPLETE_AFTER
@@ -334,3 +335,9 @@ class Staging:
 
     def _remember(self, published: Published, indices: Indices, readable: Readable) -> None:
         self._ledger.remember_generation(published.generation, indices.paths(), readable.values())
+
+
+def _is_of_component(path: str) -> bool:
+    """Whether a Release file is one that each component's directories have, and that nothing refers to."""
+    *_, parent, name = path.split("/")
+    return name == "Release" and (parent == "source" or parent.startswith("binary-"))

@@ -26,6 +26,7 @@ from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
 _SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
+_LOOKS = 3  # at most, before a round
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class SuiteCheck:
     memory: SuiteMemory
     _seen: set[tuple[str, str, str]] = field(init=False)  # suite, state and reason of each fault
     _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
+    _keyrings: str = ""  # with which these were verified
 
     def __post_init__(self) -> None:
         self._seen = self.memory.faults()
@@ -47,18 +49,21 @@ class SuiteCheck:
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
-        while True:  # what was seen is no news any more
+        for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
             suites = self.once(self.learner.look(job, area, live), live, area)
-            news = self.news(suites)
-            if not news:
-                return suites
+            news = self.news(suites)  # what was seen before is none
+            if not news or not looks_left:
+                break
             self.learner.require_finished_upstream(area)
             _log.info("looking at upstream's Release files again: %s", news[0])
             clock.sleep(_SECOND_LOOK)
+        return suites
 
     def news(self, suites: Suites) -> list[str]:
         """What is strange about suites and was not seen before, in this run or an earlier one."""
-        found = {(one, suites.upstream.states[one], fault.reason) for one, fault in suites.faults.items()}
+        found = {
+            (one, suites.upstream.states.get(one, ""), fault.reason) for one, fault in suites.faults.items()
+        }
         for directory, suite in suites.target.suites.items():
             live = suites.live.suites.get(directory)
             if suite.odd and (live is None or live.texts != suite.texts):
@@ -69,7 +74,8 @@ class SuiteCheck:
 
     def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
-        suites = Suites(shown, live)
+        suites = Suites(shown.requiring(live.suites), live)
+        shown = suites.upstream
         for directory, fault in shown.faults.items():
             suites.hold(directory, fault)
         self._check_signatures(suites, area)
@@ -83,12 +89,10 @@ class SuiteCheck:
         keyrings = self.archive.keyring
         if not keyrings:
             return
-        used = fingerprint(keyrings)
-        trusted = self.ledger.keyrings() == used  # else also what is live has to be signed by these
+        self._keyrings = fingerprint(keyrings)
         checked = {}
         for directory, suite in suites.upstream.suites.items():
-            live = suites.live.suites.get(directory)
-            if trusted and live is not None and live.texts == suite.texts and self.memory.signers(directory):
+            if self.memory.is_verified(suite, self._keyrings):
                 checked[directory] = suite
                 continue
             try:
@@ -131,9 +135,11 @@ class SuiteCheck:
         missing = {  # of what is served still, and of what is held back
             where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
         }
+        self.memory.note(
+            suites, self._signers, clock.now(), keyrings=self._keyrings, known_missing=known
+        )  # first: what a run that was killed leaves must not make lacking files look older than they are
         self.ledger.note_missing({**missing, **suites.missing})
         if not suites.faults:
             self.ledger.forget_held()
-        self.memory.note(suites, self._signers, clock.now(), known_missing=known)
         for directory, fault in sorted(suites.faults.items()):
             _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)

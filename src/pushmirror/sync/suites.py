@@ -56,7 +56,9 @@ class Suites:
         chosen = {where: suite for where, suite in self.upstream.suites.items() if where not in self.faults}
         kept = {where: suite for where, suite in self.live.suites.items() if where in self.faults}
         for link in self.held_links:
-            kept |= {where: one for where, one in self.live.suites.items() if _leads_to(link, one.names)}
+            kept |= {
+                where: one for where, one in self.live.suites.items() if _leads_to(link, (where, *one.names))
+            }
         return self.upstream.with_suites({**kept, **chosen}.values())
 
     @property
@@ -84,18 +86,24 @@ class Suites:
 
         Without a Release file nobody vouches for what upstream still has there.
         """
-        stay = (*self.faults, *self.dropped)
-        return path in self.held_links or any(self._is_in(directory, path) for directory in stay)
+        return path in self.held_links or self._is_in_any({*self.faults, *self.dropped}, path)
 
     @property
     def dropped(self) -> list[str]:
         """The suites that are served here and that upstream has no more."""
         return [where for where in self.live.suites if where and where not in self.upstream.directories]
 
-    def _is_in(self, directory: str, path: str) -> bool:
-        inside = path.startswith(f"{directory}/") if directory else "/" not in path
-        ours = self.live.files.get(directory, {})
-        return inside or path in self.upstream.files.get(directory, {}).values() or path in ours.values()
+    def _is_in_any(self, directories: Collection[str], path: str) -> bool:
+        """Whether a path belongs to one of these suites: the innermost above it counts."""
+        for directory in directories:
+            files = (self.upstream.files.get(directory, {}), self.live.files.get(directory, {}))
+            if any(path in some.values() for some in files):
+                return True
+        above = path
+        while above := above.rpartition("/")[0]:
+            if above in self.upstream.directories or above in self.live.suites:
+                return above in directories
+        return "/" not in path and "" in directories
 
     def _turning_links(self, directory: str) -> set[str]:
         """The links that lead to a suite which has never been here."""
@@ -144,10 +152,20 @@ class SuiteMemory:
         known = self._records.get(directory)
         return known.fault_since if known and known.missing else None
 
-    def signers(self, directory: str) -> tuple[str, ...]:
-        """By which keys the state that is served was signed."""
+    def is_served(self, directory: str) -> bool:
+        """Whether upstream's state of a suite is known to have been published by the last run."""
         known = self._records.get(directory)
-        return known.signed_by if known else ()
+        return known is not None and not known.is_held
+
+    def is_verified(self, suite: Suite, keyrings: str) -> bool:
+        """Whether this state is published, and was verified with these keyrings before that."""
+        known = self._records.get(suite.directory)
+        return (
+            known is not None
+            and not known.is_held
+            and known.state == suite.state
+            and known.verified_with == keyrings
+        )
 
     @property
     def held(self) -> set[str]:
@@ -160,9 +178,13 @@ class SuiteMemory:
         signers: Mapping[str, tuple[str, ...]],
         now: datetime,
         *,
+        keyrings: str,
         known_missing: Mapping[str, Collection[str]],
     ) -> None:
-        """Remember what a round came to; `known_missing` is what upstream lacked before it, by suite."""
+        """Remember what a round came to; `known_missing` is what upstream lacked before it, by suite.
+
+        `signers` are the keys of upstream's states that were verified, with `keyrings`.
+        """
         target = suites.target
         records = [
             self._record(
@@ -171,6 +193,7 @@ class SuiteMemory:
                 target.suites.get(directory),
                 signers,
                 now,
+                keyrings=keyrings,
                 known_missing=known_missing.get(directory, ()),
             )
             for directory in sorted({*target.suites, *suites.upstream.directories})
@@ -186,12 +209,18 @@ class SuiteMemory:
         signers: Mapping[str, tuple[str, ...]],
         now: datetime,
         *,
+        keyrings: str,
         known_missing: Collection[str],
     ) -> SuiteRecord:
         """One suite; `served` is what is published of it here."""
         shown = suites.upstream.suites.get(directory) or served
         fault = suites.faults.get(directory)
         lacking = fault.missing if fault else suites.missing.get(directory, ())
+        before = self._records.get(directory)
+        signed = before.signed_by if before else ()
+        verified = before.verified_with if before else ""  # of what is served still, if it is held back
+        if fault is None and (directory in signers or not keyrings):
+            signed, verified = signers.get(directory, ()), keyrings
         record = SuiteRecord(
             directory or ".",
             names=tuple(name or "." for name in suites.upstream.names.get(directory, ())),
@@ -200,13 +229,13 @@ class SuiteMemory:
             served=served is not None,
             date=served.release.date if served else None,
             valid_until=served.release.valid_until if served else None,
-            signed_by=signers.get(directory) or self.signers(directory),
+            signed_by=signed,
+            verified_with=verified,
             weak=served.release.weak if served else "",
             state=suites.upstream.states.get(directory, ""),
             missing=len(lacking),
             missing_paths=tuple(lacking[:MAX_PATHS]),
         )
-        before = self._records.get(directory)
         is_same = before is not None and before.state == record.state
         if lacking:  # whatever the state is: these files were lacking before
             is_same = before is not None and before.missing > 0 and set(lacking) <= set(known_missing)

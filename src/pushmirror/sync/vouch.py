@@ -227,7 +227,7 @@ def _read_all(unread: list[Unread], ledger: Ledger) -> dict[str, str]:
             for key, one in reading.items():
                 try:
                     one.result()
-                except (ArchiveError, FileNotFoundError) as exc:
+                except (ArchiveError, OSError) as exc:
                     broken[key] = str(exc)
         except BaseException:
             pool.shutdown(cancel_futures=True)

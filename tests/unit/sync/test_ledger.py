@@ -272,9 +272,3 @@ def test_nothing_is_forgotten_that_was_not_told_yet(ledger: Ledger, clock: Clock
 def test_names_that_are_not_utf_8_are_remembered(ledger: Ledger) -> None:
     remember(ledger, SHA, ["pool/\udce9"])
     assert ledger.referred_to(["pool/\udce9"], live=NEW, grace_s=HOUR) == {"pool/\udce9"}
-
-
-def test_keyrings_are_remembered(ledger: Ledger) -> None:
-    assert ledger.keyrings() == ""
-    ledger.note_keyrings("f" * 64)
-    assert ledger.keyrings() == "f" * 64
