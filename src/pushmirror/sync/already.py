@@ -38,7 +38,8 @@ def serves_already(archive: Archive, generation: str, store: Store) -> bool:
 def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
     """Whether the last run that was to publish ended well with this, of what is mirrored now.
 
-    One that held suites back did not: the next one looks at them again.
+    One that held suites back did not, or published some without files that upstream lacked: the next one
+    looks at them again.
     """
     runs = store.runs(archive.name, limit=_RUNS)
     if any(run.outcome is Outcome.RUNNING for run in runs) and not is_held(archive.path):
@@ -47,6 +48,7 @@ def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
     return (
         last is not None
         and (last.outcome, last.exit_code, last.generation) == (Outcome.SUCCEEDED, Exit.OK, generation)
+        and not last.stats.get("missing_upstream")
         and last.stats.get("selection") == selection_mark(archive)
     )
 

@@ -337,6 +337,16 @@ class Engine:
         self._check.remember(suites)
         self.report.held = {directory or ".": fault.reason for directory, fault in suites.faults.items()}
         self.report.missing = sum(map(len, suites.missing.values()))
+        if suites.faults:
+            held = [one for where, one in suites.upstream.suites.items() if where in suites.faults]
+            self._area.drop_by_hash(
+                {
+                    path
+                    for one in held
+                    for listed in one.release.files.values()
+                    for path in one.copies_of(listed)
+                }
+            )
 
     def _account_for_lost(self, round_: Round) -> None:
         """Files that did not come: those that nobody can explain make another round, once.

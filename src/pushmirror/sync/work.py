@@ -19,12 +19,12 @@ import shutil
 import stat
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from pushmirror.archive.pathset import PathSet, fingerprint
-from pushmirror.sync.parts import WORK
+from pushmirror.sync.parts import WORK, is_by_hash
 from pushmirror.system.files import digest_of, exchange, link_tree, sync_file_system
 from pushmirror.system.mounts import mounts_below
 
@@ -106,6 +106,17 @@ class WorkArea:
                 shutil.rmtree(root, ignore_errors=True)
                 with suppress(OSError):  # rsync's own leftovers from another time may still be in it
                     root.parent.rmdir()
+
+    def drop_by_hash(self, keep: Collection[str]) -> None:
+        """Drop fetched by-hash files other than these: each state of a suite that is held back brings new
+        ones."""
+        for volume in self._opened:
+            new = self._root_on(volume) / "new"
+            for directory, _, files in os.walk(new):
+                for name in files:
+                    path = os.path.relpath(f"{directory}/{name}", new)
+                    if is_by_hash(path) and path not in keep:
+                        Path(directory, name).unlink()
 
     def _on(self, volume: str) -> Path:
         """The area on a volume, made if need be."""
