@@ -12,15 +12,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
+from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File, kind_of
+from pushmirror.archive.paths import resolve
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Policy
+from pushmirror.errors import BadPath
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, together
-from pushmirror.sync.parts import Part, is_searched, is_suite_file, part_of
+from pushmirror.sync.parts import ZZZ_DISTS, Part, is_searched, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
@@ -137,6 +141,7 @@ class Staging:
             and path not in pinned
             and (path in ours.plain or not is_suite_file(path) or not is_searched(path))
         ]
+        others += self._of_no_suite(round_, wanted.keys() - pinned)
         late = [entry.path for entry in others if part_of(entry.path) in {Part.INDEX, Part.RELEASE}]
         if late:
             self._progress.step("indices", files=len(late))
@@ -144,6 +149,16 @@ class Staging:
         came = self._publisher.came(others)
         round_.staged |= came
         round_.lost |= {entry.path for entry in others if entry.path not in came}
+
+    def _of_no_suite(self, round_: Round, wanted: Iterable[str]) -> list[Entry]:
+        """Release files in zzz-dists that no link leads to, as a suite that was taken away leaves them."""
+        there = {path for path in wanted if ZZZ_DISTS in path.split("/")}
+        there = {path for path in there if (self._area.pin / path).is_file()}
+        links = round_.survey.upstream_links
+        for link in links if there else ():
+            with suppress(BadPath):
+                there.discard(resolve(link, links, follow_last=True))
+        return [entry for path in sorted(there) if (entry := round_.survey.wanted(path))]
 
     def _stage_release_files(self, round_: Round) -> None:
         """Stage the pinned Release files that differ from those in the tree."""
