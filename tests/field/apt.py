@@ -1,6 +1,7 @@
 """Apt as the judge of a tree: `apt-get update` and `apt-get download` over HTTP, in a root of its own.
 
-Nothing of the system's apt is read or written. One root and one server are enough for many trees, one after the other.
+Nothing of the system's apt is read or written. One root and one server are enough for many trees, one after
+the other.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Debug::NoLocking "true";
 """
 _DIRECTORIES = ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "var/cache/apt/archives/partial", "downloads")
 
+Source = tuple[Path, str]  # a tree, and a line of sources.list from behind the address
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -54,20 +57,23 @@ class Apt:
         (directory / "status").touch()
         (directory / "apt.conf").write_text(_CONFIG.format(root=directory))
 
-    def reads(self, tree: Path, line: str, packages: Sequence[str], keyring: Path | None) -> Verdict:
-        """Update from a tree by a line of sources.list without type and address, then download packages."""
+    def reads(self, *sources: Source, packages: Sequence[str], keyring: Path | None) -> Verdict:
+        """Update from sources, then download packages of them."""
         lists, downloads = self._root / "var/lib/apt/lists", self._root / "downloads"
         for directory in (lists, downloads):
             shutil.rmtree(directory, ignore_errors=True)
         (lists / "partial").mkdir(parents=True)
         downloads.mkdir()
         options = f"signed-by={keyring}" if keyring else "trusted=yes"
-        where = f"{self._url}/{quote(str(tree.relative_to(self._served)))}"
-        (self._root / "etc/apt/sources.list").write_text(f"deb [{options}] {where} {line}\n")
+        lines = [f"deb [{options}] {self._address(tree)} {line}\n" for tree, line in sources]
+        (self._root / "etc/apt/sources.list").write_text("".join(lines))
         problem = self._get("update", "--error-on=any")
         if not problem and packages:
             problem = self._get("download", *packages)
         return Verdict(problem, {path.name: path.read_bytes() for path in downloads.iterdir()})
+
+    def _address(self, tree: Path) -> str:
+        return f"{self._url}/{quote(str(tree.relative_to(self._served)))}"
 
     def _get(self, *words: str) -> str:
         """What went wrong."""

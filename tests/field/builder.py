@@ -1,8 +1,8 @@
 """Archives as the field has them, written file by file: any Release text, any index, any layout, any name.
 
-`Upstream` writes what it is asked to write and knows of no rule. Each file gets a second of its own, later than
-those before it, so that no changed file keeps size and time. Packages are noise with the right hashes: apt
-downloads them, nobody unpacks them.
+`Upstream` writes what it is asked to write and knows of no rule. Each file gets a second of its own, later
+than those before it, so that no changed file keeps size and time. Packages are noise with the right hashes:
+apt downloads them, nobody unpacks them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,40 +40,68 @@ def digest(section: str, data: bytes) -> str:
     return hashlib.new(_SECTIONS[section], data, usedforsecurity=False).hexdigest()
 
 
+@dataclass
+class Clock:
+    """Each file has a second of its own."""
+
+    now: datetime
+
+    def tick(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
 class Upstream:
-    """A tree in the making."""
+    """A tree in the making.
+
+    What is said of the suite `odd` and its pool is done to the suite and the pool of the name `calling`.
+    """
 
     def __init__(self, tree: Path) -> None:
         self.tree = tree
         self.keyring = tree.parent / "keyring.gpg"
         tree.mkdir(parents=True)
         self.keyring.write_bytes(KEY.public)
-        self.began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
-        self._seconds = 0
+        self._clock = Clock(datetime.now(UTC).replace(microsecond=0) - timedelta(days=1))
+        self._odd = "odd"
+
+    def calling(self, odd: str) -> Upstream:
+        """The same tree, in which `odd` has another name."""
+        other = copy(self)
+        other._odd = odd
+        return other
+
+    def name(self, name: str) -> str:
+        """Where in the tree a name is."""
+        if self._odd == "odd":
+            return name
+        name = re.sub(r"^(zzz-)?dists/odd(?=/|$)", rf"\1dists/{self._odd}", name)
+        return re.sub(r"^(\W*)pool(/+)main/", rf"\1pool\2{self._odd}/", name).replace(
+            "../main/", f"../{self._odd}/"
+        )
 
     # Names
 
     def put(self, name: str, data: bytes | str = b"", *, mtime: float | None = None) -> Path:
         """Make a file, in place of whatever has its name."""
         self.remove(name)
-        path = self.tree / name
+        path = self.tree / self.name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
-        self._seconds += 1
-        when = self.began.timestamp() + self._seconds if mtime is None else mtime
+        when = self._clock.tick().timestamp() if mtime is None else mtime
         os.utime(path, (when, when))
         return path
 
     def link(self, name: str, target: str) -> None:
         """Make a symbolic link, in place of whatever has its name."""
         self.remove(name)
-        path = self.tree / name
+        path = self.tree / self.name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
 
     def remove(self, name: str) -> None:
         """Remove a file, a link or a whole directory, if it is there."""
-        path = self.tree / name
+        path = self.tree / self.name(name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -79,16 +110,16 @@ class Upstream:
     def move(self, name: str, to: str) -> None:
         """Rename."""
         self.remove(to)
-        (self.tree / to).parent.mkdir(parents=True, exist_ok=True)
-        (self.tree / name).rename(self.tree / to)
+        path = self.tree / self.name(to)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self.tree / self.name(name)).rename(path)
 
     def read(self, name: str) -> bytes:
-        return (self.tree / name).read_bytes()
+        return (self.tree / self.name(name)).read_bytes()
 
     def master(self) -> None:
         """The trace of the origin."""
-        self._seconds += 1
-        when = self.began + timedelta(seconds=self._seconds)
+        when = self._clock.tick()
         text = (
             f"{when:%a %b %d %H:%M:%S UTC %Y}\nDate: {when:{_STAMP}}\nRunning on host: master.example.org\n"
         )
@@ -110,14 +141,14 @@ class Upstream:
         """Write a package's file; its stanza. `filename` is what the stanza says instead of the path."""
         path = path or f"pool/main/{name[0]}/{name}/{name}_{version}_{arch}.deb"
         data = hashlib.shake_256(f"{path} {version}".encode()).digest(400)
-        if not (self.tree / path).is_file() or self.read(path) != data:
+        if not (self.tree / self.name(path)).is_file() or self.read(path) != data:
             self.put(path, data)
         stanza = {
             "Package": name,
             "Version": version,
             "Architecture": arch,
             "Maintainer": "A <a@example.org>",
-            "Filename": filename or path,
+            "Filename": self.name(filename or path),
             "Size": str(len(data)),
             **{each: hashlib.new(_STANZA[each], data, usedforsecurity=False).hexdigest() for each in hashes},
             "Description": f"the package {name}",
@@ -144,7 +175,7 @@ class Upstream:
         )
         return (
             f"Package: {name}\nBinary: {name}\nVersion: {version}\nMaintainer: A <a@example.org>\n"
-            f"Architecture: any\nFormat: 3.0 (native)\n{listed}Directory: {directory}\n"
+            f"Architecture: any\nFormat: 3.0 (native)\n{listed}Directory: {self.name(directory)}\n"
         )
 
     # Suites
@@ -166,23 +197,24 @@ class Upstream:
     ) -> None:
         """Write a suite.
 
-        `indices` are written and listed, `listed` are listed only, by path below the directory; `fields` are added
-        to those of Release (None takes one away), and `change` is what happens to its text before it is signed.
+        `indices` are written and listed, `listed` are listed only, by path below the directory; `fields` are
+        added to those of Release (None takes one away), and `change` is what happens to its text before it is
+        signed.
         `dak`: Release files are below zzz-dists, with links to them, and indices are links into by-hash.
         """
         for name, data in indices.items():
             self._index(f"{directory}/{name}", data, by_hash, linked=dak and bool(by_hash))
-        codename = directory.removeprefix("dists/")
+        codename = self.name(directory).removeprefix("dists/")
         head: dict[str, str | None] = {
             "Origin": "Case",
             "Label": "Case",
             "Suite": codename,
             "Codename": codename,
-            "Date": f"{self.began + timedelta(seconds=self._seconds):{_STAMP}}",
+            "Date": f"{self._clock.now:{_STAMP}}",
             "Acquire-By-Hash": "yes" if by_hash else None,
             "Architectures": "amd64",
             "Components": "main",
-            "Description": f"case archive {self._seconds}",
+            "Description": f"case archive {self._clock.now.timestamp():.0f}",
             **(fields or {}),
         }
         text = "".join(f"{key}: {value}{newline}" for key, value in head.items() if value is not None)
@@ -214,14 +246,14 @@ class Upstream:
             self.put(f"zzz-{directory}/{name}" if dak else f"{directory}/{name}", make())
             if dak:
                 up = "../" * (directory.count("/") + 1)
-                self.link(f"{directory}/{name}", f"{up}zzz-{directory}/{name}")
+                self.link(f"{directory}/{name}", f"{up}zzz-{self.name(directory)}/{name}")
 
     def _index(self, name: str, data: bytes, by_hash: Sequence[str], *, linked: bool) -> None:
         directory, _, base = name.rpartition("/")
         for kind in by_hash:
-            copy = f"by-hash/{kind}/{digest(kind, data)}"
-            if not (self.tree / directory / copy).exists():
-                self.put(f"{directory}/{copy}", data)
+            same = f"by-hash/{kind}/{digest(kind, data)}"
+            if not (self.tree / self.name(directory) / same).exists():
+                self.put(f"{directory}/{same}", data)
         if linked:
             self.link(name, f"by-hash/{by_hash[-1]}/{digest(by_hash[-1], data)}")
         else:

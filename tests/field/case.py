@@ -1,7 +1,7 @@
-"""What a case of the field is: an archive in some states, one after the other, and what a mirror makes of each.
+"""What a case is: an archive in some states, one after the other, and what a mirror makes of each.
 
-Each archive has two suites. `good` is ordinary and is current after every run, whatever else there is; `odd` is what
-the case is about. A case is data; `scene` carries it out.
+Each archive has two suites. `good` is ordinary and is current after every run, whatever else there is; `odd`
+is what the case is about. A case is data; `scene` builds its upstream, `mirror` carries it out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Step:
     odd: Odd = Odd.CURRENT
     good: bool = True  # whether `good` is current; otherwise nothing could be published
     apt: bool | None = None  # whether apt takes `odd` from upstream; None: nobody asks
-    unserved: tuple[str, ...] = ()  # patterns of upstream's names that are not served as they are there
+    unserved: tuple[str, ...] = ()  # patterns of upstream's files that are not served as they are there
+    loose: tuple[str, ...] = ()  # patterns of names whose kind and content here are not looked at
     check: Check | None = None  # what else is to be so
     again: int | None = None  # exit code of another sync; None: there is none
     later: timedelta = timedelta()  # before the sync, so much time goes by since faults were seen
@@ -63,9 +64,24 @@ class Case:
     root: str = ""  # where apt finds `odd`, below the tree
     line: str = "odd main"  # in sources.list, after the address
     packages: tuple[str, ...] = ("odd",)  # what apt is to download
+    unlisted: tuple[str, ...] = ()  # patterns of what no index lists: `index` leaves it to the next full run
     keyring: Callable[[Path], Path | None] | None = None  # makes another keyring; returns None for none
     strategies: tuple[Strategy, ...] = (Strategy.FULL, Strategy.INDEX)
     prepare: Callable[[Path], AbstractContextManager[object]] | None = None  # of the mirror's tree
+    alone: bool = False  # it is more than a suite and its pool
+
+    @property
+    def is_sociable(self) -> bool:
+        """Whether it can be in one archive with others of the same options."""
+        usual = Case(
+            self.name,
+            self.steps,
+            options=self.options,
+            packages=self.packages,
+            unlisted=self.unlisted,
+            strategies=self.strategies,
+        )
+        return self == usual
 
 
 def two(up: Upstream, n: int) -> str:
@@ -103,7 +119,7 @@ def clear(up: Upstream) -> None:
 ordinary = odd()
 
 
-def taken(name: str, build: Build = ordinary, *, apt: bool = True, **keys: Any) -> Case:
+def taken(name: str, build: Build = ordinary, *, apt: bool | None = True, **keys: Any) -> Case:
     """Apt takes it, or it harms nobody: mirrored as it is, at first and as an update."""
     about, case = _split(keys)
     return Case(name, (Step(build, **about), Step(build, apt=apt, again=OK, **about)), **case)
@@ -124,11 +140,11 @@ def held(name: str, fault: Build, *, apt: bool = False, repaired: Build = ordina
 def turned(name: str, *builds: Build, **keys: Any) -> Case:
     """The archive changes its shape, each time as an update that apt takes."""
     about, case = _split(keys)
-    steps = [Step(build, apt=True, again=OK, **about) for build in builds]
-    return Case(name, tuple(steps), **case)
+    steps = [Step(build, apt=True, **about) for build in builds[:-1]]
+    return Case(name, (*steps, Step(builds[-1], apt=True, again=OK, **about)), **case)
 
 
-_OF_A_STEP = frozenset({"unserved", "check", "says", "later"})
+_OF_A_STEP = frozenset({"unserved", "loose", "check", "says", "later"})
 
 
 def _split(keys: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

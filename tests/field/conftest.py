@@ -1,5 +1,6 @@
 """What a case needs, once for each process of pytest."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def field_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RsyncDaem
 
 @pytest.fixture(scope="session")
 def apt(tmp_path_factory: pytest.TempPathFactory, field_directory: Path) -> Iterator[Apt]:
+    if not shutil.which("apt-get"):
+        pytest.skip("needs apt-get, the judge")
     with judging(tmp_path_factory.mktemp("apt"), field_directory) as judge:
         yield judge
 

@@ -1,16 +1,18 @@
-"""Packages and other files that upstream's indices name, and that upstream lacks or has with another content."""
+"""Files that upstream's indices name, and that upstream lacks or has with another content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 
-from field.builder import PACKAGES, Upstream
+from field.builder import Upstream
 from field.case import HELD, OK, Build, Case, Odd, Step, odd, ordinary
 from field.indices import images, with_sources
 from pushmirror.config.model import Strategy
 
 ALL = list(Strategy)[1:]
+_ONE_TIME = 1_700_000_000  # of what is wrong: it does not change from state to state
 _A_WHILE = timedelta(minutes=11)  # longer than a fault has to last
 
 
@@ -40,7 +42,7 @@ def wrong(path: Callable[[int], str], change: Callable[[bytes], bytes], build: B
 
     def faulty(up: Upstream, n: int) -> None:
         build(up, n)
-        up.put(path(n), change(up.read(path(n))))
+        up.put(path(n), change(up.read(path(n))), mtime=_ONE_TIME)
 
     return faulty
 
@@ -67,6 +69,12 @@ def update(name: str, fault: Build, *, before: Build = ordinary, **keys: object)
     return Case(f"update_{name}", steps, packages=(), **keys)
 
 
+def for_ever(name: str, fault: Build) -> Case:
+    """What is served lacks the file already: an update that lacks the same has nothing to wait for."""
+    steps = Step(fault, again=OK), Step(fault, apt=True, again=OK), Step(fault, apt=True)
+    return Case(f"for_ever_{name}", steps, packages=("odd",))
+
+
 def strict(name: str, fault: Build, **keys: object) -> Case:
     """Who wants the strict rule has it."""
     steps = (
@@ -79,8 +87,9 @@ def strict(name: str, fault: Build, **keys: object) -> Case:
     return Case(f"strict_{name}", steps, options={"incomplete": "hold"}, packages=(), **keys)
 
 
-def _same_state_again(up: Upstream, n: int) -> None:
-    """Upstream is as it was, and another suite is newer."""
+def _old_is_here(upstream: Path, mirror: Path) -> Iterable[str]:
+    """It is what the index names, and stays."""
+    return [] if (mirror / old(0)).exists() else [f"{old(0)} is gone"]
 
 
 CASES = [
@@ -98,7 +107,10 @@ CASES = [
     ),
     first("image_lost", images(lose="netboot/linux"), repaired=images()),
     update("package_lost", without(new), strategies=ALL),
-    update("package_that_was_here_lost", without(old)),
+    Case(
+        "package_that_is_here_lost",
+        (Step(ordinary), Step(without(old), apt=True, again=OK, check=_old_is_here), Step(ordinary)),
+    ),
     update("package_cut_off", wrong(new, lambda data: data[:100])),
     update("package_of_another_content", wrong(new, lambda data: data[::-1])),
     update("package_size_in_the_index_wrong", odd(_sized)),
@@ -107,6 +119,8 @@ CASES = [
         without(lambda n: f"pool/main/o/odd/odd_1.{n}.tar.xz", build=with_sources()),
         before=with_sources(),
     ),
+    for_ever("package_lost", without(old)),
+    for_ever("package_cut_off", wrong(old, lambda data: data[:100])),
     strict("package_lost", without(new)),
     strict("package_of_another_content", wrong(new, lambda data: data[::-1])),
 ]

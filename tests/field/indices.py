@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import lz4.frame
+
 from field.builder import CONTENTS, PACKAGES, Upstream, digest, gz
-from field.case import Build, Case, Packages, clear, held, odd, ordinary, taken, two
+from field.case import HELD, Build, Case, Odd, Step, clear, held, odd, ordinary, taken, two
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 TRANSLATION = "main/i18n/Translation-en"
 OPTIONAL = {
@@ -63,10 +69,6 @@ def spoilt(
                 up.put(f"dists/odd/{name}", content + str(n).encode())
 
     return odd(more=more, after=after)
-
-
-def program(*argv: str) -> Callable[[bytes], bytes]:
-    return lambda data: subprocess.run(argv, input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
 def by_hash_only(up: Upstream, n: int) -> None:
@@ -268,8 +270,8 @@ CASES = [
     taken("filename_of_255_bytes", named("", f"pool/main/o/odd/{'x' * 251}.deb"), packages=("odd", "odd-x")),
     taken("pool_file_under_two_hashes", two_architectures(_under_two_hashes)),
     # Packed forms
-    taken("packed_by_zstd", packed(".zst", program("zstd", "-q"))),
-    taken("packed_by_lz4", packed(".lz4", program("lz4", "-q"))),
+    taken("packed_by_zstd", packed(".zst", zstd.compress)),
+    taken("packed_by_lz4", packed(".lz4", lz4.frame.compress)),
     taken("packed_by_bzip2", packed(".bz2", bz2.compress)),
     taken("packed_by_lzma", packed(".lzma", partial(lzma.compress, format=lzma.FORMAT_ALONE))),
     taken("packed_by_xz", packed(".xz", lzma.compress)),
@@ -300,6 +302,14 @@ CASES = [
     taken("gz_not_there", spoilt(f"{PACKAGES}.gz", content=None)),
     held("every_packages_is_stale", spoilt(PACKAGES, f"{PACKAGES}.gz")),
     held("every_packages_is_empty", spoilt(PACKAGES, f"{PACKAGES}.gz", content=b"")),
+    Case(
+        "every_packages_is_lost",
+        (
+            Step(ordinary),
+            Step(spoilt(PACKAGES, f"{PACKAGES}.gz", content=None), (HELD,), Odd.HELD, apt=False, again=HELD),
+            Step(ordinary),
+        ),
+    ),
     taken("by_hash_only", by_hash_only),
     *(
         taken(
@@ -337,9 +347,15 @@ CASES = [
         "patches_of_another_state",
         patches(change=lambda text: text.replace("SHA256-Current: ", "SHA256-Current: 0")),
     ),
-    taken("extrafiles_plain", extrafiles(lambda text: text)),
-    taken("extrafiles_stale", extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n")),
-    taken("extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n")),
-    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n")),
-    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n")),
+    taken("extrafiles_plain", extrafiles(lambda text: text), alone=True),
+    taken(
+        "extrafiles_stale",
+        extrafiles(lambda text: f"{'0' * 64}  doc/about.txt\n{'0' * 64}  gone\n"),
+        alone=True,
+    ),
+    taken(
+        "extrafiles_list_themselves", extrafiles(lambda text: f"{text}{'0' * 64}  extrafiles\n"), alone=True
+    ),
+    taken("extrafiles_blank_lines", extrafiles(lambda text: f"\n{text}\n\n"), alone=True),
+    taken("extrafiles_nonsense", extrafiles(lambda text: "<html>\n"), alone=True),
 ]

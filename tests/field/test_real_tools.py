@@ -1,4 +1,4 @@
-"""Archives made and changed by the programs that people make them with, each state mirrored and read by apt."""
+"""Archives made and changed by the programs that people use, each state mirrored and read by apt."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import gzip
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from field.apt import Apt
-from field.scene import NO_DELAY, names, without_time
+from field.scene import NO_DELAY
+from field.served import names, without_time
 from forked import Cli, ForkedSite
 from pushmirror.config.model import Strategy
 from pushmirror.lab.daemon import RsyncDaemon
@@ -174,42 +175,54 @@ class Aptly(Maker):
 MAKERS = (AptFtparchive, AptFtparchiveIntoItself, DpkgScanpackages, Reprepro, Aptly)
 
 
+@pytest.fixture
+def make(tmp_path: Path, field_directory: Path) -> Iterator[Callable[[type[Maker]], Maker]]:
+    key = LabKey.create(tmp_path / "key", owner=_OWNER)
+    with key.unlocked() as signer:
+        yield lambda maker: maker(field_directory / maker.__name__, key, signer.home)
+
+
+@pytest.fixture
+def mirrors(
+    field_directory: Path, field_daemon: RsyncDaemon, cli: Cli
+) -> Callable[[Maker], list[ForkedSite]]:
+    """Those of an archive, by each strategy."""
+
+    def of(made: Maker) -> list[ForkedSite]:
+        name = type(made).__name__
+        field_daemon.add_module(name, made.tree)
+        about = {
+            "upstream": field_daemon.url(name),
+            "keyring": str(made.keyring),
+            "rsync_options": [NO_DELAY],
+        }
+        strategies = (Strategy.FULL.value, Strategy.INDEX.value)
+        return [ForkedSite(made.directory / x, cli, strategy=x, **about) for x in strategies]
+
+    return of
+
+
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
 def test_what_a_tool_makes_and_changes_is_mirrored(
     maker: type[Maker],
-    tmp_path: Path,
-    field_directory: Path,
-    field_daemon: RsyncDaemon,
-    cli: Cli,
+    make: Callable[[type[Maker]], Maker],
+    mirrors: Callable[[Maker], list[ForkedSite]],
     apt: Apt,
 ) -> None:
     if not shutil.which(maker.program):
         pytest.skip(f"needs {maker.program}")
-    directory = field_directory / maker.__name__
-    key = LabKey.create(tmp_path / "key", owner=_OWNER)
-    with key.unlocked() as signer:
-        made = maker(directory, key, signer.home)
-        field_daemon.add_module(maker.__name__, made.tree)
-        sites = [
-            ForkedSite(
-                directory / strategy.value,
-                cli,
-                upstream=field_daemon.url(maker.__name__),
-                keyring=str(made.keyring),
-                strategy=strategy.value,
-                rsync_options=[NO_DELAY],
-            )
-            for strategy in (Strategy.FULL, Strategy.INDEX)
-        ]
-        for n in (1, 2, 3):
-            made.change(n)
-            for site in sites:
-                assert site.sync().check().exit_code == 0
-                for line in made.lines:
-                    verdict = apt.reads(site.tree, line, ["alpha", "beta"], made.keyring)
-                    assert not verdict.problem, f"state {n}, {line}: {verdict.problem}"
-                    assert f"alpha_1%3a{n}.0_all.deb" in verdict.packages
-                assert _different(made.tree, site.tree) == []
+    made = make(maker)
+    sites = mirrors(made)
+    for n in (1, 2, 3):
+        made.change(n)
+        for site in sites:
+            assert site.sync().check().exit_code == 0
+            assert _different(made.tree, site.tree) == []
+            for line in made.lines:
+                source = site.tree, line
+                verdict = apt.reads(source, packages=["alpha", "beta"], keyring=made.keyring)
+                assert not verdict.problem, f"state {n}, {line}: {verdict.problem}"
+                assert f"alpha_1%3a{n}.0_all.deb" in verdict.packages
 
 
 def _different(upstream: Path, site: Path) -> list[str]:

@@ -13,7 +13,7 @@ __all__ = ["cli"]
 
 
 @pytest.fixture(autouse=True)
-def _forked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811  pytest's way
+def _forked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """No command waits for the second that imports take."""
     fork_sites(cli, monkeypatch)
 

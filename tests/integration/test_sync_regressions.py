@@ -379,6 +379,33 @@ def test_a_pool_that_becomes_a_directory_is_reachable_after_stage_1(
     assert same_tree(archive.path, site.tree) == []
 
 
+def _to_file(path: Path) -> None:
+    shutil.rmtree(path)
+    put(path, "x")
+
+
+def _to_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("Packages.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("pool/main", _to_file), ("dists/wheezy/main/binary-amd64/Packages.xz", _to_link)],
+)
+def test_what_the_live_indices_name_stays_when_upstream_has_another_kind_of_thing_there(
+    site: LabSite, archive: LabArchive, name: str, change: Callable[[Path], None]
+) -> None:
+    site.sync().check()
+    directory = site.tree / name if (site.tree / name).is_dir() else (site.tree / name).parent
+    before = snapshot(directory)
+    change(archive.path / name)
+    for more in ((), ("--strategy", "full")):
+        site.sync(*more)
+        assert broken(site.tree, thorough=True) == []
+    assert snapshot(directory) == before
+
+
 # Who asked for what
 
 

@@ -188,7 +188,7 @@ def test_suites_with_weak_hashes_only_are_compared_and_never_called_verified(tmp
     index = owner.tree / "dists/old/main/binary-amd64/Packages"
     index.parent.mkdir(parents=True)
     index.write_text("")
-    listed = f"MD5Sum:\n {hashlib.md5(b'').hexdigest()} 0 main/binary-amd64/Packages\n"
+    listed = f"MD5Sum:\n {hashlib.md5(b'', usedforsecurity=False).hexdigest()} 0 main/binary-amd64/Packages\n"
     (owner.tree / "dists/old/Release").write_text(f"Origin: X\nSuite: old\nCodename: old\n{listed}")
     code, told = _verify(owner)
     assert (code, told["weak"]) == (Exit.OK, ["dists/old"])

@@ -6,7 +6,11 @@ from pushmirror.errors import Exit
 from pushmirror.hub import hook_exit_code
 from pushmirror.state.records import Request, Run, Stage
 
-_ITS_OWN = {Exit.OK, Exit.FAILED, Exit.STAGE1, Exit.STAGE2, Exit.CONFIG}
+#: As they are; but ftpsync publishes a suite with whatever fault, and is content.
+_ITS_OWN: dict[int, Exit] = {
+    **{code: code for code in (Exit.OK, Exit.FAILED, Exit.STAGE1, Exit.STAGE2, Exit.CONFIG)},
+    Exit.HELD: Exit.OK,
+}
 
 
 def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
@@ -19,10 +23,8 @@ def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
         return Exit.FAILED
     if code == Exit.STAGE1 and stage is Stage.STAGE2:
         return Exit.STAGE2  # there is no stage 1 in it that could fail
-    if code == Exit.HELD:
-        return Exit.OK  # ftpsync has published such suites as they are, and is content
     if code in _ITS_OWN:
-        return code
+        return _ITS_OWN[code]
     if code == Exit.UNAVAILABLE:  # rsync is not installed: a shell ends with 127, and so does stage 1
         return Exit.STAGE2 if stage is Stage.STAGE2 else Exit.STAGE1
     return Exit.STAGE1 if stage is Stage.STAGE1 else Exit.STAGE2  # such as 75: upstream kept changing

@@ -139,8 +139,8 @@ def with_verified(
 ) -> ArchiveHealth:
     """An archive's health with what its last verify found, each kind of problem by its name.
 
-    Files that upstream lacks, too, are none; with `is_weak` some suites were compared by weak hashes alone. It
-    is not `is_certain` if there was more that could not be verified. Problems are an error until they are
+    Files that upstream lacks, too, are none; with `is_weak` some suites were compared by weak hashes alone.
+    It is not `is_certain` if there was more that could not be verified. Problems are an error until they are
     repaired, however well later runs end: these look at what changes.
     """
     found = [f"{number} {what}" for what, number in problems.items() if number]

@@ -14,25 +14,20 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
-from pushmirror.archive.paths import resolve
-from pushmirror.archive.pathset import fingerprint as fingerprint_of
-from pushmirror.config.model import Archive, Mirror, Policy, Strategy
+from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
-    BadPath,
-    BadSignature,
     Behind,
     ConfigError,
     Exit,
     Mismatch,
-    NothingPublished,
     UpstreamError,
     UpstreamMoved,
     UpstreamUpdating,
@@ -44,6 +39,7 @@ from pushmirror.sync.account.bookkeeping import Bookkeeping, Places
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.early import fetch_early
+from pushmirror.sync.extras import Extras
 from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.kinds import KindChanges, settle_kinds
 from pushmirror.sync.learn.learner import Learner
@@ -51,22 +47,21 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.published import NOTHING, Fault, Published, read_published
+from pushmirror.sync.published import NOTHING, Published, read_published
 from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
-from pushmirror.sync.signatures import check_keyrings, check_signatures, detached_problem, fingerprint
+from pushmirror.sync.signatures import check_keyrings, fingerprint
 from pushmirror.sync.staging import Staging
-from pushmirror.sync.suites import SuiteMemory, Suites, prefixes
+from pushmirror.sync.suite_check import SuiteCheck
+from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
-from pushmirror.sync.vouch import readable_of
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
-_SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
 
 
@@ -100,14 +95,17 @@ class Engine:
         self._publisher = Publisher(self._tree, self._area, self._books)
         self._memory = SuiteMemory(places.suites)
         self._staging = Staging(
-            archive, self._upstream, self._area, self._publisher, self._ledger, self._memory
+            archive,
+            upstream=self._upstream,
+            area=self._area,
+            publisher=self._publisher,
+            ledger=self._ledger,
+            memory=self._memory,
         )
         self._phase = Exit.STAGE1
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
         self._aim = ""  # the generation that the round works towards, once it is known
         self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last round, and its aim
-        self._seen = self._memory.faults()
-        self._signers: dict[str, tuple[str, ...]] = {}  # of upstream's suites: by which keys they are signed
         self.report = Report(started=clock.now(), selection=selection_mark(archive))
         self._learner = Learner(
             archive,
@@ -119,6 +117,8 @@ class Engine:
             self.report,
             self._memory,
         )
+        self._check = SuiteCheck(archive, self._learner, self._ledger, self._memory)
+        self._extras = Extras(archive, self._staging, self._ledger)
 
     def run(self, job: Job, on_served: Served) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).
@@ -168,7 +168,7 @@ class Engine:
             area.open()
             learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
             live = read_published(tree, self._archive.release_directories)
-            suites = self._judged(learner.look(job, area, live), live, area)
+            suites = self._check.once(learner.look(job, area, live), live, area)
             pinned = suites.target
             survey = learner.survey(
                 job,
@@ -234,7 +234,7 @@ class Engine:
             run_hook(self._archive, "after_stage1", self.report.facts())
             self._books.seal(self._read_served().generation)
             self._write_trace(job)
-            self.report.prepared = "" if round_.incomplete else round_.suites.upstream.generation
+            self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
             run_hook(self._archive, "after_stage1", self.report.facts())
@@ -243,11 +243,11 @@ class Engine:
         started = time.monotonic()
         self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
-        self._require_any(round_.suites)
+        self._check.require_any(round_.suites)
         self._account_for_lost(round_)
         foreign_traces_changed = self._publish(round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)
-        self._remember_suites(round_)
+        self._remember_suites(round_.suites)
         self._books.seal(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
         on_served(self.report.generation)
@@ -303,10 +303,10 @@ class Engine:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
         live = self._read_served()
-        suites = self._judged_twice(job, live)
+        suites = self._check.twice(job, live, self._area)
         shown = suites.upstream
         self._aim = shown.generation
-        self._require_any(suites)
+        self._check.require_any(suites)
         remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
         if self._ledger.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining
@@ -328,107 +328,12 @@ class Engine:
     def _read_served(self) -> Published:
         return read_published(self._tree, self._archive.release_directories)
 
-    def _judged_twice(self, job: Job, live: Published) -> Suites:
-        """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
-
-        Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
-        """
-        while True:
-            suites = self._judged(self._learner.look(job, self._area, live), live, self._area)
-            news = self._news(suites)
-            if not news:
-                return suites
-            self._learner.require_finished_upstream(self._area)
-            _log.info("looking at upstream's Release files again: %s", news[0])
-            clock.sleep(_SECOND_LOOK)
-
-    def _news(self, suites: Suites) -> list[str]:
-        """What is strange about suites and was not seen before, in this run or an earlier one."""
-        found = {(one, suites.upstream.states[one], fault.reason) for one, fault in suites.faults.items()}
-        for directory, suite in suites.target.suites.items():
-            live = suites.live.suites.get(directory)
-            if suite.odd and (live is None or live.texts != suite.texts):
-                found.add((directory, suite.state, suite.odd))
-        news = sorted(found - self._seen)
-        self._seen |= found
-        return [reason for _, _, reason in news]
-
-    def _judged(self, shown: Published, live: Published, area: WorkArea) -> Suites:
-        """Upstream's suites, those held back that cannot be read, are not signed, or have weak hashes only."""
-        suites = Suites(shown, live)
-        for directory, fault in shown.faults.items():
-            suites.hold(directory, fault)
-        self._check_signatures(suites, area)
-        for directory, suite in suites.upstream.suites.items():
-            if suite.release.weak and self._archive.weak is Policy.HOLD:
-                reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
-                suites.hold(directory, Fault(reason, '`weak = "publish"` would have it published'))
-        return suites
-
-    def _check_signatures(self, suites: Suites, area: WorkArea) -> None:
-        keyrings = self._archive.keyring
-        if not keyrings:
-            return
-        used = fingerprint(keyrings)
-        trusted = self._ledger.keyrings() == used  # else also what is live has to be signed by these
-        checked = {}
-        for directory, suite in suites.upstream.suites.items():
-            live = suites.live.suites.get(directory)
-            if trusted and live is not None and live.texts == suite.texts and self._memory.signers(directory):
-                checked[directory] = suite
-                continue
-            try:
-                self._signers[directory] = check_signatures(suite, area.pin, keyrings)
-            except BadSignature as exc:
-                suites.hold(directory, Fault(str(exc), "tell upstream's operator, or check `keyring`"))
-                continue
-            problem = detached_problem(suite, area.pin, keyrings)
-            checked[directory] = replace(suite, odd=problem) if problem and not suite.odd else suite
-        left = {where: one for where, one in suites.upstream.suites.items() if where not in checked}
-        suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
-
-    def _require_any(self, suites: Suites) -> None:
-        """Stop where nothing at all can be published, or could be verified as the configuration wants it."""
-        shown = suites.upstream
-        if not shown.directories:
-            if suites.live.generation:
-                raise UpstreamError(
-                    "upstream has no Release files at all, though the tree here was mirrored from some",
-                    hint="upstream looks emptied or unmounted; nothing was changed here",
-                )
-            if self._archive.keyring:
-                raise UpstreamError(
-                    "upstream has no Release file that the keyring could verify: looked in `dists` at the top"
-                    " and two levels below it, and for flat repositories there",
-                    hint="name the directories of its Release files in `release_directories`, or, if it is no"
-                    " Debian archive, remove `keyring`",
-                )
-        elif shown.directories == suites.faults.keys():
-            fault = suites.faults[min(suites.faults)]
-            if self._news(suites):
-                raise UpstreamMoved(fault.reason)  # it may be about to
-            others = f" (and {len(suites.faults) - 1} more suites)" if len(suites.faults) > 1 else ""
-            self._remember_faults(suites)
-            raise NothingPublished(f"no suite can be published: {fault.reason}{others}", hint=fault.hint)
-
-    def _remember_suites(self, round_: Round) -> None:
-        """Remember what is served of each suite, what is held back, and what is missing."""
-        suites = round_.suites
-        self._remember_faults(suites)
+    def _remember_suites(self, suites: Suites) -> None:
+        self._check.remember(suites)
         if self._archive.keyring:
             self._ledger.note_keyrings(fingerprint(self._archive.keyring))
         self.report.held = {directory or ".": fault.reason for directory, fault in suites.faults.items()}
         self.report.missing = sum(map(len, suites.missing.values()))
-
-    def _remember_faults(self, suites: Suites) -> None:
-        known = self._ledger.missing()
-        missing = {  # of what is served still, and of what is held back
-            where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
-        }
-        self._ledger.note_missing({**missing, **suites.missing})
-        self._memory.note(suites, self._signers, clock.now())
-        for directory, fault in sorted(suites.faults.items()):
-            _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
 
     def _account_for_lost(self, round_: Round) -> None:
         """Files that did not come: those that nobody can explain make another round, once.
@@ -438,7 +343,7 @@ class Engine:
         suites = round_.suites
         explained = {path for paths in suites.missing.values() for path in paths}
         explained.update(path for fault in suites.faults.values() for path in fault.missing)
-        left = frozenset(round_.lost - explained - round_.survey.refused)
+        left = frozenset(round_.lost - explained - round_.survey.refused - self._upstream.unreadable)
         if not left:
             return
         towards = (suites.upstream.generation, round_.survey.digest, left)
@@ -475,6 +380,7 @@ class Engine:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
         kinds = self._settle_kinds(round_)
+        round_.staged -= {path for path in round_.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
         self._ledger.replaced(round_.live.generation)
@@ -488,8 +394,9 @@ class Engine:
             survey.links,
             survey.directories,
             at_once=at_once,
-            elsewhere={where: suites[where].files for where in at_once if suites[where].is_elsewhere},
+            elsewhere={where: suites[where].elsewhere for where in at_once},
             suite_links={path for path in survey.links if path in round_.suites.upstream.links},
+            release_files=round_.pinned.release_files.keys(),
             become_directories=kinds.become_directories,
             carried=kinds.carried,
         )
@@ -520,8 +427,7 @@ class Engine:
 
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
-        decided = self._deletion(job, round_.survey, round_.pinned, beside=round_.pinned)
-        decided = replace(decided, lost=tuple(sorted({*decided.lost} - self._of_held(round_, decided.lost))))
+        decided = self._extras.after(round_, allow_mass=job.allow_mass_delete)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
@@ -541,45 +447,13 @@ class Engine:
         self._ledger.prune(live=round_.pinned.generation, grace_s=self._archive.grace.total_seconds())
         return deleted
 
-    def _of_held(self, round_: Round, paths: Collection[str]) -> set[str]:
-        """Those of the paths that suites refer to which are held back: upstream has newer ones."""
-        if not paths or not round_.suites.faults:
-            return set()
-        readable = readable_of(round_.pinned, self._ledger)
-        keys = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
-        return {file.path for file in self._ledger.named(set(map(fingerprint_of, paths)), keys)}
-
     def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
         """What would be deleted once the pinned state is live, and the one that is live now replaced."""
         if job.stage is Stage.STAGE1:
             return Deletion()
         over = not self._archive.grace and pinned.generation != live.generation
-        return self._deletion(job, survey, NOTHING if over else live, beside=pinned)
-
-    def _deletion(self, job: Job, survey: Survey, live: Published, *, beside: Published) -> Deletion:
-        doomed = deletion.candidates(survey.extras, self._archive.protect)
-        kept: set[str] = set()
-        lost: set[str] = set()
-        # What is left out on purpose has no grace: its indices would grow stale beside the live Release.
-        # Nor has what that Release lists with another hash: clients would ask for it, and get the wrong one.
-        # What an index names that is mirrored is not left out, whatever its name says of its architecture.
-        stale = self._staging.contradicted(doomed, beside)
-        named = [path for path in doomed if path not in stale and self._staging.is_mirrored_if_named(path)]
-        if named and live.suites:
-            mirrored = {path for path in named if self._staging.is_mirrored(path)}
-            by_links = _names_by_links(named, survey.upstream_links)
-            grace_s = self._archive.grace.total_seconds()
-            in_grace = self._ledger.still_needed(
-                mirrored | {name for name, path in by_links.items() if path in mirrored},
-                live=live.generation,
-                grace_s=grace_s,
-            )
-            in_live = self._ledger.referred_to({*named, *by_links}, live=live.generation, grace_s=0)
-            kept = {by_links.get(path, path) for path in in_grace | in_live}
-            lost = mirrored.intersection(by_links.get(path, path) for path in in_live)
-        limits = None if job.allow_mass_delete else self._archive.delete
-        decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)
-        return replace(decided, lost=tuple(sorted(lost)))
+        live = NOTHING if over else live
+        return self._extras.decide(survey, live, beside=pinned, allow_mass=job.allow_mass_delete)
 
     def _is_current(self, job: Job, round_: Round) -> bool:
         """Whether what is published is what was asked for by name, or upstream's state now.
@@ -588,7 +462,7 @@ class Engine:
         """
         if round_.incomplete:
             return False
-        if self._news(round_.suites):
+        if self._check.news(round_.suites):
             return False  # upstream may have been in the middle of publishing
         if job.generation and job.generation == self.report.generation:
             return True
@@ -619,20 +493,3 @@ class Engine:
             upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )
-
-
-def _names_by_links(paths: Collection[str], links: Mapping[str, str]) -> dict[str, str]:
-    """Other names of these paths, through links to directories above them; with the path of each."""
-    directories: dict[str, list[str]] = {}
-    for link in links:
-        with suppress(BadPath):
-            directories.setdefault(resolve(link, links, follow_last=True), []).append(link)
-    if not directories:
-        return {}
-    return {
-        f"{link}{path[len(above) :]}": path
-        for path in paths
-        for above in prefixes(path)
-        for link in directories.get(above, ())
-        if above != path
-    }

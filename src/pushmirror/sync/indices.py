@@ -66,7 +66,8 @@ class Indices:
         self._held = frozenset(suites.faults)
         self._wants = wants
         links = survey.upstream_links
-        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, links)
+        known = {**dict.fromkeys(survey.no_links), **links}
+        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, known)
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
@@ -95,8 +96,9 @@ class Indices:
         """
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
         lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
-        if lacking:
-            names = [name for wanted in lacking for name in self._to_fetch(wanted)]
+        asked = self._survey.refused  # a moment ago, by whoever filled in the survey
+        if unasked := [wanted for wanted in lacking if wanted.path not in asked]:
+            names = [name for wanted in unasked for name in self._to_fetch(wanted)]
             upstream.progress.step("indices", files=len(names))
             upstream.fetch(names, self._area)
         wrong = [wanted for wanted in lacking if not self._stage_from_fetched(wanted)]
@@ -110,13 +112,9 @@ class Indices:
         """Every file that these suites list and upstream has."""
         for suite in suites:
             for listed in self.required(suite):
-                place = self.placed(suite.path_of(listed))
-                path = self.resolved(place)
-                copies = [copy for copy in suite.copies_of(listed) if self._upstream_has(copy)]
-                if is_by_hash(path) and not _is_hash_of(path, listed):
-                    self._survey.links.pop(place, None)  # it leads to the content of another state
-                    path = copies[0] if copies else place
-                yield Wanted(suite, listed, path, tuple(copy for copy in copies if copy != path))
+                path = self.content_path(suite, listed)
+                copies = [copy for copy in suite.copies_of(listed) if copy != path]
+                yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
@@ -147,6 +145,18 @@ class Indices:
             return resolve(path, self._links, follow_last=True)
         except BadPath:
             return path
+
+    def content_path(self, suite: Suite, listed: Listed) -> str:
+        """The path without links where the content of a listed file is to be.
+
+        A link that leads to the content of another state, or index, is not taken: upstream may be turning it.
+        """
+        place = self.placed(suite.path_of(listed))
+        path = self.resolved(place)
+        if path == place or not _is_of_another(path, listed, suite):
+            return path
+        self._survey.links.pop(place, None)
+        return next(filter(self._upstream_has, suite.copies_of(listed)), place)
 
     def placed(self, path: str) -> str:
         """A path without the links among its directories."""
@@ -214,7 +224,7 @@ class Indices:
         turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
             return Fault(
-                f"upstream's link {turning} leads to what is not as {suite.directory}'s Release file lists it",
+                f"upstream's link {turning} leads to other content than the Release file lists",
                 "upstream may be publishing; if it stays so, tell its operator",
             )
         if kind_of(listed.path) not in _NEEDED:
@@ -300,6 +310,14 @@ class Indices:
             mtime = entry.mtime if entry else mtime_of(source.lstat())
             link_or_copy(source, self._area.at(path), mtime=mtime)
             self.staged.add(path)
+
+
+def _is_of_another(path: str, listed: Listed, suite: Suite) -> bool:
+    """Whether the place that the link of a listed file leads to is one for other content."""
+    if is_by_hash(path):
+        return not _is_hash_of(path, listed)
+    other = suite.release.files.get(path.removeprefix(f"{suite.directory}/"))
+    return other is not None and other.digest != listed.digest
 
 
 def _is_hash_of(path: str, listed: Listed) -> bool:

@@ -35,6 +35,11 @@ class KindChanges:
     become_directories: list[str] = field(default_factory=list)  # links or files here
     carried: dict[str, str] = field(default_factory=dict)  # new path -> where the file is here now
     gone: list[str] = field(default_factory=list)  # files that are nowhere afterwards
+    staying: set[str] = field(default_factory=set)  # names that do not change, nor what is below them
+
+    def leave(self, path: str) -> bool:
+        """Whether a name is not changed, because it or what it is in stays what it is."""
+        return path in self.staying or _is_below_any(path, self.staying)
 
 
 def settle_kinds(
@@ -44,10 +49,10 @@ def settle_kinds(
 
     `needed` tells which of some paths the target or a state within its grace refers to.
     """
-    _keep_files(survey, tree, needed)
     changes = KindChanges()
     links = {**survey.upstream_links, **{path: entry.target for path, entry in survey.links.items()}}
     plan = _Plan(survey, tree, area, needed, links, changes)
+    plan.keep_files()
     for path in [path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)]:
         plan.directory_leaves(path)
     for path in survey.links:
@@ -69,6 +74,32 @@ class _Plan:
     needed: Callable[[Collection[str]], set[str]]
     links: dict[str, str]  # as they are at upstream
     changes: KindChanges
+
+    def keep_files(self) -> None:
+        """Leave files that are needed what they are, though upstream has something else there.
+
+        A link to the same content may come.
+        """
+        survey = self.survey
+        links = [path for path in survey.links if _is_file(self.tree, path) and _is_asked_for(path)]
+        directories = [path for path in survey.directories if _is_file(self.tree, path)]
+        kept = {path for path in self.needed([*links, *directories]) if not self._leads_to_same(path)}
+        if not kept:
+            return
+        _log.warning(
+            "%d files that are still referred to stay, though upstream has something else there, such as %s",
+            *(len(kept), min(kept)),
+        )
+        survey.digest = ""  # the next run compares everything again
+        self.changes.staying |= kept
+        for path in kept:
+            survey.links.pop(path, None)
+        for some in (survey.missing, survey.changed, survey.links):
+            for path in [path for path in some if _is_below_any(path, kept)]:
+                del some[path]
+        survey.directories = [
+            path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
+        ]
 
     def directory_leaves(self, path: str) -> None:
         """A directory here becomes a link or a file."""
@@ -132,6 +163,11 @@ class _Plan:
             return True
         return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
 
+    def _leads_to_same(self, path: str) -> bool:
+        """Whether a link that takes a file's place leads to the same content."""
+        place = self._place_of(path) if path in self.survey.links else None
+        return place is not None and self._will_be(place) and self._is_same(path, place)
+
     def _is_same(self, name: str, place: str) -> bool:
         new = self.area.at(place) if self.area.fetched(place) else self.tree / place
         try:
@@ -144,31 +180,10 @@ class _Plan:
 
     def _stays(self, path: str, why: str) -> None:
         _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
+        self.changes.staying.add(path)
         self.survey.links.pop(path, None)
         self.survey.changed.pop(path, None)
-        self.survey.deviates = True
-
-
-def _keep_files(survey: Survey, tree: Path, needed: Callable[[Collection[str]], set[str]]) -> None:
-    """Leave files that are needed what they are, though upstream has a link or a directory there."""
-    links = [path for path in survey.links if _is_file(tree, path) and _is_asked_for(path)]
-    directories = [path for path in survey.directories if _is_file(tree, path)]
-    kept = needed([*links, *directories])
-    if not kept:
-        return
-    _log.warning(
-        "%d files that are still referred to stay, though upstream has something else there, such as %s",
-        *(len(kept), min(kept)),
-    )
-    survey.deviates = True
-    for path in kept:
-        survey.links.pop(path, None)
-    for some in (survey.missing, survey.changed, survey.links):
-        for path in [path for path in some if _is_below_any(path, kept)]:
-            del some[path]
-    survey.directories = [
-        path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
-    ]
+        self.survey.digest = ""  # the next run compares everything again
 
 
 def _is_asked_for(path: str) -> bool:

@@ -31,6 +31,7 @@ _FRESH = 50_000  # files that are remembered at a time
 _FEW_BLOCKS = 5000  # of which the lines may be held in memory
 _SAMPLE = 100_000  # files that are counted one by one
 _FORMER, _FORMER_KEYRINGS = ("indices", "generations"), "keyrings"  # beside it, of the versions before it
+_HELD = "held"  # in the place of a digest: what is not served
 _LOOK_UP = 40  # questions cost as much as walking over so many numbers
 
 
@@ -161,6 +162,16 @@ class Ledger:
         values = (digest, time.time(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
         self._file.do("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?)", values)
 
+    def remember_held(self, keys: Collection[str]) -> None:
+        """Keep what the indices of suites refer to that are held back: they are looked at at each run."""
+        if keys and self.closures_of(_HELD) != set(keys):
+            self.remember_generation(_HELD, (), keys)
+
+    def forget_held(self) -> None:
+        """No suite is held back."""
+        if self._rows(_HELD):
+            self._file.do("DELETE FROM generations WHERE digest = ?", (_HELD,))
+
     def add_names(self, digest: str, paths: Collection[str]) -> None:
         """A generation refers to these files, too; nothing happens where it is not known."""
         before = self._names(digest)
@@ -208,7 +219,7 @@ class Ledger:
         if live and not self.knows_generation(live):
             return set(paths)
         oldest = time.time() - grace_s
-        recent = [one for one in self._generations() if one.digest == live or one.replaced >= oldest]
+        recent = [one for one in self._generations() if one.digest in {live, _HELD} or one.replaced >= oldest]
         keys = frozenset[str]().union(*(one.keys for one in recent))
         if not self._has_all(keys):
             return set(paths)
@@ -243,6 +254,7 @@ class Ledger:
             if one.digest == live:
                 continue
             is_recent = grace_s > 0 if one.digest == replaced else one.replaced >= oldest
+            is_recent |= one.digest == _HELD
             (recent if is_recent else over).append(one)
         kept = frozenset(keys).union(*(one.keys for one in recent))
         candidates = {*self.left(), *self.withheld()}
@@ -298,7 +310,8 @@ class Ledger:
         """Forget generations whose grace is over, and what no other generation has."""
         oldest = self._oldest if self._oldest is not None else time.time() - grace_s
         with self.writing():
-            self._file.do("DELETE FROM generations WHERE digest != ? AND replaced < ?", (live, oldest))
+            stays = "digest NOT IN (?, ?)"
+            self._file.do(f"DELETE FROM generations WHERE {stays} AND replaced < ?", (live, _HELD, oldest))  # noqa: S608  two names
             wanted = frozenset[str]().union(*(one.keys for one in self._generations()))
             unwanted = [key for (key,) in self._file.ask("SELECT key FROM indices") if key not in wanted]
             for key in unwanted:

@@ -35,6 +35,7 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system.files import link_or_copy, link_tree, mtime_of, sha256_of
 
 _log = logging.getLogger(__name__)
+_MOST_LINKS = 40  # on one way: as many as the kernel follows
 NO_HASHES: Mapping[str, str] = MappingProxyType({})
 _HASHES = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 
@@ -52,6 +53,7 @@ class Change:
         default_factory=dict
     )  # of these: Release files in other ones
     suite_links: Collection[str] = ()  # links that lead to suites
+    release_files: Collection[str] = ()  # Release files of suites, whatever they are called
     become_directories: Collection[str] = ()  # names that are something else here
     carried: Mapping[str, str] = field(
         default_factory=dict
@@ -234,9 +236,9 @@ class Publisher:
                 )
 
     def _carry(self, destination: Destination, source: str, path: str) -> None:
-        """Let a file of the tree have another name, too."""
+        """Let a file of the tree have another name, too; what is a link here is a file there."""
         beside = self._area.scratch(path)
-        _link(self._tree / source, beside)
+        _link((self._tree / source).resolve(), beside)
         destination.put_file(str(beside), path)
 
     def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
@@ -270,15 +272,20 @@ def _link(source: Path, target: Path) -> None:
 def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tuple[int, int, str, int]:
     """Sort key of publishing; what is swapped in as a whole waits for all that comes early.
 
-    What becomes a directory does so where a link of that name would turn.
+    What becomes a directory does so where a link of that name would turn, before those that lead to it.
     """
     path, is_link = name
     root = _root_of(path, roots)
     if root is not None and root in change.become_directories:
-        return publishing_order(root, is_link=True)
+        own = part_of(root, is_link=True)
+        return (Part.SUITE_LINK if own is Part.REST else own, -1, root, 0)
     part, kind, directory, rank = publishing_order(path, is_link)
     if is_link and path in change.suite_links:
         part = Part.SUITE_LINK
+    if path in change.release_files:
+        part = Part.RELEASE
+    if part is Part.SUITE_LINK:
+        kind = _links_to_pass(path, change.links)
     if part < Part.INDEX and root is not None:
         part = Part.INDEX
     return (part, kind, directory, rank)
@@ -288,3 +295,18 @@ def _root_of(path: str, roots: Iterable[str]) -> str | None:
     """The topmost of the directories that a path is below of."""
     above = [root for root in roots if path.startswith(f"{root}/")]
     return min(above, key=len, default=None)
+
+
+def _links_to_pass(path: str, links: Mapping[str, Entry], passed: int = 1) -> int:
+    """How many links that change are on the way from one of them to where it leads: they come before it."""
+    parts = [*path.split("/")[:-1], *links[path].target.split("/")]
+    above: list[str] = []
+    for part in parts:
+        if part == ".." and above:
+            above.pop()
+        elif part not in {"", ".", ".."}:
+            above.append(part)
+            name = "/".join(above)
+            if name != path and name in links and passed < _MOST_LINKS:
+                return _links_to_pass(name, links, passed + 1)
+    return passed

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
@@ -74,9 +75,9 @@ class Suite:
         return state_of(self.texts)
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether its Release files are links to files outside of its directory."""
-        return any(path != joined(self.directory, name) for name, path in self.files.items())
+    def elsewhere(self) -> dict[str, str]:
+        """Those of its Release files that are links to files outside of its directory, with these."""
+        return {name: path for name, path in self.files.items() if not path.startswith(f"{self.directory}/")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Published:
     plain: frozenset[str] = frozenset()  # Release files that belong to no suite, such as a component's
     places: Mapping[str, bool] = field(default_factory=dict)  # where links lead; True: like `dists`
     lost: Mapping[str, bool] = field(default_factory=dict)  # of these, where nothing is
+    places_of_files: frozenset[str] = frozenset()  # of these, where a link of a Release file's name leads
 
     @property
     def directories(self) -> set[str]:
@@ -183,6 +185,7 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
         frozenset(plain),
         search.places,
         search.lost,
+        frozenset(search.files),
     )
 
 
@@ -222,11 +225,14 @@ def _release(directory: str, texts: Mapping[str, bytes]) -> tuple[Release, str]:
 
 
 class TreeLinks(Mapping[str, str]):
-    """The links of a tree, each looked at when it is first asked for; those in `known` count instead."""
+    """The links of a tree, each looked at when it is first asked for.
 
-    def __init__(self, tree: Path, known: Mapping[str, str] | None = None) -> None:
+    What `known` has of a path counts instead: a target, or none where it is to be no link.
+    """
+
+    def __init__(self, tree: Path, known: Mapping[str, str | None] = MappingProxyType({})) -> None:
         self._tree = os.fspath(tree)
-        self._asked: dict[str, str | None] = dict(known or {})
+        self._asked: dict[str, str | None] = dict(known)
 
     def __getitem__(self, path: str) -> str:
         if path not in self._asked:
@@ -261,6 +267,7 @@ class _Search:
         self.below_dists: dict[str, str] = {}  # directories that are, with what is above that `dists`
         self.places: dict[str, bool] = {}
         self.lost: dict[str, bool] = {}
+        self.files: set[str] = set()
 
     def run(self, further: Iterable[str]) -> None:
         """Look everywhere."""
@@ -339,6 +346,7 @@ class _Search:
             return
         if real != path:
             self.places[real] = False
+            self.files.add(real)
         if os.path.isfile(f"{self._tree}/{real}"):  # noqa: PTH113  names
             self._found.setdefault(directory, {})[name] = real
         elif not os.path.lexists(f"{self._tree}/{real}"):

@@ -103,7 +103,7 @@ def transport_options(archive: Archive) -> list[str]:
     connect_s = int(archive.connect_timeout.total_seconds())
     match upstream.scheme:
         case Scheme.RSYNC:
-            # Nagle's algorithm makes each question wait for the answer to the one before: 40 ms, several times.
+            # With Nagle's algorithm a question waits for the answer to the one before: 40 ms, several times.
             options += [f"--contimeout={connect_s}", "--sockopts=TCP_NODELAY"]
         case Scheme.RSYNCS:
             port = upstream.port or TLS_PORT
@@ -425,7 +425,8 @@ def _link(text: str, length: int) -> tuple[str, str]:
 
 def _nameable(name: bytes, *, is_directory: bool = False) -> str:
     path = unescape(name)
-    if (b"\\#" in name or b"\xc2" in name) and not is_one_line(path):  # C1 controls begin with C2
+    # rsync escapes no control characters but those of C0; C1's begin with C2.
+    if any(byte in name for byte in (b"\\#", b"\xc2", b"\x7f")) and not is_one_line(path):
         raise Unreadable(path, is_directory=is_directory)
     return path
 

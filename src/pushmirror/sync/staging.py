@@ -10,7 +10,6 @@ served state, whole at every instant but for files that upstream itself lacks, a
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
@@ -46,6 +45,7 @@ class Staging:
     def __init__(
         self,
         archive: Archive,
+        *,
         upstream: Upstream,
         area: WorkArea,
         publisher: Publisher,
@@ -193,6 +193,8 @@ class Staging:
         bad += self._require_rest(round_, came, readable.values())
         bad += self._try_again(round_, readable.values())
         if self._judge(round_, {file.path for file in bad}, readable):
+            held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
+            self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
@@ -264,7 +266,7 @@ class Staging:
         One that is published all the same has what upstream has: nothing, or something wrong.
         """
         is_any_held = False
-        for directory, suite in round_.pinned.suites.items():
+        for directory in round_.pinned.suites:
             if directory in round_.suites.faults:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
@@ -280,25 +282,30 @@ class Staging:
             reason = (
                 f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
             )
-            if self._may_lack(round_, directory, suite.state, lost):
+            if self._may_lack(round_, directory, lost):
                 _log.warning("%s is published all the same: %s", directory or "the archive", reason)
                 round_.suites.missing[directory] = tuple(lost)
-                here = {path for path in lost if os.path.lexists(self._tree / path)}
-                round_.staged |= (round_.damaged & {*lost}) - here
+                round_.staged |= round_.damaged & {*lost}
             else:
                 is_any_held = True
                 round_.hold(directory, Fault(reason, self._when_incomplete(), tuple(lost)))
         return is_any_held
 
-    def _may_lack(self, round_: Round, directory: str, state: str, lost: list[str]) -> bool:
-        """Whether a state is published though upstream lacks some of its files."""
+    def _may_lack(self, round_: Round, directory: str, lost: list[str]) -> bool:
+        """Whether a state is published though upstream lacks some of its files.
+
+        It lacked them for so long already, in whatever state: where a push brings a new one every few
+        minutes, one that is lost for ever would hold a suite for ever.
+        """
         if self._archive.incomplete is Policy.HOLD:
             return False
         if directory not in round_.live.suites:
             return True  # there is nothing better here
-        if directory not in self._memory.held and self._ledger.missing().get(directory, set()) >= {*lost}:
+        if not self._ledger.missing().get(directory, set()) >= {*lost}:
+            return False
+        if directory not in self._memory.held:
             return True  # what is served lacks them already
-        since = self._memory.incomplete_since(directory, state)
+        since = self._memory.incomplete_since(directory)
         return since is not None and clock.now() - since >= INCOMPLETE_AFTER
 
     def _when_incomplete(self) -> str:

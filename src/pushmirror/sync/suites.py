@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
+from pushmirror.sync.parts import is_searched, is_suite_file, joined
 from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.survey import Survey
 
@@ -64,7 +65,11 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, survey: Survey) -> None:
-        """Leave out of a survey what would change a suite that is held back."""
+        """Leave out of a survey what changes a suite that is held back, or shows one that was not seen."""
+        seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
+        for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
+            if path not in seen:
+                del survey.links[path]
         if not self.faults:
             return
         for some in (survey.missing, survey.changed, survey.links):
@@ -125,10 +130,10 @@ class SuiteMemory:
         held = (item for item in self._records.items() if item[1].is_held)
         return {(directory, record.state, record.reason) for directory, record in held}
 
-    def incomplete_since(self, directory: str, state: str) -> datetime | None:
-        """When it was first seen that upstream lacks files of this state."""
+    def incomplete_since(self, directory: str) -> datetime | None:
+        """Since when upstream lacks files that a suite's indices name."""
         known = self._records.get(directory)
-        return known.fault_since if known and known.state == state and known.missing else None
+        return known.fault_since if known and known.missing else None
 
     def signers(self, directory: str) -> tuple[str, ...]:
         """By which keys the state that is served was signed."""
@@ -140,11 +145,25 @@ class SuiteMemory:
         """The suites that were held back when the last run ended."""
         return {directory for directory, record in self._records.items() if record.is_held}
 
-    def note(self, suites: Suites, signers: Mapping[str, tuple[str, ...]], now: datetime) -> None:
-        """Remember what a round came to."""
+    def note(
+        self,
+        suites: Suites,
+        signers: Mapping[str, tuple[str, ...]],
+        now: datetime,
+        *,
+        known_missing: Mapping[str, Collection[str]],
+    ) -> None:
+        """Remember what a round came to; `known_missing` is what upstream lacked before it, by suite."""
         target = suites.target
         records = [
-            self._record(directory, suites, target.suites.get(directory), signers, now)
+            self._record(
+                directory,
+                suites,
+                target.suites.get(directory),
+                signers,
+                now,
+                known_missing=known_missing.get(directory, ()),
+            )
             for directory in sorted({*target.suites, *suites.upstream.directories})
         ]
         self._records = {_directory_of(record): record for record in records}
@@ -157,6 +176,8 @@ class SuiteMemory:
         served: Suite | None,
         signers: Mapping[str, tuple[str, ...]],
         now: datetime,
+        *,
+        known_missing: Collection[str],
     ) -> SuiteRecord:
         """One suite; `served` is what is published of it here."""
         shown = suites.upstream.suites.get(directory) or served
@@ -178,6 +199,8 @@ class SuiteMemory:
         )
         before = self._records.get(directory)
         is_same = before is not None and before.state == record.state
+        if lacking:  # whatever the state is: these files were lacking before
+            is_same = before is not None and before.missing > 0 and set(lacking) <= set(known_missing)
         since = before.fault_since if before and is_same and before.fault_since else now
         if fault is None:
             return replace(record, fault_since=since) if lacking else record

@@ -43,6 +43,7 @@ class Survey:
         default_factory=list
     )  # names whose mode here is wrong, with the right one
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
+    no_links: set[str] = field(default_factory=set)  # links here that are files at upstream; see covers_all
     refused: set[str] = field(default_factory=set)  # files that upstream has with another content than listed
     files_here: int = 0
     files_upstream: int = 0

@@ -117,8 +117,8 @@ class Upstream:
     def pin(self, into: Path, *, also: Mapping[str, bool] = MappingProxyType({})) -> Unseen:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them.
 
-        `also` are further paths to look at, directories or files; True: a directory like `dists`. Returns what
-        of them upstream could not read.
+        `also` are further paths to look at, directories or files; True: a directory like `dists`. Returns
+        what of them upstream could not read.
         """
         own = [*filter_rules(self.archive.filter), *exclude_rules(self.archive.exclude)]
         # An include of the operator's means "mirror it", not "pin it": rsync cannot say both at once.

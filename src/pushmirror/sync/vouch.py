@@ -38,6 +38,7 @@ from pushmirror.system.files import has_digest
 _log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024  # bytes of a packed index that are read at a time
 _NAMES = re.compile(rb"^(?:Filename|Directory):[ \t]*([^\n]*)", re.MULTILINE | re.IGNORECASE)
+_PACKAGE = re.compile(rb"^Package:", re.MULTILINE | re.IGNORECASE)
 _BATCH_FILES, _BATCH_BYTES = 500, 50_000_000  # of what one thread hashes before it reports
 
 
@@ -73,7 +74,7 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[
             faults[suite.directory] = Fault(str(exc), "tell upstream's operator")
             continue
         for kind, listed in variants:
-            place, path = indices.placed(suite.path_of(listed)), indices.resolved(suite.path_of(listed))
+            place, path = indices.placed(suite.path_of(listed)), indices.content_path(suite, listed)
             key = known[suite.directory, listed.path] = closure_key(kind, suite, place, listed.digest)
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
@@ -159,18 +160,31 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
 
 
 def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
-    """Those of the files whose content has another hash, or that are not there.
+    """Those of the files whose content has another size or hash, or that are not there.
 
     Each comes with the place where its content is.
     """
 
     def check(batch: Sequence[tuple[File, Path]]) -> list[File]:
-        bad = [file for file, place in batch if not has_digest(place, file.digest)]
+        bad = [
+            file
+            for file, place in batch
+            if not (_has_size(place, file.size) and has_digest(place, file.digest))
+        ]
         progress.advance(files=len(batch), size=sum(max(file.size, 0) for file, _ in batch))
         return bad
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets go of the interpreter's lock
         return [file for bad in pool.map(check, _batches(places)) for file in bad]
+
+
+def _has_size(place: Path, size: int) -> bool:
+    if size == UNKNOWN:
+        return True
+    try:
+        return os.lstat(place).st_size == size
+    except OSError:
+        return False
 
 
 def _batches(places: Sequence[tuple[File, Path]]) -> Iterator[Sequence[tuple[File, Path]]]:
@@ -233,12 +247,26 @@ def _read(index: Unread, ledger: Ledger) -> None:
         refused: list[str] = []
         ledger.remember_index(
             index.key,
-            blocks(index.kind, text, where=index.path),
+            _stanzas_required(blocks(index.kind, text, where=index.path), index),
             partial(read_index, index.kind, base=base, where=index.path, refused=refused.append),
             salt=f"{index.kind.value} {base}",
         )
     if refused:
         _log.warning("%d stanzas or lines of %s left out, such as %s", len(refused), index.path, refused[0])
+
+
+def _stanzas_required(parts: Iterable[bytes], index: Unread) -> Iterator[bytes]:
+    """The parts of an index as they come; MalformedFile if all of them together have no package.
+
+    A web page in the place of Packages has the right hash, and apt wants none of it.
+    """
+    has_any, is_empty = index.kind.is_relative, True
+    for part in parts:
+        is_empty = is_empty and not part.strip()
+        has_any = has_any or _PACKAGE.search(part) is not None
+        yield part
+    if not (has_any or is_empty):
+        raise MalformedFile(f"{index.path}: expected stanzas of packages, found none")
 
 
 def _peeked(text: Iterator[bytes], directory: str) -> tuple[Iterator[bytes], str]:

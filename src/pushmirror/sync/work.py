@@ -1,6 +1,6 @@
 """The work area: where files wait, on the tree's own file system, until they may be seen.
 
-    TREE/.~tmp~/pushmirror/        and, but for pin, empty and landed, TREE/POOL/.~tmp~/… where POOL is mounted
+    TREE/.~tmp~/pushmirror/        (and new and scratch in TREE/POOL/.~tmp~/pushmirror/ where POOL is mounted)
         pin/      upstream's Release files, traces and flags, as this run is pinned to them
         new/      fetched files under their tree paths; an interrupted run leaves them for the next
         scratch/  what is being made, and what was in the way, until it is removed

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.sync.destination import Destination
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.work import WorkArea
 
@@ -121,3 +122,42 @@ def test_no_directory_is_deleted_through_a_link_either(tree: Path, area: WorkAre
     (tree / "y").symlink_to("a")
     Publisher(tree, area).delete([], ["y/z"])
     assert (tree / "a" / "z").is_dir()
+
+
+def test_a_directory_comes_before_the_link_that_leads_to_it_and_has_its_place(
+    tree: Path, area: WorkArea
+) -> None:
+    old, new = "dists/a/main/by-hash/SHA256/00", "dists/b/main/by-hash/SHA256/00"
+    put(tree, old, "graced")
+    (tree / "dists/b").symlink_to("a")
+    put(area.new, "dists/b/InRelease")
+    turned = {"dists/a": Entry("dists/a", Kind.LINK, target="b")}
+    change = Change(
+        ["dists/b/InRelease"], turned, ["dists/b"], become_directories=["dists/b"], carried={new: old}
+    )
+    Publisher(tree, area).publish(change)
+    assert (tree / old).read_text() == (tree / new).read_text() == "graced"
+    assert (tree / "dists/a/InRelease").read_text() == "new"
+
+
+def test_a_link_comes_after_the_one_that_it_leads_through(
+    tree: Path, area: WorkArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tree, "dists/c/InRelease")
+    made: list[str] = []
+    put_link = Destination.put_link
+    monkeypatch.setattr(
+        Destination, "put_link", lambda one, to, path: (made.append(path), put_link(one, to, path))
+    )
+    targets = {"dists/a": "b", "dists/b": "c"}
+    Publisher(tree, area).publish(
+        Change([], {path: Entry(path, Kind.LINK, target=to) for path, to in targets.items()}, [])
+    )
+    assert made == ["dists/b", "dists/a"]
+
+
+def test_a_link_whose_file_stays_needed_is_a_file_under_its_other_name(tree: Path, area: WorkArea) -> None:
+    put(tree, "dists/a/real", "needed")
+    (tree / "dists/a/link").symlink_to("real")
+    Publisher(tree, area).publish(Change([], {}, [], carried={"dists/b/link": "dists/a/link"}))
+    assert (tree / "dists/b/link").read_text() == "needed" and not (tree / "dists/b/link").is_symlink()

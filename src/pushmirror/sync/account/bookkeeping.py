@@ -115,7 +115,8 @@ class Bookkeeping:
         if survey.covers_all:
             inventory.set_extras(survey.extras, survey.extra_directories)
         if complete and survey.covers_all:
-            inventory.follow(survey.digest if self._is_at(survey.digest) else "", self._mark)
+            is_there = survey.deviates or self._is_at(survey.digest)
+            inventory.follow(survey.digest if is_there else "", self._mark)
         elif complete and inventory.heading:
             inventory.follow("", inventory.selection)
         elif survey.compared_disk:

@@ -24,8 +24,13 @@ def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift
     drift = Drift()
     if not inventory.whole or inventory.unsettled:
         return drift
+    top = os.path.realpath(tree)
+    is_real: dict[str, bool] = {}  # of directories: names that are reached through links are others'
     for path in filter(counts, paths):
-        known, here = inventory.get(path), _look(tree, path)
+        parent = path.rpartition("/")[0]
+        if parent not in is_real:
+            is_real[parent] = os.path.realpath(f"{top}/{parent}") == f"{top}/{parent}".rstrip("/")
+        known, here = inventory.get(path), _look(tree, path) if is_real[parent] else None
         if known is None and here is not None:
             drift.extra.add(path)
         elif known is not None and here is None:

@@ -124,6 +124,7 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
         links = [path for path in one.names if _take_link(question, survey, path)]
         came = [path for path in one.names if question.area.fetched(path)]
         right = [path for path in came if question.area.digest_of(path, like=one.digest) == one.digest]
+        survey.no_links.update(came)
         for path in came if right else ():
             _note(question, survey, path, one.size, like=path if path in right else right[0])
         if came and not right:

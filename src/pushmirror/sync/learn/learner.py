@@ -23,7 +23,14 @@ from pushmirror.sync.learn.choice import Facts, choices
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.learn.upstream_manifest import UpstreamManifest
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import DISTS, RELEASE_NAMES, ZZZ_DISTS, is_searched, joined
+from pushmirror.sync.parts import (
+    DISTS,
+    RELEASE_NAMES,
+    ZZZ_DISTS,
+    is_searched,
+    joined,
+    may_have_suites,
+)
 from pushmirror.sync.published import NOTHING, Fault, Published, read_published
 from pushmirror.sync.report import Report
 from pushmirror.sync.suites import SuiteMemory, Suites
@@ -45,9 +52,16 @@ STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
 }
 
 
-def _is_looked_at(place: str) -> bool:
+def _is_looked_at(place: str, published: Published) -> bool:
     """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
-    return is_searched(f"{place}/Release")
+    is_file = place in published.places_of_files
+    path = place if is_file else f"{place}/Release"
+    *directories, name = path.split("/")
+    return (
+        is_searched(path)
+        and name in RELEASE_NAMES
+        and all(may_have_suites(directory) or directory == ZZZ_DISTS for directory in directories)
+    )
 
 
 def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
@@ -98,12 +112,13 @@ class Learner:
 
         Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
         """
-        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place)}
+        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
         also |= dict.fromkeys(self.archive.release_directories, False)
         for _ in range(_LOOKS):
             unseen = self.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, self.archive.release_directories)
-            beyond = {place: is_dists for place, is_dists in shown.lost.items() if not _is_looked_at(place)}
+            lost = shown.lost.items()
+            beyond = {place: is_dists for place, is_dists in lost if not _is_looked_at(place, shown)}
             if also.keys() >= beyond.keys():
                 break
             also |= beyond

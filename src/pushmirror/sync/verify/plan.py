@@ -318,6 +318,9 @@ class _SoundIndices(Indices):
     def placed(self, path: str) -> str:
         return _really(self._tree, path)
 
+    def content_path(self, suite: Suite, listed: Listed) -> str:
+        return self.resolved(suite.path_of(listed))
+
     def _is_sound(self, suite: Suite, listed: Listed) -> bool:
         return has_digest(self._tree / self.resolved(suite.path_of(listed)), listed.digest)
 

@@ -1,0 +1,94 @@
+"""Which of the names that only we have go now: the ledger is asked what is still referred to, by any name.
+
+Not the business of this module: the guard (`deletion.py`), and removing anything (`publish.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from pushmirror.archive.paths import resolve
+from pushmirror.archive.pathset import fingerprint
+from pushmirror.config.model import Archive
+from pushmirror.errors import BadPath
+from pushmirror.sync import deletion
+from pushmirror.sync.deletion import Deletion
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.published import Published
+from pushmirror.sync.round import Round
+from pushmirror.sync.staging import Staging
+from pushmirror.sync.suites import prefixes
+from pushmirror.sync.survey import Survey
+from pushmirror.sync.vouch import readable_of
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What of one archive's tree upstream has not."""
+
+    archive: Archive
+    staging: Staging
+    ledger: Ledger
+
+    def after(self, round_: Round, *, allow_mass: bool) -> Deletion:
+        """What is to be deleted when a round has been published."""
+        pinned = round_.pinned
+        decided = self.decide(round_.survey, pinned, beside=pinned, allow_mass=allow_mass)
+        lost = {*decided.lost} - self._of_held(round_, decided.lost)
+        return replace(decided, lost=tuple(sorted(lost)))
+
+    def decide(self, survey: Survey, live: Published, *, beside: Published, allow_mass: bool) -> Deletion:
+        """What is to be deleted, while `live` and what it replaced within the grace may be asked for.
+
+        `beside` is the state whose Release files are there afterwards.
+        """
+        doomed = deletion.candidates(survey.extras, self.archive.protect)
+        kept: set[str] = set()
+        lost: set[str] = set()
+        # What is left out on purpose has no grace: its indices would grow stale beside the live Release.
+        # Nor has what that Release lists with another hash: clients would ask for it, and get the wrong one.
+        # What an index names that is mirrored is not left out, whatever its name says of its architecture.
+        stale = self.staging.contradicted(doomed, beside)
+        named = [path for path in doomed if path not in stale and self.staging.is_mirrored_if_named(path)]
+        if named and live.suites:
+            mirrored = {path for path in named if self.staging.is_mirrored(path)}
+            by_links = _names_by_links(named, survey.upstream_links)
+            grace_s = self.archive.grace.total_seconds()
+            in_grace = self.ledger.still_needed(
+                mirrored | {name for name, path in by_links.items() if path in mirrored},
+                live=live.generation,
+                grace_s=grace_s,
+            )
+            in_live = self.ledger.referred_to({*named, *by_links}, live=live.generation, grace_s=0)
+            kept = {by_links.get(path, path) for path in in_grace | in_live}
+            lost = mirrored.intersection(by_links.get(path, path) for path in in_live)
+        limits = None if allow_mass else self.archive.delete
+        decided = deletion.decide(doomed, kept, files_here=survey.files_here, limits=limits)
+        return replace(decided, lost=tuple(sorted(lost)))
+
+    def _of_held(self, round_: Round, paths: Collection[str]) -> set[str]:
+        """Those of the paths that suites refer to which are held back: upstream has newer ones."""
+        if not paths or not round_.suites.faults:
+            return set()
+        readable = readable_of(round_.pinned, self.ledger)
+        keys = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
+        return {file.path for file in self.ledger.named(set(map(fingerprint, paths)), keys)}
+
+
+def _names_by_links(paths: Collection[str], links: Mapping[str, str]) -> dict[str, str]:
+    """Other names of these paths, through links to directories above them; with the path of each."""
+    directories: dict[str, list[str]] = {}
+    for link in links:
+        with suppress(BadPath):
+            directories.setdefault(resolve(link, links, follow_last=True), []).append(link)
+    if not directories:
+        return {}
+    return {
+        f"{link}{path[len(above) :]}": path
+        for path in paths
+        for above in prefixes(path)
+        for link in directories.get(above, ())
+        if above != path
+    }

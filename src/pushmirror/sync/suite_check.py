@@ -1,0 +1,139 @@
+"""Are upstream's suites fit to be published? What can be told of them before anything is fetched.
+
+    pin ──▶ read, signed, strong enough? ──a fault that is news──▶ a second look after a second ──▶ held back
+
+Guaranteed: nothing is fetched of an upstream none of whose suites can be published. What was found is
+remembered for the next run, `status` and `pushmirror suites`. Not the business of this module: indices, and
+what they refer to (`staging.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from pushmirror.config.model import Archive, Policy
+from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
+from pushmirror.sync.job import Job
+from pushmirror.sync.learn.learner import Learner
+from pushmirror.sync.ledger import Ledger
+from pushmirror.sync.published import Fault, Published
+from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
+from pushmirror.sync.suites import SuiteMemory, Suites
+from pushmirror.sync.work import WorkArea
+from pushmirror.system import clock
+
+_log = logging.getLogger(__name__)
+_SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
+
+
+@dataclass(slots=True)
+class SuiteCheck:
+    """Checks the suites of one archive, for one run."""
+
+    archive: Archive
+    learner: Learner
+    ledger: Ledger
+    memory: SuiteMemory
+    _seen: set[tuple[str, str, str]] = field(init=False)  # suite, state and reason of each fault
+    _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
+
+    def __post_init__(self) -> None:
+        self._seen = self.memory.faults()
+
+    def twice(self, job: Job, live: Published, area: WorkArea) -> Suites:
+        """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
+
+        Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
+        """
+        while True:  # what was seen is no news any more
+            suites = self.once(self.learner.look(job, area, live), live, area)
+            news = self.news(suites)
+            if not news:
+                return suites
+            self.learner.require_finished_upstream(area)
+            _log.info("looking at upstream's Release files again: %s", news[0])
+            clock.sleep(_SECOND_LOOK)
+
+    def news(self, suites: Suites) -> list[str]:
+        """What is strange about suites and was not seen before, in this run or an earlier one."""
+        found = {(one, suites.upstream.states[one], fault.reason) for one, fault in suites.faults.items()}
+        for directory, suite in suites.target.suites.items():
+            live = suites.live.suites.get(directory)
+            if suite.odd and (live is None or live.texts != suite.texts):
+                found.add((directory, suite.state, suite.odd))
+        news = sorted(found - self._seen)
+        self._seen |= found
+        return [reason for _, _, reason in news]
+
+    def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
+        """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
+        suites = Suites(shown, live)
+        for directory, fault in shown.faults.items():
+            suites.hold(directory, fault)
+        self._check_signatures(suites, area)
+        for directory, suite in suites.upstream.suites.items():
+            if suite.release.weak and self.archive.weak is Policy.HOLD:
+                reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
+                suites.hold(directory, Fault(reason, '`weak = "publish"` would have it published'))
+        return suites
+
+    def _check_signatures(self, suites: Suites, area: WorkArea) -> None:
+        keyrings = self.archive.keyring
+        if not keyrings:
+            return
+        used = fingerprint(keyrings)
+        trusted = self.ledger.keyrings() == used  # else also what is live has to be signed by these
+        checked = {}
+        for directory, suite in suites.upstream.suites.items():
+            live = suites.live.suites.get(directory)
+            if trusted and live is not None and live.texts == suite.texts and self.memory.signers(directory):
+                checked[directory] = suite
+                continue
+            try:
+                self._signers[directory] = check_signatures(suite, area.pin, keyrings)
+            except BadSignature as exc:
+                suites.hold(directory, Fault(str(exc), "tell upstream's operator, or check `keyring`"))
+                continue
+            problem = detached_problem(suite, area.pin, keyrings)
+            checked[directory] = replace(suite, odd=problem) if problem and not suite.odd else suite
+        left = {where: one for where, one in suites.upstream.suites.items() if where not in checked}
+        suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
+
+    def require_any(self, suites: Suites) -> None:
+        """Stop where nothing at all can be published, or could be verified as the configuration wants it."""
+        shown = suites.upstream
+        if not shown.directories:
+            if suites.live.generation:
+                raise UpstreamError(
+                    "upstream has no Release files at all, though the tree here was mirrored from some",
+                    hint="upstream looks emptied or unmounted; nothing was changed here",
+                )
+            if self.archive.keyring:
+                raise UpstreamError(
+                    "upstream has no Release file that the keyring could verify: looked in `dists` at the top"
+                    " and two levels below it, and for flat repositories there",
+                    hint="name the directories of its Release files in `release_directories`, or, if it is no"
+                    " Debian archive, remove `keyring`",
+                )
+        elif shown.directories == suites.faults.keys():
+            fault = suites.faults[min(suites.faults)]
+            if self.news(suites):
+                raise UpstreamMoved(fault.reason)  # it may be about to
+            others = f" (and {len(suites.faults) - 1} more suites)" if len(suites.faults) > 1 else ""
+            self.remember(suites)
+            raise NothingPublished(f"no suite can be published: {fault.reason}{others}", hint=fault.hint)
+
+    def remember(self, suites: Suites) -> None:
+        """Remember what is held back and why, and what upstream lacks."""
+        known = self.ledger.missing()
+        missing = {  # of what is served still, and of what is held back
+            where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
+        }
+        self.ledger.note_missing({**missing, **suites.missing})
+        if not suites.faults:
+            self.ledger.forget_held()
+        self.memory.note(suites, self._signers, clock.now(), known_missing=known)
+        for directory, fault in sorted(suites.faults.items()):
+            _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
