@@ -10,8 +10,10 @@ served state, whole at every instant but for files that upstream itself lacks, a
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File, kind_of
@@ -80,8 +82,10 @@ class Staging:
             for entry in suite.release.files.values()
             if (path := suite.path_of(entry)) in asked
         }
-        here = [file for file in listed.values() if (self._tree / file.path).is_file()]
-        return {file.path for file in self._wrong(here, ())}
+        # In Debian's own archive Packages.xz is a link into by-hash.
+        places = [(file, Path(os.path.realpath(self._tree / file.path))) for file in listed.values()]
+        here = [(file, place) for file, place in places if place.is_file()]
+        return {file.path for file in vouch.wrong(here, self._progress)} if here else set()
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
