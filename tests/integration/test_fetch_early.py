@@ -153,7 +153,11 @@ def test_a_file_that_vanished_or_changed_is_noted_as_lost(
     entries = fetching.entries()
     change(fetching.theirs / "pool/1/5")
     round_, _ = fetching.fetch(entries)
-    assert (round_.landed, round_.lost, list(round_.survey.missing)) == (COUNT - 1, {"pool/1/5"}, ["pool/1/5"])
+    assert (round_.landed, round_.lost, list(round_.survey.missing)) == (
+        COUNT - 1,
+        {"pool/1/5"},
+        ["pool/1/5"],
+    )
     assert "pool/1/5" not in fetching.landed()
 
 
