@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config import toml
+from pushmirror.errors import Exit
 from pushmirror.hub import Hub
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.lab.watch import broken
 from pushmirror.state.records import Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.parts import TRACES
@@ -44,6 +46,19 @@ def test_nothing_is_done_while_upstream_has_nothing_new_and_all_when_it_has(
     site.sync("--if-changed").check()
     assert all((site.tree / path).read_bytes() == text for path, text in archive.generation_files().items())
     assert len(site.json("history")) == 2
+
+
+def test_suites_that_are_held_back_are_looked_at_again_until_they_are_published(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.sync().check()
+    archive.update()
+    archive.break_suite("sid")
+    assert site.sync().exit_code == site.sync("--if-changed").exit_code == Exit.HELD
+    assert broken(site.tree, thorough=True) == []
+    archive.mend_suite("sid")
+    assert site.sync("--if-changed").exit_code == Exit.OK
+    assert b"upstream has nothing new" in site.sync("--if-changed").check().output
 
 
 def test_that_upstream_has_nothing_new_keeps_an_archive_from_growing_stale(synced: LabSite) -> None:

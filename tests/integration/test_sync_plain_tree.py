@@ -1,12 +1,15 @@
 """A plain tree, without dists/: names, types, links, modes, and what somebody changed here by hand."""
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pushmirror.errors import Exit
+from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import same_tree
@@ -242,16 +245,16 @@ def test_names_that_are_not_utf_8_survive(site: LabSite, upstream: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["new\nline", "escape\x1b[2J", "return\r"])
-def test_a_name_with_a_control_character_is_refused_and_said_harmlessly(
+def test_a_name_with_a_control_character_costs_that_name_only_and_is_said_harmlessly(
     site: LabSite, upstream: Path, name: str
 ) -> None:
     site.sync().check()
-    before = snapshot(site.tree)
     put(upstream / name, "never")
-    result = site.sync()
-    refused(result, 3, "control character")
+    put(upstream / "a/three", "new")
+    result = site.sync().check()
+    assert f"1 names at upstream cannot be mirrored and are skipped: {name!r}" in result.errors
     assert "\x1b" not in result.errors
-    assert snapshot(site.tree) == before
+    assert (site.tree / "a/three").exists() and not os.path.lexists(site.tree / name)
 
 
 def test_a_link_whose_name_or_target_has_an_arrow_does_no_harm(site: LabSite, upstream: Path) -> None:
@@ -356,3 +359,24 @@ def test_a_work_area_that_leads_elsewhere_is_not_followed(
     put(upstream / "a/one", "changed")
     site.sync()
     assert snapshot(tmp_path / "elsewhere") == before
+
+
+# With a keyring
+
+
+def test_a_keyring_that_nothing_of_upstream_could_be_verified_with_is_an_error_with_a_way_out(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.configure(keyring=str(archive.keyring))
+    words = ("no Release file that the keyring could verify", "release_directories", "remove `keyring`")
+    refused(site.sync(), Exit.STAGE1, *words)
+    assert not (site.tree / "README").exists()
+
+
+def test_a_flat_repository_is_verified_with_the_keyring(
+    site: LabSite, archive: LabArchive, upstream: Path
+) -> None:
+    site.configure(keyring=str(archive.keyring))
+    shutil.copy(archive.path / "dists/sid/InRelease", upstream / "InRelease")
+    site.sync().check()
+    assert (site.tree / "InRelease").exists() and same_tree(upstream, site.tree) == []

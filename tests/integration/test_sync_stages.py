@@ -291,6 +291,17 @@ def test_hooks_get_their_arguments_and_named_facts_and_no_secret(
     assert "correct horse" not in said.read_text()
 
 
+def test_suites_that_are_held_back_are_told_to_hooks_and_in_json(
+    served: LabSite, archive: LabArchive, tmp_path: Path, hook: Callable[[str], list[str]]
+) -> None:
+    said = tmp_path / "said"
+    argv = hook(f"open({str(said)!r}, 'w').write(os.environ['PUSHMIRROR_HELD_SUITES'])")
+    served.configure(hooks={"after_publish": argv})
+    archive.break_suite("sid")
+    told = json.loads(served.sync("--json").output)
+    assert said.read_text() == "dists/sid" and "Packages" in told["held"]["dists/sid"]
+
+
 def test_hooks_run_in_their_order_and_once(
     served: LabSite, archive: LabArchive, tmp_path: Path, hook: Callable[[str], list[str]]
 ) -> None:

@@ -12,7 +12,7 @@ import click
 
 from pushmirror.cli.foretold import foretell
 from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
-from pushmirror.cli.output import print_json, printable
+from pushmirror.cli.output import as_json, print_json, printable
 from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import span
@@ -57,7 +57,7 @@ _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, an
 @click.option("--no-push", is_flag=True, help="Do not wake our own sites afterwards.")
 @click.option(
     "--json",
-    "as_json",
+    "is_json",
     is_flag=True,
     help="Print the run, or what a dry run found, as JSON; null if --if-changed finds nothing new.",
 )
@@ -76,7 +76,7 @@ def sync(
     from_scratch: bool,
     if_changed: bool,
     no_push: bool,
-    as_json: bool,
+    is_json: bool,
     verbose: bool,
     quiet: bool,
 ) -> int:
@@ -99,7 +99,7 @@ def sync(
     With --if-changed, an archive whose upstream still publishes what is served here is left alone: there is
     no run, no trace is renewed, nobody is woken; `status` counts it as a success. Upstream's Release files
     and traces tell that (of a plain tree, its project/trace/master); when it cannot be told, or the last run
-    did not end well, there is a run.
+    did not end well or held suites back, there is a run.
 
     systemd ends that background with the service that sync was run by. A timer's service therefore says
     KillMode=process; or it runs `pushmirror sync --no-push`, and then `pushmirror push`, which stays; or
@@ -117,7 +117,7 @@ def sync(
     from pushmirror.hub import Wish
     from pushmirror.state.records import Run, Stage
 
-    require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
+    require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = _names(config, archive, dry_run=dry_run)
     if if_changed and (dry_run or from_scratch or allow_mass_delete):
@@ -139,13 +139,13 @@ def sync(
     wakes = not (no_push or dry_run or stage == "1")
     with (
         session.store(config) as store,
-        _waking(config, store, drawn=drawn and not as_json) as wake,
+        _waking(config, store, drawn=drawn and not is_json) as wake,
     ):
         for name in names:
             if if_changed and _is_current(config, store, name):
                 # No run, but a success, by which nothing grows stale.
                 store.add_request(name, Stage.ALL, trigger=trigger, answer=_NOTHING_NEW)
-                if not (as_json or quiet):
+                if not (is_json or quiet):
                     click.echo(f"{name}: {_NOTHING_NEW}")
                 continue
             try:
@@ -158,12 +158,13 @@ def sync(
             else:
                 results.append(found)
                 worst = _worse(worst, code := _code(found))
-                if not (as_json or (quiet and code == Exit.OK and not dry_run)):
+                if not (is_json or (quiet and code == Exit.OK and not dry_run)):
                     _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
-    if as_json:
-        print_json(results if not archive else results[0] if results else None)
+    if is_json:
+        told = [_as_json(config, found) for found in results]
+        print_json(told if not archive else told[0] if told else None)
     return worst
 
 
@@ -238,6 +239,19 @@ def _require_upstream(config: Config, names: Sequence[str]) -> None:
             f"{', '.join(owned)} has no upstream, so that there is no --strategy to take",
             hint="name an archive that has one, or leave --strategy out",
         )
+
+
+def _as_json(config: Config, found: Run | Preview) -> object:
+    """A run with the suites that are held back since, and why; what a dry run found."""
+    from pushmirror.state.records import Run
+    from pushmirror.state.suites import path_of, read_suites
+
+    told = as_json(found)
+    if not isinstance(found, Run):
+        return told
+    assert isinstance(told, dict)
+    suites = read_suites(path_of(config.state.directory, found.archive))
+    return {**told, "held": {suite.directory: suite.reason for suite in suites if suite.is_held}}
 
 
 def _code(found: Run | Preview) -> Exit:

@@ -10,16 +10,22 @@ served state, whole at every instant but for files that upstream itself lacks, a
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
 
+from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File, kind_of
+from pushmirror.archive.paths import resolve
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Policy
+from pushmirror.errors import BadPath
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, together
-from pushmirror.sync.parts import Part, is_searched, is_suite_file, part_of
+from pushmirror.sync.parts import ZZZ_DISTS, Part, is_searched, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
@@ -76,8 +82,10 @@ class Staging:
             for entry in suite.release.files.values()
             if (path := suite.path_of(entry)) in asked
         }
-        here = [file for file in listed.values() if (self._tree / file.path).is_file()]
-        return {file.path for file in self._wrong(here, ())}
+        # In Debian's own archive Packages.xz is a link into by-hash.
+        places = [(file, Path(os.path.realpath(self._tree / file.path))) for file in listed.values()]
+        here = [(file, place) for file, place in places if place.is_file()]
+        return {file.path for file in vouch.wrong(here, self._progress)} if here else set()
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
@@ -137,6 +145,7 @@ class Staging:
             and path not in pinned
             and (path in ours.plain or not is_suite_file(path) or self._is_let_through(path))
         ]
+        others += self._of_no_suite(round_, wanted.keys() - pinned)
         late = [entry.path for entry in others if part_of(entry.path) in {Part.INDEX, Part.RELEASE}]
         if late:
             self._progress.step("indices", files=len(late))
@@ -156,6 +165,18 @@ class Staging:
             )
             return False
         return True
+
+    def _of_no_suite(self, round_: Round, wanted: Iterable[str]) -> list[Entry]:
+        """Release files in zzz-dists that no link leads to, as a suite that was taken away leaves them."""
+        if self._archive.keyring:
+            return []  # nobody checks their signatures
+        there = {path for path in wanted if ZZZ_DISTS in path.split("/")}
+        there = {path for path in there if (self._area.pin / path).is_file()}
+        links = round_.survey.upstream_links
+        for link in links if there else ():
+            with suppress(BadPath):
+                there.discard(resolve(link, links, follow_last=True))
+        return [entry for path in sorted(there) if (entry := round_.survey.wanted(path))]
 
     def _stage_release_files(self, round_: Round) -> None:
         """Stage the pinned Release files that differ from those in the tree."""
