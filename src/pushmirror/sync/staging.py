@@ -76,8 +76,9 @@ class Staging:
             for entry in suite.release.files.values()
             if (path := suite.path_of(entry)) in asked
         }
-        here = [file for file in listed.values() if (self._tree / file.path).is_file()]
-        return {file.path for file in self._wrong(here, ())}
+        here = [(file, (self._tree / file.path).resolve()) for file in listed.values()]
+        found = [(file, place) for file, place in here if place.is_file()]
+        return {file.path for file in vouch.wrong(found, self._progress)} if found else set()
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
