@@ -34,7 +34,10 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     with Watcher(site.tree) as watcher:
         codes = [code for _ in range(BURSTS) for code in _syncs_while_it_changes(archive, site)]
     published = [run["stats"].get("published", 0) for run in site.json("history", "debian")]
-    print(f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}, published {published}")
+    print(
+        f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}, published {published}",
+        *watcher.messages[:5],
+    )
     assert (watcher.broken, watcher.messages) == (0, ())
     assert watcher.samples >= FEWEST_SAMPLES
     assert set(codes) <= {Exit.OK, Exit.BEHIND}

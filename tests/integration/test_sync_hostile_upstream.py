@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.errors import Exit
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from trees import refused, snapshot
@@ -65,14 +66,16 @@ def test_a_directory_that_becomes_a_link_out_leads_nobody_out(
     assert not (site.tree / "pool").is_symlink()
 
 
-def test_files_are_not_written_through_a_link_that_lies_in_our_tree(
-    site: LabSite, upstream: Path, outside: Path
+@pytest.mark.parametrize("strategy", ["full", "auto"])
+def test_a_link_to_another_disk_where_upstream_has_a_directory_is_refused_before_anything_changes(
+    site: LabSite, upstream: Path, outside: Path, strategy: str
 ) -> None:
-    (site.tree / "pool").rename(site.tree / "old")
+    (site.tree / "pool").rename(site.tree.parent / "old")
     (site.tree / "pool").symlink_to(outside)
-    site.sync().check()
-    assert not (site.tree / "pool").is_symlink()
-    assert (site.tree / "pool/one").read_text() == "pool/one"
+    (upstream / "README").write_text("changed")
+    before = snapshot(site.tree)
+    refused(site.sync("--strategy", strategy), Exit.CONFIG, "pool is a link to", "mount --bind")
+    assert snapshot(site.tree) == before
 
 
 def test_nothing_is_deleted_through_a_link_that_lies_in_our_tree(

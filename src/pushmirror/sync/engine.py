@@ -44,7 +44,7 @@ from pushmirror.sync.job import Job, Served, errors_by_stage
 from pushmirror.sync.kinds import KindChanges, settle_kinds
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import TRACES
+from pushmirror.sync.parts import DISTS, POOL, TRACES, ZZZ_DISTS
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.published import NOTHING, Published, read_published
@@ -58,7 +58,7 @@ from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.sync.upstream import Upstream, selection_mark
-from pushmirror.sync.work import WorkArea
+from pushmirror.sync.work import WorkArea, way_out
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
@@ -319,6 +319,7 @@ class Engine:
         survey = self._learner.survey(
             job, suites=suites, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
         )
+        self._require_no_ways_out(survey)
         suites.restrict(survey)
         survey.deviates |= bool(suites.faults)
         if survey.files_upstream == 0 and not shown.directories and not has_traces(self._area.pin):
@@ -329,6 +330,18 @@ class Engine:
             *(len(survey.changed), len(survey.extras)),
         )
         return Round(suites, live, self._learner.base(live), survey)
+
+    def _require_no_ways_out(self, survey: Survey) -> None:
+        """Refuse to put a directory in the place of a link to another disk: upstream makes no such links."""
+        names = survey.directories if survey.covers_all else _tops(self._tree)
+        for path in names:
+            if (to := way_out(self._tree, path)) is not None:
+                raise ConfigError(
+                    f"{self._tree / path} is a link to {to}, out of the tree, and upstream has a directory"
+                    " there; expected a directory",
+                    hint=f"remove the link and mount the disk there instead: mount --bind {to}"
+                    f" {self._tree / path}",
+                )
 
     def _read_served(self) -> Published:
         return read_published(self._tree, self._archive.release_directories)
@@ -506,3 +519,9 @@ class Engine:
             upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )
+
+
+def _tops(tree: Path) -> list[str]:
+    """The names at the top of a tree by which all packages and indices are reached, and those in them."""
+    tops = (DISTS, ZZZ_DISTS, POOL)
+    return [*tops, *(str(path.relative_to(tree)) for top in tops for path in sorted((tree / top).glob("*")))]

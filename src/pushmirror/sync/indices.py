@@ -122,8 +122,8 @@ class Indices:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
         if suite.directory not in self._required:
             listed = suite.release.files.values()
-            has = self._is_in_tree if suite.directory in self._held else self._upstream_has
-            present = {entry.path for entry in listed if has(suite.path_of(entry))}
+            has = self._has_held if suite.directory in self._held else self._carries
+            present = {entry.path for entry in listed if has(suite, entry)}
             self._required[suite.directory] = required(suite.release, present)
         return self._required[suite.directory]
 
@@ -136,6 +136,13 @@ class Indices:
                 paths.update((self.placed(plain), self.resolved(plain)))
                 paths.update(suite.copies_of(listed))
         return paths
+
+    def content_of(self, suite: Suite, listed: Listed) -> Path:
+        """Where the content of a listed file is now: under its plain name, or by its hash."""
+        path = self.resolved(suite.path_of(listed))
+        if _is_of_another(path, listed, suite):
+            path = next(filter(self._is_anywhere, suite.copies_of(listed)), path)
+        return self.file_of(path)
 
     def file_of(self, path: str) -> Path:
         """Where the content of an index is now: staged, or in the tree. `path` is a resolved one."""
@@ -182,6 +189,21 @@ class Indices:
             return False
         real = self.resolved(place)
         return real == place or self._survey.upstream_has(real, self._tree)
+
+    def _carries(self, suite: Suite, listed: Listed) -> bool:
+        """Whether upstream has a listed file under its plain name, or a link there, and only by its hash."""
+        plain = suite.path_of(listed)
+        if self._upstream_has(plain):
+            return True
+        is_link = self.placed(plain) in self._survey.upstream_links
+        return is_link and any(map(self._upstream_has, suite.copies_of(listed)))
+
+    def _has_held(self, suite: Suite, listed: Listed) -> bool:
+        """Whether a listed file of a suite that stays as it is here is here, under whichever of its names."""
+        return any(map(self._is_in_tree, (suite.path_of(listed), *suite.copies_of(listed))))
+
+    def _is_anywhere(self, path: str) -> bool:
+        return path in self.staged or self._is_in_tree(path)
 
     def _is_in_tree(self, path: str) -> bool:
         return os.path.exists(f"{self._tree}/{path}")  # noqa: PTH110  links are followed, as clients do

@@ -21,6 +21,7 @@ OURS = (TRACES, TRACES.partition("/")[0])  # directories of every mirror, whatev
 WORK = ".~tmp~"  # rsync's own name for --delay-updates: every mirror script already leaves it out
 LOST = "lost+found"  # at the top of a file system, and its own: nobody but root reads it
 DISTS = "dists"
+POOL = "pool"
 ZZZ_DISTS = "zzz-dists"  # where dak keeps Release files: the name makes rsync send them last
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
 #: Directories that no suite is in, as patterns of rsync's: rsync is asked not to look into them, either.

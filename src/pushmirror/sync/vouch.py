@@ -74,11 +74,11 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[
             faults[suite.directory] = Fault(str(exc), "tell upstream's operator")
             continue
         for kind, listed in variants:
-            place, path = indices.placed(suite.path_of(listed)), indices.content_path(suite, listed)
+            place = indices.placed(suite.path_of(listed))
             key = known[suite.directory, listed.path] = closure_key(kind, suite, place, listed.digest)
             if not ledger.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
-                base, file = _base_of(kind, suite, place), indices.file_of(path)
+                base, file = _base_of(kind, suite, place), indices.content_of(suite, listed)
                 unread[key] = Unread(kind, place, file, listed.size, key, unpacked, base, suite.is_flat)
     broken = _read_all(list(unread.values()), ledger) if unread else {}
     for (directory, _), key in known.items():

@@ -227,3 +227,12 @@ class WorkArea:
     def forget_landed(self) -> None:
         """All of them are vouched for, or nothing refers to them."""
         self._landed.unlink(missing_ok=True)
+
+
+def way_out(tree: Path, path: str) -> Path | None:
+    """Where a link at a tree path leads to, if that is a directory out of the tree: the operator made it."""
+    place = tree / path
+    if not place.is_symlink() or not place.is_dir():
+        return None
+    target = place.resolve()
+    return None if target.is_relative_to(tree.resolve()) else target

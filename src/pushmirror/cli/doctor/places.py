@@ -17,8 +17,10 @@ from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
 from pushmirror.state.records import Generation
 from pushmirror.state.sql import open_store
-from pushmirror.sync.parts import is_content
+from pushmirror.sync.parts import DISTS, POOL, ZZZ_DISTS, is_content
+from pushmirror.sync.work import way_out
 from pushmirror.system.files import is_private
+from pushmirror.system.mounts import mounts_below
 
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -39,6 +41,7 @@ def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
     """An archive's tree, its disk, and the files that reading upstream needs."""
     yield emptied(archive, state) or tree(archive)
     yield from disk(archive.path)
+    yield from volumes(archive)
     if archive.password_file:
         yield password_file(f"password file of {archive.name}", archive.password_file)
     if archive.ssh_key:
@@ -47,6 +50,23 @@ def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
         yield private_key(f"callback key of {archive.name}", archive.callback.key)
     if archive.upstream and archive.upstream.scheme is Scheme.RSYNCS:
         yield from tls(archive)
+
+
+def volumes(archive: Archive, table: str | None = None) -> Iterator[Finding]:
+    """Where a tree is on more than one file system; `table` as for `mounts_below`."""
+    subject, path = f"tree of {archive.name}", archive.path
+    for name in mounts_below(path, table):
+        yield from disk(path / name)
+        if name.split("/")[0] in {DISTS, ZZZ_DISTS}:
+            found = f"{path / name} is a mount point: suites there cannot be swapped in one instant"
+            todo = "mount the whole tree, or pool alone; suites without by-hash are updated file by file here"
+            yield warning(subject, found, todo)
+        else:
+            yield ok(subject, f"{path / name} is on a file system of its own, with a work area of its own")
+    for name in (DISTS, ZZZ_DISTS, POOL) if archive.upstream else ():
+        if (to := way_out(path, name)) is not None:
+            todo = f"remove the link, and: mount --bind {to} {path / name}"
+            yield error(subject, f"{path / name} is a link to {to}, out of the tree", todo)
 
 
 def tls(archive: Archive) -> Iterator[Finding]:

@@ -135,7 +135,7 @@ def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> N
 
 
 def _drop_dangling(question: Question, survey: Survey) -> None:
-    """Leave out links to what did not come: they are of a later state of upstream's."""
+    """Leave out links to what did not come: they are of a later state of upstream's, or wrong."""
     links = TreeLinks(question.tree, survey.upstream_links)
     for path in list(survey.links):
         try:
@@ -144,6 +144,7 @@ def _drop_dangling(question: Question, survey: Survey) -> None:
             place = path
         if question.area.fetched(place) is None and not os.path.exists(question.tree / place):  # noqa: PTH110
             del survey.links[path], survey.upstream_links[path]
+            survey.refused.add(path)  # until it is asked for by its hash, too
 
 
 def _take_link(question: Question, survey: Survey, path: str) -> bool:

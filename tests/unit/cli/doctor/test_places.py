@@ -200,3 +200,24 @@ def test_tls_that_looks_at_no_name_is_warned_of(tmp_path, method, levels):
     keys = {"name": "a", "path": "/srv/a", "upstream": "rsyncs://hub/debian", "tls_ca": str(tmp_path)}
     found = places.tls(Archive.model_validate({**keys, "tls_method": method}))
     assert [one.level for one in found] == levels
+
+
+def _mounts(archive, *names):
+    lines = [f"36 35 0:1 / {archive.path / name} rw - tmpfs none rw" for name in names]
+    for name in names:
+        (archive.path / name).mkdir(parents=True)
+    return "\n".join(lines)
+
+
+def test_suites_that_are_mounted_in_the_tree_cannot_be_swapped_in_one_instant(archive):
+    table = _mounts(archive, "dists", "pool")
+    found = [one for one in places.volumes(archive, table) if one.subject.startswith("tree")]
+    assert [one.level for one in found] == [Level.WARNING, Level.OK]
+    assert "swapped in one instant" in found[0].found and "file system of its own" in found[1].found
+
+
+def test_a_pool_that_is_a_link_to_another_disk_has_to_be_mounted(archive, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (archive.path / "pool").symlink_to(tmp_path / "disk")
+    (found,) = places.volumes(archive)
+    assert found.level is Level.ERROR and "mount --bind" in found.todo
