@@ -35,6 +35,8 @@ def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-del
         print_table(["files", "what", ""], [row for row in rows if row[0]])
     else:
         click.echo("nothing to do")
+    for directory, reason in sorted(preview.held.items()):
+        click.echo(printable(f"held back {directory}: {reason}"))
     _some("fetch", [entry.path for entry in preview.fetch])
     _some("delete", preview.delete.paths)
 

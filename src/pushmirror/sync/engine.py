@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class Preview:
     live: str  # the generation served now
     strategy: str = ""  # by which that was learnt; a run may take another, which sees less
     why: str = ""  # this strategy, and none before it
+    held: Mapping[str, str] = field(default_factory=dict)  # suites whose Release files have a fault: which
 
 
 class Engine:
@@ -189,6 +190,7 @@ class Engine:
             live=live.generation,
             strategy=self.report.strategy,
             why=self.report.why,
+            held={where or ".": fault.reason for where, fault in suites.faults.items()},
         )
 
     # -- the story of a run ---------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def _signed(archive: Archive) -> Iterator[Finding]:
     try:
         served = read_published(archive.path, archive.release_directories)
         if served.suites:
-            yield judge(subject, list(served.suites.values()), archive.path, archive.keyring)
+            yield judge(subject, list(served.suites.values()), archive.path, archive.keyring, where="here")
         elif archive.upstream:
             yield from _signed_upstream(subject, archive)
     except ArchiveError as exc:
@@ -68,10 +68,12 @@ def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
         Upstream(archive, Silent()).pin(copy)
         suites = list(read_published(copy, archive.release_directories).suites.values())
         if suites:
-            yield judge(subject, suites, copy, archive.keyring)
+            yield judge(subject, suites, copy, archive.keyring, where="at upstream")
 
 
-def judge(subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[Path]) -> Finding:
+def judge(
+    subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[Path], *, where: str
+) -> Finding:
     """Whether every suite is signed by a key of the keyrings; raises ProgramMissing without gpgv."""
     wrong: list[str] = []
     for suite in suites:
@@ -80,11 +82,10 @@ def judge(subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[
         except BadSignature as exc:
             wrong.append(str(exc))
     if not wrong:
-        return ok(subject, f"{len(suites)} suites are signed by keys of the keyring")
+        return ok(subject, f"{len(suites)} suites {where} are signed by keys of the keyring")
     others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return error(
-        subject, f"{wrong[0]}{others}", "name the keyring of this archive; nothing is synced until then"
-    )
+    meanwhile = "nothing is synced" if len(wrong) == len(suites) else "these suites are held back"
+    return error(subject, f"{wrong[0]}{others}", f"name the keyring of this archive; {meanwhile} until then")
 
 
 def _is_plain(tree: Path) -> bool:
