@@ -403,6 +403,7 @@ class Engine:
             release_files=round_.pinned.release_files.keys(),
             become_directories=kinds.become_directories,
             carried=kinds.carried,
+            dropped=self._publisher.dropped_release_files(round_.pinned),
         )
         self.report.published += self._publisher.publish(change)
         self._publisher.drop_release_files(round_.pinned)
