@@ -406,6 +406,22 @@ def test_what_the_live_indices_name_stays_when_upstream_has_another_kind_of_thin
     assert snapshot(directory) == before
 
 
+def test_what_is_replaced_by_a_change_of_kind_has_its_grace_however_long_it_was_live(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.configure(grace="36h")
+    site.sync().check()
+    pass_grace(site)
+    by_hash = "dists/sid/main/binary-amd64/by-hash/SHA256"
+    before = snapshot(site.tree / by_hash)
+    (archive.path / "dists/sid").rename(archive.path / "dists/new")
+    (archive.path / "dists/sid").symlink_to("new")
+    shutil.rmtree(archive.path / "dists/new/main/binary-amd64/by-hash")
+    site.sync().check()
+    assert (site.tree / "dists/sid").is_symlink()
+    assert before and before.items() <= snapshot(site.tree / by_hash).items()
+
+
 # Who asked for what
 
 

@@ -383,11 +383,11 @@ class Engine:
     def _publish(self, round_: Round) -> bool:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
+        self._ledger.replaced(round_.live.generation)  # from here on, its grace counts for all who ask
         kinds = self._settle_kinds(round_)
         round_.staged -= {path for path in round_.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
-        self._ledger.replaced(round_.live.generation)
         self._ledger.add_names(round_.live.generation, kinds.carried)
         self._books.publishing(survey)
         changed = self._traces.copy_foreign(self._area.pin)
