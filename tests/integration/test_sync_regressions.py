@@ -419,6 +419,45 @@ def test_a_suite_that_is_held_back_stays_as_it_is_run_by_run(site: LabSite, arch
         archive.update()
 
 
+def test_what_is_replaced_by_a_change_of_kind_has_its_grace_however_long_it_was_live(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.configure(grace="36h")
+    site.sync().check()
+    pass_grace(site)
+    by_hash = "dists/sid/main/binary-amd64/by-hash/SHA256"
+    before = snapshot(site.tree / by_hash)
+    (archive.path / "dists/sid").rename(archive.path / "dists/new")
+    (archive.path / "dists/sid").symlink_to("new")
+    shutil.rmtree(archive.path / "dists/new/main/binary-amd64/by-hash")
+    site.sync().check()
+    assert (site.tree / "dists/sid").is_symlink()
+    assert before and before.items() <= snapshot(site.tree / by_hash).items()
+
+
+def test_a_directory_that_would_lose_too_much_stays_until_it_is_allowed_and_all_else_is_published(
+    site: LabSite, archive: LabArchive
+) -> None:
+    for number in range(5):
+        put(archive.path / f"doc/{number}", "x")
+    site.configure(grace="0s", delete={"max_files": 4})
+    site.sync("--allow-mass-delete").check()
+    shutil.rmtree(archive.path / "doc")
+    put(archive.path / "tools/readme", "x")
+    (archive.path / "doc").symlink_to("tools")
+    archive.publish_again()
+    for more in (("--strategy", "full"), ()):
+        site.sync(*more).check()
+        assert "--allow-mass-delete" in last_log(site) and (site.tree / "doc/4").is_file()
+        assert (site.tree / "dists/sid/InRelease").read_bytes() == (
+            archive.path / "dists/sid/InRelease"
+        ).read_bytes()
+        assert site.json("status")[0]["level"] == "warning"
+    site.sync("--allow-mass-delete", "--strategy", "full").check()
+    assert same_tree(archive.path, site.tree) == []
+    assert site.json("status")[0]["level"] == "ok"
+
+
 # Who asked for what
 
 

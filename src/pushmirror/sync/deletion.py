@@ -33,6 +33,24 @@ def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
     return [path for path in extras if protected.wants(path)]
 
 
+def number_of(paths: Iterable[str]) -> int:
+    """How many files the guard counts: not the copies of indices that are counted already."""
+    return sum(1 for path in paths if "/by-hash/" not in path)
+
+
+def together(one: Deletion, other: Deletion) -> Deletion:
+    """Two decisions as one."""
+    reasons = [reason for reason in (one.reason, other.reason) if reason]
+    return Deletion(
+        paths=one.paths + other.paths,
+        kept=one.kept + other.kept,
+        lost=one.lost + other.lost,
+        withheld=one.withheld + other.withheld,
+        withheld_paths=one.withheld_paths + other.withheld_paths,
+        reason="; ".join(reasons),
+    )
+
+
 def decide(
     paths: Collection[str], kept: Collection[str], *, files_here: int, limits: Delete | None
 ) -> Deletion:
@@ -41,7 +59,7 @@ def decide(
     `limits` are those of the guard, None when the operator has lifted it.
     """
     doomed = tuple(path for path in paths if path not in kept)
-    count = sum(1 for path in doomed if "/by-hash/" not in path)  # copies of indices that are counted already
+    count = number_of(doomed)
     reason = ""
     if limits is None:
         return Deletion(doomed, kept=len(kept))

@@ -248,7 +248,7 @@ class Engine:
         self._staging.stage(round_)
         self._check.require_any(round_.suites)
         self._account_for_lost(round_)
-        foreign_traces_changed = self._publish(round_)
+        foreign_traces_changed = self._publish(job, round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)
         self._remember_suites(round_.suites)
         self._books.seal(self.report.generation)
@@ -404,14 +404,15 @@ class Engine:
 
     # -- publish and delete ---------------------------------------------------------------------------
 
-    def _publish(self, round_: Round) -> bool:
+    def _publish(self, job: Job, round_: Round) -> bool:
         """Make the staged state the served one; returns whether upstream's traces changed."""
         survey = round_.survey
-        kinds = self._settle_kinds(round_)
+        self._ledger.replaced(round_.live.generation)  # from here on, its grace counts for all who ask
+        kinds = self._settle_kinds(job, round_)
+        round_.withheld = kinds.withheld
         round_.staged -= {path for path in round_.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
         self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
-        self._ledger.replaced(round_.live.generation)
         self._ledger.add_names(round_.live.generation, kinds.carried)
         self._books.publishing(survey)
         changed = self._traces.copy_foreign(self._area.pin)
@@ -427,6 +428,7 @@ class Engine:
             release_files=round_.pinned.release_files.keys(),
             become_directories=kinds.become_directories,
             carried=kinds.carried,
+            dropped=self._publisher.dropped_release_files(round_.pinned),
         )
         self.report.published += self._publisher.publish(change)
         self._publisher.drop_release_files(round_.pinned)
@@ -436,7 +438,7 @@ class Engine:
         self.report.architectures = architectures_of(round_.pinned, self._tree)
         return changed
 
-    def _settle_kinds(self, round_: Round) -> KindChanges:
+    def _settle_kinds(self, job: Job, round_: Round) -> KindChanges:
         """Where something changes its kind, what is in its place leaves at once: only if all of it may."""
         survey = round_.survey
         grace_s = self._archive.grace.total_seconds()
@@ -447,15 +449,26 @@ class Engine:
             return self._ledger.referred_to(paths, live=round_.pinned.generation, grace_s=grace_s)
 
         protected = {*survey.obstructing} - {*deletion.candidates(survey.obstructing, self._archive.protect)}
-        kinds = settle_kinds(survey, self._tree, self._area, needed=lambda paths: needed(paths) | protected)
-        decided = deletion.decide(kinds.gone, (), files_here=survey.files_here, limits=self._archive.delete)
-        if decided.reason:
-            raise Mismatch(f"upstream has a file or link where a directory is here, but {decided.reason}")
+        limits = None if job.allow_mass_delete else self._archive.delete
+        kinds = settle_kinds(
+            survey,
+            self._tree,
+            self._area,
+            needed=lambda paths: needed(paths) | protected,
+            decide=lambda paths: deletion.decide(paths, (), files_here=survey.files_here, limits=limits),
+        )
+        if kinds.stuck:
+            raise Mismatch(
+                f"upstream has a file or link where {kinds.stuck[0]} is a directory here, but"
+                f" {kinds.withheld.reason}",
+                hint=f"if upstream really changed it: {self._way_out}",
+            )
         return kinds
 
     def _delete(self, job: Job, round_: Round) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
         decided = self._extras.after(round_, allow_mass=job.allow_mass_delete)
+        decided = deletion.together(decided, round_.withheld)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
@@ -465,15 +478,19 @@ class Engine:
             )
         self._ledger.note_withheld(decided.withheld_paths)
         if decided.withheld:
-            way_out = f"pushmirror sync {self._archive.name} --allow-mass-delete"
-            self.report.withheld_reason += f"; if upstream really removed them: {way_out}"
-            _log.warning("NOTHING WAS DELETED: %s", self.report.withheld_reason)
+            self.report.withheld_reason += f"; if upstream really removed them: {self._way_out}"
+            what = f"{decided.withheld} FILES WERE NOT DELETED" if decided.paths else "NOTHING WAS DELETED"
+            _log.warning("%s: %s", what, self.report.withheld_reason)
         if decided.paths:
             self._progress.step("deleting", files=len(decided.paths))
         deleted = self._publisher.delete(decided.paths, round_.survey.extra_directories)
         self.report.deleted += deleted
         self._ledger.prune(live=round_.pinned.generation, grace_s=self._archive.grace.total_seconds())
         return deleted
+
+    @property
+    def _way_out(self) -> str:
+        return f"pushmirror sync {self._archive.name} --allow-mass-delete"
 
     def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
         """What would be deleted once the pinned state is live, and the one that is live now replaced."""

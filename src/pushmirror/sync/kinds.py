@@ -16,9 +16,11 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pushmirror.archive.paths import resolve
 from pushmirror.errors import BadPath
+from pushmirror.sync.deletion import Deletion, number_of
 from pushmirror.sync.parts import Part, is_by_hash, part_of
 from pushmirror.sync.published import TreeLinks
 from pushmirror.sync.survey import Survey
@@ -36,6 +38,8 @@ class KindChanges:
     carried: dict[str, str] = field(default_factory=dict)  # new path -> where the file is here now
     gone: list[str] = field(default_factory=list)  # files that are nowhere afterwards
     staying: set[str] = field(default_factory=set)  # names that do not change, nor what is below them
+    withheld: Deletion = field(default_factory=Deletion)  # what some of these would lose, for it is too much
+    stuck: list[str] = field(default_factory=list)  # of these: names that the target's indices may need
 
     def leave(self, path: str) -> bool:
         """Whether a name is not changed, because it or what it is in stays what it is."""
@@ -43,18 +47,23 @@ class KindChanges:
 
 
 def settle_kinds(
-    survey: Survey, tree: Path, area: WorkArea, *, needed: Callable[[Collection[str]], set[str]]
+    survey: Survey,
+    tree: Path,
+    area: WorkArea,
+    *,
+    needed: Callable[[Collection[str]], set[str]],
+    decide: Callable[[Collection[str]], Deletion],
 ) -> KindChanges:
     """Plan the changes of kind, and leave out of the survey those that would take away what is needed.
 
-    `needed` tells which of some paths the target or a state within its grace refers to.
+    `needed` tells which of some paths the target or a state within its grace refers to; `decide` whether
+    some files may be deleted.
     """
     changes = KindChanges()
     links = {**survey.upstream_links, **{path: entry.target for path, entry in survey.links.items()}}
-    plan = _Plan(survey, tree, area, needed, links, changes)
+    plan = _Plan(survey, tree, area, needed, decide, links, changes)
     plan.keep_files()
-    for path in [path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)]:
-        plan.directory_leaves(path)
+    plan.directories_leave([path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)])
     for path in survey.links:
         plan.link_turns(path)
     top: list[str] = []
@@ -66,12 +75,18 @@ def settle_kinds(
     return changes
 
 
+class _Loss(NamedTuple):
+    carried: dict[str, str]  # as in KindChanges
+    gone: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     survey: Survey
     tree: Path
     area: WorkArea
     needed: Callable[[Collection[str]], set[str]]
+    decide: Callable[[Collection[str]], Deletion]
     links: dict[str, str]  # as they are at upstream
     changes: KindChanges
 
@@ -101,8 +116,29 @@ class _Plan:
             path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
         ]
 
-    def directory_leaves(self, path: str) -> None:
-        """A directory here becomes a link or a file."""
+    def directories_leave(self, paths: Iterable[str]) -> None:
+        """Directories here become links or files: those that lose least first, until it is too much."""
+        leaving = {path: loss for path in paths if (loss := self._directory_leaves(path))}
+        decide, changes = self.decide, self.changes
+        withheld: list[str] = []
+        for path in sorted(leaving, key=lambda path: number_of(leaving[path].gone)):
+            loss = leaving[path]
+            if reason := decide([*changes.gone, *loss.gone]).reason:
+                self._stays(path, reason)
+                withheld += loss.gone
+                if self._is_asked_for_below(path):
+                    changes.stuck.append(path)
+            else:
+                changes.carried |= loss.carried
+                changes.gone += loss.gone
+        if withheld:
+            reason = decide([*changes.gone, *withheld]).reason
+            changes.withheld = Deletion(
+                withheld=number_of(withheld), withheld_paths=tuple(withheld), reason=reason
+            )
+
+    def _directory_leaves(self, path: str) -> _Loss | None:
+        """What becomes of the files below; None if the directory has to stay."""
         below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
         carried: dict[str, str] = {}
         gone = list[str]()
@@ -112,16 +148,29 @@ class _Plan:
             if place is not None and self._will_be(place):
                 if name in kept and not is_by_hash(name) and not self._is_same(name, place):
                     self._stays(path, f"{place} is another file than {name}, which is still referred to")
-                    return
+                    return None
             elif name in kept and place is not None and path in self.survey.links:
                 carried[place] = name
             elif name in kept:
                 self._stays(path, f"{name} is still referred to")
-                return
+                return None
             else:
                 gone.append(name)
-        self.changes.carried |= carried
-        self.changes.gone += gone
+        return _Loss(carried, gone)
+
+    def _is_asked_for_below(self, path: str) -> bool:
+        """Whether clients of the target look for what is below a directory that cannot go, and miss it."""
+        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
+        if any(is_by_hash(name) or part_of(name) not in {Part.EARLY, Part.REST} for name in below):
+            return True  # it is a suite's
+        place = self._place_of(path)
+        if place is None:
+            return False
+        coming = [name for some in (self.survey.missing, self.survey.changed) for name in some]
+        there = {name.removeprefix(f"{place}/") for name in coming if name.startswith(f"{place}/")}
+        there.update(_files_below(self.tree / place))
+        names = {f"{path}/{rest}" for rest in there}.difference(below)
+        return not names.isdisjoint(self.needed(names))
 
     def directory_comes(self, path: str) -> None:
         """A link or a file here becomes a directory."""

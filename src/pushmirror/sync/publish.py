@@ -58,6 +58,7 @@ class Change:
     carried: Mapping[str, str] = field(
         default_factory=dict
     )  # new path -> path of a file here that stays needed
+    dropped: Collection[str] = ()  # Release files that go; at once in what changes in one instant
 
 
 class Account(Protocol):
@@ -102,6 +103,7 @@ class Publisher:
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
         names = [*change.files, *change.links, *change.directories, *change.carried]
+        names += change.dropped
         with self._accounted(names, change.hashes):
             return self._publish(change)
 
@@ -155,13 +157,17 @@ class Publisher:
         self._served = Destination(self._tree, self._area)  # what it knew to be there may be gone
         return deleted
 
-    def drop_release_files(self, published: Published) -> None:
-        """Take away forms of a suite's Release that upstream no longer has: clients prefer an InRelease."""
+    def dropped_release_files(self, published: Published) -> list[str]:
+        """Forms of a suite's Release here that upstream no longer has."""
         suites = published.suites.values()
         forms = [
             joined(one.directory, name) for one in suites for name in RELEASE_NAMES if name not in one.texts
         ]
-        gone = [path for path in forms if os.path.lexists(self._tree / path)]
+        return [path for path in forms if os.path.lexists(self._tree / path)]
+
+    def drop_release_files(self, published: Published) -> None:
+        """Take them away, where no swap has done so: clients prefer an InRelease."""
+        gone = self.dropped_release_files(published)
         with self._accounted(gone):
             for path in gone:
                 (self._tree / path).unlink()
@@ -204,6 +210,9 @@ class Publisher:
         else:
             fresh.mkdir()
         fresh.chmod(DIRECTORY_MODE)
+        for path in change.dropped:
+            if path.startswith(f"{root}/"):
+                (fresh / path.removeprefix(f"{root}/")).unlink(missing_ok=True)
         beside = Destination(fresh, self._area, root)
         for path, is_link in names:
             if path.startswith(f"{root}/"):

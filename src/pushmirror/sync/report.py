@@ -113,7 +113,8 @@ class Report:
             suites = "1 suite" if len(self.held) == 1 else f"{len(self.held)} suites"
             words.append(f"{suites} held back: {directory}: {reason}")
         if self.withheld:
-            words.append(f"NOTHING DELETED: {self.withheld_reason}")
+            what = f"{self.withheld} NOT DELETED" if self.deleted else "NOTHING DELETED"
+            words.append(f"{what}: {self.withheld_reason}")
         return ", ".join(words)
 
 

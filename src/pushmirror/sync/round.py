@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.parts import is_suite_file
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.suites import Suites
@@ -27,6 +28,8 @@ class Round:
     uncovered: set[str] = field(
         default_factory=set
     )  # suites of which an index without a by-hash copy changes
+
+    withheld: Deletion = field(default_factory=Deletion)  # of names that would have changed their kind
 
     @property
     def pinned(self) -> Published:

@@ -1,10 +1,14 @@
 """What becomes of names that change their kind, in trees of a temporary directory."""
 
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.config.model import Delete
+from pushmirror.sync import deletion
 from pushmirror.sync.kinds import KindChanges, settle_kinds
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.work import WorkArea
@@ -24,9 +28,28 @@ def put(tree: Path, path: str, text: str) -> None:
     (tree / path).write_text(text)
 
 
-def settled(tree: Path, survey: Survey) -> KindChanges:
-    """Where everything is needed."""
-    return settle_kinds(survey, tree, WorkArea(tree), needed=set)
+def settled(
+    tree: Path,
+    survey: Survey,
+    needed: Callable[[Collection[str]], set[str]] = set,
+    limits: Delete | None = None,
+) -> KindChanges:
+    """Where everything is needed, unless told otherwise."""
+    decide = partial(deletion.decide, kept=(), files_here=survey.files_here, limits=limits)
+    return settle_kinds(survey, tree, WorkArea(tree), needed=needed, decide=decide)
+
+
+def becoming_links(tree: Path, **files: int) -> Survey:
+    """Directories with so many files, which become links to others of the same names in `new`."""
+    for name, number in files.items():
+        for count in range(number):
+            put(tree, f"{name}/{count}", "old")
+        put(tree, f"new/{name}/readme", "new")
+    return Survey(
+        links={name: Entry(name, Kind.LINK, target=f"new/{name}") for name in files},
+        obstructing=[f"{name}/{count}" for name, number in files.items() for count in range(number)],
+        files_here=1000,
+    )
 
 
 @pytest.mark.parametrize(("there", "becomes_link"), [("sums", True), ("others", False)])
@@ -52,6 +75,7 @@ def test_a_directory_stays_where_a_link_would_lead_what_is_needed_to_another_con
     put(tree, "pool/a/x.deb", "right")
     put(tree, "pool/b/x.deb", "something else")
     survey = Survey(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"])
+    survey.digest = "0" * 64
     assert settled(tree, survey) == KindChanges(staying={"pool/a"})
     assert not survey.links and not survey.digest
 
@@ -61,3 +85,27 @@ def test_a_directory_with_what_is_needed_does_not_become_a_file(tree: Path) -> N
     survey = Survey(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, obstructing=["pool/a/x.deb"])
     changes = settled(tree, survey)
     assert changes.leave("pool/a") and not survey.changed
+
+
+def test_a_directory_that_would_lose_too_much_stays_and_others_change(tree: Path) -> None:
+    survey = becoming_links(tree, doc=7, tools=2)
+    changes = settled(tree, survey, lambda _: set(), Delete(max_files=5))
+    assert changes.staying == {"doc"} and list(survey.links) == ["tools"] and not changes.stuck
+    assert sorted(changes.gone) == ["tools/0", "tools/1"]
+    assert changes.withheld.withheld == len(changes.withheld.withheld_paths) == 7
+    assert "delete.max_files = 5" in changes.withheld.reason
+
+
+@pytest.mark.parametrize(("name", "stuck"), [("doc/readme", ["doc"]), ("doc/other", [])])
+def test_a_directory_cannot_stay_where_the_target_needs_what_the_link_leads_to(
+    tree: Path, name: str, stuck: list[str]
+) -> None:
+    survey = becoming_links(tree, doc=7)
+    assert settled(tree, survey, {name}.intersection, Delete(max_files=5)).stuck == stuck
+
+
+def test_a_suite_that_would_lose_too_much_cannot_stay_what_it_is(tree: Path) -> None:
+    put(tree, "dists/a/InRelease", "old")
+    link = Entry("dists/a", Kind.LINK, target="b")
+    survey = Survey(links={"dists/a": link}, obstructing=["dists/a/InRelease"])
+    assert settled(tree, survey, lambda _: set(), Delete(max_files=0)).stuck == ["dists/a"]

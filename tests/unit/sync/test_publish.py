@@ -117,6 +117,22 @@ def test_a_suite_is_swapped_as_a_whole(tree: Path, area: WorkArea) -> None:
     assert (tree / "dists/sid").stat().st_ino != before
 
 
+def test_a_release_file_that_goes_does_so_in_the_swap(tree: Path, area: WorkArea) -> None:
+    for name in ("dists/sid/InRelease", "dists/sid/Packages", "dists/other/InRelease"):
+        put(tree, name, "old")
+    put(area.new, "dists/sid/Packages")
+    change = Change(
+        ["dists/sid/Packages"],
+        {},
+        [],
+        at_once=("dists/sid",),
+        dropped=["dists/sid/InRelease", "dists/other/InRelease"],
+    )
+    Publisher(tree, area).publish(change)
+    assert [path.name for path in (tree / "dists/sid").iterdir()] == ["Packages"]
+    assert (tree / "dists/other/InRelease").exists()
+
+
 def test_no_directory_is_deleted_through_a_link_either(tree: Path, area: WorkArea) -> None:
     (tree / "a" / "z").mkdir(parents=True)
     (tree / "y").symlink_to("a")
