@@ -16,12 +16,22 @@ from typing import NamedTuple
 
 from pushmirror.archive.contents import check, decompress, family
 from pushmirror.archive.paths import MAX_COMPONENT, inside
+from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.release import MAX_SIZE
 from pushmirror.archive.stanzas import UNKNOWN, digest_in, lines_of, size_in, stanzas
 from pushmirror.archive.sums import read_sums
 from pushmirror.errors import BadPath
 
-__all__ = ["UNKNOWN", "File", "IndexKind", "check", "decompress", "kind_of", "read_index"]
+__all__ = [
+    "UNKNOWN",
+    "File",
+    "IndexKind",
+    "check",
+    "decompress",
+    "kind_of",
+    "read_index",
+    "record_fingerprint",
+]
 
 _BLOCK = 1024 * 1024  # bytes; larger blocks leave the processor's cache
 Refused = Callable[[str], None]  # gets the reason for a stanza or line that is not given, naming it
@@ -33,6 +43,11 @@ class File(NamedTuple):
     path: str  # relative to the tree root
     size: int  # bytes; UNKNOWN where the index does not say
     digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py); or ""
+
+
+def record_fingerprint(file: File) -> int:
+    """The fingerprint of all that an index says of a file: two that disagree about it have two."""
+    return fingerprint("\t".join((file.path, str(file.size), file.digest)))
 
 
 class IndexKind(Enum):

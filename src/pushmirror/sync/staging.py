@@ -203,14 +203,19 @@ class Staging:
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
         came = vouch.Came(self._area.landed(), round_.staged)
         self._progress.step("verifying", files=len(came))
+        closures = readable.values()
         bad: list[File] = []
-        for files in together(self._ledger.additions(readable.values(), known.values()), _TOGETHER):
+        for files in together(self._ledger.additions(closures, known.values()), _TOGETHER):
             added = [file for file in files if self._named.wants(file.path)]
-            bad += self._fetch_again(round_, vouch.lacking(added, self._tree, round_.staged, self._area))
-            bad += self._require_hashes(round_, came.take(added))
-        bad += self._require_rest(round_, came, readable.values())
-        bad += self._try_again(round_, readable.values())
-        if self._judge(round_, {file.path for file in bad}, readable):
+            others = [
+                file for file in added if file.path in round_.asked_again
+            ]  # `came` knows nothing of these
+            lacking = vouch.lacking(added, self._tree, round_.staged, self._area)
+            bad += self._fetch_again(round_, lacking, closures)
+            bad += self._require_hashes(round_, [*came.take(added), *others], closures)
+        bad += self._require_rest(round_, came, closures)
+        bad += self._try_again(round_, closures)
+        if self._judge(round_, self._settled(round_, bad, closures), readable):
             held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
             self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
@@ -223,11 +228,12 @@ class Staging:
         """The indices are those we know, but files of their closure may have come anew: check these."""
         came = vouch.Came(self._area.landed(), round_.staged)
         readable = vouch.readable_of(round_.pinned, self._ledger)
-        bad = self._require_rest(round_, came, readable.values())
-        bad += self._try_again(round_, readable.values())
-        self._judge(round_, {file.path for file in bad}, readable)
+        closures = readable.values()
+        bad = self._require_rest(round_, came, closures)
+        bad += self._try_again(round_, closures)
+        self._judge(round_, self._settled(round_, bad, closures), readable)
 
-    def _require_rest(self, round_: Round, came: vouch.Came, closures: Iterable[str]) -> list[File]:
+    def _require_rest(self, round_: Round, came: vouch.Came, closures: Collection[str]) -> list[File]:
         """Read what came and is named by the indices, though these do not add it.
 
         Upstream may send a damaged file under a name that they had before.
@@ -235,10 +241,10 @@ class Staging:
         bad: list[File] = []
         if left := came.rest():
             for files in together(self._ledger.named(left, closures), _TOGETHER):
-                bad += self._require_hashes(round_, came.take(files))
+                bad += self._require_hashes(round_, came.take(files), closures)
         return bad
 
-    def _try_again(self, round_: Round, closures: Iterable[str]) -> list[File]:
+    def _try_again(self, round_: Round, closures: Collection[str]) -> list[File]:
         """Ask once more for what upstream lacked before; what it still lacks."""
         before = {path for paths in self._ledger.missing().values() for path in paths}
         if not before:
@@ -250,53 +256,94 @@ class Staging:
         ]
         lacking = vouch.lacking(files, self._tree, round_.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
-        return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)])
+        return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)], closures)
 
-    def _require_hashes(self, round_: Round, files: list[File]) -> list[File]:
-        return self._fetch_again(round_, self._wrong(files, round_.staged))
+    def _require_hashes(self, round_: Round, files: list[File], closures: Collection[str]) -> list[File]:
+        return self._fetch_again(round_, self._wrong(files, round_.staged), closures)
 
-    def _fetch_again(self, round_: Round, files: list[File]) -> list[File]:
+    def _fetch_again(self, round_: Round, files: list[File], closures: Collection[str]) -> list[File]:
         """Fetch files that are missing or wrong by their names; those that there is no right one of.
 
-        Where upstream's is damaged and ours is right, ours stays.
+        Where upstream's is damaged and ours is right, ours stays. Where indices disagree about a file, it is
+        among the result, too: `_settled` looks at all that they say of it.
         """
         if not files:
             return []
-        if unasked := [file for file in files if file.path not in round_.asked_again]:
-            _log.info("%d files of the closure are missing or wrong: %s …", len(unasked), unasked[0].path)
-            for file in unasked:
-                self._area.at(file.path).unlink(missing_ok=True)  # rsync would take it for right
-            size = sum(max(file.size, 0) for file in unasked)
+        if unasked := self._unasked(round_, files, closures):
+            _log.info("%d files of the closure are missing or wrong: %s …", len(unasked), next(iter(unasked)))
+            for path in unasked:
+                self._area.at(path).unlink(missing_ok=True)  # rsync would take it for right
+            size = sum(max(size, 0) for size in unasked.values())
             self._progress.step("fetching", files=len(unasked), size=size)
-            self._upstream.fetch((file.path for file in unasked), self._area)
-            round_.asked_again.update(file.path for file in unasked)
+            self._upstream.fetch(unasked, self._area)
+        round_.asked_again.update(file.path for file in files)
         came = {file.path for file in files if self._area.fetched(file.path)}
         bad = self._wrong(files, came)
         wrong = {file.path for file in bad}
+        right = {file.path for file in set(files).difference(bad)}
+        disputed = wrong & (round_.staged | right)  # another index may say what it is
         round_.staged |= came - wrong
         round_.staged -= wrong
         round_.damaged |= wrong & came
         nowhere = self._wrong(bad, ())
-        if ours := sorted(wrong & came - {file.path for file in nowhere}):
+        if ours := sorted((wrong & came) - {file.path for file in nowhere}):
             _log.warning("upstream's %d files are damaged, ours stay: such as %s", len(ours), ours[0])
-        return nowhere
+        return [*nowhere, *(file for file in bad if file.path in disputed)]
 
-    def _judge(self, round_: Round, bad: set[str], readable: Readable) -> bool:
-        """Decide about each suite that names a bad file; whether any is held back for it.
+    def _unasked(self, round_: Round, files: list[File], closures: Collection[str]) -> dict[str, int]:
+        """The files that upstream was not asked for again yet, with their sizes.
+
+        A copy that waits already, and is what another index says, is what upstream has.
+        """
+        unasked = {file.path: file.size for file in files if file.path not in round_.asked_again}
+        waiting = {path for path in unasked if path in round_.staged and self._area.fetched(path)}
+        if waiting:
+            said = self._records(waiting, closures)
+            for file in said.difference(self._wrong(list(said), waiting)):
+                unasked.pop(file.path, None)
+        return unasked
+
+    def _records(self, paths: set[str], closures: Collection[str]) -> set[File]:
+        """All that the indices say of some paths."""
+        found = self._ledger.named(set(map(fingerprint, paths)), closures)
+        return {file for file in found if file.path in paths}
+
+    def _settled(self, round_: Round, bad: list[File], closures: Collection[str]) -> set[File]:
+        """What indices say of these files, and neither we nor upstream have.
+
+        Indices may disagree about a file. Ours stays if one of them says what it is: what is served names it.
+        Else upstream's is published if one says what that is. Who says something else is wrong.
+        """
+        if not bad:
+            return set()
+        said = self._records({file.path for file in bad}, closures)
+        paths = {file.path for file in said}
+        came = {path for path in paths if self._area.fetched(path)}
+        here = said.difference(self._wrong(list(said), ()))
+        ours = {file.path for file in here}
+        there = said.difference(self._wrong([file for file in said if file.path in came], came))
+        theirs = {file.path for file in there if file.path in came} - ours
+        round_.staged -= paths - theirs
+        round_.staged |= theirs
+        round_.damaged -= ours | theirs
+        return {
+            file
+            for file in said
+            if not (file in here if file.path in ours else file in there and file.path in theirs)
+        }
+
+    def _judge(self, round_: Round, bad: set[File], readable: Readable) -> bool:
+        """Decide about each suite that says of a file what it is not; whether any is held back for it.
 
         One that is published all the same has what upstream has: nothing, or something wrong.
         """
         is_any_held = False
-        for directory in round_.pinned.suites:
+        prints = {fingerprint(file.path) for file in bad}
+        for directory in round_.pinned.suites if bad else ():
             if directory in round_.suites.faults:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
-            prints = set(map(fingerprint, bad))
-            lost = (
-                sorted(bad.intersection(file.path for file in self._ledger.named(prints, keys)))
-                if bad
-                else []
-            )
+            lost = sorted({file.path for file in self._ledger.named(prints, keys) if file in bad})
             if not lost:
                 continue
             words = "1 file" if len(lost) == 1 else f"{len(lost)} files"

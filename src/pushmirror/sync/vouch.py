@@ -19,13 +19,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from heapq import merge
+from itertools import chain, groupby
 from pathlib import Path
 
 from pushmirror.archive.blocks import blocks
 from pushmirror.archive.closure import family, readable
 from pushmirror.archive.contents import unpack
-from pushmirror.archive.index import UNKNOWN, File, IndexKind, kind_of, read_index
+from pushmirror.archive.index import UNKNOWN, File, IndexKind, kind_of, read_index, record_fingerprint
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.errors import ArchiveError, MalformedFile, Mismatch
 from pushmirror.sync.indices import Indices
@@ -116,36 +117,41 @@ def readable_of(published: Published, ledger: Ledger) -> Readable:
 
 
 class Came:
-    """What came from upstream since the last publish, each to be looked at once."""
+    """What came from upstream since the last publish, to be looked at once for each record of it.
+
+    Indices that disagree about a file are rare: one record of each is held in an array, the others in a set.
+    """
 
     def __init__(self, landed: PathSet, staged: Collection[str]) -> None:
-        self._landed = array("Q", landed.fingerprints())
-        self._seen = bytearray(len(self._landed))
-        self._staged = set(staged)
+        both = merge(landed.fingerprints(), sorted(map(fingerprint, staged)))
+        self._came = array("Q", (number for number, _ in groupby(both)))
+        self._record = array("Q", bytes(8 * len(self._came)))  # the first of each; 0 where none was taken
+        self._others: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._landed) + len(self._staged)
+        return len(self._came)
 
     def take(self, files: Iterable[File]) -> list[File]:
-        """Those of the files that came, and were not taken before."""
-        return [file for file in files if self._took(file.path)]
+        """Those of the files that came, and were not taken before with the same size and hash."""
+        return [file for file in files if self._took(file)] if self._came else []
 
     def rest(self) -> set[int]:
         """The fingerprints of what was not taken."""
-        landed = (number for number, seen in zip(self._landed, self._seen, strict=True) if not seen)
-        return {*landed, *map(fingerprint, self._staged)}
+        return {number for number, record in zip(self._came, self._record, strict=True) if not record}
 
-    def _took(self, path: str) -> bool:
-        if path in self._staged:
-            self._staged.remove(path)
-            return True
-        if not self._landed:
+    def _took(self, file: File) -> bool:
+        number = fingerprint(file.path)
+        at = bisect_left(self._came, number)
+        if at == len(self._came) or self._came[at] != number:
             return False
-        number = fingerprint(path)
-        at = bisect_left(self._landed, number)
-        if at == len(self._landed) or self._landed[at] != number or self._seen[at]:
+        record = record_fingerprint(file) or 1
+        first = self._record[at]
+        if first == record or record in self._others:
             return False
-        self._seen[at] = True
+        if first:
+            self._others.add(record)
+        else:
+            self._record[at] = record
         return True
 
 

@@ -30,3 +30,11 @@ def test_what_nobody_named_yet_is_the_rest() -> None:
 def test_a_name_that_both_landed_and_was_staged_is_looked_at() -> None:
     came = Came(PathSet.of(["pool/a"]), {"pool/a"})
     assert came.take(files("pool/a")) == files("pool/a")
+
+
+def test_each_word_about_what_came_is_looked_at() -> None:
+    came = Came(PathSet.of(["pool/landed"]), {"pool/staged"})
+    (landed, staged) = files("pool/landed", "pool/staged")
+    others = [landed._replace(digest="1" * 64), staged._replace(size=2), landed._replace(size=2)]
+    assert came.take([landed, staged, *others, landed, *others]) == [landed, staged, *others]
+    assert came.rest() == set()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pushmirror.archive.digests import as_sha256
 from pushmirror.archive.entry import Entry, Kind
-from pushmirror.archive.index import UNKNOWN, File
+from pushmirror.archive.index import UNKNOWN, File, record_fingerprint
 from pushmirror.archive.paths import link_stays_inside, resolve
 from pushmirror.errors import BadPath, Unusable
 from pushmirror.state.records import Stage
@@ -159,27 +159,35 @@ def _take_link(question: Question, survey: Survey, path: str) -> bool:
 
 
 def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:
-    """Note what the indices add and the tree lacks, or has otherwise."""
+    """Note what the indices add and the tree lacks, or has otherwise.
+
+    A file that is here is looked at once for each size and hash that indices give it: one of them may be
+    wrong, and must not keep the others from being looked at. One that is not here is fetched once.
+    """
     seen = Seen()
+    tree = os.fspath(question.tree)
     unsized: list[File] = []
     of_that_size: list[File] = []
     for file in question.ledger.additions(keys, known):
-        if not question.named.wants(file.path) or not seen.add(file.path):
+        if not question.named.wants(file.path):
+            continue
+        here = _lstat(f"{tree}/{file.path}")
+        if not (seen.add(file.path) if here is None else seen.add_number(record_fingerprint(file))):
             continue
         if file.size == UNKNOWN:
             unsized.append(file)
             continue
-        here = _lstat(question.tree / file.path)
         entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=as_sha256(file.digest))
         if here is None:
             survey.add_missing(entry)
         elif not stat.S_ISREG(here.st_mode) or here.st_size != file.size:
-            survey.changed[file.path] = entry
+            survey.changed.setdefault(file.path, entry)
         else:
             of_that_size.append(file)
     for file in replaced(question, of_that_size, known):
         sha256 = as_sha256(file.digest)
-        survey.changed[file.path] = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
+        entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
+        survey.changed.setdefault(file.path, entry)
     _take_unsized(question, survey, unsized)
 
 
@@ -257,8 +265,8 @@ def _target_of(path: Path) -> str | None:
         return None
 
 
-def _lstat(path: Path) -> os.stat_result | None:
+def _lstat(path: Path | str) -> os.stat_result | None:
     try:
-        return path.lstat()
+        return os.lstat(path)
     except OSError:
         return None

@@ -23,9 +23,13 @@ class Seen:
 
     def add(self, path: str) -> bool:
         """Whether the path is a new one; from now on it is not."""
+        return self.add_number(fingerprint(path))
+
+    def add_number(self, number: int) -> bool:
+        """The same of a fingerprint, of whatever."""
         if self._number * 2 >= len(self._table):
             self._grow()
-        if self._put(fingerprint(path) or 1):  # 0 is an empty place
+        if self._put(number or 1):  # 0 is an empty place
             self._number += 1
             return True
         return False

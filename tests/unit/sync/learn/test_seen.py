@@ -9,3 +9,9 @@ def test_each_path_is_new_once() -> None:
     assert all(seen.add(path) for path in paths)
     assert not any(seen.add(path) for path in paths)
     assert len(seen) == 5000
+
+
+def test_any_fingerprint_is_new_once() -> None:
+    seen = Seen()
+    assert seen.add_number(0) and not seen.add_number(0)
+    assert seen.add_number(2**64 - 1) and not seen.add_number(2**64 - 1)

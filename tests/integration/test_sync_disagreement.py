@@ -1,0 +1,110 @@
+"""Suites that share a file and disagree about it: only those are held back that say what it is not."""
+
+import hashlib
+import os
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from pushmirror.archive.index import File
+from pushmirror.errors import Exit
+from pushmirror.lab.site import LabSite
+from trees import refused
+
+_seconds = count(1_600_000_000)
+_X = "pool/x.deb"
+
+
+class Upstream:
+    """Unsigned suites with a Packages each."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+
+    def put(self, path: str, data: bytes) -> File:
+        """Write a file with a time that no other has; what an index says of it."""
+        file = self.tree / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        os.utime(file, (next(_seconds),) * 2)
+        return File(path, len(data), hashlib.sha256(data).hexdigest())
+
+    def suite(self, name: str, *files: File) -> None:
+        """Publish a suite that names these files."""
+        text = "".join(
+            f"Package: p{number}\nVersion: 1\nFilename: {path}\nSize: {size}\nSHA256: {digest}\n\n"
+            for number, (path, size, digest) in enumerate(files)
+        ).encode()
+        index = self.put(f"dists/{name}/main/binary-amd64/Packages", text)
+        self.put(f"dists/{name}/main/binary-amd64/by-hash/SHA256/{index.digest}", text)
+        release = (
+            f"Origin: X\nSuite: {name}\nCodename: {name}\nDate: Sat, 01 Jan 2022 00:00:00 UTC\n"
+            "Acquire-By-Hash: yes\nSHA256:\n"
+            f" {index.digest} {index.size} main/binary-amd64/Packages\n"
+        )
+        self.put(f"dists/{name}/Release", release.encode())
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Upstream:
+    """Three suites, one without the file."""
+    upstream = Upstream(tmp_path / "upstream")
+    upstream.put("project/trace/master", b"Sat\n")
+    x, y = upstream.put(_X, b"xx"), upstream.put("pool/y.deb", b"yy")
+    upstream.suite("a", x)
+    upstream.suite("b", y)
+    upstream.suite("c", x)
+    return upstream
+
+
+@pytest.fixture
+def site(tmp_path: Path, upstream: Upstream) -> LabSite:
+    site = LabSite(tmp_path / "site", upstream=f"file://{upstream.tree}")
+    site.sync().check()
+    return site
+
+
+def named(site: LabSite, suite: str, path: str) -> bool:
+    return path in (site.tree / f"dists/{suite}/main/binary-amd64/Packages").read_text()
+
+
+@pytest.mark.parametrize("wrong", [File(_X, 2, "0" * 64), File(_X, 7, hashlib.sha256(b"xx").hexdigest())])
+@pytest.mark.parametrize("first", ["a", "c"])  # a is read before b, c after it
+def test_a_wrong_word_about_a_file_that_others_have_holds_its_suite_alone(
+    site: LabSite, upstream: Upstream, wrong: File, first: str
+) -> None:
+    x, y = File(_X, 2, hashlib.sha256(b"xx").hexdigest()), File("pool/y.deb", 2, "")
+    y = y._replace(digest=hashlib.sha256(b"yy").hexdigest())
+    upstream.suite("b", y, wrong)
+    upstream.suite(first, x, upstream.put("pool/z.deb", b"zz"))
+    refused(site.sync(), Exit.HELD, "dists/b is held back", _X)
+    assert named(site, first, "pool/z.deb") and not named(site, "b", _X)
+    assert (site.tree / _X).read_bytes() == b"xx"
+    upstream.suite("b", y, x)
+    site.sync().check()
+    assert named(site, "b", _X)
+
+
+@pytest.mark.parametrize("wrong", [{"digest": "0" * 64}, {"size": 7}])
+@pytest.mark.parametrize("first", ["a", "c"])
+def test_a_wrong_word_about_a_new_file_holds_its_suite_alone(
+    site: LabSite, upstream: Upstream, wrong: dict[str, object], first: str
+) -> None:
+    new = upstream.put("pool/new.deb", b"new")
+    upstream.suite("b", new._replace(**wrong))  # type: ignore[arg-type]
+    upstream.suite(first, new)
+    refused(site.sync(), Exit.HELD, "dists/b is held back", new.path)
+    assert named(site, first, new.path) and not named(site, "b", new.path)
+    assert (site.tree / new.path).read_bytes() == b"new"
+
+
+def test_a_replaced_file_is_upstreams_though_one_suite_is_wrong_about_it(
+    site: LabSite, upstream: Upstream
+) -> None:
+    x = upstream.put(_X, b"XX")
+    upstream.suite("a", x)
+    upstream.suite("b", x._replace(digest="0" * 64))
+    upstream.suite("c", x)
+    refused(site.sync(), Exit.HELD, "dists/b is held back", _X)
+    assert (site.tree / _X).read_bytes() == b"XX"
