@@ -101,6 +101,7 @@ class Publisher:
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
         names = [*change.files, *change.links, *change.directories, *change.carried]
+        names += [f"{root}/{name}" for root, files in change.elsewhere.items() for name in files]
         with self._accounted(names, change.hashes):
             return self._publish(change)
 
