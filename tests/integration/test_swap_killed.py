@@ -1,4 +1,4 @@
-"""kill -9 while a suite of Debian's layout is swapped, whose Release files are links out of what is swapped."""
+"""kill -9 while a suite of Debian's layout is swapped, whose Release files are links to another directory."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -277,8 +277,8 @@ def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tupl
     path, is_link = name
     root = _root_of(path, roots)
     if root is not None and root in change.become_directories:
-        part = part_of(root, is_link=True)
-        return (Part.SUITE_LINK if part is Part.REST else part, -1, root, 0)
+        turn = part_of(root, is_link=True)
+        return (Part.SUITE_LINK if turn is Part.REST else turn, -1, root, 0)
     part, kind, directory, rank = publishing_order(path, is_link)
     if is_link and path in change.suite_links:
         part = Part.SUITE_LINK
