@@ -8,6 +8,7 @@ takes a sample of it, so that no broken instant goes unseen. Not seen: what rsyn
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ class Run:
     strategy: Strategy
     stage: Stage = Stage.ALL
     ends_before: int = 0  # this change; 0: it comes to its end
+    about: str = ""  # a regular expression: only changes with such a name in the tree count
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +181,12 @@ class _Observer:
 
     def _change(self, *paths: str) -> None:
         with self._lock:  # whoever else wants to change something waits until it was judged
-            self._changes += 1
-            if any(path.startswith(f"{self._tree}/") and "/.~tmp~" not in path for path in paths):
+            in_tree = [path for path in paths if path.startswith(f"{self._tree}/") and "/.~tmp~" not in path]
+            counts = not self._run.about or any(re.search(self._run.about, path) for path in in_tree)
+            self._changes += counts
+            if in_tree:
                 self._sample(f"before change {self._changes}, {' '.join(paths)}: ")
-            if self._changes == self._run.ends_before:
+            if counts and self._changes == self._run.ends_before:
                 self._pipe.send(self.seen())
                 os._exit(_CRASHED)
 

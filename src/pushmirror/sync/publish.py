@@ -104,6 +104,7 @@ class Publisher:
         """Publish a change; returns how many names changed."""
         names = [*change.files, *change.links, *change.directories, *change.carried]
         names += change.dropped
+        names += [f"{root}/{name}" for root, files in change.elsewhere.items() for name in files]
         with self._accounted(names, change.hashes):
             return self._publish(change)
 

@@ -162,9 +162,12 @@ def test_a_link_comes_after_the_one_that_it_leads_through(
     put(tree, "dists/c/InRelease")
     made: list[str] = []
     put_link = Destination.put_link
-    monkeypatch.setattr(
-        Destination, "put_link", lambda one, to, path: (made.append(path), put_link(one, to, path))
-    )
+
+    def noting(self: Destination, target: str, path: str) -> None:
+        made.append(path)
+        put_link(self, target, path)
+
+    monkeypatch.setattr(Destination, "put_link", noting)
     targets = {"dists/a": "b", "dists/b": "c"}
     Publisher(tree, area).publish(
         Change([], {path: Entry(path, Kind.LINK, target=to) for path, to in targets.items()}, [])

@@ -51,6 +51,7 @@ def by_manifest(question: Question) -> Survey:
     else:
         survey = _compare_changes(question, head, steps)
         how = _in_words(len(steps))
+        _link_release_files(question, survey)
     survey.how = how
     survey.digest, survey.generation = head.state, head.generation
     survey.files_upstream = head.files
@@ -58,6 +59,17 @@ def by_manifest(question: Question) -> Survey:
     if found is not None:
         survey.modes = _wrong_modes(found, survey)
     return survey
+
+
+def _link_release_files(question: Question, survey: Survey) -> None:
+    """Note links to Release files that are files here: a run was killed while their suite was swapped."""
+    suites = question.suites
+    for path, target in suites.upstream.links.items():
+        known = question.inventory.get(path)
+        is_file = known is not None and known.kind is Kind.FILE
+        if is_file and is_suite_file(path) and not suites.leaves(path) and path not in survey.links:
+            survey.upstream_links[path] = target
+            survey.links[path] = Entry(path, Kind.LINK, target=target)
 
 
 def _look_at_disk(question: Question) -> Drift | None:
