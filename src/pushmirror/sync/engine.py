@@ -246,7 +246,7 @@ class Engine:
         started = time.monotonic()
         self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
-        self._check.require_any(round_.suites)
+        self._check.require_any(round_.suites, job.stage)
         self._account_for_lost(round_)
         foreign_traces_changed = self._publish(job, round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)
@@ -309,7 +309,7 @@ class Engine:
         suites = self._check.twice(job, live, self._area)
         shown = suites.upstream
         self._aim = shown.generation
-        self._check.require_any(suites)
+        self._check.require_any(suites, job.stage)
         remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
         if self._ledger.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
+from pushmirror.state.records import Stage
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
@@ -105,8 +106,11 @@ class SuiteCheck:
         left = {where: one for where, one in suites.upstream.suites.items() if where not in checked}
         suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
 
-    def require_any(self, suites: Suites) -> None:
-        """Stop where nothing at all can be published, or could be verified as the configuration wants it."""
+    def require_any(self, suites: Suites, stage: Stage) -> None:
+        """Stop where nothing at all can be published, or could be verified as the configuration wants it.
+
+        For stage 1 a hub that is about to have its first Release files is enough.
+        """
         shown = suites.upstream
         if not shown.directories:
             if suites.live.generation:
@@ -114,7 +118,7 @@ class SuiteCheck:
                     "upstream has no Release files at all, though the tree here was mirrored from some",
                     hint="upstream looks emptied or unmounted; nothing was changed here",
                 )
-            if self.archive.keyring:
+            if self.archive.keyring and stage is not Stage.STAGE1:
                 raise UpstreamError(
                     "upstream has no Release file that the keyring could verify: looked in `dists` at the top"
                     " and two levels below it, and for flat repositories there",
