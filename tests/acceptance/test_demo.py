@@ -52,7 +52,7 @@ def test_the_lab_shows_hubs_and_sites_that_follow_their_owner(temporary: Path) -
     assert (result.exit_code, result.errors) == (Exit.OK, "")
     assert told.count("6 of 6 mirrors") == 2  # the first fetch, and the change
     assert told.count("all its sites had stage 1 ✓") == 2
-    assert told.count("6 signatures good ✓") == len(MIRRORS)
+    assert told.count("8 signatures good ✓") == len(MIRRORS)
     for words in ("broken     0 ", "3 of 3", "All is verified"):
         assert words in told
     assert "\x1b" not in told
@@ -73,7 +73,7 @@ def test_the_result_can_be_had_as_json_and_stage_1_goes_down_every_level(verdict
     assert [one["name"] for one in mirrors] == ["hub", "site1", "site1a", "site1b"]
     for one in mirrors:
         assert (one["generation"], one["archive_serial"]) == (owner["generation"], owner["archive_serial"])
-        assert (one["state"], one["level"], one["signatures"]) == ("live", "ok", 6)
+        assert (one["state"], one["level"], one["signatures"]) == ("live", "ok", 8)
     for push in verdict["pushes"]:
         assert {one["by"].partition(": ")[0] for one in push["mirrors"]} == {"by manifest"}
         assert {barrier["hub"] for barrier in push["barriers"]} == {"owner", "hub", "site1"}

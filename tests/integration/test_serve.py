@@ -342,7 +342,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""  # it is gone already
 
 
 def test_a_state_directory_that_cannot_be_used_is_named(hub):
