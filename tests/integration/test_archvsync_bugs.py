@@ -33,7 +33,7 @@ UPDATING = "Archive-Update-in-Progress-"
 #: A rsync whose calls that transfer something of the tree are counted; what becomes of each is the test's to
 #: say. Whether upstream offers its manifest is asked beside the first of ours.
 _RSYNC = """#!/bin/sh
-case " $* " in *" --version "* | *".manifest/ "*) exec rsync "$@" ;; esac
+case " $* " in *" --version "* | *".manifest/"*) exec rsync "$@" ;; esac
 echo >>{home}/transfers
 number=$(wc -l <{home}/transfers)
 {text}
