@@ -315,5 +315,6 @@ CASES = [
             ),
             after=lambda up, n: up.link("pool2", ".pool"),
         ),
+        unlisted=("pool2",),  # a directory until then, in which the package is
     ),
 ]

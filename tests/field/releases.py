@@ -224,7 +224,11 @@ CASES = [
     taken("slash_in_suite", odd(fields={"Suite": "stable/updates", "Codename": "odd/updates"})),
     taken("by_hash_announced_and_not_there", odd(fields={"Acquire-By-Hash": "yes"})),
     taken("by_hash_of_a_weaker_kind", odd(sections=["SHA256", "SHA512"], by_hash=["SHA256"])),
-    taken("by_hash_denied_and_there", odd(by_hash=["SHA256"], fields={"Acquire-By-Hash": "no"})),
+    taken(
+        "by_hash_denied_and_there",
+        odd(by_hash=["SHA256"], fields={"Acquire-By-Hash": "no"}),
+        unlisted=("dists/odd/*/by-hash/*",),  # nobody may ask for them
+    ),
     # Dates
     taken("date_with_offset", date("%a, %d %b %Y %H:%M:%S +0200")),
     taken("date_in_summer_time", date("%a, %d %b %Y %H:%M:%S CEST")),

@@ -338,12 +338,15 @@ class Staging:
         One that is published all the same has what upstream has: nothing, or something wrong.
         """
         is_any_held = False
-        prints = {fingerprint(file.path) for file in bad}
+        paths = {file.path for file in bad}
+        prints = set(map(fingerprint, paths))
         for directory in round_.pinned.suites if bad else ():
             if directory in round_.suites.faults:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
-            lost = sorted({file.path for file in self._ledger.named(prints, keys) if file in bad})
+            named = {file for file in self._ledger.named(prints, keys) if file.path in paths}
+            right = {file.path for file in named - bad}  # where its own indices disagree, one of them is
+            lost = sorted({file.path for file in named & bad} - right)
             if not lost:
                 continue
             words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
