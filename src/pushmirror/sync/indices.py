@@ -140,7 +140,7 @@ class Indices:
     def content_of(self, suite: Suite, listed: Listed) -> Path:
         """Where the content of a listed file is now: under its plain name, or by its hash."""
         path = self.resolved(suite.path_of(listed))
-        if _is_of_another(path, listed, suite):
+        if _is_of_another(path, listed, suite) or not self._is_anywhere(path):
             path = next(filter(self._is_anywhere, suite.copies_of(listed)), path)
         return self.file_of(path)
 
@@ -159,10 +159,14 @@ class Indices:
         """The path without links where the content of a listed file is to be.
 
         A link that leads to the content of another state, or index, is not taken: upstream may be turning it.
+        Some archives have an index under its by-hash names alone.
         """
         place = self.placed(suite.path_of(listed))
         path = self.resolved(place)
-        if path == place or not _is_of_another(path, listed, suite):
+        if path == place:
+            if self._upstream_has(place):
+                return path
+        elif not _is_of_another(path, listed, suite):
             return path
         self._survey.links.pop(place, None)
         return next(filter(self._upstream_has, suite.copies_of(listed)), place)
@@ -191,12 +195,8 @@ class Indices:
         return real == place or self._survey.upstream_has(real, self._tree)
 
     def _carries(self, suite: Suite, listed: Listed) -> bool:
-        """Whether upstream has a listed file under its plain name, or a link there, and only by its hash."""
-        plain = suite.path_of(listed)
-        if self._upstream_has(plain):
-            return True
-        is_link = self.placed(plain) in self._survey.upstream_links
-        return is_link and any(map(self._upstream_has, suite.copies_of(listed)))
+        """Whether upstream has a listed file under whichever of its names."""
+        return any(map(self._upstream_has, (suite.path_of(listed), *suite.copies_of(listed))))
 
     def _has_held(self, suite: Suite, listed: Listed) -> bool:
         """Whether a listed file of a suite that stays as it is here is here, under whichever of its names."""
