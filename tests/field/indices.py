@@ -273,7 +273,7 @@ CASES = [
     ),
     taken("filename_without_deb", named("", "pool/main/o/odd/odd-x"), packages=("odd", "odd-x")),
     taken("filename_of_255_bytes", named("", f"pool/main/o/odd/{'x' * 251}.deb"), packages=("odd", "odd-x")),
-    taken("a_pool_file_under_two_hashes", two_architectures(_under_two_hashes)),
+    taken("pool_file_under_two_hashes", two_architectures(_under_two_hashes)),
     # Packed forms
     taken("packed_by_zstd", packed(".zst", zstd.compress)),
     taken("packed_by_lz4", packed(".lz4", lz4.frame.compress)),

@@ -81,6 +81,8 @@ def lost(up: Upstream, n: int) -> None:
 
 three = at("dists/xenial/vendor-org/4.0", line="xenial/vendor-org/4.0 main")
 updates = at("dists/odd/updates", mine=["dists/odd"], line="odd/updates main")
+called_pool = at("dists/pool-testing", line="pool-testing main")
+called_source = at("dists/source", line="source main")
 linked = at("snap/17/odd", ("dists/odd", "../snap/17/odd"))
 chain = at("dists/trixie", ("dists/stable", "trixie"), ("dists/odd", "stable"))
 sub = at("sub/debian/dists/odd", root="sub/debian", mine=["sub/debian/pool"], packages=in_a_directory)
@@ -196,6 +198,9 @@ def _several_repositories(up: Upstream, n: int) -> None:
 
 
 CASES = [
+    called_pool(taken, "suite_called_pool"),
+    called_pool(held, "suite_called_pool_unsigned", fault=unsigned("dists/pool-testing")),
+    called_source(held, "suite_called_source_unsigned", fault=unsigned("dists/source")),
     # dak
     taken("dak", dak, strategies=ALL),
     held("dak_unsigned", dak_without(unsigned("zzz-dists/odd")), repaired=dak),

@@ -336,7 +336,8 @@ class _Search:
         """A directory below `dists`, or that itself; `above` is what the names in its indices start at."""
         for entry in self._enter(name, is_dists=is_top, above=above):
             is_way = entry.is_dir(follow_symlinks=False) or entry.is_symlink()
-            if depth and is_way and may_have_suites(entry.name):
+            may_be_suite = not entry.name.startswith(".") if is_top else may_have_suites(entry.name)
+            if depth and is_way and may_be_suite:
                 self._dists(joined(name, entry.name), above=above, depth=depth - 1)
 
     def _enter(self, name: str, *, is_dists: bool, above: str | None = None) -> list[os.DirEntry[str]]:

@@ -66,9 +66,11 @@ _BATCH_RULES = 1_000  # the same as include rules: upstream compares each name o
 _FAR_S = 0.3  # to pin takes so long where a round trip takes 30 ms or more; a listing there is another one
 
 _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
-_NOT_LOOKED_INTO = [*(f"{name}/" for name in (*NO_SUITES, ".*")), *(f"/{name}/" for name in NO_PACKAGES)]
+_NOT_LOOKED_INTO = [*(f"{name}/" for name in NO_SUITES), *(f"/{name}/" for name in NO_PACKAGES)]
+_ABOVE_DISTS = ("", "*/", "*/*/")
+_SUITES = [*(f"/{above}{DISTS}/*/" for above in _ABOVE_DISTS), f"/{ZZZ_DISTS}/*/"]  # whatever their names
 _LOOKED_INTO = [  # as `published.read_published` does; what is beside suites may be a link to one
-    *(f"/{above}{DISTS}{below}" for above in ("", "*/", "*/*/") for below in ("", "/*", "/**/")),
+    *(f"/{above}{DISTS}{below}" for above in _ABOVE_DISTS for below in ("", "/*", "/**/")),
     *(f"/{ZZZ_DISTS}", f"/{ZZZ_DISTS}/*", f"/{ZZZ_DISTS}/**/", "/*/", "/*/*/"),
 ]
 _FLAGS = f"/{UPDATING}*"
@@ -127,6 +129,8 @@ class Upstream:
             *_includes(*_TRACE_RULES, _FLAGS),
             *([] if by_us else own),
             *_includes(*_ways_to(also)),
+            *exclude_rules([".*/"]),
+            *_includes(*_SUITES),
             *exclude_rules(_NOT_LOOKED_INTO),
             *_includes(*_below(also), *_LOOKED_INTO, *RELEASE_NAMES),
             *exclude_rules(["*"]),
