@@ -111,7 +111,8 @@ class Publisher:
     def _publish(self, change: Change) -> int:
         roots = [*change.become_directories, *self._swappable(change.at_once)]
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
-        names.sort(key=lambda name: _order(name, roots, change))
+        led_to = _led_to_early(change.links)
+        names.sort(key=lambda name: _order(name, roots, change, led_to))
         for path, source in change.carried.items():
             if _root_of(path, roots) is None:
                 self._carry(self._served, source, path)
@@ -279,10 +280,13 @@ def _link(source: Path, target: Path) -> None:
     link_or_copy(source, target, mtime=mtime_of(source.stat()))
 
 
-def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tuple[int, int, str, int]:
+def _order(
+    name: tuple[str, bool], roots: Iterable[str], change: Change, led_to: Collection[str]
+) -> tuple[int, int, str, int]:
     """Sort key of publishing; what is swapped in as a whole waits for all that comes early.
 
-    What becomes a directory does so where a link of that name would turn, before those that lead to it.
+    What becomes a directory does so where a link of that name would turn, before those that lead to it. What
+    is `led_to` by packages' links comes as early as these.
     """
     path, is_link = name
     root = _root_of(path, roots)
@@ -294,8 +298,10 @@ def _order(name: tuple[str, bool], roots: Iterable[str], change: Change) -> tupl
         part = Part.SUITE_LINK
     if path in change.release_files:
         part = Part.RELEASE
-    if part is Part.SUITE_LINK:
-        kind = _links_to_pass(path, change.links)
+    if part is Part.REST and path in led_to:
+        part = Part.EARLY
+    if is_link:
+        kind = 1 + sum(name in change.links for name in _way_of(path, change.links))
     if part < Part.INDEX and root is not None:
         part = Part.INDEX
     return (part, kind, directory, rank)
@@ -307,16 +313,26 @@ def _root_of(path: str, roots: Iterable[str]) -> str | None:
     return min(above, key=len, default=None)
 
 
-def _links_to_pass(path: str, links: Mapping[str, Entry], passed: int = 1) -> int:
-    """How many links that change are on the way from one of them to where it leads: they come before it."""
-    parts = [*path.split("/")[:-1], *links[path].target.split("/")]
+def _led_to_early(links: Mapping[str, Entry]) -> set[str]:
+    """The names that links among the packages lead over: nothing tells otherwise that these are needed early."""
+    early = [path for path in links if part_of(path, is_link=True) is Part.EARLY]
+    return {name for path in early for name in _way_of(path, links)}
+
+
+def _way_of(path: str, links: Mapping[str, Entry]) -> Iterator[str]:
+    """The names that a link leads over, also through other links that change."""
+    rest = [*path.split("/")[:-1], *links[path].target.split("/")]
     above: list[str] = []
-    for part in parts:
-        if part == ".." and above:
-            above.pop()
-        elif part not in {"", ".", ".."}:
-            above.append(part)
-            name = "/".join(above)
-            if name != path and name in links and passed < _MOST_LINKS:
-                return _links_to_pass(name, links, passed + 1)
-    return passed
+    passed = 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            del above[-1:]
+        elif part not in {"", "."}:
+            name = "/".join([*above, part])
+            yield name
+            if name in links and passed < _MOST_LINKS:
+                passed += 1
+                rest[:0] = links[name].target.split("/")
+            else:
+                above.append(part)

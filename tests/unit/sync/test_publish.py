@@ -156,10 +156,23 @@ def test_a_directory_comes_before_the_link_that_leads_to_it_and_has_its_place(
     assert (tree / "dists/a/InRelease").read_text() == "new"
 
 
+@pytest.mark.parametrize(
+    ("targets", "order"),
+    [
+        ({"dists/a": "b", "dists/b": "c"}, ["dists/b", "dists/a"]),
+        ({"pool/a": "b", "pool/b": "c"}, ["pool/b", "pool/a"]),
+        ({"pool/a": "../doc/x/file", "doc/x": "../c"}, ["doc/x", "pool/a"]),
+        ({"doc/a": "b", "doc/b": "c"}, ["doc/b", "doc/a"]),
+        ({"pool/a": "b", "pool/b": "a"}, ["pool/a", "pool/b"]),  # in a circle
+    ],
+)
 def test_a_link_comes_after_the_one_that_it_leads_through(
-    tree: Path, area: WorkArea, monkeypatch: pytest.MonkeyPatch
+    tree: Path,
+    area: WorkArea,
+    monkeypatch: pytest.MonkeyPatch,
+    targets: dict[str, str],
+    order: list[str],
 ) -> None:
-    put(tree, "dists/c/InRelease")
     made: list[str] = []
     put_link = Destination.put_link
 
@@ -168,11 +181,27 @@ def test_a_link_comes_after_the_one_that_it_leads_through(
         put_link(self, target, path)
 
     monkeypatch.setattr(Destination, "put_link", noting)
-    targets = {"dists/a": "b", "dists/b": "c"}
     Publisher(tree, area).publish(
         Change([], {path: Entry(path, Kind.LINK, target=to) for path, to in targets.items()}, [])
     )
-    assert made == ["dists/b", "dists/a"]
+    assert made == order
+
+
+def test_what_a_link_among_the_packages_leads_to_comes_before_it(
+    tree: Path, area: WorkArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(area.new, "README")
+    seen: list[bool] = []
+    put_link = Destination.put_link
+
+    def noting(self: Destination, target: str, path: str) -> None:
+        put_link(self, target, path)
+        seen.append((tree / path).exists())
+
+    monkeypatch.setattr(Destination, "put_link", noting)
+    link = Entry("pool/a", Kind.LINK, target="../README")
+    Publisher(tree, area).publish(Change(["README"], {"pool/a": link}, []))
+    assert seen == [True]
 
 
 def test_a_link_whose_file_stays_needed_is_a_file_under_its_other_name(tree: Path, area: WorkArea) -> None:
