@@ -25,12 +25,13 @@ from pushmirror.lab.service import wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.suite import Layout
-from pushmirror.lab.watch import broken, same_tree
+from pushmirror.lab.watch import Watcher, broken, same_tree
 from pushmirror.sync import destination
 from pushmirror.sync.parts import Part, part_of
 from pushmirror.sync.publish import Change, Publisher
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.work import WorkArea
+from pushmirror.system import process
 from pushmirror.system.files import exchange
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for
@@ -284,6 +285,39 @@ def test_names_that_vanish_while_upstream_is_looked_at_make_the_run_look_again(
     site.sync().check()
     assert once.exists()
     assert same_tree(archive.path, site.tree) == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first"), [(Strategy.FULL, "-rltn"), (Strategy.INDEX, "--ignore-missing-args")]
+)
+def test_a_suite_is_not_published_without_a_translation_that_upstream_is_replacing_meanwhile(
+    site: LabSite, archive: LabArchive, tmp_path: Path, strategy: Strategy, first: str
+) -> None:
+    site.configure(strategy=strategy.value)
+    site.sync().check()
+    archive.update()
+    between = shutil.copytree(archive.path, tmp_path / "between", symlinks=True)
+    archive.update()
+    after = shutil.copytree(archive.path, tmp_path / "after", symlinks=True)
+    named = "".join(archive.release_texts().values())
+    for copy in after.glob("dists/*/main/i18n/by-hash/*/*"):
+        if copy.name not in named:
+            copy.unlink()  # this upstream keeps none for a while
+    process.run(["rsync", "-a", "--delete", f"{between}/", f"{archive.path}/"]).check()
+    program = tmp_path / "rsync"
+    program.write_text(  # upstream goes on between our first look at it and the second
+        f'#!/bin/sh\ncase "$*" in *{first}*) mkdir {tmp_path}/once 2>&- &&'
+        f" rsync -a --delete {after}/ {archive.path}/ ;; esac\n"
+        'exec rsync "$@"\n'
+    )
+    program.chmod(0o755)
+    site.configure(rsync=str(program))
+    with Watcher(site.tree) as watcher:
+        site.sync().check()
+    assert (watcher.broken, watcher.messages) == (0, ())
+    assert site.json("history", "debian")[0]["stats"]["rounds"] == 2
+    assert re.search("starting over: upstream has .*Translation", last_log(site))
+    assert broken(site.tree) == []
 
 
 def test_release_files_that_disagree_while_upstream_is_updating_are_waited_for(

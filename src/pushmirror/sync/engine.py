@@ -247,6 +247,7 @@ class Engine:
         self._learner.require_finished_upstream(self._area)
         self._staging.stage(round_)
         self._check.require_any(round_.suites, job.stage)
+        self._check.require_nothing_dropped(round_)
         self._account_for_lost(round_)
         foreign_traces_changed = self._publish(job, round_)
         self._books.arrived(round_.survey, complete=not round_.incomplete)

@@ -72,6 +72,7 @@ class Indices:
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
+        self.dropped: dict[str, str] = {}  # suites that lose an index which clients can miss, and which one
 
     def holding(self, suites: Suites, faults: Mapping[str, Fault]) -> Indices:
         """The same without suites that have a fault, which are held back."""
@@ -104,10 +105,17 @@ class Indices:
             upstream.progress.step("indices", files=len(names))
             upstream.fetch(names, self._area)
         wrong = [wanted for wanted in lacking if not self._stage_from_fetched(wanted)]
-        faults = {suite.directory: fault for suite in changed if (fault := self._lost(suite, live))}
-        for wanted in wrong:
-            if fault := self._refuse(wanted):
-                faults.setdefault(wanted.suite.directory, fault)
+        faults: dict[str, Fault] = {}
+        for suite in changed:
+            served = self._served(suite, live)
+            if fault := self._lost(suite, served):
+                faults[suite.directory] = fault
+            for wanted in wrong:
+                if wanted.suite is suite:
+                    if wanted.listed.path in served:
+                        self.dropped.setdefault(suite.directory, suite.path_of(wanted.listed))
+                    if fault := self._refuse(wanted):
+                        faults.setdefault(suite.directory, fault)
         return faults
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
@@ -208,30 +216,35 @@ class Indices:
     def _is_in_tree(self, path: str) -> bool:
         return os.path.exists(f"{self._tree}/{path}")  # noqa: PTH110  links are followed, as clients do
 
-    def _lost(self, suite: Suite, live: Published) -> Fault | None:
-        """What is served of a suite, and is listed in its next state, but not carried in any form."""
+    def _served(self, suite: Suite, live: Published) -> set[str]:
+        """What of a suite's list is served, as named in the list of its state here."""
         before = live.suites.get(suite.directory)
         if before is None:
+            return set()
+        listed = before.release.files.values()
+        return {one.path for one in listed if self._is_in_tree(before.path_of(one))}
+
+    def _lost(self, suite: Suite, served: set[str]) -> Fault | None:
+        """What is served of a suite, and is listed in its next state, but not carried in any form."""
+        if not served:
             return None
-        had = {
-            family(path)
-            for path, listed in before.release.files.items()
-            if kind_of(path) in _NEEDED and self._is_in_tree(before.path_of(listed))
-        }
         has = {
             family(one.path)
             for one in suite.release.files.values()
             if any(map(self._upstream_has, (suite.path_of(one), *suite.copies_of(one))))
         }
-        listed = {family(path): path for path in suite.release.files if kind_of(path) in _NEEDED}
-        for name in sorted(had & listed.keys() - has):
+        listed = {family(path): path for path in suite.release.files}
+        for name in sorted(set(map(family, served)) & listed.keys() - has):
             path = f"{suite.directory}/{listed[name]}"
-            if self._wants(path):
+            if not self._wants(path):
+                continue
+            if kind_of(listed[name]) in _NEEDED:
                 return Fault(
                     f"upstream has lost {suite.directory}/{name}, which its Release file lists, in whatever"
                     " compression",
                     "tell upstream's operator",
                 )
+            self.dropped.setdefault(suite.directory, path)
         return None
 
     def _refuse(self, wanted: Wanted) -> Fault | None:

@@ -28,7 +28,9 @@ class Round:
     uncovered: set[str] = field(
         default_factory=set
     )  # suites of which an index without a by-hash copy changes
-
+    dropped: dict[str, str] = field(
+        default_factory=dict
+    )  # suites that lose an index which clients can miss, and which one
     withheld: Deletion = field(default_factory=Deletion)  # of names that would have changed their kind
 
     @property

@@ -111,6 +111,7 @@ class Staging:
         faults = indices.get(self._upstream, round_.live)
         round_.staged |= indices.staged
         round_.uncovered |= indices.uncovered
+        round_.dropped |= {where: path for where, path in indices.dropped.items() if where not in faults}
         return self._without(round_, faults, indices)
 
     def _without(self, round_: Round, faults: dict[str, Fault], indices: Indices) -> Indices:

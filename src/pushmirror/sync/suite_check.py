@@ -20,6 +20,7 @@ from pushmirror.sync.job import Job
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.published import Fault, Published
+from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
 from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.work import WorkArea
@@ -69,6 +70,29 @@ class SuiteCheck:
             live = suites.live.suites.get(directory)
             if suite.odd and (live is None or live.texts != suite.texts):
                 found.add((directory, suite.state, suite.odd))
+        return self._not_seen(found)
+
+    def require_nothing_dropped(self, round_: Round) -> None:
+        """Raise UpstreamMoved where an index that is served would go, for upstream has another one there.
+
+        It may be publishing. The same state twice is what there is: clients can miss these.
+        """
+        states = round_.suites.upstream.states
+        news = self._not_seen(
+            {
+                (
+                    where,
+                    states.get(where, ""),
+                    f"upstream has {path} otherwise than its Release file lists it",
+                )
+                for where, path in round_.dropped.items()
+            }
+        )
+        if news:
+            raise UpstreamMoved(news[0])
+
+    def _not_seen(self, found: set[tuple[str, str, str]]) -> list[str]:
+        """The reasons of those that were not seen before; from now on they were."""
         news = sorted(found - self._seen)
         self._seen |= found
         return [reason for _, _, reason in news]
