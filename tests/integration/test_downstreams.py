@@ -132,6 +132,30 @@ def test_a_hub_that_is_whole_again_after_a_grace_leads_its_sites_by_steps(archiv
     assert same_tree(hub.tree, site.tree) == []
 
 
+@pytest.mark.parametrize("trouble", ["signature", "index"])
+def test_one_with_a_suite_that_is_held_back_goes_by_steps_and_so_does_its_release(archive, below, trouble):
+    site = below("site", keyring=archive.keyring)
+    site.sync()
+    for _ in range(3):  # the first may be compared whole
+        archive.update()
+        if trouble == "signature":
+            archive.spoil_signature("trixie")
+        else:
+            archive.break_suite("trixie")
+        archive.take_stock()
+        report = site.sync()
+        assert [*report.held] == ["dists/trixie"]
+        assert report.strategy == "manifest"
+        assert "whole manifest" not in report.why
+    if trouble == "index":
+        archive.mend_suite("trixie")
+    archive.update()
+    report = site.sync()
+    assert (report.strategy, report.held) == ("manifest", {})
+    assert "whole manifest" not in report.why
+    assert same_tree(archive.path, site.tree) == []
+
+
 PARTS = {"architectures": ["amd64"]}
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
 from pushmirror.sync.parts import is_searched, is_suite_file, joined
 from pushmirror.sync.published import Fault, Published, Suite
@@ -67,17 +68,19 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, survey: Survey) -> None:
-        """Leave out of a survey what changes a suite that is held back, or shows one that was not seen."""
+        """Hold what of a survey changes a suite that is held back, or shows one that was not seen."""
         seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
         for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:
-                del survey.links[path]
+                survey.held[path] = survey.links.pop(path)
         if not self.faults and not self.dropped:
             return
         for some in (survey.missing, survey.changed, survey.links):
             for path in [path for path in some if self.leaves(path)]:
-                del some[path]
-        survey.directories = [path for path in survey.directories if not self.leaves(path)]
+                survey.held[path] = some.pop(path)
+        for path in filter(self.leaves, survey.directories):
+            survey.held[path] = Entry(path, Kind.DIRECTORY)
+        survey.directories = [path for path in survey.directories if path not in survey.held]
         replaced = {*survey.changed, *survey.links}
         survey.obstructing = [path for path in survey.obstructing if _is_below_any(path, replaced)]
 

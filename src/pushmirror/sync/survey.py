@@ -36,6 +36,7 @@ class Survey:
     directories: list[str] = field(default_factory=list)  # that it lacks
     extras: list[str] = field(default_factory=list)  # files and links it has and upstream has not
     extra_directories: list[str] = field(default_factory=list)
+    held: dict[str, Entry] = field(default_factory=dict)  # what stays as it is here: its suite is held back
     obstructing: list[str] = field(
         default_factory=list
     )  # files in directories where upstream has a file or link

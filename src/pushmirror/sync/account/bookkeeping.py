@@ -115,8 +115,8 @@ class Bookkeeping:
         if survey.covers_all:
             inventory.set_extras(survey.extras, survey.extra_directories)
         if complete and survey.covers_all:
-            is_there = survey.deviates or self._is_at(survey.digest)
-            inventory.follow(survey.digest if is_there else "", self._mark)
+            is_there = survey.deviates or bool(survey.held) or self._is_at(survey.digest)
+            inventory.follow(survey.digest if is_there else "", self._mark, held=survey.held.values())
         elif complete and inventory.heading:
             inventory.follow("", inventory.selection)
         elif survey.compared_disk:

@@ -104,10 +104,11 @@ class Inventory:
         with self._file.changing(durable=True) as change:
             change.note(heading=state)
 
-    def follow(self, state: str, selection: int) -> None:
-        """Our tree has arrived at this state of upstream's; empty: at none that is known."""
+    def follow(self, state: str, selection: int, *, held: Iterable[Entry] = ()) -> None:
+        """Our tree has arrived at this state of upstream's, but for what is held; empty: at none that is known."""
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
+            change.hold(held)
 
     def distrust(self) -> None:
         """The disk was seen to be otherwise: all of it is to be looked at again."""
@@ -158,6 +159,11 @@ class Inventory:
             path_of(directory, name): target.decode("utf-8", "surrogateescape")
             for directory, name, target in rows
         }
+
+    def held(self) -> dict[str, Entry]:
+        """What the state that we follow has under names that were left as they are here, by path."""
+        rows = self._file.ask(f"SELECT {ENTRY} FROM held")  # noqa: S608  names of columns
+        return {entry.path: entry for entry in filter(None, map(entry_from, rows))}
 
     def extras(self) -> list[str]:
         """Files and links that upstream has not."""

@@ -2,6 +2,7 @@
 
     names     what is in the tree; `extra`: upstream has it not
     expected  names that may be changing now
+    held      what upstream has under names that stay as they are here, for their suites are held back
     touched   names that changed since the last seal, with what they were then (no kind: they were not there)
     facts     one row: what is known of the whole
 
@@ -19,8 +20,8 @@ from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.listing import order_of
 from pushmirror.sync.account.names import path_of
 
-VERSION = 1
-TABLES = ("names", "expected", "touched", "facts")
+VERSION = 2
+TABLES = ("names", "held", "expected", "touched", "facts")
 COLUMNS = ("directory", "name", "kind", "size", "mtime", "target", "sha256")  # of an entry
 ENTRY = ", ".join(COLUMNS)
 
@@ -33,6 +34,11 @@ CREATE TABLE names (
 ) WITHOUT ROWID;
 CREATE INDEX links ON names (directory, name, target) WHERE kind = 1;
 CREATE INDEX extras ON names (directory, name, kind) WHERE extra = 1;
+CREATE TABLE held (
+    directory BLOB NOT NULL, name BLOB NOT NULL,
+    kind INTEGER NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, target BLOB NOT NULL, sha256 BLOB,
+    PRIMARY KEY (directory, name)
+) WITHOUT ROWID;
 CREATE TABLE expected (path BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE touched (
     directory BLOB NOT NULL, name BLOB NOT NULL,

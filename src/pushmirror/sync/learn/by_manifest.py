@@ -90,8 +90,6 @@ def _why_whole(question: Question, found: Drift | None) -> str:
         return drift or "no state of it is known here"
     if inventory.selection != question.mark:
         return "filters or architectures changed"
-    if released := question.released:
-        return f"{min(released)} is no longer held back"
     is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
     return "" if found is None or is_proven else "it is time to compare all of it"
 
@@ -130,9 +128,9 @@ def _in_words(steps: int) -> str:
 
 
 def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
-    """The survey of what upstream changed since the state that we follow."""
+    """The survey of what upstream changed since the state that we follow, and of what was held back then."""
     inventory = question.inventory
-    net = _net(inventory.followed, question.manifest.changes(head, steps))
+    net = inventory.held() | _net(inventory.followed, question.manifest.changes(head, steps))
     pinned = _Pinned(question)
     pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
     differences = Differences(question.selection, inventory.below)

@@ -180,7 +180,6 @@ class Learner:
             selection=Selection(tuple(selection_rules(self.archive))),
             named=Selection(tuple(closure_rules(self.archive))),
             mark=mark,
-            released=frozenset(self.memory.held - suites.faults.keys()),
             is_due=facts.is_due,
             is_dry=is_dry,
         )

@@ -40,7 +40,6 @@ class Question:
     selection: Selection  # what of upstream's tree is mirrored
     named: Selection  # what of it is, if an index that is mirrored names it
     mark: int  # of that selection; see upstream.selection_mark
-    released: frozenset[str]  # suites that were held back the last time, and are not now
     is_due: bool  # it is time to look at every file here again
     is_dry: bool = False  # nothing may be changed
 

@@ -55,7 +55,6 @@ def question(inventory: Inventory, tree: Path) -> Question:
         manifest=SimpleNamespace(head=lambda: head, changes=lambda *_: []),
         upstream=SimpleNamespace(progress=Silent()),
         suites=SimpleNamespace(upstream=NOTHING),
-        released=frozenset(),
         area=None,
     )
     return cast("Question", asked)
