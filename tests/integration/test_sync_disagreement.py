@@ -108,3 +108,34 @@ def test_a_replaced_file_is_upstreams_though_one_suite_is_wrong_about_it(
     upstream.suite("c", x)
     refused(site.sync(), Exit.HELD, "dists/b is held back", _X)
     assert (site.tree / _X).read_bytes() == b"XX"
+
+
+def test_a_file_that_a_held_suite_refers_to_is_not_replaced_for_another(
+    site: LabSite, upstream: Upstream
+) -> None:
+    y = File("pool/y.deb", 2, hashlib.sha256(b"yy").hexdigest())
+    x = upstream.put(_X, b"XX")
+    upstream.suite("a", x)
+    upstream.suite("b", y, x)
+    upstream.suite("c", upstream.put("pool/z.deb", b"zz"))
+    (upstream.tree / "dists/a/Release").write_text("no Release file")
+    refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
+    assert (site.tree / _X).read_bytes() == b"xx"
+    assert named(site, "c", "pool/z.deb") and not named(site, "b", _X)
+    upstream.suite("a", x)
+    site.sync().check()
+    assert (site.tree / _X).read_bytes() == b"XX" and named(site, "b", _X)
+
+
+def test_nor_if_it_is_held_back_for_what_its_indices_refer_to(site: LabSite, upstream: Upstream) -> None:
+    y = File("pool/y.deb", 2, hashlib.sha256(b"yy").hexdigest())
+    x, lost = upstream.put(_X, b"XX"), File("pool/lost.deb", 4, "1" * 64)
+    upstream.suite("a", x, lost)
+    upstream.suite("b", y, x)
+    upstream.suite("c")
+    refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
+    assert (site.tree / _X).read_bytes() == b"xx" and not named(site, "b", _X)
+    upstream.put(lost.path, b"lost")
+    upstream.suite("a", x)
+    site.sync().check()
+    assert (site.tree / _X).read_bytes() == b"XX" and named(site, "b", _X)

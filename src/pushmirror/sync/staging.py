@@ -216,11 +216,15 @@ class Staging:
             bad += self._require_hashes(round_, [*came.take(added), *others], closures)
         bad += self._require_rest(round_, came, closures)
         bad += self._try_again(round_, closures)
-        if self._judge(round_, self._settled(round_, bad, closures), readable):
+        bad += self._contested(round_, readable)
+        while self._judge(round_, self._settled(round_, bad, closures), readable):  # the last one ends it
             held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
             self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
+            closures = readable.values()
+            if not (bad := self._contested(round_, readable)):
+                break
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
@@ -332,6 +336,17 @@ class Staging:
             for file in said
             if not (file in here if file.path in ours else file in there and file.path in theirs)
         }
+
+    def _contested(self, round_: Round, readable: Readable) -> list[File]:
+        """Files that upstream has anew, though a suite that is held back goes on to refer to those of before.
+
+        Clients of that suite ask for them, whatever others say of the same name.
+        """
+        replaced = round_.staged & round_.survey.changed.keys()
+        held = {key for (directory, _), key in readable.items() if directory in round_.suites.faults}
+        if not (replaced and held):
+            return []
+        return self._wrong(list(self._records(replaced, held)), round_.staged)
 
     def _judge(self, round_: Round, bad: set[File], readable: Readable) -> bool:
         """Decide about each suite that says of a file what it is not; whether any is held back for it.
