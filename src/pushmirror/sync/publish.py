@@ -314,7 +314,7 @@ def _root_of(path: str, roots: Iterable[str]) -> str | None:
 
 
 def _led_to_early(links: Mapping[str, Entry]) -> set[str]:
-    """The names that links among the packages lead over: nothing tells otherwise that these are needed early."""
+    """The names that links among the packages lead over: by themselves they need not come early."""
     early = [path for path in links if part_of(path, is_link=True) is Part.EARLY]
     return {name for path in early for name in _way_of(path, links)}
 

@@ -10,8 +10,10 @@ what they refer to (`staging.py`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
@@ -31,6 +33,14 @@ _SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may 
 _LOOKS = 3  # at most, before a round
 
 
+class _Oddity(NamedTuple):
+    """What was seen once: the same state is not looked at again for it, in whatever words it is told."""
+
+    what: str  # held | odd | dropped
+    directory: str  # of the suite
+    state: str
+
+
 @dataclass(slots=True)
 class SuiteCheck:
     """Checks the suites of one archive, for one run."""
@@ -39,12 +49,12 @@ class SuiteCheck:
     learner: Learner
     ledger: Ledger
     memory: SuiteMemory
-    _seen: set[tuple[str, str, str]] = field(init=False)  # suite, state and reason of each fault
+    _seen: set[_Oddity] = field(init=False)
     _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
     _keyrings: str = ""  # with which these were verified
 
     def __post_init__(self) -> None:
-        self._seen = self.memory.faults()
+        self._seen = {_Oddity("held", *one) for one in self.memory.faults()}
 
     def twice(self, job: Job, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
@@ -63,13 +73,14 @@ class SuiteCheck:
 
     def news(self, suites: Suites) -> list[str]:
         """What is strange about suites and was not seen before, in this run or an earlier one."""
+        states = suites.upstream.states
         found = {
-            (one, suites.upstream.states.get(one, ""), fault.reason) for one, fault in suites.faults.items()
+            _Oddity("held", one, states.get(one, "")): fault.reason for one, fault in suites.faults.items()
         }
         for directory, suite in suites.target.suites.items():
             live = suites.live.suites.get(directory)
             if suite.odd and (live is None or live.texts != suite.texts):
-                found.add((directory, suite.state, suite.odd))
+                found[_Oddity("odd", directory, suite.state)] = suite.odd
         return self._not_seen(found)
 
     def require_nothing_dropped(self, round_: Round) -> None:
@@ -78,24 +89,17 @@ class SuiteCheck:
         It may be publishing. The same state twice is what there is: clients can miss these.
         """
         states = round_.suites.upstream.states
-        news = self._not_seen(
-            {
-                (
-                    where,
-                    states.get(where, ""),
-                    f"upstream has {path} otherwise than its Release file lists it",
-                )
-                for where, path in round_.dropped.items()
-            }
-        )
-        if news:
-            raise UpstreamMoved(news[0])
+        found = {
+            _Oddity("dropped", where, states.get(where, "")): path for where, path in round_.dropped.items()
+        }
+        if news := self._not_seen(found):
+            raise UpstreamMoved(f"upstream has {news[0]} otherwise than its Release file lists it")
 
-    def _not_seen(self, found: set[tuple[str, str, str]]) -> list[str]:
-        """The reasons of those that were not seen before; from now on they were."""
-        news = sorted(found - self._seen)
-        self._seen |= found
-        return [reason for _, _, reason in news]
+    def _not_seen(self, found: Mapping[_Oddity, str]) -> list[str]:
+        """What is told of those that were not seen before; from now on they were."""
+        news = [found[one] for one in sorted(found.keys() - self._seen)]
+        self._seen |= found.keys()
+        return news
 
     def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""

@@ -145,10 +145,9 @@ class SuiteMemory:
         self._file = file
         self._records = {_directory_of(record): record for record in read_suites(file)}
 
-    def faults(self) -> set[tuple[str, str, str]]:
-        """The faults that were seen: suite, state and reason of each."""
-        held = (item for item in self._records.items() if item[1].is_held)
-        return {(directory, record.state, record.reason) for directory, record in held}
+    def faults(self) -> set[tuple[str, str]]:
+        """The faults that were seen: suite and state of each."""
+        return {(directory, record.state) for directory, record in self._records.items() if record.is_held}
 
     def incomplete_since(self, directory: str) -> datetime | None:
         """Since when upstream lacks files that a suite's indices name."""

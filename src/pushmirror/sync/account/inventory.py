@@ -105,7 +105,7 @@ class Inventory:
             change.note(heading=state)
 
     def follow(self, state: str, selection: int, *, held: Iterable[Entry] = ()) -> None:
-        """Our tree has arrived at this state of upstream's, but for what is held; empty: at none that is known."""
+        """Our tree is at this state of upstream's, but for what is held; empty: at none that is known."""
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
             change.hold(held)
