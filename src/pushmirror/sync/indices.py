@@ -10,7 +10,7 @@ refused; it is a fault only where clients need it and no other variant is right.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
 from pushmirror.sync.parts import is_by_hash
-from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
+from pushmirror.sync.published import SECOND_LOOK, Fault, Published, Suite, TreeLinks
 from pushmirror.sync.suites import Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
+from pushmirror.system import clock
 from pushmirror.system.files import has_digest, link_or_copy, mtime_of
 
 #: Without these no client can use a suite; what else is listed (Contents, Translation, dep11 …) it can miss.
@@ -65,6 +66,7 @@ class Indices:
         self._base = base
         # Held back, or kept because the only way to it is through a link that is: nothing of it is fetched.
         self._held = suites.faults.keys() | (self._pinned.suites.keys() - suites.upstream.suites.keys())
+        self._known = suites.known
         self._wants = wants
         links = survey.upstream_links
         known = {**dict.fromkeys(survey.no_links), **links}
@@ -105,6 +107,9 @@ class Indices:
             upstream.progress.step("indices", files=len(names))
             upstream.fetch(names, self._area)
         wrong = [wanted for wanted in lacking if not self._stage_from_fetched(wanted)]
+        if doubtful := self._doubtful(wrong):
+            self._ask_again(upstream, doubtful)
+            wrong = [wanted for wanted in wrong if not self._stage_from_fetched(wanted)]
         faults: dict[str, Fault] = {}
         for suite in changed:
             served = self._served(suite, live)
@@ -117,6 +122,31 @@ class Indices:
                     if fault := self._refuse(wanted):
                         faults.setdefault(suite.directory, fault)
         return faults
+
+    def _doubtful(self, wrong: Sequence[Wanted]) -> list[Wanted]:
+        """Of these the variants of what clients need and upstream has in no form; not what was so before."""
+        paths = {(one.suite.directory, one.listed.path) for one in wrong}
+        return [
+            wanted
+            for wanted in wrong
+            if kind_of(wanted.listed.path) in _NEEDED
+            and wanted.suite.directory not in self._known
+            and wanted.path not in self._survey.asked_twice
+            and all(
+                (wanted.suite.directory, one.path) in paths
+                for one in self.required(wanted.suite)
+                if family(one.path) == family(wanted.listed.path)
+            )
+        ]
+
+    def _ask_again(self, upstream: Upstream, doubtful: Iterable[Wanted]) -> None:
+        """Fetch once more what upstream had otherwise a moment ago: it may be publishing."""
+        names = [name for wanted in doubtful for name in self._to_fetch(wanted)]
+        for name in names:
+            self._area.at(name).unlink(missing_ok=True)  # rsync would take it for right
+        clock.sleep(SECOND_LOOK)
+        upstream.fetch(names, self._area)
+        self._survey.asked_twice.update(wanted.path for wanted in doubtful)
 
     def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
         """Every file that these suites list and upstream has."""
@@ -273,6 +303,7 @@ class Indices:
             f"upstream has {suite.path_of(listed)} with another content than its Release file lists"
             f" (expected {listed.size} bytes with the hash {listed.digest})",
             "upstream may be publishing; if it stays so, tell its operator",
+            is_sure=wanted.path in self._survey.asked_twice,
         )
 
     def _stage_from_copies(self, wanted: Wanted) -> bool:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,6 +30,9 @@ _MOST_DEEP = 8  # levels below `dists`
 _MOST = 20_000  # directories that are looked at, in all
 
 
+SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Why a suite's state cannot be published."""
@@ -38,6 +42,7 @@ class Fault:
     missing: tuple[
         str, ...
     ] = ()  # files that its indices name and upstream lacks, or has with another content
+    is_sure: bool = False  # upstream was asked twice, with a pause: it is not about to mend it
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import NamedTuple
 
 from pushmirror.config.model import Archive, Policy
@@ -21,7 +20,7 @@ from pushmirror.state.records import Stage
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import Fault, Published
+from pushmirror.sync.published import SECOND_LOOK, Fault, Published
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
 from pushmirror.sync.suites import SuiteMemory, Suites
@@ -29,7 +28,6 @@ from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
-_SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 _LOOKS = 3  # at most, before a round
 
 
@@ -68,14 +66,16 @@ class SuiteCheck:
                 break
             self.learner.require_finished_upstream(area)
             _log.info("looking at upstream's Release files again: %s", news[0])
-            clock.sleep(_SECOND_LOOK)
+            clock.sleep(SECOND_LOOK)
         return suites
 
     def news(self, suites: Suites) -> list[str]:
         """What is strange about suites and was not seen before, in this run or an earlier one."""
         states = suites.upstream.states
         found = {
-            _Oddity("held", one, states.get(one, "")): fault.reason for one, fault in suites.faults.items()
+            _Oddity("held", one, states.get(one, "")): fault.reason
+            for one, fault in suites.faults.items()
+            if not fault.is_sure
         }
         for directory, suite in suites.target.suites.items():
             live = suites.live.suites.get(directory)
@@ -103,7 +103,8 @@ class SuiteCheck:
 
     def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
-        suites = Suites(shown.requiring(live.suites), live)
+        known = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
+        suites = Suites(shown.requiring(live.suites), live, known=frozenset(known))
         shown = suites.upstream
         for directory, fault in shown.faults.items():
             suites.hold(directory, fault)

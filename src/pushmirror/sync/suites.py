@@ -34,6 +34,7 @@ class Suites:
     live: Published
     faults: dict[str, Fault] = field(default_factory=dict)  # of those that are held back
     missing: dict[str, tuple[str, ...]] = field(default_factory=dict)  # published without these files
+    known: frozenset[str] = frozenset()  # those of which upstream's state was held back before
     _target: Published | None = None
 
     def hold(self, directory: str, fault: Fault) -> None:

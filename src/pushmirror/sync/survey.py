@@ -46,6 +46,7 @@ class Survey:
     upstream_links: dict[str, str] = field(default_factory=dict)  # every link of upstream and its target
     no_links: set[str] = field(default_factory=set)  # links here that are files at upstream; see covers_all
     refused: set[str] = field(default_factory=set)  # files that upstream has with another content than listed
+    asked_twice: set[str] = field(default_factory=set)  # of these: with a pause, so that it stays so
     files_here: int = 0
     files_upstream: int = 0
     digest: str = ""  # the state of upstream's whole tree, if it is known
