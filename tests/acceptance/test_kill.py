@@ -10,11 +10,13 @@ import pytest
 
 from acceptance.processes import alive, descendants, kill, program
 from pushmirror.config.model import Strategy
+from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
+from trees import mounted_tmpfs
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
 
 KILLS = 10  # by each strategy
@@ -61,6 +63,40 @@ def test_a_sync_killed_while_it_publishes_never_breaks_the_tree(
     _kill_while_publishing(archive, site, strategy)
     assert share_by(site, strategy) > (0.3 if strategy is Strategy.INDEX else 0.5)  # unfinished: full is next
     _converges(archive, site, watcher, strategy)
+
+
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+def test_a_sync_killed_beside_a_suite_that_is_broken_off_and_on_never_breaks_the_tree(
+    archive: LabArchive, site: LabSite, watcher: Watcher, strategy: Strategy
+) -> None:
+    random = Random(strategy)  # noqa: S311  as above
+    archive.update()
+    whole_s = site.sync().check().seconds
+    for is_broken in (True, True, False, True, False):
+        archive.dists.suite("trixie").is_broken = is_broken
+        archive.update()
+        _killed_after(site, random.uniform(0.15, 1.0) * whole_s, with_children=random.random() < 0.6)
+        assert broken(site.tree) == []
+        if random.random() < 0.5:
+            assert site.sync().exit_code == (Exit.HELD if is_broken else Exit.OK)
+    _converges(archive, site, watcher, strategy)
+
+
+@pytest.mark.parametrize(("strategy", "mounted"), [(Strategy.FULL, "pool"), (Strategy.MANIFEST, "dists")])
+def test_a_sync_killed_in_a_tree_on_two_file_systems_never_breaks_it(
+    archive: LabArchive, site: LabSite, strategy: Strategy, mounted: str
+) -> None:
+    random = Random(mounted)  # noqa: S311  as above
+    site.tree.mkdir()
+    with mounted_tmpfs(site.tree / mounted, "64m"):
+        _killed_after(site, random.uniform(0.2, 0.8), with_children=True)
+        whole_s = site.sync().check().seconds
+        with Watcher(site.tree) as watcher:
+            for _ in range(3):
+                archive.update()
+                _killed_after(site, random.uniform(0.3, 1.0) * whole_s, with_children=True)
+                assert broken(site.tree) == []
+            _converges(archive, site, watcher, strategy)
 
 
 @pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)

@@ -75,6 +75,7 @@ def test_a_link_to_another_disk_where_upstream_has_a_directory_is_refused_before
     (upstream / "README").write_text("changed")
     before = snapshot(site.tree)
     refused(site.sync("--strategy", strategy), Exit.CONFIG, "pool is a link to", "mount --bind")
+    refused(site.sync("--dry-run"), Exit.CONFIG, "pool is a link to", "mount --bind")
     assert snapshot(site.tree) == before
 
 

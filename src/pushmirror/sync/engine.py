@@ -181,6 +181,7 @@ class Engine:
                 tree=tree,
                 is_dry=True,
             )
+            self._require_no_ways_out(survey)
             suites.restrict(survey)
         return Preview(
             fetch=tuple(sorted([*survey.early, *survey.missing.values(), *survey.changed.values()])),
