@@ -63,6 +63,10 @@ class ProgramFailed(PushmirrorError):
     """A program ended with an error."""
 
 
+class Stalled(ProgramFailed):
+    """A program moved next to nothing for too long, and was ended."""
+
+
 class HookFailed(ProgramFailed):
     """A program of the operator's ended with an error, or could not be run."""
 

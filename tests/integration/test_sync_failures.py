@@ -2,19 +2,22 @@
 
 import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from acceptance.processes import descendants
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import free_port
+from pushmirror.lab.service import free_port, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken, same_tree
@@ -160,6 +163,29 @@ def test_a_daemon_that_hangs_is_given_up_after_the_timeout(synced: LabSite) -> N
     refused(result, 3)
     assert result.seconds < 10
     assert snapshot(synced.tree) == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
+def test_an_upstream_that_stands_still_or_dies_in_the_middle_is_given_up(
+    synced: LabSite, archive: LabArchive, daemon: RsyncDaemon, how: signal.Signals
+) -> None:
+    (archive.path / "doc/large").write_bytes(Random(4).randbytes(3_000_000))  # noqa: S311  cannot be packed
+    synced.configure(bandwidth_limit="300K", timeout="2s")
+    assert daemon.pid is not None
+    with synced.running("sync", ARCHIVE) as child:
+        assert wait_until(lambda: any(synced.tree.glob(".~tmp~/pushmirror/new/doc/*large*")))
+        for pid in descendants(daemon.pid):
+            os.kill(pid, how)
+        try:
+            assert wait_until(lambda: child.poll() is not None)
+        finally:
+            for pid in descendants(daemon.pid):
+                os.kill(pid, signal.SIGKILL)
+    log = synced.run("log", "last").check().output.decode()
+    assert child.poll() in {Exit.STAGE1, Exit.STAGE2}
+    assert how is signal.SIGKILL or "upstream stands still: rsync was ended: in 2 s it moved only" in log
+    synced.configure(bandwidth_limit=None, timeout=None)
+    mended(synced, archive)
 
 
 def test_a_server_that_does_not_speak_rsync_is_a_failed_stage_1(synced: LabSite) -> None:

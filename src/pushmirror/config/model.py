@@ -182,7 +182,7 @@ class Archive(Values):
     stale_after: Timeout = timedelta(hours=12)  # status warns so long after the last success; error: 3 times
     bandwidth_limit: Rate = 0  # KiB per second, for all streams together; 0: none
     streams: Annotated[int, Strict(), Field(ge=1, le=16)] = 4  # transfers at a time, when there is much
-    timeout: Timeout = timedelta(seconds=120)  # without a byte from upstream
+    timeout: Timeout = timedelta(seconds=120)  # with next to nothing moved (64 bytes per second)
     connect_timeout: Timeout = timedelta(seconds=30)
     rsync: Word = "rsync"
     rsync_options: RsyncOptions = ()

@@ -104,7 +104,7 @@ def transport_options(archive: Archive) -> list[str]:
     match upstream.scheme:
         case Scheme.RSYNC:
             # With Nagle's algorithm a question waits for the answer to the one before: 40 ms, several times.
-            options += [f"--contimeout={connect_s}", "--sockopts=TCP_NODELAY"]
+            options += [f"--contimeout={connect_s}", "--sockopts=TCP_NODELAY,SO_KEEPALIVE"]
         case Scheme.RSYNCS:
             port = upstream.port or TLS_PORT
             is_own = archive.tls_method is TlsMethod.OWN

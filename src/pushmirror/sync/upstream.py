@@ -32,7 +32,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
-from pushmirror.errors import UpstreamError, UpstreamMoved
+from pushmirror.errors import Stalled, UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import (
     DISTS,
@@ -378,15 +378,20 @@ class Upstream:
                 reader.take(line)
 
         _rsync_log.debug("running %s", shlex.join(argv))
-        result = process.run(
-            argv,
-            on_line=line_taken,
-            on_error=complaints.take,
-            stdin=stdin,
-            env=rsync.environment(self.archive),
-            idle_s=self.archive.timeout.total_seconds() if "timeout" in self.refusals.names else None,
-            stop=stop,
-        )
+        try:
+            result = process.run(
+                argv,
+                on_line=line_taken,
+                on_error=complaints.take,
+                stdin=stdin,
+                env=rsync.environment(self.archive),
+                idle_s=self.archive.timeout.total_seconds(),
+                stop=stop,
+            )
+        except Stalled as exc:
+            raise UpstreamError(
+                f"upstream stands still: {exc}", hint="check the network, or raise `timeout`"
+            ) from exc
         if stop and rsync.is_full(result.errors):
             complaints_log = _rsync_log  # another stream goes on, or this is what the run fails with
         for line in result.errors.splitlines():

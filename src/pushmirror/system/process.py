@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pushmirror.errors import ProgramFailed, ProgramMissing
+from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled
 
 MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
 _CHUNK = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
+_LEAST_RATE = 64.0  # bytes per second; keepalives of an rsync that waits are some bytes a minute
+_LINGER_S = 2.0  # after a program's end, for the last words of what it started
 _LONGEST_WAIT_S = 24 * 3600.0  # at a time: epoll takes no more than 24 days
 
 #: What a program inherits unless the caller says otherwise: no secrets, no locale surprises, UTC times.
@@ -78,9 +80,9 @@ def run(
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `on_error`
     receives each line of standard error, of which only the last ones are kept. `stdin` is given to the
     program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does `stop`;
-    `idle_s` is how long neither it nor what it started may read or write anything. Raises ProgramMissing
-    when the program does not exist and ProgramFailed when a bound was reached; an exit code other than 0 is
-    the caller's to judge.
+    `idle_s` is how long it and what it started may read and write next to nothing, and then nobody waits
+    for what it leaves behind. Raises ProgramMissing when the program does not exist, Stalled or
+    ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
@@ -212,7 +214,10 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 class _Idle:
-    """Notices that a program and all that it started have moved no byte for too long."""
+    """Notices that a program and all that it started have moved next to nothing for too long.
+
+    Not nothing: an rsync whose peer is stopped goes on to send it a few bytes now and then.
+    """
 
     def __init__(self, pid: int, limit_s: float, name: str) -> None:
         self._pid = pid
@@ -220,19 +225,23 @@ class _Idle:
         self._name = name
         self.look_every_s = limit_s / 8
         self._looked = self._since = time.monotonic()
-        self._moved = -1
+        self._moved = 0
 
     def check(self) -> None:
         """Raise ProgramFailed when it is so."""
         now = time.monotonic()
         if now - self._looked < self.look_every_s:
             return
+        was_asleep = now - self._looked > self._limit_s  # so were we: the machine was suspended
         self._looked = now
         moved = _bytes_moved(self._pid)
-        if moved != self._moved:
+        # Fewer than before: a descendant that had moved much is gone.
+        if not 0 <= moved - self._moved < _LEAST_RATE * self._limit_s or was_asleep:
             self._moved, self._since = moved, now
         elif now - self._since >= self._limit_s:
-            raise ProgramFailed(f"{self._name} was ended: nothing was moved for {self._limit_s:g} s")
+            raise Stalled(
+                f"{self._name} was ended: in {self._limit_s:g} s it moved only {moved - self._moved} bytes"
+            )
 
 
 def _bytes_moved(pid: int) -> int:
@@ -246,7 +255,9 @@ def _bytes_moved(pid: int) -> int:
     return own + sum(_bytes_moved(int(child)) for child in children)
 
 
-def _wait_s(deadline: float | None, expired: Exception, idle: _Idle | None) -> float:
+def _wait_s(
+    deadline: float | None, expired: Exception, idle: _Idle | None, lingers_until: float | None
+) -> float:
     """How long nothing needs to be looked at; raises when one of the bounds is reached."""
     wait_s = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
     if wait_s <= 0:
@@ -254,7 +265,19 @@ def _wait_s(deadline: float | None, expired: Exception, idle: _Idle | None) -> f
     if idle is not None:
         idle.check()
         wait_s = min(wait_s, idle.look_every_s)
+    if lingers_until is not None:
+        wait_s = min(wait_s, max(lingers_until - time.monotonic(), 0))
     return min(wait_s, _LONGEST_WAIT_S)
+
+
+@contextmanager
+def _end_of(child: subprocess.Popen[bytes]) -> Iterator[int]:
+    """A handle that can be read once the process has ended, whoever still holds its pipes; pidfd_open(2)."""
+    handle = os.pidfd_open(child.pid)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 class _Reader:
@@ -284,10 +307,11 @@ class _Reader:
         self, *, deadline: float | None, expired: Exception, idle: _Idle | None, stop: Stop | None
     ) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
-        with selectors.DefaultSelector() as selector:
-            others = 0 if stop is None else 1  # besides the pipes
+        with selectors.DefaultSelector() as selector, _end_of(self._child) as end:
+            others = 1 if stop is None else 2  # besides the pipes
             if stop is not None:
                 selector.register(stop, selectors.EVENT_READ, stop)
+            selector.register(end, selectors.EVENT_READ, end)
             selector.register(self._child.stdout, selectors.EVENT_READ, self._take_output)
             selector.register(self._child.stderr, selectors.EVENT_READ, self._take_errors)
             if self._stdin:
@@ -295,22 +319,31 @@ class _Reader:
                 selector.register(self._child.stdin, selectors.EVENT_WRITE, None)
             else:
                 self._child.stdin.close()
+            lingers_until: float | None = None  # what was started beside it may hold the pipes for longer
             while len(selector.get_map()) > others:
-                for key, _ in selector.select(_wait_s(deadline, expired, idle)):
-                    if key.data is None:
-                        self._feed(selector)
-                        continue
+                if lingers_until is not None and time.monotonic() > lingers_until:
+                    break
+                for key, _ in selector.select(_wait_s(deadline, expired, idle, lingers_until)):
                     if key.fileobj is stop:
                         raise ProgramFailed("a program was ended: whoever wanted it has given up")
-                    data = os.read(key.fd, _CHUNK)
-                    if data:
-                        key.data(data)
+                    if key.fileobj is end:
+                        selector.unregister(end)
+                        others -= 1
+                        lingers_until = time.monotonic() + _LINGER_S if idle else None
                     else:
-                        selector.unregister(key.fileobj)
+                        self._move(key, selector)
         if self._rest and self._on_line:
             self._on_line(self._rest)
         if self._error_rest and self._on_error:
             self._on_error(self._error_rest)
+
+    def _move(self, key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
+        if key.data is None:
+            self._feed(selector)
+        elif data := os.read(key.fd, _CHUNK):
+            key.data(data)
+        else:
+            selector.unregister(key.fileobj)
 
     def _feed(self, selector: selectors.BaseSelector) -> None:
         assert self._child.stdin

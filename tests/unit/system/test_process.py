@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.errors import ProgramFailed, ProgramMissing
+from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled
 from pushmirror.system import process
 from pushmirror.system.process import MAX_OUTPUT, Stop, background, run
 
@@ -99,8 +99,20 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_program_that_moves_nothing_for_too_long_is_ended() -> None:
-    with pytest.raises(ProgramFailed, match=r"nothing was moved for 0.2 s"):
+    with pytest.raises(Stalled, match=r"in 0.2 s it moved only \d bytes"):
         process.run(["sh", "-c", "sleep 60 & wait"], idle_s=0.2)
+
+
+def test_a_program_that_moves_next_to_nothing_for_too_long_is_ended() -> None:
+    drip = python("import os, time\nfor _ in range(600): time.sleep(0.1); os.write(1, b'.')")
+    with pytest.raises(Stalled, match=r"in 1.5 s it moved only \d\d bytes"):
+        process.run(drip, idle_s=1.5)
+
+
+def test_a_program_that_is_killed_is_noticed_though_what_it_started_holds_its_pipes() -> None:
+    started = time.monotonic()
+    assert process.run(["sh", "-c", "sleep 60 & kill -9 $$"], idle_s=50).exit_code == -9
+    assert time.monotonic() - started < 30
 
 
 def test_what_a_grandchild_moves_counts() -> None:
