@@ -316,7 +316,7 @@ def test_a_suite_is_not_published_without_a_translation_that_upstream_is_replaci
         site.sync().check()
     assert (watcher.broken, watcher.messages) == (0, ())
     assert site.json("history", "debian")[0]["stats"]["rounds"] == 2
-    assert re.search("starting over: upstream has .*Translation", last_log(site))
+    assert re.search("starting over: upstream lacks .*Translation", last_log(site))
     assert broken(site.tree) == []
 
 

@@ -10,7 +10,8 @@ refused; it is a fault only where clients need it and no other variant is right.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from pushmirror.archive.index import IndexKind, kind_of
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
-from pushmirror.sync.parts import is_by_hash
-from pushmirror.sync.published import SECOND_LOOK, Fault, Published, Suite, TreeLinks
-from pushmirror.sync.suites import Suites, prefixes
+from pushmirror.sync.parts import is_by_hash, joined
+from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
+from pushmirror.sync.suites import SECOND_LOOK, Suites, prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
@@ -66,7 +67,7 @@ class Indices:
         self._base = base
         # Held back, or kept because the only way to it is through a link that is: nothing of it is fetched.
         self._held = suites.faults.keys() | (self._pinned.suites.keys() - suites.upstream.suites.keys())
-        self._known = suites.known
+        self._held_before = suites.held_before
         self._wants = wants
         links = survey.upstream_links
         known = {**dict.fromkeys(survey.no_links), **links}
@@ -110,33 +111,48 @@ class Indices:
         if doubtful := self._doubtful(wrong):
             self._ask_again(upstream, doubtful)
             wrong = [wanted for wanted in wrong if not self._stage_from_fetched(wanted)]
-        faults: dict[str, Fault] = {}
-        for suite in changed:
-            served = self._served(suite, live)
-            if fault := self._lost(suite, served):
-                faults[suite.directory] = fault
-            for wanted in wrong:
-                if wanted.suite is suite:
-                    if wanted.listed.path in served:
-                        self.dropped.setdefault(suite.directory, suite.path_of(wanted.listed))
-                    if fault := self._refuse(wanted):
-                        faults.setdefault(suite.directory, fault)
-        return faults
+        by_suite: dict[str, list[Wanted]] = {suite.directory: [] for suite in changed}
+        for wanted in wrong:
+            by_suite[wanted.suite.directory].append(wanted)
+        found = {suite.directory: self._fault_of(suite, by_suite[suite.directory], live) for suite in changed}
+        return {directory: fault for directory, fault in found.items() if fault}
 
-    def _doubtful(self, wrong: Sequence[Wanted]) -> list[Wanted]:
+    def _fault_of(self, suite: Suite, wrong: Sequence[Wanted], live: Published) -> Fault | None:
+        """Leave out what upstream has not, or not right; the fault that this is, if so."""
+        served = self._served(suite, live)
+        lost = self._lost(suite, {family(path) for path in served})
+        needed = [path for path in lost if kind_of(path) in _NEEDED]
+        dropped = [suite.path_of(one.listed) for one in wrong if one.listed.path in served]
+        before = live.suites[suite.directory].release.files if served else {}
+        changed = [path for path in lost if path not in before or before[path] != suite.release.files[path]]
+        dropped += [joined(suite.directory, path) for path in changed]  # the others are gone for good
+        if dropped:
+            self.dropped[suite.directory] = dropped[0]
+        faults = [fault for wanted in wrong if (fault := self._refuse(wanted))]
+        if needed:
+            return Fault(
+                f"upstream has lost {joined(suite.directory, family(needed[0]))}, which its Release file"
+                " lists, in whatever compression",
+                "tell upstream's operator",
+            )
+        return faults[0] if faults else None
+
+    def _doubtful(self, wrong: Iterable[Wanted]) -> list[Wanted]:
         """Of these the variants of what clients need and upstream has in no form; not what was so before."""
-        paths = {(one.suite.directory, one.listed.path) for one in wrong}
+        families: dict[tuple[str, str], list[Wanted]] = {}
+        for wanted in wrong:
+            suite, path = wanted.suite, wanted.listed.path
+            if kind_of(path) in _NEEDED and suite.directory not in self._held_before:
+                families.setdefault((suite.directory, family(path)), []).append(wanted)
+        present: Counter[tuple[str, str]] = Counter()
+        for suite in {one[0].suite.directory: one[0].suite for one in families.values()}.values():
+            present.update((suite.directory, family(one.path)) for one in self.required(suite))
         return [
             wanted
-            for wanted in wrong
-            if kind_of(wanted.listed.path) in _NEEDED
-            and wanted.suite.directory not in self._known
-            and wanted.path not in self._survey.asked_twice
-            and all(
-                (wanted.suite.directory, one.path) in paths
-                for one in self.required(wanted.suite)
-                if family(one.path) == family(wanted.listed.path)
-            )
+            for name, variants in families.items()
+            if len(variants) == present[name]
+            for wanted in variants
+            if wanted.path not in self._survey.asked_twice
         ]
 
     def _ask_again(self, upstream: Upstream, doubtful: Iterable[Wanted]) -> None:
@@ -153,6 +169,9 @@ class Indices:
         for suite in suites:
             for listed in self.required(suite):
                 path = self.content_path(suite, listed)
+                place = self.placed(suite.path_of(listed))
+                if path != self.resolved(place) and place in self._survey.links:
+                    self._survey.held[place] = self._survey.links.pop(place)
                 copies = [copy for copy in suite.copies_of(listed) if copy != path]
                 yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
 
@@ -177,6 +196,8 @@ class Indices:
 
     def content_of(self, suite: Suite, listed: Listed) -> Path:
         """Where the content of a listed file is now: under its plain name, or by its hash."""
+        if suite.directory not in self._held:
+            return self.file_of(self.content_path(suite, listed))
         path = self.resolved(suite.path_of(listed))
         if _is_of_another(path, listed, suite) or not self._is_anywhere(path):
             path = next(filter(self._is_anywhere, suite.copies_of(listed)), path)
@@ -206,7 +227,6 @@ class Indices:
                 return path
         elif not _is_of_another(path, listed, suite):
             return path
-        self._survey.links.pop(place, None)
         return next(filter(self._upstream_has, suite.copies_of(listed)), place)
 
     def placed(self, path: str) -> str:
@@ -252,30 +272,26 @@ class Indices:
         if before is None:
             return set()
         listed = before.release.files.values()
-        return {one.path for one in listed if self._is_in_tree(before.path_of(one))}
+        return {one.path for one in listed if self._is_served(before, one)}
 
-    def _lost(self, suite: Suite, served: set[str]) -> Fault | None:
-        """What is served of a suite, and is listed in its next state, but not carried in any form."""
-        if not served:
-            return None
-        has = {
-            family(one.path)
-            for one in suite.release.files.values()
-            if any(map(self._upstream_has, (suite.path_of(one), *suite.copies_of(one))))
-        }
+    def _is_served(self, before: Suite, listed: Listed) -> bool:
+        """Whether a file is here as it is listed: one of an older state may have its name for a grace."""
+        if any(map(self._is_in_tree, before.copies_of(listed))):
+            return True
+        try:
+            return os.stat(f"{self._tree}/{before.path_of(listed)}").st_size == listed.size  # noqa: PTH116
+        except OSError:
+            return False
+
+    def _lost(self, suite: Suite, served: Collection[str]) -> list[str]:
+        """Of the families that are served those that are listed in the next state, but carried in no form.
+
+        Each by the name that it is listed by.
+        """
+        has = {family(one.path) for one in suite.release.files.values() if self._carries(suite, one)}
         listed = {family(path): path for path in suite.release.files}
-        for name in sorted(set(map(family, served)) & listed.keys() - has):
-            path = f"{suite.directory}/{listed[name]}"
-            if not self._wants(path):
-                continue
-            if kind_of(listed[name]) in _NEEDED:
-                return Fault(
-                    f"upstream has lost {suite.directory}/{name}, which its Release file lists, in whatever"
-                    " compression",
-                    "tell upstream's operator",
-                )
-            self.dropped.setdefault(suite.directory, path)
-        return None
+        lost = [listed[name] for name in sorted((listed.keys() & served) - has)]
+        return [path for path in lost if self._wants(joined(suite.directory, path))]
 
     def _refuse(self, wanted: Wanted) -> Fault | None:
         """Leave out a file that upstream has with another content; the fault that this is, if so."""
@@ -283,10 +299,13 @@ class Indices:
         for path in self._places(wanted):
             if "/by-hash/" in path:
                 continue  # its name says what it is
-            self._survey.refused.add(path)
-            self._survey.missing.pop(path, None)
-            if self._survey.changed.pop(path, None) or self._is_in_tree(path):
-                self._survey.extras.append(path)  # with its former content it is nobody's
+            survey = self._survey
+            survey.refused.add(path)
+            if (there := survey.wanted(path)) is not None:
+                survey.held[path] = there
+            survey.missing.pop(path, None)
+            if survey.changed.pop(path, None) or self._is_in_tree(path):
+                survey.extras.append(path)  # with its former content it is nobody's
         self._required[suite.directory] = [one for one in self.required(suite) if one != listed]
         turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
@@ -303,7 +322,7 @@ class Indices:
             f"upstream has {suite.path_of(listed)} with another content than its Release file lists"
             f" (expected {listed.size} bytes with the hash {listed.digest})",
             "upstream may be publishing; if it stays so, tell its operator",
-            is_sure=wanted.path in self._survey.asked_twice,
+            asked_twice=wanted.path in self._survey.asked_twice,
         )
 
     def _stage_from_copies(self, wanted: Wanted) -> bool:

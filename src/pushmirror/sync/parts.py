@@ -39,7 +39,7 @@ NO_PACKAGES = {
     "project",
     "tools",
 }  # packages are in pool, but also in pool-sparc64, packages …
-_COMPONENT = re.compile(r"(?:.*/)?(?:binary-[^/]+|source)")  # whose Release is one index among others
+_COMPONENT = re.compile(r"binary-.+|source")  # whose Release is one index among others
 _INDEX = re.compile(r"(?:Packages|Sources|Contents-[^/]*)(?:\.[a-z0-9]+)?")  # of a flat repository
 _SEARCHED = 3  # components of the path of a flat suite's Release file that is found without being named
 _BY_HASH = re.compile(r"(?:^|/)by-hash/(?:MD5Sum|SHA1|SHA256|SHA512)/[0-9a-f]+$")
@@ -116,7 +116,14 @@ def is_suite_file(path: str) -> bool:
     directory, _, name = path.rpartition("/")
     if name not in RELEASE_NAMES or directory.partition("/")[0] in NO_PACKAGES:
         return False
-    return name != "Release" or _COMPONENT.fullmatch(directory) is None
+    return name != "Release" or not is_component(directory)
+
+
+def is_component(directory: str) -> bool:
+    """Whether a directory is that of one component and architecture; directly in `dists` it is a suite."""
+    above, _, name = directory.rpartition("/")
+    is_of_dists = above.rpartition("/")[2] in {DISTS, ZZZ_DISTS}
+    return not is_of_dists and _COMPONENT.fullmatch(name) is not None
 
 
 def is_searched(path: str) -> bool:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,14 +22,11 @@ from pushmirror.archive.generation import generation
 from pushmirror.archive.paths import resolve
 from pushmirror.archive.release import Listed, Release, parse_release, split_clearsigned, suite_text_agrees
 from pushmirror.errors import ArchiveError, BadPath, MalformedFile, Mismatch, NotASuite
-from pushmirror.sync.parts import DISTS, NO_PACKAGES, RELEASE_NAMES, joined, may_have_suites
+from pushmirror.sync.parts import DISTS, LOST, NO_PACKAGES, RELEASE_NAMES, joined, may_have_suites
 
 _DEPTH = 2  # of directories below the top in which `dists` and flat repositories are looked for
 _MOST_DEEP = 8  # levels below `dists`
 _MOST = 20_000  # directories that are looked at, in all
-
-
-SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ class Fault:
     missing: tuple[
         str, ...
     ] = ()  # files that its indices name and upstream lacks, or has with another content
-    is_sure: bool = False  # upstream was asked twice, with a pause: it is not about to mend it
+    asked_twice: bool = False  # with a pause between
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,8 +337,8 @@ class _Search:
         """A directory below `dists`, or that itself; `above` is what the names in its indices start at."""
         for entry in self._enter(name, is_dists=is_top, above=above):
             is_way = entry.is_dir(follow_symlinks=False) or entry.is_symlink()
-            may_be_suite = not entry.name.startswith(".") if is_top else may_have_suites(entry.name)
-            if depth and is_way and may_be_suite:
+            is_hidden = entry.name.startswith(".") or entry.name == LOST
+            if depth and is_way and (not is_hidden if is_top else may_have_suites(entry.name)):
                 self._dists(joined(name, entry.name), above=above, depth=depth - 1)
 
     def _enter(self, name: str, *, is_dists: bool, above: str | None = None) -> list[os.DirEntry[str]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from pushmirror.errors import BadPath
 from pushmirror.sync import vouch
 from pushmirror.sync.indices import Indices
 from pushmirror.sync.ledger import Ledger, together
-from pushmirror.sync.parts import ZZZ_DISTS, Part, is_searched, is_suite_file, part_of
+from pushmirror.sync.parts import ZZZ_DISTS, Part, is_component, is_searched, is_suite_file, part_of
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
@@ -160,7 +160,7 @@ class Staging:
         directory = path.rpartition("/")[0]
         if is_searched(path) or directory in self._archive.release_directories:
             return False  # it was not there when upstream's state was pinned: not for this round
-        if self._archive.keyring and not _is_of_component(path):
+        if self._archive.keyring and not (path.endswith("/Release") and is_component(directory)):
             _log.warning(
                 "%s is left out: nobody checks its signature; name its directory in release_directories", path
             )
@@ -216,15 +216,12 @@ class Staging:
             bad += self._require_hashes(round_, [*came.take(added), *others], closures)
         bad += self._require_rest(round_, came, closures)
         bad += self._try_again(round_, closures)
-        bad += self._contested(round_, readable)
-        while self._judge(round_, self._settled(round_, bad, closures), readable):  # the last one ends it
+        while self._judge(round_, bad, readable):  # each pass holds one more suite back
             held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
             self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
             readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
-            closures = readable.values()
-            if not (bad := self._contested(round_, readable)):
-                break
+            bad = []
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
         self._remember_live(round_.live)
         self._remember(round_.pinned, indices, readable)
@@ -236,7 +233,9 @@ class Staging:
         closures = readable.values()
         bad = self._require_rest(round_, came, closures)
         bad += self._try_again(round_, closures)
-        self._judge(round_, self._settled(round_, bad, closures), readable)
+        while self._judge(round_, bad, readable):
+            readable = vouch.readable_of(round_.pinned, self._ledger)
+            bad = []
 
     def _require_rest(self, round_: Round, came: vouch.Came, closures: Collection[str]) -> list[File]:
         """Read what came and is named by the indices, though these do not add it.
@@ -337,46 +336,63 @@ class Staging:
             if not (file in here if file.path in ours else file in there and file.path in theirs)
         }
 
-    def _contested(self, round_: Round, readable: Readable) -> list[File]:
-        """Files that upstream has anew, though a suite that is held back goes on to refer to those of before.
+    def _contested(self, round_: Round, readable: Readable) -> dict[str, str]:
+        """Files that are to be replaced, though a suite that is held back refers to them; which one does.
 
-        Clients of that suite ask for them, whatever others say of the same name.
+        Its clients ask for them, whatever others say of the same name.
         """
-        replaced = round_.staged & round_.survey.changed.keys()
-        held = {key for (directory, _), key in readable.items() if directory in round_.suites.faults}
-        if not (replaced and held):
-            return []
-        return self._wrong(list(self._records(replaced, held)), round_.staged)
+        replaced = {path for path in round_.staged if os.path.lexists(self._tree / path)}
+        found: dict[str, str] = {}
+        for directory in round_.suites.faults if replaced else ():
+            keys = [key for (where, _), key in readable.items() if where == directory]
+            named = list(self._records(replaced, keys))
+            found |= {file.path: directory for file in self._wrong(named, round_.staged)}
+        return found
 
-    def _judge(self, round_: Round, bad: set[File], readable: Readable) -> bool:
+    def _judge(self, round_: Round, bad: list[File], readable: Readable) -> bool:
         """Decide about each suite that says of a file what it is not; whether any is held back for it.
 
         One that is published all the same has what upstream has: nothing, or something wrong.
         """
-        is_any_held = False
-        paths = {file.path for file in bad}
+        closures = readable.values()
+        contested = self._contested(round_, readable)
+        of_these = self._records(set(contested), closures) if contested else set()
+        unsettled = self._settled(round_, [*bad, *of_these], closures)
+        paths = {file.path for file in unsettled}
         prints = set(map(fingerprint, paths))
-        for directory in round_.pinned.suites if bad else ():
+        is_any_held = False
+        for directory in round_.pinned.suites if unsettled else ():
             if directory in round_.suites.faults:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
             named = {file for file in self._ledger.named(prints, keys) if file.path in paths}
-            right = {file.path for file in named - bad}  # where its own indices disagree, one of them is
-            lost = sorted({file.path for file in named & bad} - right)
-            if not lost:
-                continue
-            words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
-            reason = (
-                f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
-            )
-            if self._may_lack(round_, directory, lost):
-                _log.warning("%s is published all the same: %s", directory or "the archive", reason)
-                round_.suites.missing[directory] = tuple(lost)
-                round_.staged |= round_.damaged & {*lost}
-            else:
+            right = {file.path for file in named - unsettled}  # where its own indices disagree, one is
+            lost = sorted({file.path for file in named & unsettled} - right)
+            if fault := self._fault_for(round_, directory, lost, contested):
                 is_any_held = True
-                round_.hold(directory, Fault(reason, self._when_incomplete(), tuple(lost)))
+                round_.hold(directory, fault)
+            elif lost:
+                before = round_.suites.missing.get(directory, ())
+                round_.suites.missing[directory] = tuple(sorted({*before, *lost}))
+                round_.staged |= round_.damaged & {*lost}
         return is_any_held
+
+    def _fault_for(
+        self, round_: Round, directory: str, lost: list[str], contested: Mapping[str, str]
+    ) -> Fault | None:
+        """Why a suite is held back for files that are not what it says; None if it may lack them."""
+        if waits := next((path for path in lost if path in contested), None):
+            held = contested[waits] or "the archive"
+            reason = f"upstream has another {waits} than {held} refers to, which is held back"
+            return Fault(reason, f"goes on when {held} does")
+        if not lost:
+            return None
+        words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
+        reason = f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
+        if self._may_lack(round_, directory, lost):
+            _log.warning("%s is published all the same: %s", directory or "the archive", reason)
+            return None
+        return Fault(reason, self._when_incomplete(), tuple(lost))
 
     def _may_lack(self, round_: Round, directory: str, lost: list[str]) -> bool:
         """Whether a state is published though upstream lacks some of its files.
@@ -422,9 +438,3 @@ class Staging:
 
     def _remember(self, published: Published, indices: Indices, readable: Readable) -> None:
         self._ledger.remember_generation(published.generation, indices.paths(), readable.values())
-
-
-def _is_of_component(path: str) -> bool:
-    """Whether a Release file is one that each component's directories have, and that nothing refers to."""
-    *_, parent, name = path.split("/")
-    return name == "Release" and (parent == "source" or parent.startswith("binary-"))

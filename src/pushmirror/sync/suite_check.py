@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import NamedTuple
 
 from pushmirror.config.model import Archive, Policy
@@ -20,10 +21,10 @@ from pushmirror.state.records import Stage
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import SECOND_LOOK, Fault, Published
+from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
-from pushmirror.sync.suites import SuiteMemory, Suites
+from pushmirror.sync.suites import SECOND_LOOK, SuiteMemory, Suites
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
@@ -31,11 +32,17 @@ _log = logging.getLogger(__name__)
 _LOOKS = 3  # at most, before a round
 
 
-class _Oddity(NamedTuple):
-    """What was seen once: the same state is not looked at again for it, in whatever words it is told."""
+class _What(StrEnum):
+    HELD = "held"  # the suite is held back
+    ODD = "odd"  # something is strange about it, and it is published
+    DROPPED = "dropped"  # it would lose an index that is served
 
-    what: str  # held | odd | dropped
-    directory: str  # of the suite
+
+class _Oddity(NamedTuple):
+    """What was seen of one state of a suite, in whatever words: a second look is made once for each."""
+
+    what: _What
+    directory: str
     state: str
 
 
@@ -52,7 +59,7 @@ class SuiteCheck:
     _keyrings: str = ""  # with which these were verified
 
     def __post_init__(self) -> None:
-        self._seen = {_Oddity("held", *one) for one in self.memory.faults()}
+        self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
 
     def twice(self, job: Job, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
@@ -73,14 +80,14 @@ class SuiteCheck:
         """What is strange about suites and was not seen before, in this run or an earlier one."""
         states = suites.upstream.states
         found = {
-            _Oddity("held", one, states.get(one, "")): fault.reason
+            _Oddity(_What.HELD, one, states.get(one, "")): fault.reason
             for one, fault in suites.faults.items()
-            if not fault.is_sure
+            if not fault.asked_twice
         }
         for directory, suite in suites.target.suites.items():
             live = suites.live.suites.get(directory)
             if suite.odd and (live is None or live.texts != suite.texts):
-                found[_Oddity("odd", directory, suite.state)] = suite.odd
+                found[_Oddity(_What.ODD, directory, suite.state)] = suite.odd
         return self._not_seen(found)
 
     def require_nothing_dropped(self, round_: Round) -> None:
@@ -90,10 +97,13 @@ class SuiteCheck:
         """
         states = round_.suites.upstream.states
         found = {
-            _Oddity("dropped", where, states.get(where, "")): path for where, path in round_.dropped.items()
+            _Oddity(_What.DROPPED, where, states.get(where, "")): path
+            for where, path in round_.dropped.items()
         }
         if news := self._not_seen(found):
-            raise UpstreamMoved(f"upstream has {news[0]} otherwise than its Release file lists it")
+            raise UpstreamMoved(
+                f"upstream lacks {news[0]}, or has it otherwise than its Release file lists it"
+            )
 
     def _not_seen(self, found: Mapping[_Oddity, str]) -> list[str]:
         """What is told of those that were not seen before; from now on they were."""
@@ -103,8 +113,8 @@ class SuiteCheck:
 
     def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
         """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
-        known = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
-        suites = Suites(shown.requiring(live.suites), live, known=frozenset(known))
+        held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
+        suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
         shown = suites.upstream
         for directory, fault in shown.faults.items():
             suites.hold(directory, fault)

@@ -23,6 +23,7 @@ from pushmirror.sync.parts import is_searched, is_suite_file, joined
 from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.survey import Survey
 
+SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 INCOMPLETE_AFTER = timedelta(minutes=10)  # the same incomplete state in two looks so far apart is upstream's
 
 
@@ -34,7 +35,7 @@ class Suites:
     live: Published
     faults: dict[str, Fault] = field(default_factory=dict)  # of those that are held back
     missing: dict[str, tuple[str, ...]] = field(default_factory=dict)  # published without these files
-    known: frozenset[str] = frozenset()  # those of which upstream's state was held back before
+    held_before: frozenset[str] = frozenset()  # of which an earlier run held upstream's present state back
     _target: Published | None = None
 
     def hold(self, directory: str, fault: Fault) -> None:
@@ -69,7 +70,7 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, survey: Survey) -> None:
-        """Hold what of a survey changes a suite that is held back, or shows one that was not seen."""
+        """Move from a survey to its `held` what would change a suite that is held back, or show another."""
         seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
         for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:
@@ -79,9 +80,9 @@ class Suites:
         for some in (survey.missing, survey.changed, survey.links):
             for path in [path for path in some if self.leaves(path)]:
                 survey.held[path] = some.pop(path)
-        for path in filter(self.leaves, survey.directories):
-            survey.held[path] = Entry(path, Kind.DIRECTORY)
-        survey.directories = [path for path in survey.directories if path not in survey.held]
+        left = set(filter(self.leaves, survey.directories))
+        survey.held |= {path: Entry(path, Kind.DIRECTORY) for path in left}
+        survey.directories = [path for path in survey.directories if path not in left]
         replaced = {*survey.changed, *survey.links}
         survey.obstructing = [path for path in survey.obstructing if _is_below_any(path, replaced)]
 

@@ -129,7 +129,7 @@ class Upstream:
             *_includes(*_TRACE_RULES, _FLAGS),
             *([] if by_us else own),
             *_includes(*_ways_to(also)),
-            *exclude_rules([".*/"]),
+            *exclude_rules([".*/", f"{LOST}/"]),
             *_includes(*_SUITES),
             *exclude_rules(_NOT_LOOKED_INTO),
             *_includes(*_below(also), *_LOOKED_INTO, *RELEASE_NAMES),

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.archive.entry import Entry
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.account.manifests import Manifests
@@ -115,12 +116,23 @@ class Bookkeeping:
         if survey.covers_all:
             inventory.set_extras(survey.extras, survey.extra_directories)
         if complete and survey.covers_all:
-            is_there = survey.deviates or bool(survey.held) or self._is_at(survey.digest)
-            inventory.follow(survey.digest if is_there else "", self._mark, held=survey.held.values())
+            inventory.hold(self._held(survey) if survey.digest else ())
+            is_there = survey.deviates or self._is_at(survey.digest)
+            inventory.follow(survey.digest if is_there else "", self._mark)
         elif complete and inventory.heading:
             inventory.follow("", inventory.selection)
         elif survey.compared_disk:
             inventory.follow("", NOT_COMPARED)  # somewhere is something missing
+
+    def _held(self, survey: Survey) -> list[Entry]:
+        """What upstream has otherwise than our tree after all: it was left as it is here, or did not come."""
+        theirs = {**survey.missing, **survey.changed, **survey.links, **survey.held}
+        here = {path: self.inventory.get(path) for path in theirs}
+        return [
+            entry
+            for path, entry in theirs.items()
+            if (ours := here[path]) is None or ours.facts != entry.facts
+        ]
 
     def seal(self, generation: str) -> None:
         """Tell sites what the tree holds now; an empty generation is the one that they were told of before.

@@ -105,11 +105,6 @@ class Changing:
         self.execute("DELETE FROM names WHERE directory = ? AND name = ?", order_of(path))
         return True
 
-    def hold(self, entries: Iterable[Entry]) -> None:
-        """Keep these as what is held, and nothing else."""
-        self.execute("DELETE FROM held")
-        self.execute_each(f"INSERT INTO held ({ENTRY}) VALUES ({marks(COLUMNS)})", map(row_from, entries))  # noqa: S608  as above
-
     def fill(self, rows: Iterable[Sequence[object]], digest: TreeDigest, *, files: int, size: int) -> None:
         """Keep these names, of which nothing was kept, and whose digest, number and bytes are known."""
         self.execute_each(f"INSERT INTO names ({ENTRY}) VALUES ({marks(COLUMNS)})", rows)  # noqa: S608  as above

@@ -25,7 +25,7 @@ from pushmirror.sync.account.drift import Drift
 from pushmirror.sync.account.file import InventoryFile
 from pushmirror.sync.account.names import counts, path_of
 from pushmirror.sync.account.reconcile import reconcile
-from pushmirror.sync.account.rows import ENTRY, NUMBER_OF, entry_from
+from pushmirror.sync.account.rows import COLUMNS, ENTRY, NUMBER_OF, entry_from, marks, row_from
 from pushmirror.sync.account.settling import Disk
 from pushmirror.sync.parts import OURS
 from pushmirror.sync.progress import Progress
@@ -104,11 +104,23 @@ class Inventory:
         with self._file.changing(durable=True) as change:
             change.note(heading=state)
 
-    def follow(self, state: str, selection: int, *, held: Iterable[Entry] = ()) -> None:
-        """Our tree is at this state of upstream's, but for what is held; empty: at none that is known."""
+    def follow(self, state: str, selection: int) -> None:
+        """Our tree has arrived at this state of upstream's, but for what is held; empty: at none."""
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
-            change.hold(held)
+
+    def hold(self, entries: Iterable[Entry]) -> None:
+        """These, and no others, are at upstream and not here; only news are written."""
+        wanted = {entry.path: entry for entry in entries}
+        kept = self.held()
+        if wanted == kept:
+            return
+        gone = [path for path, entry in kept.items() if wanted.get(path) != entry]
+        new = [entry for path, entry in wanted.items() if kept.get(path) != entry]
+        with self._file.changing() as change:
+            change.execute_each("DELETE FROM held WHERE directory = ? AND name = ?", map(order_of, gone))
+            sql = f"INSERT INTO held ({ENTRY}) VALUES ({marks(COLUMNS)})"  # noqa: S608  names of columns
+            change.execute_each(sql, map(row_from, new))
 
     def distrust(self) -> None:
         """The disk was seen to be otherwise: all of it is to be looked at again."""
@@ -121,12 +133,18 @@ class Inventory:
             change.begin_anew()
 
     def holds(self, state: str) -> bool:
-        """Whether our tree, but for what upstream has not, is this state of upstream's."""
+        """Whether our tree, but for what upstream has not and what is held, is this state of upstream's."""
         digest = TreeDigest(self.state)
         for row in self._file.ask(f"SELECT {ENTRY} FROM names WHERE extra = 1"):  # noqa: S608  names of columns
             entry = entry_from(row)
             assert entry is not None
             digest.remove(entry)
+        extras = {*self._extras("TRUE")}
+        for path, entry in self.held().items():
+            ours = self.get(path)
+            if ours is not None and path not in extras:
+                digest.remove(ours)
+            digest.add(entry)
         if digest.hexdigest() == state:
             return True
         for path in OURS:  # they are here also when upstream has no traces
@@ -161,7 +179,7 @@ class Inventory:
         }
 
     def held(self) -> dict[str, Entry]:
-        """What the state that we follow has under names that were left as they are here, by path."""
+        """What the state that we follow has otherwise than our tree, by path; see `hold`."""
         rows = self._file.ask(f"SELECT {ENTRY} FROM held")  # noqa: S608  names of columns
         return {entry.path: entry for entry in filter(None, map(entry_from, rows))}
 

@@ -2,7 +2,7 @@
 
     names     what is in the tree; `extra`: upstream has it not
     expected  names that may be changing now
-    held      what upstream has under names that stay as they are here, for their suites are held back
+    held      what upstream has under names that are otherwise here, or not, though its state is followed
     touched   names that changed since the last seal, with what they were then (no kind: they were not there)
     facts     one row: what is known of the whole
 
