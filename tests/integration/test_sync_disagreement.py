@@ -2,15 +2,20 @@
 
 import hashlib
 import os
+import shutil
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from pushmirror.archive.index import File
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
+from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
+from pushmirror.system.process import Result
 from trees import refused
+from upstreams import places_in, take_stock
 
 _seconds = count(1_600_000_000)
 _X = "pool/x.deb"
@@ -58,9 +63,24 @@ def upstream(tmp_path: Path) -> Upstream:
     return upstream
 
 
-@pytest.fixture
-def site(tmp_path: Path, upstream: Upstream) -> LabSite:
-    site = LabSite(tmp_path / "site", upstream=f"file://{upstream.tree}")
+class Below(LabSite):
+    """A mirror of such an upstream, which keeps a manifest and takes stock before each sync."""
+
+    def __init__(self, directory: Path, upstream: Upstream, daemon: RsyncDaemon, **options: object) -> None:
+        self._above = upstream.tree
+        self._places = places_in(directory.parent, directory.parent / "manifest")
+        daemon.add_module("up", upstream.tree)
+        daemon.add_module("up.manifest", directory.parent / "manifest")
+        super().__init__(directory, upstream=daemon.url("up"), **options)
+
+    def sync(self, *words: str) -> Result:
+        take_stock(self._above, self._places)
+        return super().sync(*words)
+
+
+@pytest.fixture(params=[Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST])
+def site(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream, daemon: RsyncDaemon) -> LabSite:
+    site = Below(tmp_path / "site", upstream, daemon, strategy=request.param.value)
     site.sync().check()
     return site
 
@@ -71,6 +91,7 @@ def named(site: LabSite, suite: str, path: str) -> bool:
 
 @pytest.mark.parametrize("wrong", [File(_X, 2, "0" * 64), File(_X, 7, hashlib.sha256(b"xx").hexdigest())])
 @pytest.mark.parametrize("first", ["a", "c"])  # a is read before b, c after it
+@pytest.mark.parametrize("site", [Strategy.INDEX], indirect=True)  # others take what is here at its size
 def test_a_wrong_word_about_a_file_that_others_have_holds_its_suite_alone(
     site: LabSite, upstream: Upstream, wrong: File, first: str
 ) -> None:
@@ -119,9 +140,13 @@ def test_a_file_that_a_held_suite_refers_to_is_not_replaced_for_another(
     upstream.suite("b", y, x)
     upstream.suite("c", upstream.put("pool/z.deb", b"zz"))
     (upstream.tree / "dists/a/Release").write_text("no Release file")
-    refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
-    assert (site.tree / _X).read_bytes() == b"xx"
-    assert named(site, "c", "pool/z.deb") and not named(site, "b", _X)
+    for _ in range(2):
+        refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
+        assert (site.tree / _X).read_bytes() == b"xx"
+        assert named(site, "c", "pool/z.deb") and not named(site, "b", _X)
+    upstream.suite("d", x)  # a new one waits, too
+    refused(site.sync(), Exit.HELD, "dists/d is held back", _X)
+    assert (site.tree / _X).read_bytes() == b"xx" and not (site.tree / "dists/d/Release").exists()
     upstream.suite("a", x)
     site.sync().check()
     assert (site.tree / _X).read_bytes() == b"XX" and named(site, "b", _X)
@@ -133,9 +158,57 @@ def test_nor_if_it_is_held_back_for_what_its_indices_refer_to(site: LabSite, ups
     upstream.suite("a", x, lost)
     upstream.suite("b", y, x)
     upstream.suite("c")
-    refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
-    assert (site.tree / _X).read_bytes() == b"xx" and not named(site, "b", _X)
+    for _ in range(2):
+        refused(site.sync(), Exit.HELD, "dists/a is held back", "dists/b is held back", _X)
+        assert (site.tree / _X).read_bytes() == b"xx" and not named(site, "b", _X)
     upstream.put(lost.path, b"lost")
     upstream.suite("a", x)
     site.sync().check()
     assert (site.tree / _X).read_bytes() == b"XX" and named(site, "b", _X)
+
+
+def test_a_suite_is_released_when_only_its_release_follows_its_index(
+    site: LabSite, upstream: Upstream
+) -> None:
+    x = File(_X, 2, hashlib.sha256(b"xx").hexdigest())
+    upstream.suite("a", x, upstream.put("pool/v.deb", b"v"))
+    between = (upstream.tree / "dists/a/Release").read_bytes()
+    shutil.rmtree(upstream.tree / "dists/a/main/binary-amd64/by-hash")
+    upstream.suite("a", x, upstream.put("pool/w.deb", b"ww"))
+    after = (upstream.tree / "dists/a/Release").read_bytes()
+    upstream.put("dists/a/Release", between)
+    refused(site.sync(), Exit.HELD, "dists/a is held back")
+    assert not named(site, "a", "pool/v.deb") and not named(site, "a", "pool/w.deb")
+    upstream.put("dists/a/Release", after)
+    site.sync().check()
+    assert named(site, "a", "pool/w.deb")
+
+
+@pytest.mark.parametrize("options", [{}, {"exclude": ["/none"]}], ids=["whole", "partial"])
+def test_a_file_that_stayed_for_a_held_suite_is_upstreams_when_that_is_released(
+    site: LabSite, upstream: Upstream, options: dict[str, object]
+) -> None:
+    site.configure(**options)
+    site.sync().check()
+    x = upstream.put(_X, b"XX")
+    (upstream.tree / "dists/a/Release").write_text("no Release file")
+    upstream.suite("c")
+    refused(site.sync(), Exit.HELD, "dists/a is held back")
+    assert (site.tree / _X).read_bytes() == b"xx"
+    upstream.suite("a", x)
+    site.sync().check()
+    assert (site.tree / _X).read_bytes() == b"XX"
+
+
+def test_an_index_may_be_there_by_its_hash_alone_from_now_on(site: LabSite, upstream: Upstream) -> None:
+    upstream.suite("b", upstream.put("pool/y.deb", b"yyy"))
+    plain = upstream.tree / "dists/b/main/binary-amd64/Packages"
+    plain.unlink()
+    for content in (b"yy", b"y"):
+        site.sync().check()
+        assert (site.tree / "pool/y.deb").read_bytes() == (upstream.tree / "pool/y.deb").read_bytes()
+        upstream.suite("b", upstream.put("pool/y.deb", content))
+        plain.unlink()
+    for copy in plain.parent.glob("by-hash/SHA256/*"):
+        copy.unlink()
+    refused(site.sync(), Exit.HELD, "dists/b is held back", "has lost dists/b/main/binary-amd64/Packages")
