@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
+from pushmirror.sync import stock
 from pushmirror.system.process import Result
 from trees import refused
 from upstreams import places_in, take_stock
@@ -79,7 +81,14 @@ class Below(LabSite):
 
 
 @pytest.fixture(params=[Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST])
-def site(request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream, daemon: RsyncDaemon) -> LabSite:
+def site(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    upstream: Upstream,
+    daemon: RsyncDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+) -> LabSite:
+    monkeypatch.setattr(stock, "_PAUSE", timedelta())  # before an owner believes in a broken Release file
     site = Below(tmp_path / "site", upstream, daemon, strategy=request.param.value)
     site.sync().check()
     return site
