@@ -50,8 +50,10 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     assert broken(site.tree, thorough=True) == []
 
 
-@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
-@pytest.mark.parametrize("flips", [False, True], ids=["for good", "off and on"])
+@pytest.mark.parametrize(
+    ("flips", "strategy"),
+    [(False, Strategy.FULL), (False, Strategy.MANIFEST), (True, Strategy.INDEX), (True, Strategy.MANIFEST)],
+)
 def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_others_are_current(
     archive: LabArchive, site: LabSite, strategy: Strategy, flips: bool
 ) -> None:
