@@ -147,6 +147,7 @@ def test_one_with_a_suite_that_is_held_back_goes_by_steps_and_so_does_its_releas
         assert [*report.held] == ["dists/trixie"]
         assert report.strategy == "manifest"
         assert "whole manifest" not in report.why
+        assert site.sync().why == "upstream's manifest has nothing new"
     if trouble == "index":
         archive.mend_suite("trixie")
     archive.update()
