@@ -125,14 +125,21 @@ class Bookkeeping:
             inventory.follow("", NOT_COMPARED)  # somewhere is something missing
 
     def _held(self, survey: Survey) -> list[Entry]:
-        """What upstream has otherwise than our tree after all: it was left as it is here, or did not come."""
+        """What upstream has otherwise than our tree after all: it was left as it is here, or did not come.
+
+        Also what both have and ours is going to lose, for a Release file lists it otherwise.
+        """
         theirs = {**survey.missing, **survey.changed, **survey.links, **survey.held}
         here = {path: self.inventory.get(path) for path in theirs}
-        return [
-            entry
+        held = {
+            path: entry
             for path, entry in theirs.items()
             if (ours := here[path]) is None or ours.facts != entry.facts
-        ]
+        }
+        for path in survey.refused.intersection(survey.extras) - held.keys():
+            if entry := theirs.get(path) or self.inventory.get(path):
+                held[path] = entry
+        return list(held.values())
 
     def seal(self, generation: str) -> None:
         """Tell sites what the tree holds now; an empty generation is the one that they were told of before.

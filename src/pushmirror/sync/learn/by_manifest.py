@@ -130,7 +130,8 @@ def _in_words(steps: int) -> str:
 def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
     """The survey of what upstream changed since the state that we follow, and of what was held back then."""
     inventory = question.inventory
-    net = inventory.held() | _net(inventory.followed, question.manifest.changes(head, steps))
+    held, changed = inventory.held(), _net(inventory.followed, question.manifest.changes(head, steps))
+    net = held | changed
     pinned = _Pinned(question)
     pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
     differences = Differences(question.selection, inventory.below)
@@ -138,7 +139,11 @@ def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> S
         pinned.require(path, net[path])
         differences.take(path, net[path], inventory.get(path))
     survey = differences.survey
-    gone_before = [path for path in inventory.extras() if not net.get(path)]
+    gone_before = [
+        path
+        for path in inventory.extras()
+        if not net.get(path) or (path not in changed and inventory.get(path) == held[path])
+    ]
     survey.extras = sorted({*survey.extras, *gone_before})
     survey.extra_directories = sorted({*survey.extra_directories, *inventory.extra_directories()})
     kept = {path: target for path, target in inventory.links().items() if path not in net}
