@@ -53,6 +53,10 @@ class StateError(PushmirrorError):
     """The state database cannot be used."""
 
 
+class Damaged(StateError):
+    """A file that can be made anew cannot be understood; it was put aside."""
+
+
 class ProgramMissing(PushmirrorError):
     """A program that is needed is not installed."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Config, Strategy
-from pushmirror.errors import ConfigError, Exit, HookFailed, PushmirrorError, StateError, Stopped
+from pushmirror.errors import ConfigError, Damaged, Exit, HookFailed, PushmirrorError, StateError, Stopped
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.store import Store
@@ -302,7 +302,12 @@ class Hub:
             if wish is None or not wish.allow_empty_tree:
                 self._require_mounted(archive)
             job = _job(run.stage, run.trigger, wish, generation=_announced(waiting))
-            report = work.run(job, on_served)
+            try:
+                report = work.run(job, on_served)
+            except Damaged as exc:  # once: what is made anew is not damaged
+                _log.warning("%s; beginning it anew", exc)
+                work = self._work(archive)
+                report = work.run(job, on_served)
         except (Stopped, KeyboardInterrupt) as exc:
             self._interrupted(run, exc, work.report)
             raise

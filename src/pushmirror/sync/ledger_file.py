@@ -6,7 +6,8 @@
     generations  the indices of a generation, by key, and its own files, by name
 
 Guaranteed: what is found was written whole, and outlives a power cut. A file that is damaged or of another
-version is begun anew: it holds nothing that could not be read again. Several threads may use one.
+version is begun anew: it holds nothing that could not be read again; the damaged one is kept as FILE.damaged.
+Several threads may use one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pushmirror.errors import StateError
+from pushmirror.errors import Damaged, StateError
+from pushmirror.system.rebuildable import MISREAD, is_damage, put_aside
 
 _T = TypeVar("_T")
 _VERSION = 1
 _BUSY_S = 30.0
 _MANY = 200  # rows asked for at a time
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_NONE_OF_OURS = _DAMAGED | {0, sqlite3.SQLITE_ERROR}  # at opening; SQLITE_ERROR: a table is not there
 _TABLES = """
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, lines BLOB NOT NULL
@@ -72,9 +72,9 @@ class LedgerFile:
             try:
                 self._connection = _opened(path)
             except sqlite3.DatabaseError as exc:
-                if _code(exc) not in _NONE_OF_OURS:
+                if not is_damage(exc):
                     raise
-                self._discard()
+                put_aside(path)
                 self._connection = _opened(path)
         self.close = weakref.finalize(self, self._connection.close)
 
@@ -166,21 +166,32 @@ class LedgerFile:
         with self._lock, self._advised():
             self._connection.execute(sql, values)
 
-    def _discard(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """What is made of the file's rows in the block is ours: if that fails, they are damaged."""
+        try:
+            yield
+        except MISREAD as exc:
+            raise self._damaged(exc) from exc
+
+    def _damaged(self, exc: Exception) -> Damaged:
+        with suppress(OSError):
+            put_aside(self.path)
+        return Damaged(
+            f"the ledger {self.path} is damaged: {exc}", hint="try again: it is made anew from the indices"
+        )
 
     @contextmanager
     def _advised(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as exc:
-            advice = "see that there is space, and that the file can be read and written"
-            if _code(exc) in _DAMAGED:
-                with suppress(OSError):
-                    self._discard()
-                advice = "try again: it is made anew from the indices"
-            raise StateError(f"the ledger {self.path} cannot be used: {exc}", hint=advice) from exc
+            if is_damage(exc):
+                raise self._damaged(exc) from exc
+            raise StateError(
+                f"the ledger {self.path} cannot be used: {exc}",
+                hint="see that there is space, and that the file can be read and written",
+            ) from exc
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -205,11 +216,6 @@ def _require_version(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _code(exc: sqlite3.DatabaseError) -> int:
-    """SQLite's primary code; 0 if the complaint is ours."""
-    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

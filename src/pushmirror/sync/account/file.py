@@ -1,9 +1,9 @@
 """The SQLite file of an inventory, open.
 
 Guaranteed: a change happens whole or not at all. A file that is damaged or of another version is begun
-anew: it holds nothing that the tree could not tell again. Who only reads, needs no lock and changes nothing;
-what cannot be used is then an empty inventory, which is not whole. What else is wrong is a StateError with
-advice.
+anew: it holds nothing that the tree could not tell again; the damaged one is kept as FILE.damaged. Who only
+reads, needs no lock and changes nothing; what cannot be used is then an empty inventory, which is not whole.
+What else is wrong is a StateError with advice.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from pushmirror.archive.entry import Entry
-from pushmirror.errors import StateError
+from pushmirror.errors import Damaged, StateError
 from pushmirror.sync.account.change import Changing
 from pushmirror.sync.account.rows import VERSION, Facts, entries_in, make_tables, ranges_below, read_facts
+from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, put_aside
 
 _BUSY_S = 30.0  # how long to wait for another process; our transactions take milliseconds
 _CACHE_KB = 8000
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_NONE_OF_OURS = _DAMAGED | {0, sqlite3.SQLITE_ERROR}  # at opening; SQLITE_ERROR: a table is not there
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process has it for long; see who with `fuser`",
     sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing is lost",
@@ -52,9 +51,9 @@ class InventoryFile:
             try:
                 self._connection = _opened(path)
             except sqlite3.DatabaseError as exc:
-                if _code(exc) not in _NONE_OF_OURS:
+                if not is_damage(exc):
                     raise
-                self._discard()
+                put_aside(path)
                 self._connection = _opened(path)
             self._distrust_another_boot()
 
@@ -96,16 +95,28 @@ class InventoryFile:
 
     @contextmanager
     def advised(self) -> Iterator[None]:
-        """Translate what SQLite says of this file; one that is found damaged is gone at the next opening."""
+        """Translate what SQLite says of this file, and what fails where its rows are read in the block.
+
+        One that is found damaged is gone at the next opening.
+        """
         try:
             yield
         except sqlite3.DatabaseError as exc:
-            advice = _ADVICE.get(_code(exc), "see that the file can be read and written")
-            if _code(exc) in _DAMAGED and not self._read_only:
-                with suppress(OSError):
-                    self._discard()
-                advice = "try again: it is made anew from the tree"
+            if is_damage(exc):
+                raise self._damaged(exc) from exc
+            advice = _ADVICE.get(code_of(exc), "see that the file can be read and written")
             raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
+        except MISREAD as exc:
+            raise self._damaged(exc) from exc
+
+    def _damaged(self, exc: Exception) -> StateError:
+        if self._read_only:
+            return StateError(f"the inventory {self.path} is damaged: {exc}", hint="a sync makes it anew")
+        with suppress(OSError):
+            put_aside(self.path)
+        return Damaged(
+            f"the inventory {self.path} is damaged: {exc}", hint="try again: it is made anew from the tree"
+        )
 
     def _distrust_another_boot(self) -> None:
         """After a power cut the tree may lack what was recorded here: all of it has to be looked at."""
@@ -113,10 +124,6 @@ class InventoryFile:
         if read_facts(self._connection).boot != boot:
             with self.changing() as change:
                 change.note(boot=boot, whole=False)
-
-    def _discard(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -165,11 +172,6 @@ def _require_ours(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _code(exc: sqlite3.DatabaseError) -> int:
-    """SQLite's primary code; 0 if the complaint is ours."""
-    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _boot() -> str:
