@@ -24,8 +24,8 @@ DISTS = "dists"
 POOL = "pool"
 ZZZ_DISTS = "zzz-dists"  # where dak keeps Release files: the name makes rsync send them last
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # as ftpsync's --chmod=D755,F644: readable by every client
-#: Directories that no suite is in, unless they are in `dists` itself; as rsync's patterns, for rsync is asked
-#: not to look into them, either.
+#: Names of directories in which no suite is looked for, except directly in `dists`; as rsync's patterns, for
+#: upstream is asked with the same ones.
 NO_SUITES = (
     *("by-hash", "binary-*", "source", "*.diff", "i18n", "dep11", "cnf", "installer-*", "debian-installer"),
     *("pool*", WORK, LOST),

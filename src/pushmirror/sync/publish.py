@@ -111,8 +111,8 @@ class Publisher:
     def _publish(self, change: Change) -> int:
         roots = [*change.become_directories, *self._swappable(change.at_once)]
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
-        led_to = _led_to_early(change.links)
-        names.sort(key=lambda name: _order(name, roots, change, led_to))
+        targets = _targets_of_early(change.links)
+        names.sort(key=lambda name: _order(name, roots, change, targets))
         for path, source in change.carried.items():
             if _root_of(path, roots) is None:
                 self._carry(self._served, source, path)
@@ -281,12 +281,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _order(
-    name: tuple[str, bool], roots: Iterable[str], change: Change, led_to: Collection[str]
+    name: tuple[str, bool], roots: Iterable[str], change: Change, targets: Collection[str]
 ) -> tuple[int, int, str, int]:
     """Sort key of publishing; what is swapped in as a whole waits for all that comes early.
 
-    What becomes a directory does so where a link of that name would turn, before those that lead to it. What
-    is `led_to` by packages' links comes as early as these.
+    What becomes a directory does so where a link of that name would turn, before those that lead to it. The
+    `targets` of links among the packages come as early as these.
     """
     path, is_link = name
     root = _root_of(path, roots)
@@ -298,10 +298,10 @@ def _order(
         part = Part.SUITE_LINK
     if path in change.release_files:
         part = Part.RELEASE
-    if part is Part.REST and path in led_to:
+    if part is Part.REST and path in targets:
         part = Part.EARLY
     if is_link:
-        kind = 1 + sum(name in change.links for name in _way_of(path, change.links))
+        kind = 1 + sum(passed in change.links for passed in _way_of(path, change.links))
     if part < Part.INDEX and root is not None:
         part = Part.INDEX
     return (part, kind, directory, rank)
@@ -313,7 +313,7 @@ def _root_of(path: str, roots: Iterable[str]) -> str | None:
     return min(above, key=len, default=None)
 
 
-def _led_to_early(links: Mapping[str, Entry]) -> set[str]:
+def _targets_of_early(links: Mapping[str, Entry]) -> set[str]:
     """The names that links among the packages lead over: by themselves they need not come early."""
     early = [path for path in links if part_of(path, is_link=True) is Part.EARLY]
     return {name for path in early for name in _way_of(path, links)}
@@ -327,7 +327,7 @@ def _way_of(path: str, links: Mapping[str, Entry]) -> Iterator[str]:
     while rest:
         part = rest.pop(0)
         if part == "..":
-            del above[-1:]
+            del above[-1:]  # at the top it stays there
         elif part not in {"", "."}:
             name = "/".join([*above, part])
             yield name
