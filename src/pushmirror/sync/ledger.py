@@ -17,14 +17,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.sync.ledger_file import Block, LedgerFile, Prints
+from pushmirror.system.rebuildable import reads, reads_on
 
 _T = TypeVar("_T")
 _TOGETHER = 256  # blocks that are looked up at a time
@@ -34,33 +34,6 @@ _SAMPLE = 100_000  # files that are counted one by one
 _FORMER, _FORMER_KEYRINGS = ("indices", "generations"), "keyrings"  # beside it, of the versions before it
 _HELD = "held"  # in the place of a digest: what is not served
 _LOOK_UP = 40  # questions cost as much as walking over so many numbers
-
-
-_P = ParamSpec("_P")
-
-
-def _reads(method: Callable[Concatenate[Ledger, _P], _T]) -> Callable[Concatenate[Ledger, _P], _T]:
-    """A method that makes something of the file's rows: what it cannot understand is damage."""
-
-    @wraps(method)
-    def reading(self: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self._file.understood():
-            return method(self, *args, **kwargs)
-
-    return reading
-
-
-def _reads_on(
-    method: Callable[Concatenate[Ledger, _P], Iterator[_T]],
-) -> Callable[Concatenate[Ledger, _P], Iterator[_T]]:
-    """The same of one that does so while its results are taken."""
-
-    @wraps(method)
-    def reading(self: Ledger, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
-        with self._file.understood():
-            yield from method(self, *args, **kwargs)
-
-    return reading
 
 
 class _Generation(NamedTuple):
@@ -129,14 +102,14 @@ class Ledger:
         self._file.add_blocks(fresh.values())
         return self._file.numbers_of(list(fresh))
 
-    @_reads
+    @reads
     def lines(self, key: str) -> list[str] | None:
         """The closure of an index as `PATH<TAB>SIZE<TAB>DIGEST` lines, or None if it is not known."""
         if not self.knows_index(key):
             return None
         return [line for text in self._file.lines_of(self._blocks([key])) for line in _decoded(text)]
 
-    @_reads_on
+    @reads_on
     def additions(self, new: Iterable[str], old: Iterable[str]) -> Iterator[File]:
         """The files that indices refer to and other ones did not, as far as these are known.
 
@@ -152,7 +125,7 @@ class Ledger:
                 if line and line not in known:
                     yield _file_of(line.decode("utf-8", "surrogateescape"))
 
-    @_reads_on
+    @reads_on
     def named(self, prints: Collection[int], keys: Iterable[str]) -> Iterator[File]:
         """What the indices of these keys say of some paths, which are given by fingerprint."""
         within, wanted = self._blocks(keys), set(prints)
@@ -161,7 +134,7 @@ class Ledger:
             files = map(_file_of, _decoded(text))
             yield from (file for file in files if fingerprint(file.path) in wanted)
 
-    @_reads
+    @reads
     def count(self, keys: Iterable[str]) -> int:
         """About how many files the indices of these keys refer to."""
         within = self._blocks(keys)
@@ -183,7 +156,7 @@ class Ledger:
 
     # -- generations -----------------------------------------------------------------------------------
 
-    @_reads
+    @reads
     def knows_generation(self, digest: str) -> bool:
         """Whether a generation's indices, and all their closures, are known."""
         return bool(self._rows(digest)) and self._has_all(self.closures_of(digest))
@@ -195,7 +168,7 @@ class Ledger:
         values = (digest, time.time(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
         self._file.do("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?)", values)
 
-    @_reads
+    @reads
     def remember_held(self, keys: Collection[str]) -> None:
         """Keep what the indices of suites refer to that are held back: they are looked at at each run."""
         if keys and self.closures_of(_HELD) != set(keys):
@@ -206,7 +179,7 @@ class Ledger:
         if self._rows(_HELD):
             self._file.do("DELETE FROM generations WHERE digest = ?", (_HELD,))
 
-    @_reads
+    @reads
     def add_names(self, digest: str, paths: Collection[str]) -> None:
         """A generation refers to these files, too; nothing happens where it is not known."""
         before = self._names(digest)
@@ -217,12 +190,12 @@ class Ledger:
         values = (packed, PathSet.of(names).to_bytes(), digest)
         self._file.do("UPDATE generations SET names = ?, prints = ? WHERE digest = ?", values)
 
-    @_reads
+    @reads
     def closures_of(self, digest: str) -> set[str]:
         """The keys of the closures that a generation's record names; empty if there is no record."""
         return {key for (keys,) in self._rows(digest) for key in keys.split("\n") if key}
 
-    @_reads
+    @reads
     def names_of(self, digest: str) -> set[str]:
         """A generation's own index files, by tree path; empty if there is no record."""
         return set(self._names(digest))
@@ -242,14 +215,14 @@ class Ledger:
             shutil.rmtree(self.directory / name, ignore_errors=True)
         (self.directory / _FORMER_KEYRINGS).unlink(missing_ok=True)
 
-    @_reads
+    @reads
     def _began(self) -> float:
         """When it did; long ago if it knows all there was."""
         return max(
             (at for (at,) in self._file.ask("SELECT value FROM facts WHERE name = 'began'")), default=0
         )
 
-    @_reads
+    @reads
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
@@ -273,7 +246,7 @@ class Ledger:
             return set(paths)
         return self.referred_to(paths, live=live, grace_s=grace_s)
 
-    @_reads
+    @reads
     def unneeded(
         self,
         live: str,
@@ -307,7 +280,7 @@ class Ledger:
         candidates.difference_update(names())
         return sorted(candidates - self._named_by(candidates, kept, [one.prints for one in recent]))
 
-    @_reads
+    @reads
     def left(self) -> list[str]:
         """What nobody needs any more and upstream still had, when it was last asked."""
         return self._paths("left")
@@ -316,18 +289,18 @@ class Ledger:
         """Upstream still has these, and nobody needs them."""
         self._note_paths("left", paths)
 
-    @_reads
+    @reads
     def withheld(self) -> list[str]:
         """What would have been deleted last, had it not been too much."""
         return self._paths("withheld")
 
-    @_reads
+    @reads
     def note_withheld(self, paths: Iterable[str]) -> None:
         """These are too many to be deleted unasked; whoever allows it later has them named."""
         if (wanted := sorted(paths)) != self.withheld():
             self._note_paths("withheld", wanted)
 
-    @_reads
+    @reads
     def missing(self) -> dict[str, set[str]]:
         """What upstream lacked, or had with another content, when it was last asked; by suite."""
         found: dict[str, set[str]] = {}
@@ -336,7 +309,7 @@ class Ledger:
             found.setdefault(directory, set()).add(path)
         return found
 
-    @_reads
+    @reads
     def note_missing(self, missing: Mapping[str, Collection[str]]) -> None:
         """Upstream lacks these files, though the indices of these suites name them."""
         if {where: set(paths) for where, paths in missing.items() if paths} != self.missing():
@@ -351,7 +324,7 @@ class Ledger:
         packed = zlib.compress("\n".join(sorted(paths)).encode("utf-8", "surrogateescape"), 1)
         self._file.do("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, packed))
 
-    @_reads
+    @reads
     def prune(self, *, live: str, grace_s: float) -> None:
         """Forget generations whose grace is over, and what no other generation has."""
         oldest = self._oldest if self._oldest is not None else time.time() - grace_s

@@ -68,7 +68,7 @@ class LedgerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        with self._advised():
+        with self.advised():
             try:
                 self._connection = _opened(path)
             except sqlite3.DatabaseError as exc:
@@ -92,7 +92,7 @@ class LedgerFile:
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows that answer a question."""
-        with self._lock, self._advised():
+        with self._lock, self.advised():
             return self._connection.execute(sql, values).fetchall()
 
     def do(self, sql: str, values: Sequence[object] = ()) -> None:
@@ -117,7 +117,7 @@ class LedgerFile:
         """Remember blocks, and where their paths are."""
         prints: list[tuple[int, int]] = []
         added: list[int] = []
-        with self._lock, self._advised():
+        with self._lock, self.advised():
             for block in blocks:
                 done = self._connection.execute(
                     "INSERT INTO blocks (digest, lines) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -142,7 +142,7 @@ class LedgerFile:
         gone = [number for (number,) in self.ask("SELECT id FROM blocks") if number not in wanted]
         if not gone:
             return
-        with self._lock, self._advised():
+        with self._lock, self.advised():
             self._connection.executemany("DELETE FROM blocks WHERE id = ?", ((number,) for number in gone))
         for first, last in self.ask("SELECT first, last FROM prints"):
             ((left,),) = self.ask("SELECT count(*) FROM blocks WHERE id BETWEEN ? AND ?", (first, last))
@@ -163,16 +163,8 @@ class LedgerFile:
         self._do("INSERT INTO prints VALUES (?, ?, ?, ?)", (first, last, prints.tobytes(), blocks.tobytes()))
 
     def _do(self, sql: str, values: Sequence[object] = ()) -> None:
-        with self._lock, self._advised():
+        with self._lock, self.advised():
             self._connection.execute(sql, values)
-
-    @contextmanager
-    def understood(self) -> Iterator[None]:
-        """What is made of the file's rows in the block is ours: if that fails, they are damaged."""
-        try:
-            yield
-        except MISREAD as exc:
-            raise self._damaged(exc) from exc
 
     def _damaged(self, exc: Exception) -> Damaged:
         with suppress(OSError):
@@ -182,7 +174,8 @@ class LedgerFile:
         )
 
     @contextmanager
-    def _advised(self) -> Iterator[None]:
+    def advised(self) -> Iterator[None]:
+        """Translate what SQLite says of this file, and what fails where its rows are read in the block."""
         try:
             yield
         except sqlite3.DatabaseError as exc:
@@ -192,6 +185,8 @@ class LedgerFile:
                 f"the ledger {self.path} cannot be used: {exc}",
                 hint="see that there is space, and that the file can be read and written",
             ) from exc
+        except MISREAD as exc:
+            raise self._damaged(exc) from exc
 
 
 def _opened(path: Path) -> sqlite3.Connection:

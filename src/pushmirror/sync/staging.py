@@ -341,6 +341,8 @@ class Staging:
 
         Its clients ask for them, whatever others say of the same name.
         """
+        if not round_.suites.faults:
+            return {}
         replaced = {path for path in round_.staged if os.path.lexists(self._tree / path)}
         found: dict[str, str] = {}
         for directory in round_.suites.faults if replaced else ():

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 #: What fails where rows are not what was written.
 MISREAD = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, zlib.error)
@@ -22,8 +25,8 @@ def code_of(exc: sqlite3.DatabaseError) -> int:
 
 
 def is_damage(exc: sqlite3.DatabaseError) -> bool:
-    """Whether an error tells of the file, and not of the disk, of another process or of permissions."""
-    return code_of(exc) in _DAMAGE | {_NO_CODE}
+    """Whether an error tells of the file: not of the disk, another process, permissions or our mistakes."""
+    return code_of(exc) in _DAMAGE | {_NO_CODE} and not isinstance(exc, sqlite3.ProgrammingError)
 
 
 def put_aside(path: Path) -> None:
@@ -31,3 +34,36 @@ def put_aside(path: Path) -> None:
     path.replace(path.with_name(f"{path.name}.damaged"))
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+class _OnFile(Protocol):
+    _file: Any  # whose block `advised` translates what fails in it
+
+
+_Self = TypeVar("_Self", bound=_OnFile)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def reads(method: Callable[Concatenate[_Self, _P], _T]) -> Callable[Concatenate[_Self, _P], _T]:
+    """A method that makes something of the file's rows: what it cannot understand is damage."""
+
+    @wraps(method)
+    def reading(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self._file.advised():
+            return method(self, *args, **kwargs)
+
+    return reading
+
+
+def reads_on(
+    method: Callable[Concatenate[_Self, _P], Iterator[_T]],
+) -> Callable[Concatenate[_Self, _P], Iterator[_T]]:
+    """The same of one that does so while its results are taken."""
+
+    @wraps(method)
+    def reading(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
+        with self._file.advised():
+            yield from method(self, *args, **kwargs)
+
+    return reading

@@ -11,12 +11,11 @@ Not the business of this module: upstream, but for the name of its state that we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Self
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
@@ -30,24 +29,10 @@ from pushmirror.sync.account.rows import COLUMNS, ENTRY, NUMBER_OF, entry_from, 
 from pushmirror.sync.account.settling import Disk
 from pushmirror.sync.parts import OURS
 from pushmirror.sync.progress import Progress
+from pushmirror.system.rebuildable import reads
 
 _BATCH = 5000  # names in one transaction
 _DIRECTORY = NUMBER_OF[Kind.DIRECTORY]
-
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def _reads(method: Callable[Concatenate[Inventory, _P], _T]) -> Callable[Concatenate[Inventory, _P], _T]:
-    """A method that makes something of the file's rows: what it cannot understand is damage."""
-
-    @wraps(method)
-    def reading(self: Inventory, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self._file.advised():
-            return method(self, *args, **kwargs)
-
-    return reading
 
 
 class Inventory:
@@ -95,7 +80,7 @@ class Inventory:
         return self._file.facts().size
 
     @property
-    @_reads
+    @reads
     def reconciled_at(self) -> datetime | None:
         """When the whole disk was last looked at."""
         at = self._file.facts().reconciled_at
@@ -126,7 +111,7 @@ class Inventory:
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
 
-    @_reads
+    @reads
     def hold(self, entries: Iterable[Entry]) -> None:
         """These, and no others, are at upstream and not here; only news are written."""
         wanted = {entry.path: entry for entry in entries}
@@ -150,7 +135,7 @@ class Inventory:
         with self._file.changing() as change:
             change.begin_anew()
 
-    @_reads
+    @reads
     def holds(self, state: str) -> bool:
         """Whether our tree, but for what upstream has not and what is held, is this state of upstream's."""
         digest = TreeDigest(self.state)
@@ -174,7 +159,7 @@ class Inventory:
 
     # -- names ----------------------------------------------------------------------------------------
 
-    @_reads
+    @reads
     def get(self, path: str) -> Entry | None:
         """What the tree has under a name."""
         sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  names of columns
@@ -189,7 +174,7 @@ class Inventory:
         """All entries, in manifest order."""
         return self._file.below("")
 
-    @_reads
+    @reads
     def links(self) -> dict[str, str]:
         """Every symbolic link and its target."""
         # A literal 1, NUMBER_OF[Kind.LINK]: SQLite takes the index only if it can see the condition.
@@ -199,23 +184,23 @@ class Inventory:
             for directory, name, target in rows
         }
 
-    @_reads
+    @reads
     def held(self) -> dict[str, Entry]:
         """What the state that we follow has otherwise than our tree, by path; see `hold`."""
         rows = self._file.ask(f"SELECT {ENTRY} FROM held")  # noqa: S608  names of columns
         return {entry.path: entry for entry in filter(None, map(entry_from, rows))}
 
-    @_reads
+    @reads
     def extras(self) -> list[str]:
         """Files and links that upstream has not."""
         return self._extras(f"kind <> {_DIRECTORY}")
 
-    @_reads
+    @reads
     def extra_directories(self) -> list[str]:
         """Directories that upstream has not."""
         return self._extras(f"kind = {_DIRECTORY}")
 
-    @_reads
+    @reads
     def set_extras(self, files: Iterable[str], directories: Iterable[str]) -> None:
         """Upstream has not these files, links and directories, but all others; only news are written."""
         wanted = {*files, *directories}
@@ -276,7 +261,7 @@ class Inventory:
         """The state at the last seal; empty if what changed since then is not known."""
         return self._file.facts().sealed
 
-    @_reads
+    @reads
     def pending_change(self) -> Change | None:
         """What changed since the last seal; None if that is not known: a whole listing is needed."""
         if not self.sealed_state:
