@@ -1,0 +1,56 @@
+"""`python -m faults`: see --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from faults.campaign import Part, carry_out, table, values
+
+PARTS: Mapping[str, Part] = {}
+_SHORT = 0.02  # of the whole campaign
+
+
+def main() -> int:
+    """Attack what was asked for, print the table; 1 if a promise was broken."""
+    options = _options()
+    os.umask(0o022)
+    wanted = {name: PARTS[name] for name in options.parts or PARTS}
+    scale = _SHORT if options.short else options.scale
+    tallies = []
+    with tempfile.TemporaryDirectory(prefix="pushmirror-faults-", dir=options.directory) as directory:
+        for tally in carry_out(wanted, options.seed, Path(directory), scale):
+            tallies.append(tally)
+            print(f"{tally.part}: {'FAILED' if tally.failed else 'ok'}", file=sys.stderr, flush=True)
+            for message in tally.messages:
+                print(f"  {message}", file=sys.stderr, flush=True)
+    print(json.dumps(list(map(values, tallies)), indent=2) if options.json else table(tallies))
+    return 1 if any(tally.failed for tally in tallies) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="faults",
+        description="Attack what pushmirror promises, at random: the counts that are promised to be zero\n"
+        "are broken, lost, hangs, internal and leaks. The whole campaign takes less than an hour.",
+        epilog="parts:\n"
+        + "\n".join(f"  {name:10} {part.about}" for name, part in PARTS.items())
+        + "\n\nexamples:\n  ./run faults\n  ./run faults --short\n  ./run faults kills --seed 7",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], help="default: all")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of tries")
+    parser.add_argument("--short", action="store_true", help=f"as in the tests: --scale {_SHORT}")
+    parser.add_argument("--directory", type=Path, help="where the trees are made; default: TMPDIR")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
