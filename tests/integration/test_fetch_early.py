@@ -93,7 +93,9 @@ class Fetching:
             self.survey.add_missing(entry)
         round_, upstream, area = Round(NOTHING, NOTHING, NOTHING, self.survey), self.upstream(), self.area()
         publisher = Publisher(self.tree, area)
-        fetch_early(round_, tree=self.tree, upstream=upstream, area=area, publisher=publisher)
+        fetch_early(
+            round_, tree=self.tree, upstream=upstream, area=area, publisher=publisher, indexed=lambda *_: {}
+        )
         return round_, upstream
 
     def landed(self) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
     survey.early ─▶ batches ─▶ fetch, check (a thread each) ─▶ land (one after another)
 
-Guaranteed: a new name enters the tree at once only where nothing live refers to it yet, and it is noted in
-the work area until an index vouches for it; what has a known hash has it. Of the new files no more is in
+Guaranteed: a new name enters the tree at once only where nothing live refers to it yet and, with a keyring,
+where something signed names it; it is noted in the work area until an index vouches for it; what has a known
+hash has it. Of the new files no more is in
 memory than a batch for each stream, however many there are. Not the business of this module: whether other
 contents are right (`staging.py`, `vouch.py`).
 """
@@ -11,47 +12,79 @@ contents are right (`staging.py`, `vouch.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.archive.digests import name_of
 from pushmirror.archive.entry import Entry
+from pushmirror.archive.index import File
 from pushmirror.sync.parts import may_land
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
+from pushmirror.sync.signed import Indexed, Signed, leave_unsigned
 from pushmirror.sync.spool import Spool
 from pushmirror.sync.survey import bytes_of
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import sha256_of
+from pushmirror.system.files import has_digest, sha256_of
 from pushmirror.system.process import Stop
 
 _log = logging.getLogger(__name__)
+_FEW = 20_000  # new files of which all that the indices say is held in memory
 
 
 def fetch_early(
-    round_: Round, *, tree: Path, upstream: Upstream, area: WorkArea, publisher: Publisher
+    round_: Round,
+    *,
+    tree: Path,
+    upstream: Upstream,
+    area: WorkArea,
+    publisher: Publisher,
+    indexed: Callable[[Round, Collection[str] | None], Indexed],
 ) -> None:
-    """Fetch what the stage-1 filter lets through; new names enter the tree at once."""
+    """Fetch what the stage-1 filter lets through; new names enter the tree at once.
+
+    With a keyring these are names that something signed covers, and have the content that it tells; all else
+    waits in the work area for the indices. `indexed` fetches and reads the indices of the state, and gives
+    what they name of some paths (None: of all there are).
+    """
     survey = round_.survey
     early, survey.early = survey.early, Spool()
-    changed = _early(survey.changed)
-    if early or changed:
-        files, size = len(early) + len(changed), early.size + bytes_of(changed)
-        upstream.progress.step("fetching", files=files, size=size)
-    if changed:
-        upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
     fetching = _Fetching(upstream, area, publisher)
+    if upstream.archive.keyring and (early or round_.suites.faults):
+        fetching.signed = Signed(round_.pinned)
+        early = _fetch_signed(round_, early, fetching, indexed)
+    changed = _early(survey.changed)
+    if changed:
+        upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
+        upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
+    fetching.all_of(early, round_)
 
-    def land(batch: _Batch) -> None:
-        landed = publisher.land(batch.came, batch.hashes)
-        round_.landed += len(landed)
-        round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
-        for entry in batch.entries:
-            if entry.path not in landed:
-                survey.missing[entry.path] = entry
 
-    upstream.in_streams(early, fetching.fetch, land, files=len(early), size=early.size)
+def _fetch_signed(
+    round_: Round,
+    early: Spool,
+    fetching: _Fetching,
+    indexed: Callable[[Round, Collection[str] | None], Indexed],
+) -> Spool:
+    """Fetch what is beside the indices, then these; returns the other files that may be fetched now."""
+    survey, signed = round_.survey, fetching.signed
+    assert signed is not None
+    is_doubtful = bool(round_.suites.faults)  # of the Release files: nothing else was looked at
+    lists, others = Spool(), Spool()
+    for entry in early:
+        (lists if signed.is_beside_indices(entry.path) else others).append(entry)
+    fetching.all_of(lists, round_)
+    round_.suites.restrict(survey)
+    asked = None
+    if len(others) <= _FEW:
+        asked = {entry.path for entry in others}
+        asked |= {*survey.missing, *survey.changed} if is_doubtful else set()
+    signed.indexed = indexed(round_, asked)
+    if not is_doubtful:
+        return others
+    return leave_unsigned(survey, others, round_.suites, signed)
 
 
 def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -68,13 +101,29 @@ class _Batch:
     hashes: Mapping[str, str]  # of those of which it is known, and was checked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Fetching:
     """Fetches and checks one batch; several threads may, each another one."""
 
     upstream: Upstream
     area: WorkArea
     publisher: Publisher
+    signed: Signed | None = None  # without a keyring everything may land
+
+    def all_of(self, entries: Spool, round_: Round) -> None:
+        """Fetch these files; what may not enter the tree yet is among the missing from then on."""
+        if entries:
+            self.upstream.progress.step("fetching", files=len(entries), size=entries.size)
+        missing = round_.survey.missing
+
+        def land(batch: _Batch) -> None:
+            may_land = self.signed.covers if self.signed else (lambda _: True)
+            landed = self.publisher.land(filter(may_land, batch.came), batch.hashes)
+            round_.landed += len(landed)
+            round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
+            missing.update((entry.path, entry) for entry in batch.entries if entry.path not in landed)
+
+        self.upstream.in_streams(entries, self.fetch, land, files=len(entries), size=entries.size)
 
     def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
         """Fetch these files. What upstream has with another hash, twice, did not come."""
@@ -87,9 +136,8 @@ class _Fetching:
             if wrong := self._wrong(wrong, came):
                 paths = {entry.path for entry in wrong}
                 _log.warning(
-                    "upstream has %d files that are not what was announced of them, such as %s (expected"
-                    " SHA256 %s)",
-                    *(len(wrong), wrong[0].path, wrong[0].sha256),
+                    "upstream has %d files that are not what was announced of them, such as %s (expected %s)",
+                    *(len(wrong), wrong[0].path, self._expected(wrong[0])),
                 )
                 came -= paths
                 for path in paths:
@@ -106,8 +154,19 @@ class _Fetching:
         self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)
 
     def _wrong(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:
-        return [
-            entry
-            for entry in entries
-            if entry.sha256 and entry.path in came and sha256_of(self.area.at(entry.path)) != entry.sha256
-        ]
+        return [entry for entry in entries if entry.path in came and not self._is_right(entry)]
+
+    def _is_right(self, entry: Entry) -> bool:
+        """Whether a file is what upstream announced, and what one of the signed indices says."""
+        place, known = self.area.at(entry.path), entry.sha256
+        if known and sha256_of(place) != known:
+            return False
+        said = {file.digest for file in self._said_of(entry)}
+        return not said or known in said or any(has_digest(place, digest) for digest in said - {known})
+
+    def _said_of(self, entry: Entry) -> Collection[File]:
+        return self.signed.said_of(entry.path) if self.signed else ()
+
+    def _expected(self, entry: Entry) -> str:
+        digests = {entry.sha256, *(file.digest for file in self._said_of(entry))} - {""}
+        return " or ".join(f"{name_of(digest)} {digest}" for digest in sorted(digests))

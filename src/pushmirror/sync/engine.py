@@ -229,7 +229,12 @@ class Engine:
         round_ = self._look(job)
         self._books.prepare_for(round_.survey)
         fetch_early(
-            round_, tree=self._tree, upstream=self._upstream, area=self._area, publisher=self._publisher
+            round_,
+            tree=self._tree,
+            upstream=self._upstream,
+            area=self._area,
+            publisher=self._publisher,
+            indexed=self._staging.indexed,
         )
         self.report.landed += round_.landed
         self.report.seconds_stage1 += time.monotonic() - started

@@ -135,6 +135,14 @@ class Ledger:
             yield from (file for file in files if fingerprint(file.path) in wanted)
 
     @reads
+    def paths(self, keys: Iterable[str]) -> PathSet:
+        """All paths that the indices of these keys name."""
+        within, found = self._blocks(keys), array("Q")
+        for prints, blocks in self._file.all_prints():
+            found.extend(number for number, block in zip(prints, blocks, strict=True) if block in within)
+        return PathSet(memoryview(array("Q", sorted(found))))
+
+    @reads
     def count(self, keys: Iterable[str]) -> int:
         """About how many files the indices of these keys refer to."""
         within = self._blocks(keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pushmirror.sync.deletion import Deletion
+from pushmirror.sync.indices import Indices
 from pushmirror.sync.parts import is_suite_file
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.suites import Suites
@@ -19,6 +20,7 @@ class Round:
     live: Published  # what is served here
     base: Published  # the same, if the ledger vouches for its closure; else nothing
     survey: Survey
+    indices: Indices | None = None  # of the pinned state, once they are staged
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
     landed: int = 0  # new files that entered the tree at once
     lost: set[str] = field(default_factory=set)  # files that upstream seemed to have, and that did not come

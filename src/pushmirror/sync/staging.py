@@ -29,6 +29,7 @@ from pushmirror.sync.parts import ZZZ_DISTS, Part, is_component, is_searched, is
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
+from pushmirror.sync.signed import Indexed
 from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
@@ -89,7 +90,7 @@ class Staging:
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
-        indices = self._get_indices(round_)
+        indices = round_.indices or self._get_indices(round_)
         self._stage_others(round_, indices.staged)
         if round_.pinned.suites:
             newly_read = any(kind_of(path) is not None for path in indices.staged)
@@ -99,6 +100,21 @@ class Staging:
             else:
                 self._require_repairs(round_)
         self._stage_release_files(round_)
+
+    def indexed(self, round_: Round, paths: Collection[str] | None) -> Indexed:
+        """What the indices of the pinned state name of some paths (None: all), fetched and read for it.
+
+        Those that cannot be had or read name nothing; `stage` finds fault with them.
+        """
+        round_.indices = indices = self._get_indices(round_)
+        self._progress.step("reading indices")
+        readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
+        if paths is None:
+            return self._ledger.paths(readable.values())
+        found: dict[str, list[File]] = {}
+        for file in self._records({*paths}, readable.values()):
+            found.setdefault(file.path, []).append(file)
+        return found
 
     def _leaves_out_more(self, round_: Round) -> bool:
         """Whether the configuration leaves out indices that the served state refers to."""

@@ -1,0 +1,84 @@
+"""With a keyring: what is signed may be served at once, and what is not only beside what is all signed.
+
+    Release files (verified) ─▶ names and hashes of indices ─▶ indices ─▶ names of packages
+                     └────────────── signed: may enter the tree early ──────────┘
+                          any other name: with the indices, if each Release file upstream has is good;
+                                          else it stays as it is here
+
+Guaranteed: `covers` is true of a path only if a verified Release file lists it, or an index that one lists
+names it. Not the business of this module: who signed (`signatures.py`), and whether the content of a file is
+what was signed (`vouch.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+
+from pushmirror.archive.entry import Entry
+from pushmirror.archive.index import File
+from pushmirror.archive.pathset import PathSet
+from pushmirror.sync.parts import is_by_hash
+from pushmirror.sync.published import Published
+from pushmirror.sync.spool import Spool
+from pushmirror.sync.suites import Suites
+from pushmirror.sync.survey import Survey
+
+_log = logging.getLogger(__name__)
+
+
+#: Paths that indices name; each with all that they say of it, unless the paths are very many.
+Indexed = Mapping[str, Collection[File]] | PathSet
+
+
+class Signed:
+    """What the Release files of a state name, and, once `indexed` is set, what their indices do."""
+
+    def __init__(self, state: Published) -> None:
+        listed = [(suite, one) for suite in state.suites.values() for one in suite.release.files.values()]
+        self._paths = {suite.path_of(one) for suite, one in listed} | state.release_files.keys()
+        self._hashes = {digest for _, one in listed for digest in (one.digest, *dict(one.others).values())}
+        self._suites = tuple(f"{where}/" for where, one in state.suites.items() if where and not one.is_flat)
+        self.indexed: Indexed = {}
+
+    def covers(self, path: str) -> bool:
+        """Whether a path, without links, is named by what is signed."""
+        return self.lists(path) or path in self.indexed
+
+    def lists(self, path: str) -> bool:
+        """Whether a Release file names a path; a by-hash file is known by its hash, wherever it is."""
+        return path in self._paths or (is_by_hash(path) and path.rpartition("/")[2] in self._hashes)
+
+    def said_of(self, path: str) -> Collection[File]:
+        """What the indices say of a path: one of these is right; empty where that was not looked up."""
+        return self.indexed.get(path, ()) if isinstance(self.indexed, Mapping) else ()
+
+    def is_beside_indices(self, path: str) -> bool:
+        """Whether a path is where indices are, and is not one that only they name."""
+        return is_by_hash(path) or path.startswith(self._suites)
+
+
+def leave_unsigned(survey: Survey, early: Spool, suites: Suites, signed: Signed) -> Spool:
+    """Leave all names as they are here that nothing signed covers: not each Release file of upstream is good.
+
+    Links stay upstream's where they lead to a suite, or are in the directory of one: what they lead to is
+    verified. Returns those of the `early` files that are covered.
+    """
+    covered, left = Spool(), dict[str, Entry]()
+    for entry in early:
+        if signed.covers(entry.path):
+            covered.append(entry)
+        else:
+            left[entry.path] = entry
+    for some in (survey.missing, survey.changed):
+        left |= {path: some.pop(path) for path in list(some) if not signed.covers(path)}
+    for path in survey.links.keys() - suites.upstream.links.keys():
+        if not signed.is_beside_indices(path):
+            left[path] = survey.links.pop(path)
+    survey.held |= left
+    if left:
+        why = suites.faults[min(suites.faults)].reason
+        _log.warning(
+            "%d names that no signed index covers stay as they are, such as %s: %s", len(left), min(left), why
+        )
+    return covered
