@@ -59,6 +59,7 @@ class Wish:
     client: str = ""  # address
     words: str = ""  # as they came
     allow_mass_delete: bool = False
+    allow_rollback: bool = False
     allow_empty_tree: bool = False  # though an archive was published in it
     strategy: Strategy | None = None  # in the place of the configured one
     generation: str | None = None  # the digest of what a push announces; none: whatever upstream has
@@ -66,7 +67,8 @@ class Wish:
     @property
     def is_special(self) -> bool:
         """Whether it wants what a run does not do by itself."""
-        return self.allow_mass_delete or self.allow_empty_tree or self.strategy is not None
+        allowed = self.allow_mass_delete or self.allow_rollback or self.allow_empty_tree
+        return allowed or self.strategy is not None
 
 
 class Hub:
@@ -485,8 +487,14 @@ def hook_exit_code(run: Run) -> int | None:
 def _job(stage: Stage, trigger: str, wish: Wish | None, generation: str | None = None) -> Job:
     if wish is None:
         return Job(stage, trigger, generation=generation)
-    allow = wish.allow_mass_delete
-    return Job(stage, trigger, allow_mass_delete=allow, strategy=wish.strategy, generation=generation)
+    return Job(
+        stage,
+        trigger,
+        allow_mass_delete=wish.allow_mass_delete,
+        allow_rollback=wish.allow_rollback,
+        strategy=wish.strategy,
+        generation=generation,
+    )
 
 
 def _announced(waiting: Sequence[Request]) -> str | None:

@@ -112,6 +112,7 @@ path = {path}
 # default: full_every = "24h"  # how often the whole disk is looked at, after "index" all of upstream, too
 # default: incomplete = "publish"  # a state of which upstream lacks files in two looks; or "hold" it back
 # default: weak = "publish"  # a state that has no hashes stronger than MD5 or SHA1; or "hold" it back
+# default: rollback = "refuse"  # with a keyring: a state older than the one here; or "warn" and publish it
 # default: stale_after = "12h"  # status warns so long after the last success or change; error: three times
 # example: bandwidth_limit = "20M"  # per second: "500K", "20M", "1G", or a number of KiB; not set: no limit
 # default: streams = 4  # transfers at a time, where there is much to fetch

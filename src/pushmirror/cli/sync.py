@@ -50,6 +50,9 @@ _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, an
 @click.option(
     "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
 )
+@click.option(
+    "--allow-rollback", is_flag=True, help="Publish suites that went back to an older state at upstream."
+)
 @click.option("--from-scratch", is_flag=True, help="Fetch it all again into a tree that has become empty.")
 @click.option(
     "--if-changed", is_flag=True, help="First ask upstream cheaply whether it has anything new; for timers."
@@ -73,6 +76,7 @@ def sync(
     *,
     dry_run: bool,
     allow_mass_delete: bool,
+    allow_rollback: bool,
     from_scratch: bool,
     if_changed: bool,
     no_push: bool,
@@ -120,8 +124,8 @@ def sync(
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = _names(config, archive, dry_run=dry_run)
-    if if_changed and (dry_run or from_scratch or allow_mass_delete):
-        raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-mass-delete")
+    if if_changed and (dry_run or from_scratch or allow_mass_delete or allow_rollback):
+        raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-…")
     if strategy:
         _require_upstream(config, names)
     wish = Wish(
@@ -129,6 +133,7 @@ def sync(
         stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
         trigger=trigger,
         allow_mass_delete=allow_mass_delete,
+        allow_rollback=allow_rollback,
         allow_empty_tree=from_scratch,
         strategy=Strategy(strategy) if strategy else None,
     )

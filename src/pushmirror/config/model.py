@@ -64,6 +64,13 @@ class Policy(StrEnum):
     HOLD = "hold"  # the suite stays at its last good state
 
 
+class Rollback(StrEnum):
+    """What becomes of a suite's signed state that is older than the one which is served here."""
+
+    REFUSE = "refuse"  # the suite stays as it is: somebody may replay what has known holes
+    WARN = "warn"  # it is published, with a warning
+
+
 class Access(StrEnum):
     """Who may read an archive from our rsync daemon."""
 
@@ -172,6 +179,7 @@ class Archive(Values):
     release_directories: tuple[Word, ...] = ()  # further places of Release files, relative to the tree
     incomplete: Policy = Policy.PUBLISH  # a state some of whose files upstream itself lacks, in two looks
     weak: Policy = Policy.PUBLISH  # a state whose Release file has no hash stronger than MD5 or SHA1
+    rollback: Rollback = Rollback.REFUSE  # with a keyring: a state whose Date is before that of the one here
     architectures: tuple[Architecture, ...] = ()  # empty: all
     exclude_architectures: tuple[Architecture, ...] = ()
     filter: tuple[Rule, ...] = ()  # before all that follows; the first that matches decides, as in rsync(1)

@@ -170,7 +170,7 @@ class Engine:
             area.open()
             learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
             live = read_published(tree, self._archive.release_directories)
-            suites = self._check.once(learner.look(job, area, live), live, area)
+            suites = self._check.once(job, learner.look(job, area, live), live, area)
             pinned = suites.target
             survey = learner.survey(
                 job,

@@ -22,6 +22,7 @@ class Job:
     stage: Stage
     trigger: str  # who or what asked, for the trace: ssh, cron, manual
     allow_mass_delete: bool = False
+    allow_rollback: bool = False  # of suites, to states that are older than those served here
     strategy: Strategy | None = None  # in the place of the configured one
     generation: str | None = (
         None  # that all who wait for the run have asked for; none: upstream's, whatever it is

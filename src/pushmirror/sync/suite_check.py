@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from pushmirror.config.model import Archive, Policy
+from pushmirror.config.model import Archive, Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.learner import Learner
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import Fault, Published
+from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.round import Round
 from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
 from pushmirror.sync.suites import SECOND_LOOK, SuiteMemory, Suites
@@ -67,7 +67,7 @@ class SuiteCheck:
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
         for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(self.learner.look(job, area, live), live, area)
+            suites = self.once(job, self.learner.look(job, area, live), live, area)
             news = self.news(suites)  # what was seen before is none
             if not news or not looks_left:
                 break
@@ -111,8 +111,8 @@ class SuiteCheck:
         self._seen |= found.keys()
         return news
 
-    def once(self, shown: Published, live: Published, area: WorkArea) -> Suites:
-        """Upstream's suites; those are held back that cannot be read, are not signed, or are too weak."""
+    def once(self, job: Job, shown: Published, live: Published, area: WorkArea) -> Suites:
+        """Upstream's suites; those are held back that cannot be read, or are unsigned, too weak, too old."""
         held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
         shown = suites.upstream
@@ -123,7 +123,21 @@ class SuiteCheck:
             if suite.release.weak and self.archive.weak is Policy.HOLD:
                 reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
                 suites.hold(directory, Fault(reason, '`weak = "publish"` would have it published'))
+            if not job.allow_rollback and (reason := self._replayed(suite, live)):
+                way_out = f"pushmirror sync {self.archive.name} --allow-rollback"
+                suites.hold(directory, Fault(reason, f"if upstream really went back: {way_out}"))
         return suites
+
+    def _replayed(self, suite: Suite, live: Published) -> str:
+        """What is wrong with a state that the same keys signed before the one that is served; "" if nothing.
+
+        Whoever stands between may serve an old state with known holes; TUF calls that a rollback attack.
+        """
+        signers = set(self._signers.get(suite.directory, ()))  # empty: not checked, or published already
+        before = set(self.memory.signers_of(suite.directory))
+        if self.archive.rollback is Rollback.WARN or not signers or (before and not signers & before):
+            return ""
+        return _older(suite, live.suites.get(suite.directory))
 
     def _check_signatures(self, suites: Suites, area: WorkArea) -> None:
         keyrings = self.archive.keyring
@@ -184,5 +198,27 @@ class SuiteCheck:
         self.ledger.note_missing({**missing, **suites.missing})
         if not suites.faults:
             self.ledger.forget_held()
+        now = clock.now()
+        for directory, suite in suites.target.suites.items():
+            live = suites.live.suites.get(directory)
+            if live and live.texts == suite.texts:
+                continue
+            if reason := _older(suite, live):
+                _log.warning("suite %s is published all the same: %s", directory or ".", reason)
+            until = suite.release.valid_until
+            if until and until < now:
+                _log.warning(
+                    "suite %s was valid until %s: apt refuses it; see whether upstream still works",
+                    *(directory or ".", f"{until:%Y-%m-%d %H:%M} UTC"),
+                )
         for directory, fault in sorted(suites.faults.items()):
             _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
+
+
+def _older(suite: Suite, live: Suite | None) -> str:
+    """How a state is older than the one that is served here; "" if it is not, or nobody can tell."""
+    date, served = suite.release.date, live.release.date if live else None
+    if not date or not served or date >= served:
+        return ""
+    ours, theirs = (f"{one:%Y-%m-%d %H:%M} UTC" for one in (served, date))
+    return f"its Release file is of {theirs}, older than the one served here, of {ours}"

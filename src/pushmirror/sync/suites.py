@@ -171,6 +171,11 @@ class SuiteMemory:
             and known.verified_with == keyrings
         )
 
+    def signers_of(self, directory: str) -> tuple[str, ...]:
+        """The keys that signed what is served of a suite; empty where nobody checked."""
+        known = self._records.get(directory)
+        return known.signed_by if known else ()
+
     @property
     def held(self) -> set[str]:
         """The suites that were held back when the last run ended."""
