@@ -10,7 +10,7 @@ what they refer to (`staging.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -57,6 +57,7 @@ class SuiteCheck:
     _seen: set[_Oddity] = field(init=False)
     _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
     _keyrings: str = ""  # with which these were verified
+    _told: set[str] = field(default_factory=set)  # warnings that were given in this run
 
     def __post_init__(self) -> None:
         self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
@@ -198,21 +199,26 @@ class SuiteCheck:
         self.ledger.note_missing({**missing, **suites.missing})
         if not suites.faults:
             self.ledger.forget_held()
-        now = clock.now()
-        for directory, suite in suites.target.suites.items():
-            live = suites.live.suites.get(directory)
-            if live and live.texts == suite.texts:
-                continue
-            if reason := _older(suite, live):
-                _log.warning("suite %s is published all the same: %s", directory or ".", reason)
-            until = suite.release.valid_until
-            if until and until < now:
-                _log.warning(
-                    "suite %s was valid until %s: apt refuses it; see whether upstream still works",
-                    *(directory or ".", f"{until:%Y-%m-%d %H:%M} UTC"),
-                )
-        for directory, fault in sorted(suites.faults.items()):
-            _log.warning("suite %s is held back: %s; %s", directory or ".", fault.reason, fault.hint)
+        told = sorted({*_warnings(suites)} - self._told)
+        self._told.update(told)  # a second round of a run need not say it again
+        for warning in told:
+            _log.warning("%s", warning)
+
+
+def _warnings(suites: Suites) -> Iterator[str]:
+    """What an operator should know of a round's suites: a sentence for each trouble."""
+    for directory, suite in suites.target.suites.items():
+        live = suites.live.suites.get(directory)
+        if live and live.texts == suite.texts:
+            continue
+        if reason := _older(suite, live):
+            yield f"suite {directory or '.'} is published all the same: {reason}"
+        until = suite.release.valid_until
+        if until and until < clock.now():
+            over = f"{until:%Y-%m-%d %H:%M} UTC"
+            yield f"suite {directory or '.'} was valid until {over}: apt refuses it; see if upstream works"
+    for directory, fault in suites.faults.items():
+        yield f"suite {directory or '.'} is held back: {fault.reason}; {fault.hint}"
 
 
 def _older(suite: Suite, live: Suite | None) -> str:
