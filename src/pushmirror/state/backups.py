@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pushmirror.errors import PushmirrorError, StateError
 from pushmirror.state.database import damaged, sqlite_file, url_of
-from pushmirror.state.files import Backup, backups_of, directory_of, in_use, name_of, remove
+from pushmirror.state.files import Backup, backups_of, directory_of, in_use, name_of, remove, require_owner
 from pushmirror.state.soundness import problem_of
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
@@ -53,6 +53,7 @@ def back_up(file: Path, state: Path) -> Backup:
 
     StateError if that cannot be done, StateDamaged if there is nothing worth keeping.
     """
+    require_owner(state)
     try:
         with _making(state, wait=True):
             return _make(file, state, clock.now())

@@ -9,6 +9,7 @@ meanwhile. Not here: how a backup is made (backups.py) and put back (restore.py)
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,6 +71,16 @@ def remove(file: Path) -> None:
 def name_of(day: datetime) -> str:
     """The name of a day's backup."""
     return f"state-{day:%Y%m%d}.sqlite"
+
+
+def require_owner(state: Path) -> None:
+    """StateError unless we are who owns the state directory: what another user leaves there is in the way."""
+    owner = state.stat().st_uid
+    if owner != os.geteuid():
+        raise StateError(
+            f"{state} belongs to the user with the number {owner}, this is {os.geteuid()}",
+            hint="run this as that user, who runs the mirror",
+        )
 
 
 @contextmanager

@@ -21,7 +21,15 @@ from pathlib import Path
 from pushmirror.errors import StateDamaged, StateError
 from pushmirror.state.backups import copy_of, make_durable
 from pushmirror.state.database import Database, url_of
-from pushmirror.state.files import SUFFIXES, Backup, backups_of, directory_of, exclusively, remove
+from pushmirror.state.files import (
+    SUFFIXES,
+    Backup,
+    backups_of,
+    directory_of,
+    exclusively,
+    remove,
+    require_owner,
+)
 from pushmirror.state.migrate import bring_up_to_date
 from pushmirror.state.records import Stage
 from pushmirror.state.schema.push import all_anew
@@ -53,6 +61,7 @@ def restore(
     StateError if somebody has it open, StateDamaged if there is no backup that is good. `archives` are those
     of the configuration.
     """
+    require_owner(state)
     now, work = clock.now(), file.with_name(f"{file.name}.restoring")
     with ExitStack() as stack:
         try:

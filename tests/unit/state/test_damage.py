@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -75,6 +76,7 @@ def mirror(tmp_path, monkeypatch):
     """The configuration of that hub."""
     monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
     monkeypatch.setattr(database, "_prepare", careless)
+    monkeypatch.setattr(database, "_engine", cache(database._engine))  # statements are compiled once
     (tmp_path / "tree").mkdir()
     (tmp_path / "sites.d").mkdir()
     (tmp_path / "pushmirror.toml").write_text(
@@ -91,7 +93,7 @@ def mirror(tmp_path, monkeypatch):
 def flip(file: Path, random: Random) -> None:
     """Change some bits next to each other, as a disk does that forgets; not where nothing is."""
     data = bytearray(file.read_bytes())
-    at = random.choice([place for place, byte in enumerate(data) if byte])
+    at = next(place for place in iter(lambda: random.randrange(len(data)), None) if data[place])
     for _ in range(random.choice([1, 8, 64])):
         data[min(len(data) - 1, at + random.randrange(100))] ^= 1 << random.randrange(8)
     file.write_bytes(data)
