@@ -21,6 +21,7 @@ class Exit(IntEnum):
     USAGE = 64  # EX_USAGE
     UNAVAILABLE = 69  # EX_UNAVAILABLE: a program that is needed is not installed
     SOFTWARE = 70  # EX_SOFTWARE: a mistake in pushmirror itself
+    DAMAGED = 72  # EX_OSFILE: the state database is damaged, and cannot be made anew
     BEHIND = 75  # EX_TEMPFAIL: the served tree is whole, but not (yet) what was asked for; try again
     CONFIG = 78  # EX_CONFIG
     INTERRUPTED = 130  # SIGINT, as a shell reports it
@@ -51,6 +52,16 @@ class ConfigError(PushmirrorError):
 
 class StateError(PushmirrorError):
     """The state database cannot be used."""
+
+
+class StateDamaged(StateError):
+    """The state database is damaged, and cannot be made anew."""
+
+    exit_code = Exit.DAMAGED
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, found: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.found = found  # what is wrong, without the name of the file
 
 
 class Damaged(StateError):

@@ -2,6 +2,7 @@
 
     rsync daemon ── kept running          its files ── kept in line with sites and clock
     stunnel      ── the same, for TLS      an archive's push ── never over: retries, news, the operator's word
+    the state    ── backed up once a day
 
 Guaranteed: one of them for each state directory; what it started is gone when it is, however it ends; trouble
 with the files or with TLS stops no push. A change of the configuration counts at once and drops no transfer:
@@ -24,6 +25,7 @@ from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.push.decide import Decision
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Watch
+from pushmirror.state.backups import back_up_daily
 from pushmirror.state.records import Standing
 from pushmirror.state.store import Store
 from pushmirror.system import locks
@@ -31,6 +33,7 @@ from pushmirror.system import locks
 _log = logging.getLogger(__name__)
 _TEND_S = 1.0  # between two looks at the configuration
 _RENEW_S = 30.0  # between two looks at passwords whose time may be over
+_BACK_UP_S = 60.0  # between two looks for today's backup of the state
 _AGAIN_S = 5.0  # before what failed as a whole, or what somebody else is doing, is tried again
 
 
@@ -75,6 +78,7 @@ async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_renew(config, files))
+            tasks.create_task(_back_up(config))
             if parts.rsync:
                 log = daemon.places(config()).log
                 tasks.create_task(keeping.keep("rsync", lambda: argv, may_fail=False, log=log))
@@ -137,6 +141,14 @@ async def _renew(config: Callable[[], Config], files: _Files) -> None:
         due = monotonic() + (_RENEW_S if await files.renew(known) else _AGAIN_S)
 
 
+async def _back_up(config: Callable[[], Config]) -> None:
+    """Have a backup of the state each day; pushes go on meanwhile."""
+    while True:
+        await asyncio.sleep(_BACK_UP_S)
+        state = config().state
+        await asyncio.to_thread(back_up_daily, state.database_url, state.directory)
+
+
 async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:
     """A push of each archive that has sites, for as long as it has."""
     pushes = Pushes(config, store, watch, refused=transfer_log.refused)
@@ -161,7 +173,8 @@ async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
                 beside = beside or _Beside(archive)
                 beside.tell(store.standings(archive))
         except PushmirrorError as exc:
-            _log.error("the push of %s failed and is begun again: %s", archive, exc)
+            hint = f"; {exc.hint}" if exc.hint else ""
+            _log.error("the push of %s failed and is begun again: %s%s", archive, exc, hint)
         except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
             _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
         await asyncio.sleep(_AGAIN_S)

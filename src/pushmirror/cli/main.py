@@ -43,6 +43,7 @@ VERBS = {
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
     "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),
     "site": ("pushmirror.cli.site:site", "The mirrors below us: add, list, kit, pause, rotate, remove …"),
+    "state": ("pushmirror.cli.state:state", "The state database: check it, back it up, restore a backup."),
     "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
 }
 

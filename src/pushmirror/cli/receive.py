@@ -92,6 +92,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     if wanted.callback and answer.exit_code in {Exit.OK, Exit.HELD}:
         _call_back(config, archive)
     _tell(f"{archive} {wanted.stage.value}: {answer.message}")
+    session.back_up(config)
     return Exit.FAILED if answer.exit_code is None else answer.exit_code
 
 

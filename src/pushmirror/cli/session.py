@@ -44,6 +44,12 @@ class Session:
         finally:
             store.close()
 
+    def back_up(self, config: Config) -> None:
+        """Make today's backup of the state if there is none; to be called when all else is done."""
+        from pushmirror.state.backups import back_up_daily
+
+        back_up_daily(config.state.database_url, config.state.directory)
+
 
 def warn_of_broken_sites(exc: ConfigError) -> None:
     """Say on standard error that we go on without our sites; nobody's having gone away changes that."""

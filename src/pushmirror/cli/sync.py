@@ -167,6 +167,7 @@ def sync(
                     _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
+    session.back_up(config)
     if is_json:
         told = [_as_json(config, found) for found in results]
         print_json(told if not archive else told[0] if told else None)
@@ -265,7 +266,8 @@ def _code(found: Run | Preview) -> Exit:
 
     if not isinstance(found, Run):
         return Exit.OK
-    return Exit.FAILED if found.exit_code is None else Exit(found.exit_code)
+    known = {code.value: code for code in Exit}  # another version's run may have ended with another one
+    return known.get(-1 if found.exit_code is None else found.exit_code, Exit.FAILED)
 
 
 def _worse(one: Exit, other: Exit) -> Exit:

@@ -78,6 +78,7 @@ def foretell(run: SyncRun) -> int:
 def carry_out(run: SyncRun) -> int:
     """A run and all that goes with it, its log first; returns the exit code."""
     from pushmirror.compat.logs import ScriptLog
+    from pushmirror.state.backups import back_up_daily
 
     run.go_where_hooks_are_run()
     run.make_tree()
@@ -95,7 +96,8 @@ def carry_out(run: SyncRun) -> int:
             raise
         finally:
             log.note(f"Mirrorsync done{' with errors' if log.exit_code else ''}")
-        return log.exit_code
+    back_up_daily(run.told.config.state.database_url, run.told.config.state.directory)
+    return log.exit_code
 
 
 def _note(exc: PushmirrorError | Stopped, log: ScriptLog) -> None:

@@ -1,8 +1,8 @@
 """How a database is reached: an SQLAlchemy engine, and what SQLite needs besides.
 
 Guaranteed: a transaction is committed when its block ends well, else undone; what goes wrong is a
-StateError with advice. A write takes SQLite's lock when it begins, not half-way, where waiting for another
-writer would no longer be possible. Foreign keys are checked.
+StateError with advice, a StateDamaged where the file itself is to blame. A write takes SQLite's lock when it
+begins, not half-way, where waiting for another writer would no longer be possible. Foreign keys are checked.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from pushmirror.errors import StateError
+from pushmirror.errors import StateDamaged, StateError
+from pushmirror.system.rebuildable import is_damage
 
 _BUSY_S = 30.0  # how long to wait for other processes' transactions; ours take milliseconds
 
@@ -24,18 +26,25 @@ _ADVICE = {
     "locked": "another process has it for long; see who with `fuser`, and keep it on a local file system",
     "full": "the disk is full: free some space, nothing is lost",
     "disk i/o": "look at the kernel's log: the disk or its file system has errors, or is full",
-    "malformed": "restore the file from a backup, or move it away: a new one starts with an empty history",
-    "not a database": "move the file away: a new one starts with an empty history",
     "readonly": "run pushmirror as the owner of the state directory, on a file system mounted for writing",
     "unable to open": "see that the state directory exists and belongs to the user who runs pushmirror",
 }
+_RESTORE = (
+    "pushmirror state restore puts the newest good backup in its place, and keeps this one aside; "
+    "pushmirror state check lists the backups"
+)
+_LONGEST = 200  # characters of what was found, which may be anything
 
 
 class Database:
     """The database at an SQLAlchemy URL; raises StateError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self._engine = _engine(url)
+
+    def damaged(self, found: str) -> StateDamaged:
+        """The error that says so."""
+        return damaged(self._engine.url, found)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""
@@ -62,11 +71,35 @@ class Database:
             with engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as exc:
-            said = str(getattr(exc, "orig", None) or exc).strip().partition("\n")[0]
+            orig = getattr(exc, "orig", None)
+            said = str(orig or exc).strip().partition("\n")[0]
+            if isinstance(orig, sqlite3.DatabaseError) and is_damage(orig):
+                raise damaged(engine.url, said) from exc
             raise StateError(f"the state database {_name(engine.url)}: {said}", hint=advice(said)) from exc
+        except UnicodeDecodeError as exc:  # of a name in the schema, or in what SQLite says about one
+            raise damaged(engine.url, f"{exc.object!r} is no text") from exc
 
 
-def _engine(url: str) -> Engine:
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; none of any other, or of one in memory."""
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}
+    return Path(str(parsed.database)) if is_file else None
+
+
+def url_of(file: Path) -> URL:
+    """The URL of an SQLite database in this file."""
+    return URL.create("sqlite", database=str(file))
+
+
+def damaged(url: URL, found: str) -> StateDamaged:
+    """The error of a database whose content is not what was written: what was found, in printable words."""
+    words = "".join(one if one.isprintable() else "?" for one in found)[:_LONGEST]
+    hint = _RESTORE if url.get_backend_name() == "sqlite" else "restore it from a backup of yours"
+    return StateDamaged(f"the state database {_name(url)} is damaged: {words}", hint=hint, found=words)
+
+
+def _engine(url: str | URL) -> Engine:
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"

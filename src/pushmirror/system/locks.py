@@ -21,10 +21,13 @@ _LONGEST_ARGV = 120  # characters of a holder's command line
 
 
 @contextmanager
-def locked(directory: Path, *, wait: bool = True, patience_s: float | None = None) -> Iterator[bool]:
+def locked(
+    directory: Path, *, wait: bool = True, patience_s: float | None = None, shared: bool = False
+) -> Iterator[bool]:
     """Hold the lock of a directory; yields False at once if `wait` is off and another process holds it.
 
-    With `patience_s`, waits no longer than that; then PushmirrorError says who holds it.
+    With `patience_s`, waits no longer than that; then PushmirrorError says who holds it. A `shared` lock is
+    held beside those of others that are shared, too.
 
     The lock is on the directory itself, so it needs no file, works for every user who can read the
     directory, and two configurations that name the same tree exclude each other too.
@@ -35,28 +38,29 @@ def locked(directory: Path, *, wait: bool = True, patience_s: float | None = Non
         raise PushmirrorError(f"cannot lock {directory}: {exc.strerror}") from exc
     try:
         if patience_s is None:
-            yield _acquire(handle, directory, wait=wait)
+            yield _acquire(handle, directory, wait=wait, shared=shared)
         else:
-            _acquire_within(handle, directory, patience_s)
+            _acquire_within(handle, directory, patience_s, shared=shared)
             yield True
     finally:
         os.close(handle)
 
 
-def _acquire_within(handle: int, directory: Path, patience_s: float) -> None:
+def _acquire_within(handle: int, directory: Path, patience_s: float, *, shared: bool) -> None:
     until = time.monotonic() + patience_s
-    while not _acquire(handle, directory, wait=False):
+    while not _acquire(handle, directory, wait=False, shared=shared):
         if time.monotonic() >= until:
             raise PushmirrorError(
-                f"{directory} is locked by {_holder(handle)}, and was so for {patience_s:g} s",
+                f"{directory} is locked by {holder_of(directory)}, and was so for {patience_s:g} s",
                 hint="if that process is stopped or hangs, let it go on or end it; then try again",
             )
         time.sleep(_LOOK_S)
 
 
-def _acquire(handle: int, directory: Path, *, wait: bool) -> bool:
+def _acquire(handle: int, directory: Path, *, wait: bool, shared: bool) -> bool:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as exc:
@@ -69,11 +73,11 @@ def _acquire(handle: int, directory: Path, *, wait: bool) -> bool:
     return True
 
 
-def _holder(handle: int) -> str:
-    """Who holds the lock, as far as /proc/locks (see proc(5)) shows it; for a message, never to decide by."""
+def holder_of(directory: Path) -> str:
+    """Who holds the lock of a directory, as far as /proc/locks (see proc(5)) shows it; for messages only."""
     try:
         rows = [line.split() for line in _LOCKS.read_text("ascii", "replace").splitlines()]
-        wanted = f":{os.fstat(handle).st_ino}"
+        wanted = f":{directory.stat().st_ino}"
         pid = next(row[4] for row in rows if row[1:2] == ["FLOCK"] and row[5].endswith(wanted))
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ")
     except (OSError, StopIteration, IndexError):  # not for us to see, or gone by now

@@ -1,4 +1,4 @@
-"""SQLite files that hold nothing which could not be made anew: how damage shows, and what becomes of them.
+"""How damage to an SQLite file shows, and what becomes of one that can be made anew.
 
 A byte that flips on a disk need not break a page: a text is no text any more, a number is none, a table has
 another name. Whoever reads such a file translates what comes of it, and puts the file aside.
@@ -15,7 +15,14 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 #: What fails where rows are not what was written.
 MISREAD = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, zlib.error)
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT}
+_DAMAGE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+}
 _NO_CODE = 0  # Python's own complaint, of a text that is none; or ours, of a version
 
 

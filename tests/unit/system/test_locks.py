@@ -70,3 +70,10 @@ def test_one_tree_under_two_names_is_one_lock(tmp_path: Path) -> None:
 def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(PushmirrorError, match="missing"), locked(tmp_path / "missing"):
         pass
+
+
+def test_shared_locks_stand_beside_each_other_and_exclude_one_that_is_not(tmp_path: Path) -> None:
+    with locked(tmp_path, shared=True) as first, locked(tmp_path, shared=True, patience_s=0) as second:
+        assert first and second
+        with locked(tmp_path, wait=False) as held:
+            assert not held

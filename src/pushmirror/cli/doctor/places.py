@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
@@ -15,15 +15,21 @@ from pushmirror.config.hostname import is_public
 from pushmirror.config.model import Archive, Mirror, State, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import StateError
+from pushmirror.state.database import sqlite_file
+from pushmirror.state.files import Backup, backups_of
 from pushmirror.state.records import Generation
+from pushmirror.state.soundness import problem_of
 from pushmirror.state.sql import open_store
+from pushmirror.status.words import ago
 from pushmirror.sync.parts import DISTS, POOL, ZZZ_DISTS, is_content
 from pushmirror.sync.work import way_out
+from pushmirror.system import clock
 from pushmirror.system.files import is_private
 from pushmirror.system.mounts import mounts_below
 
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
+_BACKUP_OLD = timedelta(days=2)
 _LOW_SHARE, _LOW_BYTES = 0.02, 1024**3
 _STATE = ("*", "*/*", "push/*/*")  # in the state directory, without thousands of logs and closures
 
@@ -207,11 +213,29 @@ def of_state(state: State) -> Iterator[Finding]:
         open_store(state.database_url, directory).close()
     except StateError as exc:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
+        return
+    if file := sqlite_file(state.database_url):
+        yield database(file, backups_of(directory, clock.now()), clock.now())
+
+
+def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
+    """Whether an SQLite state can be read to the last row, and how old its newest backup is."""
+    if problem := problem_of(file):
+        return error("state database", f"{file} is damaged: {problem}", "pushmirror state restore")
+    newest = next((one.made_at for one in backups), None)
+    if newest is None:
+        return ok("state database", "no backup yet; the next sync, push or receive makes one")
+    if now - newest > _BACKUP_OLD:
+        return warning(
+            "state database", f"the newest backup is of {ago(newest, now)}", "pushmirror state backup"
+        )
+    return ok("state database", f"newest backup {ago(newest, now)}, {len(backups)} in all")
 
 
 def has_database(state: State) -> bool:
-    """Whether there is a state to look at; the first run makes it."""
-    return state.database is not None or (state.directory / "state.sqlite").exists()
+    """Whether there is a state to look at, or was one; the first run makes it."""
+    is_here = state.database is not None or (state.directory / "state.sqlite").exists()
+    return is_here or bool(backups_of(state.directory, clock.now()))
 
 
 def _of_one_owner(directory: Path) -> Finding:

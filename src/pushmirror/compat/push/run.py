@@ -25,6 +25,7 @@ from pushmirror.push.engine import finished, settled
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.turn import Turn
 from pushmirror.push.watch import Watch
+from pushmirror.state.backups import back_up_daily
 from pushmirror.state.sql import open_store
 from pushmirror.state.store import Store
 from pushmirror.system import clock, detached, loop
@@ -163,6 +164,7 @@ class PushRun:
             watch = Told(notes, self.sites, wire, on_stage1=partial(tell, _STAGE1))
             pushes = Pushes(self.sites, store, watch, wire=lambda _: wire)
             loop.run(self._carried_out(pushes, watch, notes))
+        back_up_daily(state.database_url, state.directory)
 
     async def _carried_out(self, pushes: Pushes, watch: Watch, notes: PushLog) -> None:
         """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""

@@ -103,6 +103,12 @@ def unconfirmed(archive: str, digest: str, *columns: str) -> list[Update]:
     ]
 
 
+def all_anew() -> tuple[Update, Delete]:
+    """No site has confirmed anything, is under way or rests, and nothing is prepared, of all archives."""
+    forgotten = ("stage1", "stage2", "sent_stage", "sent_generation", "sent_at", "next_try_at")
+    return update(standings).values(dict.fromkeys(forgotten)), delete(preparations)
+
+
 def all_standings(archive: str) -> Rows:
     """Where the sites are, by name."""
     return select(standings).where(standings.c.archive == archive).order_by(standings.c.site)

@@ -141,6 +141,11 @@ def newest_generations(archive: str, limit: int) -> Rows:
     return newest.where(generations.c.archive == archive)
 
 
+def known_archives() -> Rows:
+    """The names of archives for which something ran or was published."""
+    return select(runs.c.archive).union(select(generations.c.archive)).subquery().select()
+
+
 def replaced(archive: str, at: datetime) -> Update:
     """What was served until now is no longer."""
     served = (generations.c.archive == archive) & generations.c.replaced_at.is_(None)

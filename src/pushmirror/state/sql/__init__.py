@@ -1,18 +1,20 @@
 """The store in an SQL database.
 
-Guaranteed: one transaction a method; an opened store has the current schema. Not here: what is said to
-the tables (`state/schema`), how a database is reached (`database.py`), how its tables came to be
-(`migrate.py`).
+Guaranteed: one transaction a method; an opened store has the current schema, and no other database takes its
+place before it is closed. Not here: what is said to the tables (`state/schema`), how a database is reached
+(`database.py`), how its tables came to be (`migrate.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 from pushmirror.errors import StateError
-from pushmirror.state.database import Database
+from pushmirror.state.database import Database, damaged, sqlite_file, url_of
+from pushmirror.state.files import backups_of, in_use, lack_of
 from pushmirror.state.migrate import bring_up_to_date
 from pushmirror.state.sql.push import PushMemory
 from pushmirror.state.sql.runs import RunMemory
@@ -22,7 +24,8 @@ from pushmirror.system import clock
 def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock.now) -> SqlStore:
     """The store at an SQLAlchemy URL, its schema brought up to date under the lock of `directory`.
 
-    Both are made when they do not exist yet. Raises StateError.
+    Both are made when they do not exist yet. Raises StateError, also when a database is gone of which there
+    are backups: to begin with an empty one would be to forget.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -31,14 +34,31 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
             f"the state directory {directory} cannot be made: {exc.strerror}",
             hint="name another one as directory in [state], or make it for this user",
         ) from exc
-    database = Database(url)
-    try:
+    with ExitStack() as closing:
+        file = sqlite_file(url)
+        if file is not None:
+            closing.enter_context(in_use(directory))
+            _require_whole(file, directory)
+        database = Database(url)
+        closing.callback(database.close)
         bring_up_to_date(database, directory)
-    except BaseException:
-        database.close()
-        raise
-    return SqlStore(database, now)
+        return SqlStore(database, now, closing.pop_all())
+
+
+def _require_whole(file: Path, directory: Path) -> None:
+    """StateDamaged where SQLite would begin a new database in the place of one that was lost."""
+    if lack := lack_of(file):
+        is_cut_short = file.exists() and file.stat().st_size > 0
+        if is_cut_short or backups_of(directory, clock.now()):
+            raise damaged(url_of(file), lack)
 
 
 class SqlStore(RunMemory, PushMemory):
-    """A Store in an SQL database."""
+    """A Store in an SQL database; `closing` lets go of it."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime], closing: ExitStack) -> None:
+        super().__init__(database, now)
+        self._closing = closing
+
+    def close(self) -> None:
+        self._closing.close()

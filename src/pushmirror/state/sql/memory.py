@@ -14,6 +14,3 @@ class Memory:
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
-
-    def close(self) -> None:
-        self._database.close()

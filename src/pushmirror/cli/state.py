@@ -1,0 +1,242 @@
+"""`pushmirror state …`: whether the state database is good, its backups, and putting one in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pushmirror.cli.output import print_json, print_table
+from pushmirror.cli.session import Session
+from pushmirror.cli.site_options import as_json_option
+from pushmirror.errors import Exit, UsageError
+from pushmirror.status.words import ago
+from pushmirror.system import clock
+
+if TYPE_CHECKING:
+    from pushmirror.state.restore import Restored
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a state is."""
+
+    directory: Path
+    file: Path  # the database
+    archives: tuple[str, ...]  # of the configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One database that was looked at."""
+
+    file: Path
+    kind: str  # state, backup
+    made_at: datetime | None  # when it changed last; none: it is missing
+    size: int  # bytes
+    problem: str  # empty: it can be read to the last row
+
+
+def _directory_option(command: _Command) -> _Command:
+    return click.option(
+        "--directory",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="The state directory, where no configuration names it (as of ftpsync's files).",
+    )(command)
+
+
+@click.group()
+def state() -> None:
+    """The state database: check it, back it up, put a backup in its place.
+
+    It has the queue of pushes, past runs, and what each site has confirmed, which is nowhere else. The first
+    sync, push, receive or serve of a day makes a backup when it is done; the newest seven are kept in
+    STATE/backups. Every command that needs a database which is damaged ends with exit code 72.
+
+    \b
+    Examples:
+      pushmirror state check
+      pushmirror state backup
+      pushmirror state restore
+    """
+
+
+@state.command()
+@_directory_option
+@as_json_option
+@click.pass_obj
+def check(session: Session, directory: Path | None, as_json: bool) -> int:
+    """Read the database and each backup to the last row; nothing is changed.
+
+    Ends with 0 if all of them are good, with 72 if the database is damaged, with 1 if only a backup is.
+
+    \b
+    Examples:
+      pushmirror state check
+      pushmirror state check --json | jq -r '.[] | select(.problem != "") | .file'
+    """
+    from pushmirror.state.files import backups_of, in_use, lack_of
+
+    place, now = _place(session, directory), clock.now()
+    backups = backups_of(place.directory, now)
+    with in_use(place.directory):
+        is_new = not backups and lack_of(place.file) and not place.file.exists()
+        found = [] if is_new else [_looked_at(place.file, "state")]
+    found += [_looked_at(one.file, "backup") for one in backups]
+    if as_json:
+        print_json(found)
+    elif found:
+        _tell(found, now)
+    else:
+        click.echo(f"there is no state in {place.directory} yet: the first sync makes it")
+    damaged = {one.kind for one in found if one.problem}
+    return Exit.DAMAGED if "state" in damaged else Exit.FAILED if damaged else Exit.OK
+
+
+@state.command()
+@_directory_option
+@as_json_option
+@click.pass_obj
+def backup(session: Session, directory: Path | None, as_json: bool) -> None:
+    """Back the database up now, beside whatever runs; today's earlier backup is replaced.
+
+    A database that cannot be read to the last row is not backed up (exit code 72), and replaces nothing.
+
+    \b
+    Examples:
+      pushmirror state backup
+      cp "$(pushmirror state backup --json | jq -r .file)" /elsewhere/
+    """
+    from pushmirror.state.backups import back_up
+
+    place = _place(session, directory)
+    made = back_up(place.file, place.directory)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.file}: {made.size} bytes, checked")
+
+
+@state.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--empty", is_flag=True, help="Begin with an empty database instead.")
+@click.option("--force", is_flag=True, help="Also in the place of a database that is good.")
+@click.option("--dry-run", is_flag=True, help="Only list what there is, as `state check` does.")
+@_directory_option
+@as_json_option
+@click.pass_context
+def restore(
+    ctx: click.Context,
+    file: Path | None,
+    directory: Path | None,
+    *,
+    empty: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Put FILE, or the newest backup that is good, in the place of the database.
+
+    FILE is a name that `state check` lists, or any copy of a state database. Refused while another process
+    has the database open: end `pushmirror serve` and pushes in the background first. What was there is kept
+    as state.sqlite.replaced-TIME. The trees are not touched.
+
+    What happened since the backup is not in it. Only history is lost by that: each archive has a request for
+    a run, in the place of pushes that came since; and every site counts as not current and is pushed anew,
+    for nobody knows what it got since. A site that is current answers at once.
+
+    \b
+    Examples:
+      pushmirror state restore
+      pushmirror state restore --dry-run
+      pushmirror state restore state-20261130.sqlite
+      pushmirror state restore --empty
+    """
+    from pushmirror.state.files import directory_of
+    from pushmirror.state.restore import restore as put_back
+    from pushmirror.state.soundness import problem_of
+
+    if dry_run:
+        return int(ctx.invoke(check, directory=directory, as_json=as_json))
+    if file and empty:
+        raise UsageError("FILE and --empty do not go together")
+    session: Session = ctx.obj
+    place = _place(session, directory)
+    if file and not file.exists() and (known := directory_of(place.directory) / file.name).exists():
+        file = known
+    if not (force or file) and not problem_of(place.file):
+        raise UsageError(
+            f"the state database {place.file} is good: nothing needs to be restored",
+            hint="--force does it all the same; pushmirror state check shows what there is",
+        )
+    done = put_back(place.file, place.directory, source=file, empty=empty, archives=place.archives)
+    if as_json:
+        print_json(done)
+    else:
+        _tell_what_was_done(done, place.file)
+    return Exit.OK
+
+
+def _place(session: Session, directory: Path | None) -> Place:
+    """What is meant; UsageError where another program has to care for it."""
+    from pushmirror.state.database import sqlite_file
+
+    if directory is not None:
+        return Place(directory, directory / "state.sqlite", ())
+    config = session.config(on_broken_sites=lambda _: None)
+    file = sqlite_file(config.state.database_url)
+    if file is None:
+        raise UsageError(
+            "state.database is no SQLite file: there is nothing here to back up or restore",
+            hint="use the tools of that database, such as pg_dump and pg_restore",
+        )
+    return Place(config.state.directory, file, tuple(config.archives))
+
+
+def _looked_at(file: Path, kind: str) -> Looked:
+    from datetime import UTC
+
+    from pushmirror.state.soundness import problem_of
+
+    problem = problem_of(file)
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return Looked(file, kind, None, 0, problem)
+    return Looked(file, kind, datetime.fromtimestamp(status.st_mtime, UTC), status.st_size, problem)
+
+
+def _tell(found: Iterable[Looked], now: datetime) -> None:
+    rows = [
+        (
+            one.file.name if one.kind == "backup" else one.file,
+            "error" if one.problem else "ok",
+            f"{one.made_at:%Y-%m-%d %H:%M} ({ago(one.made_at, now)})" if one.made_at else "",
+            f"{one.size} bytes",
+            one.problem,
+        )
+        for one in found
+    ]
+    print_table(("file", "level", "changed (UTC)", "size", "found"), rows)
+
+
+def _tell_what_was_done(done: Restored, file: Path) -> None:
+    for name, problem in done.skipped.items():
+        click.echo(f"not taken: {name}: {problem}", err=True)
+    for kept in done.kept_aside:
+        click.echo(f"kept aside: {kept}")
+    if done.source is None:
+        click.echo(f"{file} is empty now: history, and what sites have confirmed, begin anew")
+    else:
+        assert done.made_at
+        since = f"{done.made_at:%Y-%m-%d %H:%M} UTC ({ago(done.made_at, clock.now())})"
+        click.echo(f"{file} is that of {done.source} now; what happened since {since} is not in it")
+    click.echo(
+        "next: pushmirror sync, which also pushes every site anew; then start `pushmirror serve` again"
+    )

@@ -1,0 +1,172 @@
+"""Puts a backup in the place of a state database that is damaged.
+
+    backup ──copy──▶ FILE.restoring ──migrated, checked, brought in line──▶ renamed to FILE
+    FILE and its log ──▶ FILE.replaced-TIME
+
+Guaranteed: nobody has the database open meanwhile; nothing is deleted; whoever kills this leaves the old one,
+or none and the backups, which every command then says. What the backup does not know is asked for anew: each
+archive has a request for a run, for one that came since would be lost; and no site has confirmed anything,
+for it may have got, and deleted, whatever was served since, even where the same generation is served again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pushmirror.errors import StateDamaged, StateError
+from pushmirror.state.backups import copy_of, make_durable
+from pushmirror.state.database import Database, url_of
+from pushmirror.state.files import (
+    SUFFIXES,
+    Backup,
+    backups_of,
+    directory_of,
+    exclusively,
+    remove,
+    require_owner,
+)
+from pushmirror.state.migrate import bring_up_to_date
+from pushmirror.state.records import Stage
+from pushmirror.state.schema.push import all_anew
+from pushmirror.state.schema.runs import known_archives
+from pushmirror.state.soundness import problem_of
+from pushmirror.state.sql import SqlStore
+from pushmirror.system import clock
+from pushmirror.system.files import sync_directory
+
+_TRIGGER = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was done."""
+
+    source: Path | None  # none: an empty database was begun
+    made_at: datetime | None  # when the source was; what happened later is not in it
+    kept_aside: tuple[Path, ...]  # where the files are that were there
+    skipped: dict[str, str]  # newer backups that could not be taken, and why
+    archives: tuple[str, ...]  # that have a request for a run now
+
+
+def restore(
+    file: Path, state: Path, *, source: Path | None = None, empty: bool = False, archives: Iterable[str] = ()
+) -> Restored:
+    """Put `source`, or the newest good backup, or with `empty` nothing in the place of the database `file`.
+
+    StateError if somebody has it open, StateDamaged if there is no backup that is good. `archives` are those
+    of the configuration.
+    """
+    require_owner(state)
+    now, work = clock.now(), file.with_name(f"{file.name}.restoring")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusively(state))
+            stack.callback(remove, work)
+            skipped: dict[str, str] = {}
+            candidates = [_named(source)] if source else backups_of(state, now)
+            taken = None
+            if empty:
+                _prepare(work, None, state)
+            else:
+                taken = _prepared(work, candidates, state, skipped)
+            names = _brought_in_line(work, archives)
+            make_durable(work)
+            aside = _put_aside(file, now)
+            work.replace(file)
+            sync_directory(file.parent)
+        except OSError as exc:
+            raise StateError(
+                f"{exc.filename or file} cannot be written: {exc.strerror}",
+                hint="run this as the user who runs the mirror, with room on the disk",
+            ) from exc
+        return Restored(
+            source=taken.file if taken else None,
+            made_at=taken.made_at if taken else None,
+            kept_aside=aside,
+            skipped=skipped,
+            archives=names,
+        )
+
+
+def _prepared(work: Path, candidates: list[Backup], state: Path, skipped: dict[str, str]) -> Backup:
+    """The first of them that is good, now also in `work`, with the current schema."""
+    for one in candidates:
+        try:
+            _prepare(work, one.file, state)
+        except StateError as exc:
+            skipped[str(one.file)] = exc.found if isinstance(exc, StateDamaged) else str(exc)
+        else:
+            return one
+    why = "".join(f"; {Path(name).name}: {problem}" for name, problem in skipped.items())
+    raise StateDamaged(
+        f"there is no good backup{why or f' in {directory_of(state)}'}",
+        hint="pushmirror state restore FILE takes a copy of yours; with --empty history begins anew: trees "
+        "stay as they are, and every site is pushed",
+    )
+
+
+def _named(source: Path) -> Backup:
+    try:
+        status = source.stat()
+    except OSError as exc:
+        raise StateError(f"{source} cannot be read: {exc.strerror}") from exc
+    return Backup(source, datetime.fromtimestamp(status.st_mtime, clock.now().tzinfo), status.st_size)
+
+
+def _prepare(work: Path, source: Path | None, state: Path) -> None:
+    """Have what is in the source, or nothing, in `work`, with the current schema; StateError if not good."""
+    raw = work.with_name(f"{work.name}.raw")  # to open the source itself would be to write to it
+    remove(raw)
+    try:
+        if source is not None:
+            for suffix in ("", "-wal"):
+                if (one := source.with_name(source.name + suffix)).exists():
+                    shutil.copy(one, raw.with_name(raw.name + suffix))
+            _require_good(raw)
+        database = Database(url_of(raw))
+        try:
+            bring_up_to_date(database, state)
+        finally:
+            database.close()
+        copy_of(raw, work)
+    finally:
+        remove(raw)
+    _require_good(work)  # all of it now, also where the schema was an older one
+
+
+def _require_good(file: Path) -> None:
+    if found := problem_of(file):
+        raise StateDamaged(found, found=found)
+
+
+def _brought_in_line(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
+    """See above; returns the archives that are asked for."""
+    with ExitStack() as closing:
+        database = Database(url_of(work))
+        closing.callback(database.close)
+        with database.writing() as db:
+            for statement in all_anew():
+                db.execute(statement)
+            names = sorted({*db.scalars(known_archives()), *archives})
+        store = SqlStore(database, clock.now, ExitStack())
+        for name in names:
+            store.add_request(name, Stage.ALL, trigger=_TRIGGER)
+        database.log_ahead()  # not earlier: all is in the one file
+    return tuple(names)
+
+
+def _put_aside(file: Path, now: datetime) -> tuple[Path, ...]:
+    """The log last: a database without it would be taken for an older one, and a log alone is refused."""
+    aside = []
+    for suffix in SUFFIXES:
+        one = file.with_name(file.name + suffix)
+        if one.exists():
+            kept = file.with_name(f"{file.name}.replaced-{now:%Y%m%dT%H%M%SZ}{suffix}")
+            one.rename(kept)
+            aside.append(kept)
+    return tuple(aside)
