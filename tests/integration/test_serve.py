@@ -200,6 +200,8 @@ def test_it_serves_and_pushes_within_the_limits_of_its_unit(hub, site, tmp_path)
     (tmp_path / "up").touch()
     hub.sync("--no-push").check()
     kit = hub.add_site("a.example.org", site.port, site.user)
+    pair = Pair.made(tmp_path / "pair")
+    tls = hub.show_certificate(pair)
     unit = tmp_path / "pushmirror.service"
     unit.write_bytes(hub.run("serve", "--print", "systemd").check().output)
     log = tmp_path / "serve.log"
@@ -208,6 +210,7 @@ def test_it_serves_and_pushes_within_the_limits_of_its_unit(hub, site, tmp_path)
         assert served.poll() is None, log.read_text()
         assert "Seccomp:\t2\n" in Path(f"/proc/{served.pid}/status").read_text()
         assert b"file" in listing(hub, kit).check().output
+        assert wait_until(lambda: pair.is_shown(tls)), log.read_text()
         assert wait_until(lambda: hub.phases() == {"a.example.org": "current"}, limit_s=60), log.read_text()
     assert "ermitted" not in log.read_text() + (hub.state / "rsyncd/transfers.log").read_text()
 
