@@ -1,8 +1,8 @@
 """The other end of `forked`: imports pushmirror once, then forks for each command line that it is to run.
 
-A request is one packet on standard input's socket: argv and environment as JSON, with three handles: where
-the exit code is to be sent, standard output, standard error. Whoever closes the first one ends the run. The
-server ends, with all that it runs, when nobody can ask any more.
+A request is one packet on standard input's socket: argv, environment and umask as JSON, with three handles:
+where the exit code is to be sent, standard output, standard error. Whoever closes the first one ends the run.
+The server ends, with all that it runs, when nobody can ask any more.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ def _become(request: bytes, streams: list[int]) -> NoReturn:
     os._exit(code)
 
 
-def _run(argv: list[str], env: dict[str, str], streams: list[int]) -> int:
+def _run(argv: list[str], env: dict[str, str], umask: int, streams: list[int]) -> int:
     from pushmirror.cli.main import main as pushmirror
     from pushmirror.system import process
 
     os.setsid()
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(env)
     process.BASE_ENVIRONMENT.update({name: env[name] for name in ("PATH", "HOME") if name in env})

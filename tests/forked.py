@@ -1,8 +1,8 @@
 """The command line without the second that its imports take: each run is a fork of a process that has them.
 
-It is the code that `python -m pushmirror` runs, in a process of its own, with an environment, a session and
-standard streams of its own; what runs share is what importing leaves behind. Not for tests of starting, of
-signals, or of what is imported when.
+It is the code that `python -m pushmirror` runs, in a process of its own, with an environment, our umask, a
+session and standard streams of its own; what runs share is what importing leaves behind. Not for tests of
+starting, of signals, or of what is imported when.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Cli:
         errors: IO[bytes],
         limit_s: float,
     ) -> int:
-        request = json.dumps({"argv": list(argv), "env": env}).encode()
+        request = json.dumps({"argv": list(argv), "env": env, "umask": _umask()}).encode()
         assert len(request) < fork_server.LARGEST
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:  # closing it ends the run, if it has not ended
@@ -67,6 +67,12 @@ class Cli:
                 raise ProgramFailed(f"pushmirror {words} was ended: it took longer than {limit_s} s") from exc
         assert answer, "the fork server is gone; its own error is above"
         return int(answer)
+
+
+def _umask() -> int:
+    """Ours, which cannot be asked for without changing it."""
+    os.umask(mask := os.umask(0o077))
+    return mask
 
 
 def fork_sites(cli: Cli, patch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ ANSWER = """#!/bin/sh
 echo "$SSH_ORIGINAL_COMMAND" >>{log}
 test -e {up}
 """
+CONFINED = str(Path(__file__).parents[1] / "confined.py")
 Serving = Callable[..., AbstractContextManager[process.Background]]
 
 
@@ -189,6 +191,28 @@ def test_what_a_sync_publishes_while_it_serves_is_pushed(hub, serving, site, tmp
 def _told(tmp_path: Path) -> list[str]:
     told = tmp_path / "told"
     return told.read_text().splitlines() if told.exists() else []
+
+
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd, which knows the limits, is not installed"
+)
+def test_it_serves_and_pushes_within_the_limits_of_its_unit(hub, site, tmp_path):
+    (tmp_path / "up").touch()
+    hub.sync("--no-push").check()
+    kit = hub.add_site("a.example.org", site.port, site.user)
+    pair = Pair.made(tmp_path / "pair")
+    tls = hub.show_certificate(pair)
+    unit = tmp_path / "pushmirror.service"
+    unit.write_bytes(hub.run("serve", "--print", "systemd").check().output)
+    log = tmp_path / "serve.log"
+    with process.background([sys.executable, CONFINED, str(unit)], log=log) as served:
+        assert wait_until(lambda: says(hub.port, b"@RSYNCD:") or served.poll() is not None)
+        assert served.poll() is None, log.read_text()
+        assert "Seccomp:\t2\n" in Path(f"/proc/{served.pid}/status").read_text()
+        assert b"file" in listing(hub, kit).check().output
+        assert wait_until(lambda: pair.is_shown(tls)), log.read_text()
+        assert wait_until(lambda: hub.phases() == {"a.example.org": "current"}, limit_s=60), log.read_text()
+    assert "ermitted" not in log.read_text() + (hub.state / "rsyncd/transfers.log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -6,8 +6,7 @@ Three ways, and each of them runs as the user whom the daemon's files belong to 
     socket    systemd listens, and starts an rsync for each connection; TLS is a service of its own
     inetd     the same by inetd; TLS as a service, which is left to the reader's init
 
-A user other than root gets CAP_SYS_CHROOT and, where the port needs it, CAP_NET_BIND_SERVICE, and nothing
-more: rsync then locks each connection into its tree.
+What each of them may do is in hardening.py.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pushmirror.access import hardening
+from pushmirror.access.hardening import Limits
 from pushmirror.access.rsyncd import RSYNC_PORT, Places, listening
 from pushmirror.config.model import Access, Config
 from pushmirror.errors import ConfigError
@@ -71,7 +72,7 @@ def _serve(config: Config, places: Places, setting: Setting) -> str:
         "After=network-online.target",
         "",
         "[Service]",
-        *_as_user(setting, places, bind=min(ports) < _UNPRIVILEGED),
+        *_as_user(setting, places, hardening.of_serve(config, bind=min(ports) < _UNPRIVILEGED)),
         f"ExecStart={_command(setting.pushmirror, *source, 'serve')}",
         "Restart=on-failure",
         "RestartSec=5",
@@ -109,7 +110,7 @@ def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
         "CollectMode=inactive-or-failed",
         "",
         "[Service]",
-        *_as_user(setting, places, bind=False),
+        *_as_user(setting, places, Limits([places.directory])),
         f"ExecStart=-{_command(setting.rsync, '--daemon', f'--config={places.conf}')}",
         "StandardInput=socket",
         "StandardOutput=inherit",
@@ -120,6 +121,7 @@ def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
 
 
 def _tls(config: Config, places: Places, setting: Setting) -> str:
+    port = listening(config.serve.rsync_tls)[1]
     return _text(
         f"# {_SYSTEMD}/pushmirror-rsync-tls.service",
         "# then: systemctl enable --now pushmirror-rsync-tls.service",
@@ -129,7 +131,7 @@ def _tls(config: Config, places: Places, setting: Setting) -> str:
         "After=network.target",
         "",
         "[Service]",
-        *_as_user(setting, places, bind=listening(config.serve.rsync_tls)[1] < _UNPRIVILEGED),
+        *_as_user(setting, places, Limits([places.directory], bind=port < _UNPRIVILEGED)),
         f"ExecStart={_command(setting.stunnel, str(places.stunnel))}",
         "ExecReload=/bin/kill -HUP $MAINPID",  # the certificate; transfers go on
         "Restart=on-failure",
@@ -178,15 +180,11 @@ def _logrotate(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _as_user(setting: Setting, places: Places, *, bind: bool) -> Iterator[str]:
+def _as_user(setting: Setting, places: Places, limits: Limits) -> Iterator[str]:
     yield f"# {setting.user}, whose state is in {places.directory.parent}"
     yield f"User={setting.user}"
     yield f"Group={setting.group}"
-    yield "NoNewPrivileges=yes"
-    if setting.user != "root":
-        capabilities = f"{'CAP_NET_BIND_SERVICE ' if bind else ''}CAP_SYS_CHROOT"
-        yield f"AmbientCapabilities={capabilities}"
-        yield f"CapabilityBoundingSet={capabilities}"
+    yield from limits.render(root=setting.user == "root")
 
 
 def _address(host: str, port: int) -> str:

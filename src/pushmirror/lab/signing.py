@@ -13,6 +13,7 @@ from pushmirror.lab.service import wait_until
 from pushmirror.system import process
 
 _TIMEOUT_S = 600.0
+_SHORT = "/tmp"  # nosec B108  # noqa: S108  what is made in it has an unguessable name and mode 0700
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class LabKey:
 @contextmanager
 def _unlocked(directory: Path) -> Iterator[Signer]:
     # The agent's socket is made in gpg's home, and its path may have 107 characters: hence a short detour.
-    with tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp") as short:  # with mode 0700
+    with tempfile.TemporaryDirectory(prefix="pm-", dir=_SHORT) as short:
         home = Path(short, "g")
         home.symlink_to(directory.absolute())
         try:

@@ -52,7 +52,7 @@ class Spool:
             self._file.seek(at)
             (length,) = _HEAD.unpack(self._file.read(_HEAD.size))
             at += _HEAD.size + length
-            for path, size, mtime, sha256 in marshal.loads(zlib.decompress(self._file.read(length))):  # noqa: S302  ours
+            for path, size, mtime, sha256 in marshal.loads(zlib.decompress(self._file.read(length))):  # nosec B302  # noqa: S302  ours
                 yield Entry(path.decode("utf-8", "surrogateescape"), Kind.FILE, size, mtime, "", sha256)
         for path, size, mtime, sha256 in list(self._open):
             yield Entry(path.decode("utf-8", "surrogateescape"), Kind.FILE, size, mtime, "", sha256)

@@ -74,7 +74,7 @@ def become(method: TlsMethod, host: str, port: int, ca: Path, *, timeout_s: int 
         _offer(stunnel_config(host, port, ca, check_name=by_name, timeout_s=timeout_s))
         argv = ["stunnel", "-fd", str(_CONFIG_FD)]
     try:
-        os.execvp(argv[0], argv)  # noqa: S606  no shell, on purpose
+        os.execvp(argv[0], argv)  # nosec B606  # noqa: S606  no shell, on purpose
     except OSError as exc:
         raise PushmirrorError(
             f"{argv[0]} could not be started: {exc.strerror}",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pushmirror import system
 from pushmirror.access import units
 from pushmirror.access.rsyncd import Places
 from pushmirror.access.units import Kind, Setting
@@ -18,10 +20,20 @@ ROOT = Setting("root", "root", "/usr/local/bin/pushmirror", "/usr/bin/rsync", "/
 TLS = {"certificate": "/etc/cert.pem", "certificate_key": "/etc/key.pem"}
 
 
-def rendered(kind, *, setting=MIRROR, places=PLACES, source="/etc/pushmirror/pushmirror.toml", **serve):
-    archives = {"debian": {"name": "debian", "path": "/srv/debian"}}
-    config = Config.model_validate({"archives": archives, "serve": serve, "source": source})
-    return units.render(kind, config, places, setting)
+SECTIONS = ("archives", "sites", "state", "push")
+
+
+def rendered(kind, *, setting=MIRROR, places=PLACES, source="/etc/pushmirror/pushmirror.toml", **options):
+    """The text for a configuration; options are its sections, or keys of [serve]."""
+    given = {"archives": {"debian": {"name": "debian", "path": "/srv/debian"}}, "source": source}
+    given |= {name: options.pop(name) for name in SECTIONS if name in options}
+    return units.render(kind, Config.model_validate({**given, "serve": options}), places, setting)
+
+
+def value_of(text, key):
+    """The words of a setting, the same in each unit of the text."""
+    (value,) = {line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{key}=")}
+    return value.split()
 
 
 @pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SOCKET])
@@ -40,8 +52,44 @@ def test_systemd_listens_itself_so_the_connections_need_no_right_to_a_port():
 
 
 @pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SOCKET])
-def test_root_needs_no_capabilities_and_may_give_its_power_away(kind):
-    assert "Capabilit" not in rendered(kind, setting=ROOT)
+def test_root_needs_no_capabilities_given_and_may_give_its_power_away(kind):
+    text = rendered(kind, setting=ROOT)
+    assert "AmbientCapabilities" not in text
+    assert {"CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT"} <= set(value_of(text, "CapabilityBoundingSet"))
+
+
+def test_serve_writes_its_state_its_database_and_known_hosts_and_nothing_else():
+    text = rendered(
+        Kind.SYSTEMD,
+        state={"directory": "/srv/state", "database": "sqlite:////srv/db/state.sqlite"},
+        push={"known_hosts": "/srv/my keys/100%/known_hosts"},
+    )
+    assert "ReadWritePaths=/srv/state /srv/db '/srv/my keys/100%%'\n" in text
+    assert "ProtectSystem=strict\n" in text
+
+
+@pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SOCKET])
+def test_rsync_may_call_chroot_beside_what_services_call(kind):
+    assert value_of(rendered(kind), "SystemCallFilter") == ["@system-service", "chroot"]
+
+
+HOOK = {"archives": {"debian": {"name": "debian", "path": "/srv/debian", "hooks": {"after_push": ["mail"]}}}}
+SITE = {"name": "a.org", "host": "a.org", "user": "u", "archives": ["debian"], "ssh_options": ["-J", "gate"]}
+THROUGH_SSH = {"sites": {"a.org": SITE}}
+
+
+@pytest.mark.parametrize("foreign", [HOOK, THROUGH_SSH])
+def test_what_runs_programs_of_the_operator_may_write_and_call_what_they_need(foreign):
+    text = rendered(Kind.SYSTEMD, setting=ROOT, **foreign)
+    assert "run in this service" in text and "NoNewPrivileges=yes\n" in text
+    for limit in ("SystemCallFilter", "=strict", "MemoryDeny", "PrivateTmp", "Capabilit", "Families"):
+        assert limit not in text
+
+
+def test_hooks_of_a_sync_are_not_run_by_serve():
+    hooks = {"before_sync": ["true"], "after_publish": ["true"]}
+    text = rendered(Kind.SYSTEMD, archives={"d": {"name": "d", "path": "/srv/d", "hooks": hooks}})
+    assert "ProtectSystem=strict\n" in text
 
 
 @pytest.mark.parametrize(("kind", "services"), [(Kind.SYSTEMD, 1), (Kind.SOCKET, 2)])
@@ -119,17 +167,86 @@ def test_a_path_means_itself_to_systemd():
     assert "'/etc/my mirror/100%%/$$x/pushmirror.toml'" in text
 
 
-@pytest.mark.parametrize("setting", [MIRROR, ROOT])
-def test_systemd_finds_no_mistake_in_the_units(tmp_path, setting):
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd is not installed")
+def written(directory, setting):
+    """Files with all units of the two kinds; what they start is there."""
     program = Setting(setting.user, setting.group, "/bin/true", "/bin/true", "/bin/true")
-    written = []
+    files = []
     for text in (rendered(Kind.SYSTEMD, setting=program), rendered(Kind.SOCKET, setting=program, **TLS)):
         for unit in text.split("# /etc/systemd/system/")[1:]:
             name, _, body = unit.partition("\n")
-            written.append(tmp_path / name)
-            written[-1].write_text(body)
-    result = process.run(["systemd-analyze", "verify", *map(str, written)], timeout_s=60)
+            files.append(directory / name)
+            files[-1].write_text(body)
+    return files
+
+
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+
+
+@needs_systemd
+@pytest.mark.parametrize("setting", [MIRROR, ROOT])
+def test_systemd_finds_no_mistake_in_the_units(tmp_path, setting):
+    result = process.run(["systemd-analyze", "verify", *map(str, written(tmp_path, setting))], timeout_s=60)
     complaints = [line for line in result.errors.splitlines() if "pushmirror" in line]
     assert complaints == []
+
+
+@needs_systemd
+@pytest.mark.parametrize(("setting", "most"), [(MIRROR, 25), (ROOT, 33)])
+def test_systemd_finds_the_services_little_exposed(tmp_path, setting, most):
+    services = [str(file) for file in written(tmp_path, setting) if file.suffix == ".service"]
+    argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", "--no-pager", *services]
+    result = process.run(argv, timeout_s=60)
+    assert result.exit_code == 0, result.output.decode()
+
+
+#: What pushmirror, Python, rsync, ssh and stunnel need beyond the simplest.
+CALLED = {
+    *("chroot", "clone3", "close_range", "copy_file_range", "epoll_pwait", "execve", "fallocate", "fchmodat"),
+    *("fdatasync", "flock", "fsync", "futex", "getdents64", "getrandom", "inotify_init1", "ioctl", "kill"),
+    *("linkat", "mkdirat", "openat", "openat2", "pidfd_open", "pidfd_send_signal", "pipe2", "prctl"),
+    *(
+        "readlinkat",
+        "renameat2",
+        "sendfile",
+        "setgid",
+        "setgroups",
+        "setresgid",
+        "setresuid",
+        "setsid",
+        "setuid",
+    ),
+    *(
+        "socket",
+        "socketpair",
+        "splice",
+        "statx",
+        "symlinkat",
+        "sync_file_range",
+        "syncfs",
+        "umask",
+        "unlinkat",
+    ),
+    *("utimensat", "vfork", "wait4", "waitid"),
+}
+
+
+def test_what_is_called_past_python_is_among_the_system_calls_known_here():
+    sources = [file.read_text() for file in Path(system.__file__).parent.glob("*.py")]
+    called = {name for text in sources for name in re.findall(r"(?:libc|CDLL\(None\))\.(\w+)\(", text)}
+    assert called and called - {"syscall"} <= CALLED
+
+
+@needs_systemd
+@pytest.mark.parametrize("kind", [Kind.SYSTEMD, Kind.SOCKET])
+def test_the_system_calls_that_we_make_are_let_through(kind):
+    assert calls(value_of(rendered(kind), "SystemCallFilter")) >= CALLED
+
+
+def calls(words):
+    """The system calls of a filter, as this machine's systemd understands it."""
+    groups = [word for word in words if word.startswith("@")]
+    found = set(words) - set(groups)
+    for group in groups:
+        told = process.run(["systemd-analyze", "--no-pager", "syscall-filter", group], timeout_s=60).check()
+        found |= calls([line.strip() for line in told.output.decode().splitlines()[1:] if "#" not in line])
+    return found

@@ -23,6 +23,7 @@ from pushmirror.system.files import is_private
 
 _GREETING = b"@RSYNCD:"
 _LIMIT_S = 5.0
+_EVERY_IPV4 = "0.0.0.0"  # nosec B104  # noqa: S104  compared, not listened at
 
 
 def of_hub(config: Config) -> Iterator[Finding]:
@@ -180,4 +181,4 @@ def answering(config: Config) -> Finding:
 
 
 def _local(host: str) -> str:
-    return "localhost" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened at
+    return "localhost" if host in {"", _EVERY_IPV4, "::"} else host
