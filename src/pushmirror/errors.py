@@ -82,6 +82,10 @@ class Stalled(ProgramFailed):
     """A program moved next to nothing for too long, and was ended."""
 
 
+class TookTooLong(ProgramFailed):
+    """A program took longer than allowed, and was ended."""
+
+
 class HookFailed(ProgramFailed):
     """A program of the operator's ended with an error, or could not be run."""
 

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled
+from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled, TookTooLong
 
 MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
 _CHUNK = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
 _LEAST_RATE = 64.0  # bytes per second; keepalives of an rsync that waits are some bytes a minute
+_LOOK_S = 5.0  # at most, between two looks at what a program has moved
 _LINGER_S = 2.0  # after a program's end, for the last words of what it started
 _LONGEST_WAIT_S = 24 * 3600.0  # at a time: epoll takes no more than 24 days
 
@@ -73,6 +74,8 @@ def run(
     cwd: Path | None = None,
     timeout_s: float | None = None,
     idle_s: float | None = None,
+    least_rate: float = _LEAST_RATE,
+    on_look: Callable[[bool], None] | None = None,
     stop: Stop | None = None,
 ) -> Result:
     """Run a program to its end.
@@ -80,17 +83,19 @@ def run(
     `on_line` receives each line of standard output without its newline; otherwise output is kept. `on_error`
     receives each line of standard error, of which only the last ones are kept. `stdin` is given to the
     program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does `stop`;
-    `idle_s` is how long it and what it started may read and write next to nothing, and then nobody waits
-    for what it leaves behind. Raises ProgramMissing when the program does not exist, Stalled or
-    ProgramFailed when a bound was reached; an exit code other than 0 is the caller's to judge.
+    `idle_s` is how long it and what it started may read and write less than `least_rate` (bytes per second,
+    on average), and then nobody waits for what it leaves behind; `on_look` hears every few seconds whether
+    more than next to nothing was moved since. Raises ProgramMissing when the program does not exist,
+    TookTooLong, Stalled or ProgramFailed when a bound was reached; an exit code other than 0 is the caller's
+    to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
         reader = _Reader(child, stdin, on_line, on_error)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
-            expired=ProgramFailed(f"{argv[0]} was ended: it took longer than allowed"),
-            idle=None if idle_s is None else _Idle(child.pid, idle_s, argv[0]),
+            expired=TookTooLong(f"{argv[0]} was ended: it took longer than allowed ({timeout_s or 0:g} s)"),
+            idle=None if idle_s is None else _Idle(child.pid, argv[0], idle_s, least_rate, on_look),
             stop=stop,
         )
         exit_code = child.wait()
@@ -214,45 +219,65 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 class _Idle:
-    """Notices that a program and all that it started have moved next to nothing for too long.
+    """Notices that a program and all that it started have moved too little for too long.
 
     Not nothing: an rsync whose peer is stopped goes on to send it a few bytes now and then.
     """
 
-    def __init__(self, pid: int, limit_s: float, name: str) -> None:
+    def __init__(
+        self, pid: int, name: str, limit_s: float, least_rate: float, on_look: Callable[[bool], None] | None
+    ) -> None:
         self._pid = pid
-        self._limit_s = limit_s
         self._name = name
-        self.look_every_s = limit_s / 8
+        self._limit_s = limit_s
+        self._least_rate = least_rate
+        self._on_look = on_look
+        self.look_every_s = min(limit_s / 8, _LOOK_S)
         self._looked = self._since = time.monotonic()
-        self._moved = 0
+        self._before = self._begin = dict(_counts(pid))  # at the last look, and at `since`
 
     def check(self) -> None:
-        """Raise ProgramFailed when it is so."""
+        """Raise Stalled when it is so."""
         now = time.monotonic()
-        if now - self._looked < self.look_every_s:
+        elapsed_s = now - self._looked
+        if elapsed_s < self.look_every_s:
             return
-        was_asleep = now - self._looked > self._limit_s  # so were we: the machine was suspended
-        self._looked = now
-        moved = _bytes_moved(self._pid)
-        # Fewer than before: a descendant that had moved much is gone.
-        if not 0 <= moved - self._moved < _LEAST_RATE * self._limit_s or was_asleep:
-            self._moved, self._since = moved, now
+        counts = dict(_counts(self._pid))
+        if self._on_look:
+            self._on_look(_moved(self._before, counts) >= _LEAST_RATE * elapsed_s)
+        self._looked, self._before = now, counts
+        moved = _moved(self._begin, counts)
+        was_asleep = elapsed_s > self._limit_s  # so were we: the machine was suspended
+        if was_asleep or moved >= self._least_rate * self._limit_s:
+            self._begin, self._since = counts, now
         elif now - self._since >= self._limit_s:
             raise Stalled(
-                f"{self._name} was ended: in {self._limit_s:g} s it moved only {moved - self._moved} bytes"
+                f"{self._name} was ended: in {self._limit_s:g} s it moved only {moved} bytes"
+                f" ({moved / self._limit_s:.0f} per second, expected at least {self._least_rate:.0f})"
             )
 
 
-def _bytes_moved(pid: int) -> int:
-    """What a process and its descendants have read and written, proc(5); those that are gone do not count."""
+_Counts = dict[tuple[int, str], int]  # by process and direction
+
+
+def _counts(pid: int) -> Iterator[tuple[tuple[int, str], int]]:
+    """What a process and its descendants, each for itself, have read and written until now, proc(5)."""
     try:
         io = Path(f"/proc/{pid}/io").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
-        return 0
-    own = sum(int(line.partition(": ")[2]) for line in io.splitlines() if line.startswith(("rchar", "wchar")))
-    return own + sum(_bytes_moved(int(child)) for child in children)
+        return  # it is gone
+    for line in io.splitlines():
+        name, _, count = line.partition(": ")
+        if name in {"rchar", "wchar"}:
+            yield (pid, name), int(count)
+    for child in children:
+        yield from _counts(int(child))
+
+
+def _moved(before: _Counts, after: _Counts) -> int:
+    """What went through the busiest of them: bytes that pass several, as through ssh, count once."""
+    return max((count - before.get(key, 0) for key, count in after.items()), default=0)
 
 
 def _wait_s(
@@ -308,7 +333,7 @@ class _Reader:
     ) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
         with selectors.DefaultSelector() as selector, _end_of(self._child) as end:
-            others = 1 if stop is None else 2  # besides the pipes
+            others = 0 if stop is None else 1  # besides the pipes and the end, which all have to come
             if stop is not None:
                 selector.register(stop, selectors.EVENT_READ, stop)
             selector.register(end, selectors.EVENT_READ, end)
@@ -328,7 +353,6 @@ class _Reader:
                         raise ProgramFailed("a program was ended: whoever wanted it has given up")
                     if key.fileobj is end:
                         selector.unregister(end)
-                        others -= 1
                         lingers_until = time.monotonic() + _LINGER_S if idle else None
                     else:
                         self._move(key, selector)

@@ -1,6 +1,7 @@
 """The one function that starts programs: bounds, and nothing left behind."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled
+from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled, TookTooLong
 from pushmirror.system import process
 from pushmirror.system.process import MAX_OUTPUT, Stop, background, run
 
@@ -98,6 +99,15 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
     assert time.monotonic() - started < 10
 
 
+def test_a_program_that_has_closed_its_output_is_ended_all_the_same() -> None:
+    started = time.monotonic()
+    with pytest.raises(TookTooLong, match="longer than allowed"):
+        run(["sh", "-c", "exec >&- 2>&-; sleep 60"], timeout_s=0.3)
+    with pytest.raises(Stalled):
+        run(["sh", "-c", "exec >&- 2>&-; sleep 60"], idle_s=0.3)
+    assert time.monotonic() - started < 30
+
+
 def test_a_program_that_moves_nothing_for_too_long_is_ended() -> None:
     with pytest.raises(Stalled, match=r"in 0.2 s it moved only \d bytes"):
         process.run(["sh", "-c", "sleep 60 & wait"], idle_s=0.2)
@@ -107,6 +117,36 @@ def test_a_program_that_moves_next_to_nothing_for_too_long_is_ended() -> None:
     drip = python("import os, time\nfor _ in range(600): time.sleep(0.1); os.write(1, b'.')")
     with pytest.raises(Stalled, match=r"in 1.5 s it moved only \d\d bytes"):
         process.run(drip, idle_s=1.5)
+
+
+def test_a_program_is_ended_below_the_rate_that_is_expected_of_it() -> None:
+    drip = python("\nfor _ in range(600): time.sleep(0.1); os.write(1, b'.' * 100)")
+    with pytest.raises(Stalled, match=r"moved only \d{3,4} bytes \(\d{2,4} per second, expected .* 10240\)"):
+        process.run(drip, idle_s=1.5, least_rate=10240)
+
+
+def test_what_goes_through_several_programs_counts_once() -> None:
+    write = "\nfor _ in range(600): time.sleep(0.1); os.write(1, b'.' * 1000)"
+    through = ["sh", "-c", f'"$0" -c "import os, time{write}" | cat | cat | cat', sys.executable]
+    with pytest.raises(Stalled, match=r"moved only \d{4,5} bytes"):
+        process.run(through, idle_s=2, least_rate=15_000)
+
+
+def test_who_runs_a_program_hears_whether_it_moves_anything() -> None:
+    heard: list[bool] = []
+    pids: list[int] = []
+
+    def on_look(moved: bool) -> None:
+        heard.append(moved)
+        while moved and pids:
+            os.kill(pids.pop(), signal.SIGKILL)
+
+    script = "cat /dev/zero >/dev/null & echo $!; wait; exec sleep 60"
+    with pytest.raises(Stalled):
+        process.run(
+            ["sh", "-c", script], idle_s=2, on_line=lambda line: pids.append(int(line)), on_look=on_look
+        )
+    assert True in heard and not heard[-1]
 
 
 def test_a_program_that_is_killed_is_noticed_though_what_it_started_holds_its_pipes() -> None:
