@@ -148,7 +148,11 @@ class UpstreamMoved(UpstreamError):
     """Upstream published a newer state while this one was being fetched."""
 
 
-class UpstreamFull(UpstreamError):
+class ConnectionFailed(UpstreamError):
+    """The connection to upstream could not be made, stood still or broke; the next one may not."""
+
+
+class UpstreamFull(ConnectionFailed):
     """Upstream takes no more connections now."""
 
 
@@ -160,7 +164,7 @@ class OptionRefused(UpstreamError):
         self.option = option  # its long name
 
 
-class SilentlyClosed(UpstreamError):
+class SilentlyClosed(ConnectionFailed):
     """Upstream closed the connection before it said anything."""
 
 

@@ -33,6 +33,7 @@ from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import is_content
 from pushmirror.sync.progress import Logged, Progress
 from pushmirror.sync.report import Report
+from pushmirror.sync.stillness import stalled_file
 from pushmirror.sync.stock import Stock
 from pushmirror.sync.traces import Traces
 from pushmirror.sync.upstream import selection_mark
@@ -405,6 +406,7 @@ class Hub:
             upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
             suites=suites_file(state.directory, archive.name),
+            stalled=stalled_file(state.directory, archive.name),
         )
 
     def _require_tree(self, archive: Archive) -> None:

@@ -117,7 +117,8 @@ path = {path}
 # example: bandwidth_limit = "20M"  # per second: "500K", "20M", "1G", or a number of KiB; not set: no limit
 # default: streams = 4  # transfers at a time, where there is much to fetch
 # default: manifest = true  # sites are offered a manifest, by which they fetch only what changed
-# default: timeout = "120s"  # without a byte from upstream
+# default: timeout = "120s"  # with next to nothing from upstream
+# default: retries = 3  # after a connection that failed; 15 s later, and twice as long each further time
 # default: connect_timeout = "30s"
 
 # default: [archives.{table}.delete]  # beyond either of these a run deletes nothing, and says so

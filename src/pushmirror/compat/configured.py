@@ -72,7 +72,8 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
         _keep(secret, ftpsync.password)
     _export(variables)
     # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.
-    mirrored = ftpsync.archive.model_copy(update={"strategy": Strategy.MANIFEST})
+    # And each ends at the first connection that fails: their caller is told by exit code and mail at once.
+    mirrored = ftpsync.archive.model_copy(update={"strategy": Strategy.MANIFEST, "retries": 0})
     config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
     return Configured(asked.changed_by(variables.values), variables, ftpsync, config)
 

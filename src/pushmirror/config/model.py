@@ -192,6 +192,12 @@ class Archive(Values):
     streams: Annotated[int, Strict(), Field(ge=1, le=16)] = 4  # transfers at a time, when there is much
     timeout: Timeout = timedelta(seconds=120)  # with next to nothing moved (64 bytes per second)
     connect_timeout: Timeout = timedelta(seconds=30)
+    min_rate: Rate = (
+        0  # KiB per second that each connection moves at least, on average over `timeout`; 0: any
+    )
+    time_limit: Timeout = timedelta(days=7)  # of each connection, which is for about 2 GB or one larger file
+    retries: Count = 3  # in a run, after a connection that could not be made, stood still or broke
+    retry_after: Timeout = timedelta(seconds=15)  # the first time; twice as long each further time
     rsync: Word = "rsync"
     rsync_options: RsyncOptions = ()
     tls_ca: AbsolutePath = Path("/etc/ssl/certs")  # a file or a directory, for rsyncs
@@ -220,6 +226,8 @@ class Archive(Values):
                 raise ValueError(
                     f'release_directories: expected paths in the tree like "debian/flat", found "{directory}"'
                 )
+        if 0 < self.bandwidth_limit <= self.min_rate:
+            raise ValueError("min_rate: expected less than bandwidth_limit")
         scheme = self.upstream.scheme if self.upstream else None
         through_ssh = scheme in {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}
         if self.ssh_key and not through_ssh:

@@ -35,6 +35,7 @@ class LabSite:
         """`upstream` is a URL, none for an owner; `options` are further keys of `[archives.debian]`.
 
         `tree` is where the archive is, if not below the directory; `sections` are further ones, by name.
+        Nobody wants to wait for a site that rests, so that connections are not tried again unless it is said.
         """
         self.directory = directory
         self.tree = tree or directory / "tree"
@@ -43,7 +44,8 @@ class LabSite:
         self.name = name
         self.etc.mkdir(parents=True)
         self._sections = {name: dict(keys) for name, keys in (sections or {}).items()}
-        self._options: dict[str, object] = {"path": str(self.tree), "upstream": upstream, **options}
+        own = {"path": str(self.tree), "upstream": upstream, "retries": 0}
+        self._options: dict[str, object] = {**own, **options}
         if password is not None:
             self.set_password(password)
         self.configure()

@@ -12,6 +12,7 @@ knows nothing of requests, databases or terminals.
 from __future__ import annotations
 
 import logging
+import random
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +27,7 @@ from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
     Behind,
     ConfigError,
+    ConnectionFailed,
     Exit,
     Mismatch,
     UpstreamError,
@@ -63,6 +65,8 @@ from pushmirror.system import clock
 
 _log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
+_MOST_DOUBLINGS = 6  # of the pause after a connection that failed
+_JITTER = (0.8, 1.2)  # times that pause, so that sites that lost their hub together do not come back together
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Engine:
         self._mirror = mirror
         self._progress = progress
         self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
+        self._stalled = places.stalled
         self._area = WorkArea(self._tree)
         self._ledger = Ledger(places.ledger)
         self._traces = Traces(self._tree, mirror.name)
@@ -198,7 +203,7 @@ class Engine:
 
     def _rounds(self, job: Job, on_served: Served) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
-        waits = 0
+        waits = failures = 0
         while self.report.rounds < self._most_rounds:
             try:
                 if self._round(job, on_served):
@@ -208,6 +213,10 @@ class Engine:
                 waits += 1
                 self.report.rounds -= 1
                 self._wait_for_upstream(exc, waits)
+            except ConnectionFailed as exc:
+                failures += 1
+                self.report.rounds -= 1
+                self._wait_to_retry(exc, failures)
             except (UpstreamMoved, Mismatch) as exc:
                 if self._aim and moved == (self._aim, str(exc)) and not self._fall_back():
                     raise  # upstream has not moved: it is damaged
@@ -294,6 +303,7 @@ class Engine:
     def _working(self, job: Job) -> Iterator[None]:
         """The work area and the flag of a run. What was fetched outlives a run that failed, and stage 1."""
         self._traces.raise_flag()
+        self._upstream.stillness.file = self._stalled
         keep_new = True
         try:
             self._area.open()
@@ -303,6 +313,7 @@ class Engine:
             # What was fetched of a suite that is held back is not fetched again at each run.
             keep_new = job.stage is Stage.STAGE1 or bool(self.report.held)
         finally:
+            self._upstream.stillness.over()
             self._area.close(keep_new=keep_new)
             self._traces.lower_flag()
             self.report.take_traffic(self._upstream.traffic)
@@ -408,6 +419,19 @@ class Engine:
         _log.info("%s; looking again in %s", reason, limits.wait)
         self._progress.step(f"waiting for upstream ({waits} of {limits.retries})")
         clock.sleep(limits.wait)
+
+    def _wait_to_retry(self, reason: ConnectionFailed, failures: int) -> None:
+        """What has come until now stays in the work area; upstream is looked at anew."""
+        most = self._archive.retries
+        if failures > most:
+            tried = f", still after {most} retr{'y' if most == 1 else 'ies'}" if most else ""
+            raise ConnectionFailed(f"{reason}{tried}", hint=reason.hint) from reason
+        pause = self._archive.retry_after * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+        pause *= random.uniform(*_JITTER)  # noqa: S311  nothing secret
+        self._upstream.stillness.looked(has_moved=False)
+        _log.warning("%s; trying again in %.0f s (%d of %d)", reason, pause.total_seconds(), failures, most)
+        self._progress.step(f"trying again in {pause.total_seconds():.0f} s ({failures} of {most})")
+        clock.sleep(pause)
 
     # -- publish and delete ---------------------------------------------------------------------------
 

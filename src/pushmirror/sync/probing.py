@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pushmirror.config.model import Archive
+from pushmirror.errors import ConnectionFailed, TookTooLong
 from pushmirror.sync import rsync
 from pushmirror.sync.refusals import Refusals
 from pushmirror.system import process
@@ -46,5 +47,8 @@ def _works(archive: Archive, words: list[str]) -> bool:
     with tempfile.TemporaryDirectory(prefix="pushmirror-") as empty:
         argv = rsync.least_argv(archive, words, Path(empty))
         limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + _SLACK_S
-        result = process.run(argv, env=rsync.environment(archive), timeout_s=limit_s)
+        try:
+            result = process.run(argv, env=rsync.environment(archive), timeout_s=limit_s)
+        except TookTooLong as exc:
+            raise ConnectionFailed(f"upstream did not answer: {exc}", hint="check the network") from exc
     return result.exit_code == 0 or rsync.is_partial(result.exit_code)

@@ -22,6 +22,7 @@ from pushmirror.archive.paths import is_one_line
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
+    ConnectionFailed,
     Exit,
     OptionRefused,
     PushmirrorError,
@@ -47,6 +48,7 @@ _MUNGED = "/rsyncd-munged/"  # what --munge-links puts before a target, rsyncd.c
 FAREWELL = "TIMEOUTclose exceeded"
 _HERE_ONLY = frozenset({"rsh", "password-file", "contimeout", "ipv4", "ipv6", "port", "address", "sockopts"})
 _CUT_OFF = {10, 12}  # RERR_SOCKETIO, RERR_STREAMIO
+_OF_CONNECTION = {*_CUT_OFF, 30, 35}  # RERR_TIMEOUT, RERR_CONTIMEOUT
 _CUT_OFF_WORDS = ("Connection reset by peer", "connection unexpectedly closed")
 CODE_PARTIAL, CODE_VANISHED = 23, 24
 
@@ -528,6 +530,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     ("Connection refused", "nothing answers at upstream's port", "check host and port in `upstream`"),
     ("Name or service not known", "upstream's host name does not exist", "check the host in `upstream`"),
+    ("Temporary failure in name resolution", "no name server answers", "check the network"),
     ("No route to host", "upstream's host cannot be reached", "check the network"),
     ("Network is unreachable", "upstream's host cannot be reached", "check the network"),
     (
@@ -568,6 +571,22 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ("Permission denied", "a file or directory cannot be read or written", "check owners and modes"),
 )
 
+#: Those that may be gone in a moment.
+_PASSING: dict[str, type[UpstreamError]] = {
+    _FULL: UpstreamFull,
+    **dict.fromkeys(
+        (
+            "Connection refused",
+            "Temporary failure in name resolution",
+            "No route to host",
+            "Network is unreachable",
+            "timed out",
+            "timeout in data",
+        ),
+        ConnectionFailed,
+    ),
+}
+
 
 def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = False) -> PushmirrorError:
     """What rsync's end means, in an operator's words, with rsync's own last words behind.
@@ -581,12 +600,12 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     host = (archive.upstream and archive.upstream.host) or "upstream"
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
-            kind = UpstreamFull if words == _FULL else UpstreamError
-            return kind(f"{meaning}: {host}: {line}", hint=hint)
-    is_cut_off = exit_code in _CUT_OFF and any(words in errors for words in _CUT_OFF_WORDS)
-    error = (SilentlyClosed if is_silent and is_cut_off else UpstreamError)(
-        f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}"
-    )
+            return _PASSING.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
+    is_cut_off = any(words in errors for words in _CUT_OFF_WORDS)
+    kind = ConnectionFailed if is_cut_off or exit_code in _OF_CONNECTION else UpstreamError
+    if is_silent and is_cut_off and exit_code in _CUT_OFF:
+        kind = SilentlyClosed
+    error = kind(f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}")
     if exit_code < 0:
         error.exit_code = Exit.FAILED
     return error

@@ -21,6 +21,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -32,7 +33,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
-from pushmirror.errors import Stalled, UpstreamError, UpstreamMoved
+from pushmirror.errors import ConnectionFailed, Stalled, TookTooLong, UpstreamError, UpstreamMoved
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import (
     DISTS,
@@ -49,6 +50,7 @@ from pushmirror.sync.probing import refusals_of
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.refusals import Refusals
 from pushmirror.sync.rsync import Stats, StatsReader, Version
+from pushmirror.sync.stillness import Stillness
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
 from pushmirror.sync.unseen import Complaints, Unseen, shown
 from pushmirror.sync.work import WorkArea
@@ -109,12 +111,14 @@ class Upstream:
     remembered: Path | None = None  # where what it refuses is kept for the next runs
     unreadable: set[str] = field(default_factory=set)  # files that were asked for and that it could not read
     refusals: Refusals = field(init=False)
+    stillness: Stillness = field(init=False)
     _version: Version | None = None
     _pinned_in_s: float = 0.0
     _counting: threading.Lock = field(default_factory=threading.Lock)  # for several streams at once
 
     def __post_init__(self) -> None:
         self.refusals = refusals_of(self.archive, self.remembered)
+        self.stillness = Stillness(self.archive.timeout)
 
     def pin(self, into: Path, *, also: Mapping[str, bool] = MappingProxyType({})) -> Unseen:
         """Copy upstream's Release files, traces and flags into a directory, which then mirrors them.
@@ -378,36 +382,36 @@ class Upstream:
                 reader.take(line)
 
         _rsync_log.debug("running %s", shlex.join(argv))
-        try:
-            result = process.run(
-                argv,
-                on_line=line_taken,
-                on_error=complaints.take,
-                stdin=stdin,
-                env=rsync.environment(self.archive),
-                idle_s=self.archive.timeout.total_seconds(),
-                stop=stop,
-            )
-        except Stalled as exc:
-            raise UpstreamError(
-                f"upstream stands still: {exc}", hint="check the network, or raise `timeout`"
-            ) from exc
-        if stop and rsync.is_full(result.errors):
-            complaints_log = _rsync_log  # another stream goes on, or this is what the run fails with
-        for line in result.errors.splitlines():
-            if rsync.FAREWELL not in line:
-                complaints_log.debug("%s", line)
-        _log_end(result, reader)
-        if result.exit_code != 0:
-            self._require_only_names(result, complaints, vanishing_is_fine=vanishing_is_fine)
-        try:
-            stats = reader.stats()
-        except UpstreamError:
-            _ = self.version  # if it is no rsync that we ran, that is the better thing to say
-            raise
-        with self._counting:
-            self.traffic.add(stats)
-        return complaints
+        with self.stillness.connection():
+            with _given_up(self.archive):
+                result = process.run(
+                    argv,
+                    on_line=line_taken,
+                    on_error=complaints.take,
+                    stdin=stdin,
+                    env=rsync.environment(self.archive),
+                    timeout_s=self.archive.time_limit.total_seconds(),
+                    idle_s=self.archive.timeout.total_seconds(),
+                    least_rate=self.archive.min_rate * 1024 or process.LEAST_RATE,
+                    on_look=self.stillness.looked,
+                    stop=stop,
+                )
+            if stop and rsync.is_full(result.errors):
+                complaints_log = _rsync_log  # another stream goes on, or this is what the run fails with
+            for line in result.errors.splitlines():
+                if rsync.FAREWELL not in line:
+                    complaints_log.debug("%s", line)
+            _log_end(result, reader)
+            if result.exit_code != 0:
+                self._require_only_names(result, complaints, vanishing_is_fine=vanishing_is_fine)
+            try:
+                stats = reader.stats()
+            except UpstreamError:
+                _ = self.version  # if it is no rsync that we ran, that is the better thing to say
+                raise
+            with self._counting:
+                self.traffic.add(stats)
+            return complaints
 
     def _require_only_names(
         self, result: process.Result, complaints: Complaints, *, vanishing_is_fine: bool
@@ -421,6 +425,22 @@ class Upstream:
             if has_vanished or result.exit_code == rsync.CODE_VANISHED:
                 raise UpstreamMoved("files went away at upstream while it was being listed")
             raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
+
+
+@contextmanager
+def _given_up(archive: Archive) -> Iterator[None]:
+    """Translate what it means that we have ended an rsync."""
+    try:
+        yield
+    except Stalled as exc:
+        found, key = "stands still", "raise `timeout`"
+        if archive.min_rate:
+            found, key = "is too slow", "lower `min_rate`"
+        raise ConnectionFailed(f"upstream {found}: {exc}", hint=f"check the network, or {key}") from exc
+    except TookTooLong as exc:
+        raise ConnectionFailed(
+            f"upstream took too long: {exc}", hint="check the network, or raise `time_limit`"
+        ) from exc
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
 _CHUNK = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
-_LEAST_RATE = 64.0  # bytes per second; keepalives of an rsync that waits are some bytes a minute
+LEAST_RATE = 64.0  # bytes per second; keepalives of an rsync that waits are some bytes a minute
 _LOOK_S = 5.0  # at most, between two looks at what a program has moved
 _LINGER_S = 2.0  # after a program's end, for the last words of what it started
 _LONGEST_WAIT_S = 24 * 3600.0  # at a time: epoll takes no more than 24 days
@@ -74,7 +74,7 @@ def run(
     cwd: Path | None = None,
     timeout_s: float | None = None,
     idle_s: float | None = None,
-    least_rate: float = _LEAST_RATE,
+    least_rate: float = LEAST_RATE,
     on_look: Callable[[bool], None] | None = None,
     stop: Stop | None = None,
 ) -> Result:
@@ -244,7 +244,7 @@ class _Idle:
             return
         counts = dict(_counts(self._pid))
         if self._on_look:
-            self._on_look(_moved(self._before, counts) >= _LEAST_RATE * elapsed_s)
+            self._on_look(_moved(self._before, counts) >= LEAST_RATE * elapsed_s)
         self._looked, self._before = now, counts
         moved = _moved(self._begin, counts)
         was_asleep = elapsed_s > self._limit_s  # so were we: the machine was suspended

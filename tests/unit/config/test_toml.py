@@ -126,6 +126,12 @@ def test_every_problem_is_said_at_once(write):
         ('rounds = "5"', 'archives.a.rounds: expected a whole number, found "5"'),
         ("rounds = 0", "archives.a.rounds: expected at least 1, found 0"),
         ('timeout = "0s"', "archives.a.timeout: expected a duration of at least one second"),
+        ('time_limit = "0s"', "archives.a.time_limit: expected a duration of at least one second"),
+        ('min_rate = "slow"', "archives.a.min_rate: expected a rate in KiB/s"),
+        (
+            'bandwidth_limit = "50K"\nmin_rate = "50K"',
+            "archives.a: min_rate: expected less than bandwidth_limit",
+        ),
         ('exclude = "x"', 'archives.a.exclude: expected a list: ["…"], found "x"'),
         ('architectures = ["AMD 64"]', "archives.a.architectures.0: expected an architecture such as amd64"),
         ("delete.max_share = 1.5", "archives.a.delete.max_share: expected at most 1.0, found 1.5"),

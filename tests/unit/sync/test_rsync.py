@@ -6,7 +6,7 @@ import pytest
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.config.model import Archive
-from pushmirror.errors import Exit, OptionRefused, UpstreamError, UpstreamFull
+from pushmirror.errors import ConnectionFailed, Exit, OptionRefused, UpstreamError, UpstreamFull
 from pushmirror.sync.rsync import (
     ENTRY,
     StatsReader,
@@ -415,6 +415,38 @@ def test_the_end_of_rsync_is_told_in_an_operators_words(errors: str, meaning: st
 )
 def test_only_of_connections_may_upstream_take_fewer(errors: str, kind: type[UpstreamError]) -> None:
     assert type(failure(5, errors, archive=archive())) is kind and is_full(errors) is (kind is UpstreamFull)
+
+
+@pytest.mark.parametrize(
+    ("code", "errors"),
+    [
+        (5, "@ERROR: max connections (3) reached"),
+        (10, "rsync: failed to connect to hub (1.2.3.4): Connection refused (111)"),
+        (10, "rsync: getaddrinfo: hub 873: Temporary failure in name resolution"),
+        (12, "rsync: connection unexpectedly closed (99 bytes received so far) [receiver]"),
+        (255, "rsync: connection unexpectedly closed (0 bytes received so far) [Receiver]"),
+        (30, "rsync error: timeout in data send/receive (code 30)"),
+        (35, "rsync error: timeout waiting for daemon connection (code 35)"),
+    ],
+)
+def test_a_connection_that_failed_may_be_better_the_next_time(code: int, errors: str) -> None:
+    assert isinstance(failure(code, errors, archive=archive()), ConnectionFailed)
+
+
+@pytest.mark.parametrize(
+    ("code", "errors"),
+    [
+        (5, "@ERROR: auth failed on module debian"),
+        (5, "@ERROR: Unknown module 'debian'"),
+        (10, "rsync: getaddrinfo: hub 873: Name or service not known"),
+        (11, "rsync: write failed on x: No space left on device (28)"),
+        (12, "CERTIFICATE_VERIFY_FAILED\nrsync: connection unexpectedly closed (0 bytes received so far)"),
+        (255, "Host key verification failed.\nrsync: connection unexpectedly closed"),
+        (-9, ""),
+    ],
+)
+def test_what_a_person_has_to_mend_is_no_failed_connection(code: int, errors: str) -> None:
+    assert not isinstance(failure(code, errors, archive=archive()), ConnectionFailed)
 
 
 def test_an_end_that_nobody_knows_is_told_in_rsyncs_words() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
@@ -19,6 +20,8 @@ from pushmirror.sync.progress import Silent
 from pushmirror.sync.published import Suite, read_published
 from pushmirror.sync.signatures import check_keyrings, check_signatures
 from pushmirror.sync.upstream import Upstream
+
+_LIMIT = timedelta(minutes=10)  # for upstream's Release files, some MB
 
 
 def of_archive(archive: Archive) -> Iterator[Finding]:
@@ -63,9 +66,10 @@ def _signed(archive: Archive) -> Iterator[Finding]:
 
 
 def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
+    brief = archive.model_copy(update={"time_limit": min(archive.time_limit, _LIMIT)})
     with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as made:
         copy = Path(made) / "upstream"
-        Upstream(archive, Silent()).pin(copy)
+        Upstream(brief, Silent()).pin(copy)
         suites = list(read_published(copy, archive.release_directories).suites.values())
         if suites:
             yield judge(subject, suites, copy, archive.keyring, where="at upstream")

@@ -41,6 +41,7 @@ class Places:
     upstream_manifest: Path  # the copy of upstream's
     manifests: Path | None  # our own manifest, as sites read it; none: no site does
     suites: Path  # what its suites are like
+    stalled: Path | None = None  # since when a run has received nothing; none: nobody is told
 
 
 class Bookkeeping:

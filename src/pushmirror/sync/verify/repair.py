@@ -75,6 +75,7 @@ class Repair:
         self._tree = archive.path
         self._progress = progress
         self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
+        self._upstream.stillness.file = places.stalled
         self._area = WorkArea(self._tree)
         self._books = Bookkeeping(archive, places, progress)
         self._publisher = Publisher(self._tree, self._area, self._books)
@@ -94,6 +95,7 @@ class Repair:
                 if self.done.repaired:
                     self._books.seal(generation)
             finally:
+                self._upstream.stillness.over()
                 self._area.close(
                     keep_new=True
                 )  # what waits is of a stage 1, or of a run that was interrupted

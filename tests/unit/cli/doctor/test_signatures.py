@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,15 @@ def test_before_the_first_sync_upstream_is_asked(tmp_path, signed, foreign, hub)
 
 def test_an_upstream_that_cannot_be_reached_is_told_of_elsewhere(tmp_path, signed):
     assert [level for level, _ in found(tmp_path / "tree", signed.keyring)] == [Level.OK]
+
+
+def test_an_upstream_that_drips_does_not_hold_the_check(
+    tmp_path: Path, signed: LabArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signatures, "_LIMIT", timedelta(seconds=1))
+    drips = tmp_path / "rsync"
+    drips.write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    drips.chmod(0o755)
+    given = {"name": "debian", "path": tmp_path / "none", "upstream": "rsync://h/debian"}
+    one = Archive.model_validate({**given, "keyring": [signed.keyring], "rsync": str(drips)})
+    assert [found.level for found in signatures.of_archive(one)] == [Level.OK]

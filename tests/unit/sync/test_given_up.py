@@ -1,0 +1,79 @@
+"""When a connection to upstream is given up, and what becomes of the run; in rsync's place is a script."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config.model import Archive, Mirror
+from pushmirror.errors import ConnectionFailed, Exit
+from pushmirror.state.records import Stage
+from pushmirror.sync.engine import Engine
+from pushmirror.sync.job import Job
+from pushmirror.sync.progress import Silent
+from pushmirror.sync.upstream import Upstream
+from pushmirror.system import clock
+from upstreams import places_in
+
+REFUSED = "echo 'rsync: failed to connect to hub: Connection refused (111)' >&2; exit 10"
+
+
+def archive(tmp_path: Path, script: str, **keys: object) -> Archive:
+    program = tmp_path / "rsync"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    given = {"path": tmp_path / "tree", "upstream": "rsync://hub/debian", "rsync": str(program), **keys}
+    return Archive.model_validate({"name": "debian", **given})
+
+
+def test_a_connection_below_the_least_rate_is_given_up(tmp_path: Path) -> None:
+    slow = "while sleep 0.05; do printf '%0200d' 1; done"
+    one = archive(tmp_path, slow, timeout="1s", min_rate="1G", time_limit="1min")
+    found = r"upstream is too slow: .* moved only \d{4,} bytes \(\d{4,} per second, expected .* 1073741824\)"
+    with pytest.raises(ConnectionFailed, match=found) as caught:
+        Upstream(one, Silent()).pin(tmp_path / "pin")
+    assert caught.value.hint and "min_rate" in caught.value.hint
+
+
+def test_a_connection_is_given_up_after_the_time_limit_whatever_it_moves(tmp_path: Path) -> None:
+    one = archive(tmp_path, "exec cat /dev/zero", time_limit="1s")
+    with pytest.raises(ConnectionFailed, match=r"took too long: .* longer than allowed \(1 s\)") as caught:
+        Upstream(one, Silent()).pin(tmp_path / "pin")
+    assert caught.value.hint and "time_limit" in caught.value.hint
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
+    """How long was waited; nobody waits."""
+    found: list[timedelta] = []
+    monkeypatch.setattr(clock, "sleep", found.append)
+    return found
+
+
+def run(tmp_path: Path, script: str, **keys: object) -> ConnectionFailed:
+    one = archive(tmp_path, script, **keys)
+    one.path.mkdir()
+    engine = Engine(one, Mirror(name="site.example.org"), places=places_in(tmp_path), progress=Silent())
+    with pytest.raises(ConnectionFailed) as caught:
+        engine.run(Job(Stage.ALL, "manual"), lambda _: None)
+    return caught.value
+
+
+def test_a_run_whose_connection_fails_tries_again_after_growing_pauses(
+    tmp_path: Path, pauses: list[timedelta]
+) -> None:
+    error = run(tmp_path, f"echo >>{tmp_path}/asked; {REFUSED}", strategy="full")
+    assert str(error).endswith("Connection refused (111), still after 3 retries")
+    assert error.exit_code is Exit.STAGE1 and error.hint == "check host and port in `upstream`"
+    assert (tmp_path / "asked").read_text().count("\n") == 4
+    assert [round(pause / timedelta(seconds=15)) for pause in pauses] == [1, 2, 4]
+
+
+def test_pauses_end_growing(tmp_path: Path, pauses: list[timedelta]) -> None:
+    run(tmp_path, REFUSED, strategy="full", retries=9, retry_after="10s")
+    assert len(pauses) == 9 and max(pauses) < timedelta(minutes=13)
+
+
+def test_who_wants_no_retries_has_none(tmp_path: Path, pauses: list[timedelta]) -> None:
+    assert str(run(tmp_path, REFUSED, retries=0)).endswith("Connection refused (111)")
+    assert pauses == []
