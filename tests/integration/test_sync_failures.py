@@ -188,6 +188,38 @@ def test_an_upstream_that_stands_still_or_dies_in_the_middle_is_given_up(
     mended(synced, archive)
 
 
+def test_a_push_that_meets_a_stall_says_so_and_is_served_without_another_push(
+    synced: LabSite, archive: LabArchive, daemon: RsyncDaemon
+) -> None:
+    large = archive.path / "doc/large"
+    large.write_bytes(Random(4).randbytes(1_000_000))  # noqa: S311  cannot be packed
+    synced.configure(bandwidth_limit="300K", timeout="2s", retries=9, retry_after="1s")
+    assert daemon.pid is not None
+
+    def log() -> str:
+        return synced.run("log", "last").check().output.decode()
+
+    with synced.running("receive", "sync:all") as child:
+        assert wait_until(lambda: any(synced.tree.glob(".~tmp~/pushmirror/new/doc/*large*")))
+        stopped = [*descendants(daemon.pid), daemon.pid]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert wait_until(lambda: "trying again in 1 s (1 of 9)" in log())
+            assert "upstream stands still: rsync was ended: in 2 s it moved only" in log()
+            assert synced.json("status")[0]["stalled_since"]
+            assert b", stalled for " in b" ".join(synced.run("status").check().output.split())
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT if pid == daemon.pid else signal.SIGKILL)
+        assert wait_until(lambda: child.poll() is not None)
+    assert child.poll() == Exit.OK
+    assert (synced.tree / "doc/large").read_bytes() == large.read_bytes()
+    assert broken(synced.tree) == []
+    assert synced.json("status")[0]["stalled_since"] is None
+    assert not (synced.state / "stalled" / ARCHIVE).exists()
+
+
 def test_a_server_that_does_not_speak_rsync_is_a_failed_stage_1(synced: LabSite) -> None:
     before = snapshot(synced.tree)
     with fake_daemon(says_no_rsync) as port:

@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pushmirror.status.age import usual_gap, with_age
-from pushmirror.status.summary import OWNER, ArchiveHealth, summarise, with_sites, with_suites, with_verified
+from pushmirror.status.summary import (
+    OWNER,
+    ArchiveHealth,
+    summarise,
+    with_sites,
+    with_stall,
+    with_suites,
+    with_verified,
+)
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ def health_of(
     """The health of these archives now, with all sites or the chosen ones."""
     from pushmirror.state.suites import path_of, read_suites
     from pushmirror.status.suites import summarise_suites
+    from pushmirror.sync.stillness import stalled_file, stalled_since
 
     now = clock.now()
     names = [name for name in names if name in config.archives]
@@ -47,7 +56,8 @@ def health_of(
         sites = sites_of(config, store, archive, generations)
         suites = read_suites(path_of(config.state.directory, archive.name))
         health = replace(one, upstream=str(archive.upstream or OWNER))
-        health = _with_last_verify(health, config, now)
+        stalled = stalled_since(stalled_file(config.state.directory, archive.name))
+        health = _with_last_verify(with_stall(health, stalled, now), config, now)
         health = with_suites(health, summarise_suites(suites, now), now)
         health = with_age(
             health,

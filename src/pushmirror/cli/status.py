@@ -59,7 +59,8 @@ def status(
     The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
     stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing for
     longer than [push] report_after makes its archive's level error. "Pushed for G, is at F" is said where a
-    push has announced generation G and F is still served, of an archive here or of a site.
+    push has announced generation G and F is still served, of an archive here or of a site. A run that is
+    "stalled for 40 s" has received nothing from upstream for so long.
 
     Nothing stays ok by standing still: the level is warning when the last success, upstream's last change or
     a site's lack of what is served here is older than the archive's `stale_after` (12h), and error at three

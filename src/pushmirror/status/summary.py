@@ -26,6 +26,7 @@ __all__ = [
     "in_words",
     "summarise",
     "with_sites",
+    "with_stall",
     "with_suites",
     "with_verified",
 ]
@@ -51,6 +52,7 @@ class ArchiveHealth:
     pending: int  # requests that no run serves yet
     attention: tuple[str, ...]  # what somebody should look at, one sentence each
     strategy: str = ""  # by which the last run learnt what had changed; empty: it did not come so far
+    stalled_since: datetime | None = None  # the run under way has received nothing from upstream since
     why: str = ""  # that one
     by: str = ""  # both, in words
     asked_generation: str | None = None  # the first digits of what the last push named; none: it named none
@@ -107,6 +109,14 @@ def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime
         live=sum(site.state is SiteState.LIVE for site in sites),
         sites=tuple(sites),
     )
+
+
+def with_stall(health: ArchiveHealth, since: datetime | None, now: datetime) -> ArchiveHealth:
+    """An archive's health with since when its run has received nothing; not what an earlier run has left."""
+    if since is None or health.running_since is None or since < health.running_since:
+        return health
+    last_run = f"{health.last_run}, stalled for {span(now - since)}"
+    return replace(health, stalled_since=since, last_run=last_run)
 
 
 def with_suites(health: ArchiveHealth, suites: Sequence[SuiteHealth], now: datetime) -> ArchiveHealth:

@@ -8,7 +8,7 @@ import pytest
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.state.suites import SuiteRecord
 from pushmirror.status.suites import summarise_suites
-from pushmirror.status.summary import ArchiveHealth, Level, summarise, with_suites, with_verified
+from pushmirror.status.summary import ArchiveHealth, Level, summarise, with_stall, with_suites, with_verified
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -256,3 +256,16 @@ def test_suites_without_strong_checksums_are_never_quietly_good():
 def test_trouble_with_a_suite_neither_hides_an_error_nor_a_run_under_way():
     assert of_suites(HELD, runs=(RUN, FAILED)).level is Level.ERROR
     assert of_suites(HELD, runs=(RUN, RUNNING)).level is Level.RUNNING
+
+
+def test_a_run_that_receives_nothing_says_since_when() -> None:
+    since = NOW - timedelta(seconds=40)
+    stalled = with_stall(health(RUNNING), since, NOW)
+    assert (stalled.last_run, stalled.stalled_since) == ("running for 2 h, stalled for 40 s", since)
+    assert stalled.level is Level.RUNNING
+
+
+def test_what_an_earlier_run_left_stalled_is_not_told_of_another() -> None:
+    before = RUNNING.started_at - timedelta(seconds=1)
+    assert with_stall(health(RUNNING), before, NOW) == health(RUNNING)
+    assert with_stall(health(RUN), NOW, NOW) == health(RUN)
