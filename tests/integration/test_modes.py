@@ -93,12 +93,7 @@ def umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-IN_STATE = pytest.mark.xfail(
-    strict=True, reason="directories and logs in the state directory follow the umask"
-)
-
-
-@pytest.mark.parametrize("mask", [pytest.param(0o000, marks=IN_STATE), 0o077], ids=["000", "077"])
+@pytest.mark.parametrize("mask", [0o000, 0o077], ids=["000", "077"])
 def test_secrets_are_private_what_is_served_is_public_and_nothing_is_for_others_to_write(
     tmp_path: Path, cli: Cli, mask: int
 ) -> None:

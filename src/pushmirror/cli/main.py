@@ -1,7 +1,8 @@
 """The command line: finds the verb, and turns whatever it raises into one message and one exit code.
 
 Guaranteed: `pushmirror --help` imports no verb; a signal unwinds the stack, so that every `finally` runs,
-children are ended and locks are free, before the exit code says so.
+children are ended and locks are free, before the exit code says so. Nothing that is made, by us or by what we
+start, can be written by others than its owner, however loose the umask is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _PIPE = 141  # SIGPIPE, as a shell reports it
+_OTHERS_WRITE = 0o022
 
 #: name -> (module:function, short help); modules are imported when their verb is called.
 VERBS = {
@@ -87,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     gc.set_threshold(100_000, 20, 50)  # what is made here is kept: looking for garbage in it costs a tenth
     _unwind_on_signals()
+    os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     before = sys.stdout
     try:
         result = pushmirror.main(
