@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.config.model import Archive, Config, Strategy
@@ -99,7 +100,7 @@ class Hub:
         runs, served = self._store.runs(archive, limit=1), self._store.latest_generation(archive)
         if not runs or runs[0].outcome is not Outcome.SUCCEEDED or served is None:
             return False
-        is_recent = clock.now() - runs[0].started_at < one.full_every
+        is_recent = timedelta() <= clock.now() - runs[0].started_at < one.full_every
         if not is_recent or runs[0].stats.get("selection") != selection_mark(one):
             return False
         if Traces(one.path, self._config.mirror.name).generation() != served.digest:

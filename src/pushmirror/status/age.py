@@ -23,6 +23,7 @@ from pushmirror.status.words import span
 _LEAST_GAPS = 2  # between changes, before they are called usual
 _GAPS = 20  # the last of them
 _UNUSUAL = 2  # times what is usual
+_TO_COME = timedelta(hours=1)  # more than clocks are set back by in passing
 
 
 def usual_gap(generations: Iterable[Generation]) -> timedelta | None:
@@ -61,6 +62,10 @@ def _of_success(health: ArchiveHealth, stale_after: timedelta, now: datetime) ->
         if (began := health.running_since) and by_age(now - began, stale_after) is Level.ERROR:
             yield Level.WARNING, f"the first run has been running for {span(now - began)}"
         return
+    if last - now > _TO_COME:
+        what = f"the last success was at {last:%Y-%m-%d %H:%M} UTC, which is still to come"
+        todo = f"set this machine's clock if it is wrong, and run pushmirror sync {health.archive}"
+        yield Level.WARNING, f"{what}: {todo}"
     level = by_age(now - last, stale_after)
     if level is Level.OK or (level is Level.WARNING and health.running_since):
         return

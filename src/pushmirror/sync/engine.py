@@ -307,6 +307,7 @@ class Engine:
         keep_new = True
         try:
             self._area.open()
+            self._ledger.keep_time(self._archive.grace.total_seconds())
             self._traces.make_room(Destination(self._tree, self._area))
             with self._books.open():
                 yield

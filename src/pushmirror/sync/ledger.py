@@ -34,6 +34,7 @@ _SAMPLE = 100_000  # files that are counted one by one
 _FORMER, _FORMER_KEYRINGS = ("indices", "generations"), "keyrings"  # beside it, of the versions before it
 _HELD = "held"  # in the place of a digest: what is not served
 _LOOK_UP = 40  # questions cost as much as walking over so many numbers
+_JUMP_S = 7 * 24 * 3600.0  # between two runs; what is longer may be a clock that has jumped
 
 
 class _Generation(NamedTuple):
@@ -211,6 +212,28 @@ class Ledger:
     def replaced(self, digest: str) -> None:
         """The grace period of a generation begins now."""
         self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (time.time(), digest))
+
+    @reads
+    def keep_time(self, grace_s: float) -> None:
+        """Have what is within its grace stay so where the clock has jumped since the last run.
+
+        Nothing passed on a clock that went back. One that is more than a week ahead of the last run (or the
+        grace, if that is longer) has jumped, or there was no run since: that counts as half a grace. Else a
+        clock that is a year ahead would end each grace at once, and what is replaced under it would stay
+        for a year.
+        """
+        now = time.time()
+        seen = max(
+            (at for (at,) in self._file.ask("SELECT value FROM facts WHERE name = 'seen'")), default=now
+        )
+        passed = now - seen
+        jump = passed
+        if passed >= 0:
+            jump = passed - grace_s / 2 if passed > max(_JUMP_S, grace_s) else 0
+        with self.writing():
+            self._file.do("UPDATE generations SET replaced = MIN(replaced + ?, ?)", (jump, now))
+            self._file.do("UPDATE facts SET value = MIN(value + ?, ?) WHERE name = 'began'", (jump, now))
+            self._file.do("INSERT OR REPLACE INTO facts VALUES ('seen', ?)", (now,))
 
     def begin(self, *, beside_a_tree: bool) -> None:
         """Note when the ledger began, if it knows of nothing yet, though a tree is served.

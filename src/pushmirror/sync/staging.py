@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
@@ -427,7 +428,7 @@ class Staging:
         if self._memory.is_served(directory):
             return True  # what is served lacks them already
         since = self._memory.incomplete_since(directory)
-        return since is not None and clock.now() - since >= INCOMPLETE_AFTER
+        return since is not None and not timedelta() <= clock.now() - since < INCOMPLETE_AFTER
 
     def _when_incomplete(self) -> str:
         if self._archive.incomplete is Policy.HOLD:

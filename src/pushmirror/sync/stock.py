@@ -121,8 +121,8 @@ def _told(files: int, drift: Drift) -> str:
 
 
 def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
-    oldest = clock.now() - archive.update_in_progress.stale_after
-    flags, _ = upstream_flags(archive.path, own=mirror.name, stale_before=oldest)
+    stale_after = archive.update_in_progress.stale_after
+    flags, _ = upstream_flags(archive.path, own=mirror.name, now=clock.now(), stale_after=stale_after)
     if flags:
         raise Behind(
             f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pushmirror.archive.paths import link_stays_inside
@@ -148,13 +148,18 @@ class Traces:
         return True
 
 
-def upstream_flags(pinned: Path, *, own: str, stale_before: datetime) -> tuple[list[str], list[str]]:
+def upstream_flags(
+    pinned: Path, *, own: str, now: datetime, stale_after: timedelta
+) -> tuple[list[str], list[str]]:
     """The names of upstream's update-in-progress flags: (those that count, those left behind by a crash).
 
-    `own` is our mirror's name: a flag of ours that came back through upstream says nothing of upstream.
+    `own` is our mirror's name: a flag of ours that came back through upstream says nothing of upstream. One that
+    is farther in the future than `stale_after` is left behind, too: by a machine whose clock was ahead.
     """
     flags = [path for path in pinned.glob(f"{UPDATING}*") if path.name != f"{UPDATING}{own}"]
-    stale = [flag for flag in flags if flag.lstat().st_mtime < stale_before.timestamp()]
+    stale = [
+        flag for flag in flags if abs(flag.lstat().st_mtime - now.timestamp()) > stale_after.total_seconds()
+    ]
     return [flag.name for flag in flags if flag not in stale], [flag.name for flag in stale]
 
 

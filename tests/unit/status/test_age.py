@@ -66,9 +66,15 @@ def test_an_owners_archive_that_did_not_change_is_not_stale():
     assert aged(owner, upstream_changed_at=NOW - 720 * HOUR).level is Level.OK
 
 
-def test_a_clock_that_went_back_makes_nothing_stale():
-    assert (
-        aged(replace(GOOD, last_success_at=NOW + 99 * HOUR), upstream_changed_at=NOW + HOUR).level is Level.OK
+def test_a_clock_that_is_set_makes_nothing_stale():
+    assert aged(replace(GOOD, last_success_at=NOW + HOUR), upstream_changed_at=NOW + HOUR).level is Level.OK
+
+
+def test_a_success_that_is_still_to_come_is_not_believed_for_a_year():
+    found = aged(replace(GOOD, last_success_at=NOW + 99 * HOUR))
+    assert found.level is Level.WARNING
+    assert found.attention[0].startswith(
+        "the last success was at 2026-08-05 15:00 UTC, which is still to come: "
     )
 
 

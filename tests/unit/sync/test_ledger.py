@@ -272,3 +272,49 @@ def test_nothing_is_forgotten_that_was_not_told_yet(ledger: Ledger, clock: Clock
 def test_names_that_are_not_utf_8_are_remembered(ledger: Ledger) -> None:
     remember(ledger, SHA, ["pool/\udce9"])
     assert ledger.referred_to(["pool/\udce9"], live=NEW, grace_s=HOUR) == {"pool/\udce9"}
+
+
+A_DAY, A_YEAR = 24 * HOUR, 365 * 24 * HOUR
+
+
+def runs_after(ledger: Ledger, clock: Clock, seconds: float, *, grace_s: float) -> set[str]:
+    """What is kept by a run, on a clock that went on by so much since the last one."""
+    clock.now += seconds
+    ledger.keep_time(grace_s)
+    return ledger.referred_to(ASKED, live=NEW, grace_s=grace_s) & {"pool/old"}
+
+
+@pytest.mark.parametrize(
+    ("jumps", "kept"),
+    [
+        pytest.param([A_DAY], True, id="within the grace"),
+        pytest.param([A_DAY, A_DAY], False, id="out of it"),
+        pytest.param([A_YEAR], True, id="ahead"),
+        pytest.param([A_YEAR, HOUR], True, id="ahead, and on"),
+        pytest.param([A_YEAR, A_DAY], False, id="ahead, and on beyond the grace"),
+        pytest.param([A_YEAR, -A_YEAR], True, id="ahead and back"),
+        pytest.param([A_YEAR, -A_YEAR, A_DAY], False, id="ahead, back, and on beyond the grace"),
+        pytest.param([-40 * A_YEAR, 40 * A_YEAR], True, id="back and ahead: a machine without a battery"),
+        pytest.param([-40 * A_YEAR, A_DAY, A_DAY], False, id="back for good"),
+        pytest.param([8 * A_DAY, 8 * A_DAY], True, id="a run every eight days, twice"),
+        pytest.param([8 * A_DAY, 8 * A_DAY, 8 * A_DAY], False, id="a run every eight days, three times"),
+    ],
+)
+def test_a_clock_that_jumps_neither_ends_a_grace_nor_keeps_it_going(
+    ledger: Ledger, clock: Clock, jumps: list[float], kept: bool
+) -> None:
+    ledger.keep_time(1.5 * A_DAY)
+    ledger.replaced(OLD)
+    found = [runs_after(ledger, clock, jump, grace_s=1.5 * A_DAY) for jump in jumps]
+    assert bool(found[-1]) == kept
+
+
+def test_what_is_replaced_under_a_clock_that_is_ahead_does_not_stay_for_a_year(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.keep_time(A_DAY)
+    clock.now += A_YEAR  # while the run is under way
+    ledger.replaced(OLD)
+    clock.now -= A_YEAR
+    assert runs_after(ledger, clock, HOUR, grace_s=A_DAY)
+    assert not runs_after(ledger, clock, 1.1 * A_DAY, grace_s=A_DAY)

@@ -108,11 +108,19 @@ def test_bug_20_a_flag_of_upstream_does_not_come_with_its_traces(traces, tmp_pat
     assert [path.name for path in (tmp_path / "tree").rglob("*") if path.is_file()] == ["master"]
 
 
-@pytest.mark.parametrize(("age", "counts"), [(timedelta(hours=1), True), (timedelta(hours=3), False)])
+_FLAG_AGES = [
+    (timedelta(hours=1), True),
+    (timedelta(hours=3), False),
+    (timedelta(hours=-1), True),
+    (timedelta(days=-365), False),
+]
+
+
+@pytest.mark.parametrize(("age", "counts"), _FLAG_AGES)
 def test_bug_21_a_flag_that_upstream_left_behind_is_not_waited_for(tmp_path, age, counts):
     (tmp_path / FLAG).touch()
     os.utime(tmp_path / FLAG, times=((NOW - age).timestamp(),) * 2)
-    flags, stale = upstream_flags(tmp_path, own=NAME, stale_before=NOW - timedelta(hours=2))
+    flags, stale = upstream_flags(tmp_path, own=NAME, now=NOW, stale_after=timedelta(hours=2))
     assert (flags, stale) == (([FLAG], []) if counts else ([], [FLAG]))
 
 

@@ -37,8 +37,8 @@ class Facts:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look at the whole disk again."""
-        return self.compared_at is None or self.now - self.compared_at >= self.full_every
+        """Whether it is time to look at the whole disk again; a time that is still to come tells nothing."""
+        return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
 
 
 def choices(facts: Facts) -> list[Choice]:

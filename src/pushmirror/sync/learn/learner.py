@@ -126,10 +126,12 @@ class Learner:
 
     def require_finished_upstream(self, area: WorkArea) -> None:
         """Stage 2 of upstream has to be over before ours begins."""
-        oldest = clock.now() - self.archive.update_in_progress.stale_after
-        flags, stale = upstream_flags(area.pin, own=self.mirror.name, stale_before=oldest)
+        stale_after = self.archive.update_in_progress.stale_after
+        flags, stale = upstream_flags(
+            area.pin, own=self.mirror.name, now=clock.now(), stale_after=stale_after
+        )
         for flag in stale:
-            _log.warning("upstream's %s is older than stale_after and was left behind: ignored", flag)
+            _log.warning("upstream's %s was left behind (see stale_after): ignored", flag)
         if flags:
             raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
 

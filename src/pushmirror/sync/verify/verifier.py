@@ -113,7 +113,11 @@ class Verifier:
         sources = self._look()
         generation = sources.generation
         position = None if from_scratch else self._state.resume(generation)
-        if position and position.ended_at and not (for_repair and clock.now() - position.ended_at < _FRESH):
+        if (
+            position
+            and position.ended_at
+            and not (for_repair and timedelta() <= clock.now() - position.ended_at < _FRESH)
+        ):
             position = None
         self._resumed = position is not None and not position.ended_at
         self._position = position or self._state.begin(generation)

@@ -34,6 +34,7 @@ AUTO, INDEX, MANIFEST, FULL = Strategy.AUTO, Strategy.INDEX, Strategy.MANIFEST, 
         (replace(USUAL, compared_at=None), [MANIFEST, FULL]),
         (replace(USUAL, compared_at=NOW - A_DAY), [MANIFEST, FULL]),
         (replace(USUAL, compared_at=NOW - A_DAY + timedelta(seconds=1)), [MANIFEST, INDEX, FULL]),
+        (replace(USUAL, compared_at=NOW + 365 * A_DAY), [MANIFEST, FULL]),
         (replace(USUAL, wanted=INDEX, is_new=True), [FULL]),
     ],
 )
