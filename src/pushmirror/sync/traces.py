@@ -153,8 +153,8 @@ def upstream_flags(
 ) -> tuple[list[str], list[str]]:
     """The names of upstream's update-in-progress flags: (those that count, those left behind by a crash).
 
-    `own` is our mirror's name: a flag of ours that came back through upstream says nothing of upstream. One that
-    is farther in the future than `stale_after` is left behind, too: by a machine whose clock was ahead.
+    `own` is our mirror's name: a flag of ours that came back through upstream says nothing of upstream. One
+    that is farther in the future than `stale_after` is left behind, too: by a machine whose clock was ahead.
     """
     flags = [path for path in pinned.glob(f"{UPDATING}*") if path.name != f"{UPDATING}{own}"]
     stale = [
