@@ -57,14 +57,17 @@ class Apt:
         (directory / "status").touch()
         (directory / "apt.conf").write_text(_CONFIG.format(root=directory))
 
-    def reads(self, *sources: Source, packages: Sequence[str], keyring: Path | None) -> Verdict:
-        """Update from sources, then download packages of them."""
+    def reads(
+        self, *sources: Source, packages: Sequence[str], keyring: Path | None, by_hash: str = ""
+    ) -> Verdict:
+        """Update from sources, then download packages of them; `by_hash` is yes, no or force."""
         lists, downloads = self._root / "var/lib/apt/lists", self._root / "downloads"
         for directory in (lists, downloads):
             shutil.rmtree(directory, ignore_errors=True)
         (lists / "partial").mkdir(parents=True)
         downloads.mkdir()
         options = f"signed-by={keyring}" if keyring else "trusted=yes"
+        options += f" by-hash={by_hash}" if by_hash else ""
         lines = [f"deb [{options}] {self._address(tree)} {line}\n" for tree, line in sources]
         (self._root / "etc/apt/sources.list").write_text("".join(lines))
         problem = self._get("update", "--error-on=any")

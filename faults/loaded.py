@@ -1,0 +1,234 @@
+"""What faults meet: an archive that never rests, a site for each strategy, and those who look at their trees.
+
+    archive (its owner keeps a manifest) ──▶ rsync daemon ──▶ a site by full, by index, by manifest
+       ▲ changes                                                 │ tree
+       └ `changing`                         the watcher, and apt over HTTP, all the time
+
+Counted as broken: whatever the watcher finds (lab.judge), and whatever apt cannot read. A client that asks
+for plain names meets another state when a suite changes between two of its requests; that counts when it
+happens again and again while InRelease stays as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+from acceptance.processes import alive
+from faults.campaign import Trial
+from field.apt import Apt, Source, judging
+from forked import ForkedSite, serving
+from pushmirror.config.model import Strategy
+from pushmirror.errors import Exit, ProgramFailed
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.churn import Churn
+from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.service import wait_until
+from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.system import process
+from upstreams import OwnedArchive
+
+EACH = (Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST)
+LONGEST_S = 120.0  # of one run; an idle machine needs two
+GONE_S = 10.0  # for what a run had started, after its end
+_EVERY_S = 1.5  # an update of the archive
+_ATTEMPTS = 3  # of apt, by plain names
+_REST_S = 0.3  # between two looks by apt
+_GRACE = "36h"
+_WAYS = ("no", "yes", "force")  # of apt's by-hash
+#: What an apt that asks by hash reads, and one that asks for plain names: these change in one instant only
+#: where the suite has no by-hash.
+_WITH, _WITHOUT = ("trixie", "sid"), ("wheezy",)
+
+
+class Clients:
+    """Apt, from entry to exit of its block, at one tree after the other, in each way of asking."""
+
+    def __init__(self, trial: Trial, apt: Apt, keyring: Path, trees: Sequence[Path]) -> None:
+        self._trial = trial
+        self._apt = apt
+        self._keyring = keyring
+        self._trees = trees
+        self._random = Random(trial.seed)
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._look_on)
+        self._apt_is_free = threading.Lock()
+        self._looks: list[tuple[str, str]] = []  # what was done, and what went wrong
+        self._died = ""
+
+    def __enter__(self) -> Clients:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._thread.join()
+        for what, problem in self._looks:
+            self._trial.require_unbroken([problem] if problem else [], what)
+        if self._died:
+            self._trial.wrong("internal", f"the campaign's apt: {self._died}")
+
+    def at_rest(self, tree: Path, by_hash: str) -> None:
+        """Nothing changes: whoever asks in this way finds all there is, in every suite."""
+        suites = _WITH if by_hash == "force" else (*_WITH, *_WITHOUT)
+        problem = self._read([(tree, f"{suite} main contrib") for suite in suites], by_hash)
+        self._trial.require_unbroken(
+            [problem] if problem else [], f"apt by-hash={by_hash} at rest, {tree.parent.name}"
+        )
+
+    def _look_on(self) -> None:
+        try:
+            while not self._enough.wait(_REST_S):
+                tree = self._random.choice(self._trees)
+                by_hash = self._random.choice(_WAYS)
+                suite = self._random.choice(_WITHOUT if by_hash == "no" else _WITH)
+                problem = self._look(tree, suite, by_hash)
+                self._looks.append((f"apt by-hash={by_hash} at {suite}, {tree.parent.name}", problem))
+        except Exception as exc:  # noqa: BLE001  told at the end of the block
+            self._died = repr(exc)
+
+    def _look(self, tree: Path, suite: str, by_hash: str) -> str:
+        release, problem = tree / "dists" / suite / "InRelease", ""
+        before = release.read_bytes()
+        for _ in range(_ATTEMPTS if by_hash == "no" else 1):
+            problem = self._read([(tree, f"{suite} main")], by_hash, packages=["?true"])
+            if not problem or (by_hash == "no" and release.read_bytes() != before):
+                return ""
+        return problem
+
+    def _read(self, sources: Sequence[Source], by_hash: str, *, packages: Sequence[str] = ()) -> str:
+        """What went wrong; there is one root for apt."""
+        with self._apt_is_free:
+            return self._apt.reads(
+                *sources, packages=packages, keyring=self._keyring, by_hash=by_hash
+            ).problem
+
+
+@dataclass
+class Loaded:
+    """All of it, for as long as its block lasts."""
+
+    trial: Trial
+    archive: OwnedArchive
+    daemon: RsyncDaemon
+    sites: dict[Strategy, LabSite]
+    clients: Clients
+    watcher: Watcher
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """The archive changes until the end of the block."""
+        with Churn(self.archive, every_s=_EVERY_S):
+            yield
+
+    def attacked(self, site: LabSite, process_: process.Background, what: str, *, words: int) -> int | None:
+        """Wait for the end of a run to which something was done; its exit code, None where it hung.
+
+        `words` is where its output begins.
+        """
+        if not wait_until(lambda: process_.poll() is not None, limit_s=LONGEST_S):
+            self.trial.wrong("hangs", f"{what}: no end in {LONGEST_S:.0f} s")
+            process_.stop()
+            return None
+        code = process_.poll()
+        assert code is not None
+        output = (site.directory / "output.log").read_bytes()[words:].decode(errors="replace")
+        self.trial.ended(code, output, what)
+        return code
+
+    def none_left(self, pids: Sequence[int], what: str) -> None:
+        """What a run had started is to be gone soon after its end."""
+        if not wait_until(lambda: not alive(pids), limit_s=GONE_S):
+            self.trial.wrong("leaks", f"{what}: {len(alive(pids))} processes are left")
+
+    def recovers(self, strategy: Strategy, what: str) -> None:
+        """A run that nobody disturbs ends well, and what is served is upstream's state, all of it."""
+        site = self.sites[strategy]
+        recovers(self.trial, self.archive, site, f"{what}, the run after it")
+
+    def end(self) -> None:
+        """Upstream rests and the grace is over: the trees are the same, and nothing is left beside them."""
+        for (strategy, site), by_hash in zip(self.sites.items(), cycle(_WAYS), strict=False):
+            site.configure(grace="0s")
+            words = ["--strategy", "full"] if strategy is Strategy.INDEX else []  # what no list names
+            ended = site.sync("--allow-mass-delete", *words)
+            self.trial.ended(ended.exit_code, ended.errors, f"the last run by {strategy.value}")
+            differences = same_tree(self.archive.path, site.tree)
+            differences += broken(site.tree, thorough=True)
+            differences += [
+                f"{path.name} is left behind"
+                for path in site.tree.iterdir()
+                if path.name.startswith((".", "Archive-Update"))
+            ]
+            self.trial.require_unbroken(differences, f"at the end, by {strategy.value}")
+            self.clients.at_rest(site.tree, by_hash)
+
+
+def recovers(trial: Trial, archive: LabArchive, site: LabSite, what: str) -> bool:
+    """Have one run that nobody disturbs, of an archive that rests; whether all was well."""
+    try:
+        ended = site.run("sync", ARCHIVE, timeout_s=LONGEST_S)
+    except ProgramFailed as exc:
+        trial.wrong("hangs", f"{what}: {exc}")
+        return False
+    trial.ended(ended.exit_code, ended.errors, what)
+    if ended.exit_code != Exit.OK:
+        trial.wrong("lost", f"{what}: exit code {ended.exit_code}: {ended.errors[-500:]}")
+        return False
+    problems = broken(site.tree, thorough=True)
+    trial.require_unbroken(problems, what)
+    if behind := differences(archive, site):
+        trial.wrong("lost", f"{what}: exit code 0, and {'; '.join(behind[:3])}")
+    return not problems and not behind
+
+
+def differences(archive: LabArchive, site: LabSite) -> list[str]:
+    """Where a site is not at upstream's state, as far as this is told by signed files."""
+    names = [*archive.generation_files(), *archive.pool_files]
+    return [name for name in names if not _same(archive.path / name, site.tree / name)]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+@contextmanager
+def loaded(trial: Trial, strategies: Sequence[Strategy] = EACH, **options: object) -> Iterator[Loaded]:
+    """An archive with a site for each strategy, current; `options` are keys of `[archives.debian]`.
+
+    What the watcher and apt saw is in the tally after the block.
+    """
+    directory = trial.directory
+    archive = OwnedArchive.create(directory / "archive", packages=15)
+    assert isinstance(archive, OwnedArchive)
+    archive.take_stock()
+    with ExitStack() as stack:
+        daemon = stack.enter_context(RsyncDaemon(directory / "rsyncd"))
+        daemon.add_module(ARCHIVE, archive.path)
+        daemon.add_module(f"{ARCHIVE}.manifest", archive.manifest)
+        keys = {"upstream": daemon.url(ARCHIVE), "keyring": str(archive.keyring), "grace": _GRACE}
+        cli = stack.enter_context(serving())
+        sites: dict[Strategy, LabSite] = {
+            one: ForkedSite(directory / one.value, cli, **{**keys, "strategy": one.value, **options})
+            for one in strategies
+        }
+        for site in sites.values():
+            site.sync().check()
+        trees = [site.tree for site in sites.values()]
+        watcher = stack.enter_context(Watcher(*trees, gently=True))
+        assert shutil.which("apt-get"), "needs apt-get, the judge"
+        apt = stack.enter_context(judging(directory / "apt", directory))
+        clients = Clients(trial, apt, archive.keyring, trees)
+        with clients:
+            yield Loaded(trial, archive, daemon, sites, clients, watcher)
+        seen = watcher.messages
+        trial.tally.samples += watcher.samples
+        for number in range(watcher.broken):
+            trial.wrong("broken", seen[number] if number < len(seen) else "as before")
