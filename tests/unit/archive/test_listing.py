@@ -21,7 +21,7 @@ from pushmirror.archive.listing import (
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.errors import ArchiveError, BadPath, MalformedFile, Mismatch, UnknownVersion
 
-from .test_fuzz import EDITS, edited
+from .edits import EDITS, edited
 
 H = "0123456789abcdef" * 4
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from pushmirror.archive.manifest import MAX_STEPS, Head, Part, Step, chain, parse_head, render_head
 from pushmirror.errors import ArchiveError, MalformedFile, UnknownVersion
 
-from .test_fuzz import EDITS, edited
+from .edits import EDITS, edited
 
 A, B, C, D, G = (letter * 64 for letter in "abcd0")
 

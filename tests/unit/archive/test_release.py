@@ -1,10 +1,14 @@
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
 
 from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.release import Listed, Release, parse_release
-from pushmirror.errors import MalformedFile, NotASuite
+from pushmirror.errors import ArchiveError, MalformedFile, NotASuite
+
+from .edits import EDITS, edited
 
 A, B = "a" * 64, "b" * 64
 MD5, SHA1, SHA512 = "1" * 32, "2" * 40, "5" * 128
@@ -162,3 +166,12 @@ def test_a_date_that_is_none_is_no_fault(field: str) -> None:
 
 def test_what_is_not_utf8_can_be_shown() -> None:
     assert parsed(b"Label: Universit\xe4t\n" + GOOD).label == "Universit\ufffdt"
+
+
+@given(edits=EDITS)
+@settings(max_examples=50, deadline=None)
+def test_debians_inrelease_may_be_damaged_anywhere(
+    in_release: bytes, edits: list[tuple[int, int, bytes]]
+) -> None:
+    with suppress(ArchiveError):
+        parse_release(split_clearsigned(edited(in_release, edits), where="InRelease"), where="InRelease")
