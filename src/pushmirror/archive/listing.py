@@ -26,9 +26,12 @@ from pushmirror.archive.release import MAX_SIZE
 from pushmirror.errors import BadPath, MalformedFile, UnknownVersion
 
 MAX_ENTRIES = 2**25  # of a snapshot: 33 million
+MAX_DIRECTORIES = (
+    2**20
+)  # of a snapshot; each costs as much as some twenty files, and Debian's tree has 60,000
 MAX_CHANGE_ENTRIES = 250_000  # read at once into memory: about 100 MB
 _MAX_SNAPSHOT = 2**33  # bytes when unpacked
-_MAX_CHANGE = 2**26
+MAX_CHANGE = 2**26  # packed or unpacked
 _MAX_MTIME = 2**63 - 1  # seconds; what a kernel can tell
 _SNAPSHOT, _CHANGE = b"pushmirror-snapshot", b"pushmirror-change"
 _VERSION = b"1"
@@ -123,7 +126,7 @@ def read_change(data: bytes, part: Part, *, where: str) -> Change:
     lines = _Lines(_CHANGE, part, where)
     removed: list[Entry] = []
     added: list[Entry] = []
-    for block in _blocks([data], part, where, _MAX_CHANGE):
+    for block in _blocks([data], part, where, MAX_CHANGE):
         for raw in block[:-1].split(b"\n"):
             added_here = raw.startswith(b"+")
             marked = lines.number > 0 and raw.startswith((b"+", b"-"))
@@ -173,6 +176,7 @@ class _Lines:
         self.prefix = ""  # the directory as a part of paths, with its slash
         self.last: tuple[bytes, bool] | None = None  # the name that came last in this directory, and how
         self.entries = 0
+        self._directories = 0  # lines that enter one or name one
         self.ended = False
 
     def read(self, raw: bytes, added: bool | None) -> Entry | None:
@@ -197,6 +201,7 @@ class _Lines:
         if self.entries > self.allowed:
             raise self.wrong(f"no more than {self.allowed} entries", raw)
         if letter == b"d":
+            self._count_directory(raw)
             return Entry(path, Kind.DIRECTORY)
         return self._link(path, fields[1]) if letter == b"l" else self._file(path, *fields[1:])
 
@@ -216,10 +221,16 @@ class _Lines:
     def _enter(self, raw: bytes) -> None:
         if raw <= self.directory:
             raise self.wrong("a directory that comes after the one before", raw)
+        self._count_directory(raw)
         path = _decoded(raw)
         if tree_path(path, where=self.at) != path:
             raise BadPath(f"{self.at}: expected a path without ./, found {raw[:80]!r}")
         self.directory, self.prefix, self.last = raw, f"{path}/", None
+
+    def _count_directory(self, raw: bytes) -> None:
+        self._directories += 1
+        if self._directories > 2 * MAX_DIRECTORIES:
+            raise self.wrong(f"no more than {MAX_DIRECTORIES} directories", raw)
 
     def _end(self, raw: bytes) -> None:
         if raw != b"%d" % self.entries or self.entries != self.allowed:

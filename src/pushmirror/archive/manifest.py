@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pushmirror.archive.listing import (
+    MAX_CHANGE,
     MAX_CHANGE_ENTRIES,
+    MAX_DIRECTORIES,
     MAX_ENTRIES,
     Change,
     Part,
@@ -30,6 +32,7 @@ from pushmirror.errors import MalformedFile
 
 __all__ = [
     "MAX_CHANGE_ENTRIES",
+    "MAX_DIRECTORIES",
     "MAX_ENTRIES",
     "MAX_HEAD",
     "MAX_STEPS",
@@ -49,7 +52,7 @@ __all__ = [
 
 MAX_HEAD = 2**20  # bytes
 MAX_STEPS = 1000
-_MAX_PART = 2**32  # bytes, packed
+_MAX_SNAPSHOT = 2**32  # bytes, packed
 _TITLE = b"pushmirror-manifest"
 
 
@@ -115,7 +118,7 @@ def parse_head(data: bytes, *, where: str) -> Head:
     (state,), (generation,) = lines.take("state", _STATE), lines.take("generation", _STATE)
     (files,), (size,) = lines.take("files", _NUMBER), lines.take("size", _NUMBER)
     snapshot_state, *facts = lines.take("snapshot", _STATE, *_PART)
-    snapshot = lines.part(facts, "snapshot", MAX_ENTRIES)
+    snapshot = lines.part(facts, "snapshot", MAX_ENTRIES, _MAX_SNAPSHOT)
     head = Head(state, generation, int(files), int(size), snapshot_state, snapshot, tuple(_steps(lines)))
     (count,) = lines.take("end", _NUMBER)
     lines.require(int(count) == len(head.steps), f"{len(head.steps)} steps in all, found {count}")
@@ -130,7 +133,7 @@ def _steps(lines: _Lines) -> Iterator[Step]:
         before, after, *facts = lines.take("step", _STATE, _STATE, *_PART)
         count += 1
         lines.require(count <= MAX_STEPS, f"at most {MAX_STEPS} steps")
-        yield Step(before, after, lines.part(facts, "change", MAX_CHANGE_ENTRIES))
+        yield Step(before, after, lines.part(facts, "change", MAX_CHANGE_ENTRIES, MAX_CHANGE))
 
 
 def _is_chain(head: Head) -> bool:
@@ -168,11 +171,11 @@ class _Lines:
         )
         return fields
 
-    def part(self, facts: list[str], kind: str, most_entries: int) -> Part:
+    def part(self, facts: list[str], kind: str, most_entries: int, at_most: int) -> Part:
         """The file that the fields of the last line name."""
         name, size, sha256, entries = facts
         self.require(name.startswith(f"{kind}-"), f"a file {kind}-…, found {name}")
-        self.require(int(size) <= _MAX_PART, f"a file of at most {_MAX_PART} bytes, found {size}")
+        self.require(int(size) <= at_most, f"a file of at most {at_most} bytes, found {size}")
         self.require(int(entries) <= most_entries, f"at most {most_entries} entries, found {entries}")
         return Part(name, int(size), sha256, int(entries))
 

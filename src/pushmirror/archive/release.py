@@ -22,9 +22,20 @@ from pushmirror.archive.digests import HASHES
 from pushmirror.archive.paths import inside
 from pushmirror.errors import MalformedFile, NotASuite
 
-__all__ = ["MAX_SIZE", "Listed", "Release", "parse_release", "split_clearsigned", "suite_text_agrees"]
+__all__ = [
+    "MAX_LISTED",
+    "MAX_RELEASE",
+    "MAX_SIZE",
+    "Listed",
+    "Release",
+    "parse_release",
+    "split_clearsigned",
+    "suite_text_agrees",
+]
 
 MAX_SIZE = 2**50  # bytes; a larger file is a mistake or a trap
+MAX_RELEASE = 2**26  # bytes; the largest of Debian's and Ubuntu's have less than 1 MiB
+MAX_LISTED = 100_000  # files in a section; theirs have less than 10,000
 
 _STRONG, _WEAK = ("SHA256", "SHA512"), ("SHA1", "MD5Sum")  # apt trusts no Release that has only the latter
 _SECTIONS = {name.lower(): name for name in HASHES}  # some tools write MD5sum
@@ -73,8 +84,8 @@ class _Field:
 def parse_release(data: bytes, *, where: str) -> Release:
     """Read a Release file, or the signed text of an InRelease.
 
-    Raises MalformedFile, naming `where`, for what is no Release or is cut off, and NotASuite for one
-    that has no section of hashes.
+    Raises MalformedFile, naming `where`, for what is no Release, is cut off or lists more than MAX_LISTED
+    files, and NotASuite for one that has no section of hashes.
     """
     if data.startswith(b"-----BEGIN PGP"):
         raise MalformedFile(f"{where}: expected a Release text, found PGP armor around it")
@@ -137,6 +148,10 @@ def _fields(data: bytes) -> dict[str, _Field]:
 
 def _entries(section: str, field: _Field, refused: dict[int, str], where: str) -> dict[str, _Entry]:
     """A hash section's lines: path -> (size, hash); what is wrong with a line goes into `refused`."""
+    if len(field.lines) > MAX_LISTED:
+        raise MalformedFile(
+            f"{where}: expected at most {MAX_LISTED} files in {section}, found {len(field.lines)}"
+        )
     entries: dict[str, _Entry] = {}
     for number, line in field.lines:
         at = f"{where}:{number}"

@@ -101,13 +101,18 @@ def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterat
 
 
 def _twins(sites: Sites) -> Iterator[str]:
-    """Two files for one site would push it twice, and its runs would get in each other's way."""
-    for (file, site), (other_file, other) in combinations(sites.items(), 2):
-        if site.name.casefold() == other.name.casefold():
-            yield f"{other_file}: expected a name that differs in more than case from {file.name}"
-        same_login = _login(site) == _login(other)
-        if same_login and set(site.archives) & set(other.archives):
-            yield f"{other_file}: duplicate site: {file.name} has this host, user, port and archive too"
+    """Two files for one site would push it twice, and its runs would get in each other's way.
+
+    Each file is complained of once, beside the first that it is like.
+    """
+    names: dict[str, Path] = {}
+    logins: dict[tuple[str, str, int, str], Path] = {}
+    for file, site in sites.items():
+        if (first := names.setdefault(site.name.casefold(), file)) is not file:
+            yield f"{file}: expected a name that differs in more than case from {first.name}"
+        firsts = [logins.setdefault((*_login(site), archive), file) for archive in site.archives]
+        if twins := [first for first in firsts if first is not file]:
+            yield f"{file}: duplicate site: {twins[0].name} has this host, user, port and archive too"
 
 
 def _login(site: Site) -> tuple[str, str, int]:

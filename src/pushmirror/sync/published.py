@@ -20,9 +20,17 @@ from types import MappingProxyType
 from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
 from pushmirror.archive.paths import resolve
-from pushmirror.archive.release import Listed, Release, parse_release, split_clearsigned, suite_text_agrees
+from pushmirror.archive.release import (
+    MAX_RELEASE,
+    Listed,
+    Release,
+    parse_release,
+    split_clearsigned,
+    suite_text_agrees,
+)
 from pushmirror.errors import ArchiveError, BadPath, MalformedFile, Mismatch, NotASuite
 from pushmirror.sync.parts import DISTS, LOST, NO_PACKAGES, RELEASE_NAMES, joined, may_have_suites
+from pushmirror.system.files import read_at_most
 
 _DEPTH = 2  # of directories below the top in which `dists` and flat repositories are looked for
 _MOST_DEEP = 8  # levels below `dists`
@@ -230,9 +238,11 @@ def _read(tree: Path, files: Mapping[str, str]) -> tuple[dict[str, bytes], str]:
     for name in RELEASE_NAMES:
         if name in files:
             try:
-                found[name] = (tree / files[name]).read_bytes()
+                found[name] = read_at_most(tree / files[name], MAX_RELEASE, where=files[name])
             except OSError as exc:
                 unreadable = f"{files[name]} cannot be read: {exc.strerror}"
+            except MalformedFile as exc:
+                unreadable = str(exc)
     return found, unreadable
 
 

@@ -6,6 +6,7 @@ Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import stat
 from collections.abc import Iterable
@@ -22,12 +23,14 @@ from pushmirror.archive.trace import (
     render_trace,
     render_traces,
 )
+from pushmirror.errors import MalformedFile
 from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
-from pushmirror.system.files import link_or_copy, mtime_of, write_atomically
+from pushmirror.system.files import link_or_copy, mtime_of, read_at_most, write_atomically
 
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
+_MAX_TRACE = 2**20  # bytes
 
 
 class Traces:
@@ -173,7 +176,7 @@ def upstream_hierarchy(pinned: Path) -> str:
     file = pinned / TRACES / _HIERARCHY_MIRROR
     if not file.is_file() or file.is_symlink():
         return ""
-    return file.read_text(encoding="utf-8", errors="surrogateescape")
+    return read_at_most(file, _MAX_TRACE).decode("utf-8", "surrogateescape")
 
 
 def _content(trace: Path) -> bytes | None:
@@ -181,8 +184,8 @@ def _content(trace: Path) -> bytes | None:
     if trace.is_symlink() and not link_stays_inside(f"{TRACES}/{trace.name}", str(trace.readlink())):
         return None
     try:
-        return trace.read_bytes()
-    except OSError:
+        return read_at_most(trace, _MAX_TRACE)
+    except (OSError, MalformedFile):
         return None
 
 
@@ -199,4 +202,4 @@ def _files(directory: Path) -> Iterable[str]:
 def _is_same(source: Path, target: Path) -> bool:
     if target.is_symlink() or not target.is_file():
         return False
-    return mtime_of(source.stat()) == mtime_of(target.stat()) and source.read_bytes() == target.read_bytes()
+    return mtime_of(source.stat()) == mtime_of(target.stat()) and filecmp.cmp(source, target, shallow=False)

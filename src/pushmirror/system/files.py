@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pushmirror.errors import StateError
+from pushmirror.errors import MalformedFile, StateError
 
 _CHUNK = 128 * 1024
 _ALGORITHMS: dict[int, Callable[[bytes], hashlib._Hash]] = {  # by the number of hexadecimal digits
@@ -58,6 +58,15 @@ def write_atomically(
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def read_at_most(path: Path, at_most: int, *, where: str = "") -> bytes:
+    """The content of a file; MalformedFile, naming `where`, if it has more than so many bytes."""
+    with path.open("rb") as file:
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise MalformedFile(f"{where or path}: expected at most {at_most} bytes, found more")
+    return data
 
 
 def create_private(path: Path, data: bytes) -> None:

@@ -223,6 +223,23 @@ def test_a_change_of_more_entries_than_memory_is_not_read() -> None:
         change(CHANGE, 250_001)
 
 
+@pytest.mark.parametrize(("number", "is_read"), [(10, True), (11, False)])
+def test_the_number_of_directories_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_read: bool
+) -> None:
+    monkeypatch.setattr(listing, "MAX_DIRECTORIES", 10)
+    names = [f"d{index:03}" for index in range(number)]
+    made = [Entry(name, Kind.DIRECTORY) for name in names]
+    made += [Entry(f"{name}/x", Kind.FILE, 1, 1, "", H) for name in names]
+    packed = b"".join(pack_snapshot(made))
+    part = Part("snapshot", len(packed), hashlib.sha256(packed).hexdigest(), len(made))
+    if is_read:
+        assert list(read_snapshot([packed], part, where="S")) == made
+    else:
+        with pytest.raises(MalformedFile, match=r"^S: line \d+: expected no more than 10 directories"):
+            list(read_snapshot([packed], part, where="S"))
+
+
 PACKED = gzip.compress(SNAPSHOT.encode())
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda data: data[:-9],

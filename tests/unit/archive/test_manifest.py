@@ -104,6 +104,13 @@ def test_the_number_of_steps_is_bounded(number: int, is_read: bool) -> None:
             parse_head(render_head(head), where="H")
 
 
+def test_a_change_that_would_not_fit_into_memory_is_not_asked_for() -> None:
+    large = replace(HEAD.steps[0], part=replace(HEAD.steps[0].part, size=2**26 + 1))
+    head = replace(HEAD, steps=(large, *HEAD.steps[1:]))
+    with pytest.raises(MalformedFile, match="a file of at most 67108864 bytes, found 67108865"):
+        parse_head(render_head(head), where="H")
+
+
 @pytest.mark.parametrize(("start", "count"), [(C, 0), (B, 1), (A, 2), (D, None), ("", None)])
 def test_the_steps_from_a_state(start: str, count: int | None) -> None:
     found = chain(HEAD, start)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from pushmirror.archive.clearsigned import split_clearsigned
-from pushmirror.archive.release import Listed, Release, parse_release
+from pushmirror.archive.release import MAX_LISTED, Listed, Release, parse_release
 from pushmirror.errors import ArchiveError, MalformedFile, NotASuite
 
 from .edits import EDITS, edited
@@ -35,6 +35,18 @@ BAD = {
 def test_what_is_no_release_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedFile, match=r"^s/Release"):
         parsed(data)
+
+
+@pytest.mark.parametrize(("number", "is_read"), [(MAX_LISTED, True), (MAX_LISTED + 1, False)])
+def test_the_number_of_files_is_bounded(number: int, is_read: bool) -> None:
+    data = HEAD + b"SHA256:\n" + b"".join(b" %064x 1 a/%d\n" % (name, name) for name in range(number))
+    if is_read:
+        assert len(parsed(data).files) == number
+    else:
+        with pytest.raises(
+            MalformedFile, match=r"^s/Release: expected at most 100000 files in SHA256, found 1000"
+        ):
+            parsed(data)
 
 
 NO_SUITES = {

@@ -199,6 +199,14 @@ def test_the_same_site_in_two_files_is_a_duplicate(write):
     assert line == "sites.d/two.toml: duplicate site: one.toml has this host, user, port and archive too"
 
 
+def test_of_many_duplicates_each_is_named_once(write):
+    lines = problems(write(**{f"s{number:02}": SITE for number in range(13)}))
+    assert lines == [
+        f"sites.d/s{number:02}.toml: duplicate site: s00.toml has this host, user, port and archive too"
+        for number in range(1, 13)
+    ]
+
+
 def test_site_names_differ_in_more_than_case(write):
     (line,) = problems(write(one=SITE, ONE=SITE.replace('"h"', '"other"')))
     assert line == "sites.d/one.toml: expected a name that differs in more than case from ONE.toml"

@@ -23,10 +23,11 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Protocol
 
-from pushmirror.archive.entry import Entry
+from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.manifest import (
     MAX_CHANGE_ENTRIES,
+    MAX_DIRECTORIES,
     MAX_ENTRIES,
     Change,
     Head,
@@ -211,7 +212,8 @@ class Manifests:
                 size += file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        if counted.digest.hexdigest() != self._inventory.state or counted.number > MAX_ENTRIES:
+        is_small = counted.number <= MAX_ENTRIES and counted.directories <= MAX_DIRECTORIES
+        if counted.digest.hexdigest() != self._inventory.state or not is_small:
             beside.unlink()
             return None
         name = _name("snapshot", sha256.hexdigest())
@@ -302,11 +304,12 @@ class _Counted:
 
     def __init__(self, entries: Iterator[Entry]) -> None:
         self._entries = entries
-        self.number = 0
+        self.number = self.directories = 0
         self.digest = TreeDigest()
 
     def __iter__(self) -> Iterator[Entry]:
         for entry in self._entries:
             self.number += 1
+            self.directories += entry.kind is Kind.DIRECTORY
             self.digest.add(entry)
             yield entry

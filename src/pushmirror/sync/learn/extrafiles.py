@@ -20,10 +20,11 @@ from pushmirror.sync.learn.question import Question
 from pushmirror.sync.parts import TRACES, Part, part_of
 from pushmirror.sync.signatures import check_clearsigned
 from pushmirror.sync.survey import Survey
-from pushmirror.system.files import mtime_of, sha256_of
+from pushmirror.system.files import mtime_of, read_at_most, sha256_of
 
 _log = logging.getLogger(__name__)
 LIST = "extrafiles"
+_MAX_LIST = 2**26  # bytes; Debian's has 1 MiB
 
 
 def lists_to_ask_for(question: Question) -> list[str]:
@@ -82,7 +83,7 @@ def _note(question: Question, survey: Survey, path: str) -> None:
 
 def _read(file: Path) -> dict[str, str]:
     refused = partial(_log.info, "left out: %s")
-    return parse_extrafiles(file.read_bytes(), where=LIST, refused=refused)
+    return parse_extrafiles(read_at_most(file, _MAX_LIST, where=LIST), where=LIST, refused=refused)
 
 
 def _is_file(path: Path) -> bool:
