@@ -48,7 +48,7 @@ async def carry(host: str, port: int, *, ca: Path, timeout_s: float) -> None:
     sending = asyncio.create_task(_send(writer))
     try:
         while data := await reader.read(_CHUNK):
-            _write_all(data)  # rsync always reads; where it does not, waiting is right
+            await _hand_over(data)
     finally:
         sending.cancel()
         writer.close()
@@ -75,10 +75,23 @@ async def _send(writer: asyncio.StreamWriter) -> None:
         writer.write_eof()
 
 
-def _write_all(data: bytes) -> None:
+async def _hand_over(data: bytes) -> None:
+    """Write to rsync, however long it is busy; its end of our standard output does not block by itself."""
     view = memoryview(data)
     while view:
-        view = view[os.write(1, view) :]
+        try:
+            view = view[os.write(1, view) :]
+        except BlockingIOError:
+            await _has_room()
+
+
+async def _has_room() -> None:
+    loop, room = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(1, room.set)
+    try:
+        await room.wait()
+    finally:
+        loop.remove_writer(1)
 
 
 if __name__ == "__main__":

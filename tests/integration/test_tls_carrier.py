@@ -1,0 +1,63 @@
+"""What carries rsync over TLS, with an rsync that has no time to read just now."""
+
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
+from pushmirror.lab.service import HOST, wait_until
+
+SENT = bytes(range(256)) * 12_000  # far more than lies between two programs
+
+
+@pytest.fixture
+def authority(tmp_path: Path, daemon: RsyncDaemon) -> TlsTunnel:
+    """Of its certificate, and with its key."""
+    return TlsTunnel(tmp_path / "tls", daemon)
+
+
+@pytest.fixture
+def server(authority: TlsTunnel) -> Iterator[int]:
+    """Sends all it has to the first who connects; its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.ca_file, authority.directory / "key.pem")
+
+    def send(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.sendall(SENT)
+
+    with socket.create_server((HOST, 0)) as listener:
+        thread = threading.Thread(target=send, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(60)
+
+
+def test_an_rsync_that_is_busy_is_waited_for(authority: TlsTunnel, server: int) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # as rsync has it for its remote shells
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    argv = ["--port", str(server), "--ca", str(authority.ca_file), "--timeout", "60", HOST, "rsync"]
+    with (
+        ours,
+        subprocess.Popen(
+            [sys.executable, "-m", "pushmirror.sync.tls", *argv],
+            stdin=subprocess.PIPE,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+        ) as child,
+    ):
+        assert wait_until(lambda: not select.select([], [theirs], [], 0)[1])  # there is no room any more
+        theirs.close()
+        came = b"".join(iter(lambda: ours.recv(4096), b""))
+        _, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (0, b"")
+    assert came == SENT
