@@ -2,12 +2,14 @@
 
 A daemon of rsync 3.1.0 to 3.1.3 writes a refusal into its own log and closes the connection: the answer never
 leaves its buffer (options.c, option_error; 3.0 and 3.2 send it). To tell that from a broken line, it is first
-asked for the least. Not the business of this module: what is done without an option.
+asked for the least. All that together has `timeout`, as any connection that brings nothing. Not the business
+of this module: what is done without an option.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,8 +19,6 @@ from pushmirror.errors import ConnectionFailed, TookTooLong
 from pushmirror.sync import rsync
 from pushmirror.sync.refusals import Refusals
 from pushmirror.system import process
-
-_SLACK_S = 30
 
 
 def refusals_of(archive: Archive, file: Path | None = None) -> Refusals:
@@ -30,9 +30,10 @@ def refusals_of(archive: Archive, file: Path | None = None) -> Refusals:
 
 def refused_silently(archive: Archive) -> list[str]:
     """The options, by their long names, each of which ends the connection; none if nothing works at all."""
-    if not _works(archive, []):
+    until = time.monotonic() + archive.timeout.total_seconds()
+    if not _works(archive, [], until):
         return []
-    return [name for name, words in _optional(archive) if not _works(archive, words)]
+    return [name for name, words in _optional(archive) if not _works(archive, words, until)]
 
 
 def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
@@ -43,12 +44,14 @@ def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
     yield "files-from", ["--files-from=-"]
 
 
-def _works(archive: Archive, words: list[str]) -> bool:
+def _works(archive: Archive, words: list[str], until: float) -> bool:
     with tempfile.TemporaryDirectory(prefix="pushmirror-") as empty:
         argv = rsync.least_argv(archive, words, Path(empty))
-        limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + _SLACK_S
+        left_s = max(until - time.monotonic(), 0)
         try:
-            result = process.run(argv, env=rsync.environment(archive), timeout_s=limit_s)
+            result = process.run(argv, env=rsync.environment(archive), timeout_s=left_s)
         except TookTooLong as exc:
-            raise ConnectionFailed(f"upstream did not answer: {exc}", hint="check the network") from exc
+            raise ConnectionFailed(
+                f"upstream did not answer: {exc}", hint="check the network, or raise `timeout`"
+            ) from exc
     return result.exit_code == 0 or rsync.is_partial(result.exit_code)

@@ -1,5 +1,6 @@
 """When a connection to upstream is given up, and what becomes of the run; in rsync's place is a script."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def test_a_connection_is_given_up_after_the_time_limit_whatever_it_moves(tmp_pat
     with pytest.raises(ConnectionFailed, match=r"took too long: .* longer than allowed \(1 s\)") as caught:
         Upstream(one, Silent()).pin(tmp_path / "pin")
     assert caught.value.hint and "time_limit" in caught.value.hint
+
+
+#: Closes the connection at once, as a daemon does that refuses an option without a word.
+SILENT = "echo 'rsync: connection unexpectedly closed (0 bytes received so far) [Receiver]' >&2; exit 12"
+LEAST = "case \"$*\" in *' --delete '*) false ;; esac"  # it is what asks for as little as can be
+
+
+@pytest.mark.parametrize(
+    "then", [f"{LEAST} && sleep 60; {SILENT}", f"{LEAST} && sleep 0.5 && exit; {SILENT}"]
+)
+def test_who_is_asked_what_it_refuses_has_no_more_time_than_a_connection(tmp_path: Path, then: str) -> None:
+    one = archive(tmp_path, then, timeout="1s", connect_timeout="1min")
+    started = time.monotonic()
+    with pytest.raises(ConnectionFailed, match="upstream did not answer"):
+        Upstream(one, Silent(), remembered=tmp_path / "refused").pin(tmp_path / "pin")
+    assert time.monotonic() - started < 5
 
 
 @pytest.fixture
