@@ -30,11 +30,13 @@ REFUSED = "refused"  # the file, beside the copy of upstream's manifest
 _log = logging.getLogger(__name__)
 Got = TypeVar("Got")
 
+_MOST = 50  # options that an upstream may refuse; we send fewer
+_NAME = r"([A-Za-z0-9][A-Za-z0-9-]{0,50})"  # bounded, as all that another program's words are searched for
 _REFUSED = (
-    re.compile(r"The server (?:is configured to refuse|does not support) --([a-z0-9-]+)"),
-    re.compile(r"on remote machine: -{1,2}([A-Za-z0-9-]+)[^:]*: unknown option"),  # a server of before 3.1
-    re.compile(r"(?:unrecognized|unknown|invalid) option(?: --)? ['`]?-{0,2}([A-Za-z0-9-]+)"),  # openrsync
-    re.compile(r"^--([a-z0-9-]+) requires protocol \d+", re.MULTILINE),  # ours says so of a very old one
+    re.compile(rf"The server (?:is configured to refuse|does not support) --{_NAME}"),
+    re.compile(rf"on remote machine: -{{1,2}}{_NAME}[^:\n]{{0,200}}: unknown option"),  # of before 3.1
+    re.compile(rf"(?:unrecognized|unknown|invalid) option(?: --)? ['`]?-{{0,2}}{_NAME}"),  # openrsync
+    re.compile(rf"^--{_NAME} requires protocol \d+", re.MULTILINE),  # ours says so of a very old one
 )
 #: Options that are sent in a bundle of letters, and their names.
 LETTERS = {
@@ -114,7 +116,7 @@ class Refusals:
             try:
                 return attempt(left_out)
             except OptionRefused as exc:
-                if exc.option in ESSENTIAL or exc.option in left_out:
+                if exc.option in ESSENTIAL or exc.option in left_out or len(left_out) >= _MOST:
                     raise UpstreamError(
                         f"upstream refuses --{exc.option}, without which nothing can be mirrored: {exc}",
                         hint="ask the upstream operator to take it out of the module's `refuse options`",

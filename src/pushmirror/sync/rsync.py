@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import is_one_line
+from pushmirror.archive.release import MAX_SIZE
 from pushmirror.config.model import Archive, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import (
@@ -393,7 +394,7 @@ def parse_plain_line(line: bytes) -> Entry | None:
     found = _PLAIN.match(line)
     if found is None:
         return None
-    size = int(re.sub(rb"\D", b"", found["size"]))
+    size = _number(found["size"])
     return _entry(_PLAIN_KINDS.get(found["kind"], found["kind"]), size, found["stamp"], found["name"])
 
 
@@ -401,6 +402,8 @@ def _entry(kind: bytes, size: int, stamp: bytes, name: bytes) -> Entry | None:
     match kind:
         case b"f":
             path = _nameable(name)
+            if not 0 <= size <= MAX_SIZE:
+                raise Unreadable(path)
             try:
                 return Entry(path, Kind.FILE, size, _seconds(stamp))
             except ValueError:  # a time that no calendar has, such as of the year 10000
@@ -439,18 +442,27 @@ def parse_fetch_line(line: bytes) -> tuple[int, int, str] | None:
         return None
     try:
         received, size, name = line[len(ENTRY) :].split(b" ", 2)
-        return int(received), int(size), unescape(name)
+        return _number(received), _number(size), unescape(name)
     except ValueError:
         return None  # what came is looked at on the disk; this line only counts it
 
 
-_ESCAPED = re.compile(rb"\\#(\d{3})")
+def _number(text: bytes) -> int:
+    """A number of bytes or names, of which upstream may tell anything: one too large is cut to a bound."""
+    digits = text.replace(b",", b"").replace(b".", b"")
+    if not digits.isdigit():
+        raise ValueError("expected a number")
+    return min(int(digits[:_DIGITS]), MAX_SIZE + 1)
+
+
+_DIGITS = len(str(MAX_SIZE)) + 1
+_ESCAPED = re.compile(rb"\\#([0-3][0-7]{2})")
 
 
 def unescape(name: bytes) -> str:
     r"""Undo rsync's `\#012` for characters that would break a line."""
     if b"\\#" in name:
-        name = _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), name)
+        name = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), name)
     return name.decode("utf-8", "surrogateescape")
 
 
@@ -474,7 +486,7 @@ class Stats:
 
 
 _STATS_NAMES = (b"Number of files", b"Total bytes received", b"Total bytes sent")
-_STATS = re.compile(rb"^(" + b"|".join(_STATS_NAMES) + rb"): ([\d,]+)")
+_STATS = re.compile(rb"^(" + b"|".join(_STATS_NAMES) + rb"): (\d[\d,]*)")
 
 
 class StatsReader:
@@ -486,7 +498,7 @@ class StatsReader:
     def take(self, line: bytes) -> None:
         """Look at one line."""
         if found := _STATS.match(line):
-            self._found[found[1]] = int(found[2].replace(b",", b""))
+            self._found[found[1]] = _number(found[2])
 
     def moved(self) -> Stats:
         """What is known of the transfer, also of one that came to nothing."""

@@ -24,6 +24,7 @@ from typing import Self
 from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled, TookTooLong
 
 MAX_OUTPUT = 64 * 1024  # bytes of output kept for messages and logs
+_MAX_LINE = 128 * 1024  # bytes kept of a line that does not end; a listing's have two paths, escaped
 _CHUNK = 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _TERM_GRACE_S = 3.0  # between SIGTERM and SIGKILL
@@ -385,7 +386,7 @@ class _Reader:
             self.output += data[: MAX_OUTPUT - len(self.output)]
             return
         lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        self._rest = lines.pop()[:_MAX_LINE]
         for line in lines:
             self._on_line(line)
 
@@ -395,7 +396,7 @@ class _Reader:
         if self._on_error is None:
             return
         lines = (self._error_rest + data).split(b"\n")
-        self._error_rest = lines.pop()
+        self._error_rest = lines.pop()[:_MAX_LINE]
         for line in lines:
             self._on_error(line)
 

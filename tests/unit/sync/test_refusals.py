@@ -26,6 +26,9 @@ HUB = "rsync://hub.example.org/debian"
         ("rsync: unknown option -- I", "ignore-times"),
         ("openrsync: invalid option -- 'H'", "hard-links"),
         ("--prune-empty-dirs requires protocol 29 or higher (negotiated 27).", "prune-empty-dirs"),
+        (f"The server is configured to refuse --{'a' * 10_000}", "a" * 51),
+        ("openrsync: unrecognized option `---x'", None),
+        (f"rsync: on remote machine: -{'-a' * 30_000}", None),
         ("@ERROR: auth failed on module debian", None),
         ("", None),
     ],
@@ -70,6 +73,18 @@ def test_a_refusal_of_what_was_not_asked_for_ends_it() -> None:
 
     with pytest.raises(UpstreamError, match="--stats"):
         Refusals(HUB).ask(attempt)
+
+
+def test_an_upstream_that_refuses_ever_more_is_given_up() -> None:
+    asked: list[int] = []
+
+    def attempt(left_out: frozenset[str]) -> None:
+        asked.append(len(left_out))
+        raise OptionRefused("refuse it", option=f"option-{len(left_out)}")
+
+    with pytest.raises(UpstreamError, match="nothing can be mirrored"):
+        Refusals(HUB).ask(attempt)
+    assert len(asked) < 100
 
 
 def test_it_is_remembered_for_another_run(tmp_path: Path) -> None:

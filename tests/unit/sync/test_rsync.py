@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.release import MAX_SIZE
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConnectionFailed, Exit, OptionRefused, UpstreamError, UpstreamFull
 from pushmirror.sync.rsync import (
@@ -27,6 +28,7 @@ from pushmirror.sync.rsync import (
     present_argv,
     probe_argv,
     source_of,
+    unescape,
 )
 
 NEW, OLD = Version((3, 5, 0)), Version((3, 1, 3))
@@ -251,6 +253,8 @@ def test_lines_of_others_are_none_of_ours(line: bytes) -> None:
         (b">f+++++++++ 8 yesterday a", "a"),
         (b">f+++++++++ 8 10000/01/01-00:00:00 a", "a"),
         (b">f+++++++++ 8 (time-out-of-range) a", "a"),
+        (b">f+++++++++ -8 %s a" % T, "a"),
+        (b">f+++++++++ %d %s a" % (2**63, T), "a"),
         (b"cd+++++++++ 1 %s a\\#033/" % T, "a\x1b"),
         (b"cL+++++++++ 9 %s a -> b -> c" % T, "a -> b -> c"),
         (b"cL+++++++++ 1 %s no arrow" % T, "no arrow"),
@@ -370,6 +374,30 @@ def test_statistics_are_read_with_and_without_commas() -> None:
     ):
         reader.take(line)
     assert (reader.stats().files, reader.stats().bytes_sent, reader.stats().bytes_received) == (1234, 5, 6789)
+
+
+@pytest.mark.parametrize("number", [b",", b",5", b"", b"-1", b"x"])
+def test_statistics_that_tell_no_number_are_none(number: bytes) -> None:
+    reader = StatsReader()
+    reader.take(b"Number of files: " + number)
+    assert reader.moved().files == 0
+
+
+ENDLESS = b"9" * 5000  # more digits than Python makes a number of
+
+
+def test_numbers_without_an_end_are_cut_to_a_bound() -> None:
+    reader = StatsReader()
+    reader.take(b"Total bytes sent: " + ENDLESS)
+    assert reader.moved().bytes_sent == MAX_SIZE + 1
+    assert parse_fetch_line(ENTRY + b"%b %b pool/a" % (ENDLESS, ENDLESS)) == (*[MAX_SIZE + 1] * 2, "pool/a")
+    with pytest.raises(Unreadable):
+        parse_plain_line(b"-rw-r--r-- %b 2026/11/22 17:23:07 pool/a" % ENDLESS)
+
+
+@pytest.mark.parametrize("name", ["\\#999", "\\#400", "\\#01", "\\#018"])
+def test_what_is_no_escape_of_rsyncs_is_left_as_it_is(name: str) -> None:
+    assert unescape(name.encode()) == name
 
 
 def test_no_statistics_are_an_error_whatever_the_exit_code() -> None:

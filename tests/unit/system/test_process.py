@@ -229,6 +229,15 @@ def test_the_last_line_counts_without_its_end() -> None:
     assert lines == [b"one", b"two", b"", b"last"]
 
 
+@pytest.mark.parametrize("redirection", ["", " >&2"])
+def test_of_a_line_without_an_end_only_its_beginning_is_kept(redirection: str) -> None:
+    lines: list[bytes] = []
+    script = f"{{ head -c 20000000 /dev/zero; printf 'x\\nlast'; }}{redirection}"
+    run(["sh", "-c", script], on_line=lines.append, on_error=lines.append, timeout_s=60)
+    long, last = filter(None, lines)
+    assert long.startswith(b"\0" * 100_000) and len(long) < 2_000_000 and last == b"last"
+
+
 def test_a_signal_that_ended_a_program_is_a_negative_code() -> None:
     assert run(["sh", "-c", "kill -9 $$"]).exit_code == -9
 
