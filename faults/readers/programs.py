@@ -175,16 +175,12 @@ def _log(data: bytes) -> None:
 
 @cache
 def scratch() -> Path:
-    """A directory of this process's own, which the system takes away."""
-    kept = tempfile.TemporaryDirectory(
-        prefix="pushmirror-fuzz-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None
-    )
-    _KEPT.append(kept)
-    return Path(kept.name)
+    """A directory of this process's own, for readers of files."""
+    _KEPT.append(tempfile.TemporaryDirectory(prefix="pushmirror-fuzz-"))
+    return Path(_KEPT[-1].name)
 
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108  a private directory in it; a disk would have each input synced
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # each goes when the process ends
 
 READERS: Mapping[str, Reader] = {
     "trigger": Reader(_trigger, ()),
