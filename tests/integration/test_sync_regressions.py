@@ -469,6 +469,25 @@ def test_what_is_replaced_by_a_change_of_kind_has_its_grace_however_long_it_was_
     assert before and before.items() <= snapshot(site.tree / by_hash).items()
 
 
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+def test_a_directory_in_the_place_of_an_inrelease_is_none_and_stops_no_run(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.configure(grace="0s")
+    site.sync().check()
+    place = archive.path / "dists/wheezy/InRelease"
+    place.unlink()
+    place.mkdir()
+    after_a_change(archive)
+    for more in ((), ("--strategy", "full"), (), ("--strategy", "full")):
+        site.sync(*more).check()
+        assert broken(site.tree, thorough=True) == []
+    place.rmdir()
+    archive.update()
+    site.sync("--strategy", "full").check()
+    assert same_tree(archive.path, site.tree) == []
+
+
 def test_a_directory_that_would_lose_too_much_stays_until_it_is_allowed_and_all_else_is_published(
     site: LabSite, archive: LabArchive
 ) -> None:

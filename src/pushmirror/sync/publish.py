@@ -160,12 +160,13 @@ class Publisher:
         return deleted
 
     def dropped_release_files(self, published: Published) -> list[str]:
-        """Forms of a suite's Release here that upstream no longer has."""
+        """Forms of a suite's Release here that upstream no longer has; a directory is none."""
         suites = published.suites.values()
         forms = [
             joined(one.directory, name) for one in suites for name in RELEASE_NAMES if name not in one.texts
         ]
-        return [path for path in forms if os.path.lexists(self._tree / path)]
+        places = ((path, self._tree / path) for path in forms)
+        return [path for path, at in places if os.path.lexists(at) and (at.is_symlink() or not at.is_dir())]
 
     def drop_release_files(self, published: Published) -> None:
         """Take them away, where no swap has done so: clients prefer an InRelease."""
