@@ -1,4 +1,4 @@
-"""Ten thousand triggers of all kinds for one receiver, by ssh and by its forced command, while upstream moves.
+"""Ten thousand triggers of all kinds for one receiver, by ssh and by its forced command; upstream moves.
 
 Promised: whoever waits for an answer gets the true one, from a run that began after the question, or at once
 because what the trigger named is served; a run serves all who waited at its begin, so that there are no more
