@@ -227,7 +227,7 @@ class Impostor:
 @pytest.mark.parametrize(
     ("impostor", "said"),
     [
-        (Impostor(), "did not finish the login within 1 s"),
+        (Impostor(), "said nothing within 1 s"),
         (Impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n", hang_up=True), "closed the connection before"),
         (Impostor(b"SSH-2.0-\xff\xfe\r\n"), "does not speak ssh as expected"),
         (Impostor(b"SSH-1.5-old\r\n"), "does not speak ssh as expected: Unsupported SSH version"),
@@ -287,6 +287,23 @@ def test_sites_that_are_down_do_not_keep_the_others_waiting(sites: Sites) -> Non
             assert not waiting.done()
             waiting.cancel()
             await asyncio.wait({waiting})
+        return answer
+
+    assert sites.run(both, handshakes=1).exit_code == 0
+
+
+def test_sites_that_say_nothing_do_not_keep_the_others_waiting(sites: Sites) -> None:
+    async def both(wire: SshWire) -> Answer:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            mute.setblocking(False)
+            silent = sites.site(name="mute", port=mute.getsockname()[1])
+            waiting = asyncio.create_task(wire.trigger(silent, WORDS))
+            connection, _ = await asyncio.get_running_loop().sock_accept(mute)
+            with connection:
+                answer = await wire.trigger(sites.site(), WORDS)
+                assert not waiting.done()
+                waiting.cancel()
+                await asyncio.wait({waiting})
         return answer
 
     assert sites.run(both, handshakes=1).exit_code == 0

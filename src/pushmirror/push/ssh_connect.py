@@ -77,10 +77,16 @@ class Connector:
         return connection
 
     async def log_in(self, to: Endpoint, judge: Judge) -> asyncssh.SSHClientConnection:
-        """As `connect`, but nothing is pinned; what the host key is can be read from the judge."""
+        """As `connect`, but nothing is pinned; what the host key is can be read from the judge.
+
+        Only those that have begun to speak take one of the few turns.
+        """
         key = load_key(to)
         sock = await self._dial(to)
         try:
+            with _translated(to, late=f"said nothing within {self._limit_s:.0f} s"):
+                async with asyncio.timeout(self._limit_s):
+                    await _readable(sock)
             async with self._turns:
                 return await self._shake_hands(to, sock, key, judge)
         except BaseException:
@@ -278,6 +284,16 @@ def printable(text: str) -> str:
     """What a server said, fit for one line of a message."""
     words = " ".join(text.split())
     return "".join(char if char.isprintable() else "?" for char in words)[:_MAX_SAID]
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Until the server has begun: each says what it is before it is told anything, RFC 4253, 4.2."""
+    loop, has_come = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, has_come.set)
+    try:
+        await has_come.wait()
+    finally:
+        loop.remove_reader(sock)
 
 
 async def _dialled(
