@@ -47,6 +47,7 @@ from pushmirror.system import clock, locks
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
 _SHORT = 12  # digits of a generation that people compare
+_FORGET_EVERY = 50  # requests that need no run, which would else forget those before it
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
 
@@ -118,7 +119,10 @@ class Hub:
         """
         archive = self._config.archives[wish.archive]
         if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
-            return self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
+            request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
+            if request.id % _FORGET_EVERY == 0:
+                self._forget_old_runs(archive)
+            return request
         self._require_tree(archive)
         request = self._add_request(wish)
         self._show_what_is_owed(archive)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Archive, Config, State, Strategy
+from pushmirror.errors import StateError
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Stage
 from pushmirror.state.sql import SqlStore, open_store
@@ -31,9 +32,12 @@ class Work:
 
 
 class Mirror:
+    keep_runs = 20
+
     def __init__(self, tree: Path, store: SqlStore, work: Work) -> None:
         archive = Archive.model_validate({"name": "debian", "path": str(tree), "upstream": "rsync://h/m"})
-        config = Config(archives={"debian": archive}, state=State(directory=tree.parent / "state"))
+        state = State(directory=tree.parent / "state", keep_runs=self.keep_runs)
+        config = Config(archives={"debian": archive}, state=state)
         self.hub, self.store, self.work = Hub(config, store, Silent()), store, work
 
     def waits(self, generation: str | None = None) -> None:
@@ -92,3 +96,13 @@ def test_it_is_remembered_how_a_run_really_went(mirror: Mirror) -> None:
     mirror.serve()
     (run,) = mirror.store.runs("debian")
     assert (run.strategy, run.why) == ("manifest", "3 steps")
+
+
+def test_answers_that_needed_no_run_are_not_remembered_for_ever(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushmirror.hub.serves_already", lambda *_: True)
+    wish = Wish("debian", Stage.ALL, "ssh", generation=ONE)
+    first, *_ = [mirror.hub.serve(wish) for _ in range(mirror.keep_runs + 100)]
+    with pytest.raises(StateError):
+        mirror.store.request(first.id)
