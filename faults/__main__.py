@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults import fuzz, kills, network, triggers
+from faults import fuzz, hub, kills, network, triggers
 from faults.campaign import Part, carry_out, table, values
 
 PARTS: Mapping[str, Part] = {
     "kills": Part("kill -9, SIGTERM and SIGSTOP of each process, at random moments", kills.run, 600),
     "fuzz": Part("a million inputs that nobody would write, for all that reads from outside", fuzz.run, 900),
     "network": Part("the network between a site and its upstream fails in every way", network.run, 480),
+    "hub": Part("five hundred sites of all tempers below a hub that dies, then two", hub.run, 300),
     "triggers": Part("ten thousand triggers of all kinds for one receiver", triggers.run, 270),
 }
 _SHORT = 0.02  # of the whole campaign

@@ -139,7 +139,7 @@ class _State:
 
     def refuses(self) -> bool:
         """Whether a new connection is ended at once."""
-        gone = self.plan is not None and self.plan.fault is Fault.GONE
+        gone = self.plan is not None and self.plan.fault is Fault.GONE and not self.plan.once
         return self.over.is_set() or (gone and self.began is not None)
 
     def count(self, connection: _Connection, size: int) -> int:

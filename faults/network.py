@@ -34,13 +34,14 @@ from pushmirror.lab.sshd import Sshd, new_key
 from pushmirror.lab.watch import broken, same_tree
 from upstreams import OwnedArchive
 
-_ROUNDS = 45  # of a whole campaign, each with a try for every site
+_ROUNDS = 20  # of a whole campaign, each with a try for every site
 _WHOLE = 0.05  # of a campaign: less of it has some of the sites only
 _USER, _PASSWORD = "site.example.org", "a-secret-that-nobody-tells"
 _GRACE_S = 10.0  # after `timeout`
 _LONGEST_S = 120.0  # of a run that is not cut short by anything
 _GONE_S = 20.0  # for what a run had started, after its end
 _TIMEOUTS_S = (2, 4, 12)  # the last one is seen when it is waited for twice
+_STEADY_S = 6  # for a run that has to end well, also on a busy machine
 _LEAST_KIB = 16  # min_rate, where there is one
 _RATES = {False: (200, 4_000), True: (60_000, 200_000)}  # bytes per second below and above it
 _PATIENT = {"timeout": "60s", "connect_timeout": "60s", "min_rate": None, "retries": 0}
@@ -64,6 +65,7 @@ class _Place:
 
     name: str
     site: ForkedSite
+    strategy: Strategy
     line: Line
     usual: int = 0  # bytes of a run that has something to do
 
@@ -125,27 +127,30 @@ def _places(directory: Path, archive: Upstream, cli: Cli, stack: ExitStack) -> I
     key = directory / "key"
     sshd.authorize(new_key(key))
 
-    def made(name: str, port: int, url: str, strategy: Strategy, **options: object) -> _Place:
-        line = stack.enter_context(Line(port))
-        own = {"upstream": url.format(port=line.port), "strategy": strategy.value, "grace": "0s", **options}
-        password = None if "ssh" in url else _PASSWORD
-        keyring = str(archive.keyring)
-        return _Place(
-            name, ForkedSite(directory / name, cli, password=password, keyring=[keyring], **own), line
-        )
-
-    plain, tls = f"rsync://{_USER}@{HOST}:{{port}}/{ARCHIVE}", f"rsyncs://{_USER}@{HOST}:{{port}}/{ARCHIVE}"
-    for strategy in (Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST):
-        yield made(f"plain-{strategy}", daemon.port, plain, strategy)
-    by = {"own": Strategy.MANIFEST, "stunnel": Strategy.INDEX, "socat": Strategy.FULL}
-    for method, strategy in by.items():
-        options = {"tls_ca": str(tunnel.ca_file), "tls_method": method}
-        yield made(f"tls-{method}", tunnel.port, tls, strategy, **options)
-    by_ssh = f"rsync+ssh://{sshd.user}@{HOST}:{{port}}{archive.path}"
     ssh_options = ["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-    for strategy in (Strategy.FULL, Strategy.INDEX):
-        name = f"ssh-{strategy}"
-        yield made(name, sshd.port, by_ssh, strategy, ssh_key=str(key), ssh_options=ssh_options)
+    login = f"{_USER}@{HOST}:{{}}/{ARCHIVE}"
+    by_ssh: dict[str, object] = {"ssh_key": str(key), "ssh_options": ssh_options}
+    ways: list[tuple[str, int, str, dict[str, object]]] = [
+        ("plain", daemon.port, f"rsync://{login}", {}),
+        ("ssh", sshd.port, f"rsync+ssh://{sshd.user}@{HOST}:{{}}{archive.path}", by_ssh),
+    ]
+    for method in ("own", "stunnel", "socat"):
+        options: dict[str, object] = {"tls_ca": str(tunnel.ca_file), "tls_method": method}
+        ways.append((f"tls-{method}", tunnel.port, f"rsyncs://{login}", options))
+    for way, port, url, options in ways:
+        for strategy in (Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST):
+            if way == "ssh" and strategy is Strategy.MANIFEST:
+                continue  # it is in a module of a daemon
+            line, name = stack.enter_context(Line(port)), f"{way}-{strategy}"
+            own: dict[str, object] = {
+                "upstream": url.format(line.port),
+                "strategy": strategy.value,
+                "keyring": [str(archive.keyring)],
+                "grace": "0s",
+            }
+            password = None if way == "ssh" else _PASSWORD
+            site = ForkedSite(directory / name, cli, password=password, **own, **options)
+            yield _Place(name, site, strategy, line)
 
 
 def _measure(archive: Upstream, places: Sequence[_Place], crew: ThreadPoolExecutor) -> None:
@@ -175,7 +180,7 @@ def _drawn(random: Random, place: _Place) -> _Try:
         options |= {"retries": 3, "retry_after": "1s"}
         must_end_well = True
     if must_end_well:
-        timeout_s = max(_TIMEOUTS_S)
+        timeout_s = _STEADY_S
     options |= {"timeout": f"{timeout_s}s", "connect_timeout": f"{timeout_s}s"}
     return _Try(
         Plan(fault, at, random.randrange(1 << 30), rate, once),
@@ -232,7 +237,7 @@ def _recover(archive: Upstream) -> Callable[[_Place], list[str]]:
         result = place.site.sync()
         if result.exit_code != Exit.OK:
             return [f"exit code {result.exit_code}: {result.errors[-300:]}"]
-        by_index = "index" in place.name or "stunnel" in place.name
-        return same_tree(archive.path, place.site.tree, ignore=_UNLISTED if by_index else OWN)[:3]
+        ignore = _UNLISTED if place.strategy is Strategy.INDEX else OWN
+        return same_tree(archive.path, place.site.tree, ignore=ignore)[:3]
 
     return recover

@@ -314,7 +314,7 @@ class _Largest:
     def _look(self) -> None:
         while not self._enough.wait(1):
             started = time.monotonic()
-            self.kib = max([self.kib, *map(_peak_kib, descendants(os.getpid()))])
+            self.kib = max([self.kib, *map(peak_kib, descendants(os.getpid()))])
             self._enough.wait(10 * (time.monotonic() - started))  # it is not to be what costs most
 
     def __enter__(self) -> _Largest:
@@ -326,7 +326,8 @@ class _Largest:
         self._thread.join()
 
 
-def _peak_kib(pid: int) -> int:
+def peak_kib(pid: int) -> int:
+    """The most memory that a process ever had; 0 when it has ended."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
