@@ -33,6 +33,7 @@ from faults.readers.judged import OutsideError, Reader, WrongError
 CORPUS = Path(__file__).parents[1] / "tests" / "data" / "fuzz"
 FULL = 1_000_000  # inputs of a whole campaign
 LIMIT_S = 5.0  # of processor time for one input: a reader that takes longer hangs
+_LARGEST_SEED = 5000  # bytes
 _CHUNK = 500  # inputs that are drawn from one seed and counted at once
 _STUCK_S = 120.0  # of a chunk, by the clock: not even the limit could end it
 _MEMORY = 2 * 1024**3  # bytes of a process
@@ -114,9 +115,10 @@ def _hung(_signal: int, _frame: FrameType | None) -> None:
 
 
 @cache
-def corpus(name: str) -> tuple[bytes, ...]:
-    """The kept inputs of a reader: good ones, and each that once failed."""
-    return tuple(file.read_bytes() for file in sorted((CORPUS / name).iterdir()))
+def seeds_of(name: str) -> tuple[bytes, ...]:
+    """The kept inputs of a reader, good ones and those that once failed, but for such as only cost time."""
+    kept = (file.read_bytes() for file in sorted((CORPUS / name).iterdir()))
+    return tuple(data for data in kept if len(data) <= _LARGEST_SEED)
 
 
 # --- Many of them -----------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def corpus(name: str) -> tuple[bytes, ...]:
 
 def carried_out(chunk: Chunk, seed: int, *, readers: Mapping[str, Reader] = READERS) -> Outcome:
     """Draw and read the inputs of a chunk."""
-    reader, seeds = readers[chunk.reader], corpus(chunk.reader)
+    reader, seeds = readers[chunk.reader], seeds_of(chunk.reader)
     random = Random(f"{seed} {chunk.reader} {chunk.number}")
     outcome = Outcome(chunk)
     for _ in range(chunk.inputs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from faults.readers import archives, programs
+from faults.readers import archives, files, programs
 from faults.readers.judged import Reader
 
-READERS: Mapping[str, Reader] = {**archives.READERS, **programs.READERS}
+READERS: Mapping[str, Reader] = {**archives.READERS, **programs.READERS, **files.READERS}

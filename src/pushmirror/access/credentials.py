@@ -57,7 +57,10 @@ def _password(text: str) -> str:
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(_EXPECTED["until"])
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(_EXPECTED["until"]) from exc
 
 
 class Login(model.Values):
@@ -125,7 +128,7 @@ def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
     """The logins of a site's file; ConfigError names everything that is wrong."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # also of a number or a depth that Python has no room for
         place = _PLACE.search(str(exc))
         raise ConfigError(f"{file}: not valid TOML{place[0] if place else ''}") from None
     problems: list[str] = []

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import tomlkit
 from pydantic import ValidationError
+from tomlkit.exceptions import TOMLKitError
 
 from pushmirror.access import credentials, daemon
 from pushmirror.access.credentials import Login
 from pushmirror.config import model, rules, toml
 from pushmirror.config.explain import did_you_mean, explain
-from pushmirror.errors import PushmirrorError, UsageError
+from pushmirror.errors import ConfigError, PushmirrorError, UsageError
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory, write_atomically
 
@@ -141,7 +142,7 @@ def _set_paused(config: model.Config, name: str, *, paused: bool) -> bool:
     with _changing(config) as now_there:
         known(now_there, name)
         file = Path(os.path.realpath(daemon.site_file(now_there, name)))  # a link stays one
-        document = tomlkit.parse(file.read_bytes().decode())
+        document = _parsed(file)
         if bool(document.get("paused", False)) is not paused:
             document["paused"] = paused
             _rewrite(file, tomlkit.dumps(document).encode())
@@ -150,6 +151,16 @@ def _set_paused(config: model.Config, name: str, *, paused: bool) -> bool:
             changed = False
         _bring_up_to_date(now_there)
         return changed
+
+
+def _parsed(file: Path) -> tomlkit.TOMLDocument:
+    """The text as it is, with its comments; not each that can be read can be kept so."""
+    try:
+        return tomlkit.parse(file.read_bytes().decode())
+    except TOMLKitError as exc:
+        raise ConfigError(
+            f"{file}: cannot be changed and keep its form: {exc}", hint="change `paused` in it by hand"
+        ) from exc
 
 
 def _rewrite(file: Path, data: bytes) -> None:

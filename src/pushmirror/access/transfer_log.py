@@ -47,7 +47,7 @@ def logins(log: Path) -> Iterator[SeenLogin]:
             continue
         try:
             at = datetime.strptime(found["at"], "%Y/%m/%d %H:%M:%S").astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         if found["user"]:
             yield SeenLogin(at, found["user"], found["module"].strip("/"), found["address"])

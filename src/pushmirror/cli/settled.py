@@ -76,6 +76,11 @@ def settled(file: Path) -> model.Config:
         return model.Config.model_validate({**tables, "archives": archives})
     except OSError as exc:
         raise PushmirrorError(f"{file}: {exc.strerror}") from exc
-    except (ValueError, TypeError, AttributeError) as exc:  # of TOML, of the model, or a table that is none
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as exc:  # of TOML, of the model, or a table that is none
         toml.load(file)  # says it better
         raise PushmirrorError(f"{file} cannot be used") from exc

@@ -102,10 +102,10 @@ class Problems:
         """The file's tables; none when it cannot be read or parsed."""
         try:
             return tomllib.loads(file.read_text("utf-8"))
-        except tomllib.TOMLDecodeError as exc:
-            self.add(file, f"not valid TOML: {exc}")
         except UnicodeDecodeError:
             self.add(file, "expected a text in UTF-8")
+        except (ValueError, RecursionError) as exc:  # also of a number or a depth that Python has no room for
+            self.add(file, f"not valid TOML: {exc}")
         except OSError as exc:
             self.add(file, f"cannot be read: {exc.strerror}")
         return None

@@ -13,6 +13,7 @@ from enum import StrEnum
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", re.ASCII)
+_PORT = re.compile(r"[0-9]{1,5}")
 _EXAMPLE = '"rsync://user@host/module", "rsyncs://…" (TLS), "rsync+ssh://user@host/path" or "file:///path"'
 
 
@@ -98,7 +99,7 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     if not rest:
         return host, None
     port = rest.removeprefix(":")
-    if rest == port or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+    if rest == port or not (_PORT.fullmatch(port) and 0 < int(port) < 65536):
         raise ValueError("the URL's port is not a number from 1 to 65535")
     return host, int(port)
 

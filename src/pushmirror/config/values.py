@@ -22,6 +22,7 @@ _SECONDS = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
 _KIB = {"": 1, "k": 1, "m": 1024, "g": 1024 * 1024}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b(?:/s)?)?", re.ASCII | re.IGNORECASE)
+_FASTEST_KIB = 1000 * 1024**2  # more is a slip of the pen, and may be more than rsync can count
 _LONGEST = timedelta(days=3650)  # longer is a slip of the pen, and would overflow a clock somewhere
 
 
@@ -32,7 +33,7 @@ def parse_duration(value: object) -> timedelta:
     """
     expected = 'expected a duration such as "36h", "10min", "90s" or "1d"'
     if isinstance(value, timedelta):
-        return value
+        return _within_reason(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(expected)  # noqa: TRY004  what a validator may raise
     match = _DURATION.fullmatch(str(value).strip().lower())
@@ -48,6 +49,10 @@ def parse_duration(value: object) -> timedelta:
         span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     except OverflowError:
         span = timedelta.max
+    return _within_reason(span)
+
+
+def _within_reason(span: timedelta) -> timedelta:
     if span > _LONGEST:
         raise ValueError("expected a duration of at most ten years")
     return span
@@ -64,4 +69,6 @@ def parse_rate(value: object) -> int:
     rate = float(match[1]) * _KIB[match[2].lower()]
     if 0 < rate < 1:
         raise ValueError("expected a rate of at least 1 KiB/s, or 0 for no limit")
+    if rate > _FASTEST_KIB:
+        raise ValueError("expected a rate of at most 1000G, or 0 for no limit")
     return int(rate)

@@ -90,6 +90,14 @@ def test_what_is_written_is_what_is_read(made):
             '[[login]]\nuser = "site1.example.com"\npassword = "hunter2"\nuntil = 2026-01-31T12:00:00',
             "with its zone",
         ),
+        *(
+            (f'[[login]]\nuser = "{NAME}"\npassword = "hunter2"\nuntil = {until}', what)
+            for until, what in {
+                "0001-01-01T00:00:00+23:59": r"login 1\.until: expected a time",
+                "9" * 5000: "not valid TOML",
+                "[" * 5000: "not valid TOML",
+            }.items()
+        ),
         ("[[login]]\nuser = hunter2", r"not valid TOML \(at line 2, column 8\)"),
         ('[[login]]\nhunter2 = "x"', "login 1: unknown key; known are password, until, user"),
         ("[[login]]\nhunter2", r"not valid TOML \(at "),

@@ -68,6 +68,14 @@ def test_the_file_of_a_site_says_what_was_asked_and_no_more(config, etc):
     assert text.partition("\n")[2] == f'host = "{A}"\nuser = "mirror"\narchives = ["debian"]\n'
 
 
+def test_a_file_that_cannot_be_changed_in_its_form_is_named(config, etc):
+    roster.add(config, A, KEYS)
+    file = etc / f"sites.d/{A}.toml"
+    file.write_bytes(file.read_bytes() + b"\n\rport = 22\n")  # a line break to who reads it as text
+    with pytest.raises(ConfigError, match=f"{A}.toml: cannot be changed"):
+        roster.pause(toml.load(etc), A)
+
+
 def test_its_passwords_are_for_its_owner_only(config, etc):
     roster.add(config, A, KEYS)
     assert (etc / f"sites.d/{A}.secret").stat().st_mode & 0o7777 == 0o600

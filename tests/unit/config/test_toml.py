@@ -90,6 +90,12 @@ def test_a_missing_file_is_named(tmp_path):
     assert problems(tmp_path) == ["pushmirror.toml: cannot be read: No such file or directory"]
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_a_value_that_python_has_no_room_for_is_named(write, value):
+    (line,) = problems(write(f"[mirror]\nname = {value}\n"))
+    assert line.startswith("pushmirror.toml: not valid TOML:") and len(line) < 500
+
+
 def test_bad_syntax_is_named_with_its_line(write):
     (line,) = problems(write("[mirror]\nname = \n"))
     assert line.startswith("pushmirror.toml: not valid TOML:") and "line 2" in line

@@ -43,6 +43,8 @@ def test_the_module_is_the_first_part_of_a_daemons_path():
         "rsync://-u@h/debian",
         "rsync://h:0/debian",
         "rsync://h:65536/debian",
+        "rsync://h:0000221234/debian",
+        f"rsync://h:000022{'9' * 5000}/debian",
         "rsync://h:x/debian",
         "rsync://h:/debian",
         "rsync://2001:db8::1/debian",

@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pushmirror.config.importing.rsyncd import Module, Parameter, Rsyncd, key
+from pushmirror.config.legacy.shared_variables import number
 from pushmirror.config.model import Access, Archive, Serve
 
 _TRUE = {"yes", "true", "1"}
@@ -102,15 +103,15 @@ def serve(rsyncd: Rsyncd) -> tuple[dict[str, object], tuple[str, ...]]:
         if found := _common(rsyncd, name, warnings):
             _take(keys, name, found.value, found, warnings)
     if found := _common(rsyncd, "timeout", warnings):
-        if found.value.isdigit() and int(found.value):
-            _take(keys, "timeout", timedelta(seconds=int(found.value)), found, warnings)
+        if seconds := number(found.value, least=1):
+            _take(keys, "timeout", timedelta(seconds=seconds), found, warnings)
         else:
             warnings.append(f"{found.place}: {found.name}: a connection may not be silent for ever here")
     if found := _common(rsyncd, "refuseoptions", warnings):
         _take(keys, "refuse_options", tuple(_words(found.value)), found, warnings)
     if found := _common(rsyncd, "maxconnections", warnings):
-        if found.value.isdigit() and int(found.value):
-            _take(keys, "max_connections", int(found.value), found, warnings)
+        if most := number(found.value, least=1):
+            _take(keys, "max_connections", most, found, warnings)
         else:
             warnings.append(f"{found.place}: {found.name}: here there is always a limit; the default counts")
     return keys, tuple(warnings)

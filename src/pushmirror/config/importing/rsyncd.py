@@ -109,7 +109,9 @@ class _Reading:
         self.files.append(file)
         for number, line in _lines(read_text(file, self.warnings)):
             place = f"{file}:{number}"
-            if line.startswith("["):
+            if "\0" in line:
+                self.warnings.append(f"{place}: there is a NUL in the line, and it was not read")
+            elif line.startswith("["):
                 self._begin(line, place)
             elif line.startswith("&"):
                 self._follow(line, place, depth)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from pushmirror.config.legacy.names import free_name
+from pushmirror.config.legacy.shared_variables import number
 from pushmirror.config.legacy.values import Runmirrors
 from pushmirror.config.model import Site
 
@@ -62,8 +63,8 @@ def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said
     if site.key == first.runmirrors.push.key:
         told["key"] = None
     words: tuple[str, ...] = (*options, *site.ssh_options)
-    if len(words) == 2 and words[0] == "-p" and words[1].isdecimal():
-        told["port"] = int(words[1])
+    if len(words) == 2 and words[0] == "-p" and (port := number(words[1])) is not None:
+        told["port"] = port
         words = ()
     told["ssh_options"] = words
     try:

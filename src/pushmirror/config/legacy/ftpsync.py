@@ -17,6 +17,7 @@ from pushmirror.config.legacy.ftpsync_upstream import UpstreamReader
 from pushmirror.config.legacy.ftpsync_values import Checked
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.rsync_options import Options
+from pushmirror.config.legacy.shared_variables import number
 from pushmirror.config.legacy.values import Ftpsync, Mail, Variables
 from pushmirror.config.model import Archive, Callback, Delete, Hooks, Mirror, UpdateInProgress
 from pushmirror.errors import ConfigError
@@ -126,7 +127,8 @@ class _Reader:
         }
         for option, key in (("timeout", "timeout"), ("contimeout", "connect_timeout")):
             if option in values:
-                keys[key] = timedelta(seconds=self.checked.number(f"--{option}", values[option])) or _LONG
+                seconds = self.checked.number(f"--{option}", values[option])
+                keys[key] = min(timedelta(seconds=seconds), _LONG) or _LONG
         return self.checked.made(Archive, keys)
 
     def _read_options(self) -> None:
@@ -195,7 +197,8 @@ class _Reader:
 
     def _rate(self) -> int | str:
         told = self.options.values.get("bwlimit") or self.get("RSYNC_BW", "0")
-        return int(told) if told.isdecimal() else told
+        found = number(told)
+        return told if found is None else found
 
     def _warn(self) -> None:
         if self.options.ours:

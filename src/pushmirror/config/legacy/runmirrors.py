@@ -23,7 +23,7 @@ SSH_OPTIONS = "-o StrictHostKeyChecking=no"
 PUSH_DELAY = 600  # seconds
 _KEPT_LOGS = 14
 _HOOKS = 3
-_LEAST = timedelta(seconds=1)  # that our deadline can be
+_LEAST, _MOST = timedelta(seconds=1), timedelta(days=365)  # that our deadline can be
 
 
 def read_runmirrors(
@@ -59,10 +59,10 @@ class _Reader:
         self.warnings: list[str] = [*self.shared.warnings(_HOOKS)]
 
     def read(self, mirror_text: str) -> Runmirrors:
-        key = Path(os.path.realpath(self.home / Path(self.get("KEYFILE", KEY))))
+        key = self._key()
         archive = self.get("PUSHARCHIVE", self.archive_option)
         mirrors = parse_mirror_lines(mirror_text, key=str(key), archive=archive)
-        deadline = timedelta(seconds=self._number("PUSHDELAY", PUSH_DELAY))
+        deadline = min(timedelta(seconds=self._number("PUSHDELAY", PUSH_DELAY)), _MOST)
         return Runmirrors(
             name=self.name,
             archive=archive,
@@ -78,6 +78,13 @@ class _Reader:
             ignored=mirrors.ignored,
             kind=self.get("PUSHKIND", PUSH_KIND),
         )
+
+    def _key(self) -> Path:
+        told = self.get("KEYFILE", KEY)
+        if not told.isprintable():
+            self.warnings.append(f"KEYFILE: expected a path without control characters; {KEY} is used")
+            told = KEY
+        return Path(os.path.realpath(self.home / told))
 
     def _number(self, variable: str, default: int) -> int:
         told = self.get(variable, str(default))

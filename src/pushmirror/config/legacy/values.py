@@ -123,7 +123,7 @@ def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
         archives=(archive,),
         main_archive=None if line.archive else archive,
         archive_names=told,
-        key=Path.home() / Path(line.key).expanduser(),  # ours are called at home
+        key=Path(line.key if line.key.startswith("~") else Path.home() / line.key),  # called at home
         ssh_options=line.ssh_options,
         callback=callback,
         delay=line.delay,

@@ -25,6 +25,23 @@ def read(directory: Path, text: str, **files: str) -> Rsyncd:
     return read_rsyncd(conf(directory, text, **files))
 
 
+@pytest.mark.parametrize("name", ["max connections", "timeout"])
+@pytest.mark.parametrize("value", ["\N{SUPERSCRIPT TWO}", "0", "-1", "9" * 11, "9" * 5000, "x"])
+def test_a_number_that_is_none_is_told(tmp_path, name, value):
+    keys, warnings = serve(read(tmp_path, f"{name} = {value}\n[a]\npath = /tmp\n"))
+    assert not keys and len(warnings) == 1 and name in warnings[0]
+
+
+def test_a_timeout_of_centuries_is_told(tmp_path):
+    keys, warnings = serve(read(tmp_path, f"timeout = {'9' * 10}\n[a]\npath = /tmp\n"))
+    assert not keys and "ten years" in warnings[0]
+
+
+def test_a_line_with_a_nul_is_left_out_and_told(tmp_path):
+    found = read(tmp_path, "[a]\npath = /tmp\npath = /x\0\n")
+    assert found.modules[0].get("path") == "/tmp" and "NUL" in found.warnings[0]
+
+
 #: Each is read by rsync, too: names and comments as its list of modules has them.
 ODD = {
     "names": "[ a   b ]\npath=/tmp\ncomment=one\n[Debian]\nPA TH = /tmp\n Com Ment = two\n",

@@ -56,6 +56,11 @@ def test_a_line_names_a_mirror(text: str, line: MirrorLine) -> None:
         ("all n -oProxyCommand=x u", "host: expected a host name or address, found '-oProxyCommand=x'"),
         ("all n -oProxyCommand=x@h u", "user: expected a user name, found '-oProxyCommand=x'"),
         ("all n h -l", "user: expected a user name, found '-l'"),
+        (
+            "all n h u 2 ~nobody-of-this-name/key",
+            "key: expected an absolute path; there is no such user's home, found "
+            + repr(Path("~nobody-of-this-name/key")),
+        ),
         ("DELAY soon", "expected seconds, found soon"),
         ("DELAY stage1", "expected seconds, found stage1"),
     ],

@@ -79,6 +79,15 @@ def test_a_pushdelay_that_cannot_be_still_pushes(told: str, deadline_s: int) -> 
     assert bool(found.warnings) is (told != "0")
 
 
+def test_a_pushdelay_is_a_year_at_most() -> None:
+    assert read(PUSHDELAY="9" * 10).push.deadline == timedelta(days=365)
+
+
+def test_a_key_file_that_cannot_be_is_the_default_and_in_the_warnings() -> None:
+    found = read(KEYFILE="/srv/\x80")
+    assert found.push.key == HOME / ".ssh/pushmirror" and "KEYFILE" in found.warnings[0]
+
+
 def test_what_is_wrong_with_a_line_is_in_the_warnings() -> None:
     found = read("nonsense\nall n h u 1\n", PUSHDELAY="x")
     line = "line 1 (nonsense) is ignored: expected all, staged, mhop or DELAY, found nonsense"

@@ -1,0 +1,238 @@
+"""The readers of what operators write: archvsync's files, rsyncd.conf, authorized_keys, and our own TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zlib import crc32
+
+import tomlkit
+
+from faults.readers.judged import Reader, require, text
+from faults.readers.programs import scratch
+from pushmirror.access import credentials
+from pushmirror.access.roster import _parsed
+from pushmirror.cli.doctor.way_in import forced_commands
+from pushmirror.cli.import_files import files_of
+from pushmirror.compat.asked import asked
+from pushmirror.config.importing.authorized_keys import read_pushers
+from pushmirror.config.importing.merging import Told, merge
+from pushmirror.config.importing.render import render, render_site
+from pushmirror.config.importing.rsyncd import read_rsyncd
+from pushmirror.config.importing.secrets_file import Secrets, read_secrets
+from pushmirror.config.legacy import bash
+from pushmirror.config.legacy.ftpsync import archive_name, read_ftpsync
+from pushmirror.config.legacy.names import NAME
+from pushmirror.config.legacy.places import Places
+from pushmirror.config.legacy.runmirrors import read_runmirrors
+from pushmirror.config.legacy.texts import decoded, mended
+from pushmirror.config.legacy.values import Runmirrors, Variables
+from pushmirror.config.model import Config
+from pushmirror.config.toml import FILE_NAME, SITES, load
+from pushmirror.errors import ConfigError, PushmirrorError
+
+_HOME = Path("/nowhere/mirror")
+_WHERE = Places((_HOME / ".config/ftpsync",), _HOME / "log", _HOME / "locks", None, here=_HOME)
+_KNOWN = {"HOME": str(_HOME), "LOGNAME": "mirror", "HOSTNAME": "mirror.example.org", "NAME": "ftpsync"}
+_NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+_SUBSTITUTIONS: bash.Substitutions = {"hostname -f": lambda: "mirror.example.org", "hostname": lambda: None}
+_SITE = 'host = "site.example.org"\nuser = "mirror"\narchives = ["debian"]\n'
+_MIRROR_LINE = "staged site site.example.org archvsync\n"
+
+
+# --- archvsync's ------------------------------------------------------------------------------------------
+
+
+def _variables(data: bytes) -> Variables:
+    """As `read_variables`, where we read the file ourselves; bash is not asked."""
+    found = bash.read(text(data), known=_KNOWN, substitutions=_SUBSTITUTIONS)
+    require(not any("\0" in value for value in found.values.values()), "a value that bash could not have")
+    values = {name: mended(value) for name, value in found.values.items()}
+    return Variables(_HOME / "ftpsync.conf", values, _KNOWN)
+
+
+def _bash(data: bytes) -> None:
+    values = _variables(data).values
+    quoted = {name: value.replace("'", r"'\''") for name, value in values.items()}
+    written = "".join(f"{name}='{value}'\n" for name, value in quoted.items())
+    again = bash.read(written, known={}, substitutions={}) if "\r" not in written else None
+    require(again is None or again.values == values, "other values when they are written and read again")
+
+
+def _ftpsync(data: bytes) -> None:
+    variables = _variables(data)
+    name = archive_name("", "ftpsync", variables.get("TO", "/srv/debian"))
+    found = read_ftpsync(
+        variables, name="ftpsync", archive=name, places=_WHERE, password_file=scratch() / "upstream.secret"
+    )
+    asked((), None, {}).changed_by(variables.values)
+    password = found.password or ""
+    require(len(password) < 8 or password not in repr(found), "a password that is shown")
+    _import(data, Told(ftpsyncs=(("ftpsync.conf", found),)))
+
+
+def _runmirrors(data: bytes) -> None:
+    """A runmirrors.conf, with one mirror."""
+    found = read_runmirrors(
+        _variables(data),
+        name="runmirrors",
+        archive_option="",
+        places=_WHERE,
+        mirror_text=_MIRROR_LINE,
+        home=_HOME,
+    )
+    is_site = found.archive == "" or NAME.fullmatch(found.archive)
+    require(not is_site or len(found.lines) == 1, "a mirror that is not woken")
+    _import(data, _with_trees(found))
+
+
+def _mirrors(data: bytes) -> None:
+    """A runmirrors.mirror, without a runmirrors.conf."""
+    found = read_runmirrors(
+        Variables(None, {}, _KNOWN),
+        name="runmirrors",
+        archive_option="",
+        places=_WHERE,
+        mirror_text=decoded(data),
+        home=_HOME,
+    )
+    names = [line.name for line in found.lines]
+    require(len({*names}) == len(names), "two mirrors of one name")
+    require(all(map(NAME.fullmatch, names)), "a name that cannot be a file's")
+    require(len(found.sites("debian")) == len(names), "a mirror that is no site")
+    _import(data, _with_trees(found))
+
+
+def _with_trees(runmirrors: Runmirrors) -> Told:
+    """An owner's, who has said where the archives of the lines are."""
+    told = {runmirrors.archive, *(line.archive for line in runmirrors.lines), "debian"}
+    trees = {name: Path("/nowhere", name) for name in told if NAME.fullmatch(name)}
+    return Told(runmirrors=(("runmirrors.conf", "runmirrors.mirror", runmirrors),), trees=trees)
+
+
+# --- The rsync daemon's, and sshd's -----------------------------------------------------------------------
+
+
+def _rsyncd(data: bytes) -> None:
+    file = scratch() / "rsyncd.conf"
+    file.write_bytes(data)
+    found = read_rsyncd(file)
+    secrets = scratch() / "rsyncd.secrets"
+    passwords = Secrets(secrets, {"site": "secret", "other": "with blanks "})
+    named = {module.get("secretsfile") for module in found.modules} - {""}
+    _import(data, Told(rsyncd=found, secrets={Path(name): passwords for name in named}))
+
+
+def _secrets(data: bytes) -> None:
+    file = scratch() / "secrets"
+    file.write_bytes(data)
+    found = read_secrets(file)
+    shown = repr(found)
+    for user, password in found.passwords.items():
+        require("\n" not in user + password, "a line break")
+        require(
+            len(password) < 8 or password in str(file) or password not in shown, "a password that is shown"
+        )
+
+
+def _authorized_keys(data: bytes) -> None:
+    file = scratch() / "authorized_keys"
+    file.write_bytes(data)
+    for pusher in read_pushers(file):
+        line = pusher.line(("pushmirror",))
+        require(line.startswith("restrict,") and "\n" not in line, "a key that may do more")
+        commands = [forced.command for forced in forced_commands(line)]
+        require(all(one.startswith("pushmirror receive") for one in commands), "another command")
+        require(pusher.place.startswith(f"{file}:"), "no place")
+    list(forced_commands(data.decode("utf-8", "replace")))
+
+
+def _import(data: bytes, told: Told) -> None:
+    """What is imported is written as files that are read as the same again."""
+    if crc32(data) % 4:
+        return  # it takes ten times as long as all before it
+    directory = _empty("imported")
+    merged = merge(told)
+    for file in files_of(merged, directory):
+        file.path.touch(file.mode)
+        file.path.write_bytes(file.data)
+    try:
+        again = load(directory)
+    except ConfigError as exc:
+        require(False, f"what was imported cannot be read: {exc}")
+    _require_same(merged.config, again)
+    for name, password in merged.logins.items():
+        (login,) = credentials.read(directory / SITES / f"{name}{credentials.SUFFIX}", name)
+        require(login.password == password, "another password")
+
+
+def _require_same(one: Config, other: Config) -> None:
+    for part in ("mirror", "archives", "push", "serve"):
+        require(getattr(one, part) == getattr(other, part), f"another {part} when it is read again")
+    require({**one.sites} == {**other.sites}, "other sites when they are read again")
+
+
+# --- Our own ----------------------------------------------------------------------------------------------
+
+
+def _toml(data: bytes) -> None:
+    directory = _empty("main")
+    (directory / FILE_NAME).write_bytes(data)
+    (directory / SITES / "site.toml").write_text(_SITE)
+    config = load(directory, on_broken_sites=lambda _: None)
+    again = _empty("again")
+    (again / FILE_NAME).write_text(render(config), "utf-8")
+    _require_same(config.model_copy(update={"sites": {}}), load(again))
+
+
+def _site(data: bytes) -> None:
+    directory = _empty("site")
+    (directory / FILE_NAME).write_text('[archives.debian]\npath = "/srv/debian"\n')
+    (directory / SITES / "site.toml").write_bytes(data)
+    config = load(directory)
+    with suppress(ConfigError):
+        document = _parsed(directory / SITES / "site.toml")
+        document["paused"] = True
+        require(tomllib.loads(tomlkit.dumps(document))["paused"] is True, "a site that cannot be paused")
+    (directory / SITES / "site.toml").write_text(render_site(config.sites["site"]), "utf-8")
+    _require_same(config, load(directory))
+
+
+def _logins(data: bytes) -> None:
+    told = text(data)
+    logins = credentials.parse(told, "site", Path("site.secret"))
+    require(
+        credentials.parse(credentials.render("site", logins), "site", Path("x")) == logins, "other logins"
+    )
+    rotated = credentials.rotated(logins, "site", "new", now=_NOW, grace=timedelta(days=1))
+    written = credentials.render("site", rotated, told)
+    require({*credentials.parse(written, "site", Path("x"))} == {*rotated}, "other logins after a rotation")
+
+
+def _empty(name: str) -> Path:
+    """A directory for a configuration, in which there is none."""
+    directory = scratch() / name
+    (directory / SITES).mkdir(parents=True, exist_ok=True)
+    for file in (directory / SITES).iterdir():
+        file.unlink()
+    return directory
+
+
+_OURS = (PushmirrorError,)
+_WITH_BASH = (PushmirrorError, bash.NeedsBash)
+
+READERS: Mapping[str, Reader] = {
+    "bash": Reader(_bash, (bash.NeedsBash,)),
+    "ftpsync-conf": Reader(_ftpsync, _WITH_BASH),
+    "runmirrors-conf": Reader(_runmirrors, _WITH_BASH),
+    "runmirrors-mirror": Reader(_mirrors),
+    "rsyncd-conf": Reader(_rsyncd, _OURS),
+    "rsyncd-secrets": Reader(_secrets, ()),
+    "authorized-keys": Reader(_authorized_keys, ()),
+    "config": Reader(_toml, (ConfigError,)),
+    "site": Reader(_site, (ConfigError,)),
+    "site-secret": Reader(_logins, (ConfigError,)),
+}
