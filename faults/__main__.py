@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults import fuzz, hub, kills, network, triggers
+from faults import disks, fuzz, hub, kills, network, power, triggers, upstreams
 from faults.campaign import Part, carry_out, table, values
 
 PARTS: Mapping[str, Part] = {
     "kills": Part("kill -9, SIGTERM and SIGSTOP of each process, at random moments", kills.run, 600),
+    "upstreams": Part("upstreams that are wrong, damaged, slow, or mean harm", upstreams.run, 480),
+    "disks": Part("disks that are full, read-only or broken, and limits of processes", disks.run, 360),
+    "power": Part("power cuts: what a disk holds that was not told to write", power.run, 240),
     "fuzz": Part("a million inputs that nobody would write, for all that reads from outside", fuzz.run, 900),
     "network": Part("the network between a site and its upstream fails in every way", network.run, 480),
     "hub": Part("five hundred sites of all tempers below a hub that dies, then two", hub.run, 300),
@@ -27,6 +31,7 @@ def main() -> int:
     """Attack what was asked for, print the table; 1 if a promise was broken."""
     options = _options()
     os.umask(0o022)
+    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # of what runs in this process
     wanted = {name: PARTS[name] for name in options.parts or PARTS}
     scale = _SHORT if options.short else options.scale
     tallies = []

@@ -36,6 +36,7 @@ class Tally:
     leaks: int = 0  # secrets told, files touched outside, processes left, memory beyond its bound
     seconds: float = 0.0
     cut: bool = False  # ended by its deadline
+    needs: str = ""  # what this machine lacks, so that the part was left out
     messages: list[str] = field(default_factory=list)  # the first of what went wrong
 
     @property
@@ -78,6 +79,10 @@ class Trial:
         setattr(self.tally, kind, getattr(self.tally, kind) + 1)
         if len(self.tally.messages) < _KEPT:
             self.tally.messages.append(f"{kind}: {what} (seed {self.seed})")
+
+    def cannot(self, why: str) -> None:
+        """This machine cannot do it: the table says so."""
+        self.tally.needs = why
 
     def ended(self, code: int, output: str, what: str) -> None:
         """Count a run of a command by how it ended: its exit code, its output, and what was done to it."""
@@ -131,4 +136,6 @@ def values(tally: Tally) -> dict[str, object]:
 
 
 def _minutes(tally: Tally) -> str:
+    if tally.needs:
+        return f"left out: {tally.needs}"
     return f"{tally.seconds / 60:.1f}{' (cut)' if tally.cut else ''}"

@@ -79,7 +79,7 @@ def run(trial: Trial) -> None:
 def _attack_a_run(all_: Loaded, strategy: Strategy, random: Random) -> None:
     site, victim, number = all_.sites[strategy], random.choice(_VICTIMS), random.choice(_SIGNALS)
     what = f"{number.name} of {victim.name} by {strategy.value}"
-    words = _length(site)
+    words = all_.said(site)
     with site.running("sync", ARCHIVE) as running:
         time.sleep(random.uniform(0.05, 1.0) * _WHOLE_S)
         started = _strike(running, victim, number, random)
@@ -122,7 +122,7 @@ def _attack_serve(all_: Loaded, site: LabSite, random: Random) -> None:
     site.configure_section("serve", host=HOST, rsync=f"{HOST}:{port}")
     victim, number = random.choice(_SERVERS), random.choice(_SIGNALS)
     what = f"{number.name} of {victim.name}"
-    words = _length(site)
+    words = all_.said(site)
     with _serving(all_, site, port, what) as serving:
         if serving is None:
             return
@@ -150,8 +150,3 @@ def _serving(all_: Loaded, site: LabSite, port: int, what: str) -> Iterator[proc
         else:
             all_.trial.wrong("hangs", f"{what}: serve does not answer")
         yield None
-
-
-def _length(site: LabSite) -> int:
-    log = site.directory / "output.log"
-    return log.stat().st_size if log.exists() else 0

@@ -62,6 +62,7 @@ class Clients:
         self._apt_is_free = threading.Lock()
         self._looks: list[tuple[str, str]] = []  # what was done, and what went wrong
         self._died = ""
+        self.during = ""  # what is being done to whom
 
     def __enter__(self) -> Clients:
         self._thread.start()
@@ -90,7 +91,8 @@ class Clients:
                 by_hash = self._random.choice(_WAYS)
                 suite = self._random.choice(_WITHOUT if by_hash == "no" else _WITH)
                 problem = self._look(tree, suite, by_hash)
-                self._looks.append((f"apt by-hash={by_hash} at {suite}, {tree.parent.name}", problem))
+                what = f"apt by-hash={by_hash} at {suite}, {tree.parent.name}, during {self.during}"
+                self._looks.append((what, problem))
         except Exception as exc:  # noqa: BLE001  told at the end of the block
             self._died = repr(exc)
 
@@ -129,7 +131,7 @@ class Loaded:
             yield
 
     def attacked(self, site: LabSite, process_: process.Background, what: str, *, words: int) -> int | None:
-        """Wait for the end of a run to which something was done; its exit code, None where it hung.
+        """Wait for the end of a process to which something was done; its exit code, None where it hung.
 
         `words` is where its output begins.
         """
@@ -142,6 +144,16 @@ class Loaded:
         output = (site.directory / "output.log").read_bytes()[words:].decode(errors="replace")
         self.trial.ended(code, output, what)
         return code
+
+    def ran(self, site: LabSite, what: str) -> int | None:
+        """Run a site's sync to its end; its exit code, None if it had none."""
+        ended = _ended(self.trial, site, what)
+        return None if ended is None else ended.exit_code
+
+    def said(self, site: LabSite) -> int:
+        """How long the output of a site's processes is."""
+        log = site.directory / "output.log"
+        return log.stat().st_size if log.exists() else 0
 
     def none_left(self, pids: Sequence[int], what: str) -> None:
         """What a run had started is to be gone soon after its end."""
@@ -173,12 +185,8 @@ class Loaded:
 
 def recovers(trial: Trial, archive: LabArchive, site: LabSite, what: str) -> bool:
     """Have one run that nobody disturbs, of an archive that rests; whether all was well."""
-    try:
-        ended = site.run("sync", ARCHIVE, timeout_s=LONGEST_S)
-    except ProgramFailed as exc:
-        trial.wrong("hangs", f"{what}: {exc}")
+    if (ended := _ended(trial, site, what)) is None:
         return False
-    trial.ended(ended.exit_code, ended.errors, what)
     if ended.exit_code != Exit.OK:
         trial.wrong("lost", f"{what}: exit code {ended.exit_code}: {ended.errors[-500:]}")
         return False
@@ -187,6 +195,17 @@ def recovers(trial: Trial, archive: LabArchive, site: LabSite, what: str) -> boo
     if behind := differences(archive, site):
         trial.wrong("lost", f"{what}: exit code 0, and {'; '.join(behind[:3])}")
     return not problems and not behind
+
+
+def _ended(trial: Trial, site: LabSite, what: str) -> process.Result | None:
+    """How a run of a site's sync ended; None if it did not."""
+    try:
+        ended = site.run("sync", ARCHIVE, timeout_s=LONGEST_S)
+    except ProgramFailed as exc:
+        trial.wrong("hangs", f"{what}: {exc}")
+        return None
+    trial.ended(ended.exit_code, ended.errors, what)
+    return ended
 
 
 def differences(archive: LabArchive, site: LabSite) -> list[str]:
@@ -199,35 +218,58 @@ def _same(one: Path, other: Path) -> bool:
     return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """An archive, and the sites that follow it."""
+
+    archive: OwnedArchive
+    daemon: RsyncDaemon
+    sites: dict[Strategy, LabSite]
+
+
 @contextmanager
-def loaded(trial: Trial, strategies: Sequence[Strategy] = EACH, **options: object) -> Iterator[Loaded]:
+def followed(
+    directory: Path, *, trees: Path | None = None, states: Path | None = None, **options: object
+) -> Iterator[Followed]:
     """An archive with a site for each strategy, current; `options` are keys of `[archives.debian]`.
 
-    What the watcher and apt saw is in the tally after the block.
+    The sites' trees, and all else of them, may be on other disks, below the directory.
     """
-    directory = trial.directory
     archive = OwnedArchive.create(directory / "archive", packages=15)
     assert isinstance(archive, OwnedArchive)
     archive.take_stock()
-    with ExitStack() as stack:
-        daemon = stack.enter_context(RsyncDaemon(directory / "rsyncd"))
+    with RsyncDaemon(directory / "rsyncd") as daemon, serving() as cli:
         daemon.add_module(ARCHIVE, archive.path)
         daemon.add_module(f"{ARCHIVE}.manifest", archive.manifest)
         keys = {"upstream": daemon.url(ARCHIVE), "keyring": str(archive.keyring), "grace": _GRACE}
-        cli = stack.enter_context(serving())
         sites: dict[Strategy, LabSite] = {
-            one: ForkedSite(directory / one.value, cli, **{**keys, "strategy": one.value, **options})
-            for one in strategies
+            one: ForkedSite(
+                (states or directory) / one.value,
+                cli,
+                tree=(trees or directory) / one.value / "tree",
+                **{**keys, "strategy": one.value, **options},
+            )
+            for one in EACH
         }
         for site in sites.values():
+            site.tree.parent.mkdir(exist_ok=True)
             site.sync().check()
-        trees = [site.tree for site in sites.values()]
-        watcher = stack.enter_context(Watcher(*trees, gently=True))
-        assert shutil.which("apt-get"), "needs apt-get, the judge"
+        yield Followed(archive, daemon, sites)
+
+
+@contextmanager
+def loaded(trial: Trial, *, trees: Path | None = None, states: Path | None = None) -> Iterator[Loaded]:
+    """The same with the watcher and apt at work; what they saw is in the tally after the block."""
+    directory = trial.directory
+    assert shutil.which("apt-get"), "needs apt-get, the judge"
+    with ExitStack() as stack:
+        made = stack.enter_context(followed(directory, trees=trees, states=states))
+        served = [site.tree for site in made.sites.values()]
+        watcher = stack.enter_context(Watcher(*served, gently=True))
         apt = stack.enter_context(judging(directory / "apt", directory))
-        clients = Clients(trial, apt, archive.keyring, trees)
+        clients = Clients(trial, apt, made.archive.keyring, served)
         with clients:
-            yield Loaded(trial, archive, daemon, sites, clients, watcher)
+            yield Loaded(trial, made.archive, made.daemon, made.sites, clients, watcher)
         seen = watcher.messages
         trial.tally.samples += watcher.samples
         for number in range(watcher.broken):

@@ -22,4 +22,6 @@ def test_no_promise_is_broken_in_the_short_form_of(tmp_path: Path, part: str) ->
     result = process.run(argv, env=environment, timeout_s=900)
     assert result.exit_code == 0, result.errors
     (tally,) = json.loads(result.output)
+    if tally["needs"]:
+        pytest.skip(tally["needs"])
     assert tally["tries"] > 0, tally
