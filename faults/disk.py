@@ -10,7 +10,7 @@ from pathlib import Path
 from pushmirror.lab.service import wait_until
 from pushmirror.system import process
 
-_SIZE, _INODES = 64 * 1024 * 1024, 50_000
+_SIZE, _INODES = 1024 * 1024 * 1024, 1_000_000  # far more than is ever needed
 _BUSY_S = 3.0  # until nobody has a file open for writing
 
 

@@ -30,7 +30,7 @@ PLANTED = (
     "dists/sid/evil.html",
 )
 _CONTROL = ("a\x01b", "a\nb", "a\rb", "\x1b[2J", "\x7f", "a\tb", "\udcff\udcfe", " ", "-rf", "*", "a\\#012b")
-_NOT_KEPT = {"key", "incoming"}  # beside an archive's tree
+_NOT_KEPT = {"key", "keyring.gpg", "incoming"}  # beside an archive's tree
 _GREETINGS = (
     b">f+++++++++ 12 2026/01/01-00:00:00 dists/x\nNumber of files: 99\n",
     b"> welcome\n>> to the mirror\n",

@@ -1,8 +1,8 @@
 """The power fails at random moments of a run, and what a disk then holds is looked at, and gone on with.
 
     ext4 on a file ─▶ a run ─▶ copies of the file while it works ─▶ each is mounted: the kernel recovers it
-                                                                    ├─▶ is what is served whole, at once?
-                                                                    └─▶ a run: ends well, upstream's state
+    (tree and state on one,                                         ├─▶ is what is served whole, at once?
+     or on two)                                                     └─▶ a run: ends well, upstream's state
 
 A copy has what was written out until then, and nothing of what waits in memory; the kernel may write out
 names long before the content of new files (`noauto_da_alloc`, delayed allocation), which is what a missing
@@ -15,7 +15,7 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process
 from pushmirror.system.files import sync_file_system
 
-_RUNS = 24  # of a whole campaign
+_RUNS = 12  # of a whole campaign, on one disk and on two
 _CUTS = 4  # in each run
 _WHOLE_S = 2.0  # about what a run takes, with what else goes on
 _SIZE = 96 * 1024 * 1024
@@ -46,8 +46,8 @@ class Machine:
         self.top = directory / "disk"
         self._image = directory / "image"
         self._copies = directory / "copies"
-        self.top.mkdir()
-        self._copies.mkdir()
+        for made in (self.top, self._copies):
+            made.mkdir(parents=True)
 
     def begin(self) -> bool:
         """Make it and mount it; whether that can be done here."""
@@ -56,12 +56,15 @@ class Machine:
         if not shutil.which("mkfs.ext4"):
             return False
         process.run(["mkfs.ext4", "-q", "-F", str(self._image)]).check()
-        return self.mount(_WAYS[0])
+        return self._mount(_WAYS[0]).exit_code == 0
 
-    def mount(self, way: str) -> bool:
+    def mount(self, way: str) -> None:
         """Have the disk as it is."""
+        self._mount(way).check()
+
+    def _mount(self, way: str) -> process.Result:
         argv = ["mount", "-t", "ext4", "-o", f"loop,{way}", str(self._image), str(self.top)]
-        return process.run(argv).exit_code == 0
+        return process.run(argv)
 
     def unmount(self) -> None:
         """As before the machine is switched off."""
@@ -83,49 +86,60 @@ class Machine:
 
 def run(trial: Trial) -> None:
     """The part `power`."""
-    machine = Machine(trial.directory)
-    if not machine.begin():
-        trial.cannot("needs to mount ext4 on a file")
-        return
-    with ExitStack() as stack:
-        stack.callback(process.run, ["umount", "-l", str(machine.top)])
-        made = stack.enter_context(followed(trial.directory, trees=machine.top, states=machine.top))
-        for number in trial.times(_RUNS, least=len(EACH)):
-            _cut_off(trial, machine, made, EACH[number % len(EACH)])
+    for name, number in (("one disk", 1), ("two disks", 2)):
+        directory = trial.directory / name
+        directory.mkdir()
+        with ExitStack() as stack:
+            machines = [Machine(directory / f"{n}") for n in range(number)]
+            for machine in machines:
+                stack.callback(process.run, ["umount", "-l", str(machine.top)])
+            if not all(machine.begin() for machine in machines):
+                trial.cannot("needs to mount ext4 on a file")
+                return
+            places = {"trees": machines[0].top, "states": machines[-1].top}
+            made = stack.enter_context(followed(directory, **places))
+            for _ in trial.times(_RUNS):
+                _cut_off(trial, machines, made, trial.random.choice(EACH), name)
 
 
-def _cut_off(trial: Trial, machine: Machine, made: Followed, strategy: Strategy) -> None:
+def _cut_off(
+    trial: Trial, machines: Sequence[Machine], made: Followed, strategy: Strategy, disks: str
+) -> None:
     """A run with some cuts, each of them looked at; the last one is what goes on."""
     random, site = trial.random, made.sites[strategy]
-    sync_file_system(machine.top)
-    machine.unmount()
     way = random.choice(_WAYS)
-    assert machine.mount(way), f"ext4 cannot be mounted with {way}"
+    for machine in machines:
+        sync_file_system(machine.top)
+        machine.unmount()
+        machine.mount(way)
     before = {name: (site.tree / name).read_bytes() for name in made.archive.generation_files()}
     made.archive.update(add=random.choice((3, 15)))
-    cuts: list[Path] = []
+    cuts: list[list[Path]] = []
     with _changing(made, is_on=random.random() < 0.3), site.running("sync", ARCHIVE) as running:
-        for moment in sorted(random.uniform(0.1, 1.1) * _WHOLE_S for _ in range(_CUTS)):
-            began = time.monotonic()
-            wait_until(lambda: running.poll() is not None, limit_s=moment / _CUTS)
-            cuts.append(machine.copy())
-            if running.poll() is not None and time.monotonic() - began > moment:
+        for _ in range(_CUTS):
+            pause_s = random.uniform(0.1, 1.9) * _WHOLE_S / _CUTS
+            is_over = wait_until(lambda: running.poll() is not None, limit_s=pause_s)
+            cuts.append([machine.copy() for machine in machines])
+            if is_over:
                 break
         if running.poll() is None:
             kill(running.pid)
             wait_until(lambda: running.poll() is not None)
-    machine.unmount()
+    for machine in machines:
+        machine.unmount()
     for number, cut in enumerate(cuts):
-        machine.replace(cut)
-        assert machine.mount(way), f"what was left of ext4 cannot be mounted with {way}"
-        what = f"cut {number} of a run by {strategy.value}, {way}"
+        for machine, kept in zip(machines, cut, strict=True):
+            machine.replace(kept)
+            machine.mount(way)
+        what = f"cut {number} of a run by {strategy.value}, {disks}, {way}"
         trial.tally.faults += 1
         trial.require_unbroken(Judge(site.tree, thorough=True).sample(), f"{what}, at once")
         gone = [name for name in before if not os.path.lexists(site.tree / name)]
         trial.require_unbroken([f"{name} has gone" for name in gone], f"{what}, at once")
         recovers(trial, made.archive, site, what)
         if number < len(cuts) - 1:
-            machine.unmount()
+            for machine in machines:
+                machine.unmount()
 
 
 @contextmanager

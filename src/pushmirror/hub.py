@@ -43,6 +43,7 @@ from pushmirror.sync.verify.repair import Repair, require_upstream
 from pushmirror.sync.verify.state import Verified, directory_of
 from pushmirror.sync.verify.verifier import Verifier
 from pushmirror.system import clock, locks
+from pushmirror.system.log_file import LogFile
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -515,8 +516,8 @@ def _announced(waiting: Sequence[Request]) -> str | None:
 
 @contextmanager
 def _logged_to(file: Path) -> Iterator[None]:
-    """Everything that pushmirror logs goes to this file too."""
-    handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    """Everything that pushmirror logs goes to this file too, as far as it can be written."""
+    handler = LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pushmirror")
     logger.addHandler(handler)
@@ -528,3 +529,7 @@ def _logged_to(file: Path) -> Iterator[None]:
         logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
+        if handler.failed:
+            _log.warning(
+                "the log %s lacks lines, for it cannot be written: %s", file, handler.failed.strerror
+            )

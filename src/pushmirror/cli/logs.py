@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 import click
 
@@ -24,7 +25,10 @@ class _Stderr(logging.Handler):
     """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{printable(self.format(record))}\n")  # click.echo would go round the drawn line
+        with suppress(OSError):  # it may be a file on a full disk: that costs the line, not the run
+            sys.stderr.write(
+                f"{printable(self.format(record))}\n"
+            )  # click.echo would go round the drawn line
 
 
 class _Timed(logging.Formatter):

@@ -7,6 +7,7 @@ start, can be written by others than its owner, however loose the umask is.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +26,9 @@ from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+#: Errors that tell of a disk or of limits, not of a mistake of ours.
+_OF_THE_MACHINE = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_OF_THE_MACHINE |= {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 _PIPE = 141  # SIGPIPE, as a shell reports it
 _OTHERS_WRITE = 0o022
 
@@ -126,6 +131,10 @@ def _explain(exc: BaseException) -> int:
             if exc.hint:
                 _say(f"hint: {exc.hint}")
             return exc.exit_code
+        case OSError() if exc.errno in _OF_THE_MACHINE:
+            _say(f"{exc.filename or 'what was to be said'} cannot be read or written: {exc.strerror}")
+            _let_go_of_output()
+            return Exit.FAILED
     _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")
     _say(f"hint: please report it, with {_keep_traceback(exc)}")
     return Exit.SOFTWARE
@@ -139,8 +148,20 @@ def _reader_gone() -> int:
     return _PIPE
 
 
+def _let_go_of_output() -> None:
+    """Python would try once more at its end to write what has no room, and end with a code of its own."""
+    for handle, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, handle)
+            os.close(nowhere)
+
+
 def _say(line: str) -> None:
-    click.echo(f"pushmirror: {line}", err=True)
+    with suppress(OSError):  # a file on a full disk
+        click.echo(f"pushmirror: {line}", err=True)
 
 
 def _keep_traceback(exc: BaseException) -> str:

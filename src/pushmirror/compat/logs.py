@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -247,10 +247,8 @@ class _Lines(logging.Handler):
         self._form = form
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
+        with suppress(OSError):  # a full disk costs the line; logging's own way is a traceback for each
             self._file.add(self._form(self.format(record)))
-        except OSError:
-            self.handleError(record)
 
 
 class _ScriptLines(_Lines):

@@ -41,6 +41,7 @@ _LISTING_FORMAT = f"{_MARK}%i %l %M %n%L"
 _FETCH_FORMAT = f"{_MARK}%b %l %n"
 _OUTPUT = ["--no-motd", "--8-bit-output", "--stats", "--no-human-readable"]
 _FETCH_OPTIONS = ["-tpH", "--safe-links", "--chmod=D755,F644", "--partial", f"--out-format={_FETCH_FORMAT}"]
+_FETCH_OPTIONS += ["--force"]  # here alone: what upstream had as a directory before is in a file's way
 _BY_NAMES = ["--files-from=-", "--from0", "--ignore-missing-args"]
 _BY_RULES = ["--from0", "--include-from=-", "--exclude=*"]  # none of them is sent
 _NEEDED_BY_NAMES = frozenset({"files-from", "from0", "relative"})

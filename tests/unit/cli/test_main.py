@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -163,3 +165,23 @@ def test_a_watched_status_is_ended_quietly(config, capsys, monkeypatch, how):
 def test_an_option_of_all_verbs_that_came_too_late_is_explained(config, capsys):
     assert cli.main(["status", "--config", str(config)]) == Exit.USAGE
     assert "put --config before the command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EROFS])
+def test_what_a_disk_or_a_limit_refuses_is_no_mistake_of_ours(verb, capsys, number):
+    verb(raiser(OSError(number, os.strerror(number), "/some/file")))
+    assert cli.main(["status"]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert said == f"pushmirror: /some/file cannot be read or written: {os.strerror(number)}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("where", [">/dev/full", ">/dev/full 2>&1"])
+def test_output_on_a_full_disk_is_an_error_that_is_told_if_it_can_be(where):
+    script = f'"$0" -m pushmirror --help {where}'
+    ended = process.run(["sh", "-c", script, sys.executable])
+    assert ended.exit_code == Exit.FAILED
+    assert ended.errors in {
+        "",
+        "pushmirror: what was to be said cannot be read or written: No space left on device\n",
+    }

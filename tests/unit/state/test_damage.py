@@ -227,3 +227,14 @@ def test_every_verb_that_needs_a_damaged_state_says_so_and_ends_with_72(mirror, 
     assert "file is not a database" in out + err and "Traceback" not in err
     assert "pushmirror state restore" in err or argv == ["state", "check"]
     assert file.read_bytes() == b"x" * 8192, "nothing is lost"
+
+
+def test_a_state_that_the_disk_cannot_read_is_an_error_that_is_told(tmp_path, monkeypatch):
+    opened(tmp_path).close()
+
+    def broken(*_, **__):
+        raise OSError(5, "Input/output error", str(tmp_path / "state.sqlite"))
+
+    monkeypatch.setattr("pushmirror.state.sql.lack_of", broken)
+    with pytest.raises(StateError, match=r"state\.sqlite cannot be read or written: Input/output error"):
+        opened(tmp_path)

@@ -7,8 +7,8 @@ place before it is closed. Not here: what is said to the tables (`state/schema`)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
             f"the state directory {directory} cannot be made: {exc.strerror}",
             hint="name another one as directory in [state], or make it for this user",
         ) from exc
-    with ExitStack() as closing:
+    with ExitStack() as closing, _told(directory):
         file = sqlite_file(url)
         if file is not None:
             closing.enter_context(in_use(directory))
@@ -43,6 +43,15 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
         closing.callback(database.close)
         bring_up_to_date(database, directory)
         return SqlStore(database, now, closing.pop_all())
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Translate what a disk that is broken, or a limit of this process, makes of a look at the files."""
+    try:
+        yield
+    except OSError as exc:
+        raise StateError(f"{exc.filename or directory} cannot be read or written: {exc.strerror}") from exc
 
 
 def _require_whole(file: Path, directory: Path) -> None:

@@ -1,0 +1,42 @@
+"""A log file that costs nothing but its own lines where it cannot be written: a full disk ends no run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class LogFile(logging.FileHandler):
+    """Opened for the first line; `failed` tells what kept a line out of it, the first time."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, encoding="utf-8", errors="backslashreplace", delay=True)
+        self.failed: OSError | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`; it may have to be opened."""
+        with self._losing_lines():
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  its name there
+        """See `logging.Handler`, which would print a traceback for each line."""
+        exc = sys.exc_info()[1]
+        if isinstance(exc, OSError):
+            self.failed = self.failed or exc
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """See `logging.Handler`; what is buffered may have no room."""
+        with self._losing_lines():
+            super().close()
+
+    @contextmanager
+    def _losing_lines(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            self.failed = self.failed or exc

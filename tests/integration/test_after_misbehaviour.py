@@ -1,0 +1,48 @@
+"""An upstream that was wrong and is right again needs nobody's help: what it left here is no obstacle."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pushmirror.config.model import Strategy
+from pushmirror.errors import Exit
+from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.indices import SUITES
+from pushmirror.lab.site import LabSite
+from pushmirror.lab.watch import broken, same_tree
+from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything
+
+
+@pytest.fixture
+def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8, suites=SUITES[:2])
+
+
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+@pytest.mark.parametrize("kind", ["by-hash", "pool"])
+def test_a_directory_that_was_in_the_place_of_a_new_file_does_not_keep_it_out(
+    archive: LabArchive, site: LabSite, strategy: Strategy, kind: str
+) -> None:
+    site.sync().check()
+    archive.update()
+    new = next(
+        path
+        for path in sorted(archive.path.rglob("*"))
+        if path.is_file()
+        and f"/{kind}/" in str(path)
+        and not (site.tree / path.relative_to(archive.path)).exists()
+    )
+    kept = new.with_name("kept")
+    new.rename(kept)
+    new.mkdir()
+    (new / "file").write_text("something else")
+    after_a_change(archive)
+    assert site.sync().exit_code in {Exit.OK, Exit.STAGE1, Exit.STAGE2, Exit.HELD}  # OK: by another name
+    shutil.rmtree(new)
+    kept.rename(new)
+    after_a_change(archive)
+    site.configure(grace="0s")
+    site.sync("--allow-mass-delete").check()
+    see_everything(site, strategy)
+    assert same_tree(archive.path, site.tree) == [] and broken(site.tree, thorough=True) == []
