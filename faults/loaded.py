@@ -69,6 +69,7 @@ class Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Count what was seen."""
         self._enough.set()
         self._thread.join()
         for what, problem in self._looks:
@@ -122,7 +123,7 @@ class Loaded:
     daemon: RsyncDaemon
     sites: dict[Strategy, LabSite]
     clients: Clients
-    watcher: Watcher
+    looking: ExitStack  # the watcher and apt; closed before the grace is
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -166,7 +167,11 @@ class Loaded:
         recovers(self.trial, self.archive, site, f"{what}, the run after it")
 
     def end(self) -> None:
-        """Upstream rests and the grace is over: the trees are the same, and nothing is left beside them."""
+        """Upstream rests and the grace is over: the trees are the same, and nothing is left beside them.
+
+        Nobody looks on any more, for who reads an older state has no grace now.
+        """
+        self.looking.close()
         for (strategy, site), by_hash in zip(self.sites.items(), cycle(_WAYS), strict=False):
             site.configure(grace="0s")
             words = ["--strategy", "full"] if strategy is Strategy.INDEX else []  # what no list names
@@ -265,12 +270,19 @@ def loaded(trial: Trial, *, trees: Path | None = None, states: Path | None = Non
     with ExitStack() as stack:
         made = stack.enter_context(followed(directory, trees=trees, states=states))
         served = [site.tree for site in made.sites.values()]
-        watcher = stack.enter_context(Watcher(*served, gently=True))
         apt = stack.enter_context(judging(directory / "apt", directory))
         clients = Clients(trial, apt, made.archive.keyring, served)
-        with clients:
-            yield Loaded(trial, made.archive, made.daemon, made.sites, clients, watcher)
-        seen = watcher.messages
-        trial.tally.samples += watcher.samples
-        for number in range(watcher.broken):
-            trial.wrong("broken", seen[number] if number < len(seen) else "as before")
+        looking = stack.enter_context(ExitStack())
+        watcher = Watcher(*served, gently=True)
+        looking.callback(_count, trial, watcher)
+        looking.enter_context(watcher)
+        looking.enter_context(clients)
+        yield Loaded(trial, made.archive, made.daemon, made.sites, clients, looking)
+
+
+def _count(trial: Trial, watcher: Watcher) -> None:
+    """Add what a watcher has seen, which is final."""
+    seen = watcher.messages
+    trial.tally.samples += watcher.samples
+    for number in range(watcher.broken):
+        trial.wrong("broken", seen[number] if number < len(seen) else "as before")
