@@ -112,6 +112,17 @@ def test_what_no_signed_index_names_waits_for_the_end_of_stage_2(site: LabSite, 
     assert planted(site) == list(_PLANTED)
 
 
+@pytest.mark.parametrize("strategy", SEES_ALL)
+def test_packages_of_a_state_to_come_are_passed_on_from_where_all_that_is_signed_is_served_here(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.sync().check()
+    plant(archive, *_PLANTED)
+    site.sync("--stage", "1").check()
+    assert planted(site) == ["pool/main/e/evil/evil_1_all.deb"]
+    assert broken(site.tree, thorough=True) == []
+
+
 @pytest.mark.parametrize("strategy", [Strategy.FULL])  # others know its hash before they fetch it
 def test_a_new_file_that_is_not_what_a_signed_index_says_never_reaches_the_tree(
     site: LabSite, archive: LabArchive

@@ -9,7 +9,7 @@ of this module: what is on disk; nothing here looks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pushmirror.errors import BadPath
 
@@ -133,3 +133,9 @@ def resolve(path: str, links: Mapping[str, str], *, follow_last: bool = False) -
                 done.pop()
                 todo.extend(reversed(target.split("/")))
     return "/".join(done if follow_last else [*done, name])
+
+
+def prefixes(name: str) -> Iterator[str]:
+    """A path's directories from the top, and itself."""
+    parts = name.split("/")
+    return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))

@@ -107,7 +107,8 @@ def push(
                 _change(config, store, names, only, anew)
             drawn = not (verbose or quiet or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
-    session.back_up(config)
+    if not dry_run:
+        session.back_up(config)
     behind = any(_is_behind(one, named=one.site in only) for one in reached)
     if behind or dry_run or not quiet:
         _tell(reached, as_json=as_json, dry_run=dry_run)

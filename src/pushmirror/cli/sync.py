@@ -167,7 +167,8 @@ def sync(
                     _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
-    session.back_up(config)
+    if not dry_run:
+        session.back_up(config)
     if is_json:
         told = [_as_json(config, found) for found in results]
         print_json(told if not archive else told[0] if told else None)

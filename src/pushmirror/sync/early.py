@@ -19,7 +19,7 @@ from pathlib import Path
 from pushmirror.archive.digests import name_of
 from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File
-from pushmirror.sync.parts import may_land
+from pushmirror.sync.parts import is_package, may_land
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
 from pushmirror.sync.signed import Indexed, Signed, leave_unsigned
@@ -46,14 +46,17 @@ def fetch_early(
     """Fetch what the stage-1 filter lets through; new names enter the tree at once.
 
     With a keyring these are names that something signed covers, and have the content that it tells; all else
-    waits in the work area for the indices. `indexed` fetches and reads the indices of the state, and gives
+    waits in the work area for the indices. Only packages do not where upstream's Release files are the good
+    ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
+    it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state, and gives
     what they name of some paths (None: of all there are).
     """
     survey = round_.survey
     early, survey.early = survey.early, Spool()
     fetching = _Fetching(upstream, area, publisher)
     if upstream.archive.keyring and (early or round_.suites.faults):
-        fetching.signed = Signed(round_.pinned)
+        fetching.signed = Signed(round_.pinned, survey.upstream_links)
+        fetching.is_ahead = not round_.suites.faults and round_.pinned.generation == round_.live.generation
         early = _fetch_signed(round_, early, fetching, indexed)
     changed = _early(survey.changed)
     if changed:
@@ -79,8 +82,9 @@ def _fetch_signed(
     round_.suites.restrict(survey)
     asked = None
     if len(others) <= _FEW:
-        asked = {entry.path for entry in others}
-        asked |= {*survey.missing, *survey.changed} if is_doubtful else set()
+        paths = {entry.path for entry in others}
+        paths |= {*survey.missing, *survey.changed} if is_doubtful else set()
+        asked = {name for path in paths for name in signed.names_of(path)}
     signed.indexed = indexed(round_, asked)
     if not is_doubtful:
         return others
@@ -109,6 +113,7 @@ class _Fetching:
     area: WorkArea
     publisher: Publisher
     signed: Signed | None = None  # without a keyring everything may land
+    is_ahead: bool = False  # upstream has no Release files that are not served here
 
     def all_of(self, entries: Spool, round_: Round) -> None:
         """Fetch these files; what may not enter the tree yet is among the missing from then on."""
@@ -117,13 +122,15 @@ class _Fetching:
         missing = round_.survey.missing
 
         def land(batch: _Batch) -> None:
-            may_land = self.signed.covers if self.signed else (lambda _: True)
-            landed = self.publisher.land(filter(may_land, batch.came), batch.hashes)
+            landed = self.publisher.land(filter(self._may_land, batch.came), batch.hashes)
             round_.landed += len(landed)
             round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
             missing.update((entry.path, entry) for entry in batch.entries if entry.path not in landed)
 
         self.upstream.in_streams(entries, self.fetch, land, files=len(entries), size=entries.size)
+
+    def _may_land(self, path: str) -> bool:
+        return self.signed is None or self.signed.covers(path) or (self.is_ahead and is_package(path))
 
     def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
         """Fetch these files. What upstream has with another hash, twice, did not come."""

@@ -5,21 +5,17 @@ Not the business of this module: the guard (`deletion.py`), and removing anythin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from pushmirror.archive.paths import resolve
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.config.model import Archive
-from pushmirror.errors import BadPath
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import Published
+from pushmirror.sync.published import OtherNames, Published
 from pushmirror.sync.round import Round
 from pushmirror.sync.staging import Staging
-from pushmirror.sync.suites import prefixes
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.vouch import readable_of
 
@@ -54,7 +50,8 @@ class Extras:
         named = [path for path in doomed if path not in stale and self.staging.is_mirrored_if_named(path)]
         if named and live.suites:
             mirrored = {path for path in named if self.staging.is_mirrored(path)}
-            by_links = _names_by_links(named, survey.upstream_links)
+            others = OtherNames(survey.upstream_links)
+            by_links = {name: path for path in named for name in others.of(path)}
             grace_s = self.archive.grace.total_seconds()
             in_grace = self.ledger.still_needed(
                 mirrored | {name for name, path in by_links.items() if path in mirrored},
@@ -75,20 +72,3 @@ class Extras:
         readable = readable_of(round_.pinned, self.ledger)
         keys = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
         return {file.path for file in self.ledger.named(set(map(fingerprint, paths)), keys)}
-
-
-def _names_by_links(paths: Collection[str], links: Mapping[str, str]) -> dict[str, str]:
-    """Other names of these paths, through links to directories above them; with the path of each."""
-    directories: dict[str, list[str]] = {}
-    for link in links:
-        with suppress(BadPath):
-            directories.setdefault(resolve(link, links, follow_last=True), []).append(link)
-    if not directories:
-        return {}
-    return {
-        f"{link}{path[len(above) :]}": path
-        for path in paths
-        for above in prefixes(path)
-        for link in directories.get(above, ())
-        if above != path
-    }

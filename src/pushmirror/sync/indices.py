@@ -18,12 +18,12 @@ from pathlib import Path
 
 from pushmirror.archive.closure import family, required
 from pushmirror.archive.index import IndexKind, kind_of
-from pushmirror.archive.paths import resolve
+from pushmirror.archive.paths import prefixes, resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
 from pushmirror.sync.parts import is_by_hash, joined
 from pushmirror.sync.published import Fault, Published, Suite, TreeLinks
-from pushmirror.sync.suites import SECOND_LOOK, Suites, prefixes
+from pushmirror.sync.suites import SECOND_LOOK, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea

@@ -43,6 +43,7 @@ _COMPONENT = re.compile(r"binary-.+|source")  # whose Release is one index among
 _INDEX = re.compile(r"(?:Packages|Sources|Contents-[^/]*)(?:\.[a-z0-9]+)?")  # of a flat repository
 _SEARCHED = 3  # components of the path of a flat suite's Release file that is found without being named
 _BY_HASH = re.compile(r"(?:^|/)by-hash/(?:MD5Sum|SHA1|SHA256|SHA512)/[0-9a-f]+$")
+_PACKAGE = re.compile(r"[^/_.][^/_]*_[^/]*\.(?:[du]?deb|dsc|diff\.gz|tar\.[a-z0-9]+(?:\.asc)?)")
 _early = Selection(STAGE1_RULES)
 
 
@@ -109,6 +110,11 @@ def _outside(path: str) -> Part:
 def is_by_hash(path: str) -> bool:
     """Whether a path is that of an index by its hash, which is a file here whatever it is at upstream."""
     return _BY_HASH.search(path) is not None
+
+
+def is_package(path: str) -> bool:
+    """Whether a path is that of a package or a part of a source package: `NAME_VERSION….SUFFIX`."""
+    return part_of(path) is Part.EARLY and _PACKAGE.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_suite_file(path: str) -> bool:

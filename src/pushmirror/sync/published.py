@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
-from pushmirror.archive.paths import resolve
+from pushmirror.archive.paths import prefixes, resolve
 from pushmirror.archive.release import (
     MAX_RELEASE,
     Listed,
@@ -257,6 +257,23 @@ def _release(directory: str, texts: Mapping[str, bytes]) -> tuple[Release, str]:
     if "Release" in texts and not suite_text_agrees(texts["InRelease"], texts["Release"]):
         return release, f"{where} and {joined(directory, 'Release')} are of different states"
     return release, ""
+
+
+class OtherNames:
+    """What a path is called, too, through links to directories above it."""
+
+    def __init__(self, links: Mapping[str, str]) -> None:
+        self._directories: dict[str, list[str]] = {}  # with the links that lead to them
+        for link in links:
+            with suppress(BadPath):
+                self._directories.setdefault(resolve(link, links, follow_last=True), []).append(link)
+
+    def of(self, path: str) -> Iterator[str]:
+        """The other names of a path."""
+        if self._directories:
+            for above in prefixes(path):
+                for link in self._directories.get(above, ()) if above != path else ():
+                    yield f"{link}{path[len(above) :]}"
 
 
 class TreeLinks(Mapping[str, str]):

@@ -13,13 +13,13 @@ what was signed (`vouch.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import PathSet
 from pushmirror.sync.parts import is_by_hash
-from pushmirror.sync.published import Published
+from pushmirror.sync.published import OtherNames, Published
 from pushmirror.sync.spool import Spool
 from pushmirror.sync.suites import Suites
 from pushmirror.sync.survey import Survey
@@ -32,18 +32,27 @@ Indexed = Mapping[str, Collection[File]] | PathSet
 
 
 class Signed:
-    """What the Release files of a state name, and, once `indexed` is set, what their indices do."""
+    """What the Release files of a state name, and, once `indexed` is set, what their indices do.
 
-    def __init__(self, state: Published) -> None:
+    `links` are those of upstream.
+    """
+
+    def __init__(self, state: Published, links: Mapping[str, str]) -> None:
         listed = [(suite, one) for suite in state.suites.values() for one in suite.release.files.values()]
         self._paths = {suite.path_of(one) for suite, one in listed} | state.release_files.keys()
         self._hashes = {digest for _, one in listed for digest in (one.digest, *dict(one.others).values())}
         self._suites = tuple(f"{where}/" for where, one in state.suites.items() if where and not one.is_flat)
+        self._others = OtherNames(links)
         self.indexed: Indexed = {}
 
     def covers(self, path: str) -> bool:
         """Whether a path, without links, is named by what is signed."""
-        return self.lists(path) or path in self.indexed
+        return self.lists(path) or any(name in self.indexed for name in self.names_of(path))
+
+    def names_of(self, path: str) -> Iterator[str]:
+        """A path, and what it is called through links: indices may name it by any of these."""
+        yield path
+        yield from self._others.of(path)
 
     def lists(self, path: str) -> bool:
         """Whether a Release file names a path; a by-hash file is known by its hash, wherever it is."""
@@ -51,7 +60,9 @@ class Signed:
 
     def said_of(self, path: str) -> Collection[File]:
         """What the indices say of a path: one of these is right; empty where that was not looked up."""
-        return self.indexed.get(path, ()) if isinstance(self.indexed, Mapping) else ()
+        if not isinstance(self.indexed, Mapping):
+            return ()
+        return [file for name in self.names_of(path) for file in self.indexed.get(name, ())]
 
     def is_beside_indices(self, path: str) -> bool:
         """Whether a path is where indices are, and is not one that only they name."""

@@ -12,12 +12,13 @@ for the file of what is known.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.paths import prefixes
 from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
 from pushmirror.sync.parts import is_searched, is_suite_file, joined
 from pushmirror.sync.published import Fault, Published, Suite
@@ -121,12 +122,6 @@ class Suites:
             next(filter(links.__contains__, prefixes(name)), "") for name in self.upstream.names[directory]
         }
         return found - {""}
-
-
-def prefixes(name: str) -> Iterator[str]:
-    """A path's directories from the top, and itself."""
-    parts = name.split("/")
-    return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
 def _leads_to(link: str, names: Iterable[str]) -> bool:

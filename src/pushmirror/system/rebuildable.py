@@ -33,7 +33,14 @@ def code_of(exc: sqlite3.DatabaseError) -> int:
 
 def is_damage(exc: sqlite3.DatabaseError) -> bool:
     """Whether an error tells of the file: not of the disk, another process, permissions or our mistakes."""
-    return code_of(exc) in _DAMAGE | {_NO_CODE} and not isinstance(exc, sqlite3.ProgrammingError)
+    if isinstance(exc, sqlite3.ProgrammingError) or _is_of_a_trigger(exc):
+        return False
+    return code_of(exc) in _DAMAGE | {_NO_CODE}
+
+
+def _is_of_a_trigger(exc: sqlite3.DatabaseError) -> bool:
+    """None is ours: an operator has put it there, and it says no."""
+    return getattr(exc, "sqlite_errorcode", _NO_CODE) == sqlite3.SQLITE_CONSTRAINT_TRIGGER
 
 
 def put_aside(path: Path) -> None:

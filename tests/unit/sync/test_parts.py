@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushmirror.sync.parts import Part, deleting_order, may_land, part_of, publishing_order
+from pushmirror.sync.parts import Part, deleting_order, is_package, may_land, part_of, publishing_order
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,24 @@ def test_what_refers_is_deleted_before_what_it_refers_to() -> None:
 )
 def test_only_what_no_live_index_names_may_appear_early(path: str, may: bool) -> None:
     assert may_land(path) is may
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pool/main/a/apt/apt_2.6.1_amd64.deb", True),
+        ("pool/main/a/apt/apt-udeb_2.6.1_amd64.udeb", True),
+        ("pool/main/a/apt/apt-dbgsym_2.6.1_amd64.ddeb", True),
+        ("pool/main/a/apt/apt_2.6.1.dsc", True),
+        ("pool/main/a/apt/apt_2.6.1.tar.xz", True),
+        ("pool/main/h/hello/hello_2.10.orig.tar.gz.asc", True),
+        ("pool/main/h/hello/hello_2.10-3.debian.tar.xz", True),
+        ("pool/main/h/hello/hello_2.10-3.diff.gz", True),
+        ("pool/main/h/hello/.hello_2.10-3.deb", False),
+        ("pool/main/h/hello/index_1.html", False),
+        ("pool/main/h/hello/.htaccess", False),
+        ("doc/apt_2.6.1_amd64.deb", False),
+    ],
+)
+def test_what_is_a_package(name: str, expected: bool) -> None:
+    assert is_package(name) == expected
