@@ -135,7 +135,7 @@ def run(trial: Trial) -> None:
         for one in (hub, other):
             one.configure()
             stack.callback(one.store.close)
-        kills = 0
+        kills, generation = 0, ""
         for _ in trial.times(_GENERATIONS):
             generation = _published(hub.store, trial.random)
             for _ in range(_KILLS):
@@ -144,8 +144,8 @@ def run(trial: Trial) -> None:
             willing = [site for site in sites if site.temper in WILLING]
             _left_alone(trial, [_Left(hub, generation, willing)], beat, "sites that answer")
         crowd.heal()
-        everyone = _Left(hub, _published(hub.store, trial.random), sites)
-        _left_alone(trial, [everyone], beat, "sites that are all well again")
+        hub.jump(trial.random.choice(_JUMPS_S))  # while many of them rest
+        _left_alone(trial, [_Left(hub, generation, sites)], beat, "sites that are all well again")
         below = [_Left(one, _published(one.store, trial.random), one.sites) for one in (hub, other)]
         _left_alone(trial, below, beat, "sites below two hubs")
         for one in (hub, other):
@@ -190,9 +190,10 @@ def _left_alone(trial: Trial, left: Sequence[_Left], beat: Heartbeat, who: str) 
     began = time.monotonic()
     with ExitStack() as stack:
         children = [stack.enter_context(one.hub.pushing()) for one in left]
+        if not wait_until(lambda: not any(one.lacking for one in left), limit_s=trial.random.random() * 3):
+            left[0].hub.jump(trial.random.choice(_JUMPS_S))  # and stays so
         while any(one.lacking for one in left) and time.monotonic() - began < _LONGEST_S + beat.late_s(began):
             wait_until(lambda: not any(one.lacking for one in left), limit_s=2)
-            left[0].hub.jump(trial.random.choice(_JUMPS_S))
         for one, child in zip(left, children, strict=True):
             if lacking := one.lacking:
                 some = ", ".join(f"{name} ({_last_words(one.hub, name)})" for name in lacking[:3])
