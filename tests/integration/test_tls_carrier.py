@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -24,8 +25,14 @@ def authority(tmp_path: Path, daemon: RsyncDaemon) -> TlsTunnel:
 
 
 @pytest.fixture
-def server(authority: TlsTunnel) -> Iterator[int]:
-    """Sends all it has to the first who connects; its port."""
+def all_read() -> threading.Event:
+    """That what was sent has been read."""
+    return threading.Event()
+
+
+@pytest.fixture
+def server(authority: TlsTunnel, all_read: threading.Event) -> Iterator[int]:
+    """Sends all it has to the first who connects, and hangs up rudely when that was read; its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.ca_file, authority.directory / "key.pem")
 
@@ -33,6 +40,8 @@ def server(authority: TlsTunnel) -> Iterator[int]:
         connection, _ = listener.accept()
         with context.wrap_socket(connection, server_side=True) as secured:
             secured.sendall(SENT)
+            all_read.wait(60)
+            secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=send, args=(listener,))
@@ -41,7 +50,9 @@ def server(authority: TlsTunnel) -> Iterator[int]:
         thread.join(60)
 
 
-def test_an_rsync_that_is_busy_is_waited_for(authority: TlsTunnel, server: int) -> None:
+@pytest.fixture
+def ours(authority: TlsTunnel, server: int) -> Iterator[tuple[socket.socket, subprocess.Popen[bytes]]]:
+    """The carrier, and the end of its output that rsync would have."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)  # as rsync has it for its remote shells
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -57,7 +68,17 @@ def test_an_rsync_that_is_busy_is_waited_for(authority: TlsTunnel, server: int) 
     ):
         assert wait_until(lambda: not select.select([], [theirs], [], 0)[1])  # there is no room any more
         theirs.close()
-        came = b"".join(iter(lambda: ours.recv(4096), b""))
-        _, errors = child.communicate(timeout=60)
-    assert (child.returncode, errors) == (0, b"")
+        yield ours, child
+
+
+def test_an_rsync_that_is_busy_is_waited_for_and_judges_an_end_without_farewell_itself(
+    ours: tuple[socket.socket, subprocess.Popen[bytes]], all_read: threading.Event
+) -> None:
+    rsync, child = ours
+    with rsync.makefile("rb") as output:
+        came = output.read(len(SENT))
+    all_read.set()
+    _, errors = child.communicate(timeout=60)
     assert came == SENT
+    assert child.returncode == 0, errors  # else it would be rsync's own, though all has come
+    assert b"Connection reset by peer" in errors

@@ -30,11 +30,18 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         asyncio.run(carry(arguments.host, arguments.port, ca=arguments.ca, timeout_s=arguments.timeout))
-    except (OSError, TimeoutError) as exc:
+    except (OSError, TimeoutError, BrokenOff) as exc:
         reason = str(exc) or "it did not answer in time"
         sys.stderr.write(f"TLS connection to {arguments.host} port {arguments.port}: {reason}\n")
-        return _FAILED
+        return 0 if isinstance(exc, BrokenOff) else _FAILED
     return 0
+
+
+class BrokenOff(Exception):
+    """A connection ended without a farewell.
+
+    Whether all had come by then is for rsync to tell, and it would take our exit code for its own.
+    """
 
 
 async def carry(host: str, port: int, *, ca: Path, timeout_s: float) -> None:
@@ -42,6 +49,7 @@ async def carry(host: str, port: int, *, ca: Path, timeout_s: float) -> None:
 
     The certificate must be valid for `host` under the CA file or directory. `timeout_s` bounds the
     connecting; after that rsync's own --timeout watches. One thread: OpenSSL's lines are not for two.
+    Raises OSError or TimeoutError when the connection cannot be made, BrokenOff when it ends badly.
     """
     connecting = asyncio.open_connection(host, port, ssl=_context(ca), server_hostname=host, limit=_CHUNK)
     reader, writer = await asyncio.wait_for(connecting, timeout_s)
@@ -49,6 +57,8 @@ async def carry(host: str, port: int, *, ca: Path, timeout_s: float) -> None:
     try:
         while data := await reader.read(_CHUNK):
             await _hand_over(data)
+    except OSError as exc:
+        raise BrokenOff(exc) from exc
     finally:
         sending.cancel()
         writer.close()
