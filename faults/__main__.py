@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults import disks, fuzz, hub, kills, network, power, triggers, upstreams
+from faults import disks, fuzz, hub, kills, network, packets, power, triggers, upstreams
 from faults.campaign import Part, carry_out, table, values
 
 PARTS: Mapping[str, Part] = {
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Part] = {
     "power": Part("power cuts: what a disk holds that was not told to write", power.run, 240),
     "fuzz": Part("a million inputs that nobody would write, for all that reads from outside", fuzz.run, 900),
     "network": Part("the network between a site and its upstream fails in every way", network.run, 480),
+    "packets": Part("packets between a site and its upstream are lost, late, or dead", packets.run, 120),
     "hub": Part("five hundred sites of all tempers below a hub that dies, then two", hub.run, 300),
     "triggers": Part("ten thousand triggers of all kinds for one receiver", triggers.run, 270),
 }
