@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults import disks, fuzz, hub, kills, network, packets, power, triggers, upstreams
+from faults import disks, fuzz, hub, kills, network, packets, peers, power, triggers, upstreams
 from faults.campaign import Part, carry_out, table, values
 
 PARTS: Mapping[str, Part] = {
@@ -19,6 +19,7 @@ PARTS: Mapping[str, Part] = {
     "upstreams": Part("upstreams that are wrong, damaged, slow, or mean harm", upstreams.run, 480),
     "disks": Part("disks that are full, read-only or broken, and limits of processes", disks.run, 360),
     "power": Part("power cuts: what a disk holds that was not told to write", power.run, 240),
+    "peers": Part("kills of ftpsync and debmirror, to compare", peers.run, 240),
     "fuzz": Part("a million inputs that nobody would write, for all that reads from outside", fuzz.run, 900),
     "network": Part("the network between a site and its upstream fails in every way", network.run, 480),
     "packets": Part("packets between a site and its upstream are lost, late, or dead", packets.run, 120),

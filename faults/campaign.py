@@ -36,6 +36,7 @@ class Tally:
     leaks: int = 0  # secrets told, files touched outside, processes left, memory beyond its bound
     seconds: float = 0.0
     cut: bool = False  # ended by its deadline
+    remarks: list[str] = field(default_factory=list)  # what is told beside the table
     needs: str = ""  # what this machine lacks, so that the part was left out
     messages: list[str] = field(default_factory=list)  # the first of what went wrong
 
@@ -123,11 +124,13 @@ def carry_out(parts: Mapping[str, Part], seed: int, directory: Path, scale: floa
 
 
 def table(tallies: Iterable[Tally]) -> str:
-    """Markdown, a row for each part."""
+    """Markdown, a row for each part, and what else is to be told."""
+    tallies = list(tallies)
     head = ["part", *_COUNTS, "minutes"]
     rows = [[one.part, *(f"{getattr(one, name):,}" for name in _COUNTS), _minutes(one)] for one in tallies]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    remarks = [f"- {one.part}: {remark}" for one in tallies for remark in one.remarks]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *([""] if remarks else []), *remarks])
 
 
 def values(tally: Tally) -> dict[str, object]:

@@ -234,7 +234,12 @@ class Followed:
 
 @contextmanager
 def followed(
-    directory: Path, *, trees: Path | None = None, states: Path | None = None, **options: object
+    directory: Path,
+    *,
+    strategies: Sequence[Strategy] = EACH,
+    trees: Path | None = None,
+    states: Path | None = None,
+    **options: object,
 ) -> Iterator[Followed]:
     """An archive with a site for each strategy, current; `options` are keys of `[archives.debian]`.
 
@@ -254,7 +259,7 @@ def followed(
                 tree=(trees or directory) / one.value / "tree",
                 **{**keys, "strategy": one.value, **options},
             )
-            for one in EACH
+            for one in strategies
         }
         for site in sites.values():
             site.tree.parent.mkdir(exist_ok=True)

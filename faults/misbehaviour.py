@@ -158,7 +158,7 @@ def by_hash_are_links(up: Upstream) -> None:
     for path in up.files(among="by-hash/SHA256/"):
         place = up.tree / path
         data, directory = place.read_bytes(), place.parent.parent
-        same = [one for one in (directory / "MD5Sum").glob("*") if one.read_bytes() == data]
+        same = [one for one in (directory / "MD5Sum").glob("*") if one.is_file() and one.read_bytes() == data]
         if same:
             place.unlink()
             place.symlink_to(f"../MD5Sum/{same[0].name}")
@@ -329,19 +329,20 @@ def next_state(up: Upstream) -> None:
 Misbehaviour = Callable[[Upstream], None]
 #: Those that publish a next state; they come before others.
 PUBLISHING: Sequence[Misbehaviour] = (between_release_files, older_state, next_state)
+#: In the order in which they can be combined: who signs needs files, and a pipe is nothing to write into.
 OTHERS: Sequence[Misbehaviour] = (
+    signed_by_another,
     become_directories,
     become_links,
     directories_become_links,
     by_hash_are_links,
     greeting,
-    signed_by_another,
     odd_names,
-    no_files,
     damage,
     no_release,
     no_suite,
     odd_traces,
     work_files,
     lying_manifest,
+    no_files,
 )

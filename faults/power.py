@@ -96,8 +96,7 @@ def run(trial: Trial) -> None:
             if not all(machine.begin() for machine in machines):
                 trial.cannot("needs to mount ext4 on a file")
                 return
-            places = {"trees": machines[0].top, "states": machines[-1].top}
-            made = stack.enter_context(followed(directory, **places))
+            made = stack.enter_context(followed(directory, trees=machines[0].top, states=machines[-1].top))
             for _ in trial.times(_RUNS):
                 _cut_off(trial, machines, made, trial.random.choice(EACH), name)
 
