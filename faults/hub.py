@@ -95,7 +95,7 @@ class _Hub:
     def pushing(self, *hold: str) -> Iterator[process.Background]:
         """Push beside us; with `hold`, held at that moment of a push."""
         words = [*(["hold", *hold] if hold else []), "--config", str(self.etc), "push", "--background"]
-        argv = [sys.executable, str(Path(jumping.__file__)), str(self._clock), *words]
+        argv = [sys.executable, "-P", str(Path(jumping.__file__)), str(self._clock), *words]
         environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         with process.background(argv, env=environment, log=self.directory / "output.log") as child:
             yield child

@@ -10,13 +10,11 @@ util-linux; where one is missing, a message says so, and nothing is tried.
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import os
 import select
 import shutil
 import socket
-import struct
 import sys
 import threading
 import time
@@ -27,6 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from random import Random
 
+from faults import tun
 from faults.campaign import Trial
 from faults.line import Heartbeat
 from faults.network import Upstream
@@ -45,8 +44,6 @@ _TIMEOUT_S = 3
 _GRACE_S = 10.0
 _LONGEST_S = 240.0
 _MTU = 1500
-_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
-_DEVICE = "tun0"
 _PATIENT = {"timeout": "60s", "connect_timeout": "60s", "retries": 0}
 
 
@@ -80,7 +77,16 @@ class _Space:
     def __init__(self, address: str, peer: str, stack: ExitStack, log: Path) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            argv = ["unshare", "--net", sys.executable, __file__, str(theirs.fileno()), address, peer]
+            argv = [
+                "unshare",
+                "--net",
+                sys.executable,
+                "-P",
+                tun.__file__,
+                str(theirs.fileno()),
+                address,
+                peer,
+            ]
             self._holder = stack.enter_context(_inheriting(argv, theirs.fileno(), log))
         with ours:
             ours.settimeout(60)
@@ -310,7 +316,7 @@ def _cut(plan: _Plan, space: _Space, wire: Wire) -> Iterator[None]:
 
 
 def _set(space: _Space, how: str) -> None:
-    process.run(space.argv("ip", "link", "set", _DEVICE, how), timeout_s=60).check()
+    process.run(space.argv("ip", "link", "set", tun.DEVICE, how), timeout_s=60).check()
 
 
 def _recover(scene: _Scene, plan: _Plan, site: LabSite) -> None:
@@ -320,19 +326,3 @@ def _recover(scene: _Scene, plan: _Plan, site: LabSite) -> None:
     problems = [f"exit code {result.exit_code}: {result.errors[-300:]}"] if result.exit_code else []
     for problem in problems or same_tree(scene.archive.path, site.tree)[:3]:
         scene.trial.wrong("lost", f"by a good wire after {plan}: {problem}")
-
-
-def hold(handle: int, address: str, peer: str) -> None:
-    """In a new namespace: make the device, hand it over, and stay until nobody needs the namespace."""
-    device = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH", _DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
-    for words in (["addr", "add", address, "peer", peer, "dev", _DEVICE], ["link", "set", _DEVICE, "up"]):
-        process.run(["ip", *words], timeout_s=60).check()
-    with socket.socket(fileno=handle) as control:
-        socket.send_fds(control, [b"here"], [device])
-    os.close(device)
-    sys.stdin.buffer.read()
-
-
-if __name__ == "__main__":
-    hold(int(sys.argv[1]), sys.argv[2], sys.argv[3])
