@@ -23,12 +23,12 @@ from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.judge import Judge
 from pushmirror.state.records import Stage
-from pushmirror.sync import destination, work
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.file import InventoryFile
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.job import Job
 from pushmirror.sync.progress import Silent
+from pushmirror.system.beneath import Beneath
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link"}
 _CRASHED = 99
@@ -128,6 +128,27 @@ def _run(run: Run, pipe: Connection) -> None:
     os._exit(0)
 
 
+def _paths(event: str, args: tuple[Any, ...]) -> Iterator[str]:
+    """The paths of an audit event, whose arguments may be names in directories by handle."""
+    match event, args:
+        case (("os.rename" | "os.link"), (one, other, in_one, in_other)):
+            yield from (_path(one, in_one), _path(other, in_other))
+        case "os.mkdir", (name, _, directory):
+            yield _path(name, directory)
+        case "os.symlink", (_, name, directory):
+            yield _path(name, directory)
+        case _, (name, directory):
+            yield _path(name, directory)
+
+
+def _path(name: str | bytes | Path, directory: int) -> str:
+    return (
+        os.fsdecode(name)
+        if directory == -1
+        else f"{Path(f'/proc/self/fd/{directory}').readlink()}/{os.fsdecode(name)}"
+    )
+
+
 class _Observer:
     """Sees each change that is about to be made, and judges the tree; ends the process when it is time."""
 
@@ -146,8 +167,7 @@ class _Observer:
     @contextmanager
     def watching(self, pipe: Connection) -> Iterator[None]:
         self._pipe = pipe
-        for module in (destination, work):
-            module.exchange = self._before(module.exchange)  # type: ignore[attr-defined]
+        self._count_exchanges()
         self._count_transactions()
         sys.addaudithook(self._audit)
         self._on = True
@@ -157,12 +177,14 @@ class _Observer:
             self._on = False
             self._sample()
 
-    def _before(self, function: Any) -> Any:
-        def counted(*args: Any) -> Any:
-            self._change(*map(os.fspath, args))
-            return function(*args)
+    def _count_exchanges(self) -> None:
+        original = Beneath.exchange
 
-        return counted
+        def exchange(beneath: Beneath, one: str, other: str) -> bool:
+            self._change(f"{beneath.root}/{one}", f"{beneath.root}/{other}")
+            return original(beneath, one, other)
+
+        Beneath.exchange = exchange  # type: ignore[method-assign]
 
     def _count_transactions(self) -> None:
         original = InventoryFile.changing
@@ -177,7 +199,7 @@ class _Observer:
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self._on and event in _CHANGES:
-            self._change(*(os.fsdecode(arg) for arg in args if isinstance(arg, str | bytes | Path)))
+            self._change(*_paths(event, args))
 
     def _change(self, *paths: str) -> None:
         with self._lock:  # whoever else wants to change something waits until it was judged

@@ -446,14 +446,11 @@ class Hub:
         """Archive-Update-Required is in the tree exactly while a request waits."""
         if archive.upstream is None:
             return  # the tree is its owner's
-        flag = Traces(archive.path, self._config.mirror.name).required
+        is_owed = bool(self._store.pending(archive.name))
         try:
-            if self._store.pending(archive.name):
-                flag.touch()
-            else:
-                flag.unlink(missing_ok=True)
+            Traces(archive.path, self._config.mirror.name).owe(is_owed=is_owed)
         except OSError as exc:  # a full or read-only disk: the run itself will say so
-            _log.warning("the flag %s cannot be set: %s", flag, exc.strerror)
+            _log.warning("the flag that a run is owed cannot be set in %s: %s", archive.path, exc.strerror)
 
     def _new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name

@@ -148,7 +148,7 @@ class _Fetching:
                 )
                 came -= paths
                 for path in paths:
-                    self.area.at(path).unlink()
+                    self.area.drop(path)
         hashes = {entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in came}
         whole = sum(entry.size for entry in entries if entry.path in came)
         # An interrupted run had fetched the others: they are done, too.
@@ -157,7 +157,7 @@ class _Fetching:
 
     def _fetch_again(self, entries: Sequence[Entry], stop: Stop | None) -> None:
         for entry in entries:
-            self.area.at(entry.path).unlink()  # rsync would take it for right
+            self.area.drop(entry.path)  # rsync would take it for right
         self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)
 
     def _wrong(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:

@@ -96,7 +96,7 @@ class Engine:
         self._stalled = places.stalled
         self._area = WorkArea(self._tree)
         self._ledger = Ledger(places.ledger)
-        self._traces = Traces(self._tree, mirror.name)
+        self._traces = Traces(self._tree, mirror.name, self._area.beneath)
         self._books = Bookkeeping(archive, places, progress)
         self._publisher = Publisher(self._tree, self._area, self._books)
         self._memory = SuiteMemory(places.suites)
@@ -308,7 +308,7 @@ class Engine:
         try:
             self._area.open()
             self._ledger.keep_time(self._archive.grace.total_seconds())
-            self._traces.make_room(Destination(self._tree, self._area))
+            self._traces.make_room(Destination(self._area))
             with self._books.open():
                 yield
             # What was fetched of a suite that is held back is not fetched again at each run.

@@ -28,7 +28,7 @@ from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
-from pushmirror.system.files import has_digest, link_or_copy, mtime_of
+from pushmirror.system.files import has_digest, mtime_of
 
 #: Without these no client can use a suite; what else is listed (Contents, Translation, dep11 …) it can miss.
 _NEEDED = {IndexKind.PACKAGES, IndexKind.SOURCES}
@@ -160,7 +160,7 @@ class Indices:
         """Fetch once more what upstream had otherwise a moment ago: it may be publishing."""
         names = [name for wanted in doubtful for name in self._to_fetch(wanted)]
         for name in names:
-            self._area.at(name).unlink(missing_ok=True)  # rsync would take it for right
+            self._area.drop(name)  # rsync would take it for right
         clock.sleep(SECOND_LOOK)
         upstream.fetch(names, self._area)
         self._survey.asked_twice.update(wanted.path for wanted in doubtful)
@@ -396,7 +396,7 @@ class Indices:
         for path in paths:
             entry = self._survey.wanted(path)
             mtime = entry.mtime if entry else mtime_of(source.lstat())
-            link_or_copy(source, self._area.at(path), mtime=mtime)
+            self._area.take(source, path, mtime=mtime)
             self.staged.add(path)
 
 

@@ -1,9 +1,9 @@
 """Let staged files appear in the tree, in the order that keeps it whole, and take others away.
 
 Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are
-on the disk before an index names them; whoever keeps account of the tree is told which names may change
-before they do, and when they have. Not the business of this module: whether the files are right
-(`vouch.py`, `indices.py`).
+on the disk before an index names them; nothing is changed through a link; whoever keeps account of the tree
+is told which names may change before they do, and when they have. Not the business of this module: whether
+the files are right (`vouch.py`, `indices.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pushmirror.sync.parts import (
 )
 from pushmirror.sync.published import Published
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, link_tree, mtime_of, sha256_of
+from pushmirror.system.files import mtime_of, sha256_of
 
 _log = logging.getLogger(__name__)
 _MOST_LINKS = 40  # on one way: as many as the kernel follows
@@ -78,7 +78,8 @@ class Publisher:
         self._tree = tree
         self._area = area
         self._account = account
-        self._served = Destination(tree, area)
+        self._served = Destination(area)
+        self._beneath = area.beneath
 
     def land(self, came: Iterable[str], hashes: Mapping[str, str] = NO_HASHES) -> set[str]:
         """Move new files that nothing refers to yet into the tree; returns their paths.
@@ -86,6 +87,7 @@ class Publisher:
         `hashes` are those that are known and were checked.
         Not those whose directory here is a link or a file: what is reached through it now is still served.
         """
+        self._begin()
         candidates = [path for path in came if may_land(path)]
         directories = {path.rpartition("/")[0] for path in candidates}
         blocked = {directory for directory in directories if not self._served.has_room(directory)}
@@ -93,7 +95,7 @@ class Publisher:
         self._area.note_landed(ready)
         with self._accounted(ready, hashes):
             for path in ready:
-                self._served.put_file(str(self._area.at(path)), path)
+                self._served.put_file(self._area.name_of(path), path)
         return set(ready)
 
     def came(self, entries: Iterable[Entry]) -> set[str]:
@@ -102,6 +104,7 @@ class Publisher:
 
     def publish(self, change: Change) -> int:
         """Publish a change; returns how many names changed."""
+        self._begin()
         names = [*change.files, *change.links, *change.directories, *change.carried]
         names += change.dropped
         names += [f"{root}/{name}" for root, files in change.elsewhere.items() for name in files]
@@ -138,6 +141,7 @@ class Publisher:
 
     def delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
+        self._begin()
         paths, directories = list(paths), list(directories)
         with self._accounted([*paths, *directories]):
             return self._delete(paths, directories)
@@ -149,14 +153,14 @@ class Publisher:
             if not self._served.has_directory(path.rpartition("/")[0]):
                 continue  # a link has taken the directory's place: the name now is another file's
             with suppress(FileNotFoundError, IsADirectoryError):
-                (self._tree / path).unlink()
+                self._beneath.unlink(path)
                 deleted += 1
         for directory in sorted(directories, key=lambda path: -path.count("/")):
             if not self._served.has_directory(directory.rpartition("/")[0]):
                 continue  # the same
             with suppress(OSError):  # something in it is kept for its grace period
-                (self._tree / directory).rmdir()
-        self._served = Destination(self._tree, self._area)  # what it knew to be there may be gone
+                self._beneath.remove_directory(directory)
+        self._served = Destination(self._area)  # what it knew to be there may be gone
         return deleted
 
     def dropped_release_files(self, published: Published) -> list[str]:
@@ -173,15 +177,20 @@ class Publisher:
         gone = self.dropped_release_files(published)
         with self._accounted(gone):
             for path in gone:
-                (self._tree / path).unlink()
+                self._beneath.unlink(path)
 
     def correct_modes(self, modes: Iterable[tuple[str, int]]) -> None:
         """Make names readable to every client again."""
         for path, mode in modes:
             try:
-                (self._tree / path).chmod(mode)
+                self._beneath.change_mode(path, mode)
             except OSError as exc:
                 _log.warning("the mode of %s cannot be made %o: %s", path, mode, exc.strerror)
+
+    def _begin(self) -> None:
+        """Hooks, and whoever else is at work in the tree, may have moved directories."""
+        self._beneath.forget_all()
+        self._served = Destination(self._area)
 
     @contextmanager
     def _accounted(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
@@ -209,14 +218,14 @@ class Publisher:
         fresh = self._area.scratch(root)
         is_there = self._served.has_directory(root)
         if is_there:
-            link_tree(self._tree / root, fresh)
+            self._beneath.link_tree(root, fresh)
+            self._beneath.change_mode(fresh, DIRECTORY_MODE)
         else:
-            fresh.mkdir()
-        fresh.chmod(DIRECTORY_MODE)
+            self._beneath.make_directory(fresh, DIRECTORY_MODE)
         for path in change.dropped:
             if path.startswith(f"{root}/"):
-                (fresh / path.removeprefix(f"{root}/")).unlink(missing_ok=True)
-        beside = Destination(fresh, self._area, root)
+                self._beneath.unlink(f"{fresh}/{path.removeprefix(f'{root}/')}", missing_ok=True)
+        beside = Destination(self._area, fresh, root)
         for path, is_link in names:
             if path.startswith(f"{root}/"):
                 below = path.removeprefix(f"{root}/")
@@ -229,11 +238,11 @@ class Publisher:
                 beside.make_directory(directory.removeprefix(f"{root}/"))
         for name, path in change.elsewhere.get(root, {}).items():
             staged = self._area.at(path)
-            _link(staged if staged.exists() else self._tree / path, fresh / name)
+            self._link(staged if staged.exists() else self._tree / path, f"{fresh}/{name}")
         self._area.sync()
         self._served.make_directory(root.rpartition("/")[0])
         self._served.replace(fresh, root)
-        self._served = Destination(self._tree, self._area)
+        self._served = Destination(self._area)
 
     def _link_release_files(self, swapped: Iterable[str], change: Change) -> None:
         """Where a suite's Release files are links, they were files for as long as both places changed."""
@@ -250,14 +259,17 @@ class Publisher:
     def _carry(self, destination: Destination, source: str, path: str) -> None:
         """Let a file of the tree have another name, too; what is a link here is a file there."""
         beside = self._area.scratch(path)
-        _link((self._tree / source).resolve(), beside)
-        destination.put_file(str(beside), path)
+        self._link((self._tree / source).resolve(), beside)
+        destination.put_file(beside, path)
 
     def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
         if target is None:
-            destination.put_file(str(self._area.at(path)), name)
+            destination.put_file(self._area.name_of(path), name)
         else:
             destination.put_link(target, name)
+
+    def _link(self, source: Path, target: str) -> None:
+        self._beneath.link_or_copy(source, target, mtime=mtime_of(source.stat()))
 
     def _is_whole(self, path: str, entry: Entry) -> bool:
         found = self._area.fetched(path)
@@ -275,10 +287,6 @@ class Publisher:
             return sha256_of(file) == parts[3]
         with file.open("rb") as content:
             return hashlib.file_digest(content, _HASHES[parts[2]]).hexdigest() == parts[3]
-
-
-def _link(source: Path, target: Path) -> None:
-    link_or_copy(source, target, mtime=mtime_of(source.stat()))
 
 
 def _order(

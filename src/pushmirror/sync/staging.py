@@ -37,7 +37,7 @@ from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
 from pushmirror.sync.vouch import Readable
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
-from pushmirror.system.files import link_or_copy, mtime_of
+from pushmirror.system.files import mtime_of
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 20_000  # files that are looked at together
@@ -206,7 +206,7 @@ class Staging:
                 path = suite.files[name]
                 if live.get(path) != text or path in round_.survey.changed:
                     source = self._area.pin / path
-                    link_or_copy(source, self._area.at(path), mtime=mtime_of(source.stat()))
+                    self._area.take(source, path, mtime=mtime_of(source.stat()))
                     round_.staged.add(path)
 
     # -- closure --------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class Staging:
         if unasked := self._unasked(round_, files, closures):
             _log.info("%d files of the closure are missing or wrong: %s …", len(unasked), next(iter(unasked)))
             for path in unasked:
-                self._area.at(path).unlink(missing_ok=True)  # rsync would take it for right
+                self._area.drop(path)  # rsync would take it for right
             size = sum(max(size, 0) for size in unasked.values())
             self._progress.step("fetching", files=len(unasked), size=size)
             self._upstream.fetch(unasked, self._area)

@@ -1,7 +1,8 @@
 """The public record of a mirror: its trace, `_hierarchy`, `_traces`, and the two flags of a run.
 
 Format and rules are those of ftpsync (archvsync.md, 6 to 8 and 13): mirror checkers read them over HTTP.
-Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied.
+Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied. What is written or removed here
+is so by handles: through no link, wherever it leads.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import filecmp
 import os
 import stat
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,8 @@ from pushmirror.errors import MalformedFile
 from pushmirror.state.records import Stage
 from pushmirror.sync.destination import Destination
 from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
-from pushmirror.system.files import link_or_copy, mtime_of, read_at_most, write_atomically
+from pushmirror.system.beneath import Beneath
+from pushmirror.system.files import mtime_of, read_at_most
 
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
 _MAX_TRACE = 2**20  # bytes
@@ -36,19 +37,20 @@ _MAX_TRACE = 2**20  # bytes
 class Traces:
     """The trace directory and flags of one tree."""
 
-    def __init__(self, tree: Path, mirror: str) -> None:
-        self._tree = tree
+    def __init__(self, tree: Path, mirror: str, beneath: Beneath | None = None) -> None:
+        """`beneath` is the tree, where somebody else changes it, too."""
+        self._beneath = beneath or Beneath(tree)
         self._mirror = mirror
         self.directory = tree / TRACES
         self.own = self.directory / mirror
         self.own_stage1 = self.directory / f"{mirror}-stage1"
-        self._updating = tree / f"{UPDATING}{mirror}"
-        self.required = tree / f"{REQUIRED}{mirror}"
+        self._updating = f"{UPDATING}{mirror}"
+        self._required = f"{REQUIRED}{mirror}"
 
     def is_left_out(self, path: str) -> bool:
         """Whether a tree path is not compared with upstream's listing: traces, our flags, the work area …"""
         if "/" not in path:
-            return path in {WORK, LOST, self._updating.name, self.required.name}
+            return path in {WORK, LOST, self._updating, self._required}
         return path.startswith(f"{TRACES}/") or path.endswith((f"/{WORK}", f"/{LOST}"))
 
     def serial_differs(self, pinned: Path) -> bool:
@@ -76,11 +78,18 @@ class Traces:
 
     def raise_flag(self) -> None:
         """Show that an update is in progress, to sites and mirror checkers."""
-        self._updating.write_text(f"{os.getpid()}\n")
+        self._beneath.mark(self._updating, f"{os.getpid()}\n".encode())
 
     def lower_flag(self) -> None:
         """The update is over, however it ended."""
-        self._updating.unlink(missing_ok=True)
+        self._beneath.unlink(self._updating, missing_ok=True)
+
+    def owe(self, *, is_owed: bool) -> None:
+        """Show, or no longer, that a run is asked for; OSError where that cannot be done."""
+        if is_owed:
+            self._beneath.mark(self._required)
+        else:
+            self._beneath.unlink(self._required, missing_ok=True)
 
     def copy_foreign(self, pinned: Path) -> bool:
         """Make the foreign traces those of upstream, `master` first; returns whether anything changed.
@@ -92,10 +101,10 @@ class Traces:
         ours = {self.own.name, self.own_stage1.name, _HIERARCHY, _HIERARCHY_MIRROR, _LIST}
         names = sorted(upstream - ours)
         names.sort(key=lambda name: ((pinned / TRACES / name).is_symlink(), name != _MASTER))
-        changed = [self._copy(pinned / TRACES / name, self.directory / name) for name in names]
-        gone = _names(self.directory) - upstream - ours
+        changed = [self._copy(pinned / TRACES / name, f"{TRACES}/{name}") for name in names]
+        gone = self._names() - upstream - ours
         for name in gone:
-            (self.directory / name).unlink()
+            self._beneath.unlink(f"{TRACES}/{name}")
         return any(changed) or bool(gone)
 
     def stage1_seconds(self) -> int | None:
@@ -111,7 +120,7 @@ class Traces:
         That of a stage 1 goes when a run of all is written, as with ftpsync.
         """
         file = self.own_stage1 if stage is Stage.STAGE1 else self.own
-        write_atomically(file, render_trace(trace).encode())
+        self._write(file.name, render_trace(trace).encode())
         hierarchy = render_hierarchy(
             upstream_hierarchy,
             tracename=file.name,
@@ -120,35 +129,59 @@ class Traces:
             rsynchost=upstream_host,
         )
         for name in (_HIERARCHY, _HIERARCHY_MIRROR):
-            write_atomically(self.directory / name, hierarchy.encode("utf-8", "surrogateescape"))
+            self._write(name, hierarchy.encode("utf-8", "surrogateescape"))
         if stage is Stage.ALL:
-            self.own_stage1.unlink(missing_ok=True)
-        times = [(name, (self.directory / name).lstat().st_mtime) for name in _files(self.directory)]
-        write_atomically(self.directory / _LIST, render_traces(times).encode("utf-8", "surrogateescape"))
+            self._beneath.unlink(f"{TRACES}/{self.own_stage1.name}", missing_ok=True)
+        times = [(name, found.st_mtime) for name, found in self._found() if stat.S_ISREG(found.st_mode)]
+        self._write(_LIST, render_traces(times).encode("utf-8", "surrogateescape"))
 
-    def _copy(self, source: Path, target: Path) -> bool:
+    def _write(self, name: str, data: bytes) -> None:
+        self._beneath.write(f"{TRACES}/{name}", data)
+
+    def _copy(self, source: Path, target: str) -> bool:
         """Make one trace what it is at upstream; returns whether it was something else."""
         if source.is_symlink():
             return self._copy_link(source, target)
         found = source.stat()
-        if _is_same(source, target):
+        if self._is_same(source, target):
             return False
-        beside = target.with_name(f".{target.name}.new")
-        link_or_copy(source, beside, mtime=mtime_of(found))
-        beside.replace(target)
+        beside = _beside(target)
+        self._beneath.link_or_copy(source, beside, mtime=mtime_of(found))
+        self._beneath.rename(beside, target)
         return True
 
-    def _copy_link(self, source: Path, target: Path) -> bool:
-        wanted = source.readlink()
-        if not link_stays_inside(f"{TRACES}/{target.name}", str(wanted)):
+    def _copy_link(self, source: Path, target: str) -> bool:
+        wanted = str(source.readlink())
+        if not link_stays_inside(target, wanted):
             return False
-        if target.is_symlink() and target.readlink() == wanted:
+        if self._beneath.target_of(target) == wanted:
             return False
-        beside = target.with_name(f".{target.name}.new")
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(wanted)
-        beside.replace(target)
+        beside = _beside(target)
+        self._beneath.unlink(beside, missing_ok=True)
+        self._beneath.symlink(wanted, beside)
+        self._beneath.rename(beside, target)
         return True
+
+    def _is_same(self, source: Path, target: str) -> bool:
+        found = self._beneath.lstat(target)
+        if found is None or not stat.S_ISREG(found.st_mode) or mtime_of(source.stat()) != mtime_of(found):
+            return False
+        return filecmp.cmp(source, self._beneath.root / target, shallow=False)
+
+    def _names(self) -> set[str]:
+        return {name for name, _ in self._found()}
+
+    def _found(self) -> list[tuple[str, os.stat_result]]:
+        """What is in our directory, but for directories."""
+        if not self._beneath.is_directory(TRACES):
+            return []
+        found = [(name, self._beneath.lstat(f"{TRACES}/{name}")) for name in self._beneath.names(TRACES)]
+        return [(name, one) for name, one in found if one is not None and not stat.S_ISDIR(one.st_mode)]
+
+
+def _beside(path: str) -> str:
+    above, _, name = path.rpartition("/")
+    return f"{above}/.{name}.new"
 
 
 def upstream_flags(
@@ -193,13 +226,3 @@ def _names(directory: Path) -> set[str]:
     if not directory.is_dir():
         return set()
     return {path.name for path in directory.iterdir() if not stat.S_ISDIR(path.lstat().st_mode)}
-
-
-def _files(directory: Path) -> Iterable[str]:
-    return (name for name in _names(directory) if stat.S_ISREG((directory / name).lstat().st_mode))
-
-
-def _is_same(source: Path, target: Path) -> bool:
-    if target.is_symlink() or not target.is_file():
-        return False
-    return mtime_of(source.stat()) == mtime_of(target.stat()) and filecmp.cmp(source, target, shallow=False)

@@ -1,7 +1,8 @@
 """Files that appear whole or not at all, and the durable, link-safe moves a served tree needs.
 
 Guaranteed: a reader never sees half a file; nothing follows a symbolic link out of a directory it was
-told to stay in. Not the business of this module: which file goes where.
+told to stay in. Not the business of this module: which file goes where, and what is below a directory
+(beneath.py).
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import ctypes
 import errno
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.errors import MalformedFile, StateError
+from pushmirror.system.beneath import Beneath
 
 _CHUNK = 128 * 1024
 _ALGORITHMS: dict[int, Callable[[bytes], hashlib._Hash]] = {  # by the number of hexadecimal digits
@@ -25,8 +26,6 @@ _ALGORITHMS: dict[int, Callable[[bytes], hashlib._Hash]] = {  # by the number of
     64: hashlib.sha256,
     128: hashlib.sha512,
 }
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _AS_IT_IS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = 0o755  # readable by everybody
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,25 +38,7 @@ def write_atomically(
 
     With `owner` (a user's number) the file is that user's before it has its name; that takes root.
     """
-    beside = path.with_name(f"{path.name}.new")
-    with suppress(FileNotFoundError):
-        beside.unlink()
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, mode)  # whatever the umask says
-            if owner is not None and owner != os.geteuid():
-                os.fchown(handle, owner, -1)
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(handle)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_directory(path.parent)
+    Beneath(path.parent).write(path.name, data, mode=mode, durable=durable, owner=owner)
 
 
 def read_at_most(path: Path, at_most: int, *, where: str = "") -> bytes:
@@ -173,25 +154,6 @@ def sync_file_system(directory: Path) -> None:
         os.close(handle)
 
 
-def exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one instant (renameat2(2), RENAME_EXCHANGE); False if the file system cannot.
-
-    The only way in which a whole directory of a served tree can change at once.
-    """
-    done = _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-        return False
-    raise OSError(number, os.strerror(number), str(other))
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Make `target` a directory with the same content as `source`, its files hard links to those there."""
-    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
-
-
 def sha256_of(path: Path | str) -> str:
     """The SHA256 of a regular file's content, as 64 hexadecimal digits; a symbolic link is refused."""
     return _hash(path, hashlib.sha256())
@@ -235,22 +197,6 @@ def _hash(path: Path | str, digest: hashlib._Hash) -> str:
 def mtime_of(found: os.stat_result) -> int:
     """When a file was changed, in whole seconds as rsync counts them: 1.5 s before 1970 is in second -2."""
     return found.st_mtime_ns // 10**9
-
-
-def link_or_copy(source: Path, target: Path, *, mtime: int) -> None:
-    """Make `target` a regular file with the content of `source` and this time (seconds since the epoch).
-
-    A hard link where the times agree and the file system can; `target` is replaced if it is there.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    if mtime_of(source.lstat()) == mtime:
-        with suppress(OSError):
-            os.link(source, target, follow_symlinks=False)
-            return
-    shutil.copyfile(source, target, follow_symlinks=False)
-    target.chmod(0o644)
-    os.utime(target, (mtime, mtime))
 
 
 def is_private(path: Path) -> bool:

@@ -11,11 +11,8 @@ import pytest
 from pushmirror.errors import StateError
 from pushmirror.system.files import (
     create_private,
-    exchange,
     has_digest,
     is_private,
-    link_or_copy,
-    link_tree,
     make_open_directories,
     opened_directory,
     sha256_of,
@@ -90,43 +87,6 @@ def test_of_a_file_of_no_known_hash_it_is_enough_that_it_is_one(tmp_path: Path) 
     (tmp_path / "link").symlink_to("file")
     names = ("file", "link", "none", ".")
     assert [name for name in names if has_digest(tmp_path / name, "")] == ["file"]
-
-
-@pytest.mark.parametrize(("mtime", "linked"), [(1_600_000_000, True), (1_700_000_000, False)])
-def test_content_is_linked_where_the_times_agree_and_copied_else(
-    tmp_path: Path, mtime: int, linked: bool
-) -> None:
-    source, target = tmp_path / "source", tmp_path / "deep/target"
-    source.write_bytes(b"content")
-    os.utime(source, (1_600_000_000, 1_600_000_000))
-    link_or_copy(source, target, mtime=mtime)
-    assert target.samefile(source) is linked
-    assert target.read_bytes() == b"content" and int(target.stat().st_mtime) == mtime
-    assert int(source.stat().st_mtime) == 1_600_000_000
-
-
-def test_two_directories_are_swapped_at_once(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    if not exchange(tmp_path / "one", tmp_path / "two"):
-        pytest.skip("this file system cannot swap names")
-    assert (tmp_path / "one/two").exists() and (tmp_path / "two/one").exists()
-
-
-def test_a_swap_with_what_is_missing_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    with pytest.raises(FileNotFoundError):
-        exchange(tmp_path / "one", tmp_path / "missing")
-
-
-def test_a_tree_of_links_shares_its_files_and_keeps_its_links(tmp_path: Path) -> None:
-    (tmp_path / "tree/below").mkdir(parents=True)
-    (tmp_path / "tree/below/file").write_bytes(b"content")
-    (tmp_path / "tree/link").symlink_to("below/file")
-    link_tree(tmp_path / "tree", tmp_path / "copy")
-    assert (tmp_path / "copy/below/file").samefile(tmp_path / "tree/below/file")
-    assert (tmp_path / "copy/link").is_symlink()
 
 
 def test_the_file_system_of_a_directory_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:

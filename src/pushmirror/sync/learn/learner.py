@@ -115,6 +115,7 @@ class Learner:
         also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
         also |= dict.fromkeys(self.archive.release_directories, False)
         for _ in range(_LOOKS):
+            area.require_in_place()
             unseen = self.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, self.archive.release_directories)
             lost = shown.lost.items()

@@ -19,7 +19,7 @@ from pushmirror.errors import Unusable
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.published import Suite
 from pushmirror.sync.work import WorkArea
-from pushmirror.system.files import link_or_copy, mtime_of
+from pushmirror.system.files import mtime_of
 
 _WORTH_TWO_FETCHES = 4_000_000  # bytes that would come under several names
 
@@ -78,7 +78,7 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
     area, upstream = question.area, question.upstream
     basis = area.scratch()  # what rsync finds in it, it does not fetch again
     for name in also:
-        _put(basis, name, question.tree / name)
+        _put(area, basis, name, question.tree / name)
     names = [name for one in changed for name in one.names]
     upstream.progress.step("indices", files=len(names))
     if sum(one.size * (len(one.names) - 1) for one in changed) > _WORTH_TWO_FETCHES:
@@ -88,10 +88,11 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
         for one in changed:
             if area.digest_of(one.names[0], like=one.digest) == one.digest:
                 for name in one.names[1:]:
-                    _put(basis, name, area.at(one.names[0]))
+                    _put(area, basis, name, area.at(one.names[0]))
         names = [name for one in changed for name in one.names[1:]]
     if names or also:
-        upstream.fetch([*names, *also], area, basis=basis if basis.exists() else None, links=True)
+        place = area.place(basis)
+        upstream.fetch([*names, *also], area, basis=place if place.exists() else None, links=True)
         _hash_all(area, [*names, *also])
 
 
@@ -105,9 +106,9 @@ def _copies(question: Question, suite: Suite, listed: Listed) -> Iterator[str]:
             yield path
 
 
-def _put(basis: Path, name: str, source: Path) -> None:
+def _put(area: WorkArea, basis: str, name: str, source: Path) -> None:
     with suppress(OSError):
-        link_or_copy(source, basis / name, mtime=mtime_of(source.lstat()))
+        area.beneath.link_or_copy(source, f"{basis}/{name}", mtime=mtime_of(source.lstat()))
 
 
 def _hash_all(area: WorkArea, names: list[str]) -> None:

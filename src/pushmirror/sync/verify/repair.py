@@ -109,7 +109,7 @@ class Repair:
         for path, one in files.items():
             if why := self._why_not(path, one):
                 self._leave(next(finding for finding, _ in batch if finding.path == path), why)
-                self._area.at(path).unlink(missing_ok=True)
+                self._area.drop(path)
             else:
                 right[path] = one.digest
         links = {
@@ -163,7 +163,7 @@ class Repair:
         size = sum(one.size or 0 for one in files.values())
         self._progress.step("fetching", files=len(files), size=size)
         for path in files:
-            self._area.at(path).unlink(missing_ok=True)  # rsync might take it for right
+            self._area.drop(path)  # rsync might take it for right
         self._upstream.fetch(files, self._area)
 
     def _why_not(self, path: str, one: Expected) -> str:
