@@ -51,7 +51,16 @@ FAREWELL = "TIMEOUTclose exceeded"
 _HERE_ONLY = frozenset({"rsh", "password-file", "contimeout", "ipv4", "ipv6", "port", "address", "sockopts"})
 _CUT_OFF = {10, 12}  # RERR_SOCKETIO, RERR_STREAMIO
 _OF_CONNECTION = {*_CUT_OFF, 30, 35}  # RERR_TIMEOUT, RERR_CONTIMEOUT
-_CUT_OFF_WORDS = ("Connection reset by peer", "connection unexpectedly closed")
+_CUT_OFF_WORDS = (
+    "Connection reset by peer",
+    "Broken pipe",
+    "connection unexpectedly closed",
+    "it did not answer in time",  # tls.py
+    "it closed the connection",  # the same
+    "EOF occurred in violation of protocol",  # Python's ssl
+    "unexpected eof while reading",  # OpenSSL's, by stunnel and socat
+)
+_HUNG_UP = "did not see server greeting"  # if no line before it says why
 CODE_PARTIAL, CODE_VANISHED = 23, 24
 
 
@@ -614,7 +623,7 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
             return _PASSING.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
-    is_cut_off = any(words in errors for words in _CUT_OFF_WORDS)
+    is_cut_off = any(words in errors for words in _CUT_OFF_WORDS) or _HUNG_UP in telling
     kind = ConnectionFailed if is_cut_off or exit_code in _OF_CONNECTION else UpstreamError
     if is_silent and is_cut_off and exit_code in _CUT_OFF:
         kind = SilentlyClosed

@@ -31,7 +31,8 @@ def main() -> int:
     try:
         asyncio.run(carry(arguments.host, arguments.port, ca=arguments.ca, timeout_s=arguments.timeout))
     except (OSError, TimeoutError, BrokenOff) as exc:
-        reason = str(exc) or "it did not answer in time"
+        is_late = isinstance(exc, TimeoutError)
+        reason = str(exc) or ("it did not answer in time" if is_late else "it closed the connection")
         sys.stderr.write(f"TLS connection to {arguments.host} port {arguments.port}: {reason}\n")
         return 0 if isinstance(exc, BrokenOff) else _FAILED
     return 0
