@@ -21,9 +21,9 @@ PARTS: Mapping[str, Part] = {
     "power": Part("power cuts: what a disk holds that was not told to write", power.run, 240),
     "peers": Part("kills of ftpsync and debmirror, to compare", peers.run, 240),
     "fuzz": Part("a million inputs that nobody would write, for all that reads from outside", fuzz.run, 900),
-    "network": Part("the network between a site and its upstream fails in every way", network.run, 480),
-    "packets": Part("packets between a site and its upstream are lost, late, or dead", packets.run, 120),
-    "hub": Part("five hundred sites of all tempers below a hub that dies, then two", hub.run, 300),
+    "network": Part("the network between a site and its upstream fails in every way", network.run, 420),
+    "packets": Part("packets between a site and its upstream are lost, late, or dead", packets.run, 100),
+    "hub": Part("five hundred sites of all tempers below a hub that dies, then two", hub.run, 240),
     "triggers": Part("ten thousand triggers of all kinds for one receiver", triggers.run, 270),
 }
 _SHORT = 0.02  # of the whole campaign

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import socket
 import struct
 import threading
@@ -112,6 +113,7 @@ class Crowd:
         self._silent: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each write to who has hung up
         self._thread.start()
         self._do(self._listen())
         return self

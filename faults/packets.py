@@ -5,7 +5,7 @@
 Each packet is taken from one TUN device and put into the other, or not: by the seed, and in kernels without
 netem, too. Promised, as in `network`: whatever dies is answered for within `timeout` and ten seconds; what is
 only bad ends no run; and the next run makes the tree what upstream's is. Needs root, /dev/net/tun and
-util-linux; where one is missing, a message says so, and nothing is tried.
+util-linux; where one is missing, the table says so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 
-_TRIES = 40
+_TRIES = 30
 _SITE, _UPSTREAM = "10.77.0.1", "10.77.0.2"  # in namespaces of their own only
 _PORT = 8730
 _TIMEOUT_S = 3
@@ -177,7 +177,7 @@ class _Scene:
 def run(trial: Trial) -> None:
     """One run after the other, each with a trouble of its own, and then one without."""
     if why := _impossible():
-        trial.tally.messages.append(f"not tried: {why}")
+        trial.cannot(why)
         return
     with ExitStack() as stack:
         beat = stack.enter_context(Heartbeat())
@@ -203,16 +203,16 @@ def run(trial: Trial) -> None:
 def _impossible() -> str:
     """Why there can be no namespaces with TUN devices here; empty: there can."""
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        return "needs root, for network namespaces"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        return "there is no /dev/net/tun"
+        return "needs /dev/net/tun"
     missing = [program for program in ("unshare", "nsenter", "ip") if not shutil.which(program)]
     if missing:
-        return f"there is no {missing[0]}"
+        return f"needs {missing[0]}"
     with suppress(ProgramMissing):
         if process.run(["unshare", "--net", "true"], timeout_s=60).exit_code == 0:
             return ""
-    return "no network namespace can be made"
+    return "needs to make network namespaces"
 
 
 @contextmanager
