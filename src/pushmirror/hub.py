@@ -44,6 +44,7 @@ from pushmirror.sync.verify.state import Verified, directory_of
 from pushmirror.sync.verify.verifier import Verifier
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
+from pushmirror.whose import require_ours
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -119,6 +120,7 @@ class Hub:
         A push for what is served here already has it at once, without any run.
         """
         archive = self._config.archives[wish.archive]
+        require_ours(self._config.state.directory, archive)
         if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
             request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
             if request.id % _FORGET_EVERY == 0:
@@ -166,6 +168,7 @@ class Hub:
         archive = self._config.archives[name]
         if repair:
             require_upstream(archive)
+            require_ours(self._config.state.directory, archive)
         if not archive.path.is_dir():
             raise ConfigError(
                 f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"

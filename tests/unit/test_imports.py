@@ -17,7 +17,19 @@ ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
 #: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
 VALUES = {"archive", "config", "errors"}
 ENGINE = VALUES | {"hooks", "state", "system"}
-TOP = ENGINE | {"access", "cli", "compat", "hub", "lab", "push", "relay", "serving", "status", "sync"}
+TOP = ENGINE | {
+    "access",
+    "cli",
+    "compat",
+    "hub",
+    "lab",
+    "push",
+    "relay",
+    "serving",
+    "status",
+    "sync",
+    "whose",
+}
 MAY_IMPORT = {
     "errors": set(),
     "system": {"errors"},
@@ -29,7 +41,8 @@ MAY_IMPORT = {
     "push": ENGINE,
     "access": ENGINE,
     "status": ENGINE,
-    "hub": ENGINE | {"access", "push", "status", "sync"},
+    "whose": VALUES | {"system"},
+    "hub": ENGINE | {"access", "push", "status", "sync", "whose"},
     "relay": ENGINE | {"push"},
     "serving": ENGINE | {"access", "push"},
     "cli": TOP,

@@ -162,7 +162,7 @@ def rsync_argv(config: model.Config) -> list[str]:
 
     PushmirrorError when this user's rsync would refuse the files.
     """
-    _be_the_owner(config)
+    require_owner(config)
     return [_rsync(), "--daemon", "--no-detach", f"--config={places(config).conf}"]
 
 
@@ -174,7 +174,7 @@ def stunnel_argv(config: model.Config) -> list[str] | None:
     """
     if not config.serve.certificate:
         return None
-    _be_the_owner(config)
+    require_owner(config)
     return [stunnel_program(), str(places(config).stunnel)]
 
 
@@ -203,8 +203,11 @@ def facts_of(config: model.Config) -> Facts:
     return Facts(version, root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists())
 
 
-def _be_the_owner(config: model.Config) -> None:
-    """Root's rsync lets nobody in by another user's secrets (`strict modes`); others cannot read them."""
+def require_owner(config: model.Config) -> None:
+    """PushmirrorError where it is not our daemon.
+
+    Root's rsync lets nobody in by another user's secrets (`strict modes`); others cannot read them.
+    """
     owner = owner_of(config)
     if owner != os.geteuid():
         name = pwd.getpwuid(owner).pw_name

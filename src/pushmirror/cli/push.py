@@ -95,7 +95,7 @@ def push(
     from pushmirror.push.standing import anew, at_once
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
-    config = session.config()
+    config = session.config(is_told=not quiet)
     only = frozenset(site_named(config, name).name for name in sites)
     names = _archives(config, archive, only)
     log_to_stderr(verbose=verbose or (background and not quiet), quiet=quiet)

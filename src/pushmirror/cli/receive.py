@@ -61,7 +61,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     wanted, name = parse_trigger(spoken), caller(words_of(original, ()))
     for word in wanted.ignored if name is None else ():
         _tell(f"Unknown option {word!a} ignored")
-    config = session.config(on_broken_sites=warn_of_broken_sites)
+    config = session.config(on_broken_sites=warn_of_broken_sites, is_told=True)
     if name is not None:
         _tell(answer_callback(config, name))
         return Exit.OK

@@ -42,13 +42,16 @@ def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) 
       pushmirror serve --print systemd > /etc/systemd/system/pushmirror.service
       pushmirror serve --no-rsync        # the system's rsync daemon reads our rsyncd.conf
     """
-    config = session.config()
+    config = session.config(as_root=True)
     if kind:
         click.echo(_units(config, kind), nl=False)
         return Exit.OK
     if no_rsync and no_push:
         raise UsageError("--no-rsync and --no-push together leave nothing to serve")
     log_to_stderr(verbose=True)
+    if not no_rsync and config.state.directory.exists():
+        _require_own_daemon(config)
+    config = session.config(is_told=True)
     _serve(session, config, rsync=not no_rsync, pushes=not no_push)
     return Exit.OK
 
@@ -62,6 +65,12 @@ def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> No
     with session.store(config) as store, alone(config):
         parts = Parts(rsync=rsync, pushes=pushes)
         loop.run(serve(CurrentConfig(config), store, Unwatched(), parts))
+
+
+def _require_own_daemon(config: Config) -> None:
+    from pushmirror.access import daemon
+
+    daemon.require_owner(config)
 
 
 def _units(config: Config, kind: str) -> str:

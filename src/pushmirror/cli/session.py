@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,14 +25,51 @@ class Session:
 
     config_path: Path | None = None  # as --config said
 
-    def config(self, *, on_broken_sites: Callable[[ConfigError], None] | None = None) -> Config:
+    def config(
+        self,
+        *,
+        on_broken_sites: Callable[[ConfigError], None] | None = None,
+        as_root: bool = False,
+        is_told: bool = False,
+    ) -> Config:
         """Read the configuration; raises ConfigError.
 
-        With `on_broken_sites`, mistakes in the sites' files are given to it, and there are no sites.
+        With `on_broken_sites`, mistakes in the sites' files are given to it, and there are no sites. Root is
+        then who owns the state (see whose.py), unless `as_root` says that nothing of the state is to be
+        changed by this process; with `is_told` that is said on standard error.
         """
         from pushmirror.config.toml import load
 
-        return load(self.config_path, on_broken_sites=on_broken_sites)
+        config = load(self.config_path, on_broken_sites=on_broken_sites)
+        if as_root or os.geteuid() != 0:
+            return config
+        from pushmirror.whose import become_owner, require_readable
+
+        said = become_owner(config)
+        if not said:
+            return config
+        if is_told:
+            with suppress(OSError):
+                click.echo(f"pushmirror: {said}", err=True)
+        config = load(config.source, on_broken_sites=on_broken_sites)
+        require_readable(config)
+        return config
+
+    def as_owner(self, config: Config, change: Callable[[Store], object]) -> None:
+        """Change something in the store as who owns it, and go on as who we are; raises PushmirrorError."""
+        from pushmirror.system.users import as_user
+        from pushmirror.whose import owner_of, user_numbered
+
+        def act() -> str:
+            with self.store(config) as store:
+                change(store)
+            return ""
+
+        owner = owner_of(config.state.directory, config.archives.values())
+        if os.geteuid() != 0 or owner == 0:
+            act()
+        else:
+            as_user(user_numbered(owner, config.state.directory), act)
 
     @contextmanager
     def store(self, config: Config) -> Iterator[Store]:

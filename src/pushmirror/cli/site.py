@@ -19,9 +19,11 @@ from pushmirror.cli.site_kit import tell, tell_login
 from pushmirror.cli.site_log import site_log
 from pushmirror.cli.site_options import as_json_option, old_ssh_option
 from pushmirror.cli.site_show import kit_, list_, show
+from pushmirror.config.model import Config
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import UsageError
 from pushmirror.push.standing import forgiven
+from pushmirror.state.store import Store
 from pushmirror.system import clock
 
 
@@ -53,7 +55,7 @@ def pause(session: Session, name: str, as_json: bool) -> None:
     Example:
       pushmirror site pause site1.example.com
     """
-    _paused(name, roster.pause(session.config(), name), paused=True, as_json=as_json)
+    _paused(name, roster.pause(session.config(as_root=True), name), paused=True, as_json=as_json)
 
 
 @site.command()
@@ -67,11 +69,9 @@ def resume(session: Session, name: str, as_json: bool) -> None:
     Example:
       pushmirror site resume site1.example.com
     """
-    config = session.config()
+    config = session.config(as_root=True)
     resumed = roster.resume(config, name)
-    with session.store(config) as store:
-        for archive in config.archives:
-            store.change_standings(archive, forgiven, only={name})
+    session.as_owner(config, lambda store: _forgive(store, config, name))
     _paused(name, resumed, paused=False, as_json=as_json)
 
 
@@ -96,7 +96,7 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
       pushmirror site rotate site1.example.com
       pushmirror site rotate site1.example.com --grace 0     # it became known: end the old one now
     """
-    config = session.config()
+    config = session.config(as_root=True)
     known = roster.known(config, name)
     before = credentials.valid(daemon.logins(config)[name], clock.now())
     login = roster.rotate(config, name, grace=_duration(grace))
@@ -125,22 +125,27 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
     Example:
       pushmirror site remove site1.example.com --yes
     """
-    config = session.config()
+    config = session.config(as_root=True)
     roster.known(config, name)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"site remove needs --yes where it cannot ask; {name} is still there")
         click.confirm(f"Remove {name}, its file and its passwords?", abort=True, err=True)
-    with session.store(config) as store:
-        try:
-            roster.remove(config, name)
-        finally:  # it may be gone, though the daemon's files could not follow
-            if not daemon.site_file(config, name).exists():
-                store.forget_site(name)
+    session.as_owner(config, lambda _: None)  # a state that cannot be used leaves the site as it is
+    try:
+        roster.remove(config, name)
+    finally:  # it may be gone, though the daemon's files could not follow
+        if not daemon.site_file(config, name).exists():
+            session.as_owner(config, lambda store: store.forget_site(name))
     if as_json:
         print_json({"site": name, "removed": True})
     else:
         click.echo(f"{name} is removed; its operator should take our key out of ~/.ssh/authorized_keys")
+
+
+def _forgive(store: Store, config: Config, name: str) -> None:
+    for archive in config.archives:
+        store.change_standings(archive, forgiven, only={name})
 
 
 def _duration(told: str | None) -> timedelta | None:

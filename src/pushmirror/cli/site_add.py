@@ -57,7 +57,7 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
       pushmirror site add far --host 192.0.2.9 --user mirror --archive debian \\
           --ssh-option=-o --ssh-option=ProxyJump=jump.example.net
     """
-    config = session.config()
+    config = session.config(as_root=True)
     keys["archives"] = _archives(config, keys["archives"])
     if isinstance(keys["key"], Path):
         keys["key"] = str(keys["key"].expanduser().absolute())

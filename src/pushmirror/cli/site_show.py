@@ -124,7 +124,7 @@ def kit_(
 
 def _current(session: Session) -> Config:
     """The configuration; the daemon's files follow it where this user may write them."""
-    config = session.config()
+    config = session.config(as_root=True)
     try:
         daemon.update(config)
     except ConfigError:

@@ -189,7 +189,7 @@ def _place(session: Session, directory: Path | None) -> Place:
 
     if directory is not None:
         return Place(directory, directory / "state.sqlite", ())
-    config = session.config(on_broken_sites=lambda _: None)
+    config = session.config(on_broken_sites=lambda _: None, is_told=True)
     file = sqlite_file(config.state.database_url)
     if file is None:
         raise UsageError(

@@ -122,7 +122,7 @@ def sync(
     from pushmirror.state.records import Run, Stage
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
-    config = session.config(on_broken_sites=warn_of_broken_sites)
+    config = session.config(on_broken_sites=warn_of_broken_sites, is_told=not quiet)
     names = _names(config, archive, dry_run=dry_run)
     if if_changed and (dry_run or from_scratch or allow_mass_delete or allow_rollback):
         raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-…")

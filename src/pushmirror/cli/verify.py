@@ -103,7 +103,7 @@ def verify(
       pushmirror verify --json | jq '.[] | {archive, missing, wrong}'
     """
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
-    config = session.config(on_broken_sites=warn_of_broken_sites)
+    config = session.config(on_broken_sites=warn_of_broken_sites, is_told=not quiet)
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     if not names:
         raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")

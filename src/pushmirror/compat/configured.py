@@ -23,6 +23,7 @@ from pushmirror.config.model import Config, State, Strategy
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
+from pushmirror.whose import become_owner_of
 
 #: What rsync and its ssh may be given through the environment, as there.
 _FOR_RSYNC = ("PATH", "RSYNC_CONNECT_PROG", "SSH_AUTH_SOCK")
@@ -64,6 +65,8 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
         )
     preset = preset_of_ftpsync(name, where, asked.variables())
     variables = read_variables(file, environment=environment, preset=preset)
+    if said := become_owner_of(Path(variables.get("TO", TO))):
+        session.complain(said)
     archive = archive_name(asked.archive, script, variables.get("TO", TO))
     state = State()
     secret = state.directory / "secrets" / f"{archive}.secret"

@@ -1,7 +1,8 @@
 """Acting as another user, and whom root may believe.
 
-Guaranteed: what is done as a user is done by a process of its own that cannot be root again, with that
-user's groups and nothing else; it does not outlive the call. Not the business of this module: what is done.
+Guaranteed: what is done as a user is done by a process that cannot be root again, with that user's groups
+and nothing else: by one of its own, which does not outlive the call, or by this one from then on. Not the
+business of this module: what is done, and whose it is (whose.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.system.process import die_with_parent
 
+_started_as_root = os.geteuid() == 0
 _MOST_LINKS = 40  # on the way to a file, as for the kernel
 _CHUNK = 1024 * 1024
 
@@ -78,6 +80,32 @@ def as_user(user: pwd.struct_passwd, act: Callable[[], str]) -> str:
     return _answer(told, user.pw_name)
 
 
+def become(user: pwd.struct_passwd) -> None:
+    """Be this user from now on, for good; for root only. What follows finds the user's home in HOME."""
+    _give_up_root(user)
+    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+    if not os.access(".", os.R_OK | os.X_OK):  # programs that we start would complain
+        os.chdir("/")
+
+
+def is_for_root() -> bool:
+    """Whether root has started this process, whoever it is now."""
+    return _started_as_root
+
+
+def make_for(user: pwd.struct_passwd, directory: Path) -> None:
+    """Have a directory that is this user's, and those above it, which stay root's.
+
+    To be called by root, and only where nobody else can change what there is above it.
+    """
+    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o755)
+    except FileExistsError:
+        return
+    os.chown(directory, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
 def _fork() -> int:
     with warnings.catch_warnings():  # Python's, of threads that a copy does not have; we have none
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -107,14 +135,19 @@ def _told(user: pwd.struct_passwd, act: Callable[[], str]) -> dict[str, object]:
 
 
 def _become(user: pwd.struct_passwd) -> None:
-    """Give root up for good; groups first, for afterwards nobody may."""
-    os.initgroups(user.pw_name, user.pw_gid)
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    """Be this user, at home, for as long as our parent lives."""
+    _give_up_root(user)
     die_with_parent()  # the kernel forgets it where the user changes
     os.chdir("/")
     with suppress(OSError):  # a home need not be there yet
         os.chdir(user.pw_dir)
+
+
+def _give_up_root(user: pwd.struct_passwd) -> None:
+    """For good; groups first, for afterwards nobody may."""
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
 
 
 def _all_of(reading: int) -> bytes:

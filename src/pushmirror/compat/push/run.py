@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+from pushmirror.compat import session
 from pushmirror.compat.push import files, goal
 from pushmirror.compat.push.log import PushLog
 from pushmirror.compat.push.sites import Course, CurrentSites
@@ -30,6 +31,7 @@ from pushmirror.state.sql import open_store
 from pushmirror.state.store import Store
 from pushmirror.system import clock, detached, loop
 from pushmirror.system.detached import Tell
+from pushmirror.whose import become_owner_of
 
 NO_KEY = 5
 _READY, _STAGE1 = "ready", "stage1"
@@ -73,8 +75,10 @@ class PushRun:
         state: Path | None = None,
     ) -> PushRun:
         """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
-        name = archive or files.archive_of(call, environment)
         told = State(directory=state) if state else State()
+        if said := become_owner_of(told.directory):
+            session.complain(said)
+        name = archive or files.archive_of(call, environment)
         sites = CurrentSites(partial(files.read, call, environment), name, told)
         return cls(call, name, archive is not None, sites, {**environment, **sites.for_programs})
 
