@@ -79,7 +79,11 @@ class ProgramFailed(PushmirrorError):
 
 
 class Stalled(ProgramFailed):
-    """A program moved next to nothing for too long, and was ended."""
+    """A program moved too little for too long, and was ended; `rate` is in bytes per second."""
+
+    def __init__(self, message: str, *, rate: float) -> None:
+        super().__init__(message)
+        self.rate = rate
 
 
 class TookTooLong(ProgramFailed):

@@ -49,7 +49,7 @@ from pushmirror.whose import require_ours
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
 _SHORT = 12  # digits of a generation that people compare
-_FORGET_EVERY = 50  # requests that need no run, which would else forget those before it
+_FORGET_EVERY = 50  # requests answered without a run: old ones are forgotten then, as each run does
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
 

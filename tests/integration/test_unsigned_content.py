@@ -134,3 +134,37 @@ def test_a_new_file_that_is_not_what_a_signed_index_says_never_reaches_the_tree(
         site.sync(*stage)
         assert not (site.tree / added[0]).exists()
         assert broken(site.tree, thorough=True) == []
+
+
+@pytest.mark.parametrize("strategy", [Strategy.FULL])
+def test_many_names_that_nothing_signed_covers_do_not_keep_contents_from_being_checked(
+    site: LabSite, archive: LabArchive
+) -> None:
+    site.sync().check()
+    added = [path for path in archive.update().added if path.endswith(".deb")]
+    (archive.path / added[0]).write_bytes(bytes((archive.path / added[0]).stat().st_size))
+    plant(archive, "junk/0")
+    for number in range(1, 20_001):
+        os.link(archive.path / "junk/0", archive.path / f"junk/{number}")
+    site.sync("--stage", "1")
+    assert not (site.tree / added[0]).exists() and (site.tree / added[1]).exists()
+
+
+@pytest.mark.parametrize("strategy", SEES_ALL)
+def test_while_one_suite_is_signed_by_another_key_nothing_is_deleted_that_no_index_named(
+    site: LabSite, archive: LabArchive, evil: LabKey
+) -> None:
+    site.configure(grace="0s")
+    plant(archive, "doc/ours.txt")
+    site.sync().check()
+    (archive.path / "doc/ours.txt").unlink()
+    removed = archive.update(add=2, replace=2, remove=2).removed
+    sign_anew(archive, evil, "trixie")
+    refused(site.sync(), Exit.HELD)
+    assert (site.tree / "doc/ours.txt").exists()
+    assert broken(site.tree, thorough=True) == []
+    archive.update()
+    site.sync().check()
+    assert not (site.tree / "doc/ours.txt").exists() and not any(
+        (site.tree / path).exists() for path in removed
+    )

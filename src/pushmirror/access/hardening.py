@@ -1,9 +1,10 @@
 """What the services of systemd may do, as lines of their units. Pure.
 
 Guaranteed: a user other than root gets CAP_SYS_CHROOT and, where the port needs it, CAP_NET_BIND_SERVICE, and
-no more: rsync then locks each connection into its tree. Everything but the state directory is read-only, and
-only system calls that services need are let through. A service that runs programs of the operator's choice
-(hooks of a push, ssh with the options of a site) keeps only limits that no such program can mind.
+no more: rsync then locks each connection into its tree. Everything but the directories of the state, the
+database and known_hosts is read-only, and only system calls that services need are let through. A service
+that runs programs of the operator's choice (hooks of a push, ssh with the options of a site) keeps only
+limits that no such program can mind.
 """
 
 from __future__ import annotations

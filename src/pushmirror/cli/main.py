@@ -132,7 +132,7 @@ def _explain(exc: BaseException) -> int:
                 _say(f"hint: {exc.hint}")
             return exc.exit_code
         case OSError() if exc.errno in _OF_THE_MACHINE:
-            _say(f"{exc.filename or 'what was to be said'} cannot be read or written: {exc.strerror}")
+            _say(f"{exc.filename or 'a file, or the output,'} cannot be read or written: {exc.strerror}")
             _let_go_of_output()
             return Exit.FAILED
     _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")

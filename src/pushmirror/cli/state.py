@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,12 +81,12 @@ def check(session: Session, directory: Path | None, as_json: bool) -> int:
       pushmirror state check
       pushmirror state check --json | jq -r '.[] | select(.problem != "") | .file'
     """
-    from pushmirror.state.files import backups_of, in_use, lack_of
+    from pushmirror.state.files import backups_of, in_use
 
     place, now = _place(session, directory), clock.now()
     backups = backups_of(place.directory, now)
     with in_use(place.directory):
-        is_new = not backups and lack_of(place.file) and not place.file.exists()
+        is_new = not backups and not place.file.exists()
         found = [] if is_new else [_looked_at(place.file, "state")]
     found += [_looked_at(one.file, "backup") for one in backups]
     if as_json:
@@ -200,8 +200,6 @@ def _place(session: Session, directory: Path | None) -> Place:
 
 
 def _looked_at(file: Path, kind: str) -> Looked:
-    from datetime import UTC
-
     from pushmirror.state.soundness import problem_of
 
     problem = problem_of(file)

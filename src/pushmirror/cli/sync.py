@@ -267,8 +267,10 @@ def _code(found: Run | Preview) -> Exit:
 
     if not isinstance(found, Run):
         return Exit.OK
-    known = {code.value: code for code in Exit}  # another version's run may have ended with another one
-    return known.get(-1 if found.exit_code is None else found.exit_code, Exit.FAILED)
+    try:
+        return Exit(-1 if found.exit_code is None else found.exit_code)
+    except ValueError:  # it has none, or one of another version
+        return Exit.FAILED
 
 
 def _worse(one: Exit, other: Exit) -> Exit:

@@ -19,7 +19,7 @@ from pushmirror.config.legacy.places import Places, config_name, find
 from pushmirror.config.legacy.preset import preset_of_ftpsync
 from pushmirror.config.legacy.reading import read_variables
 from pushmirror.config.legacy.values import Ftpsync, Variables
-from pushmirror.config.model import Config, State, Strategy
+from pushmirror.config.model import Config, Rollback, State, Strategy
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
@@ -76,7 +76,9 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
     _export(variables)
     # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.
     # And each ends at the first connection that fails: their caller is told by exit code and mail at once.
-    mirrored = ftpsync.archive.model_copy(update={"strategy": Strategy.MANIFEST, "retries": 0})
+    # Nor has a script a word by which an operator could let an archive go back once.
+    as_there = {"strategy": Strategy.MANIFEST, "retries": 0, "rollback": Rollback.WARN}
+    mirrored = ftpsync.archive.model_copy(update=as_there)
     config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
     return Configured(asked.changed_by(variables.values), variables, ftpsync, config)
 

@@ -35,9 +35,11 @@ _log = logging.getLogger(__name__)
 def back_up_daily(url: str, state: Path) -> None:
     """Make today's backup if there is none: at the end of whatever is done. Trouble is only logged."""
     file = sqlite_file(url)
-    if file is None or (directory_of(state) / name_of(clock.now())).exists():
+    if file is None:
         return
     try:
+        if (directory_of(state) / name_of(clock.now())).exists():
+            return
         if state.stat().st_uid != os.geteuid():
             return  # root's would be in its owner's way
         with _making(state, wait=False) as is_free:

@@ -88,7 +88,8 @@ def in_use(state: Path) -> Iterator[None]:
     """Nobody else puts another database in the place of this one before the block ends; StateError."""
     directory = directory_of(state)
     with suppress(OSError):  # who cannot write here has a look at most
-        directory.mkdir(exist_ok=True)
+        if state.stat().st_uid == os.geteuid():  # root's would be in its owner's way
+            directory.mkdir(exist_ok=True)
     if not directory.is_dir():
         yield
         return

@@ -161,7 +161,7 @@ def _brought_in_line(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
 
 
 def _put_aside(file: Path, now: datetime) -> tuple[Path, ...]:
-    """The log last: a database without it would be taken for an older one, and a log alone is refused."""
+    """The log is moved last: a database without its log would pass for a whole, older one."""
     aside = []
     for suffix in SUFFIXES:
         one = file.with_name(file.name + suffix)

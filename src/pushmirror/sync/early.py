@@ -4,9 +4,8 @@
 
 Guaranteed: a new name enters the tree at once only where nothing live refers to it yet and, with a keyring,
 where something signed names it; it is noted in the work area until an index vouches for it; what has a known
-hash has it. Of the new files no more is in
-memory than a batch for each stream, however many there are. Not the business of this module: whether other
-contents are right (`staging.py`, `vouch.py`).
+hash has it. Of the new files that land no more is in memory than a batch for each stream, however many there
+are. Not the business of this module: whether other contents are right (`staging.py`, `vouch.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pushmirror.archive.digests import name_of
@@ -22,7 +22,7 @@ from pushmirror.archive.index import File
 from pushmirror.sync.parts import is_package, may_land
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.round import Round
-from pushmirror.sync.signed import Indexed, Signed, leave_unsigned
+from pushmirror.sync.signed import LookUp, Signed, leave_unsigned
 from pushmirror.sync.spool import Spool
 from pushmirror.sync.survey import bytes_of
 from pushmirror.sync.upstream import Upstream
@@ -41,23 +41,24 @@ def fetch_early(
     upstream: Upstream,
     area: WorkArea,
     publisher: Publisher,
-    indexed: Callable[[Round, Collection[str] | None], Indexed],
+    indexed: Callable[[Round], LookUp],
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once.
 
     With a keyring these are names that something signed covers, and have the content that it tells; all else
     waits in the work area for the indices. Only packages do not where upstream's Release files are the good
     ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
-    it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state, and gives
-    what they name of some paths (None: of all there are).
+    it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
     """
     survey = round_.survey
     early, survey.early = survey.early, Spool()
-    fetching = _Fetching(upstream, area, publisher)
+    signed, is_ahead = None, False
     if upstream.archive.keyring and (early or round_.suites.faults):
-        fetching.signed = Signed(round_.pinned, survey.upstream_links)
-        fetching.is_ahead = not round_.suites.faults and round_.pinned.generation == round_.live.generation
-        early = _fetch_signed(round_, early, fetching, indexed)
+        signed = Signed(round_.pinned, survey.upstream_links)
+        is_ahead = not round_.suites.faults and round_.pinned.generation == round_.live.generation
+    fetching = _Fetching(upstream, area, publisher, signed, is_ahead)
+    if signed:
+        early = _fetch_signed(round_, early, fetching, signed, indexed)
     changed = _early(survey.changed)
     if changed:
         upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
@@ -66,26 +67,24 @@ def fetch_early(
 
 
 def _fetch_signed(
-    round_: Round,
-    early: Spool,
-    fetching: _Fetching,
-    indexed: Callable[[Round, Collection[str] | None], Indexed],
+    round_: Round, early: Spool, fetching: _Fetching, signed: Signed, indexed: Callable[[Round], LookUp]
 ) -> Spool:
     """Fetch what is beside the indices, then these; returns the other files that may be fetched now."""
-    survey, signed = round_.survey, fetching.signed
-    assert signed is not None
+    survey = round_.survey
     is_doubtful = bool(round_.suites.faults)  # of the Release files: nothing else was looked at
     lists, others = Spool(), Spool()
     for entry in early:
         (lists if signed.is_beside_indices(entry.path) else others).append(entry)
     fetching.all_of(lists, round_)
     round_.suites.restrict(survey)
-    asked = None
-    if len(others) <= _FEW:
-        paths = {entry.path for entry in others}
+    look_up = indexed(round_)
+    paths = {entry.path for entry in islice(others, _FEW)}
+    if len(others) > _FEW:  # upstream lists what it likes: only what something signed names counts
+        signed.indexed = look_up(None)
+        paths = set(islice((entry.path for entry in others if signed.covers(entry.path)), _FEW + 1))
+    if len(paths) <= _FEW:
         paths |= {*survey.missing, *survey.changed} if is_doubtful else set()
-        asked = {name for path in paths for name in signed.names_of(path)}
-    signed.indexed = indexed(round_, asked)
+        signed.indexed = look_up({name for path in paths for name in signed.names_of(path)})
     if not is_doubtful:
         return others
     return leave_unsigned(survey, others, round_.suites, signed)
@@ -105,15 +104,15 @@ class _Batch:
     hashes: Mapping[str, str]  # of those of which it is known, and was checked
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Fetching:
     """Fetches and checks one batch; several threads may, each another one."""
 
     upstream: Upstream
     area: WorkArea
     publisher: Publisher
-    signed: Signed | None = None  # without a keyring everything may land
-    is_ahead: bool = False  # upstream has no Release files that are not served here
+    signed: Signed | None  # None, where there is no keyring: everything may land
+    is_ahead: bool  # upstream has no Release files that are not served here
 
     def all_of(self, entries: Spool, round_: Round) -> None:
         """Fetch these files; what may not enter the tree yet is among the missing from then on."""

@@ -425,8 +425,9 @@ class Engine:
         """What has come until now stays in the work area; upstream is looked at anew."""
         most = self._archive.retries
         if failures > most:
-            tried = f", still after {most} retr{'y' if most == 1 else 'ies'}" if most else ""
-            raise ConnectionFailed(f"{reason}{tried}", hint=reason.hint) from reason
+            if most:
+                reason.args = (f"{reason}, still after {most} retr{'y' if most == 1 else 'ies'}",)
+            raise reason
         pause = self._archive.retry_after * 2 ** min(failures - 1, _MOST_DOUBLINGS)
         pause *= random.uniform(*_JITTER)  # noqa: S311  nothing secret
         self._upstream.stillness.looked(has_moved=False)

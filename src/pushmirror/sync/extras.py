@@ -41,6 +41,8 @@ class Extras:
         `beside` is the state whose Release files are there afterwards.
         """
         doomed = deletion.candidates(survey.extras, self.archive.protect)
+        if survey.keeps_unsigned:
+            doomed = sorted(self.ledger.known_of(doomed))
         kept: set[str] = set()
         lost: set[str] = set()
         # What is left out on purpose has no grace: its indices would grow stale beside the live Release.

@@ -51,6 +51,8 @@ class Ledger:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._file = LedgerFile(directory / "ledger.sqlite")
+        self._run_began: float | None = None  # on the clock, in seconds since the epoch
+        self._steady = 0.0  # the same on the monotonic clock
         self._oldest: float | None = None  # as `unneeded` took it: `prune` must not forget more
 
     def close(self) -> None:
@@ -174,7 +176,7 @@ class Ledger:
         """Record a generation: the tree paths of its own index files, and the keys of the readable ones."""
         names = sorted(set(paths))
         packed = zlib.compress("\n".join(names).encode("utf-8", "surrogateescape"), 1)
-        values = (digest, time.time(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
+        values = (digest, self._now(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
         self._file.do("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?)", values)
 
     @reads
@@ -211,7 +213,7 @@ class Ledger:
 
     def replaced(self, digest: str) -> None:
         """The grace period of a generation begins now."""
-        self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (time.time(), digest))
+        self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (self._now(), digest))
 
     @reads
     def keep_time(self, grace_s: float) -> None:
@@ -220,9 +222,11 @@ class Ledger:
         Nothing passed on a clock that went back. One that is more than a week ahead of the last run (or the
         grace, if that is longer) has jumped, or there was no run since: that counts as half a grace. Else a
         clock that is a year ahead would end each grace at once, and what is replaced under it would stay
-        for a year.
+        for a year. A run calls it as it begins, and goes by
+        this time from then on: the clock may be set meanwhile.
         """
-        now = time.time()
+        now, self._steady = time.time(), time.monotonic()
+        self._run_began = now
         seen = max(
             (at for (at,) in self._file.ask("SELECT value FROM facts WHERE name = 'seen'")), default=now
         )
@@ -235,13 +239,18 @@ class Ledger:
             self._file.do("UPDATE facts SET value = MIN(value + ?, ?) WHERE name = 'began'", (jump, now))
             self._file.do("INSERT OR REPLACE INTO facts VALUES ('seen', ?)", (now,))
 
+    def _now(self) -> float:
+        if self._run_began is None:
+            return time.time()
+        return self._run_began + time.monotonic() - self._steady
+
     def begin(self, *, beside_a_tree: bool) -> None:
         """Note when the ledger began, if it knows of nothing yet, though a tree is served.
 
         What that replaced within its grace, somebody knew: another program, a former version, a lost file.
         """
         if beside_a_tree and not self._file.ask("SELECT 1 FROM generations LIMIT 1"):
-            self._file.do("INSERT OR REPLACE INTO facts VALUES ('began', ?)", (time.time(),))
+            self._file.do("INSERT OR REPLACE INTO facts VALUES ('began', ?)", (self._now(),))
         for name in _FORMER:
             shutil.rmtree(self.directory / name, ignore_errors=True)
         (self.directory / _FORMER_KEYRINGS).unlink(missing_ok=True)
@@ -254,6 +263,13 @@ class Ledger:
         )
 
     @reads
+    def known_of(self, paths: Collection[str]) -> set[str]:
+        """Those of the paths that some generation refers to which is remembered, out of its grace or not."""
+        generations = list(self._generations())
+        keys = frozenset[str]().union(*(one.keys for one in generations))
+        return self._named_by(paths, keys, [one.prints for one in generations])
+
+    @reads
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
@@ -261,7 +277,7 @@ class Ledger:
         """
         if live and not self.knows_generation(live):
             return set(paths)
-        oldest = time.time() - grace_s
+        oldest = self._now() - grace_s
         recent = [one for one in self._generations() if one.digest in {live, _HELD} or one.replaced >= oldest]
         keys = frozenset[str]().union(*(one.keys for one in recent))
         if not self._has_all(keys):
@@ -273,7 +289,7 @@ class Ledger:
 
         A ledger that began beside a tree does not know for `grace_s` seconds what that had replaced.
         """
-        if self._began() > time.time() - grace_s:
+        if self._began() > self._now() - grace_s:
             return set(paths)
         return self.referred_to(paths, live=live, grace_s=grace_s)
 
@@ -292,7 +308,7 @@ class Ledger:
         It need not be known yet: its indices have these `keys`, and `names` is asked for its own files, if
         there is anything to be told. The grace of `replaced` begins then. Nothing is told that is uncertain.
         """
-        self._oldest = oldest = time.time() - grace_s
+        self._oldest = oldest = self._now() - grace_s
         recent, over = list[_Generation](), list[_Generation]()
         for one in self._generations():
             if one.digest == live:
@@ -358,7 +374,7 @@ class Ledger:
     @reads
     def prune(self, *, live: str, grace_s: float) -> None:
         """Forget generations whose grace is over, and what no other generation has."""
-        oldest = self._oldest if self._oldest is not None else time.time() - grace_s
+        oldest = self._oldest if self._oldest is not None else self._now() - grace_s
         with self.writing():
             stays = "digest NOT IN (?, ?)"
             self._file.do(f"DELETE FROM generations WHERE {stays} AND replaced < ?", (live, _HELD, oldest))  # noqa: S608  two names

@@ -20,6 +20,8 @@ from pushmirror.sync import rsync
 from pushmirror.sync.refusals import Refusals
 from pushmirror.system import process
 
+_LEAST_S = 0.01  # what is left of the time, however late it is
+
 
 def refusals_of(archive: Archive, file: Path | None = None) -> Refusals:
     """What the archive's upstream refuses, remembered in a file if one is named."""
@@ -47,11 +49,12 @@ def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
 def _works(archive: Archive, words: list[str], until: float) -> bool:
     with tempfile.TemporaryDirectory(prefix="pushmirror-") as empty:
         argv = rsync.least_argv(archive, words, Path(empty))
-        left_s = max(until - time.monotonic(), 0)
+        left_s = max(until - time.monotonic(), _LEAST_S)
         try:
             result = process.run(argv, env=rsync.environment(archive), timeout_s=left_s)
         except TookTooLong as exc:
             raise ConnectionFailed(
-                f"upstream did not answer: {exc}", hint="check the network, or raise `timeout`"
+                f"upstream did not answer within {archive.timeout.total_seconds():g} s",
+                hint="check the network, or raise `timeout`",
             ) from exc
     return result.exit_code == 0 or rsync.is_partial(result.exit_code)

@@ -6,14 +6,14 @@
                                           else it stays as it is here
 
 Guaranteed: `covers` is true of a path only if a verified Release file lists it, or an index that one lists
-names it. Not the business of this module: who signed (`signatures.py`), and whether the content of a file is
-what was signed (`vouch.py`).
+names it (or, of very many new files, one with the same fingerprint of 64 bits). Not the business of this
+module: who signed (`signatures.py`), and whether the content of a file is what was signed (`vouch.py`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 #: Paths that indices name; each with all that they say of it, unless the paths are very many.
 Indexed = Mapping[str, Collection[File]] | PathSet
+LookUp = Callable[[Collection[str] | None], Indexed]  # of some paths, or of all that the indices name
 
 
 class Signed:
@@ -70,7 +71,7 @@ class Signed:
 
 
 def leave_unsigned(survey: Survey, early: Spool, suites: Suites, signed: Signed) -> Spool:
-    """Leave all names as they are here that nothing signed covers: not each Release file of upstream is good.
+    """Leave all names that nothing signed covers as they are here: some Release file of upstream is not good.
 
     Links stay upstream's where they lead to a suite, or are in the directory of one: what they lead to is
     verified. Returns those of the `early` files that are covered.
@@ -87,6 +88,7 @@ def leave_unsigned(survey: Survey, early: Spool, suites: Suites, signed: Signed)
         if not signed.is_beside_indices(path):
             left[path] = survey.links.pop(path)
     survey.held |= left
+    survey.keeps_unsigned = True
     if left:
         why = suites.faults[min(suites.faults)].reason
         _log.warning(

@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from pushmirror.archive.entry import Entry
@@ -30,7 +29,7 @@ from pushmirror.sync.parts import ZZZ_DISTS, Part, is_component, is_searched, is
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
-from pushmirror.sync.signed import Indexed
+from pushmirror.sync.signed import Indexed, LookUp
 from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
@@ -102,20 +101,24 @@ class Staging:
                 self._require_repairs(round_)
         self._stage_release_files(round_)
 
-    def indexed(self, round_: Round, paths: Collection[str] | None) -> Indexed:
-        """What the indices of the pinned state name of some paths (None: all), fetched and read for it.
+    def indexed(self, round_: Round) -> LookUp:
+        """Fetch and read the indices of the pinned state; what they name can be looked up then.
 
         Those that cannot be had or read name nothing; `stage` finds fault with them.
         """
         round_.indices = indices = self._get_indices(round_)
         self._progress.step("reading indices")
         readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
-        if paths is None:
-            return self._ledger.paths(readable.values())
-        found: dict[str, list[File]] = {}
-        for file in self._records({*paths}, readable.values()):
-            found.setdefault(file.path, []).append(file)
-        return found
+
+        def look_up(paths: Collection[str] | None) -> Indexed:
+            if paths is None:
+                return self._ledger.paths(readable.values())
+            found: dict[str, list[File]] = {}
+            for file in self._records({*paths}, readable.values()):
+                found.setdefault(file.path, []).append(file)
+            return found
+
+        return look_up
 
     def _leaves_out_more(self, round_: Round) -> bool:
         """Whether the configuration leaves out indices that the served state refers to."""
@@ -428,7 +431,7 @@ class Staging:
         if self._memory.is_served(directory):
             return True  # what is served lacks them already
         since = self._memory.incomplete_since(directory)
-        return since is not None and not timedelta() <= clock.now() - since < INCOMPLETE_AFTER
+        return since is not None and clock.now() - since >= INCOMPLETE_AFTER
 
     def _when_incomplete(self) -> str:
         if self._archive.incomplete is Policy.HOLD:

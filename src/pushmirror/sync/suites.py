@@ -243,7 +243,8 @@ class SuiteMemory:
         is_same = before is not None and before.state == record.state
         if lacking:  # whatever the state is: these files were lacking before
             is_same = before is not None and before.missing > 0 and set(lacking) <= set(known_missing)
-        since = before.fault_since if before and is_same and before.fault_since else now
+        since = before.fault_since if before and is_same else None
+        since = since if since and since <= now else now  # none is to come, unless the clock was ahead
         if fault is None:
             return replace(record, fault_since=since) if lacking else record
         return replace(

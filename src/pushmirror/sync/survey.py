@@ -53,6 +53,7 @@ class Survey:
     generation: str = ""  # of a plain tree; others have theirs from their Release files
     how: str = ""  # it was learnt, in words
     covers_all: bool = True  # every name of upstream's tree; else only what its Release files and lists name
+    keeps_unsigned: bool = False  # what no signed index ever named stays, for not all of upstream is signed
     deviates: bool = False  # what it leads to is not quite upstream's tree, and is not meant to be
     compared_disk: bool = False  # every name here was looked at on the disk
     _extras: set[str] | None = None

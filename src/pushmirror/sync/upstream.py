@@ -434,7 +434,7 @@ def _given_up(archive: Archive) -> Iterator[None]:
         yield
     except Stalled as exc:
         found, key = "stands still", "raise `timeout`"
-        if archive.min_rate:
+        if archive.min_rate and exc.rate >= process.LEAST_RATE:
             found, key = "is too slow", "lower `min_rate`"
         raise ConnectionFailed(f"upstream {found}: {exc}", hint=f"check the network, or {key}") from exc
     except TookTooLong as exc:

@@ -254,7 +254,8 @@ class _Idle:
         elif now - self._since >= self._limit_s:
             raise Stalled(
                 f"{self._name} was ended: in {self._limit_s:g} s it moved only {moved} bytes"
-                f" ({moved / self._limit_s:.0f} per second, expected at least {self._least_rate:.0f})"
+                f" ({moved / self._limit_s:.0f} per second, expected at least {self._least_rate:.0f})",
+                rate=moved / self._limit_s,
             )
 
 

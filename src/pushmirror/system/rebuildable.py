@@ -39,7 +39,7 @@ def is_damage(exc: sqlite3.DatabaseError) -> bool:
 
 
 def _is_of_a_trigger(exc: sqlite3.DatabaseError) -> bool:
-    """None is ours: an operator has put it there, and it says no."""
+    """We have no triggers: one that refuses a row is an operator's, and no damage."""
     return getattr(exc, "sqlite_errorcode", _NO_CODE) == sqlite3.SQLITE_CONSTRAINT_TRIGGER
 
 

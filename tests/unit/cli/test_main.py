@@ -183,5 +183,5 @@ def test_output_on_a_full_disk_is_an_error_that_is_told_if_it_can_be(where):
     assert ended.exit_code == Exit.FAILED
     assert ended.errors in {
         "",
-        "pushmirror: what was to be said cannot be read or written: No space left on device\n",
+        "pushmirror: a file, or the output, cannot be read or written: No space left on device\n",
     }

@@ -166,3 +166,23 @@ def test_what_was_kept_aside_is_restored_with_its_log(file, tmp_path):
     restore(file, file.parent, source=copy)
     with closing(opened(file.parent)) as store:
         assert [one.digest for one in store.generations("debian")] == [G2, G1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root meets the state of others")
+def test_root_who_looks_at_the_state_of_a_mirror_leaves_nothing_in_the_way_of_its_user(file):
+    os.chown(file.parent, 65534, -1)
+    before = set(file.parent.iterdir())
+    opened(file.parent).close()
+    daily(file)
+    assert set(file.parent.iterdir()) - before <= {
+        file.with_name(f"{file.name}-{end}") for end in ("wal", "shm")
+    }
+
+
+def test_a_directory_of_backups_that_cannot_be_looked_at_is_only_logged(file, caplog, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "exists", fails)
+    daily(file)
+    assert "was not backed up" in caplog.text

@@ -25,6 +25,9 @@ class Clock:
     def time(self) -> float:
         return self.now
 
+    def monotonic(self) -> float:
+        return 0.0
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -309,12 +312,14 @@ def test_a_clock_that_jumps_neither_ends_a_grace_nor_keeps_it_going(
     assert bool(found[-1]) == kept
 
 
-def test_what_is_replaced_under_a_clock_that_is_ahead_does_not_stay_for_a_year(
-    ledger: Ledger, clock: Clock
+@pytest.mark.parametrize("jump", [A_YEAR, -A_YEAR])
+def test_a_clock_that_is_set_during_a_run_ends_no_grace_and_keeps_nothing_for_a_year(
+    ledger: Ledger, clock: Clock, jump: float
 ) -> None:
     ledger.keep_time(A_DAY)
-    clock.now += A_YEAR  # while the run is under way
     ledger.replaced(OLD)
-    clock.now -= A_YEAR
+    clock.now += jump
+    assert ledger.referred_to(ASKED, live=NEW, grace_s=A_DAY) & {"pool/old"}
+    ledger.replaced(OLD)
     assert runs_after(ledger, clock, HOUR, grace_s=A_DAY)
     assert not runs_after(ledger, clock, 1.1 * A_DAY, grace_s=A_DAY)

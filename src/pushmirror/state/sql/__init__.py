@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pushmirror.errors import StateError
+from pushmirror.errors import PushmirrorError, StateError
 from pushmirror.state.database import Database, damaged, sqlite_file, url_of
 from pushmirror.state.files import backups_of, in_use, lack_of
 from pushmirror.state.migrate import bring_up_to_date
@@ -47,9 +47,13 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
 
 @contextmanager
 def _told(directory: Path) -> Iterator[None]:
-    """Translate what a disk that is broken, or a limit of this process, makes of a look at the files."""
+    """Translate what a broken disk, a limit of ours or a restore under way makes of a look at the files."""
     try:
         yield
+    except StateError:
+        raise
+    except PushmirrorError as exc:
+        raise StateError(str(exc), hint=exc.hint) from exc
     except OSError as exc:
         raise StateError(f"{exc.filename or directory} cannot be read or written: {exc.strerror}") from exc
 
