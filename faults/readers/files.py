@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zlib import crc32
@@ -193,12 +191,24 @@ def _site(data: bytes) -> None:
     (directory / FILE_NAME).write_text('[archives.debian]\npath = "/srv/debian"\n')
     (directory / SITES / "site.toml").write_bytes(data)
     config = load(directory)
-    with suppress(ConfigError):
-        document = _parsed(directory / SITES / "site.toml")
-        document["paused"] = True
-        require(tomllib.loads(tomlkit.dumps(document))["paused"] is True, "a site that cannot be paused")
+    _pause(directory)
     (directory / SITES / "site.toml").write_text(render_site(config.sites["site"]), "utf-8")
     _require_same(config, load(directory))
+
+
+def _pause(directory: Path) -> None:
+    """As `site pause` does."""
+    file = directory / SITES / "site.toml"
+    try:
+        document = _parsed(file)
+    except ConfigError:
+        return  # told by hand
+    document["paused"] = True
+    file.write_bytes(tomlkit.dumps(document).encode())
+    try:
+        require(load(directory).sites["site"].paused, "a site that cannot be paused")
+    except ConfigError as exc:
+        require(False, f"a paused site that cannot be read: {exc}")
 
 
 def _logins(data: bytes) -> None:
