@@ -28,11 +28,18 @@ from pushmirror.archive.listing import (
     render_change,
 )
 from pushmirror.archive.manifest import chain, parse_head, render_head
-from pushmirror.archive.paths import inside, link_stays_inside, resolve, tree_path
+from pushmirror.archive.paths import MAX_PATH, inside, link_stays_inside, resolve, tree_path
 from pushmirror.archive.release import MAX_SIZE, Release, parse_release
+from pushmirror.archive.selection import (
+    STAGE1_RULES,
+    Selection,
+    architecture_rules,
+    exclude_rules,
+    filter_rules,
+)
 from pushmirror.archive.signature import judge
 from pushmirror.archive.trace import archive_serial, parse_trace, render_hierarchy
-from pushmirror.errors import ArchiveError, BadPath
+from pushmirror.errors import ArchiveError, BadPath, ConfigError
 from pushmirror.sync.account.names import counts, counts_in
 
 _WHERE = "what was read"
@@ -158,6 +165,31 @@ def _names(data: bytes) -> None:
         require_inside([path])
 
 
+def _filter(data: bytes) -> None:
+    """An upstream's names for usual rules, and an operator's rules for usual names."""
+    lines = text(data).split("\n")
+    for path in [line for line in lines[:50] if len(line) <= MAX_PATH]:
+        for selection in _USUAL:
+            if selection.wants(path) and (above := path.rpartition("/")[0]):
+                require(selection.wants(above, is_dir=True), "a name below a directory that is left out")
+    with suppress(ConfigError):
+        rules = filter_rules(line for line in lines if line.startswith(("+ ", "- ")) and len(line) < 100)
+        selection = Selection(tuple(rules))
+        require(len(selection.rsync_args()) == len(rules), "rules that rsync is not told")
+        for path in ("a", "pool/main/a/a_1_amd64.deb", "dists/sid/main/binary-amd64/Packages.xz"):
+            selection.wants(path)
+
+
+_USUAL = tuple(
+    Selection(tuple(rules))
+    for rules in (
+        architecture_rules(["amd64", "source"], []),
+        architecture_rules([], ["i386"]),
+        [*STAGE1_RULES, *exclude_rules(["/private/***", "*~", "[.]*", "**/old/"])],
+    )
+)
+
+
 # --- Containers -------------------------------------------------------------------------------------------
 
 
@@ -265,6 +297,7 @@ READERS: Mapping[str, Reader] = {
     "path": Reader(_path, ()),
     "links": Reader(_links, ()),
     "names": Reader(_names, ()),
+    "filter": Reader(_filter, ()),
     "head": _of_archive(_head),
     "snapshot": _of_archive(_snapshot),
     "change": _of_archive(_change),

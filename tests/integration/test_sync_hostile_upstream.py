@@ -10,6 +10,7 @@ import pytest
 from pushmirror.errors import Exit
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.system import process
 from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
@@ -105,6 +106,47 @@ def test_a_link_where_the_archive_has_its_own_directories_is_not_followed(
     site.sync()
     assert (site.tree / "pool/one").read_text() == "pool/one"
     assert sorted(path.name for path in (site.tree / "pool").iterdir()) == ["one", "two"]
+
+
+# Depth
+
+
+def make_deep(tree: Path, depth: int) -> None:
+    """A file below so many directories, which no path names at once."""
+    directory = os.open(tree, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=directory)
+        below = os.open("d", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    os.close(directory)
+
+
+DEEP = 1000  # as often as Python calls itself; rsync goes a little further
+
+
+@pytest.fixture
+def emptied(tmp_path: Path) -> Iterator[None]:
+    """What pytest itself cannot remove is gone when the test is over."""
+    yield
+    process.run(["rm", "-rf", str(tmp_path)]).check()
+
+
+def test_a_deep_directory_is_mirrored_and_goes_again(
+    tmp_path: Path, upstream: Path, daemon: RsyncDaemon, emptied: None
+) -> None:
+    make_deep(upstream, DEEP)
+    daemon.add_module(ARCHIVE, upstream, {USER: PASSWORD})
+    options = {"exclude": ["*.tmp"], "delete": {"max_share": 1.0}}
+    site = LabSite(tmp_path / "site", password=PASSWORD, upstream=daemon.url(ARCHIVE, USER), **options)
+    site.sync().check()
+    assert (site.tree / ("d/" * DEEP) / "file").exists()
+    site.sync("--strategy", "full").check()
+    site.run("verify").check()
+    process.run(["rm", "-r", str(upstream / "d")]).check()
+    site.sync().check()
+    assert not (site.tree / "d").exists()
 
 
 # The work area

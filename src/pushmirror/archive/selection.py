@@ -76,10 +76,15 @@ class Selection:
         return [rule.argument() for rule in self.rules]
 
     def _wants_directory(self, path: str) -> bool:
-        known = self._directories.get(path)
-        if known is None:
-            known = self._directories[path] = self.wants(path, is_dir=True)
-        return known
+        unknown: list[str] = []  # not by recursion: Python ends that where a path is deep
+        while path and path not in self._directories:
+            unknown.append(path)
+            path = path.rpartition("/")[0]
+        wanted = not path or self._directories[path]
+        for directory in reversed(unknown):
+            wanted = wanted and self._passes(directory, is_dir=True)
+            self._directories[directory] = wanted
+        return wanted
 
     def _passes(self, path: str, *, is_dir: bool) -> bool:
         match = self._first.match(b"/" + _encoded(path) + (b"\0" if is_dir else b""))
@@ -112,28 +117,41 @@ def _regex(pattern: bytes) -> bytes:
     return start + (_wild(pattern) if wild else re.escape(pattern)) + end
 
 
+_STAR, _STARS = rb"[^/\0]*", rb"[^\0]*"
+
+
 def _wild(pattern: bytes) -> bytes:
-    parts: list[bytes] = []
+    parts = [b""]  # what is fixed in length, and between each two of them a star
     at = 0
     while at < len(pattern):
         char = pattern[at : at + 1]
         if char == b"*":
             stars = len(pattern) - at - len(pattern[at:].lstrip(b"*"))
-            parts.append(rb"[^/\0]*" if stars == 1 else rb"[^\0]*")
+            parts += [_STAR if stars == 1 else _STARS, b""]
             at += stars
         elif char == b"?":
-            parts.append(rb"[^/\0]")
+            parts[-1] += rb"[^/\0]"
             at += 1
         elif char == b"[":
             part, at = _set(pattern, at + 1)
-            parts.append(part)
+            parts[-1] += part
         elif char == b"\\":
-            parts.append(re.escape(pattern[at + 1 : at + 2]) or _NEVER)
+            parts[-1] += re.escape(pattern[at + 1 : at + 2]) or _NEVER
             at += 2
         else:
-            parts.append(re.escape(char))
+            parts[-1] += re.escape(char)
             at += 1
-    return b"".join(parts)
+    return parts[0] + b"".join(map(_after_star, parts[1::2], parts[2::2], [*parts[3::2], b""]))
+
+
+def _after_star(star: bytes, fixed: bytes, following: bytes) -> bytes:
+    """A star, and what is between it and the one that follows it, if one does.
+
+    If that may stand for all that this one may, the first place that fits is as good as any other: none is
+    tried again. Else names of an upstream's choice would take hours to compare with `*a*a*a*a*a*`.
+    """
+    is_sure = following in {star, _STARS}
+    return b"(?>" + star + b"?" + fixed + b")" if is_sure else star + fixed
 
 
 def _set(pattern: bytes, at: int) -> tuple[bytes, int]:

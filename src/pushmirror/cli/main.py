@@ -24,6 +24,7 @@ import click
 
 from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
+from pushmirror.system.limits import allow_deep_directories
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: Errors that tell of a disk or of limits, not of a mistake of ours.
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     gc.set_threshold(100_000, 20, 50)  # what is made here is kept: looking for garbage in it costs a tenth
     _unwind_on_signals()
+    allow_deep_directories()
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     before = sys.stdout
     try:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TextIO
 
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
+from pushmirror.system.limits import allow_deep_directories
 
 Command = Callable[[Sequence[str], Mapping[str, str]], int]  # of argv and environment; its exit code
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -29,6 +30,7 @@ def run(command: Command) -> int:
     for number in _ENDING:
         signal.signal(number, _stop)
     os.umask(0o022)
+    allow_deep_directories()
     try:
         return command(sys.argv, os.environ)
     except Stopped as exc:

@@ -227,14 +227,17 @@ class Comparison:
 
     def _gather(self, path: str, here: os.stat_result, files: list[str], directories: list[str]) -> None:
         """Add a name, and all below it, to what is only here."""
-        if not stat.S_ISDIR(here.st_mode):
-            self.survey.files_here += 1
-            files.append(path)
-            return
-        if path not in OURS:
-            directories.append(path)
-        for name, below in self._scan(path).items():
-            self._gather(f"{path}/{name}", below, files, directories)
+        left = [(path, here)]  # not by recursion: Python ends that where a path is deep
+        while left:
+            path, here = left.pop()
+            if not stat.S_ISDIR(here.st_mode):
+                self.survey.files_here += 1
+                files.append(path)
+                continue
+            if path not in OURS:
+                directories.append(path)
+            below = [(f"{path}/{name}", found) for name, found in self._scan(path).items()]
+            left += reversed(below)
 
 
 def bytes_of(entries: Mapping[str, Entry]) -> int:

@@ -1,8 +1,9 @@
-"""What the kernel lets this process have."""
+"""What the kernel, and Python, let this process have."""
 
 from __future__ import annotations
 
 import resource
+import sys
 from contextlib import suppress
 
 
@@ -11,3 +12,15 @@ def allow_many_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def allow_deep_directories() -> None:
+    """A path may name 2048 directories, and what walks or removes them calls itself for each (shutil, os).
+
+    Python would end that with a RecursionError before the thousandth: one such directory of upstream's, and
+    no run would ever end well again.
+    """
+    sys.setrecursionlimit(max(_CALLS, sys.getrecursionlimit()))
+
+
+_CALLS = 10_000  # a few for each directory; 2048 of them take a tenth of a stack

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from pushmirror.archive.selection import STAGE1_RULES, Rule, Selection, architecture_rules, exclude_rules
@@ -28,6 +30,25 @@ def test_a_pattern_that_looks_like_a_prefix_is_given_as_a_pattern() -> None:
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
     with pytest.raises(ConfigError):
         Rule(include=True, pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a*a*a*a*a*a*b", "a" * 255),
+        ("**a**a**a**a**b", ("a" * 200 + "/") * 20 + "c"),
+        ("/pool/**/*_*_*_amd64.deb", "pool/" + ("_" * 255 + "/") * 15 + "x"),
+    ],
+)
+def test_a_pattern_of_many_stars_takes_no_time_whatever_names_upstream_has(pattern: str, path: str) -> None:
+    started = time.process_time()
+    assert Selection(tuple(exclude_rules([pattern]))).wants(path)
+    assert time.process_time() - started < 1
+
+
+def test_a_path_may_be_deeper_than_python_calls_itself() -> None:
+    selection = Selection(tuple(exclude_rules(["*.tmp"])))
+    assert selection.wants("d/" * 2000 + "a") and not selection.wants("x.tmp/" + "d/" * 2000 + "a")
 
 
 def selected(paths: str, selection: Selection) -> list[str]:
