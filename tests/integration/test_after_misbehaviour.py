@@ -46,3 +46,28 @@ def test_a_directory_that_was_in_the_place_of_a_new_file_does_not_keep_it_out(
     site.sync("--allow-mass-delete").check()
     see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == [] and broken(site.tree, thorough=True) == []
+
+
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+@pytest.mark.parametrize("target", [".", "..", "nothing", "SHA256/nothing", "../README"])
+def test_a_directory_of_new_by_hash_files_may_have_been_a_link_that_leads_to_none(
+    archive: LabArchive, site: LabSite, strategy: Strategy, target: str
+) -> None:
+    site.sync().check()
+    archive.update(installer=True)
+    installer = archive.path / "dists/sid/main/installer-amd64"
+    directory = (installer / (installer / "current").readlink()) / "images" / "by-hash"
+    kept = directory.rename(archive.path.parent / "kept")
+    directory.symlink_to(target)
+    after_a_change(archive)
+    assert site.sync().exit_code in {Exit.OK, Exit.STAGE1, Exit.STAGE2, Exit.HELD}
+    directory.unlink()
+    kept.rename(directory)
+    archive.update()
+    site.sync().check()
+    assert broken(site.tree, thorough=True) == []
+    site.configure(grace="0s")
+    archive.update()
+    site.sync("--allow-mass-delete").check()  # what the first of them carried for older states
+    see_everything(site, strategy)
+    assert same_tree(archive.path, site.tree) == [] and broken(site.tree, thorough=True) == []

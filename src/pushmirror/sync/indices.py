@@ -173,8 +173,12 @@ class Indices:
                 place = self.placed(suite.path_of(listed))
                 if path != self.resolved(place) and place in self._survey.links:
                     self._survey.held[place] = self._survey.links.pop(place)
-                copies = [copy for copy in suite.copies_of(listed) if copy != path]
-                yield Wanted(suite, listed, path, tuple(filter(self._upstream_has, copies)))
+                # By the real directory: nothing that is made may have to take the place of a link.
+                copies = {
+                    self.placed(copy): copy for copy in suite.copies_of(listed) if self._upstream_has(copy)
+                }
+                copies.pop(path, None)
+                yield Wanted(suite, listed, path, tuple(copies))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""

@@ -179,7 +179,7 @@ class _Plan:
         if before is None or not _is_directory(self.tree, before):
             return
         names = {f"{path}/{rest}": f"{before}/{rest}" for rest in _files_below(self.tree / before)}
-        names = {name: real for name, real in names.items() if _is_asked_for(name)}
+        names = {name: real for name, real in names.items() if _is_asked_for(name) and self._is_there(real)}
         kept = self.needed([*names, *names.values()])
         for name, real in names.items():
             if (name in kept or real in kept) and not self.survey.wanted(name):
@@ -192,6 +192,7 @@ class _Plan:
             return
         after = self._place_of(path)
         names = [name for name in _files_below(self.tree / before) if is_by_hash(name)] if after else []
+        names = [name for name in names if self._is_there(f"{before}/{name}")]
         kept = self.needed([f"{before}/{name}" for name in names])
         for name in names:
             place = f"{after}/{name}"
@@ -211,6 +212,10 @@ class _Plan:
         if self.survey.wanted(place):
             return True
         return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a name leads to a file: what is below a link of an upstream that is wrong need not."""
+        return (self.tree / name).is_file()
 
     def _leads_to_same(self, path: str) -> bool:
         """Whether a link that takes a file's place leads to the same content."""

@@ -37,6 +37,8 @@ from pushmirror.system.files import has_digest, mtime_of
 
 _log = logging.getLogger(__name__)
 
+_KINDS_OF_HASH = ("SHA256", "MD5Sum", "SHA1", "SHA512")
+
 
 def by_index(question: Question) -> Survey:
     """Tell what differs between our tree and the pinned state, as far as signed lists tell.
@@ -48,6 +50,7 @@ def by_index(question: Question) -> Survey:
     is_new = question.pinned.generation != question.live.generation
     keys = question.ledger.closures_of(question.pinned.generation)
     if is_new:
+        _require_ways_to_by_hash(question)
         _take_lists(question, survey, changed_lists(question, TreeLinks(question.tree)))
         keys = _take_closures(question, survey)
     elif question.stage is Stage.STAGE1:
@@ -110,6 +113,23 @@ def require_usable(question: Question) -> None:
     for path, target in question.suites.upstream.links.items():
         if path not in question.suites.held_links and _target_of(question.tree / path) != target:
             raise Unusable(f"the link {path} leads elsewhere now")
+
+
+def _require_ways_to_by_hash(question: Question) -> None:
+    """Raise Unusable where a link here has the place of by-hash files, and leads to none of them.
+
+    Upstream was wrong then; whether it still is, its lists do not tell.
+    """
+    suites = [suite for suite in question.base.suites.values() if suite.release.acquire_by_hash]
+    directories = {
+        suite.path_of(listed).rpartition("/")[0]
+        for suite in suites
+        for listed in suite.release.files.values()
+    }
+    for directory in directories:
+        place = question.tree / directory / "by-hash"
+        if place.is_symlink() and not any((place / kind).is_dir() for kind in _KINDS_OF_HASH):
+            raise Unusable(f"{directory}/by-hash is a link here that leads to no files")
 
 
 def _names_of(suite: Suite) -> tuple[str, str]:
