@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -29,6 +29,8 @@ from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import Churn
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import Judge
+from pushmirror.lab.listed import read
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher, broken, same_tree
@@ -40,7 +42,7 @@ LONGEST_S = 120.0  # of one run; an idle machine needs two
 GONE_S = 10.0  # for what a run had started, after its end
 _EVERY_S = 1.5  # an update of the archive
 _ATTEMPTS = 3  # of apt, by plain names
-_REST_S = 0.3  # between two looks by apt
+_REST_S, _PAUSE_S = 0.3, 0.1  # between two looks by apt, by the judge
 _GRACE = "36h"
 _WAYS = ("no", "yes", "force")  # of apt's by-hash
 #: What an apt that asks by hash reads, and one that asks for plain names: these change in one instant only
@@ -48,19 +50,103 @@ _WAYS = ("no", "yes", "force")  # of apt's by-hash
 _WITH, _WITHOUT = ("trixie", "sid"), ("wheezy",)
 
 
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """What upstream lacks itself while it is wrong: who follows it may lack the same."""
+
+    tree: Path  # of the site that does
+    lacks: set[str] = field(default_factory=set)  # sentences of the judge
+
+    def note(self, upstream: Path) -> None:
+        """Look at upstream."""
+        self.lacks.update(Judge(upstream).sample())
+
+
+@dataclass(slots=True)
+class Excuses:
+    """The one that counts now."""
+
+    now: Excuse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    what: str
+    problems: Sequence[str]
+    excuse: Excuse | None
+    is_apt: bool
+
+    def unexcused(self) -> Sequence[str]:
+        """An excuse may have been completed since."""
+        if self.excuse is None:
+            return self.problems
+        if self.is_apt:  # which does not tell what it lacks in the judge's words
+            return [] if self.excuse.lacks else self.problems
+        return [problem for problem in self.problems if problem not in self.excuse.lacks]
+
+
+class Onlooker:
+    """The judge in a thread of ours, where upstream may be wrong: only it knows of excuses."""
+
+    def __init__(self, trial: Trial, trees: Sequence[Path], excuses: Excuses) -> None:
+        self._trial = trial
+        self._judges = [Judge(tree) for tree in trees]
+        self._excuses = excuses
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._look_on)
+        self._looks: list[_Look] = []
+
+    def __enter__(self) -> Onlooker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Count what was seen."""
+        self._enough.set()
+        self._thread.join()
+        for look in self._looks:
+            self._trial.require_unbroken(look.unexcused(), look.what)
+
+    def _look_on(self) -> None:
+        for judge in cycle(self._judges):
+            if self._enough.wait(_PAUSE_S):
+                return
+            excused = _Excused(self._excuses, judge.tree)
+            self._looks.append(_Look(str(judge.tree), judge.sample(), excused.during(), is_apt=False))
+
+
+class _Excused:
+    """Which excuse there is for a look at a tree that begins now."""
+
+    def __init__(self, excuses: Excuses, tree: Path) -> None:
+        self._excuses = excuses
+        self._tree = tree
+        self._first = self._mine()
+
+    def during(self) -> Excuse | None:
+        return self._first or self._mine()
+
+    def _mine(self) -> Excuse | None:
+        now = self._excuses.now
+        return now if now and now.tree == self._tree else None
+
+
 class Clients:
     """Apt, from entry to exit of its block, at one tree after the other, in each way of asking."""
 
-    def __init__(self, trial: Trial, apt: Apt, keyring: Path, trees: Sequence[Path]) -> None:
+    def __init__(
+        self, trial: Trial, apt: Apt, keyring: Path, trees: Sequence[Path], excuses: Excuses
+    ) -> None:
         self._trial = trial
         self._apt = apt
+        self._excuses = excuses
         self._keyring = keyring
         self._trees = trees
         self._random = Random(trial.seed)
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._look_on)
         self._apt_is_free = threading.Lock()
-        self._looks: list[tuple[str, str]] = []  # what was done, and what went wrong
+        self._looks: list[_Look] = []
         self._died = ""
         self.during = ""  # what is being done to whom
 
@@ -72,8 +158,8 @@ class Clients:
         """Count what was seen."""
         self._enough.set()
         self._thread.join()
-        for what, problem in self._looks:
-            self._trial.require_unbroken([problem] if problem else [], what)
+        for look in self._looks:
+            self._trial.require_unbroken(look.unexcused(), look.what)
         if self._died:
             self._trial.wrong("internal", f"the campaign's apt: {self._died}")
 
@@ -91,18 +177,19 @@ class Clients:
                 tree = self._random.choice(self._trees)
                 by_hash = self._random.choice(_WAYS)
                 suite = self._random.choice(_WITHOUT if by_hash == "no" else _WITH)
+                excused = _Excused(self._excuses, tree)
                 problem = self._look(tree, suite, by_hash)
                 what = f"apt by-hash={by_hash} at {suite}, {tree.parent.name}, during {self.during}"
-                self._looks.append((what, problem))
+                self._looks.append(_Look(what, [problem] if problem else [], excused.during(), is_apt=True))
         except Exception as exc:  # noqa: BLE001  told at the end of the block
             self._died = repr(exc)
 
     def _look(self, tree: Path, suite: str, by_hash: str) -> str:
         release, problem = tree / "dists" / suite / "InRelease", ""
-        before = release.read_bytes()
+        before = read(release)
         for _ in range(_ATTEMPTS if by_hash == "no" else 1):
             problem = self._read([(tree, f"{suite} main")], by_hash, packages=["?true"])
-            if not problem or (by_hash == "no" and release.read_bytes() != before):
+            if not problem or (by_hash == "no" and read(release) != before):
                 return ""
         return problem
 
@@ -124,6 +211,7 @@ class Loaded:
     sites: dict[Strategy, LabSite]
     clients: Clients
     looking: ExitStack  # the watcher and apt; closed before the grace is
+    excuses: Excuses
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -268,21 +356,30 @@ def followed(
 
 
 @contextmanager
-def loaded(trial: Trial, *, trees: Path | None = None, states: Path | None = None) -> Iterator[Loaded]:
-    """The same with the watcher and apt at work; what they saw is in the tally after the block."""
+def loaded(
+    trial: Trial, *, trees: Path | None = None, states: Path | None = None, is_excusing: bool = False
+) -> Iterator[Loaded]:
+    """The same with the watcher and apt at work; what they saw is in the tally after the block.
+
+    With `is_excusing` an onlooker has the watcher's place.
+    """
     directory = trial.directory
     assert shutil.which("apt-get"), "needs apt-get, the judge"
     with ExitStack() as stack:
         made = stack.enter_context(followed(directory, trees=trees, states=states))
         served = [site.tree for site in made.sites.values()]
         apt = stack.enter_context(judging(directory / "apt", directory))
-        clients = Clients(trial, apt, made.archive.keyring, served)
+        excuses = Excuses()
+        clients = Clients(trial, apt, made.archive.keyring, served, excuses)
         looking = stack.enter_context(ExitStack())
-        watcher = Watcher(*served, gently=True)
-        looking.callback(_count, trial, watcher)
-        looking.enter_context(watcher)
+        if is_excusing:
+            looking.enter_context(Onlooker(trial, served, excuses))
+        else:
+            watcher = Watcher(*served, gently=True)
+            looking.callback(_count, trial, watcher)
+            looking.enter_context(watcher)
         looking.enter_context(clients)
-        yield Loaded(trial, made.archive, made.daemon, made.sites, clients, looking)
+        yield Loaded(trial, made.archive, made.daemon, made.sites, clients, looking, excuses)
 
 
 def _count(trial: Trial, watcher: Watcher) -> None:

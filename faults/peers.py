@@ -27,7 +27,7 @@ from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from side_by_side import Home, Side
 
-_CYCLES = 16  # of a whole campaign, for each of them
+_CYCLES = 14  # of a whole campaign, for each of them
 _WHOLE_S = 2.0  # about what a run takes while upstream changes
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 _REAL = Path("/usr/bin")

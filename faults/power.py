@@ -30,7 +30,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process
 from pushmirror.system.files import sync_file_system
 
-_RUNS = 12  # of a whole campaign, on one disk and on two
+_RUNS = 9  # of a whole campaign, on one disk and on two
 _CUTS = 4  # in each run
 _WHOLE_S = 2.0  # about what a run takes, with what else goes on
 _SIZE = 96 * 1024 * 1024

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from acceptance.processes import descendants
 from faults.campaign import Trial
-from faults.loaded import EACH, Loaded, loaded
+from faults.loaded import EACH, Excuse, Loaded, loaded
 from faults.misbehaviour import OTHERS, PLANTED, PUBLISHING, Kept, Upstream, greeting, signed_by_another
 from field.apt import judging
 from field.mirror import mirroring
@@ -32,9 +32,9 @@ from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE
 from trees import snapshot
 
-_TRIES = 100  # of a whole campaign
-_STALLS = 12
-_CASES = 60  # of the field, each by one strategy
+_TRIES = 80  # of a whole campaign
+_STALLS = 10
+_CASES = 50  # of the field, each by one strategy
 _WHOLE_S = 1.5  # about what a run takes
 _TIMEOUT_S = 3  # of a site whose upstream stands still
 _GIVEN_UP_S = _TIMEOUT_S + 10.0
@@ -43,7 +43,7 @@ _ENDED = {Exit.OK, Exit.STAGE1, Exit.STAGE2, Exit.HELD, Exit.BEHIND, Exit.FAILED
 
 def run(trial: Trial) -> None:
     """The part `upstreams`."""
-    with loaded(trial) as all_:
+    with loaded(trial, is_excusing=True) as all_:
         up = _upstream(all_)
         for number in trial.times(_TRIES, least=len(EACH)):
             _misbehave(all_, up, EACH[number % len(EACH)], number)
@@ -77,12 +77,15 @@ def _misbehave(all_: Loaded, up: Upstream, strategy: Strategy, number: int) -> N
     before = snapshot(up.outside)
     up.update()
 
+    excuse = all_.excuses.now = Excuse(site.tree)
+
     def do_it() -> None:
         for kind in kinds:
             with suppress(OSError):  # what it would change has gone by another's doing
                 kind(up)
         if is_told:
             up.take_stock()
+        excuse.note(up.tree)
 
     is_told, is_in_the_middle = random.random() < 0.5, random.random() < 0.4
     trial.tally.faults += 1
@@ -106,6 +109,7 @@ def _misbehave(all_: Loaded, up: Upstream, strategy: Strategy, number: int) -> N
     all_.archive.update()
     up.sign()
     all_.recovers(strategy, what)
+    all_.excuses.now = None
 
 
 @contextmanager
