@@ -262,7 +262,7 @@ def damage(up: Upstream) -> None:
 def no_release(up: Upstream) -> None:
     """A suite's Release files hold anything, or nothing."""
     suite = up.random.choice(up.archive.dists.suites)
-    texts = (b"", b"\n", b"<html>404</html>", bytes(5000), up.random.randbytes(3000), b"SHA256:\n x y z\n")
+    texts = (b"", b"\n", b"<html>404</html>", bytes(5000), up.random.randbytes(3000), b"SHA256:\n x 5 z\n")
     for name in up.random.sample(RELEASE_FILES, k=up.random.choice((1, 2, 3))):
         place = up.tree / suite.release_directory / name
         if up.random.random() < 0.3:
