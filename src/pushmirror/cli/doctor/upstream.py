@@ -12,6 +12,7 @@ from pushmirror.archive.entry import Entry
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.errors import ProgramMissing, PushmirrorError
+from pushmirror.status.level import Level
 from pushmirror.sync import rsync
 from pushmirror.sync.probing import refusals_of
 from pushmirror.sync.progress import Silent
@@ -41,7 +42,10 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
         yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
         return
     yield judge_listing(subject, archive, entries)
-    yield from judge_refusals(subject, archive, refusals)
+    for finding in judge_refusals(subject, archive, refusals):
+        yield finding
+        if finding.level is Level.ERROR:
+            return  # so would be all further questions
     if entries and archive.strategy is not Strategy.FULL:
         yield judge_strategy(subject, archive, entries)
     yield from judge_clock(subject, entries, now)
@@ -77,10 +81,14 @@ def _entries(
             if entry := parse(line):
                 entries.append(entry)
 
-    limit_s = (archive.connect_timeout + archive.timeout).total_seconds() + 30
-    environment = rsync.environment(archive)
     result = process.run(
-        argv, on_line=on_line, on_error=complaints.take, stdin=stdin, env=environment, timeout_s=limit_s
+        argv,
+        on_line=on_line,
+        on_error=complaints.take,
+        stdin=stdin,
+        env=rsync.environment(archive),
+        timeout_s=(archive.connect_timeout + archive.timeout).total_seconds() + 30,
+        idle_s=archive.timeout.total_seconds(),
     )
     is_about_names = rsync.is_partial(result.exit_code) and complaints.unseen and not complaints.others
     if result.exit_code and not is_about_names:
