@@ -82,6 +82,11 @@ class Line:
         return self._state.began
 
     @property
+    def connected(self) -> float:
+        """When the last connection was made."""
+        return self._state.connected
+
+    @property
     def passed(self) -> int:
         """Bytes, in both directions."""
         return self._state.passed
@@ -116,6 +121,7 @@ class Line:
             _reset(near)
             return
         connection = _Connection(state, near, far)
+        state.connected = time.monotonic()
         state.connections.append(connection)
         down = threading.Thread(target=connection.pump, args=(far, near), daemon=True)
         down.start()
@@ -132,6 +138,7 @@ class _State:
         self.plan = plan
         self.passed = 0
         self.began: float | None = None
+        self.connected = 0.0
         self.over = threading.Event()
         self.connections: list[_Connection] = []
         self._lock = threading.Lock()
@@ -227,14 +234,11 @@ class _Connection:
 
     def _by_rate(self, data: bytes, rate: int) -> Iterator[bytes]:
         self._since = self._since or time.monotonic()
-        while data:
+        while data and not self._state.over.wait(_TICK_S):  # in pieces, as packets are
             due = int((time.monotonic() - self._since) * rate) - self._sent
-            if due > 0:
-                yield data[:due]
-                self._sent += len(data[:due])
-                data = data[due:]
-            elif self._state.over.wait(_TICK_S):
-                return
+            yield data[:due]
+            self._sent += len(data[:due])
+            data = data[due:]
 
     def _wrong(self, fault: Fault, data: bytes) -> bytes:
         at = self._random.randrange(len(data))

@@ -47,6 +47,7 @@ _RATES = {False: (200, 4_000), True: (60_000, 200_000)}  # bytes per second belo
 _PATIENT = {"timeout": "60s", "connect_timeout": "60s", "min_rate": None, "retries": 0}
 _FAILURES = {Exit.FAILED, Exit.STAGE1, Exit.STAGE2, Exit.BEHIND}
 _UNLISTED = re.compile(rf"{OWN.pattern}|(?!dists/|pool/).*|dists/[^/]+/main/installer-.*")  # not by `index`
+_SLOW = {Fault.DRIP, Fault.RATE}
 _DAMAGING = {Fault.FLIPPED, Fault.LOST, Fault.DOUBLED, Fault.NOISE}
 
 
@@ -90,6 +91,7 @@ class _Ended:
     code: int | None  # none: it had to be ended
     output: str
     began: float | None  # the fault, monotonic
+    connected: float  # the last connection
     ended: float
 
 
@@ -181,8 +183,6 @@ def _drawn(random: Random, place: _Place) -> _Try:
         must_end_well = True
     if must_end_well:
         timeout_s = _STEADY_S
-        if "stunnel" in place.name:  # it may end with "transfer() loop executes not transferring any data"
-            options |= {"retries": 3, "retry_after": "1s"}
     options |= {"timeout": f"{timeout_s}s", "connect_timeout": f"{timeout_s}s"}
     return _Try(
         Plan(fault, at, random.randrange(1 << 30), rate, once),
@@ -201,14 +201,17 @@ def _meet(place: _Place, one: _Try) -> _Ended:
         code, output = result.exit_code, f"{result.output.decode('utf-8', 'replace')}{result.errors}"
     except ProgramFailed:
         pass  # it was waited for too long, and ended
-    return _Ended(code, output, place.line.began, time.monotonic())
+    return _Ended(code, output, place.line.began, place.line.connected, time.monotonic())
 
 
 def _judge(trial: Trial, place: _Place, one: _Try, how: _Ended, late_s: float) -> None:
     what = f"{place.name}, {one}"
     trial.tally.faults += how.began is not None
     trial.ended(-1 if how.code is None else how.code, how.output, what)
-    took_s = how.ended - (how.began or how.ended)
+    since = how.began or how.ended
+    if one.plan.fault in _SLOW:
+        since = max(since, how.connected)  # for what was connected before has got all that it wanted
+    took_s = how.ended - since
     if how.code is None or (not one.must_end_well and took_s > one.timeout_s + _GRACE_S + late_s):
         trial.wrong("hangs", f"{what}: {took_s:.1f} s after the fault began ({late_s:.1f} s of them late)")
     elif how.code not in {Exit.OK, Exit.SOFTWARE, *_FAILURES}:
