@@ -1,6 +1,7 @@
 """Links that a local user puts where we write: nothing that they lead to is changed, by any strategy.
 
-What is a link in the last component leaves for what we write; a directory of ours that is one is made anew.
+What is a link in the last component leaves for what we write; a directory of ours that is one is made anew in
+the tree, and refused, by name, in the state directory.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.site import LabSite
-from trees import snapshot
+from pushmirror.lab.site import ARCHIVE, LabSite
+from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY
 
 each_strategy = pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
@@ -127,3 +128,69 @@ def test_links_inside_the_tree_and_to_the_tree_and_the_state_go_on_working(
     assert links
     assert all((site.tree / "dists" / name / "InRelease").is_file() for name in links)
     assert site.tree.is_symlink() and site.state.is_symlink()
+
+
+# The state
+
+
+def test_a_directory_of_the_state_that_is_a_link_is_refused_by_name(
+    archive: LabArchive, site: LabSite, outside: Path, tmp_path: Path
+) -> None:
+    site.sync().check()
+    site.run("verify").check()
+    directories = sorted(path for path in site.state.rglob("*") if path.is_dir())
+    names = {str(path.relative_to(site.state)) for path in directories}
+    assert {"backups", "closures/debian", "inventories", "logs/debian", "suites", "verify/debian"} <= names
+    archive.update()
+    for place in directories:
+        kept = tmp_path / "kept"
+        place.rename(kept)
+        place.symlink_to(outside)
+        for words in (("sync",), ("verify",), ("state", "backup")):
+            refused(site.run(*words), Exit.FAILED, f"{place} is a link", "mount")
+        place.unlink()
+        kept.rename(place)
+    site.sync().check()
+
+
+@each_strategy
+def test_a_file_of_the_state_that_is_a_link_is_not_written_through(
+    archive: LabArchive, site: LabSite, outside: Path, strategy: Strategy
+) -> None:
+    site.sync().check()
+    site.run("verify").check()
+    files = [path for path in site.state.rglob("*") if path.is_file()]
+    database = site.state / "state.sqlite"
+    planted = [path for path in files if path != database and "logs" not in path.parts]
+    for target in (outside / "precious", outside / "none"):
+        for place in planted:
+            plant(place, target)
+        archive.update()
+        site.sync().check()
+        site.run("verify").check()
+    assert [str(place) for place in planted if place.is_symlink()] == []
+
+
+def test_a_state_database_that_is_a_link_is_refused(site: LabSite, outside: Path) -> None:
+    site.sync().check()
+    database = site.state / "state.sqlite"
+    for target in (outside / "precious", outside / "none"):
+        plant(database, target)
+        found = site.sync()
+        refused(found, Exit.FAILED, f"{database} is a link", "[state]")
+    database.unlink()
+    site.run("state", "restore").check()
+    site.sync().check()
+
+
+def test_the_log_of_a_push_is_not_written_through_a_link(
+    archive: LabArchive, site: LabSite, outside: Path
+) -> None:
+    log = site.state / "logs/push" / f"{ARCHIVE}.log"
+    plant(log, outside / "precious")
+    (site.etc / "sites.d").mkdir()
+    (site.etc / "sites.d/a.example.org.toml").write_text(
+        'host = "127.0.0.1"\nport = 9\nuser = "mirror"\narchives = ["debian"]\n'
+    )
+    site.sync().check()
+    assert log.is_file() and not log.is_symlink()

@@ -23,6 +23,7 @@ from pushmirror.config.model import Config, Rollback, State, Strategy
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
+from pushmirror.system.own_directory import keep_to_owner
 from pushmirror.whose import become_owner_of
 
 #: What rsync and its ssh may be given through the environment, as there.
@@ -72,6 +73,7 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
     secret = state.directory / "secrets" / f"{archive}.secret"
     ftpsync = read_ftpsync(variables, name=name, archive=archive, places=where, password_file=secret)
     if ftpsync.password is not None:
+        keep_to_owner(state.directory)
         _keep(secret, ftpsync.password)
     _export(variables)
     # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.

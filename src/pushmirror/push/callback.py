@@ -18,6 +18,7 @@ from pushmirror.config.model import Callback, Site
 from pushmirror.errors import PushmirrorError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
+from pushmirror.system.own_directory import keep_to_owner
 
 WORD = "callback:"  # what the word that is sent begins with
 _CALLS = "callbacks"  # directory below that of the state; a file for each site, the time in it
@@ -46,6 +47,7 @@ def call_back(callback: Callback, *, hostname: str) -> bool:
 
 def note(state: Path, site: str, at: datetime) -> None:
     """Remember when a site called last; whoever holds its key can make us remember no more than that."""
+    keep_to_owner(state)
     directory = state / _CALLS
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / site, f"{at.isoformat(timespec='seconds')}\n".encode(), durable=False)

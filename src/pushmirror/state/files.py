@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pushmirror.errors import StateError
 from pushmirror.system.locks import holder_of, locked
+from pushmirror.system.own_directory import keep_to_owner
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")  # of the files that are one database
 _NAME = re.compile(r"state-(\d{8})\.sqlite")
@@ -83,9 +84,25 @@ def require_owner(state: Path) -> None:
         )
 
 
+def keep_private(state: Path) -> None:
+    """Have a state directory in which nobody but its owner changes anything, and no link leads out.
+
+    To be called before anything is written to it; StateError where it cannot be used so.
+    """
+    for suffix in SUFFIXES:
+        file = state / f"state.sqlite{suffix}"
+        if file.is_symlink():
+            raise StateError(
+                f"{file} is a link, expected a file",
+                hint="move it away; to have the database elsewhere, name it as `database` in [state]",
+            )
+    keep_to_owner(state)
+
+
 @contextmanager
 def in_use(state: Path) -> Iterator[None]:
     """Nobody else puts another database in the place of this one before the block ends; StateError."""
+    keep_private(state)
     directory = directory_of(state)
     with suppress(OSError):  # who cannot write here has a look at most
         if state.stat().st_uid == os.geteuid():  # root's would be in its owner's way
@@ -100,6 +117,7 @@ def in_use(state: Path) -> Iterator[None]:
 @contextmanager
 def exclusively(state: Path) -> Iterator[None]:
     """Nobody has the database of a state directory open before the block ends; StateError if somebody has."""
+    keep_private(state)
     directory = directory_of(state)
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory, wait=False) as is_free:

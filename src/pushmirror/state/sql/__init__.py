@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pushmirror.errors import PushmirrorError, StateError
 from pushmirror.state.database import Database, damaged, sqlite_file, url_of
-from pushmirror.state.files import backups_of, in_use, lack_of
+from pushmirror.state.files import backups_of, in_use, keep_private, lack_of
 from pushmirror.state.migrate import bring_up_to_date
 from pushmirror.state.sql.push import PushMemory
 from pushmirror.state.sql.runs import RunMemory
@@ -36,7 +36,9 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
         ) from exc
     with ExitStack() as closing, _told(directory):
         file = sqlite_file(url)
-        if file is not None:
+        if file is None:
+            keep_private(directory)
+        else:
             closing.enter_context(in_use(directory))
             _require_whole(file, directory)
         database = Database(url)

@@ -241,7 +241,7 @@ class Manifests:
         """From now on the time of a file that no head names counts."""
         for part in {*_parts(head)} - {*kept}:
             try:
-                os.utime(self._directory / part.name)
+                os.utime(self._directory / part.name, follow_symlinks=False)
             except FileNotFoundError:
                 continue
 
