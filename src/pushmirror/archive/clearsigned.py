@@ -68,6 +68,7 @@ def suite_text_agrees(in_release: bytes, release: bytes) -> bool:
 
 def _after_headers(lines: list[bytes], where: str) -> int:
     """Where the text begins: behind the first empty line."""
+    at = 0
     for at, line in enumerate(lines[1:], 1):
         if not line:
             return at + 1

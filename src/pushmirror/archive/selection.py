@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from pushmirror.errors import ConfigError
 
+_MOST_KNOWN = 20_000  # directories of which the answer is kept: their paths may be 4 KB each
 _NEVER = b"(?!)"
 _CLASSES = {  # as isalpha() and its like in the C locale
     b"alnum": rb"[0-9A-Za-z]",
@@ -81,6 +82,8 @@ class Selection:
             unknown.append(path)
             path = path.rpartition("/")[0]
         wanted = not path or self._directories[path]
+        if len(self._directories) > _MOST_KNOWN:
+            self._directories.clear()
         for directory in reversed(unknown):
             wanted = wanted and self._passes(directory, is_dir=True)
             self._directories[directory] = wanted

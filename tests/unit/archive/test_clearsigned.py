@@ -18,6 +18,8 @@ def message(text: bytes) -> bytes:
 
 BAD_MESSAGES = {
     "nothing": b"",
+    "its first line alone": BEGIN,
+    "its first line, cut off": BEGIN.rstrip(),
     "no armor": GOOD,
     "a line before": b"\n" + message(GOOD),
     "text before": GOOD + message(GOOD),

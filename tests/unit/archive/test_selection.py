@@ -51,6 +51,12 @@ def test_a_path_may_be_deeper_than_python_calls_itself() -> None:
     assert selection.wants("d/" * 2000 + "a") and not selection.wants("x.tmp/" + "d/" * 2000 + "a")
 
 
+def test_what_is_kept_of_directories_is_bounded() -> None:
+    selection = Selection(tuple(exclude_rules(["*.tmp"])))
+    assert all(selection.wants(f"{number}/d/a") for number in range(30_000))
+    assert len(selection._directories) < 21_000
+
+
 def selected(paths: str, selection: Selection) -> list[str]:
     return [path for path in paths.split() if selection.wants(path)]
 
