@@ -217,3 +217,11 @@ def test_a_mirror_that_was_emptied_is_filled_again(home: Home) -> None:
     process.run(["sh", "-c", 'rm -r "$1"/*', "sh", str(home.tree)]).check()
     assert home.run().exit_code == 0
     assert home.text("README") == "read me\n"
+
+
+def test_a_link_in_the_place_of_the_traces_leads_nobody_out(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    home.tree.mkdir()
+    (home.tree / "project").symlink_to(tmp_path / "outside")
+    assert home.run().exit_code == 0
+    assert home.text(TRACE) and list((tmp_path / "outside").iterdir()) == []

@@ -88,7 +88,10 @@ class LogFile:
         """Make the file and its directory; OSError if that cannot be."""
         if self._handle is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if self.path.is_symlink():  # as the rotation does, which renames it
+                self.path.unlink()
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._handle = os.open(self.path, flags, 0o644)
 
     def add(self, text: str) -> None:
         """Add lines."""

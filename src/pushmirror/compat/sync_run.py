@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from pushmirror.state.sql import open_store
 from pushmirror.sync.engine import Preview
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent
+from pushmirror.system.beneath import Beneath
 from pushmirror.system.locks import locked
 
 
@@ -73,8 +74,11 @@ class SyncRun:
 
     def make_tree(self) -> None:
         """TO and its parents, as the script makes them; raises PushmirrorError."""
+        tree = self.archive.path
         try:
-            (self.archive.path / TRACES).mkdir(parents=True, exist_ok=True)
+            tree.mkdir(parents=True, exist_ok=True)
+            with suppress(NotADirectoryError):  # a link, for which the run makes a directory
+                Beneath(tree).make_directories(TRACES)
         except OSError as exc:
             raise PushmirrorError(f"TO={self.archive.path} cannot be made: {exc.strerror}") from exc
 

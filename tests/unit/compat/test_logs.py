@@ -245,3 +245,13 @@ def test_a_full_disk_ends_nothing(where, monkeypatch, caplog):
         log.note("kept")
     assert content(where.directory)["ftpsync.log.0"] == ["kept"]
     assert "cannot log: No space left on device: lost" in caplog.text
+
+
+def test_a_log_that_is_a_link_is_begun_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "ftpsync.log").symlink_to("precious")
+    file = LogFile(tmp_path / "ftpsync.log")
+    file.add("a line")
+    file.close()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "ftpsync.log").read_text() == "a line\n"
