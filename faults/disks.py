@@ -25,6 +25,7 @@ from faults.campaign import Trial
 from faults.disk import Disk, mounted
 from faults.loaded import EACH, LONGEST_S, Loaded, loaded
 from pushmirror.errors import Exit, ProgramFailed
+from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 
@@ -114,7 +115,7 @@ def _no_open_files(all_: Loaded, site: LabSite, _: _Place) -> str:
                 count = sum(1 for _ in Path(f"/proc/{one}/fd").iterdir()) + more
                 resource.prlimit(one, resource.RLIMIT_NOFILE, (count, count))
 
-    return _while_it_runs(all_, site, limit, "no more open files")
+    return _while_it_runs(all_, site, limit, "no more open files", has_begun=True)
 
 
 def _no_large_files(all_: Loaded, site: LabSite, _: _Place) -> str:
@@ -125,7 +126,7 @@ def _no_large_files(all_: Loaded, site: LabSite, _: _Place) -> str:
             with suppress(OSError):
                 resource.prlimit(one, resource.RLIMIT_FSIZE, (most, most))
 
-    return _while_it_runs(all_, site, limit, f"no file beyond {most} bytes")
+    return _while_it_runs(all_, site, limit, f"no file beyond {most} bytes", has_begun=True)
 
 
 def _failing_writes(all_: Loaded, site: LabSite, _: _Place) -> str:
@@ -164,15 +165,26 @@ def _some(place: _Place, random: Random) -> Disk:
     return random.choice(place.disks)
 
 
-def _while_it_runs(all_: Loaded, site: LabSite, do_it: Callable[[int], object], what: str) -> str:
-    """Have something happen at a random moment of a run, or before it; it is told the run's number."""
-    trial, words = all_.trial, all_.said(site)
+def _while_it_runs(
+    all_: Loaded, site: LabSite, do_it: Callable[[int], object], what: str, *, has_begun: bool = False
+) -> str:
+    """Have something happen at a random moment of a run, or before it; it is told the run's number.
+
+    With `has_begun` not before it has a log: whether Python itself comes up is not our promise.
+    """
+    trial, words, logs = all_.trial, all_.said(site), _logs(site)
     with site.running("sync", ARCHIVE) as running:
+        if has_begun:
+            wait_until(lambda: _logs(site) != logs or running.poll() is not None, limit_s=LONGEST_S)
         time.sleep(trial.random.choice((0.0, trial.random.uniform(0.05, 1.0))) * _WHOLE_S)
         do_it(running.pid)
         trial.tally.faults += running.poll() is None
         _judge(trial, all_.attacked(site, running, what, words=words), what)
     return ""
+
+
+def _logs(site: LabSite) -> set[Path]:
+    return set((site.state / "logs").rglob("*.log"))
 
 
 def _traced(all_: Loaded, site: LabSite, expressions: Sequence[str], paths: Sequence[Path]) -> str:
