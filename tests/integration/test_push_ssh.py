@@ -259,6 +259,23 @@ def test_only_so_many_handshakes_are_made_at_a_time(sites: Sites) -> None:
     assert sites.run(many, handshakes=3, connect_timeout=1) == 3
 
 
+def test_waiting_for_a_turn_is_no_time_that_a_site_takes(sites: Sites) -> None:
+    impostor = Impostor(b"SSH-2.0-slow\r\n")
+
+    async def both(wire: SshWire) -> Answer:
+        async with impostor:
+            slow = sites.site(name="slow", port=impostor.port)
+            holding = asyncio.create_task(wire.trigger(slow, WORDS))
+            while not impostor.most_at_once:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # its greeting comes, and it takes the turn
+            answer = await wire.trigger(sites.site(), WORDS)
+            await asyncio.wait({holding})
+        return answer
+
+    assert sites.run(both, handshakes=1, connect_timeout=6, timeout=4).exit_code == 0
+
+
 @contextmanager
 def down(sites: Sites) -> Iterator[Site]:
     """A site as good as one that drops what it is sent: its queue of connections is full."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncssh
@@ -42,13 +44,22 @@ class SshWire:
     async def trigger(self, site: Site, words: str) -> Answer:
         """Wake a site and wait for its answer; see `Wire.trigger`."""
         endpoint = Endpoint.of(site, self._push)
-        limit_s = self._push.timeout.total_seconds()
-        try:
-            async with asyncio.timeout(limit_s):
-                if site.ssh_options:
+        if site.ssh_options:
+            with self._bounded(endpoint):
+                async with self._limit():
                     return await ssh_program.trigger(site, self._push, self._known_hosts, words)
-                return await self._woken(endpoint, words)
+        return await self._woken(endpoint, words)
+
+    def _limit(self) -> asyncio.Timeout:
+        """Of what a site may take once it is its turn: the more there are, the longer some wait for that."""
+        return asyncio.timeout(self._push.timeout.total_seconds())
+
+    @contextmanager
+    def _bounded(self, endpoint: Endpoint) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError as exc:  # every other one was translated where it came from
+            limit_s = self._push.timeout.total_seconds()
             raise TriggerFailed(
                 f"{endpoint} did not end its run within {span(limit_s)}; the connection was closed",
                 hint="look for a hanging run at the site; [push] timeout allows for more",
@@ -83,7 +94,10 @@ class SshWire:
     async def _say(self, endpoint: Endpoint, connection: asyncssh.SSHClientConnection, words: str) -> Answer:
         self._busy.add(connection)
         try:
-            answer = await say(endpoint, connection, words, self._push.connect_timeout.total_seconds())
+            opening_s = self._push.connect_timeout.total_seconds()
+            with self._bounded(endpoint):
+                async with self._limit():
+                    answer = await say(endpoint, connection, words, opening_s)
         except BaseException:
             await drop(connection)
             raise
