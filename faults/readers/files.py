@@ -68,7 +68,7 @@ def _ftpsync(data: bytes) -> None:
     )
     asked((), None, {}).changed_by(variables.values)
     password = found.password or ""
-    require(len(password) < 8 or password not in repr(found), "a password that is shown")
+    require(" " not in password or password not in repr(found), "a password that is shown")
     _import(data, Told(ftpsyncs=(("ftpsync.conf", found),)))
 
 
@@ -132,7 +132,7 @@ def _secrets(data: bytes) -> None:
     for user, password in found.passwords.items():
         require("\n" not in user + password, "a line break")
         require(
-            len(password) < 8 or password in str(file) or password not in shown, "a password that is shown"
+            "pass-" not in password or password in user or password not in shown, "a password that is shown"
         )
 
 

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pushmirror.archive.contents import check, decompress, family
-from pushmirror.archive.paths import MAX_COMPONENT, inside
+from pushmirror.archive.paths import MAX_COMPONENT, inside, tree_path
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.release import MAX_SIZE
 from pushmirror.archive.stanzas import UNKNOWN, digest_in, lines_of, size_in, stanzas
@@ -225,8 +225,10 @@ def _diff_index(data: bytes, base: str, where: str, refused: Refused) -> list[Fi
 def _checksums(data: bytes, base: str, where: str, refused: Refused) -> list[File]:
     """The images of an installer, as sha256sum writes them."""
     text = data.decode("utf-8", "surrogateescape")
-    found = read_sums(text, where=where, itself=IndexKind.CHECKSUMS.value, refused=refused)
-    return [File(f"{base}/{path}" if base else path, UNKNOWN, digest) for path, digest in found]
+    files: list[File] = []
+    for path, digest in read_sums(text, where=where, itself=IndexKind.CHECKSUMS.value, refused=refused):
+        files += _placed(File(path, UNKNOWN, digest), base, where, refused)
+    return files
 
 
 def _list(lines: list[str], below: str, where: str, refused: Refused) -> list[File]:
@@ -246,7 +248,9 @@ def _placed(file: File, below: str, where: str, refused: Refused) -> tuple[File,
     """The file under its place in the tree, unless its name is none inside."""
     try:
         path = inside(file.path, where=where)
+        if below:
+            path = tree_path(f"{below}/{path}", where=where)  # which may be longer than a path can be
     except BadPath as exc:
         refused(str(exc))
         return ()
-    return (file._replace(path=f"{below}/{path}" if below else path),)
+    return (file._replace(path=path),)
