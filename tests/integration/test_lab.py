@@ -16,7 +16,6 @@ import pytest
 
 from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
-from pushmirror.lab import judge
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import flipping
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
@@ -374,8 +373,8 @@ def test_an_archive_that_keeps_what_it_replaces_is_never_seen_broken(
         tmp_path / "archive", packages=20, suites=by_hash, layout=layout, keep_by_hash=100
     )
     monkeypatch.setattr(Tree, "remove", lambda *_: None)
-    monkeypatch.setattr(judge, "SETTLE_S", 60)  # a new installer is there before its Release is signed
-    with Watcher(archive.path, thorough=True, pdiffs=True) as watcher:
+    # A new installer is there before its Release is signed.
+    with Watcher(archive.path, thorough=True, pdiffs=True, settle_s=60) as watcher:
         for _ in range(15):
             archive.update()
     assert watcher.messages == ()

@@ -46,6 +46,7 @@ class Judge:
     thorough: bool = False  # hash pool files and images too, instead of comparing sizes
     pdiffs: bool = False  # the patches that Packages.diff/Index names must be there too
     allowed: frozenset[str] = frozenset()  # paths that may be missing or wrong, as they are at upstream
+    settle_s: float = SETTLE_S
     _hashes: dict[tuple[int, ...], str] = field(default_factory=dict)  # (inode, size, times) -> SHA256
     _parsed: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)  # index's SHA256 -> pool files
     _seen: set[str] = field(default_factory=set)  # names of suites, and paths of InRelease files
@@ -87,7 +88,7 @@ class Judge:
         believed = [problem for problem, firm in problems if firm]
         if len(believed) == len(problems):
             return believed
-        if not _settled(file, text):
+        if not _settled(file, text, self.settle_s):
             return believed
         return [problem for problem, _ in self._check_indices(suite, by_hash, listed)] or believed
 
@@ -265,9 +266,9 @@ def _release_file(suite: Path) -> tuple[Path, bytes | None]:
     return plain, text if text and re.search(rb"^(MD5Sum|SHA1|SHA256|SHA512):", text, re.MULTILINE) else None
 
 
-def _settled(file: Path, text: bytes) -> bool:
-    """Whether a file stays `text` for SETTLE_S."""
-    until = time.monotonic() + SETTLE_S
+def _settled(file: Path, text: bytes, settle_s: float) -> bool:
+    """Whether a file stays `text` for so long."""
+    until = time.monotonic() + settle_s
     while time.monotonic() < until:
         if read(file) != text:
             return False

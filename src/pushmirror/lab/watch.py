@@ -13,7 +13,7 @@ from typing import Self
 
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.compare import same_tree
-from pushmirror.lab.judge import Judge, broken
+from pushmirror.lab.judge import SETTLE_S, Judge, broken
 
 __all__ = ["Tally", "Watcher", "broken", "same_tree"]
 
@@ -46,9 +46,10 @@ class Watcher:
         pdiffs: bool = False,
         gently: bool = False,
         allowed: frozenset[str] = frozenset(),
+        settle_s: float = SETTLE_S,
     ) -> None:
-        """`gently`: with less of the processor than what is watched; `allowed`: see Judge."""
-        judges = [Judge(tree, thorough=thorough, pdiffs=pdiffs, allowed=allowed) for tree in trees]
+        """`gently`: with less of the processor than what is watched; `allowed` and `settle_s`: see Judge."""
+        judges = [Judge(tree, thorough, pdiffs, allowed, settle_s) for tree in trees]
         self._tally = Tally()
         context = get_context("spawn")  # fork and threads do not go together, and tests have threads
         self._ours, theirs = context.Pipe()
