@@ -13,6 +13,7 @@ from pushmirror.cli.first_config import DEBIAN_KEYRING, Answers, looks_like_debi
 from pushmirror.config import model, toml
 from pushmirror.config.explain import explain
 from pushmirror.config.hostname import is_public, own_name
+from pushmirror.config.types import absolute
 from pushmirror.config.upstream import Scheme, parse_upstream
 from pushmirror.errors import UsageError
 
@@ -97,7 +98,7 @@ def answers(given: Given) -> Answers:
     found = Answers(
         mirror_name=name,
         archive=given.archive,
-        path=given.path.expanduser().absolute(),
+        path=absolute(given.path),
         upstream=_with_user(given.upstream, given.user),
         password_file=_absolute(given.password_file),
         keyring=_absolute(given.keyring),
@@ -118,7 +119,7 @@ def answers(given: Given) -> Answers:
 
 
 def _absolute(path: Path | None) -> Path | None:
-    return path.expanduser().absolute() if path else None
+    return absolute(path) if path else None
 
 
 def _with_user(url: str | None, user: str | None) -> str | None:
@@ -161,6 +162,6 @@ def _upstream(told: str) -> str:
 def _keyring(told: str) -> str:
     if told == _NONE:
         return told
-    if not Path(told).expanduser().is_file():
+    if not absolute(Path(told)).is_file():
         raise click.UsageError(f"{told} is not there")
     return _valid(model.Archive, "keyring", name="a", path="/tree")(told)

@@ -24,6 +24,7 @@ from pushmirror.cli.session import Session
 from pushmirror.config import model, toml
 from pushmirror.config.importing.merging import Merged, merge
 from pushmirror.config.importing.sorting import Sorted, sort_files, usual_places
+from pushmirror.config.types import absolute
 from pushmirror.errors import UsageError
 from pushmirror.system.users import as_user, only_root_changes
 
@@ -108,7 +109,7 @@ def import_(
         found=_found(paths, environment=environment),
         to=target,
         program=import_steps.called_with(target / toml.FILE_NAME),
-        state=state.expanduser().absolute() if state else None,
+        state=absolute(state) if state else None,
         trees=_trees(trees),
         mirror_name=mirror_name,
         dry_run=dry_run,
@@ -157,7 +158,7 @@ def _directory(session: Session, told: Path | None, *, for_another: bool) -> Pat
     """Where to write: as init does, a directory or the pushmirror.toml in it."""
     usual = Path.home() / ".config/pushmirror" if for_another else toml.usual_places()[0]
     place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
-    place = place.expanduser().absolute()
+    place = absolute(place)
     return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
 
 
@@ -168,7 +169,7 @@ def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
             raise UsageError("--environment reads no files; name either")
         return None
     searched = paths or tuple(path for path in usual_places(Path.home()) if os.path.exists(path))  # noqa: PTH110
-    found = sort_files(path.expanduser().absolute() for path in searched)
+    found = sort_files(map(absolute, searched))
     if not (found.ftpsync or found.runmirrors or found.mirror or found.rsyncd):
         raise import_sources.nothing_found(paths or usual_places(Path.home()))
     return found
@@ -178,7 +179,7 @@ def _trees(told: tuple[str, ...]) -> dict[str, Path]:
     trees: dict[str, Path] = {}
     for one in told:
         name, equals, path = one.partition("=")
-        tree = Path(path).expanduser().absolute()
+        tree = absolute(Path(path))
         try:
             model.Archive(name=name, path=tree)
         except ValidationError:

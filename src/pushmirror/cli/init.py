@@ -25,6 +25,7 @@ from pushmirror.cli.session import Session
 from pushmirror.cli.settled import section_to_add, settled
 from pushmirror.config import model, toml
 from pushmirror.config.hostname import is_public
+from pushmirror.config.types import absolute
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.system.files import create_private, write_atomically
 
@@ -99,7 +100,7 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
 def _file(session: Session) -> Path:
     """The file to write: as with --config for reading, but it need not exist."""
     place = session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or toml.usual_places()[0])
-    place = place.expanduser().absolute()
+    place = absolute(place)
     return place if place.suffix == ".toml" else place / toml.FILE_NAME
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pushmirror.cli.first_answers import Given, answers
 from pushmirror.cli.first_config import render_archive
 from pushmirror.config import model, toml
+from pushmirror.config.types import absolute
 from pushmirror.config.upstream import parse_upstream
 from pushmirror.errors import ConfigError, PushmirrorError, UsageError
 
@@ -65,7 +66,7 @@ def _upstreams(given: Given, archive: model.Archive) -> tuple[str | None, str | 
 
 
 def _place(path: Path | None) -> Path | None:
-    return Path(os.path.normpath(path.expanduser().absolute())) if path else None
+    return Path(os.path.normpath(absolute(path))) if path else None
 
 
 def settled(file: Path) -> model.Config:

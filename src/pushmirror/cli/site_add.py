@@ -16,6 +16,7 @@ from pushmirror.cli.session import Session
 from pushmirror.cli.site_kit import tell
 from pushmirror.cli.site_options import as_json_option, old_ssh_option
 from pushmirror.config.model import Config, PushKind
+from pushmirror.config.types import absolute
 from pushmirror.errors import PushmirrorError, UsageError
 
 
@@ -60,7 +61,7 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
     config = session.config(as_root=True)
     keys["archives"] = _archives(config, keys["archives"])
     if isinstance(keys["key"], Path):
-        keys["key"] = str(keys["key"].expanduser().absolute())
+        keys["key"] = str(absolute(keys["key"]))
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
     told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
     if told["push"] != PushKind.NONE:

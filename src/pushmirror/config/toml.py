@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from pushmirror.config import model, rules
 from pushmirror.config.explain import explain, unknown_key
+from pushmirror.config.types import absolute
 from pushmirror.errors import ConfigError
 
 FILE_NAME = "pushmirror.toml"
@@ -78,7 +79,7 @@ def find(path: Path | None = None) -> Path:
     """The pushmirror.toml to read; ConfigError when there is none."""
     named = path if path is not None else Path(os.environ.get("PUSHMIRROR_CONFIG", ""))
     if path is not None or named != Path():  # `--config .` is a place, an empty variable is none
-        file = named.expanduser().absolute()
+        file = absolute(named)
         return file / FILE_NAME if os.path.isdir(file) else file  # noqa: PTH112  pathlib raises on EACCES
     for place in usual_places():
         if os.path.exists(place / FILE_NAME):  # noqa: PTH110  pathlib raises on EACCES

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict
 
 from pushmirror.config.values import parse_duration, parse_rate
+from pushmirror.errors import UsageError
 
 
 def _absolute(value: Path) -> Path:
@@ -27,6 +28,14 @@ def _absolute(value: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("expected an absolute path")
     return path
+
+
+def absolute(path: Path) -> Path:
+    """A path as it was typed, from the current directory and with ~ for a home; raises UsageError."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as exc:
+        raise UsageError(f"{path}: there is no such user's home", hint="name an absolute path") from exc
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:

@@ -185,3 +185,15 @@ def test_output_on_a_full_disk_is_an_error_that_is_told_if_it_can_be(where):
         "",
         "pushmirror: a file, or the output, cannot be read or written: No space left on device\n",
     }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--config", "~nosuchuser/etc", "status"),
+        ("import", "~nosuchuser/ftpsync.conf"),
+        ("init", "--archive", "debian", "--mirror-name", "a.example.org", "--path", "~nosuchuser/debian"),
+    ],
+)
+def test_the_home_of_nobody_is_a_mistake_that_is_named(capsys, words: tuple[str, ...]):
+    assert (cli.main([*words]), "~nosuchuser" in capsys.readouterr().err) == (Exit.USAGE, True)
