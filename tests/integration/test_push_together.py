@@ -1,5 +1,6 @@
 """Several who push at once: nothing is sent twice, no news are lost, archives do not wait for each other."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -196,9 +197,15 @@ def test_nobody_waits_for_an_answer_to_what_was_not_sent(hub: PushingHub) -> Non
     assert hub.standing(site).stage2 == ONE
 
 
-def test_word_that_cannot_be_left_for_who_pushes_is_told_with_what_to_do(hub: PushingHub) -> None:
+def test_word_that_cannot_be_left_for_who_pushes_is_told_with_what_to_do(
+    hub: PushingHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = hub.state / "push" / ARCHIVE
     directory.mkdir(parents=True)
-    (directory / "asked").symlink_to("nowhere/asked")
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
     with locks.locked(directory), pytest.raises(StateError, match="asked cannot be written"):
         hub.push()
