@@ -119,8 +119,8 @@ def _plain(value: object) -> Any:
 
 def _listed(words: list[Any]) -> Any:
     """A list; one that is long has a line for each entry."""
-    array = tomlkit.array()
-    array.extend(words)
+    told = ", ".join(tomlkit.item(word).as_string() for word in words)
+    array: Any = tomlkit.value(f"[{told}]")  # Array.extend takes the square of their number
     return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
 
 
