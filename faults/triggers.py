@@ -48,6 +48,8 @@ _BY_SSH, _KILLED = 0.02, 0.01  # shares: through sshd, and of callers that are k
 _KILLED_AFTER_S = 2.0  # at most
 _LONGEST_S = 240.0  # until an answer; two runs of a second or two each are enough, but for the load
 _GONE_S = 60.0
+#: Upstream publishes meanwhile: a run may meet it in the middle, which also two looks a second apart may see.
+_ANSWERS = {Exit.OK, Exit.BEHIND, Exit.HELD}
 _LARGEST_KIB = 400 * 1024  # of any process; one that has all modules and does nothing has 70,000
 _APART = timedelta(seconds=1)  # by which a request has come before a run for certain: it is read and written
 _KINDS = (
@@ -231,7 +233,7 @@ def _untrue(one: _Sent, request: Request | None, runs: dict[int, Run]) -> str:
         return "" if one.code == expected else f"exit code {one.code}, expected {expected:d}"
     if request is None:
         return "it was never asked for"
-    if one.code not in {Exit.OK, Exit.BEHIND} or one.code != request.exit_code:
+    if one.code not in _ANSWERS or one.code != request.exit_code:
         return f"exit code {one.code}, answer {request.exit_code}: {request.message}"
     if request.run_id is None:
         is_true = request.generation is not None and request.message.startswith("already at")
