@@ -37,6 +37,7 @@ def main() -> int:
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # of what runs in this process
     wanted = {name: PARTS[name] for name in options.parts or PARTS}
     scale = _SHORT if options.short else options.scale
+    print(f"seed {options.seed}, scale {scale:g}: {', '.join(wanted)}", file=sys.stderr, flush=True)
     tallies = []
     with tempfile.TemporaryDirectory(prefix="pushmirror-faults-", dir=options.directory) as directory:
         for tally in carry_out(wanted, options.seed, Path(directory), scale):
@@ -58,13 +59,20 @@ def _options() -> argparse.Namespace:
         + "\n\nexamples:\n  ./run faults\n  ./run faults --short\n  ./run faults kills --seed 7",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], help="default: all")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of tries")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="the same seed draws the same faults; default: %(default)s"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the number of tries; default: %(default)s"
+    )
     parser.add_argument("--short", action="store_true", help=f"as in the tests: --scale {_SHORT}")
     parser.add_argument("--directory", type=Path, help="where the trees are made; default: TMPDIR")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]}; parts: {', '.join(PARTS)}")
+    return options
 
 
 if __name__ == "__main__":

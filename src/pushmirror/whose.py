@@ -83,16 +83,22 @@ def require_ours(state: Path, archive: Archive) -> None:
     for what, place in places.items():
         if (owner := _owner(place)) not in {None, us}:
             them = _name(owner)
+            one, other = (them, state) if us == 0 else (_name(us), place)
             raise ConfigError(
-                f"{what} {place} belongs to {them}, and the rest to {_name(us)}: nobody can work in both",
-                hint=f"give all to one user, such as: chown -R {_name(us)} {place}",
+                f"{what} {place} belongs to {them}, and the rest to {_name(us)}: no user may write to both",
+                hint=f"give all to one user, such as: chown -R {one} {other}",
             )
 
 
 def require_readable(config: Config) -> None:
-    """ConfigError for a file of the configuration that this user cannot read."""
+    """ConfigError for a file of the configuration that this user cannot read.
+
+    Where the state and a tree belong to two users, that is told first.
+    """
     for what, file in _read_by_runs(config):
         if not _can_be_read(file):
+            for archive in config.archives.values():
+                require_ours(config.state.directory, archive)
             us = _name(os.geteuid())
             raise ConfigError(
                 f"{what}: {file} cannot be read by {us}, who owns {config.state.directory}",

@@ -127,7 +127,7 @@ def test_a_tree_and_a_state_of_different_users_are_refused_before_anything_is_wr
         before = {path: path.lstat().st_mtime_ns for path in site.tree.rglob("*")}
         for words in (("sync",), ("receive",)):
             refused(
-                site.run(*words), Exit.CONFIG, f"{site.tree} belongs to", "nobody can work in both", "chown"
+                site.run(*words), Exit.CONFIG, f"{site.tree} belongs to", "no user may write to both", "chown"
             )
         assert {path: path.lstat().st_mtime_ns for path in site.tree.rglob("*")} == before
         assert owners(site.tree) == {tree}

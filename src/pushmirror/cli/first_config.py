@@ -123,7 +123,7 @@ path = {path}
 
 # default: [archives.{table}.delete]  # beyond either of these a run deletes nothing, and says so
 # default: max_files = 40000
-# default: max_share = 0.25
+# default: max_share = 0.25  # of the files here; 100 files or fewer always go
 
 # example: [archives.{table}.hooks]  # argv lists
 # example: after_publish = ["/usr/local/bin/announce", "published"]

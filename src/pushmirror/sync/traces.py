@@ -8,13 +8,14 @@ is so by handles: through no link, wherever it leads.
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
 import stat
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pushmirror.archive.paths import link_stays_inside
+from pushmirror.archive.paths import link_stays_inside, prefixes
 from pushmirror.archive.trace import (
     Trace,
     archive_serial,
@@ -30,6 +31,7 @@ from pushmirror.sync.parts import LOST, REQUIRED, TRACES, UPDATING, WORK
 from pushmirror.system.beneath import Beneath
 from pushmirror.system.files import mtime_of, read_at_most
 
+_log = logging.getLogger(__name__)
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
 _MAX_TRACE = 2**20  # bytes
 
@@ -74,6 +76,9 @@ class Traces:
 
     def make_room(self, destination: Destination) -> None:
         """Make the trace directory a real one: a link in its place would lead our traces elsewhere."""
+        for name in prefixes(TRACES):
+            if (self.directory.parents[1] / name).is_symlink():
+                _log.warning("%s is a link: a directory takes its place", name)
         destination.make_directory(TRACES)
 
     def raise_flag(self) -> None:

@@ -6,6 +6,7 @@ another name. Whoever reads such a file translates what comes of it, and puts th
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+_log = logging.getLogger(__name__)
 #: What fails where rows are not what was written.
 MISREAD = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, zlib.error)
 _DAMAGE = {
@@ -45,7 +47,9 @@ def _is_of_a_trigger(exc: sqlite3.DatabaseError) -> bool:
 
 def put_aside(path: Path) -> None:
     """Keep a damaged file as FILE.damaged, for a report, so that a new one can begin in its place."""
-    path.replace(path.with_name(f"{path.name}.damaged"))
+    kept = path.with_name(f"{path.name}.damaged")
+    path.replace(kept)
+    _log.warning("%s was damaged: it is made anew, and kept as %s for a report", path, kept.name)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

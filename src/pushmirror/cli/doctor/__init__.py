@@ -76,6 +76,7 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     yield from places.of_mirror(config.mirror)
     yield from programs.all_of(config)
     yield places.clock_of(clock.now())
+    yield from _looked_at("user", places.user(config))
     yield from _looked_at("state", places.of_state(config.state))
 
 

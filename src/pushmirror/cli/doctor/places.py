@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.hostname import is_public
-from pushmirror.config.model import Archive, Mirror, State, TlsMethod
+from pushmirror.config.model import Archive, Config, Mirror, State, TlsMethod
 from pushmirror.config.upstream import Scheme
-from pushmirror.errors import StateError
+from pushmirror.errors import PushmirrorError, StateError
 from pushmirror.state.database import sqlite_file
 from pushmirror.state.files import Backup, backups_of
 from pushmirror.state.records import Generation
@@ -26,6 +26,8 @@ from pushmirror.sync.work import way_out
 from pushmirror.system import clock
 from pushmirror.system.files import is_private
 from pushmirror.system.mounts import mounts_below
+from pushmirror.system.users import as_user
+from pushmirror.whose import owner_of, require_ours, require_readable, user_numbered
 
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -126,8 +128,31 @@ def _published(archive: Archive, state: State) -> Generation | None:
         return None
 
 
+def user(config: Config) -> Iterator[Finding]:
+    """Who works in the state and the trees when root calls a command, and whether that user can."""
+    if os.geteuid() != 0:
+        return
+    state, archives = config.state.directory, config.archives.values()
+
+    def require_all() -> str:
+        require_readable(config)
+        for archive in archives:
+            require_ours(state, archive)
+        return ""
+
+    try:
+        if owner := owner_of(state, archives):
+            name = user_numbered(owner, state)
+            as_user(name, require_all)
+            yield ok("user", f"commands of root go on as {name.pw_name}, who owns the state or the trees")
+        else:
+            require_all()
+    except PushmirrorError as exc:
+        yield error("user", str(exc), exc.hint or "give the state and the trees to one user")
+
+
 def _ownership(subject: str, path: Path) -> Finding:
-    if path.stat().st_uid != os.geteuid():
+    if os.geteuid() not in {0, path.stat().st_uid}:  # of root, `user` tells
         return warning(subject, f"{path} belongs to {_owner(path)}", "run pushmirror as that user")
     return _modes(subject, path)
 

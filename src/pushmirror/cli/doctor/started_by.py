@@ -6,7 +6,10 @@ Guaranteed: only files are read, as far as this user may; a file that cannot be 
 from __future__ import annotations
 
 import os
+import pwd
 import re
+import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
@@ -42,10 +45,12 @@ def of_mirror(config: Config, root: Path = Path("/"), home: Path | None = None) 
     by_files = [*cron(root), *timers(root, home or Path("~").expanduser())]
     asked = _last_requests(config)
     for archive in archives:
-        yield judge(archive, asked.get(archive.name), by_files, clock.now())
+        yield judge(archive, asked.get(archive.name), by_files, clock.now(), config.source)
 
 
-def judge(archive: Archive, asked: Request | None, by_files: list[str], now: datetime) -> Finding:
+def judge(
+    archive: Archive, asked: Request | None, by_files: list[str], now: datetime, source: Path | None = None
+) -> Finding:
     """What starts its syncs, if anything does."""
     subject = f"what syncs {archive.name}"
     found = list(by_files)
@@ -53,12 +58,23 @@ def judge(archive: Archive, asked: Request | None, by_files: list[str], now: dat
         found.insert(0, f"asked for by {asked.trigger} {ago(asked.arrived_at, now)}")
     if found:
         return ok(subject, listed(found))
+    program = [str(Path(shutil.which("pushmirror") or "/usr/local/bin/pushmirror"))]
+    named = ["--config", str(source)] if source else []
+    command = shlex.join([*program, *named, "sync", "--quiet", "-T", "cron", archive.name])
+    line = shlex.quote(f"17 5,17 * * * {_user(archive)} {command}".replace("%", r"\%"))
     return warning(
         subject,
         "nothing: no push came lately, and no cron file or timer that this user can read syncs",
-        f"as root: echo '17 5,17 * * * USER pushmirror sync --quiet -T cron {archive.name}' "
-        "> /etc/cron.d/pushmirror; and let your upstream push you",
+        f"as root: echo {line} >> /etc/cron.d/pushmirror; and let your upstream push you",
     )
+
+
+def _user(archive: Archive) -> str:
+    """Whose tree it is, or is going to be."""
+    try:
+        return archive.path.owner()
+    except (KeyError, OSError):
+        return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def cron(root: Path) -> Iterator[str]:

@@ -311,12 +311,24 @@ class WordReader:
 
 def _trim(value: str, operator: str, pattern: str) -> str:
     """`${NAME%pattern}` and its kind, for patterns of `*`, `?` and plain characters."""
-    matches = re.compile(
-        "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in pattern), re.DOTALL
-    ).fullmatch
+    matches = re.compile(_regular(pattern), re.DOTALL).fullmatch
     shortest_first = range(len(value) + 1) if operator[0] == "#" else range(len(value), -1, -1)
     for cut in shortest_first if len(operator) == 1 else reversed(shortest_first):
         gone, kept = (value[:cut], value[cut:]) if operator[0] == "#" else (value[cut:], value[:cut])
         if matches(gone):
             return kept
     return value
+
+
+def _regular(pattern: str) -> str:
+    """The pattern as a regular expression that tries no place again.
+
+    Of the places that fit what follows a star, the first is as good as any other, but for the end.
+    """
+    first, *others = [
+        "".join("." if one == "?" else re.escape(one) for one in part) for part in pattern.split("*")
+    ]
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>.*?{part})" for part in middle if part) + ".*" + last

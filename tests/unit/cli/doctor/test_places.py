@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pushmirror.cli.doctor import places
-from pushmirror.config.model import Archive, Callback, Mirror, State
+from pushmirror.config.model import Archive, Callback, Config, Mirror, State
 from pushmirror.state.sql import open_store
 from pushmirror.status.summary import Level
 
@@ -221,3 +221,29 @@ def test_a_pool_that_is_a_link_to_another_disk_has_to_be_mounted(archive, tmp_pa
     (archive.path / "pool").symlink_to(tmp_path / "disk")
     (found,) = places.volumes(archive)
     assert found.level is Level.ERROR and "mount --bind" in found.todo
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize(
+    ("owners", "level", "words"),
+    [
+        ((0, 0), None, ""),
+        ((65534, 65534), Level.OK, "go on as nobody"),
+        ((34, 65534), Level.ERROR, "no user may write to both"),
+        ((0, 65534), Level.ERROR, "no user may write to both"),
+    ],
+)
+def test_check_of_root_judges_as_the_user_that_a_sync_becomes(archive, tmp_path, owners, level, words):
+    (tmp_path / "state").mkdir()
+    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(0o755)
+    os.chown(tmp_path / "state", owners[0], -1)
+    os.chown(archive.path, owners[1], -1)
+    config = Config(
+        mirror=Mirror(name="m.example.org"),
+        archives={"a": archive},
+        state=State(directory=tmp_path / "state"),
+    )
+    found = [*places.user(config), *[None] * (level is None)]
+    assert [one and one.level for one in found] == [level]
+    assert level is None or words in found[0].found

@@ -58,4 +58,4 @@ def test_a_push_that_came_lately_is_enough():
 @pytest.mark.parametrize("more", [{"trigger": "manual"}, {"arrived_at": NOW - 36 * HOUR}])
 def test_neither_a_sync_by_hand_nor_an_old_push_shows_that_anything_syncs(more):
     one = judge(ARCHIVE, replace(ASKED, **more), [], NOW)
-    assert one.level is Level.WARNING and "/etc/cron.d/pushmirror" in one.todo
+    assert one.level is Level.WARNING and ">> /etc/cron.d/pushmirror" in one.todo and " USER " not in one.todo

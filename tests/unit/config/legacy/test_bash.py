@@ -61,6 +61,10 @@ def test_assignments_are_read_as_bash_does(text, values):
         ("${FILE##*/}", "c.d"),
         ("${FILE%.?}", "/srv/a.b/c"),
         ("${FILE%nothing}", "/srv/a.b/c.d"),
+        ("${FILE#*/*/}", "a.b/c.d"),
+        ("${FILE##*.*/?}", ".d"),
+        ("${FILE%b*c*}", "/srv/a."),
+        ("${FILE%%r*.**}", "/s"),
     ],
 )
 def test_braces_expand_as_in_bash(word, value):
