@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import shutil
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from random import Random
+from typing import Self
 
 from acceptance.processes import alive
 from faults.campaign import Trial
@@ -85,27 +87,37 @@ class _Look:
         return [problem for problem in self.problems if problem not in self.excuse.lacks]
 
 
-class Onlooker:
-    """The judge in a thread of ours, where upstream may be wrong: only it knows of excuses."""
+class _Looking(ABC):
+    """Looks at trees in a thread, from entry to exit of its block; what was seen is counted then."""
 
-    def __init__(self, trial: Trial, trees: Sequence[Path], excuses: Excuses) -> None:
+    def __init__(self, trial: Trial, excuses: Excuses) -> None:
         self._trial = trial
-        self._judges = [Judge(tree) for tree in trees]
         self._excuses = excuses
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._look_on)
         self._looks: list[_Look] = []
 
-    def __enter__(self) -> Onlooker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Count what was seen."""
         self._enough.set()
         self._thread.join()
         for look in self._looks:
             self._trial.require_unbroken(look.unexcused(), look.what)
+
+    @abstractmethod
+    def _look_on(self) -> None:
+        """Look until it is enough."""
+
+
+class Onlooker(_Looking):
+    """The judge in a thread of ours, where upstream may be wrong: only it knows of excuses."""
+
+    def __init__(self, trial: Trial, trees: Sequence[Path], excuses: Excuses) -> None:
+        super().__init__(trial, excuses)
+        self._judges = [Judge(tree) for tree in trees]
 
     def _look_on(self) -> None:
         for judge in cycle(self._judges):
@@ -131,35 +143,23 @@ class _Excused:
         return now if now and now.tree == self._tree else None
 
 
-class Clients:
-    """Apt, from entry to exit of its block, at one tree after the other, in each way of asking."""
+class Clients(_Looking):
+    """Apt, at one tree after the other, in each way of asking."""
 
     def __init__(
         self, trial: Trial, apt: Apt, keyring: Path, trees: Sequence[Path], excuses: Excuses
     ) -> None:
-        self._trial = trial
+        super().__init__(trial, excuses)
         self._apt = apt
-        self._excuses = excuses
         self._keyring = keyring
         self._trees = trees
         self._random = Random(trial.seed)
-        self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._look_on)
         self._apt_is_free = threading.Lock()
-        self._looks: list[_Look] = []
         self._died = ""
         self.during = ""  # what is being done to whom
 
-    def __enter__(self) -> Clients:
-        self._thread.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        """Count what was seen."""
-        self._enough.set()
-        self._thread.join()
-        for look in self._looks:
-            self._trial.require_unbroken(look.unexcused(), look.what)
+        super().__exit__()
         if self._died:
             self._trial.wrong("internal", f"the campaign's apt: {self._died}")
 

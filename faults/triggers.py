@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from itertools import count, pairwise
 from pathlib import Path
 from random import Random
@@ -40,6 +39,7 @@ from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.sql import open_store
 from pushmirror.sync.published import read_published
 from pushmirror.system import clock, process
+from trees import Dates, dates_of_suites
 
 _TRIGGERS = 10_000
 _AT_ONCE = 24
@@ -87,8 +87,6 @@ _JUNK = (
     "\N{SNOWMAN} \x1b[31m \r \u202e",
 )
 
-States = dict[str, datetime]  # suite -> Date of its InRelease, which never repeats
-
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
@@ -99,8 +97,8 @@ class _Sent:
     is_killed: bool
     code: int | None  # none: no answer in time, or it was killed
     output: str
-    sent_at: States  # upstream's, when it was sent
-    found: States  # the receiver's, when it was answered
+    sent_at: Dates  # upstream's, when it was sent
+    found: Dates  # the receiver's, when it was answered
 
 
 class _Scene:
@@ -141,7 +139,7 @@ class _Scene:
         if number % _UPDATE_EVERY == _UPDATE_EVERY - 1:
             self.update()
         with self._changing:
-            sent_at = _states(self.archive.path)
+            sent_at = dates_of_suites(self.archive.path)
             words = _drawn(random, number, self._generations).replace("CANARY", str(self.canary))
         is_killed, code, output = random.random() < _KILLED, None, ""
         limit_s = random.random() * _KILLED_AFTER_S if is_killed else _LONGEST_S
@@ -153,7 +151,7 @@ class _Scene:
                 env = {"SSH_ORIGINAL_COMMAND": words, "SSH_CONNECTION": "192.0.2.7 4711 192.0.2.8 22"}
                 result = self.cli.run(["--config", str(self.site.etc), "receive"], env=env, timeout_s=limit_s)
             code, output = result.exit_code, f"{result.output.decode('utf-8', 'replace')}{result.errors}"
-        return _Sent(number, words, is_killed, code, output, sent_at, _states(self.site.tree))
+        return _Sent(number, words, is_killed, code, output, sent_at, dates_of_suites(self.site.tree))
 
 
 def run(trial: Trial) -> None:
@@ -268,7 +266,7 @@ def _is_beside(run: Run, spans: Sequence[tuple[datetime, datetime]]) -> bool:
     return any(began <= ended_at and run.started_at <= ended for began, ended in spans)
 
 
-def _is_older(found: States, than: States) -> bool:
+def _is_older(found: Dates, than: Dates) -> bool:
     return any(found.get(suite, date) < date for suite, date in than.items())
 
 
@@ -309,16 +307,6 @@ def _remembered(site: ForkedSite) -> tuple[list[Request], dict[int, Run], list[R
 def _number_of(request: Request) -> int:
     first = request.words.partition(" ")[0]
     return int(first.removeprefix("push-")) if first.startswith("push-") else -1
-
-
-def _states(tree: Path) -> States:
-    files = [path for path in tree.glob("dists/*/InRelease") if not path.parent.is_symlink()]
-    return {path.parent.name: _date(path.read_text()) for path in files}
-
-
-def _date(release: str) -> datetime:
-    value = next(line for line in release.splitlines() if line.startswith("Date: "))
-    return parsedate_to_datetime(value.removeprefix("Date: "))
 
 
 class _Largest:

@@ -5,6 +5,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +46,20 @@ def _see(path: Path) -> Seen:
     if stat.S_ISREG(status.st_mode):
         return Seen(status.st_mode, path.read_bytes(), status.st_mtime_ns)
     return Seen(status.st_mode, b"", 0)
+
+
+Dates = dict[str, datetime]  # suite -> Date of its InRelease, which never repeats
+
+
+def dates_of_suites(tree: Path) -> Dates:
+    """How new each suite of a tree is."""
+    files = [path for path in tree.glob("dists/*/InRelease") if not path.parent.is_symlink()]
+    return {path.parent.name: _date(path.read_text()) for path in files}
+
+
+def _date(release: str) -> datetime:
+    value = next(line for line in release.splitlines() if line.startswith("Date: "))
+    return parsedate_to_datetime(value.removeprefix("Date: "))
 
 
 def refused(result: process.Result, exit_code: int, *words: str) -> None:

@@ -3,8 +3,6 @@
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -21,6 +19,7 @@ from pushmirror.lab.watch import broken
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage
 from pushmirror.system import process
+from trees import Dates, dates_of_suites
 
 PUSHES = 100
 AT_ONCE = 12
@@ -44,8 +43,6 @@ JUNK = (
     "~root ${{IFS}} -v --config=/etc",
 )
 
-States = dict[str, datetime]  # suite -> Date of its InRelease, which never repeats
-
 
 @dataclass(frozen=True)
 class Push:
@@ -54,8 +51,8 @@ class Push:
     number: int
     words: str
     exit_code: int
-    sent_at: States  # upstream's, when it was sent
-    found: States  # the site's, when it returned
+    sent_at: Dates  # upstream's, when it was sent
+    found: Dates  # the site's, when it returned
 
 
 @pytest.fixture
@@ -94,9 +91,9 @@ def _storm(archive: LabArchive, site: LabSite, ssh: list[str], *, canary: Path) 
         with changing:
             if number in UPDATE_AT:
                 archive.update()
-            sent_at = _states(archive.path)
+            sent_at = dates_of_suites(archive.path)
         result = process.run([*ssh, words], timeout_s=90)
-        return Push(number, words, result.exit_code, sent_at, _states(site.tree))
+        return Push(number, words, result.exit_code, sent_at, dates_of_suites(site.tree))
 
     all_words = [
         f"push-{number} {random.choice(ARCHIVES)} {random.choice(KINDS)} {random.choice(JUNK)}"
@@ -105,16 +102,6 @@ def _storm(archive: LabArchive, site: LabSite, ssh: list[str], *, canary: Path) 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         words = [text.format(canary=canary) for text in all_words]
         return list(threads.map(push, range(PUSHES), words))
-
-
-def _states(tree: Path) -> States:
-    files = [path for path in tree.glob("dists/*/InRelease") if not path.parent.is_symlink()]
-    return {path.parent.name: _date(path.read_text()) for path in files}
-
-
-def _date(release: str) -> datetime:
-    value = next(line for line in release.splitlines() if line.startswith("Date: "))
-    return parsedate_to_datetime(value.removeprefix("Date: "))
 
 
 def _callers_were_told_the_truth(site: LabSite, pushes: list[Push]) -> None:

@@ -27,6 +27,7 @@ from pushmirror.state.files import (
     backups_of,
     directory_of,
     exclusively,
+    name_of,
     remove,
     require_owner,
 )
@@ -79,6 +80,7 @@ def restore(
             aside = _put_aside(file, now)
             work.replace(file)
             sync_directory(file.parent)
+            _make_way(directory_of(state) / name_of(now))
         except OSError as exc:
             raise StateError(
                 f"{exc.filename or file} cannot be written: {exc.strerror}",
@@ -91,6 +93,12 @@ def restore(
             skipped=skipped,
             archives=names,
         )
+
+
+def _make_way(today: Path) -> None:
+    """A backup of today that is damaged would keep today's runs from making a good one."""
+    if today.exists() and problem_of(today):
+        today.replace(today.with_name(f"{today.name}.damaged"))
 
 
 def _prepared(work: Path, candidates: list[Backup], state: Path, skipped: dict[str, str]) -> Backup:

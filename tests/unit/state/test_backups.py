@@ -186,3 +186,14 @@ def test_a_directory_of_backups_that_cannot_be_looked_at_is_only_logged(file, ca
     monkeypatch.setattr(Path, "exists", fails)
     daily(file)
     assert "was not backed up" in caplog.text
+
+
+def test_a_damaged_backup_of_today_makes_way_for_a_good_one_at_a_restore(file):
+    daily(file)
+    (today,) = backups_of(file.parent, clock.now())
+    damage(file)
+    damage(today.file)
+    restore(file, file.parent, empty=True)
+    assert names(file) == []
+    daily(file)
+    assert names(file) == [today.file.name] and problem_of(today.file) == ""
