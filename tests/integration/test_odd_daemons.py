@@ -1,16 +1,18 @@
 """Daemons that refuse options, greet, or cannot read all of their tree: what was asked for comes, no more."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from offering import open_directory
+from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken, same_tree
-from upstreams import BY_EACH_STRATEGY, OwnedArchive, see_everything
+from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for, see_everything
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 MakeSite = Callable[..., LabSite]
@@ -21,6 +23,13 @@ ONLY_THE_LEAST = (
     "dry-run hard-links ignore-times files-from from0 relative ignore-missing-args safe-links perms timeout"
     " compress checksum delete bwlimit"
 )
+
+
+@pytest.fixture
+def archive(strategy: Strategy) -> Iterator[LabArchive]:
+    """Where a daemon that runs as nobody can reach it."""
+    with open_directory() as directory:
+        yield archive_for(strategy, directory / "archive", packages=20)
 
 
 def refuse(daemon: RsyncDaemon, archive: LabArchive, options: str) -> None:
@@ -116,9 +125,6 @@ def odd_tree(daemon: RsyncDaemon, archive: LabArchive) -> Path:
     if os.geteuid() != 0:
         pytest.skip("needs to serve as another user")
     tree = archive.path
-    for above in tree.parents:
-        if not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o001)
     daemon.add_module(ARCHIVE, tree, {USER: PASSWORD}, {"uid": "nobody", "gid": "nogroup"})
     return tree
 

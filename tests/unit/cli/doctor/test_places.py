@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from offering import open_directory
 from pushmirror.cli.doctor import places
 from pushmirror.config.model import Archive, Callback, Config, Mirror, State
 from pushmirror.state.sql import open_store
@@ -233,17 +234,16 @@ def test_a_pool_that_is_a_link_to_another_disk_has_to_be_mounted(archive, tmp_pa
         ((0, 65534), Level.ERROR, "no user may write to both"),
     ],
 )
-def test_check_of_root_judges_as_the_user_that_a_sync_becomes(archive, tmp_path, owners, level, words):
-    (tmp_path / "state").mkdir()
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
-    os.chown(tmp_path / "state", owners[0], -1)
-    os.chown(archive.path, owners[1], -1)
-    config = Config(
-        mirror=Mirror(name="m.example.org"),
-        archives={"a": archive},
-        state=State(directory=tmp_path / "state"),
-    )
-    found = [*places.user(config), *[None] * (level is None)]
+def test_check_of_root_judges_as_the_user_that_a_sync_becomes(archive, owners, level, words):
+    with open_directory() as base:
+        for name, owner in zip(("state", "tree"), owners, strict=True):
+            (base / name).mkdir()
+            os.chown(base / name, owner, -1)
+        config = Config(
+            mirror=Mirror(name="m.example.org"),
+            archives={"a": archive.model_copy(update={"path": base / "tree"})},
+            state=State(directory=base / "state"),
+        )
+        found = [*places.user(config), *[None] * (level is None)]
     assert [one and one.level for one in found] == [level]
     assert level is None or words in found[0].found
