@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,6 @@ from pushmirror.config.importing.merging import Told, merge
 from pushmirror.config.importing.render import render, render_site
 from pushmirror.config.importing.rsyncd import read_rsyncd
 from pushmirror.config.importing.secrets_file import Secrets, read_secrets
-from pushmirror.config.legacy import bash
 from pushmirror.config.legacy.ftpsync import archive_name, read_ftpsync
 from pushmirror.config.legacy.names import NAME
 from pushmirror.config.legacy.places import Places
@@ -31,12 +31,13 @@ from pushmirror.config.legacy.values import Runmirrors, Variables
 from pushmirror.config.model import Config
 from pushmirror.config.toml import FILE_NAME, SITES, load
 from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.system.bash import read_answer
 
 _HOME = Path("/nowhere/mirror")
 _WHERE = Places((_HOME / ".config/ftpsync",), _HOME / "log", _HOME / "locks", None, here=_HOME)
 _KNOWN = {"HOME": str(_HOME), "LOGNAME": "mirror", "HOSTNAME": "mirror.example.org", "NAME": "ftpsync"}
 _NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
-_SUBSTITUTIONS: bash.Substitutions = {"hostname -f": lambda: "mirror.example.org", "hostname": lambda: None}
+_SECRET = "pass-of-upstream"  # noqa: S105  no password
 _SITE = 'host = "site.example.org"\nuser = "mirror"\narchives = ["debian"]\n'
 _MIRROR_LINE = "staged site site.example.org archvsync\n"
 
@@ -45,19 +46,28 @@ _MIRROR_LINE = "staged site site.example.org archvsync\n"
 
 
 def _variables(data: bytes) -> Variables:
-    """As `read_variables`, where we read the file ourselves; bash is not asked."""
-    found = bash.read(text(data), known=_KNOWN, substitutions=_SUBSTITUTIONS)
-    require(not any("\0" in value for value in found.values.values()), "a value that bash could not have")
-    values = {name: mended(value) for name, value in found.values.items()}
+    """A file's assignments without bash, which must not be given commands that nobody knows."""
+    told = text(data).replace("\0", "")
+    try:
+        words = [word.partition("=") for word in shlex.split(told, comments=True)]
+    except ValueError as exc:  # a quotation without an end
+        raise ConfigError(str(exc)) from exc
+    values = {name: mended(value) for name, equals, value in words if equals}
     return Variables(_HOME / "ftpsync.conf", values, _KNOWN)
 
 
 def _bash(data: bytes) -> None:
-    values = _variables(data).values
-    quoted = {name: value.replace("'", r"'\''") for name, value in values.items()}
-    written = "".join(f"{name}='{value}'\n" for name, value in quoted.items())
-    again = bash.read(written, known={}, substitutions={}) if "\r" not in written else None
-    require(again is None or again.values == values, "other values when they are written and read again")
+    """What bash answers when it has evaluated a file, which can write to that answer, too."""
+    file = scratch() / "ftpsync.conf"
+    file.write_bytes(data)
+    errors = data.decode("utf-8", "replace").replace("FILE", str(file))
+    try:
+        found = read_answer(file, data, errors, 1, {"RSYNC_PASSWORD": _SECRET})
+    except ConfigError as exc:
+        require(_SECRET not in str(exc), "a password that is shown")
+        raise
+    require(all(map(str.isidentifier, {*found.values, *found.exported})), "a name that no variable can have")
+    require(not any("\0" in value for value in found.values.values()), "a value that bash could not have")
 
 
 def _ftpsync(data: bytes) -> None:
@@ -232,12 +242,11 @@ def _empty(name: str) -> Path:
 
 
 _OURS = (PushmirrorError,)
-_WITH_BASH = (PushmirrorError, bash.NeedsBash)
 
 READERS: Mapping[str, Reader] = {
-    "bash": Reader(_bash, (bash.NeedsBash,)),
-    "ftpsync-conf": Reader(_ftpsync, _WITH_BASH),
-    "runmirrors-conf": Reader(_runmirrors, _WITH_BASH),
+    "bash": Reader(_bash, _OURS),
+    "ftpsync-conf": Reader(_ftpsync, _OURS),
+    "runmirrors-conf": Reader(_runmirrors, _OURS),
     "runmirrors-mirror": Reader(_mirrors),
     "rsyncd-conf": Reader(_rsyncd, _OURS),
     "rsyncd-secrets": Reader(_secrets, ()),

@@ -24,8 +24,6 @@ from pushmirror.config.legacy.runmirrors import read_runmirrors
 from pushmirror.config.legacy.texts import is_utf8, mended, read_text
 from pushmirror.config.legacy.values import Ftpsync, Runmirrors, Variables
 from pushmirror.errors import ConfigError
-from pushmirror.system.bash import Evaluated
-from pushmirror.system.bash import evaluate as by_bash
 from pushmirror.system.users import only_root_changes
 
 ENVIRONMENT = "the environment"
@@ -43,7 +41,6 @@ class Sources:
     pushers: tuple[Pusher, ...] = ()
     read: tuple[str, ...] = ()  # places, in words
     warnings: tuple[str, ...] = ()
-    owners: tuple[int, ...] = field(default=())  # user numbers of the files of archvsync
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,6 @@ def read_files(
         pushers,
         (*map(str, found.files), *(str(file) for file in told.secrets)),
         (*reader.warnings, *over, *(warning for pusher in pushers for warning in pusher.warnings)),
-        tuple(file.stat().st_uid for file in (*found.ftpsync, *found.runmirrors)),
     )
 
 
@@ -155,13 +151,9 @@ class _Reader:
 
     def _variables(self, file: Path | None, name: str, where: Places) -> Variables:
         preset = preset_of_file(name, where)
-        read = read_variables(file, environment=self.environment, preset=preset, evaluate=_evaluate)
-        if read.by_bash:
-            self.warnings.append(
-                f"{file}: evaluated by bash ({read.by_bash}): what depends on time or machine in it is "
-                "imported as it is now"
-            )
-        found = _mended(read, self.warnings)
+        if file is not None:
+            _require_safe_for_bash(file)
+        found = _mended(read_variables(file, environment=self.environment, preset=preset), self.warnings)
         self.set[str(file or ENVIRONMENT)] = {one for one in _ASKED_FOR if found.get(one)}
         return found
 
@@ -172,14 +164,13 @@ class _Reader:
         return Places.of(self.environment, str(base / "bin/ftpsync"))
 
 
-def _evaluate(file: Path, *, environment: Mapping[str, str], preset: Mapping[str, str]) -> Evaluated:
-    """What bash makes of a file; not as root, if root may be somebody else's tool there."""
+def _require_safe_for_bash(file: Path) -> None:
+    """ConfigError where root would have bash evaluate what somebody else can write."""
     if os.geteuid() == 0 and not only_root_changes(file):
         raise ConfigError(
-            f"{file}: it takes bash to read it, and not only root can change it or the directories above it",
+            f"{file}: bash evaluates this file, and not only root can change it or the directories above it",
             hint="import for the user whose mirror it is: --user NAME",
         )
-    return by_bash(file, environment=environment, preset=preset)
 
 
 def _mended(variables: Variables, warnings: list[str]) -> Variables:

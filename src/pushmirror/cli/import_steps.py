@@ -36,7 +36,7 @@ def next_steps(
     """Sentences, in the order to carry them out; `for_another`: the files are another user's by now."""
     config = merged.config
     command = shlex.join(program)
-    if not for_another and (owner := _other_owner(merged, sources)):
+    if not for_another and (owner := _other_owner(merged)):
         yield (
             f"the mirror seems to be that of {owner}, and what was written is root's: import once more with "
             f"--user {owner} --force, or go on as root"
@@ -66,10 +66,10 @@ def next_steps(
         yield f"start `{command} serve`, which wakes sites until they are current, or let each sync push"
 
 
-def _other_owner(merged: Merged, sources: Sources) -> str | None:
-    """The user whose trees or files they are, when root has imported them."""
+def _other_owner(merged: Merged) -> str | None:
+    """The user whose trees they are, when root has imported them."""
     trees = (archive.path for archive in merged.config.archives.values() if archive.upstream)
-    owners = {*sources.owners, *(tree.stat().st_uid for tree in trees if tree.exists())} - {0}
+    owners = {tree.stat().st_uid for tree in trees if tree.exists()} - {0}
     if os.geteuid() != 0 or len(owners) != 1:
         return None
     try:

@@ -46,9 +46,8 @@ class Configured:
         return self.variables.get("PROGRAM", self.ftpsync.name)
 
     def explain(self) -> None:
-        """Say how the configuration was read, and what of it has no counterpart."""
-        how = f"by bash: {self.variables.by_bash}" if self.variables.by_bash else "by pushmirror"
-        session.complain(f"{self.variables.file or 'the environment'} was read {how}")
+        """Say which configuration was read, and what of it has no counterpart."""
+        session.complain(f"configuration: {self.variables.file or 'the environment'}")
         for warning in self.ftpsync.warnings:
             session.complain(f"warning: {warning}")
 

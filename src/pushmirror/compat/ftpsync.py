@@ -28,7 +28,7 @@ usage: ftpsync [-v] [--dry-run] [-T TRIGGER] [WORD ...]
 Bring the archive of ftpsync.conf up to date, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
 
   -T TRIGGER   name of the trigger, written into the trace; default: ssh, if ssh brought words
-  -v           say how the configuration was read, and what of it has no counterpart here
+  -v           say which configuration was read, and what of it has no counterpart here
   --dry-run    say the same, and what a run would do to the tree; nothing is changed, nobody is woken
   --help       this
   --version    the version of pushmirror, which this is a part of

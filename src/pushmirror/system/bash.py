@@ -1,9 +1,9 @@
 """A configuration file that is bash, evaluated by bash as archvsync's scripts source it.
 
 Guaranteed: the same strictness (`set -euE`, pipefail) in a function, the same variables before it; nothing
-else is run, and it ends within a time limit. Values travel by environment and standard input, never in
-argv, and no password of the file or the environment is in an error. Not the business of this module: what
-the values mean.
+else is run; it ends within a time limit, and whatever the file does, there are values or a ConfigError.
+Values travel by environment and standard input, never in argv, and no password of the file or the
+environment is in an error. Not the business of this module: what the values mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pushmirror.errors import ConfigError, ProgramFailed
+from pushmirror.errors import ConfigError, TookTooLong
 from pushmirror.system import process
 
 _TIME_LIMIT_S = 30.0
+_MOST_OUTPUT = 64 * 1024 * 1024  # bytes of all variables, before and after
 
 #: What the script takes from its standard input, and what it answers on its standard output: fields that
 #: end in NUL, three a record. What the file prints goes the way of errors.
@@ -69,6 +70,7 @@ _NOT_THE_FILES_PREFIXES = ("BASH", "COMP_", "EPOCH", "_pm_")
 #: Variables by which an environment could make bash run or load something.
 _UNWANTED = frozenset({"BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "BASH_XTRACEFD"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LINE = re.compile(r"[0-9]{1,9}")
 _SECRET = re.compile(r"PASSW|SECRET", re.IGNORECASE)
 _SECRETS_LINE = re.compile(r"(?:PASSW|SECRET)\w*\W*=(.*)", re.IGNORECASE)
 
@@ -95,24 +97,34 @@ def evaluate(
     being the script's name. Raises ConfigError, with bash's words, if the file does not come to its end.
     """
     wanted = {name: value for name, value in environment.items() if _is_wanted(name, value)}
-    records = [("unset", name, "") for name in process.BASE_ENVIRONMENT if name not in wanted]
+    # Where no PATH is set, bash has one of its own.
+    unwanted = process.BASE_ENVIRONMENT.keys() - wanted.keys() - {"PATH"}
+    records = [("unset", name, "") for name in sorted(unwanted)]
     name = preset.get("NAME", "ftpsync")
     ours = {"_pm_file": str(file.absolute()), "_pm_called": f"{name}.conf"}
     records += [("set", *pair) for pair in {**preset, **ours}.items()]
-    lines: list[bytes] = []
     try:
         ended = process.run(
             ["bash", "--noprofile", "--norc", "-c", _SCRIPT, name],
-            on_line=lines.append,
             stdin=b"".join(_encoded(field) + b"\0" for record in records for field in record),
+            keep=_MOST_OUTPUT,
             env=wanted,
             timeout_s=timeout_s,
         )
-    except ProgramFailed as exc:
+    except TookTooLong as exc:
         raise ConfigError(f"{file}: bash took more than {timeout_s:g} s to evaluate it") from exc
-    told = list(_records(b"\n".join(lines)))
+    if len(ended.output) == _MOST_OUTPUT:
+        raise ConfigError(f"{file}: its variables take more than {_MOST_OUTPUT} bytes")
+    return read_answer(file, ended.output, ended.errors, ended.exit_code, environment)
+
+
+def read_answer(
+    file: Path, output: bytes, errors: str, exit_code: int, environment: Mapping[str, str]
+) -> Evaluated:
+    """What a bash that evaluated a file has answered; raises ConfigError as `evaluate` does."""
+    told = list(_records(output))
     if not told or told[-1][0] != "end":
-        raise _failure(file, told, ended, environment)
+        raise _failure(file, told, errors, exit_code, environment)
     return _difference(told)
 
 
@@ -148,31 +160,38 @@ def _difference(told: Iterable[tuple[str, str, str]]) -> Evaluated:
     values = {
         name: after.get(name, "")
         for name in before | after
-        if before.get(name) != after.get(name) and not _is_not_the_files(name)
+        if before.get(name) != after.get(name) and _is_the_files(name)
     }
     functions = tuple(sorted(name for name in of["function"] if not name.startswith("_pm_")))
-    exported = frozenset(name for name in of["exported"] if not _is_not_the_files(name))
-    return Evaluated(values, exported, functions)
+    return Evaluated(values, frozenset(filter(_is_the_files, of["exported"])), functions)
 
 
-def _is_not_the_files(name: str) -> bool:
-    return name in _NOT_THE_FILES or name.startswith(_NOT_THE_FILES_PREFIXES)
+def _is_the_files(name: str) -> bool:
+    """Whether it is a variable that a file may set; a file can write to the script's answer, too."""
+    is_ours = name in _NOT_THE_FILES or name.startswith(_NOT_THE_FILES_PREFIXES)
+    return not is_ours and bool(_NAME.fullmatch(name))
 
 
 def _failure(
-    file: Path, told: Iterable[tuple[str, str, str]], ended: process.Result, environment: Mapping[str, str]
+    file: Path,
+    told: Iterable[tuple[str, str, str]],
+    errors: str,
+    exit_code: int,
+    environment: Mapping[str, str],
 ) -> ConfigError:
     """What went wrong, as far as it can be told without telling a password."""
     lines = _lines(file)
-    said = re.compile(rf"{re.escape(str(file.absolute()))}: \S+ (\d+): (.*)")  # "line" may be translated
-    complaints = [found for line in ended.errors.splitlines() if (found := said.match(line))]
-    failed = [(int(line), code) for what, line, code in told if what == "failed"]
+    said = re.compile(
+        rf"{re.escape(str(file.absolute()))}: \S+ ([0-9]{{1,9}}): (.*)"
+    )  # "line" may be translated
+    complaints = [found for line in errors.splitlines() if (found := said.match(line))]
+    failed = [(int(line), code) for what, line, code in told if what == "failed" and _LINE.fullmatch(line)]
     if complaints:
         number, words = int(complaints[0][1]), complaints[0][2]
     elif failed:
         number, words = failed[-1][0], f"a command ended with exit code {failed[-1][1]}"
     else:
-        return ConfigError(f"{file} ended bash with exit code {ended.exit_code}, expected it to go on")
+        return ConfigError(f"{file} ended bash with exit code {exit_code}, expected it to go on")
     if number <= len(lines) and _SECRET.search(lines[number - 1]):
         words = "bash cannot go on here; its words are left out, for the line has a password"
     return ConfigError(

@@ -48,7 +48,7 @@ class Result:
 
     argv: tuple[str, ...]
     exit_code: int  # negative: the signal that ended it
-    output: bytes  # standard output, the first MAX_OUTPUT bytes (or none when lines were handed on)
+    output: bytes  # standard output, its first bytes (or none when lines were handed on)
     errors: str  # standard error, the last MAX_OUTPUT bytes
     seconds: float
     has_output: bool  # it wrote to standard output
@@ -71,6 +71,7 @@ def run(
     on_line: Callable[[bytes], None] | None = None,
     on_error: Callable[[bytes], None] | None = None,
     stdin: bytes = b"",
+    keep: int = MAX_OUTPUT,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float | None = None,
@@ -81,18 +82,18 @@ def run(
 ) -> Result:
     """Run a program to its end.
 
-    `on_line` receives each line of standard output without its newline; otherwise output is kept. `on_error`
-    receives each line of standard error, of which only the last ones are kept. `stdin` is given to the
-    program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does `stop`;
-    `idle_s` is how long it and what it started may read and write less than `least_rate` (bytes per second,
-    on average), and then nobody waits for what it leaves behind; `on_look` hears every few seconds whether
-    more than next to nothing was moved since. Raises ProgramMissing when the program does not exist,
+    `on_line` receives each line of standard output without its newline; otherwise the first `keep` bytes are
+    kept. `on_error` receives each line of standard error, of which only the last ones are kept. `stdin` is
+    given to the program. `env` is added to BASE_ENVIRONMENT. `timeout_s` bounds the whole run, and so does
+    `stop`; `idle_s` is how long it and what it started may read and write less than `least_rate` (bytes per
+    second, on average), and then nobody waits for what it leaves behind; `on_look` hears every few seconds
+    whether more than next to nothing was moved since. Raises ProgramMissing when the program does not exist,
     TookTooLong, Stalled or ProgramFailed when a bound was reached; an exit code other than 0 is the caller's
     to judge.
     """
     started = time.monotonic()
     with _started(argv, env=env, cwd=cwd) as child:
-        reader = _Reader(child, stdin, on_line, on_error)
+        reader = _Reader(child, stdin, keep, on_line, on_error)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
             expired=TookTooLong(f"{argv[0]} was ended: it took longer than allowed ({timeout_s or 0:g} s)"),
@@ -314,11 +315,13 @@ class _Reader:
         self,
         child: subprocess.Popen[bytes],
         stdin: bytes,
+        keep: int,
         on_line: Callable[[bytes], None] | None,
         on_error: Callable[[bytes], None] | None,
     ) -> None:
         self._child = child
         self._stdin = memoryview(stdin)
+        self._keep = keep
         self._on_line = on_line
         self._on_error = on_error
         self._rest = b""  # an unfinished line
@@ -384,7 +387,7 @@ class _Reader:
     def _take_output(self, data: bytes) -> None:
         self.has_output = True
         if self._on_line is None:
-            self.output += data[: MAX_OUTPUT - len(self.output)]
+            self.output += data[: self._keep - len(self.output)]
             return
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()[:_MAX_LINE]

@@ -23,7 +23,6 @@ class Variables:
     file: Path | None  # none: there is none, and the environment says everything
     values: Mapping[str, str] = field(repr=False)  # that the file set
     environment: Mapping[str, str] = field(repr=False)
-    by_bash: str = ""  # why bash had to evaluate the file; empty: it did not
     functions: tuple[str, ...] = ()  # that the file defines
     exported: frozenset[str] = frozenset()  # names among its values that programs, such as hooks, inherit
     preset: Mapping[str, str] = field(

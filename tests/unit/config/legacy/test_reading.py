@@ -9,18 +9,70 @@ import pytest
 from pushmirror.config.legacy import reading
 from pushmirror.config.legacy.reading import read_variables
 from pushmirror.errors import ConfigError
-from pushmirror.system.bash import Evaluated
+
+KNOWN = {"HOME": "/home/u", "EMPTY": "", "FILE": "/srv/a.b/c.d"}
 
 
-def read(tmp_path, text, *, environment=None, preset=None, **keys):
+def read(tmp_path, text, *, environment=None, preset=None):
     file = tmp_path / "ftpsync.conf"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_variables(file, environment=environment or {}, preset=preset or {}, **keys)
+    return read_variables(file, environment=environment or {}, preset=preset or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", {}),
+        ("# TO=/srv\n\n  \t# more\n", {}),
+        ("TO=/srv", {"TO": "/srv"}),
+        ("A=1 B=$A; C=3 # all\n", {"A": "1", "B": "1", "C": "3"}),
+        ("A=", {"A": ""}),
+        ("A=#b", {"A": "#b"}),
+        ("A='$X `date` \"' B=\"it's\"", {"A": '$X `date` "', "B": "it's"}),
+        ("A=$'a\\tb\\'\\x41\\101'", {"A": "a\tb'AA"}),
+        ("A=a\\\nb \\\n B=c", {"A": "ab", "B": "c"}),
+        ("A='one\ntwo'\nB=\"one\ntwo\"", {"A": "one\ntwo", "B": "one\ntwo"}),
+        ("A=--exclude=*.iso B=[a-z]{1,2}", {"A": "--exclude=*.iso", "B": "[a-z]{1,2}"}),
+        ("E=a; E+=' b' F+=c", {"E": "a b", "F": "c"}),
+        ("A=/log/${NAME}.log B=$NAME.x", {"A": "/log/ftpsync-security.log", "B": "ftpsync-security.x"}),
+        ("K=~/.ssh/key L=~ M=a:~/b", {"K": "/home/u/.ssh/key", "L": "/home/u", "M": "a:/home/u/b"}),
+        ("A=${NO:-~/x} B=${EMPTY-y} C=${NAME:+y}", {"A": "/home/u/x", "B": "", "C": "y"}),
+        ("A=${FILE%.*} B=${FILE##*/}", {"A": "/srv/a.b/c", "B": "c.d"}),
+        (': ${TO:=/srv/debian} "${HUB:=no way}" ${NAME:=x}', {"TO": "/srv/debian", "HUB": "no way"}),
+        ("A=(a b)", {"A": "a b"}),
+        ("if true; then A=$((1+1)); fi", {"A": "2"}),
+    ],
+)
+def test_a_file_sets_what_bash_makes_of_it(tmp_path, text, values):
+    assert read(tmp_path, text, environment=KNOWN, preset={"NAME": "ftpsync-security"}).values == values
+
+
+def test_the_output_of_a_command_is_the_programs_in_path(tmp_path):
+    program = tmp_path / "hostname"
+    program.write_text("#!/bin/sh\necho mirror.example.org\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert read(tmp_path, "A=$(hostname -f)", environment={"PATH": path}).values == {
+        "A": "mirror.example.org"
+    }
+
+
+def test_a_file_finds_programs_where_the_environment_has_no_path(tmp_path):
+    assert read(tmp_path, "A=$(id -u)").values == {"A": str(os.geteuid())}
+
+
+def test_what_is_exported_is_known(tmp_path):
+    found = read(tmp_path, "A=1\nexport A B=2 C\nexport D=$A\nE=3\n")
+    assert (found.values["D"], found.exported) == ("1", {"A", "B", "D"})
+
+
+def test_functions_are_known(tmp_path):
+    assert read(tmp_path, "f() { :; }\n").functions == ("f",)
 
 
 def test_a_files_variables_win_over_the_environments(tmp_path):
     found = read(tmp_path, "TO=/srv\n", environment={"TO": "/else", "HUB": "true"})
-    assert (found.get("TO"), found.get("HUB"), found.by_bash) == ("/srv", "true", "")
+    assert (found.get("TO"), found.get("HUB")) == ("/srv", "true")
 
 
 def test_the_scripts_own_variables_win_over_the_environments(tmp_path):
@@ -58,37 +110,6 @@ def test_the_host_has_a_name_as_in_bash(tmp_path):
 def test_a_variable_of_the_environment_stays_exported_when_the_file_sets_it(tmp_path):
     found = read(tmp_path, "export A=1\nB=2\nC=3\n", environment={"B": "0"})
     assert found.exported == {"A", "B"}
-
-
-def test_what_is_not_surely_ours_is_asked_of_bash_and_the_reason_is_told(tmp_path):
-    asked = []
-
-    def evaluate(file, *, environment, preset):
-        asked.append((file.name, preset))
-        return Evaluated({"A": "1"}, frozenset({"A", "PATH"}), ("f",))
-
-    found = read(tmp_path, "f() { :; }\n", preset={"NAME": "x"}, evaluate=evaluate)
-    assert asked == [("ftpsync.conf", {"NAME": "x"})]
-    assert (found.values, found.by_bash, found.functions, found.exported) == (
-        {"A": "1"},
-        "line 1: a function",
-        ("f",),
-        {"A"},
-    )
-
-
-def test_a_full_host_name_that_is_not_to_be_found_is_left_to_the_command(monkeypatch, tmp_path):
-    def unknown(*_, **__):
-        raise socket.gaierror
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    found = read(tmp_path, "A=$(hostname -f)", evaluate=lambda *_, **__: Evaluated({}, frozenset(), ()))
-    assert found.by_bash == "line 1: the output of hostname -f"
-
-
-def test_a_short_host_name_ends_at_the_first_dot(monkeypatch, tmp_path):
-    monkeypatch.setattr(socket, "gethostname", lambda: "a.example.org")
-    assert read(tmp_path, "A=$(hostname -s)").values == {"A": "a"}
 
 
 def test_latin_1_is_read_as_it_is(tmp_path):
