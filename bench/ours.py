@@ -9,7 +9,7 @@ from pathlib import Path
 import pushmirror
 from bench.mirror import Upstream
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 
 _TRACES = "project/trace"
 

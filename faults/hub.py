@@ -35,8 +35,7 @@ from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage, Trigger
-from pushmirror.state.sql import open_store
-from pushmirror.state.store import Store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, process
 
 _SITES, _FEWEST = 500, 30

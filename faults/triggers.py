@@ -36,7 +36,7 @@ from pushmirror.lab.watch import broken, same_tree
 from pushmirror.push.callback import caller
 from pushmirror.push.trigger import CHECK, parse_trigger, words_of
 from pushmirror.state.records import Outcome, Request, Run, Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.sync.published import read_published
 from pushmirror.system import clock, process
 from trees import Dates, dates_of_suites

@@ -26,7 +26,7 @@ from pushmirror.push.engine import Over, settled
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched, View, Watch
 from pushmirror.state.records import Phase, Standing
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, process
 
 ARCHIVE = "debian"
@@ -70,7 +70,7 @@ class PushingHub:
         }
         (self.etc / "pushmirror.toml").write_text(tomlkit.dumps(document))
 
-    def open(self) -> SqlStore:
+    def open(self) -> Store:
         """Its store, once more."""
         return open_store(f"sqlite:///{self.database}", self.state)
 
@@ -122,7 +122,7 @@ class PushingHub:
         rules = {key: timedelta(seconds=n) if key != "quorum" else n for key, n in self.rules.items()}
         return config.model_copy(update={"push": config.push.model_copy(update=rules)})
 
-    def pushes(self, store: SqlStore, watch: Watch) -> Pushes:
+    def pushes(self, store: Store, watch: Watch) -> Pushes:
         """As a process of the hub has them."""
         current = CurrentConfig(load(self.etc))
         return Pushes(lambda: self._shortened(current()), store, watch)

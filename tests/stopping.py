@@ -15,16 +15,16 @@ from typing import Any
 
 from pushmirror.cli.main import main
 from pushmirror.state.records import Standing, Trigger
-from pushmirror.state.sql import SqlStore
+from pushmirror.state.store import Store
 
 _LONGEST_S = 60  # nobody kills us: the test has failed
 
 
 def hold(when: str, method: str, stage: str, number: int, mark: Path) -> None:
     """Have the method stop at the moment."""
-    original, calls = getattr(SqlStore, method), 0
+    original, calls = getattr(Store, method), 0
 
-    def held(store: SqlStore, first: Any, *args: Any, **more: Any) -> Any:
+    def held(store: Store, first: Any, *args: Any, **more: Any) -> Any:
         nonlocal calls
         first = first if isinstance(first, Trigger) else list(first)
         calls += _stage(first) == stage
@@ -36,7 +36,7 @@ def hold(when: str, method: str, stage: str, number: int, mark: Path) -> None:
             _stop(mark)
         return result
 
-    setattr(SqlStore, method, held)
+    setattr(Store, method, held)
 
 
 def _stage(first: Trigger | Iterable[Standing]) -> str | None:

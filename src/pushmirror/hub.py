@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Archive, Config, Strategy
 from pushmirror.errors import ConfigError, Damaged, Exit, HookFailed, PushmirrorError, StateError, Stopped
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
-from pushmirror.state.store import Store
 from pushmirror.state.suites import path_of as suites_file
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.inventory import Inventory
@@ -45,6 +45,9 @@ from pushmirror.sync.verify.verifier import Verifier
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
 from pushmirror.whose import require_ours
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -359,16 +362,7 @@ class Hub:
         by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
         message = f"{by}; what was asked for waits for the next run"
         _log.warning("%s", message)
-        self._prepare(run, report, for_sites=False)
-        self._store.interrupt_run(
-            run.id,
-            exit_code=code,
-            generation=report.generation or None,
-            message=message,
-            stats=report.numbers(),
-            strategy=report.strategy,
-            why=report.why,
-        )
+        self._end(run, Outcome.INTERRUPTED, code, message, report)
 
     def _end(
         self,

@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
@@ -20,8 +21,10 @@ from pushmirror.push.callback import note, site_that_called
 from pushmirror.push.decide import Goal, lacking_stage1
 from pushmirror.push.turn import Turn
 from pushmirror.state.records import Stage
-from pushmirror.state.store import Store
 from pushmirror.system import clock, detached
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.1  # between two looks at what the push has reached

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pushmirror.access import daemon, keeping, transfer_log
 from pushmirror.config.model import Config
@@ -27,8 +28,10 @@ from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Watch
 from pushmirror.state.backups import back_up_daily
 from pushmirror.state.records import Standing
-from pushmirror.state.store import Store
 from pushmirror.system import locks
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
 _TEND_S = 1.0  # between two looks at the configuration

@@ -8,7 +8,7 @@ from pushmirror.errors import StateError
 from pushmirror.lab.service import wait_until
 from pushmirror.lab.site import LabSite
 from pushmirror.state.records import Request
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import process
 
 END_S = 60.0  # of a run that nothing holds up, on a busy machine

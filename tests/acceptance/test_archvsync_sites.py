@@ -46,7 +46,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import broken, same_tree
 from pushmirror.push.callback import last_call
 from pushmirror.state.records import Stage, Standing, Trigger
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import process
 
 pytestmark = needs_the_scripts

@@ -22,7 +22,7 @@ import pytest
 from pushmirror.compat.runmirrors import push_from_ftpsync, runmirrors
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.service import wait_until
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import clock, process
 
 REAL = Path("/usr/bin/runmirrors")

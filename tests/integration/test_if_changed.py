@@ -16,7 +16,7 @@ from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import broken
 from pushmirror.state.records import Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent
 from pushmirror.system import clock

@@ -18,7 +18,7 @@ from pushmirror.lab.service import free_port, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.sshd import new_key
 from pushmirror.state.records import Stage, Standing
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.sync.published import read_published
 from pushmirror.system import locks, process
 

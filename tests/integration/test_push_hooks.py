@@ -12,7 +12,7 @@ from pushmirror.config.toml import load
 from pushmirror.push.engine import Pusher, settled
 from pushmirror.push.watch import Unwatched
 from pushmirror.push.wire import Answer
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 
 TELL = """#!/bin/sh
@@ -72,7 +72,7 @@ def push(tmp_path: Path, told: Path):
     return push
 
 
-async def _push(store: SqlStore, config, told: Path) -> None:
+async def _push(store: Store, config, told: Path) -> None:
     store.publish_generation("debian", "g1", None, clock.now())
     pusher = Pusher("debian", lambda: config, store, Scripted(told), Unwatched())
     await pusher.run(settled)
@@ -97,7 +97,7 @@ def test_what_is_published_while_a_hook_runs_is_what_is_pushed(push, tmp_path, t
     hook = tmp_path / "publish"
     hook.write_text(
         f"#!{sys.executable}\n"
-        "from pathlib import Path\nfrom pushmirror.state.sql import open_store\n"
+        "from pathlib import Path\nfrom pushmirror.state.store import open_store\n"
         "from pushmirror.system import clock\n"
         f'here = Path("{tmp_path}")\n'
         'store = open_store(f"sqlite:///{here}/state.sqlite", here)\n'

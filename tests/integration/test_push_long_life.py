@@ -19,7 +19,7 @@ from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched
 from pushmirror.push.wire import Answer
 from pushmirror.state.records import Phase, Standing
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 
 _LIMIT_S = 30
@@ -52,7 +52,7 @@ class Hub:
         for name in ("tree", "sites.d"):
             (directory / name).mkdir()
         self.configure()
-        self.store: SqlStore = open_store(f"sqlite:///{directory}/state.sqlite", directory)
+        self.store: Store = open_store(f"sqlite:///{directory}/state.sqlite", directory)
         self.wire = Recorded()
 
     def configure(self, **hooks: list[str]) -> None:

@@ -8,7 +8,7 @@ from pushmirror.errors import Exit, HookFailed
 from pushmirror.hooks import inherited, run_hook
 from pushmirror.hub import Hub, Wish, hook_exit_code
 from pushmirror.state.records import Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.sync.progress import Silent
 from pushmirror.system.bash import function_argv
 

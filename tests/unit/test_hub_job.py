@@ -10,7 +10,7 @@ from pushmirror.config.model import Archive, Config, State, Strategy
 from pushmirror.errors import StateError
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Stage
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.sync.job import Job, Served
 from pushmirror.sync.progress import Silent
 from pushmirror.sync.report import Report
@@ -34,7 +34,7 @@ class Work:
 class Mirror:
     keep_runs = 20
 
-    def __init__(self, tree: Path, store: SqlStore, work: Work) -> None:
+    def __init__(self, tree: Path, store: Store, work: Work) -> None:
         archive = Archive.model_validate({"name": "debian", "path": str(tree), "upstream": "rsync://h/m"})
         state = State(directory=tree.parent / "state", keep_runs=self.keep_runs)
         config = Config(archives={"debian": archive}, state=state)

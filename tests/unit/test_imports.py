@@ -50,8 +50,8 @@ MAY_IMPORT = {
     "lab": TOP,
     "": set(),  # pushmirror/__init__.py
 }
-TO_VALUES_ONLY = {"sync", "push", "access", "status"}  # of state they see the values and the protocol
-STATE_VALUES = {"pushmirror.state.records", "pushmirror.state.store", "pushmirror.state.suites"}
+WITHOUT_SQL = {"sync", "push", "access", "status"}  # of state they see values, and the name of Store's type
+STATE_VALUES = ("pushmirror.state.records.", "pushmirror.state.suites.")
 
 
 def imports_of(file: Path) -> Iterator[str]:
@@ -95,10 +95,22 @@ def test_only_system_touches_processes_locks_and_c(file):
     assert part_of(file) == "system" or not used & ONLY_IN_SYSTEM
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if part_of(f) in TO_VALUES_ONLY], ids=name_of)
-def test_engines_see_the_values_of_the_state_not_its_database(file):
+@pytest.mark.parametrize("file", [f for f in FILES if part_of(f) in WITHOUT_SQL], ids=name_of)
+def test_engines_know_of_the_state_values_and_one_type(file):
     of_state = {name for name in imports_of(file) if name.startswith("pushmirror.state.")}
-    assert all(name.startswith(tuple(STATE_VALUES)) for name in of_state)
+    others = {name for name in of_state if not name.startswith(STATE_VALUES)}
+    assert others <= {"pushmirror.state.store.Store"}
+
+
+def test_engines_and_values_load_no_sql():
+    of_them = [file for file in FILES if part_of(file) in WITHOUT_SQL | VALUES]
+    names = [".".join(("pushmirror", *file.relative_to(ROOT).with_suffix("").parts)) for file in of_them]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {names!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
+        "sys.exit(' '.join({'sqlalchemy', 'pushmirror.state.store'} & sys.modules.keys()))"
+    )
+    assert process.run([sys.executable, "-c", script]).errors.strip() == ""
 
 
 def test_the_help_of_all_commands_imports_nothing_heavy():
@@ -113,7 +125,7 @@ def test_the_help_of_all_commands_imports_nothing_heavy():
 
 def test_reading_the_configuration_and_the_state_needs_neither_alembic_nor_an_orm():
     script = (
-        "import sys, pushmirror.config.toml, pushmirror.state.sql\n"
+        "import sys, pushmirror.config.toml, pushmirror.state.store\n"
         "sys.exit(' '.join({'sqlalchemy.orm', 'alembic', 'mako', 'rich'} & sys.modules.keys()))"
     )
     assert process.run([sys.executable, "-c", script]).errors.strip() == ""

@@ -74,7 +74,7 @@ class Session:
     @contextmanager
     def store(self, config: Config) -> Iterator[Store]:
         """The store of a configuration, closed in the end; raises StateError."""
-        from pushmirror.state.sql import open_store
+        from pushmirror.state.store import open_store
 
         store = open_store(config.state.database_url, config.state.directory)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,8 +24,10 @@ from pushmirror.config.model import Config
 from pushmirror.config.values import parse_duration
 from pushmirror.errors import UsageError
 from pushmirror.push.standing import forgiven
-from pushmirror.state.store import Store
 from pushmirror.system import clock
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 
 @click.group()

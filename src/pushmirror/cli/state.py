@@ -81,11 +81,11 @@ def check(session: Session, directory: Path | None, as_json: bool) -> int:
       pushmirror state check
       pushmirror state check --json | jq -r '.[] | select(.problem != "") | .file'
     """
-    from pushmirror.state.files import backups_of, in_use
+    from pushmirror.state.backups import list_backups, shared_lock
 
     place, now = _place(session, directory), clock.now()
-    backups = backups_of(place.directory, now)
-    with in_use(place.directory):
+    backups = list_backups(place.directory, now)
+    with shared_lock(place.directory):
         is_new = not backups and not place.file.exists()
         found = [] if is_new else [_looked_at(place.file, "state")]
     found += [_looked_at(one.file, "backup") for one in backups]
@@ -158,9 +158,9 @@ def restore(
       pushmirror state restore state-20261130.sqlite
       pushmirror state restore --empty
     """
-    from pushmirror.state.files import directory_of
+    from pushmirror.state.backups import backup_directory
+    from pushmirror.state.database import find_damage
     from pushmirror.state.restore import restore as put_back
-    from pushmirror.state.soundness import problem_of
 
     if dry_run:
         return int(ctx.invoke(check, directory=directory, as_json=as_json))
@@ -168,9 +168,9 @@ def restore(
         raise UsageError("FILE and --empty do not go together")
     session: Session = ctx.obj
     place = _place(session, directory)
-    if file and not file.exists() and (known := directory_of(place.directory) / file.name).exists():
+    if file and not file.exists() and (known := backup_directory(place.directory) / file.name).exists():
         file = known
-    if not (force or file) and not problem_of(place.file):
+    if not (force or file) and not find_damage(place.file):
         raise UsageError(
             f"the state database {place.file} is good: nothing needs to be restored",
             hint="--force does it all the same; pushmirror state check shows what there is",
@@ -200,9 +200,9 @@ def _place(session: Session, directory: Path | None) -> Place:
 
 
 def _looked_at(file: Path, kind: str) -> Looked:
-    from pushmirror.state.soundness import problem_of
+    from pushmirror.state.database import find_damage
 
-    problem = problem_of(file)
+    problem = find_damage(file)
     try:
         status = file.stat()
     except FileNotFoundError:

@@ -27,7 +27,7 @@ from pushmirror.errors import Exit, HookFailed, PushmirrorError
 from pushmirror.hooks import run_hook
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Run, Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.sync.engine import Preview
 from pushmirror.sync.parts import TRACES
 from pushmirror.sync.progress import Silent

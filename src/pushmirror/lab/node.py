@@ -24,7 +24,7 @@ from pushmirror.lab.topology import Place
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.watch import Unwatched, View
 from pushmirror.state.records import Generation
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import process
 
 #: A machine may be busy, which is no trouble of a mirror; but nobody wants to look at a lab that rests.
@@ -64,7 +64,7 @@ class Node:
         if place.is_hub:
             new_key(self.key)
         self._config: CurrentConfig | None = None
-        self._store: SqlStore | None = None
+        self._store: Store | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class Node:
         return self._current()
 
     @property
-    def store(self) -> SqlStore:
+    def store(self) -> Store:
         """Its memory, which its own commands write."""
         if self._store is None:
             self._store = open_store(self.config.state.database_url, self.config.state.directory)

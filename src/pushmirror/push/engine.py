@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Config, Push, Site
 from pushmirror.push import standing as stands
@@ -27,8 +28,10 @@ from pushmirror.push.flight import Flight, Heard
 from pushmirror.push.watch import View, Watch
 from pushmirror.push.wire import Wire
 from pushmirror.state.records import Phase, Standing
-from pushmirror.state.store import Store
 from pushmirror.system import clock
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
 _NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, standings

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Config
 from pushmirror.push.current import CurrentWire
@@ -32,8 +33,10 @@ from pushmirror.push.turn import Turn
 from pushmirror.push.watch import View, Watch
 from pushmirror.push.wire import Wire
 from pushmirror.state.records import Standing
-from pushmirror.state.store import Store
 from pushmirror.system import clock, limits
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
 _MOST_AGAIN = 100  # times that news are served after the lock was let go

@@ -1,50 +1,87 @@
-"""Backups of the SQLite state database: one a day, the newest KEPT of them.
+"""Backups of the SQLite state database, one a day, and who may replace that database.
 
+    STATE/state.sqlite                      with -wal and -shm beside it while it is open
     STATE/backups/state-20261130.sqlite     whole and checked before it has this name; the day is UTC's
     STATE/backups/new/                      where one is made; its lock: one process makes one
 
-Guaranteed: a backup is never replaced, and no older one deleted, but for one that was checked. Not here: how
-one is put back (restore.py).
+Guaranteed: a backup is never replaced, and no older one deleted, but for one that was checked. Who has the
+database open holds a shared lock of STATE/backups, so that nothing takes its place meanwhile. Not here: how a
+backup is put back (restore.py).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import datetime
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pushmirror.errors import PushmirrorError, StateError
-from pushmirror.state.database import damaged, sqlite_file, url_of
-from pushmirror.state.files import Backup, backups_of, directory_of, in_use, name_of, remove, require_owner
-from pushmirror.state.soundness import problem_of
+from pushmirror.state.database import damage_error, find_damage, sqlite_file, sqlite_url
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
-from pushmirror.system.locks import locked
+from pushmirror.system.locks import holder_of, locked
+from pushmirror.system.own_directory import keep_to_owner
 from pushmirror.system.rebuildable import is_damage
 
 KEPT = 7  # the number of backups
-_PATIENCE_S = 60.0  # with another process that makes one
+SUFFIXES = ("", "-wal", "-shm", "-journal")  # of the files that are one database
+_NAME = re.compile(r"state-(\d{8})\.sqlite")
+_PATIENCE_S = 60.0  # with another process that makes or restores a backup
 _BUSY_S = 30.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup."""
+
+    file: Path
+    made_at: datetime
+    size: int  # bytes
+
+
+def backup_directory(state: Path) -> Path:
+    """Where a state directory's backups are."""
+    return state / "backups"
+
+
+def backup_name(day: datetime) -> str:
+    """The name of a day's backup."""
+    return f"state-{day:%Y%m%d}.sqlite"
+
+
+def list_backups(state: Path, now: datetime) -> list[Backup]:
+    """The backups, newest first; at the end those that a wrong clock has dated later than tomorrow."""
+    found = []
+    with suppress(FileNotFoundError):
+        for file in backup_directory(state).iterdir():
+            if _NAME.fullmatch(file.name):
+                status = file.stat()
+                made_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                found.append(Backup(file, made_at, status.st_size))
+    limit = backup_name(now + timedelta(days=1))
+    return sorted(found, key=lambda one: (one.file.name <= limit, one.file.name), reverse=True)
+
+
 def back_up_daily(url: str, state: Path) -> None:
-    """Make today's backup if there is none: at the end of whatever is done. Trouble is only logged."""
+    """Make today's backup if there is none: at the end of each command. Errors are only logged."""
     file = sqlite_file(url)
     if file is None:
         return
     try:
-        if (directory_of(state) / name_of(clock.now())).exists():
+        if (backup_directory(state) / backup_name(clock.now())).exists():
             return
         if state.stat().st_uid != os.geteuid():
             return  # root's would be in its owner's way
-        with _making(state, wait=False) as is_free:
+        with _backup_lock(state, wait=False) as is_free:
             if is_free:
-                _make(file, state, clock.now())
+                _write_backup(file, state, clock.now())
     except (PushmirrorError, OSError) as exc:
         hint = f"; {exc.hint}" if isinstance(exc, PushmirrorError) and exc.hint else ""
         _log.warning("the state database was not backed up: %s%s", exc, hint)
@@ -57,21 +94,21 @@ def back_up(file: Path, state: Path) -> Backup:
     """
     require_owner(state)
     try:
-        with _making(state, wait=True):
-            return _make(file, state, clock.now())
+        with _backup_lock(state, wait=True):
+            return _write_backup(file, state, clock.now())
     except OSError as exc:
         raise StateError(
-            f"no backup could be made in {directory_of(state)}: {exc.strerror}",
+            f"no backup could be made in {backup_directory(state)}: {exc.strerror}",
             hint="see that there is room, and that it belongs to the user who runs pushmirror",
         ) from exc
 
 
-def copy_of(file: Path, to: Path) -> None:
-    """Have all of a database in one file, with its mode and no log beside it; raises StateError.
+def copy_database(file: Path, to: Path) -> None:
+    """Copy a database into one file, with its mode and no log beside it; raises StateError.
 
-    What is written to it meanwhile is in it or not, transaction by transaction.
+    Each transaction that others commit meanwhile is wholly in it or not at all.
     """
-    remove(to)
+    delete_database(to)
     try:
         with (
             closing(
@@ -83,12 +120,18 @@ def copy_of(file: Path, to: Path) -> None:
             target.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.DatabaseError as exc:
         if is_damage(exc):
-            raise damaged(url_of(file), str(exc)) from exc
+            raise damage_error(sqlite_url(file), str(exc)) from exc
         raise StateError(f"the state database {file} cannot be copied to {to}: {exc}") from exc
     to.chmod(file.stat().st_mode & 0o777)
 
 
-def make_durable(file: Path) -> None:
+def delete_database(file: Path) -> None:
+    """Delete all files of a database."""
+    for suffix in SUFFIXES:
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def sync_file(file: Path) -> None:
     """Have its content on the disk."""
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -97,31 +140,86 @@ def make_durable(file: Path) -> None:
         os.close(handle)
 
 
+def require_owner(state: Path) -> None:
+    """StateError unless we are who owns the state directory: files of another user would be in the way."""
+    owner = state.stat().st_uid
+    if owner != os.geteuid():
+        raise StateError(
+            f"{state} belongs to the user with the number {owner}, this is {os.geteuid()}",
+            hint="run this as that user, who runs the mirror",
+        )
+
+
+def make_private(state: Path) -> None:
+    """Have a state directory in which nobody but its owner changes anything, and no link leads out.
+
+    To be called before anything is written to it; StateError where it cannot be used so.
+    """
+    for suffix in SUFFIXES:
+        file = state / f"state.sqlite{suffix}"
+        if file.is_symlink():
+            raise StateError(
+                f"{file} is a link, expected a file",
+                hint="move it away; to have the database elsewhere, name it as `database` in [state]",
+            )
+    keep_to_owner(state)
+
+
 @contextmanager
-def _making(state: Path, *, wait: bool) -> Iterator[bool]:
-    work = directory_of(state) / "new"
+def shared_lock(state: Path) -> Iterator[None]:
+    """Nobody else replaces the database before the block ends; StateError."""
+    make_private(state)
+    directory = backup_directory(state)
+    with suppress(OSError):  # who cannot write here has a look at most
+        if state.stat().st_uid == os.geteuid():  # root's would be in its owner's way
+            directory.mkdir(exist_ok=True)
+    if not directory.is_dir():
+        yield
+        return
+    with locked(directory, patience_s=_PATIENCE_S, shared=True):
+        yield
+
+
+@contextmanager
+def exclusive_lock(state: Path) -> Iterator[None]:
+    """Nobody has the database open before the block ends; StateError if somebody has."""
+    make_private(state)
+    directory = backup_directory(state)
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory, wait=False) as is_free:
+        if not is_free:
+            raise StateError(
+                f"the state database is in use by {holder_of(directory)}",
+                hint="end that first (systemctl stop pushmirror), or let it end; then try again",
+            )
+        yield
+
+
+@contextmanager
+def _backup_lock(state: Path, *, wait: bool) -> Iterator[bool]:
+    work = backup_directory(state) / "new"
     work.mkdir(parents=True, exist_ok=True)
     with (
-        in_use(state),
+        shared_lock(state),
         locked(work, wait=False, patience_s=_PATIENCE_S if wait else None) as is_free,
     ):
         yield is_free
 
 
-def _make(file: Path, state: Path, now: datetime) -> Backup:
-    directory = directory_of(state)
-    copy, made = directory / "new" / name_of(now), directory / name_of(now)
+def _write_backup(file: Path, state: Path, now: datetime) -> Backup:
+    directory = backup_directory(state)
+    copy, made = directory / "new" / backup_name(now), directory / backup_name(now)
     try:
-        copy_of(file, copy)
-        if found := problem_of(copy):
-            raise damaged(url_of(file), found)
-        make_durable(copy)
+        copy_database(file, copy)
+        if found := find_damage(copy):
+            raise damage_error(sqlite_url(file), found)
+        sync_file(copy)
         copy.replace(made)
     finally:
         for left in copy.parent.iterdir():  # also what a killed process left
             left.unlink()
     sync_directory(directory)
-    for old in backups_of(state, now)[KEPT:]:
+    for old in list_backups(state, now)[KEPT:]:
         if old.file.name < made.name:
             old.file.unlink()
-    return next(one for one in backups_of(state, now) if one.file == made)
+    return next(one for one in list_backups(state, now) if one.file == made)

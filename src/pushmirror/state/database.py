@@ -1,27 +1,38 @@
-"""How a database is reached: an SQLAlchemy engine, and what SQLite needs besides.
+"""The state database: an SQLAlchemy engine, its transactions and its schema, and what SQLite needs besides.
 
-Guaranteed: a transaction is committed when its block ends well, else undone; what goes wrong is a
-StateError with advice, a StateDamaged where the file itself is to blame. A write takes SQLite's lock when it
-begins, not half-way, where waiting for another writer would no longer be possible. Foreign keys are checked.
+Guaranteed:
+- A transaction is committed when its block ends well, else undone. A write takes SQLite's lock when it
+  begins, not half-way, where it could no longer wait for another writer. Foreign keys are checked.
+- An error of the database is a StateError with advice, or a StateDamaged where its content is to blame.
+- Several processes may open a new or old database at once: one of them migrates it, wholly or not at all.
+  alembic is imported only for that; a current database costs one look at `alembic_version`.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from pushmirror.errors import StateDamaged, StateError
+from pushmirror.state.tables import RECORDS, UnreadableRow, alembic_version, iterate, metadata
+from pushmirror.system.locks import locked
 from pushmirror.system.rebuildable import is_damage
 
+REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first
+_REVISION = re.compile(r"[0-9]{4}")
 _BUSY_S = 30.0  # how long to wait for other processes' transactions; ours take milliseconds
+_MIGRATION_S = 60.0  # how long to wait for another process that migrates
+_LONGEST = 200  # characters of a description of damage, which may be anything
+_SMALLEST = 512  # bytes: SQLite takes a shorter file for a new database
 
-#: What a database says, and what to do about it.
+#: Words in a database's error, and what to do about it.
 _ADVICE = {
     "locked": "another process has it for long; see who with `fuser`, and keep it on a local file system",
     "full": "the disk is full: free some space, nothing is lost",
@@ -33,7 +44,6 @@ _RESTORE = (
     "pushmirror state restore puts the newest good backup in its place, and keeps this one aside; "
     "pushmirror state check lists the backups"
 )
-_LONGEST = 200  # characters of what was found, which may be anything
 
 
 class Database:
@@ -41,10 +51,6 @@ class Database:
 
     def __init__(self, url: str | URL) -> None:
         self._engine = _engine(url)
-
-    def damaged(self, found: str) -> StateDamaged:
-        """The error that says so."""
-        return damaged(self._engine.url, found)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""
@@ -54,15 +60,59 @@ class Database:
         """A transaction that may write, also the schema."""
         return self._transaction("BEGIN IMMEDIATE")
 
-    def log_ahead(self) -> None:
-        """Give SQLite its write-ahead log, for good: readers and the writer do not wait for each other."""
+    def revision(self) -> str | None:
+        """The schema that it has, one of REVISIONS; none when it is new.
+
+        StateError when it is newer than this program, StateDamaged when no pushmirror can have written it.
+        """
+        with self.reading() as db:
+            if not inspect(db).has_table(alembic_version.name):
+                if left := metadata.tables.keys() & {*inspect(db).get_table_names()}:
+                    raise damage_error(db.engine.url, f"table alembic_version is missing beside {min(left)}")
+                return None
+            found: object = db.scalar(select(alembic_version.c.version_num))
+        if isinstance(found, str) and found in REVISIONS:
+            return found
+        if isinstance(found, str) and _REVISION.fullmatch(found) and found > REVISIONS[-1]:
+            raise StateError(
+                f"the state database has schema {found}, expected at most {REVISIONS[-1]}",
+                hint="it was written by a newer pushmirror: install that one",
+            )
+        raise damage_error(self._engine.url, f"its schema is {found!r}, expected {REVISIONS[-1]}")
+
+    def migrate(self, directory: Path) -> None:
+        """Bring its schema up to date, under the lock of `directory`; raises as `revision`."""
+        if self.revision() == REVISIONS[-1]:
+            return
+        with locked(directory, patience_s=_MIGRATION_S):
+            if self.revision() != REVISIONS[-1]:  # another process may have been faster
+                self.use_wal()
+                self._run_migrations()
+
+    def use_wal(self) -> None:
+        """Have SQLite keep a write-ahead log: readers and the writer then do not wait for each other."""
         if _is_sqlite(self._engine):
             with self._transaction(None) as db:
                 db.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close its connections."""
         self._engine.dispose()
+
+    def _run_migrations(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        scripts = str(Path(__file__).parent / "migrations")
+        config.set_main_option("script_location", scripts.replace("%", "%%"))
+        with self.writing() as db:
+            config.attributes["connection"] = db
+            try:
+                command.upgrade(config, REVISIONS[-1])
+            except CommandError as exc:  # such as two revisions in one database
+                raise damage_error(db.engine.url, str(exc)) from exc
 
     @contextmanager
     def _transaction(self, sqlite_begin: str | None) -> Iterator[Connection]:
@@ -70,14 +120,18 @@ class Database:
         try:
             with engine.begin() as connection:
                 yield connection
+        except UnreadableRow as exc:
+            raise damage_error(engine.url, str(exc)) from exc
         except SQLAlchemyError as exc:
             orig = getattr(exc, "orig", None)
-            said = str(orig or exc).strip().partition("\n")[0]
+            message = str(orig or exc).strip().partition("\n")[0]
             if isinstance(orig, sqlite3.DatabaseError) and is_damage(orig):
-                raise damaged(engine.url, said) from exc
-            raise StateError(f"the state database {_name(engine.url)}: {said}", hint=advice(said)) from exc
-        except UnicodeDecodeError as exc:  # of a name in the schema, or in what SQLite says about one
-            raise damaged(engine.url, f"{exc.object!r} is no text") from exc
+                raise damage_error(engine.url, message) from exc
+            raise StateError(
+                f"the state database {_name(engine.url)}: {message}", hint=advice(message)
+            ) from exc
+        except UnicodeDecodeError as exc:  # of a name in the schema, or of a message of SQLite with one
+            raise damage_error(engine.url, f"{exc.object!r} is no text") from exc
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -87,16 +141,72 @@ def sqlite_file(url: str) -> Path | None:
     return Path(str(parsed.database)) if is_file else None
 
 
-def url_of(file: Path) -> URL:
-    """The URL of an SQLite database in this file."""
+def sqlite_url(file: Path) -> URL:
+    """The URL of the SQLite database in a file."""
     return URL.create("sqlite", database=str(file))
 
 
-def damaged(url: URL, found: str) -> StateDamaged:
-    """The error of a database whose content is not what was written: what was found, in printable words."""
+def incomplete(file: Path) -> str:
+    """Why a file is not even the beginning of an SQLite database, in words; empty if it is."""
+    try:
+        size = file.stat().st_size
+    except FileNotFoundError:
+        return "it is missing"
+    return "" if size >= _SMALLEST else f"it has {size} bytes: the rest is missing"
+
+
+def find_damage(file: Path) -> str:
+    """What is wrong with an SQLite state database, in one line; empty if nothing is.
+
+    Checks its pages and indices, its tables and columns, and each value of each row. A database with an older
+    schema has its tables changed when it is opened: of that only pages and indices are checked.
+    """
+    if found := incomplete(file):
+        return found
+    database = Database(sqlite_url(file))
+    try:
+        with database.reading() as db:
+            answer = db.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if answer != "ok":
+                return str(answer).replace("\n", ": ")
+        if (revision := database.revision()) is None:
+            return "it has no tables"
+        if revision == REVISIONS[-1]:
+            with database.reading() as db:
+                if missing := next(_missing(db), ""):
+                    return missing
+                for table, kind in RECORDS.items():
+                    for _ in iterate(kind, db, select(table)):
+                        pass
+    except StateError as exc:
+        return exc.found if isinstance(exc, StateDamaged) else str(exc)
+    finally:
+        database.close()
+    return ""
+
+
+def damage_error(url: URL, found: str) -> StateDamaged:
+    """The error of a database whose content is not what was written: `found`, in printable characters."""
     words = "".join(one if one.isprintable() else "?" for one in found)[:_LONGEST]
     hint = _RESTORE if url.get_backend_name() == "sqlite" else "restore it from a backup of yours"
     return StateDamaged(f"the state database {_name(url)} is damaged: {words}", hint=hint, found=words)
+
+
+def advice(message: str) -> str | None:
+    """What to do about a database's error."""
+    return next((todo for words, todo in _ADVICE.items() if words in message.lower()), None)
+
+
+def _missing(db: Connection) -> Iterator[str]:
+    """Tables and columns that are not there."""
+    for table in metadata.sorted_tables:
+        if not inspect(db).has_table(table.name):
+            yield f"table {table.name} is missing"
+            continue
+        there = {column["name"] for column in inspect(db).get_columns(table.name)}
+        yield from (
+            f"column {table.name}.{column.name} is missing" for column in table.c if column.name not in there
+        )
 
 
 def _engine(url: str | URL) -> Engine:
@@ -142,8 +252,3 @@ def _name(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return url.database or "in memory"
     return url.set(query={}).render_as_string(hide_password=True)
-
-
-def advice(said: str) -> str | None:
-    """What to do about an error, from what the database said."""
-    return next((todo for words, todo in _ADVICE.items() if words in said.lower()), None)

@@ -18,25 +18,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import select
+
 from pushmirror.errors import StateDamaged, StateError
-from pushmirror.state.backups import copy_of, make_durable
-from pushmirror.state.database import Database, url_of
-from pushmirror.state.files import (
+from pushmirror.state.backups import (
     SUFFIXES,
     Backup,
-    backups_of,
-    directory_of,
-    exclusively,
-    name_of,
-    remove,
+    backup_directory,
+    backup_name,
+    copy_database,
+    delete_database,
+    exclusive_lock,
+    list_backups,
     require_owner,
+    sync_file,
 )
-from pushmirror.state.migrate import bring_up_to_date
+from pushmirror.state.database import Database, find_damage, sqlite_url
+from pushmirror.state.pushes import revoke_everything
 from pushmirror.state.records import Stage
-from pushmirror.state.schema.push import all_anew
-from pushmirror.state.schema.runs import known_archives
-from pushmirror.state.soundness import problem_of
-from pushmirror.state.sql import SqlStore
+from pushmirror.state.store import Store
+from pushmirror.state.tables import generations, runs
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
 
@@ -66,21 +67,21 @@ def restore(
     now, work = clock.now(), file.with_name(f"{file.name}.restoring")
     with ExitStack() as stack:
         try:
-            stack.enter_context(exclusively(state))
-            stack.callback(remove, work)
+            stack.enter_context(exclusive_lock(state))
+            stack.callback(delete_database, work)
             skipped: dict[str, str] = {}
-            candidates = [_named(source)] if source else backups_of(state, now)
+            candidates = [_named(source)] if source else list_backups(state, now)
             taken = None
             if empty:
                 _prepare(work, None, state)
             else:
                 taken = _prepared(work, candidates, state, skipped)
             names = _brought_in_line(work, archives)
-            make_durable(work)
+            sync_file(work)
             aside = _put_aside(file, now)
             work.replace(file)
             sync_directory(file.parent)
-            _make_way(directory_of(state) / name_of(now))
+            _make_way(backup_directory(state) / backup_name(now))
         except OSError as exc:
             raise StateError(
                 f"{exc.filename or file} cannot be written: {exc.strerror}",
@@ -97,7 +98,7 @@ def restore(
 
 def _make_way(today: Path) -> None:
     """A backup of today that is damaged would keep today's runs from making a good one."""
-    if today.exists() and problem_of(today):
+    if today.exists() and find_damage(today):
         today.replace(today.with_name(f"{today.name}.damaged"))
 
 
@@ -112,7 +113,7 @@ def _prepared(work: Path, candidates: list[Backup], state: Path, skipped: dict[s
             return one
     why = "".join(f"; {Path(name).name}: {problem}" for name, problem in skipped.items())
     raise StateDamaged(
-        f"there is no good backup{why or f' in {directory_of(state)}'}",
+        f"there is no good backup{why or f' in {backup_directory(state)}'}",
         hint="pushmirror state restore FILE takes a copy of yours; with --empty history begins anew: trees "
         "stay as they are, and every site is pushed",
     )
@@ -129,42 +130,42 @@ def _named(source: Path) -> Backup:
 def _prepare(work: Path, source: Path | None, state: Path) -> None:
     """Have what is in the source, or nothing, in `work`, with the current schema; StateError if not good."""
     raw = work.with_name(f"{work.name}.raw")  # to open the source itself would be to write to it
-    remove(raw)
+    delete_database(raw)
     try:
         if source is not None:
             for suffix in ("", "-wal"):
                 if (one := source.with_name(source.name + suffix)).exists():
                     shutil.copy(one, raw.with_name(raw.name + suffix))
             _require_good(raw)
-        database = Database(url_of(raw))
+        database = Database(sqlite_url(raw))
         try:
-            bring_up_to_date(database, state)
+            database.migrate(state)
         finally:
             database.close()
-        copy_of(raw, work)
+        copy_database(raw, work)
     finally:
-        remove(raw)
+        delete_database(raw)
     _require_good(work)  # all of it now, also where the schema was an older one
 
 
 def _require_good(file: Path) -> None:
-    if found := problem_of(file):
+    if found := find_damage(file):
         raise StateDamaged(found, found=found)
 
 
 def _brought_in_line(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
     """See above; returns the archives that are asked for."""
     with ExitStack() as closing:
-        database = Database(url_of(work))
+        database = Database(sqlite_url(work))
         closing.callback(database.close)
         with database.writing() as db:
-            for statement in all_anew():
-                db.execute(statement)
-            names = sorted({*db.scalars(known_archives()), *archives})
-        store = SqlStore(database, clock.now, ExitStack())
+            revoke_everything(db)
+            known = select(runs.c.archive).union(select(generations.c.archive))
+            names = sorted({*db.scalars(known), *archives})
+        store = Store(database, clock.now, ExitStack())
         for name in names:
             store.add_request(name, Stage.ALL, trigger=_TRIGGER)
-        database.log_ahead()  # not earlier: all is in the one file
+        database.use_wal()  # not earlier: all is in the one file
     return tuple(names)
 
 

@@ -8,14 +8,17 @@ whether upstream has something newer by now, which the push did not ask.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Outcome, Stage
-from pushmirror.state.store import Store
 from pushmirror.sync.published import read_published
 from pushmirror.sync.upstream import selection_mark
 from pushmirror.system.held import is_held
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _RUNS = 20  # looked at: of these one should have published
 

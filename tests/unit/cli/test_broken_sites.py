@@ -8,7 +8,7 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.errors import Exit
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import clock
 
 SAID = "push: expected 'all', 'staged', 'mhop' or 'none', found \"stged\""

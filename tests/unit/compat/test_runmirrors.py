@@ -21,7 +21,7 @@ from pushmirror.push.engine import aim_of
 from pushmirror.push.trigger import words_to
 from pushmirror.push.turn import Turn
 from pushmirror.state.records import Phase, Stage, Standing
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 
@@ -135,7 +135,7 @@ def test_the_last_call_says_how_everybody_wakes_the_sites_of_its_archive(tmp_pat
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     directory = tmp_path_factory.mktemp("state")
     found = open_store(f"sqlite:///{directory / 'state.sqlite'}", directory)
     yield found
@@ -148,7 +148,7 @@ _numbers = count()
 class Story:
     """An archive of its own in the store, for one test."""
 
-    def __init__(self, store: SqlStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.name = f"archive{next(_numbers)}"
         self._calls = 0
@@ -189,7 +189,7 @@ class Story:
 
 
 @pytest.fixture
-def archive(store: SqlStore) -> Story:
+def archive(store: Store) -> Story:
     return Story(store)
 
 
@@ -273,7 +273,7 @@ def test_stage_1_was_not_had_by_who_was_woken_in_vain(archive: Story) -> None:
     assert archive.due(STAGE2) == ["a all", "b stage1", "b stage2"]
 
 
-def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: SqlStore, tmp_path: Path) -> None:
+def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: Store, tmp_path: Path) -> None:
     mirror = Archive(name="empty", path=tmp_path / "tree")
     mirror.path.mkdir()
     config = Config(archives={"empty": mirror}, state=State(directory=tmp_path))

@@ -10,12 +10,11 @@ import pytest
 
 from pushmirror.errors import StateDamaged, StateError
 from pushmirror.state import backups
-from pushmirror.state.backups import back_up, back_up_daily
-from pushmirror.state.files import backups_of
+from pushmirror.state.backups import back_up, back_up_daily, list_backups
+from pushmirror.state.database import find_damage
 from pushmirror.state.records import Outcome, Stage, Standing
 from pushmirror.state.restore import restore
-from pushmirror.state.soundness import problem_of
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import clock
 
 G1, G2 = "1" * 64, "2" * 64
@@ -54,7 +53,7 @@ def damage(file: Path) -> None:
 
 
 def names(file: Path) -> list[str]:
-    return [one.file.name for one in backups_of(file.parent, clock.now())]
+    return [one.file.name for one in list_backups(file.parent, clock.now())]
 
 
 def test_there_is_one_backup_a_day_and_the_newest_few_are_kept(file, monkeypatch):
@@ -87,7 +86,7 @@ def test_what_is_damaged_replaces_no_backup_and_has_none_deleted(file, caplog, m
     at(monkeypatch, clock.now() + timedelta(days=1))
     daily(file)
     assert "the state database was not backed up" in caplog.text and "state restore" in caplog.text
-    (kept,) = backups_of(file.parent, clock.now())
+    (kept,) = list_backups(file.parent, clock.now())
     assert kept.file.read_bytes() == good and list((kept.file.parent / "new").iterdir()) == []
 
 
@@ -120,7 +119,7 @@ def test_the_newest_good_backup_is_restored_and_the_others_named(file, monkeypat
     for day in range(3):
         at(monkeypatch, NOW + timedelta(days=day))
         daily(file)
-    newest, middle, _ = backups_of(file.parent, clock.now())
+    newest, middle, _ = list_backups(file.parent, clock.now())
     newest.file.write_bytes(b"")
     flipped = middle.file.read_bytes().replace(b"succeeded", b"suCceeded")
     middle.file.write_bytes(flipped)
@@ -128,14 +127,14 @@ def test_the_newest_good_backup_is_restored_and_the_others_named(file, monkeypat
     done = restore(file, file.parent)
     assert done.source and done.source.name == "state-20260801.sqlite"
     assert [Path(name).name for name in done.skipped] == [newest.file.name, middle.file.name]
-    assert problem_of(file) == "" and middle.file.read_bytes() == flipped
+    assert find_damage(file) == "" and middle.file.read_bytes() == flipped
 
 
 def test_nothing_is_restored_while_somebody_has_the_database_open(file):
     back_up(file, file.parent)
     with closing(opened(file.parent)), pytest.raises(StateError, match=r"in use by process \d+"):
         restore(file, file.parent)
-    assert problem_of(file) == ""
+    assert find_damage(file) == ""
 
 
 @pytest.mark.parametrize("loss", [Path.unlink, lambda file: os.truncate(file, 0)])
@@ -190,10 +189,10 @@ def test_a_directory_of_backups_that_cannot_be_looked_at_is_only_logged(file, ca
 
 def test_a_damaged_backup_of_today_makes_way_for_a_good_one_at_a_restore(file):
     daily(file)
-    (today,) = backups_of(file.parent, clock.now())
+    (today,) = list_backups(file.parent, clock.now())
     damage(file)
     damage(today.file)
     restore(file, file.parent, empty=True)
     assert names(file) == []
     daily(file)
-    assert names(file) == [today.file.name] and problem_of(today.file) == ""
+    assert names(file) == [today.file.name] and find_damage(today.file) == ""

@@ -24,9 +24,10 @@ from pushmirror.hub import Hub
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.standing import anew
 from pushmirror.push.watch import Unwatched
-from pushmirror.state import database, schema
+from pushmirror.state import database
 from pushmirror.state.records import Outcome, Stage, Standing
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
+from pushmirror.state.tables import metadata
 from pushmirror.sync.progress import Silent
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -151,7 +152,7 @@ def test_bytes_that_flip_at_any_place_end_in_one_clear_error_or_in_none(kept, mi
 
 
 def all_columns() -> list[tuple[str, str]]:
-    columns = [column for table in schema.metadata.sorted_tables for column in table.c]
+    columns = [column for table in metadata.sorted_tables for column in table.c]
     return [(column.table.name, column.name) for column in columns if column.name != "id"]  # SQLite's own
 
 
@@ -174,7 +175,7 @@ def test_a_value_of_another_type_in_any_column_ends_in_one_clear_error_or_in_non
         "UPDATE alembic_version SET version_num = '0001'",
         "INSERT INTO alembic_version VALUES ('0001')",
         "UPDATE alembic_version SET version_num = x'ff'",
-        *(f"DROP TABLE {table}" for table in sorted(schema.metadata.tables)),
+        *(f"DROP TABLE {table}" for table in sorted(metadata.tables)),
         "ALTER TABLE runs RENAME COLUMN stage TO stagf",
     ],
 )
@@ -235,6 +236,6 @@ def test_a_state_that_the_disk_cannot_read_is_an_error_that_is_told(tmp_path, mo
     def broken(*_, **__):
         raise OSError(5, "Input/output error", str(tmp_path / "state.sqlite"))
 
-    monkeypatch.setattr("pushmirror.state.sql.lack_of", broken)
+    monkeypatch.setattr("pushmirror.state.store.incomplete", broken)
     with pytest.raises(StateError, match=r"state\.sqlite cannot be read or written: Input/output error"):
         opened(tmp_path)

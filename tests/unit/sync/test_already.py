@@ -8,7 +8,7 @@ import pytest
 
 from pushmirror.config.model import Archive
 from pushmirror.state.records import Outcome, Stage
-from pushmirror.state.sql import SqlStore, open_store
+from pushmirror.state.store import Store, open_store
 from pushmirror.sync.already import serves_already
 from pushmirror.sync.published import read_published
 from pushmirror.sync.upstream import selection_mark
@@ -22,7 +22,7 @@ ONE, TWO, ALL = Stage.STAGE1, Stage.STAGE2, Stage.ALL
 class Mirror:
     """A tree with a Release file, whose generation a run has published."""
 
-    def __init__(self, tree: Path, store: SqlStore) -> None:
+    def __init__(self, tree: Path, store: Store) -> None:
         self.release = tree / "dists/stable/Release"
         self.release.parent.mkdir(parents=True)
         self.release.write_text(RELEASE)

@@ -10,7 +10,7 @@ from pushmirror.cli.doctor.places import has_database
 from pushmirror.cli.health import health_of
 from pushmirror.config.model import Config
 from pushmirror.errors import StateError
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.status.level import Level
 from pushmirror.status.summary import ArchiveHealth
 

@@ -15,11 +15,10 @@ from pushmirror.config.hostname import is_public
 from pushmirror.config.model import Archive, Config, Mirror, State, TlsMethod
 from pushmirror.config.upstream import Scheme
 from pushmirror.errors import PushmirrorError, StateError
-from pushmirror.state.database import sqlite_file
-from pushmirror.state.files import Backup, backups_of
+from pushmirror.state.backups import Backup, list_backups
+from pushmirror.state.database import find_damage, sqlite_file
 from pushmirror.state.records import Generation
-from pushmirror.state.soundness import problem_of
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.status.words import ago
 from pushmirror.sync.parts import DISTS, POOL, ZZZ_DISTS, is_content
 from pushmirror.sync.work import way_out
@@ -240,12 +239,12 @@ def of_state(state: State) -> Iterator[Finding]:
         yield error("state database", str(exc), exc.hint or "see state.database in the configuration")
         return
     if file := sqlite_file(state.database_url):
-        yield database(file, backups_of(directory, clock.now()), clock.now())
+        yield database(file, list_backups(directory, clock.now()), clock.now())
 
 
 def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
     """Whether an SQLite state can be read to the last row, and how old its newest backup is."""
-    if problem := problem_of(file):
+    if problem := find_damage(file):
         return error("state database", f"{file} is damaged: {problem}", "pushmirror state restore")
     newest = next((one.made_at for one in backups), None)
     if newest is None:
@@ -260,7 +259,7 @@ def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
 def has_database(state: State) -> bool:
     """Whether there is a state to look at, or was one; the first run makes it."""
     is_here = state.database is not None or (state.directory / "state.sqlite").exists()
-    return is_here or bool(backups_of(state.directory, clock.now()))
+    return is_here or bool(list_backups(state.directory, clock.now()))
 
 
 def _of_one_owner(directory: Path) -> Finding:

@@ -20,7 +20,7 @@ from pushmirror.cli.doctor.places import has_database
 from pushmirror.config.model import Archive, Config
 from pushmirror.errors import StateError
 from pushmirror.state.records import Request
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.status.words import ago, listed
 from pushmirror.system import clock
 

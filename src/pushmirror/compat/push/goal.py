@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pushmirror.compat.push.sites import Course
 from pushmirror.config.model import Site
 from pushmirror.push.standing import anew, at_once
 from pushmirror.state.records import Standing
-from pushmirror.state.store import Store
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
 
 _MADE_UP = " by runmirrors"
 

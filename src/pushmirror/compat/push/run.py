@@ -27,8 +27,7 @@ from pushmirror.push.pushes import Pushes
 from pushmirror.push.turn import Turn
 from pushmirror.push.watch import Watch
 from pushmirror.state.backups import back_up_daily
-from pushmirror.state.sql import open_store
-from pushmirror.state.store import Store
+from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, detached, loop
 from pushmirror.system.detached import Tell
 from pushmirror.whose import become_owner_of

@@ -10,7 +10,7 @@ import pytest
 from offering import open_directory
 from pushmirror.cli.doctor import places
 from pushmirror.config.model import Archive, Callback, Config, Mirror, State
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.status.summary import Level
 
 Disk = namedtuple("Disk", "f_bavail f_frsize f_blocks f_files f_favail")

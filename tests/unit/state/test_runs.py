@@ -7,19 +7,18 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from pushmirror.errors import StateError
 from pushmirror.state.records import STOCK, Outcome, Stage, is_digest
-from pushmirror.state.schema.rows import new
-from pushmirror.state.schema.runs import generations
-from pushmirror.state.sql import SqlStore, open_store
-from pushmirror.state.store import Store
+from pushmirror.state.store import Store, open_store
+from pushmirror.state.tables import generations
 from pushmirror.system import process
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 
 
-def opened(directory: Path) -> SqlStore:
+def opened(directory: Path) -> Store:
     return open_store(f"sqlite:///{directory}/state.sqlite", directory, now=lambda: NOW)
 
 
@@ -97,7 +96,7 @@ def test_a_run_remembers_the_strategy_that_was_really_taken(store):
     ended, interrupted = started(store), started(store)
     taken = {"strategy": "manifest", "why": "3 steps"}
     store.end_run(ended, outcome=Outcome.SUCCEEDED, exit_code=0, **taken)
-    store.interrupt_run(interrupted, exit_code=130, **taken)
+    store.end_run(interrupted, outcome=Outcome.INTERRUPTED, exit_code=130, **taken)
     assert [run.by for run in store.runs()] == ["by manifest: 3 steps"] * 2
 
 
@@ -126,12 +125,13 @@ def test_requests_of_a_run_that_a_signal_ended_wait_again(store):
     request = asked(store)
     other = started(store)
     run = started(store, request)
-    ended = store.interrupt_run(run, exit_code=130, message="stopped by SIGINT", stats={"files": 2})
+    how = {"outcome": Outcome.INTERRUPTED, "exit_code": 130, "message": "stopped by SIGINT"}
+    ended = store.end_run(run, **how, stats={"files": 2})
     assert (ended.outcome, ended.exit_code, ended.ended_at) == (Outcome.INTERRUPTED, 130, NOW)
     assert [waiting.id for waiting in store.pending("debian")] == [request]
     assert store.run(other).outcome is Outcome.RUNNING
     with pytest.raises(StateError, match=f"no running run {run}"):
-        store.interrupt_run(run, exit_code=130)
+        store.end_run(run, **how)
 
 
 def test_a_new_generation_replaces_the_served_one(store):
@@ -231,7 +231,7 @@ ASK = """
 import sys
 from pathlib import Path
 from pushmirror.state.records import Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 store = open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1]))
 for _ in range(25):
     store.add_request("debian", Stage.ALL, trigger="ssh")
@@ -249,7 +249,7 @@ def test_processes_that_open_a_new_database_at_once_lose_no_request(tmp_path):
 def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     writer, reader = opened(tmp_path), opened(tmp_path)
     with writer._database.writing() as db:
-        db.execute(new(generations, archive="debian", digest="a", published_at=NOW))
+        db.execute(insert(generations).values(archive="debian", digest="a", published_at=NOW))
         assert reader.latest_generation("debian") is None
 
 

@@ -18,16 +18,16 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from pushmirror.errors import StateDamaged, StateError
-from pushmirror.state import migrate, schema
-from pushmirror.state.database import Database, advice
+from pushmirror.state import database, tables
+from pushmirror.state.database import REVISIONS, Database, advice
 from pushmirror.state.records import Stage
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 from pushmirror.system import process
 
 OPEN = """
 import sys
 from pathlib import Path
-from pushmirror.state.sql import open_store
+from pushmirror.state.store import open_store
 open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1])).pending("debian")
 print(*{"alembic", "mako", "sqlalchemy.orm"} & sys.modules.keys())
 """
@@ -47,7 +47,7 @@ def opened(directory):
 def old(directory, monkeypatch):
     """The store of the first program, which knew no sites."""
     with monkeypatch.context() as patch:
-        patch.setattr(migrate, "REVISIONS", ("0001",))
+        patch.setattr(database, "REVISIONS", ("0001",))
         store = opened(directory)
     with closing(store):
         yield store
@@ -61,21 +61,21 @@ def test_the_known_revisions_are_those_of_the_migrations():
     config = Config()
     config.set_main_option("script_location", "pushmirror:state/migrations")
     script = ScriptDirectory.from_config(config)
-    assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == migrate.REVISIONS
+    assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == REVISIONS
 
 
 def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path):
     opened(tmp_path).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
         context = MigrationContext.configure(db, opts={"compare_type": True})
-        assert compare_metadata(context, schema.metadata) == []
+        assert compare_metadata(context, tables.metadata) == []
 
 
 def test_the_comparison_with_the_schema_is_not_blind(tmp_path, monkeypatch):
     monkeypatch.setattr("alembic.operations.Operations.create_index", lambda *_args: None)
     opened(tmp_path).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
-        assert len(compare_metadata(MigrationContext.configure(db), schema.metadata)) == 7
+        assert len(compare_metadata(MigrationContext.configure(db), tables.metadata)) == 7
 
 
 def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path):
@@ -115,8 +115,8 @@ def test_an_old_database_whose_migration_fails_is_left_as_it_was(tmp_path, monke
         patch.setattr("alembic.operations.Operations.create_index", killed)
         with pytest.raises(KeyboardInterrupt):
             opened(tmp_path)
-    with closing(Database(f"sqlite:///{tmp_path}/state.sqlite")) as database:
-        assert migrate.revision(database) == "0001"
+    with closing(Database(f"sqlite:///{tmp_path}/state.sqlite")) as left:
+        assert left.revision() == "0001"
     with old(tmp_path, monkeypatch) as store:
         assert store.pending("debian") == [request]
 
@@ -133,7 +133,7 @@ def test_processes_that_open_an_old_database_at_once_migrate_it_once(tmp_path, m
 def test_a_database_of_a_newer_program_is_refused(tmp_path):
     opened(tmp_path).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").writing() as db:
-        db.execute(update(schema.alembic_version).values(version_num="9999"))
+        db.execute(update(tables.alembic_version).values(version_num="9999"))
     with pytest.raises(StateError, match="schema 9999, expected at most"):
         opened(tmp_path)
 
@@ -190,7 +190,7 @@ def test_every_common_trouble_has_advice():
     assert all(advice(words) for words in [*said, "disk I/O error"])
 
 
-@pytest.mark.parametrize("table", schema.metadata.sorted_tables, ids=str)
+@pytest.mark.parametrize("table", tables.metadata.sorted_tables, ids=str)
 def test_the_tables_can_be_made_in_postgresql(table):
     assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
 
