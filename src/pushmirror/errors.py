@@ -160,6 +160,10 @@ class UpstreamFull(ConnectionFailed):
     """Upstream takes no more connections now."""
 
 
+class UnknownModule(UpstreamError):
+    """Upstream's rsync daemon has no such module."""
+
+
 class OptionRefused(UpstreamError):
     """Upstream refuses an option of rsync's."""
 

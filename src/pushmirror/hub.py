@@ -86,6 +86,7 @@ class Hub:
         self._config = config
         self._store = store
         self._progress = progress
+        self.runs: set[int] = set()  # the numbers of those that this process has done
 
     def preview(self, wish: Wish) -> Preview:
         """What a run would do; neither the tree nor the store is touched."""
@@ -290,6 +291,7 @@ class Hub:
             log=str(log),
             request_ids=[request.id for request in waiting],
         )
+        self.runs.add(run.id)
         self._show_what_is_owed(archive)
         with _logged_to(log):
             for request in waiting:

@@ -131,10 +131,11 @@ def _checked(config: model.Config, name: str, keys: Mapping[str, object]) -> mod
             f"there is a site {name} already: {file}",
             hint=f"edit that file, or begin with: pushmirror site remove {name}",
         )
-    sites = {daemon.site_file(config, one): found for one, found in config.sites.items()} | {file: site}
+    sites = {daemon.site_file(config, one): found for one, found in config.sites.items()}
+    sites[Path(f"site {name}")] = site  # there is no file yet that a line could name
     broken = rules.of_sites(sites, config.archives.keys())
     if broken:
-        raise UsageError("\n".join(line.replace(f"{file}: ", f"site {name}: ") for line in broken))
+        raise UsageError("\n".join(broken))
     return site
 
 

@@ -44,6 +44,7 @@ def judge(status: str, *, where: str) -> Signature:
     """
     good: dict[str, datetime] = {}
     bad: dict[str, str] = {}  # key -> why it does not count
+    expired_keys: set[str] = set()  # of these
     signer = ""  # the key of the GOODSIG that a VALIDSIG may follow
     expired = ""  # the key of the EXPKEYSIG that a VALIDSIG may follow
     end = ""  # when that key expired
@@ -66,6 +67,8 @@ def judge(status: str, *, where: str) -> Signature:
         elif keyword in _NOT_GOOD:
             signer, expired = "", key if keyword == "EXPKEYSIG" else ""
             bad[key] = _NOT_GOOD[keyword]
+            if expired:
+                expired_keys.add(expired)
         elif keyword == "KEYEXPIRED":
             end = key
         elif keyword == "NEWSIG":
@@ -73,11 +76,7 @@ def judge(status: str, *, where: str) -> Signature:
     others = tuple(f"{key}: {why}" for key, why in bad.items())
     if not good:
         found = "; ".join(others) or "gpgv saw none"
-        kind = (
-            KeyExpired
-            if any(why.startswith(_NOT_GOOD["EXPKEYSIG"]) for why in bad.values())
-            else BadSignature
-        )
+        kind = KeyExpired if expired_keys else BadSignature
         raise kind(f"{where}: expected a good signature by a key of the keyring, found none ({found})")
     return Signature(tuple(good), max(good.values()), others)
 

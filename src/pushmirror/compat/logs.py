@@ -164,11 +164,6 @@ class ScriptLog:
         self.note(text)
         self._mail_error(text, body or text)
 
-    def says(self, text: str) -> bool:
-        """Whether that is in the log already, told by us or by another process that logs here."""
-        data = self._files[Part.LOG].end(mail.LARGEST).data
-        return f"]: {text}\n".encode("utf-8", "surrogateescape") in data
-
     def _mail_error(self, text: str, body: str) -> None:
         self._error_told = True
         if self._mail.to:

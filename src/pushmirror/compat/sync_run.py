@@ -146,11 +146,11 @@ class SyncRun:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            answer = Hub(config, store, Silent()).serve(self._wish())
+            hub = Hub(config, store, Silent())
+            answer = hub.serve(self._wish())
             run = store.run(answer.run_id) if answer.run_id is not None else None
-        message = in_their_words(answer.message)
-        if not (log.says(message) or log.says(f"done: {message}")):  # it was another process's run
-            log.note(message)
+        if answer.run_id not in hub.runs:  # what another process's run said is in its log only
+            log.note(in_their_words(answer.message))
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 
     def _last_run(self) -> Run | None:

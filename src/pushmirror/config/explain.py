@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pushmirror.config.types import WrongKey
+
 _EXPECTED = {
     "string_type": "expected text in quotes",
     "int_type": "expected a whole number",
@@ -48,10 +50,17 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str) -> Iter
         key = ".".join(part for part in (prefix, *map(str, location)) if part)
         if details["type"] == "extra_forbidden":
             yield f"{key}: {unknown_key(str(location[-1]), _keys_at(model, location[:-1]))}"
+        elif isinstance(wrong := details.get("ctx", {}).get("error"), WrongKey):
+            yield f"{key}.{wrong.key}: {wrong.what}" if key else str(wrong)
         elif details["type"] == "missing":
             yield f"{key}: this key is missing"
         else:
             yield f"{key}: {_expected(details)}{_found(key, details)}"
+
+
+def message(details: ErrorDetails) -> str:
+    """What a validator of ours said, without pydantic's words before it; else pydantic's own message."""
+    return str(details.get("ctx", {}).get("error", details["msg"]))
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -66,7 +75,7 @@ def _expected(details: ErrorDetails) -> str:
     kind = details["type"]
     context = details.get("ctx", {})
     if kind == "value_error":
-        return str(context.get("error", details["msg"]))
+        return message(details)
     if kind in {"enum", "literal_error"}:
         return f"expected {context.get('expected')}"
     if kind in {"greater_than_equal", "less_than_equal"}:

@@ -42,6 +42,7 @@ from pushmirror.config.types import (
     Url,
     User,
     Word,
+    WrongKey,
     matching,
     one_or_many,
 )
@@ -122,7 +123,7 @@ class Mirror(Values):
     @model_validator(mode="after")
     def _not_a_name_with_a_meaning(self) -> Self:
         if self.name == "master":  # project/trace/master is the origin's
-            raise ValueError('"master" is the trace of the archive\'s origin; expected a host name')
+            raise WrongKey("name", '"master" is the trace of the archive\'s origin; expected a host name')
         return self
 
 
@@ -216,32 +217,33 @@ class Archive(Values):
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
         if self.path == Path("/"):
-            raise ValueError("path: the whole file system cannot be a tree")
+            raise WrongKey("path", "the whole file system cannot be a tree")
         if self.architectures and self.exclude_architectures:
             raise ValueError(
                 "architectures and exclude_architectures contradict each other; expected one of them"
             )
         for directory in self.release_directories:
             if directory.startswith("/") or not {"", ".", ".."}.isdisjoint(directory.split("/")):
-                raise ValueError(
-                    f'release_directories: expected paths in the tree like "debian/flat", found "{directory}"'
+                raise WrongKey(
+                    "release_directories",
+                    f'expected paths in the tree like "debian/flat", found "{directory}"',
                 )
         if 0 < self.bandwidth_limit <= self.min_rate:
-            raise ValueError("min_rate: expected less than bandwidth_limit")
+            raise WrongKey("min_rate", "expected less than bandwidth_limit")
         scheme = self.upstream.scheme if self.upstream else None
         through_ssh = scheme in {Scheme.RSYNC_SSH, Scheme.RSYNCD_SSH}
         if self.ssh_key and not through_ssh:
-            raise ValueError("ssh_key: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
+            raise WrongKey("ssh_key", "expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
         if self.ssh_options and not through_ssh:
-            raise ValueError("ssh_options: expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
+            raise WrongKey("ssh_options", "expected only with an upstream of rsync+ssh:// or rsyncd+ssh://")
         if self.password_file and scheme in {None, Scheme.RSYNC_SSH, Scheme.FILE}:
-            raise ValueError(
-                "password_file: expected only with an upstream of rsync://, rsyncs:// or rsyncd+ssh://"
+            raise WrongKey(
+                "password_file", "expected only with an upstream of rsync://, rsyncs:// or rsyncd+ssh://"
             )
         if self.proxy and scheme is not Scheme.RSYNC:
-            raise ValueError("proxy: expected only with an upstream of rsync://")
+            raise WrongKey("proxy", "expected only with an upstream of rsync://")
         if self.password_file and self.upstream and not self.upstream.user:
-            raise ValueError('password_file: expected a user in upstream: "rsync://user@host/module"')
+            raise WrongKey("password_file", 'expected a user in upstream: "rsync://user@host/module"')
         return self
 
     @property

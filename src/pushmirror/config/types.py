@@ -18,6 +18,15 @@ from pushmirror.config.values import parse_duration, parse_rate
 from pushmirror.errors import UsageError
 
 
+class WrongKey(ValueError):
+    """One key of a section does not go with another, or with what the section is for."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(f"{key}: {what}")
+        self.key = key
+        self.what = what
+
+
 def _absolute(value: Path) -> Path:
     if not str(value).isprintable():
         raise ValueError("expected a path without control characters")

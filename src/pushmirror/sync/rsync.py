@@ -28,6 +28,7 @@ from pushmirror.errors import (
     OptionRefused,
     PushmirrorError,
     SilentlyClosed,
+    UnknownModule,
     UpstreamError,
     UpstreamFull,
 )
@@ -533,6 +534,7 @@ class StatsReader:
 
 
 _FULL = "max connections"
+_NO_MODULE = "nknown module"  # with a capital or without
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
     # (in rsync's words, what it means, what to do)
     (
@@ -541,7 +543,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "check the user in `upstream` and `password_file`",
     ),
     (
-        "Unknown module",
+        _NO_MODULE,
         "upstream has no such module",
         "check the path in `upstream`: rsync://HOST/ lists modules",
     ),
@@ -593,9 +595,10 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ("Permission denied", "a file or directory cannot be read or written", "check owners and modes"),
 )
 
-#: Those that may be gone in a moment.
-_PASSING: dict[str, type[UpstreamError]] = {
+#: Those that callers tell apart; of these, ConnectionFailed may be gone in a moment.
+_KINDS: dict[str, type[UpstreamError]] = {
     _FULL: UpstreamFull,
+    _NO_MODULE: UnknownModule,
     **dict.fromkeys(
         (
             "Connection refused",
@@ -622,7 +625,7 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     host = (archive.upstream and archive.upstream.host) or "upstream"
     for words, meaning, hint in _MEANINGS:
         if line := next((line for line in lines if words in line), None):
-            return _PASSING.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
+            return _KINDS.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
     is_cut_off = any(words in errors for words in _CUT_OFF_WORDS) or _HUNG_UP in telling
     kind = ConnectionFailed if is_cut_off or exit_code in _OF_CONNECTION else UpstreamError
     if is_silent and is_cut_off and exit_code in _CUT_OFF:

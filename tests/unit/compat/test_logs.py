@@ -194,12 +194,6 @@ def test_a_hook_that_fails_is_mailed_at_once_by_its_number(where, sent):
     assert content(where.directory)["ftpsync.log.0"] == ["Back from hook 2, got returncode 7"]
 
 
-def test_the_log_knows_what_it_says(where):
-    with log_of(where) as log:
-        OURS.info("check `upstream`")
-        assert log.says("check RSYNC_HOST and RSYNC_PATH") and not log.says("RSYNC_PATH")
-
-
 def test_an_error_is_mailed_at_once_and_logged(where, sent):
     with log_of(where, Mail(("a@example.org",))) as log:
         log.error("no key", body="what ssh said")

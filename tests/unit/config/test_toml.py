@@ -126,7 +126,7 @@ def test_every_problem_is_said_at_once(write):
             "archives.a.path: expected an absolute path; there is no such user's home",
         ),
         ('path = "/srv/\\u0000"', "archives.a.path: expected a path without control characters"),
-        ('path = "/"', "archives.a: path: the whole file system cannot be a tree"),
+        ('path = "/"', "archives.a.path: the whole file system cannot be a tree"),
         ('strategy = "fast"', "expected 'auto', 'full', 'index' or 'manifest', found \"fast\""),
         ("rounds = true", "archives.a.rounds: expected a whole number, found true"),
         ('rounds = "5"', 'archives.a.rounds: expected a whole number, found "5"'),
@@ -136,7 +136,7 @@ def test_every_problem_is_said_at_once(write):
         ('min_rate = "slow"', "archives.a.min_rate: expected a rate in KiB/s"),
         (
             'bandwidth_limit = "50K"\nmin_rate = "50K"',
-            "archives.a: min_rate: expected less than bandwidth_limit",
+            "archives.a.min_rate: expected less than bandwidth_limit",
         ),
         ('exclude = "x"', 'archives.a.exclude: expected a list: ["…"], found "x"'),
         ('architectures = ["AMD 64"]', "archives.a.architectures.0: expected an architecture such as amd64"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from pushmirror.archive.entry import Entry
 from pushmirror.cli.doctor.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Strategy
-from pushmirror.errors import ProgramMissing, PushmirrorError
+from pushmirror.errors import ProgramMissing, PushmirrorError, UnknownModule
 from pushmirror.status.level import Level
 from pushmirror.sync import rsync
 from pushmirror.sync.probing import refusals_of
@@ -158,8 +158,10 @@ def _why_no_manifest(archive: Archive) -> str:
         return "only a part of upstream's module is mirrored"
     try:
         entries = _list(archive.model_copy(update={"upstream": upstream.manifest}), _HEAD)
+    except UnknownModule:
+        return "upstream offers none"
     except PushmirrorError as exc:
-        return "upstream offers none" if "nknown module" in str(exc) else str(exc)
+        return str(exc)
     return "" if any(entry.path == "head" for entry in entries) else "upstream has not made it yet"
 
 

@@ -104,7 +104,7 @@ class PushRun:
             return NO_KEY
         inside = "true" if self.call.from_ftpsync else "false"
         notes.note(f"Pushing leaf mirrors. Inside ftpsync: {inside}. Pushkind: {self.course.kind}")
-        for warning in self.runmirrors.warnings:
+        for warning in (*self.runmirrors.warnings, *self.runmirrors.mirror_warnings):
             notes.note(f"warning: {warning}")
         if not self.runmirrors.lines:
             notes.note(f"warning: there is no mirror in {self.call.name}.mirror")

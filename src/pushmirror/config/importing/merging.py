@@ -125,11 +125,8 @@ def _pushed(
             )
         archives[name] = Archive(name=name, path=path)
     for place, mirror, runmirrors in told.runmirrors:
-        of_line = (warning.startswith("line ") for warning in runmirrors.warnings)
-        said += (
-            f"{mirror if is_line else place}: {warning}"
-            for warning, is_line in zip(runmirrors.warnings, of_line, strict=True)
-        )
+        said += (f"{place}: {warning}" for warning in runmirrors.warnings)
+        said += (f"{mirror}: {warning}" for warning in runmirrors.mirror_warnings)
         if not runmirrors.lines:
             said.append(f"{mirror}: names no mirror, so {place} is left out")
             continue

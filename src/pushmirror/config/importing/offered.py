@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pushmirror.config.explain import message
 from pushmirror.config.importing.rsyncd import Module, Parameter, Rsyncd, key
 from pushmirror.config.legacy.shared_variables import number
 from pushmirror.config.model import Access, Archive, Serve
@@ -124,7 +125,7 @@ def _take(
         Serve.model_validate({name: value})
     except ValidationError as exc:
         assert source
-        what = exc.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        what = message(exc.errors(include_url=False)[0])
         warnings.append(f'{source.place}: {source.name} = "{source.value}" cannot be taken over: {what}')
     else:
         keys[name] = value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from pushmirror.config.explain import message
 from pushmirror.config.legacy.names import free_name
 from pushmirror.config.legacy.shared_variables import number
 from pushmirror.config.legacy.values import Runmirrors
@@ -70,7 +71,7 @@ def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said
     try:
         return Site.model_validate({**dict(site), **told})
     except ValidationError as exc:
-        what = exc.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        what = message(exc.errors(include_url=False)[0])
         said.append(f"{one.place}: SSH_OPTS and options of {site.name}: {what}; they are left out")
         return Site.model_validate({**dict(site), **told, "ssh_options": (), "port": None})
 

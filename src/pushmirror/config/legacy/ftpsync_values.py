@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from pushmirror.config.explain import message
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.shared_variables import Shared, number, span
 from pushmirror.config.legacy.values import Variables
-from pushmirror.config.model import Mirror
+from pushmirror.config.types import WrongKey
 from pushmirror.errors import ConfigError, Exit
 
 #: By the key of our model that an error is about.
@@ -100,14 +102,16 @@ class Checked:
         try:
             return kind(**keys)
         except ValidationError as exc:
-            self.refuse("; ".join(_told(error, kind) for error in exc.errors(include_url=False)))
+            self.refuse("; ".join(map(_told, exc.errors(include_url=False))))
 
 
-def _told(error: Any, kind: type[BaseModel]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:  # of a whole section: it begins with the key, unless it is about the name
-        key, colon, rest = message.partition(": ") if kind is not Mirror else ("name", ": ", message)
-        return f"{_VARIABLES[key]}: {rest}" if colon and key in _VARIABLES else message
+def _told(error: ErrorDetails) -> str:
+    wrong = error.get("ctx", {}).get("error")
+    if isinstance(wrong, WrongKey):
+        return f"{_VARIABLES.get(wrong.key, wrong.key)}: {wrong.what}"
+    what = message(error)
+    if not error["loc"]:
+        return what
     key = str(error["loc"][0])
     found = f", found {error['input']!r}" if key in _VARIABLES and key != "proxy" else ""
-    return f"{_VARIABLES.get(key, key)}: {message}{found}"
+    return f"{_VARIABLES.get(key, key)}: {what}{found}"

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pushmirror.config.delay import Wait
+from pushmirror.config.explain import message
 from pushmirror.config.legacy.names import free_name
 from pushmirror.config.legacy.shared_variables import span
 from pushmirror.config.legacy.values import MirrorLine, site_of
@@ -151,7 +153,5 @@ def _require_site(line: MirrorLine) -> None:
         raise _NoMirrorError("; ".join(_told(error) for error in exc.errors(include_url=False))) from exc
 
 
-def _told(error: object) -> str:
-    assert isinstance(error, dict)
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{error['loc'][0]}: {message}, found {error['input']!r}"
+def _told(error: ErrorDetails) -> str:
+    return f"{error['loc'][0]}: {message(error)}, found {error['input']!r}"

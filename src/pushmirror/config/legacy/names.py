@@ -8,6 +8,8 @@ from itertools import count
 
 from pydantic import ValidationError
 
+from pushmirror.config.explain import message
+
 #: As config/types.py has it for archives and sites.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -22,5 +24,5 @@ def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
 def reason(error: ValidationError) -> str:
     """Why a value cannot be one of the model, with its key."""
     first = error.errors(include_url=False)[0]
-    key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {message(first)}" if key else message(first)

@@ -74,7 +74,8 @@ class _Reader:
             mail=Mail(self.shared.mailed()),
             logs=self.shared.logs(self.name, self.places.logs, self._number("LOGROTATE", _KEPT_LOGS)),
             hooks=self.shared.hooks(_HOOKS),
-            warnings=(*self.warnings, *mirrors.warnings),
+            warnings=tuple(self.warnings),
+            mirror_warnings=mirrors.warnings,
             ignored=mirrors.ignored,
             kind=self.get("PUSHKIND", PUSH_KIND),
         )

@@ -101,8 +101,9 @@ class Runmirrors:
     mail: Mail
     logs: Logs
     hooks: tuple[tuple[str, ...], ...]  # HOOK1 to HOOK3 as words
-    warnings: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()  # of the warnings, those of lines that wake nobody
+    warnings: tuple[str, ...] = ()  # of runmirrors.conf
+    mirror_warnings: tuple[str, ...] = ()  # of runmirrors.mirror
+    ignored: tuple[str, ...] = ()  # of these, those of lines that wake nobody
     kind: str = "mhop"  # PUSHKIND, of a call that names none
 
     def sites(self, archive: str) -> tuple[Site, ...]:

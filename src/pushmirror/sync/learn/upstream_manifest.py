@@ -22,7 +22,7 @@ from pushmirror.archive.entry import Entry
 from pushmirror.archive.listing import Change, Part, read_change, read_snapshot
 from pushmirror.archive.manifest import MAX_HEAD, Head, Step, parse_head
 from pushmirror.config.model import Archive
-from pushmirror.errors import ArchiveError, Unusable, UpstreamError
+from pushmirror.errors import ArchiveError, UnknownModule, Unusable, UpstreamError
 from pushmirror.sync.upstream import Upstream
 from pushmirror.system import clock
 from pushmirror.system.process import Stop
@@ -84,10 +84,10 @@ class UpstreamManifest:
             (self._directory / _HEAD).unlink(missing_ok=True)  # two of one second and size look alike
             self._copy(_HEAD, MAX_HEAD, stop)
             return parse_head((self._directory / _HEAD).read_bytes(), where="upstream's manifest")
+        except UnknownModule as exc:
+            (self._directory / _NONE).write_text(str(self._archive.upstream))
+            raise Unusable("upstream offers no manifest") from exc
         except UpstreamError as exc:
-            if "nknown module" in str(exc):
-                (self._directory / _NONE).write_text(str(self._archive.upstream))
-                raise Unusable("upstream offers no manifest") from exc
             raise Unusable(f"upstream's manifest cannot be had: {exc}") from exc
         except FileNotFoundError:
             raise Unusable("upstream's manifest is not made yet") from None

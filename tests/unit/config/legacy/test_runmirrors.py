@@ -38,7 +38,7 @@ def test_every_variable_has_the_default_of_the_script() -> None:
     assert found.push.deadline == timedelta(seconds=600)
     assert found.mail == Mail(("mirror",))
     assert found.logs == Logs(HOME / "log", HOME / "log/runmirrors-x.log", 14)
-    assert (found.kind, found.warnings, found.ignored) == ("mhop", (), ())
+    assert (found.kind, found.warnings, found.mirror_warnings, found.ignored) == ("mhop", (), (), ())
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,6 @@ def test_a_key_file_that_cannot_be_is_the_default_and_in_the_warnings() -> None:
 def test_what_is_wrong_with_a_line_is_in_the_warnings() -> None:
     found = read("nonsense\nall n h u 1\n", PUSHDELAY="x")
     line = "line 1 (nonsense) is ignored: expected all, staged, mhop or DELAY, found nonsense"
-    assert line in found.warnings and len(found.warnings) == 3
+    assert line in found.mirror_warnings and len(found.mirror_warnings) == 2
+    assert len(found.warnings) == 1
     assert found.ignored == (line,)
