@@ -3,11 +3,18 @@
 A message names the thing, what was expected, what was found and what to do. Foreign exceptions are
 translated at the boundary where they appear, `from exc`; `cli.main` prints one of these as one line and
 exits with its code. Exit codes follow sysexits(3) and, for the stages of a sync, those of ftpsync.
+
+A message names a key of the configuration by `key_name`, for its reader may have another configuration: the
+old commands have all messages name the variables of ftpsync.conf instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
+
+_key_names: Mapping[str, str] = {}  # key -> what the reader's configuration calls it
 
 
 class Exit(IntEnum):
@@ -26,6 +33,26 @@ class Exit(IntEnum):
     CONFIG = 78  # EX_CONFIG
     INTERRUPTED = 130  # SIGINT, as a shell reports it
     TERMINATED = 143  # SIGTERM, as a shell reports it
+
+
+def key_name(key: str, ours: str | None = None) -> str:
+    """A key of the configuration as a message names it.
+
+    `key` is dotted, below [archives.X] where no section is named. `ours` is for pushmirror.toml; none: the
+    key in backquotes.
+    """
+    return _key_names.get(key) or ours or f"`{key}`"
+
+
+@contextmanager
+def keys_named(names: Mapping[str, str]) -> Iterator[None]:
+    """All messages that are made in the block, in any thread, name these keys so."""
+    global _key_names  # noqa: PLW0603  as gettext's catalogue: one for the process
+    before, _key_names = _key_names, names
+    try:
+        yield
+    finally:
+        _key_names = before
 
 
 class PushmirrorError(Exception):

@@ -11,54 +11,114 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.config.model import Archive
-from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing
+from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing, TookTooLong, key_name
 from pushmirror.system import async_process, process
 from pushmirror.system.bash import called_by
 
 _log = logging.getLogger(__name__)
-#: What is logged of each, for who tells it in other words: with its name, and what comes behind.
-RUNS, SAYS, ENDED = "hook %s: %s", "hook %s says: %s", "hook %s ended with exit code %d"
 _SECRET = re.compile(r"(RSYNC|FTPSYNC|PUSHMIRROR)_.*(PASS|SECRET|TOKEN)", re.IGNORECASE)
 #: What every program is given unless the caller says otherwise, undone for a hook that sees our environment.
 _AS_OURS = {"LC_ALL": "", "TZ": ":/etc/localtime"}
 _TIMED_OUT, _NOT_STARTED, _NOT_FOUND, _SIGNALLED = 124, 126, 127, 128  # as timeout(1) and a shell tell it
 
 
-def run_hook(archive: Archive, name: str, facts: Mapping[str, str]) -> None:
-    """Run the hook of this name, if the archive has one.
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A program to be run at one point."""
 
-    Each fact is handed over as `PUSHMIRROR_<FACT>`. Raises HookFailed when it fails or takes too long.
-    """
-    argv = _argv(archive, name)
-    if not argv:
-        return
-    try:
-        result = process.run(
-            argv, env=_environment(archive, name, facts), cwd=_place(archive), timeout_s=_limit_s(archive)
+    name: str  # of the point: before_sync, after_push …
+    argv: tuple[str, ...]  # empty: there is none, and nothing is done
+    environment: Mapping[str, str]
+    directory: Path | None  # where it is run; none: where we are
+    limit_s: float
+
+    @classmethod
+    def of(cls, archive: Archive, name: str, facts: Mapping[str, str]) -> Hook:
+        """An archive's hook of this name; each fact is handed over as `PUSHMIRROR_<FACT>`."""
+        hooks = archive.hooks
+        ours = {"HOOK": name, "ARCHIVE": archive.name, "TREE": str(archive.path)}
+        ours |= {fact.upper(): value for fact, value in facts.items()}
+        return cls(
+            name,
+            getattr(hooks, name),
+            (as_ours(os.environ) if hooks.inherit_environment else {})
+            | {f"PUSHMIRROR_{fact}": value for fact, value in ours.items()},
+            None if hooks.inherit_environment else archive.path,
+            hooks.time_limit.total_seconds(),
         )
-    except (ProgramFailed, ProgramMissing) as exc:
-        raise _without_end(name, exc) from exc
-    said = result.output.decode("utf-8", "replace") + result.errors
-    _judge(name, argv, result.exit_code, said.splitlines())
 
 
-async def run_hook_beside(archive: Archive, name: str, facts: Mapping[str, str]) -> None:
-    """The same beside other work in an event loop; when that is cancelled, the hook is ended."""
-    argv = _argv(archive, name)
-    if not argv:
+@dataclass(frozen=True, slots=True)
+class HookStarted:
+    """A hook is being run."""
+
+    name: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookPrinted:
+    """A hook has printed a line, or could not be run, or took too long."""
+
+    name: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """A hook has ended."""
+
+    name: str
+    exit_code: int  # as a shell reports it
+
+
+HookEvent = HookStarted | HookPrinted | HookEnded
+OnHook = Callable[[HookEvent], None]
+
+
+def log_hook(event: HookEvent) -> None:
+    """Log what happens; for who has nothing else to do with it."""
+    match event:
+        case HookStarted():
+            _log.info("hook %s: %s", event.name, event.command)
+        case HookPrinted():
+            _log.info("hook %s says: %s", event.name, event.line)
+        case HookEnded():
+            _log.info("hook %s ended with exit code %d", event.name, event.exit_code)
+
+
+def run_hook(hook: Hook, on_hook: OnHook = log_hook) -> None:
+    """Run a hook, if there is one; HookFailed when it fails or takes too long."""
+    if not hook.argv:
         return
-    try:
-        async with asyncio.timeout(_limit_s(archive)):
-            ended = await async_process.run(argv, env=_environment(archive, name, facts), cwd=_place(archive))
-    except TimeoutError as exc:
-        raise _without_end(name, ProgramFailed(f"{argv[0]} was ended: it took longer than allowed")) from exc
-    except (ProgramFailed, ProgramMissing) as exc:
-        raise _without_end(name, exc) from exc
-    _judge(name, argv, ended.exit_code, ended.output.decode("utf-8", "replace").splitlines())
+    with _observed(hook, on_hook):
+        ended = process.run(hook.argv, env=dict(hook.environment), cwd=hook.directory, timeout_s=hook.limit_s)
+    output = ended.output.decode("utf-8", "replace") + ended.errors
+    _conclude(hook, ended.exit_code, output.splitlines(), on_hook)
+
+
+async def run_hook_beside(hook: Hook, on_hook: OnHook = log_hook) -> None:
+    """The same beside other work in an event loop; when that is cancelled, the hook is ended."""
+    if not hook.argv:
+        return
+    with _observed(hook, on_hook):
+        try:
+            async with asyncio.timeout(hook.limit_s):
+                ended = await async_process.run(hook.argv, env=dict(hook.environment), cwd=hook.directory)
+        except TimeoutError as exc:
+            raise TookTooLong(f"{hook.argv[0]} was ended: it took longer than allowed") from exc
+    _conclude(hook, ended.exit_code, ended.output.decode("utf-8", "replace").splitlines(), on_hook)
+
+
+def as_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment of ours for a program that is to see it: without passwords, in our language and time."""
+    return _AS_OURS | inherited(environment)
 
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
@@ -70,47 +130,34 @@ def _is_secret(name: str, value: str) -> bool:
     return bool(_SECRET.match(name)) or (name == "RSYNC_PROXY" and "@" in value)  # user:password@host:port
 
 
-def _argv(archive: Archive, name: str) -> tuple[str, ...]:
-    argv: tuple[str, ...] = getattr(archive.hooks, name)
-    if argv:
-        _log.info(RUNS, name, " ".join(called_by(argv)))
-    return argv
+@contextmanager
+def _observed(hook: Hook, on_hook: OnHook) -> Iterator[None]:
+    """Tell that it is run, and translate what keeps it from ending by itself."""
+    on_hook(HookStarted(hook.name, " ".join(called_by(hook.argv))))
+    try:
+        yield
+    except (ProgramFailed, ProgramMissing) as exc:
+        code = _NOT_FOUND if isinstance(exc, ProgramMissing) else _NOT_STARTED
+        code = _TIMED_OUT if isinstance(exc, TookTooLong) else code
+        on_hook(HookPrinted(hook.name, str(exc)))
+        on_hook(HookEnded(hook.name, code))
+        failed = HookFailed(f"{_words_for(hook)}: {exc}", hint=exc.hint, code=code)
+        failed.exit_code = exc.exit_code
+        raise failed from exc
 
 
-def _place(archive: Archive) -> Path | None:
-    """Where it is run; none: where we are."""
-    return None if archive.hooks.inherit_environment else archive.path
-
-
-def _environment(archive: Archive, name: str, facts: Mapping[str, str]) -> dict[str, str]:
-    ours = {"PUSHMIRROR_HOOK": name, "PUSHMIRROR_ARCHIVE": archive.name, "PUSHMIRROR_TREE": str(archive.path)}
-    given = _AS_OURS | inherited(os.environ) if archive.hooks.inherit_environment else {}
-    return given | ours | {f"PUSHMIRROR_{fact.upper()}": value for fact, value in facts.items()}
-
-
-def _limit_s(archive: Archive) -> float:
-    return archive.hooks.time_limit.total_seconds()
-
-
-def _without_end(name: str, exc: ProgramFailed | ProgramMissing) -> HookFailed:
-    """A hook that was not found, could not be started, or took too long."""
-    if isinstance(exc, ProgramMissing):
-        code = _NOT_FOUND
-    else:
-        code = _NOT_STARTED if isinstance(exc.__cause__, OSError) else _TIMED_OUT
-    _log.info(SAYS, name, exc)
-    _log.info(ENDED, name, code)
-    failed = HookFailed(f"the hook {name}: {exc}", hint=exc.hint, code=code)
-    failed.exit_code = exc.exit_code
-    return failed
-
-
-def _judge(name: str, argv: Sequence[str], exit_code: int, lines: Sequence[str]) -> None:
+def _conclude(hook: Hook, exit_code: int, lines: Iterable[str], on_hook: OnHook) -> None:
+    last = "it printed no error"
     for line in lines:
-        _log.info(SAYS, name, line)
+        on_hook(HookPrinted(hook.name, line))
+        last = line.strip() or last
     code = exit_code if exit_code >= 0 else _SIGNALLED - exit_code
-    _log.info(ENDED, name, code)
+    on_hook(HookEnded(hook.name, code))
     if code != 0:
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed no error")
-        message = f"the hook {name} ({called_by(argv)[0]}) ended with exit code {exit_code}: {last}"
+        command = called_by(hook.argv)[0]
+        message = f"{_words_for(hook)} ({command}) ended with exit code {exit_code}: {last}"
         raise HookFailed(message, code=code)
+
+
+def _words_for(hook: Hook) -> str:
+    return key_name(hook.name, f"the hook {hook.name}")

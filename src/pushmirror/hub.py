@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Archive, Config, Strategy
-from pushmirror.errors import ConfigError, Damaged, Exit, HookFailed, PushmirrorError, StateError, Stopped
+from pushmirror.errors import (
+    ConfigError,
+    Damaged,
+    Exit,
+    HookFailed,
+    PushmirrorError,
+    StateError,
+    Stopped,
+    key_name,
+)
+from pushmirror.hooks import OnHook, log_hook
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.suites import path_of as suites_file
@@ -82,10 +92,13 @@ class Wish:
 class Hub:
     """All that this machine does for its archives."""
 
-    def __init__(self, config: Config, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, config: Config, store: Store, progress: Progress, *, on_hook: OnHook = log_hook
+    ) -> None:
         self._config = config
         self._store = store
         self._progress = progress
+        self._on_hook = on_hook
         self.runs: set[int] = set()  # the numbers of those that this process has done
 
     def preview(self, wish: Wish) -> Preview:
@@ -391,13 +404,15 @@ class Hub:
     def _work(self, archive: Archive) -> Engine | Stock:
         if archive.upstream is None:
             places, progress = self._places(archive), Logged(self._progress)
-            return Stock(archive, self._config.mirror, places=places, progress=progress)
+            mirror, on_hook = self._config.mirror, self._on_hook
+            return Stock(archive, mirror, places=places, progress=progress, on_hook=on_hook)
         return self._engine(archive)
 
     def _engine(self, archive: Archive) -> Engine:
         places = self._places(archive)
         with self._writing_state(places.ledger):
-            return Engine(archive, self._config.mirror, places=places, progress=Logged(self._progress))
+            mirror, progress = self._config.mirror, Logged(self._progress)
+            return Engine(archive, mirror, places=places, progress=progress, on_hook=self._on_hook)
 
     def _places(self, archive: Archive) -> Places:
         """Where an archive's state is kept, made where it is not there yet."""
@@ -428,7 +443,7 @@ class Hub:
         except OSError as exc:
             raise ConfigError(
                 f"the tree {archive.path} of archive {archive.name} cannot be made: {exc.strerror}",
-                hint="make the directory for the user who runs pushmirror, or correct `path`",
+                hint=f"make the directory for the user who runs pushmirror, or correct {key_name('path')}",
             ) from exc
 
     def _require_mounted(self, archive: Archive) -> None:

@@ -1,16 +1,28 @@
-from contextlib import closing
+import asyncio
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from pushmirror.config.model import Archive, Config, State
 from pushmirror.errors import Exit, HookFailed
-from pushmirror.hooks import inherited, run_hook
+from pushmirror.hooks import (
+    Hook,
+    HookEnded,
+    HookEvent,
+    HookPrinted,
+    HookStarted,
+    inherited,
+    run_hook,
+    run_hook_beside,
+)
 from pushmirror.hub import Hub, Wish, hook_exit_code
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
 from pushmirror.sync.progress import Silent
 from pushmirror.system.bash import function_argv
+
+RUN = [run_hook, lambda *given: asyncio.run(run_hook_beside(*given))]
 
 
 def archive(tree: Path, *argv: str, **options: object) -> Archive:
@@ -18,12 +30,17 @@ def archive(tree: Path, *argv: str, **options: object) -> Archive:
     return Archive.model_validate({"name": "debian", "path": str(tree), "hooks": hooks})
 
 
+def hook(tree: Path, *argv: str, **options: object) -> Hook:
+    return Hook.of(archive(tree, *argv, **options), "before_sync", {})
+
+
 def said(tree: Path, *argv: str, **options: object) -> str:
     """What the hook prints."""
-    run_hook(archive(tree, "sh", "-c", f"{' '.join(argv)} >{tree}/said", **options), "before_sync", {})
+    run_hook(hook(tree, "sh", "-c", f"{' '.join(argv)} >{tree}/said", **options))
     return (tree / "said").read_text()
 
 
+@pytest.mark.parametrize("run", RUN)
 @pytest.mark.parametrize(
     ("argv", "code", "exit_code"),
     [
@@ -33,9 +50,9 @@ def said(tree: Path, *argv: str, **options: object) -> str:
         (["/dev/null"], 126, Exit.FAILED),
     ],
 )
-def test_a_hook_that_fails_is_told_with_its_own_exit_code(tmp_path, argv, code, exit_code):
+def test_a_hook_that_fails_is_told_with_its_own_exit_code(tmp_path, argv, code, exit_code, run):
     with pytest.raises(HookFailed, match="the hook before_sync") as raised:
-        run_hook(archive(tmp_path, *argv), "before_sync", {})
+        run(hook(tmp_path, *argv))
     assert (raised.value.code, raised.value.exit_code) == (code, exit_code)
 
 
@@ -44,13 +61,14 @@ def test_a_hook_that_is_a_function_of_a_bash_file_is_told_by_its_name(tmp_path, 
     (tmp_path / "x.conf").write_text("my_hook() { echo did $1; return 9; }\n")
     argv = function_argv(tmp_path / "x.conf", ["my_hook", "this"], {"NAME": "x"})
     with pytest.raises(HookFailed, match=r"the hook before_sync \(my_hook\) ended with exit code 9"):
-        run_hook(archive(tmp_path, *argv), "before_sync", {})
+        run_hook(hook(tmp_path, *argv))
     assert caplog.messages[:2] == ["hook before_sync: my_hook this", "hook before_sync says: did this"]
 
 
-def test_a_hook_that_takes_too_long_is_told_as_timeout_does(tmp_path):
+@pytest.mark.parametrize("run", RUN)
+def test_a_hook_that_takes_too_long_is_told_as_timeout_does(tmp_path, run):
     with pytest.raises(HookFailed, match="longer than allowed") as raised:
-        run_hook(archive(tmp_path, "sleep", "60", time_limit="1s"), "before_sync", {})
+        run(hook(tmp_path, "sleep", "60", time_limit="1s"))
     assert raised.value.code == 124
 
 
@@ -72,11 +90,29 @@ def test_a_hook_that_sees_our_environment_is_where_we_are_and_any_other_in_the_t
     assert said(tmp_path / "tree", "pwd", inherit_environment=inherit) == f"{place}\n"
 
 
+@pytest.mark.parametrize("run", RUN)
+@pytest.mark.parametrize("code", [0, 9])
+def test_who_observes_a_hook_hears_of_each_line_and_of_its_end(tmp_path, run, code):
+    events: list[HookEvent] = []
+    with suppress(HookFailed):
+        run(hook(tmp_path, "sh", "-c", f"echo one; echo two >&2; exit {code}"), events.append)
+    printed = [HookPrinted("before_sync", line) for line in ("one", "two")]
+    command = f"sh -c echo one; echo two >&2; exit {code}"
+    assert events == [HookStarted("before_sync", command), *printed, HookEnded("before_sync", code)]
+
+
+@pytest.mark.parametrize("run", RUN)
+def test_where_there_is_no_hook_nobody_hears_of_one(tmp_path, run):
+    events: list[HookEvent] = []
+    run(hook(tmp_path), events.append)
+    assert events == []
+
+
 def test_how_a_hook_ended_is_logged(tmp_path, caplog):
     caplog.set_level("INFO", "pushmirror")
     said(tmp_path, "true")
     with pytest.raises(HookFailed):
-        run_hook(archive(tmp_path, "/nowhere/hook"), "before_sync", {})
+        run_hook(hook(tmp_path, "/nowhere/hook"))
     assert "hook before_sync ended with exit code 0" in caplog.text
     assert "hook before_sync ended with exit code 127" in caplog.text
 
@@ -102,7 +138,7 @@ def test_bug_29_a_hook_gets_its_arguments_as_they_are(tmp_path):
     script = tmp_path / "hook"
     script.write_text('#!/bin/sh\nfor word; do echo "$word"; done >said\n')
     script.chmod(0o755)
-    run_hook(archive(tmp_path, str(script), "two words", "*", "$(id)"), "before_sync", {})
+    run_hook(hook(tmp_path, str(script), "two words", "*", "$(id)"))
     assert (tmp_path / "said").read_text().splitlines() == ["two words", "*", "$(id)"]
 
 

@@ -102,9 +102,6 @@ def carry_out(run: SyncRun) -> int:
 
 def _note(exc: PushmirrorError | Stopped, log: ScriptLog) -> None:
     """What ended a run, in the log; our caller says it on standard error."""
-    from pushmirror.compat.told import in_their_words
-
-    log.note(in_their_words(str(exc)))
+    log.note(str(exc))
     if isinstance(exc, PushmirrorError) and exc.hint:
-        exc.hint = in_their_words(exc.hint)
         log.note(f"hint: {exc.hint}")

@@ -5,7 +5,7 @@
     LOGDIR/rsync-NAME.error    what it complained of: the logger pushmirror.rsync.errors
 
 Guaranteed: two processes of one name may log at once; each mails the files that it has written to, and one
-run's files are rotated once. Not the business of this module: the words (`told.py`).
+run's files are rotated once. Not the business of this module: the words.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pushmirror.compat import mail, told
 from pushmirror.compat.mail import Attachment, Ending, Letter, Part
 from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.hooks import HookEvent
 from pushmirror.system.locks import locked
 
 _log = logging.getLogger(__name__)
@@ -164,6 +165,13 @@ class ScriptLog:
         self.note(text)
         self._mail_error(text, body or text)
 
+    def on_hook(self, event: HookEvent) -> None:
+        """Log what becomes of a hook; its failure is mailed, too."""
+        text = told.line_of_hook(event)
+        _log.info("%s", text)  # so that the run's own log has it, too
+        if told.is_failed(event):
+            self._mail_error(text, text)
+
     def _mail_error(self, text: str, body: str) -> None:
         self._error_told = True
         if self._mail.to:
@@ -217,8 +225,7 @@ class ScriptLog:
     # what is logged by everything else
 
     def _attach(self) -> None:
-        script = _ScriptLines(self._files[Part.LOG], self.line, self._mail_error)
-        self._add(_OURS, script)
+        self._add(_OURS, _Lines(self._files[Part.LOG], self.line, logging.INFO))
         self._add(_RSYNC, _Lines(self._files[Part.RSYNC], _as_rsync, logging.DEBUG))
         self._add(_RSYNC_ERRORS, _Lines(self._files[Part.RSYNC_ERRORS], str, logging.DEBUG))
 
@@ -247,30 +254,6 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # a full disk costs the line; logging's own way is a traceback for each
             self._file.add(self._form(self.format(record)))
-
-
-class _ScriptLines(_Lines):
-    """The same as the script would say it; mails a hook's failure."""
-
-    def __init__(
-        self, file: LogFile, form: Callable[[str], str], mail_error: Callable[[str, str], None]
-    ) -> None:
-        super().__init__(file, form, logging.INFO)
-        self.setFormatter(_Words())
-        self._mail_error = mail_error
-
-    def emit(self, record: logging.LogRecord) -> None:
-        super().emit(record)
-        if told.is_failed_hook(record):
-            text = told.text_of(record)
-            self._mail_error(text, text)
-
-
-class _Words(logging.Formatter):
-    """Of who runs the scripts; a traceback stays one."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name there
-        return told.text_of(record)
 
 
 def _as_rsync(text: str) -> str:

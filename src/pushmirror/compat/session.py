@@ -16,7 +16,8 @@ from getopt import GetoptError, getopt
 from types import FrameType
 from typing import TextIO
 
-from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
+from pushmirror.config.legacy.variables import VARIABLES
+from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError, keys_named
 from pushmirror.system.limits import allow_deep_directories
 
 Command = Callable[[Sequence[str], Mapping[str, str]], int]  # of argv and environment; its exit code
@@ -32,7 +33,8 @@ def run(command: Command) -> int:
     os.umask(0o022)
     allow_deep_directories()
     try:
-        return command(sys.argv, os.environ)
+        with keys_named(VARIABLES):
+            return command(sys.argv, os.environ)
     except Stopped as exc:
         complain(str(exc))
         return exc.exit_code

@@ -20,11 +20,11 @@ from pushmirror.compat.following import is_being_followed, is_followed, turn_aft
 from pushmirror.compat.foreign import real_ftpsync_on
 from pushmirror.compat.logs import ScriptLog
 from pushmirror.compat.outcome import exit_code_of
-from pushmirror.compat.told import in_their_words, of_withheld
+from pushmirror.compat.told import of_withheld
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, HookFailed, PushmirrorError
-from pushmirror.hooks import run_hook
+from pushmirror.hooks import Hook, run_hook
 from pushmirror.hub import Hub, Wish
 from pushmirror.state.records import Run, Stage
 from pushmirror.state.store import open_store
@@ -146,11 +146,11 @@ class SyncRun:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            hub = Hub(config, store, Silent())
+            hub = Hub(config, store, Silent(), on_hook=log.on_hook)
             answer = hub.serve(self._wish())
             run = store.run(answer.run_id) if answer.run_id is not None else None
         if answer.run_id not in hub.runs:  # what another process's run said is in its log only
-            log.note(in_their_words(answer.message))
+            log.note(answer.message)
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 
     def _last_run(self) -> Run | None:
@@ -175,7 +175,7 @@ class SyncRun:
 
     def _do_what_follows(self, kind: str, log: ScriptLog, on_told: Callable[[], None] = lambda: None) -> int:
         """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are told, or none is to be."""
-        run_hook(self.archive, "before_push", {})
+        run_hook(Hook.of(self.archive, "before_push", {}), log.on_hook)
         self._call_back()
         if not kind or not self.told.ftpsync.is_hub:
             on_told()
@@ -184,7 +184,7 @@ class SyncRun:
         code = self._push_sites(kind)
         if code == Exit.OK:
             on_told()
-            run_hook(self.archive, "after_push", {})
+            run_hook(Hook.of(self.archive, "after_push", {}), log.on_hook)
         return code
 
     def _tell_what_was_withheld(self, run: Run, log: ScriptLog) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
-from pushmirror.hooks import run_hook_beside
+from pushmirror.hooks import Hook, run_hook_beside
 from pushmirror.push.decide import Aim, Decision, Goal
 from pushmirror.state.records import Phase
 
@@ -70,6 +70,7 @@ class Around:
         if archive is None:
             return
         try:
-            await run_hook_beside(archive, name, {"generation": goal.ahead or goal.published or "", **facts})
+            known = {"generation": goal.ahead or goal.published or "", **facts}
+            await run_hook_beside(Hook.of(archive, name, known))
         except PushmirrorError as exc:
             _log.warning("%s; the push goes on", exc)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pushmirror.errors import PushmirrorError, StateError
+from pushmirror.errors import PushmirrorError, StateError, key_name
 from pushmirror.state.backups import list_backups, make_private, shared_lock
 from pushmirror.state.database import Database, damage_error, incomplete, sqlite_file, sqlite_url
 from pushmirror.state.pushes import PushStore
@@ -42,9 +42,10 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
+        place = key_name("state.directory", "directory in [state]")
         raise StateError(
             f"the state directory {directory} cannot be made: {exc.strerror}",
-            hint="name another one as directory in [state], or make it for this user",
+            hint=f"name another one as {place}, or make it for this user",
         ) from exc
     with ExitStack() as closing, _state_errors(directory):
         file = sqlite_file(url)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pushmirror.archive.selection import Selection, exclude_rules
 from pushmirror.config.model import Delete
+from pushmirror.errors import key_name
 
 _FEW = 100  # files; below this a share says nothing: half of a tiny tree is an ordinary update
 
@@ -64,10 +65,11 @@ def decide(
     if limits is None:
         return Deletion(doomed, kept=len(kept))
     if count > limits.max_files:
-        reason = f"{count} files are more than delete.max_files = {limits.max_files}"
+        most = key_name("delete.max_files", "delete.max_files")
+        reason = f"{count} files are more than {most} = {limits.max_files}"
     elif count > _FEW and count > limits.max_share * files_here:
-        share = f"delete.max_share = {limits.max_share:g}"
-        reason = f"{count} of {files_here} files are more than {share} of the tree"
+        most = key_name("delete.max_share", "delete.max_share")
+        reason = f"{count} of {files_here} files are more than {most} = {limits.max_share:g} of the tree"
     if reason:
         return Deletion(kept=len(kept), withheld=count, withheld_paths=doomed, reason=reason)
     return Deletion(doomed, kept=len(kept))

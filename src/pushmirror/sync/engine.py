@@ -33,8 +33,9 @@ from pushmirror.errors import (
     UpstreamError,
     UpstreamMoved,
     UpstreamUpdating,
+    key_name,
 )
-from pushmirror.hooks import run_hook
+from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
 from pushmirror.sync.account.bookkeeping import Bookkeeping, Places
@@ -86,12 +87,21 @@ class Preview:
 class Engine:
     """Runs one archive."""
 
-    def __init__(self, archive: Archive, mirror: Mirror, *, places: Places, progress: Progress) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        mirror: Mirror,
+        *,
+        places: Places,
+        progress: Progress,
+        on_hook: OnHook = log_hook,
+    ) -> None:
         """`places` is where what we know of this archive is remembered."""
         self._archive = archive
         self._tree = archive.path
         self._mirror = mirror
         self._progress = progress
+        self._on_hook = on_hook
         self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._stalled = places.stalled
         self._area = WorkArea(self._tree)
@@ -135,9 +145,12 @@ class Engine:
         with errors_by_stage(self._tree, lambda: self._phase):
             self._prepare()
             with self._working(job):
-                run_hook(self._archive, "before_sync", {"stage": job.stage.value, "trigger": job.trigger})
+                self._run_hook("before_sync", {"stage": job.stage.value, "trigger": job.trigger})
                 self._rounds(job, on_served)
         return self.report
+
+    def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
+        run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
     def preview(self, job: Job) -> Preview:
         """What a run would fetch, publish and delete; nothing is changed."""
@@ -249,13 +262,13 @@ class Engine:
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
             self._account_for_lost(round_)
-            run_hook(self._archive, "after_stage1", self.report.facts())
+            self._run_hook("after_stage1", self.report.facts())
             self._books.seal(self._read_served().generation)
             self._write_trace(job)
             self.report.prepared = "" if round_.incomplete else round_.pinned.generation
             return not round_.incomplete
         if job.stage is Stage.ALL:
-            run_hook(self._archive, "after_stage1", self.report.facts())
+            self._run_hook("after_stage1", self.report.facts())
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
@@ -279,25 +292,25 @@ class Engine:
         if changed or self._traces.generation() != self.report.generation:
             self._write_trace(job)
         if current:
-            run_hook(self._archive, "after_publish", self.report.facts())
+            self._run_hook("after_publish", self.report.facts())
         return current
 
     def _prepare(self) -> None:
         """Refuse what cannot work before anything is touched."""
         self._require_usable()
         if self._archive.keyring == ():
-            _log.info("signatures are not checked: the archive has no keyring")
+            _log.info("signatures are not checked: %s is not set", key_name("keyring"))
 
     def _require_usable(self) -> None:
         upstream, authorities = self._archive.upstream, self._archive.tls_ca
         if upstream is None:
             raise ConfigError(
                 f"the archive {self._archive.name} has no upstream to sync from",
-                hint=f"add `upstream` to [archives.{self._archive.name}]",
+                hint=f"add {key_name('upstream')} to [archives.{self._archive.name}]",
             )
         check_keyrings(self._archive.keyring)
         if upstream.scheme is Scheme.RSYNCS and not authorities.exists():
-            raise ConfigError(f"{authorities} does not exist", hint="check `tls_ca` in pushmirror.toml")
+            raise ConfigError(f"{authorities} does not exist", hint=f"check {key_name('tls_ca')}")
 
     @contextmanager
     def _working(self, job: Job) -> Iterator[None]:
@@ -344,7 +357,8 @@ class Engine:
         suites.restrict(survey)
         survey.deviates |= bool(suites.faults)
         if survey.files_upstream == 0 and not shown.directories and not has_traces(self._area.pin):
-            raise UpstreamError("upstream's tree is empty", hint="check the path in `upstream`")
+            path = key_name("upstream.path", "the path in `upstream`")
+            raise UpstreamError("upstream's tree is empty", hint=f"check {path}")
         _log.info(
             "diff: %d files upstream; %d to add, %d to change, %d only here",
             *(survey.files_upstream, len(survey.early) + len(survey.missing)),
@@ -523,7 +537,8 @@ class Engine:
 
     @property
     def _way_out(self) -> str:
-        return f"pushmirror sync {self._archive.name} --allow-mass-delete"
+        command = "sync --allow-mass-delete"
+        return key_name(command, f"pushmirror sync {self._archive.name} --allow-mass-delete")
 
     def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
         """What would be deleted once the pinned state is live, and the one that is live now replaced."""

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from pushmirror.config.model import Archive
-from pushmirror.errors import ConnectionFailed, TookTooLong
+from pushmirror.errors import ConnectionFailed, TookTooLong, key_name
 from pushmirror.sync import rsync
 from pushmirror.sync.refusals import Refusals
 from pushmirror.system import process
@@ -55,6 +55,6 @@ def _works(archive: Archive, words: list[str], until: float) -> bool:
         except TookTooLong as exc:
             raise ConnectionFailed(
                 f"upstream did not answer within {archive.timeout.total_seconds():g} s",
-                hint="check the network, or raise `timeout`",
+                hint=f"check the network, or raise {key_name('timeout')}",
             ) from exc
     return result.exit_code == 0 or rsync.is_partial(result.exit_code)

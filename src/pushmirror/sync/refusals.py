@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from pushmirror.errors import OptionRefused, SilentlyClosed, UpstreamError
+from pushmirror.errors import OptionRefused, SilentlyClosed, UpstreamError, key_name
 from pushmirror.system import clock
 from pushmirror.system.files import write_atomically
 
@@ -69,8 +69,6 @@ _INSTEAD = {
     "relative": "files are asked for by include rules",
     "safe-links": "links that lead out of the tree are left out here",
     "no-iconv": "names are asked for in UTF-8",
-    "bwlimit": "so `bandwidth_limit` has no effect",
-    "timeout": "a transfer that moves nothing for `timeout` is ended here",
 }
 
 
@@ -84,7 +82,14 @@ def refused_option(errors: str) -> str | None:
 
 def in_words(option: str) -> str:
     """What is done without this option."""
-    return f"upstream refuses --{option}: {_INSTEAD.get(option, 'done without it')}"
+    match option:
+        case "bwlimit":
+            instead = f"so {key_name('bandwidth_limit')} has no effect"
+        case "timeout":
+            instead = f"a transfer that moves nothing for {key_name('timeout')} is ended here"
+        case _:
+            instead = _INSTEAD.get(option, "done without it")
+    return f"upstream refuses --{option}: {instead}"
 
 
 @dataclass(slots=True)

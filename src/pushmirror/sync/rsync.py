@@ -31,6 +31,7 @@ from pushmirror.errors import (
     UnknownModule,
     UpstreamError,
     UpstreamFull,
+    key_name,
 )
 from pushmirror.sync.refusals import LETTERS, refused_option
 
@@ -535,66 +536,6 @@ class StatsReader:
 
 _FULL = "max connections"
 _NO_MODULE = "nknown module"  # with a capital or without
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
-    # (in rsync's words, what it means, what to do)
-    (
-        "auth failed",
-        "upstream refuses this user or password",
-        "check the user in `upstream` and `password_file`",
-    ),
-    (
-        _NO_MODULE,
-        "upstream has no such module",
-        "check the path in `upstream`: rsync://HOST/ lists modules",
-    ),
-    (
-        _FULL,
-        "upstream has too many connections now",
-        "try again later; the archive's `streams` is how many of them may be ours",
-    ),
-    ("Connection refused", "nothing answers at upstream's port", "check host and port in `upstream`"),
-    ("Name or service not known", "upstream's host name does not exist", "check the host in `upstream`"),
-    ("Temporary failure in name resolution", "no name server answers", "check the network"),
-    ("No route to host", "upstream's host cannot be reached", "check the network"),
-    ("Network is unreachable", "upstream's host cannot be reached", "check the network"),
-    (
-        "timed out",
-        "upstream did not answer in time",
-        "check the network, or raise `connect_timeout` or `timeout`",
-    ),
-    ("timeout in data", "upstream said nothing for too long", "check the network, or raise `timeout`"),
-    (
-        "No space left on device",
-        "the disk is full",
-        "free space on the tree's file system; nothing was published",
-    ),
-    ("Disk quota exceeded", "the disk quota is used up", "free space on the tree's file system"),
-    (
-        "Read-only file system",
-        "the tree's file system is read-only",
-        "check the disk and mount it read-write",
-    ),
-    ("password file", "the password file cannot be used", "check its owner and mode (0600)"),
-    *(
-        (words, "upstream's TLS certificate is not trusted", "check the host name and `tls_ca`")
-        for words in (
-            "CERTIFICATE_VERIFY_FAILED",  # ours
-            "Subject checks failed",  # stunnel's
-            "certificate verify failed",  # OpenSSL's, by stunnel and socat
-            "commonName does not match",  # socat's
-        )
-    ),
-    ("bad response from proxy", "the web proxy does not let us through", "check `proxy`, and who may use it"),
-    ("could not be started: No such file", "a program for TLS is missing", "install it, or see `tls_method`"),
-    ("Host key verification failed", "upstream's ssh host key is not known", "add it to known_hosts"),
-    (
-        "Permission denied (publickey",
-        "upstream refuses the ssh key",
-        "check `ssh_key` and the key's line there",
-    ),
-    ("Permission denied", "a file or directory cannot be read or written", "check owners and modes"),
-)
-
 #: Those that callers tell apart; of these, ConnectionFailed may be gone in a moment.
 _KINDS: dict[str, type[UpstreamError]] = {
     _FULL: UpstreamFull,
@@ -613,6 +554,92 @@ _KINDS: dict[str, type[UpstreamError]] = {
 }
 
 
+def _meanings() -> tuple[tuple[str, str, str], ...]:
+    """What rsync's words mean: the words, their meaning, what to do; the first that fit count."""
+    return (
+        (
+            "auth failed",
+            "upstream refuses this user or password",
+            f"check {key_name('upstream.user', 'the user in `upstream`')} and {key_name('password_file')}",
+        ),
+        (
+            _NO_MODULE,
+            "upstream has no such module",
+            f"check {key_name('upstream.path', 'the path in `upstream`')}: rsync://HOST/ lists modules",
+        ),
+        (
+            _FULL,
+            "upstream has too many connections now",
+            f"try again later; the archive's {key_name('streams')} is how many of them may be ours",
+        ),
+        (
+            "Connection refused",
+            "nothing answers at upstream's port",
+            f"check {key_name('upstream.port', 'host and port in `upstream`')}",
+        ),
+        (
+            "Name or service not known",
+            "upstream's host name does not exist",
+            f"check {key_name('upstream.host', 'the host in `upstream`')}",
+        ),
+        ("Temporary failure in name resolution", "no name server answers", "check the network"),
+        ("No route to host", "upstream's host cannot be reached", "check the network"),
+        ("Network is unreachable", "upstream's host cannot be reached", "check the network"),
+        (
+            "timed out",
+            "upstream did not answer in time",
+            f"check the network, or raise {key_name('connect_timeout')} or {key_name('timeout')}",
+        ),
+        (
+            "timeout in data",
+            "upstream said nothing for too long",
+            f"check the network, or raise {key_name('timeout')}",
+        ),
+        (
+            "No space left on device",
+            "the disk is full",
+            "free space on the tree's file system; nothing was published",
+        ),
+        ("Disk quota exceeded", "the disk quota is used up", "free space on the tree's file system"),
+        (
+            "Read-only file system",
+            "the tree's file system is read-only",
+            "check the disk and mount it read-write",
+        ),
+        ("password file", "the password file cannot be used", "check its owner and mode (0600)"),
+        *(
+            (
+                words,
+                "upstream's TLS certificate is not trusted",
+                f"check the host name and {key_name('tls_ca')}",
+            )
+            for words in (
+                "CERTIFICATE_VERIFY_FAILED",  # ours
+                "Subject checks failed",  # stunnel's
+                "certificate verify failed",  # OpenSSL's, by stunnel and socat
+                "commonName does not match",  # socat's
+            )
+        ),
+        (
+            "bad response from proxy",
+            "the web proxy does not let us through",
+            f"check {key_name('proxy')}, and who may use it",
+        ),
+        (
+            "could not be started: No such file",
+            "a program for TLS is missing",
+            f"install it, or see {key_name('tls_method')}",
+        ),
+        ("Host key verification failed", "upstream's ssh host key is not known", "add it to known_hosts"),
+        (
+            "Permission denied (publickey",
+            "upstream refuses the ssh key",
+            f"check {key_name('ssh_key')} and the key's line there",
+        ),
+        ("Permission denied", "a file or directory cannot be read or written", "check owners and modes"),
+    )
+
+
 def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = False) -> PushmirrorError:
     """What rsync's end means, in an operator's words, with rsync's own last words behind.
 
@@ -623,7 +650,7 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     telling = _first_line(errors)
     host = (archive.upstream and archive.upstream.host) or "upstream"
-    for words, meaning, hint in _MEANINGS:
+    for words, meaning, hint in _meanings():
         if line := next((line for line in lines if words in line), None):
             return _KINDS.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
     is_cut_off = any(words in errors for words in _CUT_OFF_WORDS) or _HUNG_UP in telling

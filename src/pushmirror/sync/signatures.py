@@ -16,14 +16,13 @@ from pathlib import Path
 from pushmirror.archive.clearsigned import open_clearsigned
 from pushmirror.archive.keyring import binary_keyring, is_armored
 from pushmirror.archive.signature import Signature, judge
-from pushmirror.errors import BadSignature, ConfigError, MalformedFile
+from pushmirror.errors import BadSignature, ConfigError, MalformedFile, key_name
 from pushmirror.sync.parts import joined
 from pushmirror.sync.published import Suite
 from pushmirror.system import process
 from pushmirror.system.files import sha256_of
 
 _SUFFIXES = {".gpg", ".asc"}  # of the files of a directory of keyrings; apt takes no others
-_HINT = "check `keyring` in pushmirror.toml"
 
 
 def check_signatures(suite: Suite, tree: Path, keyrings: Sequence[Path]) -> tuple[str, ...]:
@@ -82,15 +81,18 @@ def check_keyrings(keyrings: Sequence[Path]) -> None:
     """Raise ConfigError if a keyring cannot be used; before a run begins, not in its middle."""
     for keyring in keyrings:
         if keyring.is_dir() and not files_of([keyring]):
-            raise ConfigError(f"the keyring directory {keyring} has no *.gpg or *.asc file", hint=_HINT)
+            raise ConfigError(
+                f"the keyring directory {keyring} has no *.gpg or *.asc file",
+                hint=f"check {key_name('keyring')}",
+            )
     for file in files_of(keyrings):
         if not file.is_file() or not os.access(file, os.R_OK):
             found = "does not exist" if not file.exists() else "is no file that can be read"
-            raise ConfigError(f"the keyring {file} {found}", hint=_HINT)
+            raise ConfigError(f"the keyring {file} {found}", hint=f"check {key_name('keyring')}")
         try:
             binary_keyring(file.read_bytes(), where=f"the keyring {file}")
         except MalformedFile as exc:
-            raise ConfigError(str(exc), hint=_HINT) from exc
+            raise ConfigError(str(exc), hint=f"check {key_name('keyring')}") from exc
 
 
 def files_of(keyrings: Sequence[Path]) -> list[Path]:

@@ -10,11 +10,12 @@ Not the business of this module: files' hashes and modes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from pushmirror.config.model import Archive, Mirror
-from pushmirror.errors import Behind, Exit, UnreadableTree
-from pushmirror.hooks import run_hook
+from pushmirror.errors import Behind, Exit, UnreadableTree, key_name
+from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
 from pushmirror.state.records import STOCK
 from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.account.drift import Drift
@@ -35,11 +36,20 @@ _TRY_AGAIN = "sync again when it is done"
 class Stock:
     """Takes stock of one archive."""
 
-    def __init__(self, archive: Archive, mirror: Mirror, *, places: Places, progress: Progress) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        mirror: Mirror,
+        *,
+        places: Places,
+        progress: Progress,
+        on_hook: OnHook = log_hook,
+    ) -> None:
         self._archive = archive
         self._mirror = mirror
         self._places = places
         self._progress = progress
+        self._on_hook = on_hook
         self._phase = Exit.STAGE1
         self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
 
@@ -49,12 +59,15 @@ class Stock:
         Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
         """
         with errors_by_stage(self._archive.path, lambda: self._phase):
-            run_hook(self._archive, "before_sync", {"stage": job.stage.value, "trigger": job.trigger})
+            self._run_hook("before_sync", {"stage": job.stage.value, "trigger": job.trigger})
             self._look()
             self._phase = Exit.STAGE2
             on_served(self.report.generation)
-            run_hook(self._archive, "after_publish", self.report.facts())
+            self._run_hook("after_publish", self.report.facts())
         return self.report
+
+    def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
+        run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
     def _look(self) -> None:
         self._progress.step("taking stock")
@@ -124,7 +137,8 @@ def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
     stale_after = archive.update_in_progress.stale_after
     flags, _ = upstream_flags(archive.path, own=mirror.name, now=clock.now(), stale_after=stale_after)
     if flags:
+        limit = key_name("update_in_progress.stale_after", "stale_after")
         raise Behind(
             f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",
-            hint=f"{_TRY_AGAIN}; a flag older than stale_after is taken for left behind",
+            hint=f"{_TRY_AGAIN}; a flag older than {limit} is taken for left behind",
         )

@@ -33,7 +33,7 @@ from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import link_stays_inside
 from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
-from pushmirror.errors import ConnectionFailed, Stalled, TookTooLong, UpstreamError, UpstreamMoved
+from pushmirror.errors import ConnectionFailed, Stalled, TookTooLong, UpstreamError, UpstreamMoved, key_name
 from pushmirror.sync import rsync
 from pushmirror.sync.parts import (
     DISTS,
@@ -433,13 +433,13 @@ def _given_up(archive: Archive) -> Iterator[None]:
     try:
         yield
     except Stalled as exc:
-        found, key = "stands still", "raise `timeout`"
+        found, what = "stands still", f"raise {key_name('timeout')}"
         if archive.min_rate and exc.rate >= process.LEAST_RATE:
-            found, key = "is too slow", "lower `min_rate`"
-        raise ConnectionFailed(f"upstream {found}: {exc}", hint=f"check the network, or {key}") from exc
+            found, what = "is too slow", f"lower {key_name('min_rate')}"
+        raise ConnectionFailed(f"upstream {found}: {exc}", hint=f"check the network, or {what}") from exc
     except TookTooLong as exc:
         raise ConnectionFailed(
-            f"upstream took too long: {exc}", hint="check the network, or raise `time_limit`"
+            f"upstream took too long: {exc}", hint=f"check the network, or raise {key_name('time_limit')}"
         ) from exc
 
 

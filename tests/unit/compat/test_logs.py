@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror import hooks
 from pushmirror.compat import logs
 from pushmirror.compat.logs import LogFile, ScriptLog, rotate
 from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import PushmirrorError
+from pushmirror.hooks import HookEnded
 from pushmirror.system.locks import locked
 
 OURS = logging.getLogger("pushmirror.sync.engine")
-HOOKS = logging.getLogger("pushmirror.hooks")
 RSYNC = logging.getLogger("pushmirror.rsync")
 COMPLAINT = logging.getLogger("pushmirror.rsync.errors")
 NOBODY = Mail(())
@@ -188,8 +187,8 @@ def test_what_another_process_left_of_rsyncs_complaints_is_not_mailed(where, sen
 
 
 def test_a_hook_that_fails_is_mailed_at_once_by_its_number(where, sent):
-    with log_of(where, Mail(("a@example.org",))):
-        HOOKS.info(hooks.ENDED, "after_stage1", 7)
+    with log_of(where, Mail(("a@example.org",))) as log:
+        log.on_hook(HookEnded("after_stage1", 7))
         assert "] ERROR: Back from hook 2, got returncode 7\n" in sent()
     assert content(where.directory)["ftpsync.log.0"] == ["Back from hook 2, got returncode 7"]
 

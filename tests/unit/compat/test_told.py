@@ -1,31 +1,33 @@
-import logging
 from pathlib import Path
 
 import pytest
 
-from pushmirror import hooks
-from pushmirror.compat.told import in_their_words, is_failed_hook, of_withheld, text_of
-from pushmirror.config.model import Archive
+from pushmirror.compat.told import is_failed, line_of_hook, of_withheld
+from pushmirror.config.legacy.variables import VARIABLES
+from pushmirror.config.model import Archive, Delete
+from pushmirror.errors import HookFailed, key_name, keys_named
+from pushmirror.hooks import Hook, HookEnded, HookEvent, HookPrinted, HookStarted, run_hook
+from pushmirror.sync import deletion
 from pushmirror.sync.rsync import failure
 
 
-def record(form: str, *args: object) -> logging.LogRecord:
-    return logging.LogRecord("pushmirror.x", logging.INFO, "x.py", 1, form, args, None)
-
-
 @pytest.mark.parametrize(
-    ("form", "args", "text", "failed"),
+    ("event", "text", "failed"),
     [
-        (hooks.RUNS, ("before_sync", "/bin/hook a"), "Running hook 1: /bin/hook a", False),
-        (hooks.SAYS, ("after_stage1", "hook `path` {0}"), "hook `path` {0}", False),
-        (hooks.ENDED, ("after_publish", 0), "Back from hook 3, got returncode 0", False),
-        (hooks.ENDED, ("before_push", 9), "Back from hook 4, got returncode 9", True),
-        ("%s", ("the hook after_push (x) ended",), "hook 5 (x) ended", False),
-        ("nothing of theirs", (), "nothing of theirs", False),
+        (HookStarted("before_sync", "/bin/hook a"), "Running hook 1: /bin/hook a", False),
+        (HookPrinted("after_stage1", "hook `path` {0}"), "hook `path` {0}", False),
+        (HookEnded("after_publish", 0), "Back from hook 3, got returncode 0", False),
+        (HookEnded("before_push", 9), "Back from hook 4, got returncode 9", True),
     ],
 )
-def test_hooks_are_told_by_their_number(form, args, text, failed):
-    assert (text_of(record(form, *args)), is_failed_hook(record(form, *args))) == (text, failed)
+def test_hooks_are_told_by_their_number(event: HookEvent, text: str, failed: bool) -> None:
+    assert (line_of_hook(event), is_failed(event)) == (text, failed)
+
+
+def test_a_hook_that_failed_is_named_as_in_the_configuration(tmp_path: Path) -> None:
+    hook = Hook("after_push", ("false",), {}, tmp_path, 60)
+    with keys_named(VARIABLES), pytest.raises(HookFailed, match=r"^HOOK5 \(false\) ended with exit code 1"):
+        run_hook(hook)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +44,25 @@ def test_hooks_are_told_by_their_number(form, args, text, failed):
         ("Permission denied (publickey)", "ssh"),
     ],
 )
-def test_a_hint_names_the_variable_and_no_key(rsync_says, variable):
+def test_a_hint_names_the_variable_and_no_key(rsync_says: str, variable: str) -> None:
     archive = Archive.model_validate({"name": "debian", "path": str(Path("/srv/debian"))})
-    hint = in_their_words(failure(10, rsync_says, archive=archive).hint or "")
+    with keys_named(VARIABLES):
+        hint = failure(10, rsync_says, archive=archive).hint or ""
     assert variable in hint and "`" not in hint
 
 
-def test_a_way_out_of_a_withheld_deletion_is_one_that_there_is():
-    text = "120 files are more than delete.max_files = 2: pushmirror sync debian --allow-mass-delete"
-    assert in_their_words(text) == (
-        "120 files are more than --max-delete=2: raise --max-delete in RSYNC_OPTIONS2"
-    )
+def test_afterwards_keys_have_our_own_names_again() -> None:
+    with keys_named(VARIABLES):
+        assert key_name("tls_ca") == "RSYNC_SSL_CAPATH"
+    assert (key_name("tls_ca"), key_name("tls_ca", "ours")) == ("`tls_ca`", "ours")
+
+
+def test_the_limit_of_a_withheld_deletion_is_named_as_in_the_configuration() -> None:
+    with keys_named(VARIABLES):
+        decided = deletion.decide(
+            [f"x{n}" for n in range(120)], (), files_here=900, limits=Delete(max_files=2)
+        )
+    assert decided.reason == "120 files are more than --max-delete = 2"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +72,6 @@ def test_a_way_out_of_a_withheld_deletion_is_one_that_there_is():
         ("--delete --max-delete=2 --bwlimit=1", "--max-delete=7 --delete --bwlimit=1"),
     ],
 )
-def test_who_is_told_of_withheld_deletions_is_told_what_to_set(set_to, wanted):
+def test_who_is_told_of_withheld_deletions_is_told_what_to_set(set_to: str, wanted: str) -> None:
     subject, body = of_withheld(7, set_to, "/etc/ftpsync/ftpsync.conf")
     assert "7 files" in subject and f'RSYNC_OPTIONS2="{wanted}"' in body and "ftpsync.conf" in body

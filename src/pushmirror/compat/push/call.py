@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pushmirror.compat import session
-from pushmirror.compat.push.wire import as_ours
 from pushmirror.compat.runmirrors import Call
 from pushmirror.config.model import default_state_directory
+from pushmirror.hooks import as_ours
 from pushmirror.system import process
 
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from pushmirror.compat import told
 from pushmirror.compat.push.sites import CurrentSites
 from pushmirror.config.legacy.values import MirrorLine, Runmirrors
 from pushmirror.config.model import Site
-from pushmirror.errors import ProgramFailed, ProgramMissing, TriggerFailed
-from pushmirror.hooks import inherited
+from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing, TriggerFailed
+from pushmirror.hooks import Hook, HookEvent, as_ours, inherited, run_hook_beside
 from pushmirror.push.trigger import without_generation
 from pushmirror.push.wire import Answer
 from pushmirror.state.records import Stage
 from pushmirror.system import async_process
-from pushmirror.system.bash import called_by
 
 _NEEDED = ("SSH_AUTH_SOCK",)  # beside what every program gets, and what runmirrors.conf exports
 _HOOK_S = 3600.0  # the longest that HOOK2 may hold the others up
@@ -43,11 +43,6 @@ def script_argv(line: MirrorLine, runmirrors: Runmirrors, words: str) -> list[st
 def called(stage: Stage) -> str:
     """A trigger as the script calls it in its logs."""
     return f"{_CALLED[stage]} trigger"
-
-
-def as_ours(environment: Mapping[str, str]) -> dict[str, str]:
-    """Our environment for a program that is to see it: without passwords, in our own language and time."""
-    return {"LC_ALL": "", "TZ": ":/etc/localtime", **inherited(environment)}
 
 
 class Notes(Protocol):
@@ -140,26 +135,18 @@ class ScriptWire:
         return self._sites.runmirrors.logs.directory / f"{line.name}.log"
 
 
-async def run_hook(number: int, argv: Sequence[str], notes: Notes, environment: Mapping[str, str]) -> int:
+async def run_hook(number: int, argv: tuple[str, ...], notes: Notes, environment: Mapping[str, str]) -> int:
     """Run a hook that may say and read nothing but the log; returns its exit code, which is noted."""
-    notes.note(f"Running hook {number}: {' '.join(called_by(argv))}")
-    output, code = "", 0
+
+    def note(event: HookEvent) -> None:
+        (notes.error if told.is_failed(event) else notes.note)(told.line_of_hook(event, number))
+
+    hook = Hook(f"HOOK{number}", argv, as_ours(environment), Path.home(), _HOOK_S)
     try:
-        async with asyncio.timeout(_HOOK_S):
-            ended = await async_process.run(argv, env=as_ours(environment), cwd=Path.home())
-        output, code = ended.output.decode("utf-8", "replace"), ended.exit_code
-    except TimeoutError:
-        output, code = "it took too long", 124  # as timeout(1)
-    except ProgramMissing as exc:
-        output, code = str(exc), 127
-    except ProgramFailed as exc:
-        output, code = str(exc), 126
-    for said in output.splitlines():
-        notes.note(said)
-    code = code if code >= 0 else 128 - code  # as a shell tells of a signal
-    tell: Callable[[str], None] = notes.note if code == 0 else notes.error
-    tell(f"Back from hook {number}, got returncode {code}")
-    return code
+        await run_hook_beside(hook, note)
+    except HookFailed as exc:
+        return exc.code
+    return 0
 
 
 @asynccontextmanager

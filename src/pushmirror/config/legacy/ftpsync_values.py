@@ -19,42 +19,9 @@ from pushmirror.config.explain import message
 from pushmirror.config.legacy.places import Places
 from pushmirror.config.legacy.shared_variables import Shared, number, span
 from pushmirror.config.legacy.values import Variables
+from pushmirror.config.legacy.variables import VARIABLES
 from pushmirror.config.types import WrongKey
 from pushmirror.errors import ConfigError, Exit
-
-#: By the key of our model that an error is about.
-_VARIABLES = {
-    "name": "MIRRORNAME",
-    "country": "INFO_COUNTRY",
-    "location": "INFO_LOCATION",
-    "sponsor": "INFO_SPONSOR",
-    "maintainer": "INFO_MAINTAINER",
-    "throughput": "INFO_THROUGHPUT",
-    "running_on": "TRACEHOST",
-    "path": "TO",
-    "password_file": "RSYNC_PASSWORD or --password-file",
-    "timeout": "--timeout",
-    "connect_timeout": "--contimeout",
-    "before_sync": "HOOK1",
-    "after_stage1": "HOOK2",
-    "after_publish": "HOOK3",
-    "before_push": "HOOK4",
-    "after_push": "HOOK5",
-    "upstream_name": "RSYNC_HOST",
-    "proxy": "RSYNC_PROXY",
-    "keyring": "PUSHMIRROR_KEYRING",
-    "architectures": "ARCH_INCLUDE",
-    "exclude_architectures": "ARCH_EXCLUDE",
-    "bandwidth_limit": "RSYNC_BW",
-    "rsync": "RSYNC",
-    "rsync_options": "RSYNC_EXTRA, RSYNC_OPTIONS",
-    "filter": "EXCLUDE",
-    "tls_ca": "RSYNC_SSL_CAPATH",
-    "tls_method": "RSYNC_SSL_METHOD",
-    "host": "CALLBACKHOST",
-    "user": "CALLBACKUSER",
-    "key": "CALLBACKKEY",
-}
 
 _Made = TypeVar("_Made", bound=BaseModel)
 
@@ -108,10 +75,10 @@ class Checked:
 def _told(error: ErrorDetails) -> str:
     wrong = error.get("ctx", {}).get("error")
     if isinstance(wrong, WrongKey):
-        return f"{_VARIABLES.get(wrong.key, wrong.key)}: {wrong.what}"
+        return f"{VARIABLES.get(wrong.key, wrong.key)}: {wrong.what}"
     what = message(error)
     if not error["loc"]:
         return what
     key = str(error["loc"][0])
-    found = f", found {error['input']!r}" if key in _VARIABLES and key != "proxy" else ""
-    return f"{_VARIABLES.get(key, key)}: {what}{found}"
+    found = f", found {error['input']!r}" if key in VARIABLES and key != "proxy" else ""
+    return f"{VARIABLES.get(key, key)}: {what}{found}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive, Mirror, Strategy
-from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating
+from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating, key_name
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.job import Job
 from pushmirror.sync.learn.by_full import by_full
@@ -132,7 +132,8 @@ class Learner:
             area.pin, own=self.mirror.name, now=clock.now(), stale_after=stale_after
         )
         for flag in stale:
-            _log.warning("upstream's %s was left behind (see stale_after): ignored", flag)
+            limit = key_name("update_in_progress.stale_after", "stale_after")
+            _log.warning("upstream's %s was left behind (it is older than %s): ignored", flag, limit)
         if flags:
             raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
 
