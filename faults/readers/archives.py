@@ -12,7 +12,7 @@ from hashlib import sha256
 from faults.readers.judged import Reader, require, require_inside, require_link_inside, text
 from pushmirror.archive.blocks import blocks
 from pushmirror.archive.clearsigned import open_clearsigned, split_clearsigned, suite_text_agrees
-from pushmirror.archive.closure import by_hash_paths, readable, required
+from pushmirror.archive.closure import readable, required
 from pushmirror.archive.contents import decompress
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.extrafiles import parse_extrafiles
@@ -29,7 +29,7 @@ from pushmirror.archive.listing import (
 )
 from pushmirror.archive.manifest import chain, parse_head, render_head
 from pushmirror.archive.paths import MAX_PATH, inside, link_stays_inside, resolve, tree_path
-from pushmirror.archive.release import MAX_SIZE, Release, parse_release
+from pushmirror.archive.release import MAX_SIZE, Release, by_hash_paths, parse_release
 from pushmirror.archive.selection import (
     STAGE1_RULES,
     Selection,

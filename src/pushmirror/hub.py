@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,29 +35,21 @@ from pushmirror.hooks import OnHook, log_hook
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.suites import path_of as suites_file
-from pushmirror.sync.account.bookkeeping import Places
-from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.already import serves_already
-from pushmirror.sync.engine import Engine, Preview
 from pushmirror.sync.job import Job
-from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.parts import is_content
 from pushmirror.sync.progress import Logged, Progress
-from pushmirror.sync.report import Report
-from pushmirror.sync.stillness import stalled_file
-from pushmirror.sync.stock import Stock
-from pushmirror.sync.traces import Traces
-from pushmirror.sync.upstream import selection_mark
-from pushmirror.sync.verify.reading import Finding
-from pushmirror.sync.verify.repair import Repair, require_upstream
-from pushmirror.sync.verify.state import Verified, directory_of
-from pushmirror.sync.verify.verifier import Verifier
+from pushmirror.sync.selection import selection_hash
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
 from pushmirror.whose import require_ours
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what only a run needs is imported when there is one
     from pushmirror.state.store import Store
+    from pushmirror.sync.account.bookkeeping import Places
+    from pushmirror.sync.engine import Engine, Preview
+    from pushmirror.sync.report import Report
+    from pushmirror.sync.stock import Stock
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -121,8 +113,10 @@ class Hub:
         if not runs or runs[0].outcome is not Outcome.SUCCEEDED or served is None:
             return False
         is_recent = timedelta() <= clock.now() - runs[0].started_at < one.full_every
-        if not is_recent or runs[0].stats.get("selection") != selection_mark(one):
+        if not is_recent or runs[0].stats.get("selection") != selection_hash(one):
             return False
+        from pushmirror.sync.traces import Traces
+
         if Traces(one.path, self._config.mirror.name).generation() != served.digest:
             return False
         try:
@@ -141,12 +135,12 @@ class Hub:
         if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
             request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
             if request.id % _FORGET_EVERY == 0:
-                self._forget_old_runs(archive)
+                self.prune_runs(archive)
             return request
-        self._require_tree(archive)
+        self._make_tree(archive)
         request = self._add_request(wish)
-        self._show_what_is_owed(archive)
-        with self._turn(archive):
+        self._set_required_flag(archive)
+        with self.tree_lock(archive):
             self._store.recover(archive.name)
             request = self._store.request(request.id)
             if request.exit_code is not None and wish.is_special:
@@ -154,7 +148,7 @@ class Hub:
             if request.exit_code is None:
                 self._run(archive, wish)
                 request = self._store.request(request.id)
-        self._serve_the_abandoned(archive)
+        self._run_abandoned_requests(archive)
         return request
 
     def _add_request(self, wish: Wish, answer: str | None = None) -> Request:
@@ -169,107 +163,8 @@ class Hub:
             answer=answer,
         )
 
-    def verify(
-        self,
-        name: str,
-        *,
-        repair: bool = False,
-        rate: int = 0,
-        from_scratch: bool = False,
-        each: Callable[[Finding], None] | None = None,
-    ) -> Verified:
-        """Read everything that an archive's tree should hold; `each` is then told all that was found.
-
-        `rate` is in bytes per second, 0 for no limit. Runs go on meanwhile; a repair is a run itself.
-        """
-        archive = self._config.archives[name]
-        if repair:
-            require_upstream(archive)
-            require_ours(self._config.state.directory, archive)
-        if not archive.path.is_dir():
-            raise ConfigError(
-                f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"
-            )
-        self._require_mounted(archive)
-        if not any(is_content(one.name) for one in archive.path.iterdir()):
-            raise ConfigError(
-                f"the tree {archive.path} of archive {name} is empty: there is nothing to verify",
-                hint=f"mount its disk, or fill it: pushmirror sync {name}",
-            )
-        with self._verifier(archive) as verifier:
-            verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
-            if verifier.needs_another_look():
-                with self._turn(archive):
-                    self._settle(archive)
-                    if verifier.look_again() and repair:
-                        self._repair(archive, verifier)
-            found = verifier.finish()
-            for finding in verifier.findings() if each else ():
-                assert each
-                each(finding)
-            return found
-
     @contextmanager
-    def _verifier(self, archive: Archive) -> Iterator[Verifier]:
-        def served() -> str:
-            known = self._store.latest_generation(archive.name) if archive.upstream else None
-            return known.digest if known else ""
-
-        places, directory = self._places(archive), directory_of(self._config.state.directory, archive.name)
-        with self._writing_state(directory), Inventory(places.inventory, read_only=True) as inventory:
-            verifier = Verifier(
-                archive,
-                directory,
-                ledger=Ledger(places.ledger),
-                inventory=inventory,
-                progress=Logged(self._progress),
-                served=served,
-            )
-            with verifier.working():
-                yield verifier
-
-    def _settle(self, archive: Archive) -> None:
-        """Have the inventory know what a killed run left: that is not wrong. The caller holds the lock."""
-        file = self._places(archive).inventory
-        if not file.exists():
-            return
-        with Inventory(file) as inventory:
-            if inventory.unsettled:
-                inventory.settle(archive.path)
-
-    def _repair(self, archive: Archive, verifier: Verifier) -> None:
-        """A run of its own for what a verify found; the caller holds the lock."""
-        self._store.recover(archive.name)
-        log, work = self._new_log(archive), Repair(archive, self._places(archive), Logged(self._progress))
-        run = self._store.begin_run(
-            archive.name, Stage.ALL, strategy="repair", trigger="verify", log=str(log)
-        )
-        outcome, code, message = Outcome.SUCCEEDED, Exit.OK, ""
-        try:
-            with _logged_to(log):
-                done = work.run(verifier.problems(), verifier.generation)
-                message = done.summary()
-                _log.info("done: %s", message)
-            verifier.repaired(done.remaining, done.repaired)
-            if done.remaining:
-                outcome, code = Outcome.FAILED, Exit.FAILED
-        except PushmirrorError as exc:
-            outcome, code, message = Outcome.FAILED, exc.exit_code, str(exc)
-            raise
-        except (Stopped, KeyboardInterrupt):
-            outcome, code, message = Outcome.INTERRUPTED, Exit.INTERRUPTED, "stopped; verify --repair goes on"
-            raise
-        except Exception as exc:
-            outcome, code, message = Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}"
-            raise
-        finally:
-            self._store.end_run(
-                run.id, outcome=outcome, exit_code=code, message=message, stats=work.done.numbers()
-            )
-            self._forget_old_runs(archive)
-
-    @contextmanager
-    def _turn(self, archive: Archive) -> Iterator[None]:
+    def tree_lock(self, archive: Archive) -> Iterator[None]:
         """Hold the tree's lock, after saying so if somebody else has it."""
         with locks.locked(archive.path, wait=False) as held:
             if held:
@@ -279,7 +174,7 @@ class Hub:
         with locks.locked(archive.path):
             yield
 
-    def _serve_the_abandoned(self, archive: Archive) -> None:
+    def _run_abandoned_requests(self, archive: Archive) -> None:
         """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
         for _ in range(_MOST_RUNS):
             if not self._store.pending(archive.name):
@@ -295,7 +190,7 @@ class Hub:
         """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
-        log, work = self._new_log(archive), self._work(archive)  # without these there is nothing to remember
+        log, work = self.new_log(archive), self._work(archive)  # without these there is nothing to remember
         run = self._store.begin_run(
             archive.name,
             stage,
@@ -305,8 +200,8 @@ class Hub:
             request_ids=[request.id for request in waiting],
         )
         self.runs.add(run.id)
-        self._show_what_is_owed(archive)
-        with _logged_to(log):
+        self._set_required_flag(archive)
+        with logged_to(log):
             for request in waiting:
                 facts = (
                     request.stage.value,
@@ -316,8 +211,8 @@ class Hub:
                 )
                 _log.info("asked for %s by %s from %s: %a", *facts)
             self._carry_out(archive, run, work, wish, waiting)
-        self._show_what_is_owed(archive)
-        self._forget_old_runs(archive)
+        self._set_required_flag(archive)
+        self.prune_runs(archive)
 
     def _carry_out(
         self, archive: Archive, run: Run, work: Engine | Stock, wish: Wish | None, waiting: Sequence[Request]
@@ -330,7 +225,7 @@ class Hub:
 
         try:
             if wish is None or not wish.allow_empty_tree:
-                self._require_mounted(archive)
+                self.require_mounted(archive)
             job = _job(run.stage, run.trigger, wish, generation=_announced(waiting))
             try:
                 report = work.run(job, on_served)
@@ -403,22 +298,29 @@ class Hub:
 
     def _work(self, archive: Archive) -> Engine | Stock:
         if archive.upstream is None:
-            places, progress = self._places(archive), Logged(self._progress)
+            from pushmirror.sync.stock import Stock
+
+            places, progress = self.places(archive), Logged(self._progress)
             mirror, on_hook = self._config.mirror, self._on_hook
             return Stock(archive, mirror, places=places, progress=progress, on_hook=on_hook)
         return self._engine(archive)
 
     def _engine(self, archive: Archive) -> Engine:
-        places = self._places(archive)
-        with self._writing_state(places.ledger):
+        from pushmirror.sync.engine import Engine
+
+        places = self.places(archive)
+        with self.state_errors(places.ledger):
             mirror, progress = self._config.mirror, Logged(self._progress)
             return Engine(archive, mirror, places=places, progress=progress, on_hook=self._on_hook)
 
-    def _places(self, archive: Archive) -> Places:
+    def places(self, archive: Archive) -> Places:
         """Where an archive's state is kept, made where it is not there yet."""
+        from pushmirror.sync.account.bookkeeping import Places
+        from pushmirror.sync.stillness import stalled_file
+
         state = self._config.state
         inventories = state.directory / "inventories"
-        with self._writing_state(inventories):
+        with self.state_errors(inventories):
             inventories.mkdir(parents=True, exist_ok=True)
         return Places(
             ledger=state.directory / "closures" / archive.name,
@@ -429,7 +331,7 @@ class Hub:
             stalled=stalled_file(state.directory, archive.name),
         )
 
-    def _require_tree(self, archive: Archive) -> None:
+    def _make_tree(self, archive: Archive) -> None:
         """The tree's directory, made when its parent is there; an owner's has to be there."""
         if archive.path.is_dir():
             return
@@ -446,7 +348,7 @@ class Hub:
                 hint=f"make the directory for the user who runs pushmirror, or correct {key_name('path')}",
             ) from exc
 
-    def _require_mounted(self, archive: Archive) -> None:
+    def require_mounted(self, archive: Archive) -> None:
         """An empty directory where a run of ours had published is a disk that is not mounted."""
         was = self._store.latest_generation(archive.name)
         if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
@@ -456,26 +358,28 @@ class Hub:
             hint="mount its disk; or, if it is to be so: pushmirror sync --from-scratch",
         )
 
-    def _show_what_is_owed(self, archive: Archive) -> None:
+    def _set_required_flag(self, archive: Archive) -> None:
         """Archive-Update-Required is in the tree exactly while a request waits."""
         if archive.upstream is None:
             return  # the tree is its owner's
+        from pushmirror.sync.traces import Traces
+
         is_owed = bool(self._store.pending(archive.name))
         try:
             Traces(archive.path, self._config.mirror.name).owe(is_owed=is_owed)
         except OSError as exc:  # a full or read-only disk: the run itself will say so
             _log.warning("the flag that a run is owed cannot be set in %s: %s", archive.path, exc.strerror)
 
-    def _new_log(self, archive: Archive) -> Path:
+    def new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name
         file = directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
-        with self._writing_state(file):
+        with self.state_errors(file):
             directory.mkdir(parents=True, exist_ok=True)
             file.touch()
         return file
 
     @contextmanager
-    def _writing_state(self, what: Path) -> Iterator[None]:
+    def state_errors(self, what: Path) -> Iterator[None]:
         """Translate what keeps us from writing below the state directory."""
         try:
             yield
@@ -485,7 +389,7 @@ class Hub:
                 hint=f"whoever runs pushmirror has to own all below {self._config.state.directory}",
             ) from exc
 
-    def _forget_old_runs(self, archive: Archive) -> None:
+    def prune_runs(self, archive: Archive) -> None:
         for run in self._store.prune(archive.name, self._config.state.keep_runs):
             try:
                 if run.log:
@@ -526,7 +430,7 @@ def _announced(waiting: Sequence[Request]) -> str | None:
 
 
 @contextmanager
-def _logged_to(file: Path) -> Iterator[None]:
+def logged_to(file: Path) -> Iterator[None]:
     """Everything that pushmirror logs goes to this file too, as far as it can be written."""
     handler = LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

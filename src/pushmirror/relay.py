@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
 from pushmirror.push.callback import note, site_that_called
-from pushmirror.push.decide import Goal, lacking_stage1
 from pushmirror.push.turn import Turn
 from pushmirror.state.records import Stage
 from pushmirror.system import clock, detached
@@ -69,6 +68,8 @@ def answer_callback(config: Config, name: str) -> str:
 
 def _wait_for_stage1(config: Config, store: Store, archive: str) -> None:
     """Until our staged sites have what was prepared, or the deadline lets our caller go."""
+    from pushmirror.push.decide import Goal, lacking_stage1
+
     sites, until = config.sites_of(archive), monotonic() + config.push.deadline.total_seconds()
     while monotonic() < until:
         prepared = store.preparation(archive)

@@ -31,7 +31,7 @@ def test_a_disk_with_nothing_but_its_own_is_not_the_tree_that_was_published(tmp_
     archive = Archive(name="a", path=tmp_path, upstream="rsync://hub.example.org/debian")
     hub = Hub(None, Published(), Silent())
     if mounted:
-        hub._require_mounted(archive)
+        hub.require_mounted(archive)
     else:
         with pytest.raises(ConfigError, match="is empty, but generation"):
-            hub._require_mounted(archive)
+            hub.require_mounted(archive)

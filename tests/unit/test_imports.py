@@ -3,17 +3,34 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import pushmirror
+from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.system import process
+from recorded import RecordedMirror
 
 ROOT = Path(pushmirror.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
 
+#: What a run needs, and an answer without one does not.
+OF_A_RUN = {
+    "alembic",
+    "pushmirror.push.decide",
+    "pushmirror.push.engine",
+    "pushmirror.sync.account.inventory",
+    "pushmirror.sync.engine",
+    "pushmirror.sync.ledger",
+    "pushmirror.sync.rsync",
+    "pushmirror.sync.stock",
+    "pushmirror.sync.traces",
+    "pushmirror.sync.upstream",
+    "pushmirror.sync.verify",
+}
 #: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
 VALUES = {"archive", "config", "errors"}
 ENGINE = VALUES | {"hooks", "state", "system"}
@@ -43,6 +60,7 @@ MAY_IMPORT = {
     "status": ENGINE,
     "whose": VALUES | {"system"},
     "hub": ENGINE | {"access", "push", "status", "sync", "whose"},
+    "verify": ENGINE | {"hub", "sync", "whose"},
     "relay": ENGINE | {"push"},
     "serving": ENGINE | {"access", "push"},
     "cli": TOP,
@@ -50,6 +68,7 @@ MAY_IMPORT = {
     "lab": TOP,
     "": set(),  # pushmirror/__init__.py
 }
+ABOVE_ITS_FOLDER = {"sync/verify/run.py": "verify"}  # a whole job, as a run is
 WITHOUT_SQL = {"sync", "push", "access", "status"}  # of state they see values, and the name of Store's type
 STATE_VALUES = ("pushmirror.state.records.", "pushmirror.state.suites.")
 
@@ -66,17 +85,19 @@ def imports_of(file: Path) -> Iterator[str]:
             yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
 def part_of(file: Path) -> str:
-    return file.relative_to(ROOT).with_suffix("").parts[0].removesuffix("__init__")
+    return ABOVE_ITS_FOLDER.get(name_of(file)) or file.relative_to(ROOT).with_suffix("").parts[
+        0
+    ].removesuffix("__init__")
 
 
 def parts_imported(file: Path) -> set[str]:
     ours = (name.split(".") for name in imports_of(file) if name.startswith("pushmirror."))
     return {words[1] for words in ours} & {*MAY_IMPORT}
-
-
-def name_of(file: Path) -> str:
-    return str(file.relative_to(ROOT))
 
 
 def test_every_part_has_its_place_in_the_order():
@@ -129,3 +150,19 @@ def test_reading_the_configuration_and_the_state_needs_neither_alembic_nor_an_or
         "sys.exit(' '.join({'sqlalchemy.orm', 'alembic', 'mako', 'rich'} & sys.modules.keys()))"
     )
     assert process.run([sys.executable, "-c", script]).errors.strip() == ""
+
+
+def test_a_push_of_what_is_served_already_loads_nothing_of_a_run(tmp_path):
+    mirror = RecordedMirror.unpack(tmp_path / "recorded", sites=False)
+    result = mirror.run("receive", "sync:all", f"sync:generation:{mirror.served}", modules=True)
+    assert (result.exit_code, result.output[:24]) == (0, b"debian all: already at 8")
+    assert all(find_spec(name) for name in OF_A_RUN)
+    assert not OF_A_RUN & mirror.modules(result)
+
+
+def test_a_receive_that_runs_loads_nothing_of_verify(tmp_path: Path, daemon: RsyncDaemon):
+    mirror = RecordedMirror.unpack(tmp_path / "recorded", upstream=daemon.url(""), sites=False)
+    daemon.add_module("debian", mirror.upstream)
+    result = mirror.run("receive", "sync:all", modules=True)
+    assert (result.exit_code, "pushmirror.sync.engine" in mirror.modules(result)) == (0, True)
+    assert not [name for name in mirror.modules(result) if ".verify" in name]

@@ -10,19 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from pushmirror.archive.contents import READABLE_SUFFIXES, compression, family
-from pushmirror.archive.digests import HASHES, name_of
 from pushmirror.archive.index import IndexKind, kind_of
 from pushmirror.archive.release import Listed, Release
 
-__all__ = ["by_hash_paths", "family", "readable", "required"]
-
-
-def by_hash_paths(listed: Listed) -> tuple[tuple[str, str], ...]:
-    """Where else a file can be fetched, per hash: (MD5Sum | SHA1 | SHA256 | SHA512, path in the suite)."""
-    directory = listed.path.rpartition("/")[0]
-    prefix = f"{directory}/by-hash" if directory else "by-hash"
-    digests = {**dict(listed.others), name_of(listed.digest): listed.digest}
-    return tuple((name, f"{prefix}/{name}/{digests[name]}") for name in HASHES if name in digests)
+__all__ = ["family", "readable", "required"]
 
 
 def required(release: Release, present: Collection[str]) -> list[Listed]:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from pushmirror.archive.clearsigned import split_clearsigned, suite_text_agrees
 from pushmirror.archive.dates import read_date
-from pushmirror.archive.digests import HASHES
+from pushmirror.archive.digests import HASHES, name_of
 from pushmirror.archive.paths import inside
 from pushmirror.errors import MalformedFile, NotASuite
 
@@ -79,6 +79,14 @@ class _Field:
     """A field of the paragraph."""
 
     lines: list[tuple[int, str]]  # its text without the blanks around it, with the number of each line
+
+
+def by_hash_paths(listed: Listed) -> tuple[tuple[str, str], ...]:
+    """Where else a file can be fetched, per hash: (MD5Sum | SHA1 | SHA256 | SHA512, path in the suite)."""
+    directory = listed.path.rpartition("/")[0]
+    prefix = f"{directory}/by-hash" if directory else "by-hash"
+    digests = {**dict(listed.others), name_of(listed.digest): listed.digest}
+    return tuple((name, f"{prefix}/{name}/{digests[name]}") for name in HASHES if name in digests)
 
 
 def parse_release(data: bytes, *, where: str) -> Release:

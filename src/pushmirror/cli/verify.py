@@ -111,7 +111,7 @@ def verify(
         names = [name for name in names if config.archives[name].upstream]
         if not names:
             raise UsageError("no archive has an upstream that anything could be repaired from")
-    from pushmirror.hub import Hub
+    from pushmirror.sync.verify.run import VerifyRun
 
     log_to_stderr(verbose=verbose, quiet=quiet)
     worst = Exit.OK
@@ -122,8 +122,8 @@ def verify(
             each = all_found.append if is_json else _print_finding if is_listed else None
             try:
                 with _progress(name, drawn=not (verbose or quiet)) as progress:
-                    hub = Hub(config, store, progress)
-                    found = hub.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
+                    run = VerifyRun(config, store, progress)
+                    found = run.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
             except Stopped as exc:
                 raise Stopped(
                     f"{exc}; pushmirror verify {name} goes on where it stopped", exit_code=exc.exit_code

@@ -14,7 +14,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.sync.published import read_published
-from pushmirror.sync.upstream import selection_mark
+from pushmirror.sync.selection import selection_hash
 from pushmirror.system.held import is_held
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
         last is not None
         and (last.outcome, last.exit_code, last.generation) == (Outcome.SUCCEEDED, Exit.OK, generation)
         and not last.stats.get("missing_upstream")
-        and last.stats.get("selection") == selection_mark(archive)
+        and last.stats.get("selection") == selection_hash(archive)
     )
 
 

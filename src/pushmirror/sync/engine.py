@@ -54,13 +54,14 @@ from pushmirror.sync.published import NOTHING, Published, read_published
 from pushmirror.sync.refusals import REFUSED
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
+from pushmirror.sync.selection import selection_hash
 from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
 from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
-from pushmirror.sync.upstream import Upstream, selection_mark
+from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea, way_out
 from pushmirror.system import clock
 
@@ -122,7 +123,7 @@ class Engine:
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
         self._aim = ""  # the generation that the round works towards, once it is known
         self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last round, and its aim
-        self.report = Report(started=clock.now(), selection=selection_mark(archive))
+        self.report = Report(started=clock.now(), selection=selection_hash(archive))
         self._learner = Learner(
             archive,
             mirror,

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from pushmirror.archive.closure import by_hash_paths
 from pushmirror.archive.generation import generation
 from pushmirror.archive.paths import prefixes, resolve
 from pushmirror.archive.release import (
     MAX_RELEASE,
     Listed,
     Release,
+    by_hash_paths,
     parse_release,
     split_clearsigned,
     suite_text_agrees,

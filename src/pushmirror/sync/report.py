@@ -49,7 +49,7 @@ class Report:
     missing: int = 0  # files that upstream lacks, though the published indices name them
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
-    selection: int = 0  # a mark of what is mirrored of upstream's tree; see `selection_mark`
+    selection: int = 0  # a mark of what is mirrored of upstream's tree; see `selection_hash`
     hook_exit_code: int = 0  # of the hook that failed and so ended the run; 0: none did
     seconds_stage1: float = 0.0
     seconds_stage2: float = 0.0

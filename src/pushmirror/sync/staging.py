@@ -29,10 +29,11 @@ from pushmirror.sync.parts import ZZZ_DISTS, Part, is_component, is_searched, is
 from pushmirror.sync.publish import Publisher
 from pushmirror.sync.published import Fault, Published
 from pushmirror.sync.round import Round
+from pushmirror.sync.selection import closure_rules, selection_rules
 from pushmirror.sync.signed import Indexed, LookUp
 from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import Upstream, closure_rules, selection_rules
+from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.vouch import Readable
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock

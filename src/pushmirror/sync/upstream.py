@@ -27,11 +27,10 @@ from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
 from typing import TypeVar
-from zlib import crc32
 
 from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.paths import link_stays_inside
-from pushmirror.archive.selection import Rule, Selection, architecture_rules, exclude_rules, filter_rules
+from pushmirror.archive.selection import Rule, Selection, exclude_rules, filter_rules
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConnectionFailed, Stalled, TookTooLong, UpstreamError, UpstreamMoved, key_name
 from pushmirror.sync import rsync
@@ -43,13 +42,13 @@ from pushmirror.sync.parts import (
     RELEASE_NAMES,
     TRACES,
     UPDATING,
-    WORK,
     ZZZ_DISTS,
 )
 from pushmirror.sync.probing import refusals_of
 from pushmirror.sync.progress import Progress
 from pushmirror.sync.refusals import Refusals
 from pushmirror.sync.rsync import Stats, StatsReader, Version
+from pushmirror.sync.selection import selection_rules
 from pushmirror.sync.stillness import Stillness
 from pushmirror.sync.streams import in_batches, in_streams, streams_for
 from pushmirror.sync.unseen import Complaints, Unseen, shown
@@ -541,28 +540,3 @@ def _log_end(result: process.Result, reader: StatsReader) -> None:
         "ended with exit code %d: sent %d bytes  received %d bytes  %.2f bytes/sec",
         *(result.exit_code, moved.bytes_sent, moved.bytes_received, rate),
     )
-
-
-def selection_mark(archive: Archive) -> int:
-    """A number that changes with the part of upstream's tree that is mirrored."""
-    return crc32("\n".join(rule.argument() for rule in selection_rules(archive)).encode())
-
-
-def is_partial(archive: Archive) -> bool:
-    """Whether a part of upstream's tree is left out, so that ours never has the digest of its states."""
-    return any((archive.filter, archive.exclude, archive.architectures, archive.exclude_architectures))
-
-
-def selection_rules(archive: Archive) -> list[Rule]:
-    """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way.
-
-    What they leave out of any tree is what never counts in an inventory (see names.py).
-    """
-    architectures = architecture_rules(archive.architectures, archive.exclude_architectures)
-    return [*closure_rules(archive), *architectures]
-
-
-def closure_rules(archive: Archive) -> list[Rule]:
-    """The same of what mirrored indices name: an architecture's packages may be called anything."""
-    ours = [WORK, LOST, f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
-    return [*exclude_rules(ours), *filter_rules(archive.filter), *exclude_rules(archive.exclude)]

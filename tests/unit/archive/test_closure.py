@@ -1,6 +1,6 @@
-from pushmirror.archive.closure import by_hash_paths, readable, required
+from pushmirror.archive.closure import readable, required
 from pushmirror.archive.index import IndexKind
-from pushmirror.archive.release import Listed, parse_release
+from pushmirror.archive.release import Listed, by_hash_paths, parse_release
 
 
 def listed(path: str) -> Listed:

@@ -11,7 +11,7 @@ from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import Store, open_store
 from pushmirror.sync.already import serves_already
 from pushmirror.sync.published import read_published
-from pushmirror.sync.upstream import selection_mark
+from pushmirror.sync.selection import selection_hash
 from pushmirror.system import clock, locks
 
 RELEASE = "Origin: Lab\nSuite: stable\nDate: Sat, 01 Aug 2026 12:00:00 UTC\nSHA256:\n"
@@ -42,7 +42,7 @@ class Mirror:
         """One more run has ended, with this generation or the tree's."""
         run = self.store.begin_run("debian", stage, strategy="", trigger="ssh")
         published = None if stage is ONE else generation or self.generation
-        stats = {"selection": selection_mark(self.archive)}
+        stats = {"selection": selection_hash(self.archive)}
         if published:
             self.store.publish_generation("debian", published, run.id, clock.now())
         self.store.end_run(run.id, outcome=outcome, exit_code=0, generation=published, stats=stats)

@@ -15,8 +15,9 @@ from pushmirror.errors import UpstreamMoved
 from pushmirror.state.records import Stage
 from pushmirror.sync.progress import Silent
 from pushmirror.sync.report import Report, trace_of
+from pushmirror.sync.selection import selection_rules
 from pushmirror.sync.traces import Traces, upstream_flags
-from pushmirror.sync.upstream import Upstream, selection_rules
+from pushmirror.sync.upstream import Upstream
 
 NAME, NOW = "site.example.org", datetime(2026, 11, 23, tzinfo=UTC)
 FLAG = "Archive-Update-in-Progress-hub.example.org"

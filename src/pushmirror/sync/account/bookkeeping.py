@@ -23,8 +23,8 @@ from pushmirror.sync.account.manifests import Manifests
 from pushmirror.sync.account.names import counts_in
 from pushmirror.sync.parts import OURS
 from pushmirror.sync.progress import Progress
+from pushmirror.sync.selection import is_partial, selection_hash
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import is_partial, selection_mark
 
 _log = logging.getLogger(__name__)
 NOT_COMPARED = -1  # the mark of no selection
@@ -52,7 +52,7 @@ class Bookkeeping:
         self._tree = archive.path
         self._places = places
         self._progress = progress
-        self._mark = selection_mark(archive)
+        self._mark = selection_hash(archive)
         self._is_kept = places.manifests is not None or archive.strategy is not Strategy.FULL
         self._opened: Inventory | None = None
 

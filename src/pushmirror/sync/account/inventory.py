@@ -93,7 +93,7 @@ class Inventory:
 
     @property
     def selection(self) -> int:
-        """The `selection_mark` of what was mirrored then."""
+        """The `selection_hash` of what was mirrored then."""
         return self._file.facts().selection
 
     @property

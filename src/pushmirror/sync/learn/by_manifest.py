@@ -25,8 +25,8 @@ from pushmirror.sync.learn.by_hand import in_words
 from pushmirror.sync.learn.differences import Differences
 from pushmirror.sync.learn.question import Question
 from pushmirror.sync.parts import is_searched, is_suite_file
+from pushmirror.sync.selection import is_partial
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import is_partial
 from pushmirror.system.files import mtime_of
 
 _log = logging.getLogger(__name__)

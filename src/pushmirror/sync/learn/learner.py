@@ -33,11 +33,12 @@ from pushmirror.sync.parts import (
 )
 from pushmirror.sync.published import NOTHING, Fault, Published, read_published
 from pushmirror.sync.report import Report
+from pushmirror.sync.selection import closure_rules, selection_hash, selection_rules
 from pushmirror.sync.suites import SuiteMemory, Suites
 from pushmirror.sync.survey import Survey
 from pushmirror.sync.traces import Traces, upstream_flags
 from pushmirror.sync.unseen import Unseen
-from pushmirror.sync.upstream import Upstream, closure_rules, selection_mark, selection_rules
+from pushmirror.sync.upstream import Upstream
 from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 
@@ -158,7 +159,7 @@ class Learner:
         After `look`, and about what it found.
         """
         assert self.manifest
-        mark = selection_mark(self.archive)
+        mark = selection_hash(self.archive)
         facts = Facts(
             wanted=self._wanted(job),
             is_asked_for=job.strategy is not None,

@@ -39,7 +39,7 @@ class Question:
     leave_out: Callable[[str], bool]  # tree paths that are not compared
     selection: Selection  # what of upstream's tree is mirrored
     named: Selection  # what of it is, if an index that is mirrored names it
-    mark: int  # of that selection; see upstream.selection_mark
+    mark: int  # of that selection; see selection_hash
     is_due: bool  # it is time to look at every file here again
     is_dry: bool = False  # nothing may be changed
 

@@ -33,7 +33,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import PushmirrorError
 from pushmirror.sync.ledger import Ledger
 from pushmirror.sync.progress import Progress
-from pushmirror.sync.upstream import closure_rules
+from pushmirror.sync.selection import closure_rules
 from pushmirror.sync.verify.plan import PLAN, Known, Sources, look
 from pushmirror.sync.verify.rate import Pace
 from pushmirror.sync.verify.reading import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece

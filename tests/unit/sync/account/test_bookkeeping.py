@@ -10,8 +10,8 @@ from pushmirror.config.model import Archive
 from pushmirror.sync.account.bookkeeping import NOT_COMPARED, SOMEWHERE, Bookkeeping, Places
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.progress import Silent
+from pushmirror.sync.selection import selection_hash
 from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import selection_mark
 
 A, B = "a" * 64, "b" * 64
 
@@ -31,7 +31,7 @@ def books(archive: Archive, tmp_path: Path) -> Iterator[Bookkeeping]:
     books = Bookkeeping(archive, places, Silent())
     with books.open():
         books.inventory.reconcile(archive.path, progress=Silent())
-        books.inventory.follow(A, selection_mark(archive))
+        books.inventory.follow(A, selection_hash(archive))
         yield books
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_did_not_arrive_is_remembered_as_under_way(books: Bookkeeping
 def test_a_narrower_selection_ends_what_was_followed_before_anything_is_deleted(
     books: Bookkeeping, archive: Archive
 ) -> None:
-    books.inventory.follow(A, selection_mark(archive) + 1)
+    books.inventory.follow(A, selection_hash(archive) + 1)
     books.prepare_for(BY_MANIFEST)
     assert known(books.inventory) == ("", "")
-    assert books.inventory.selection == selection_mark(archive) + 1
+    assert books.inventory.selection == selection_hash(archive) + 1

@@ -7,8 +7,8 @@ import pytest
 from pushmirror.archive.selection import Selection
 from pushmirror.config.model import Archive
 from pushmirror.sync.account.names import counts, counts_in
+from pushmirror.sync.selection import selection_rules
 from pushmirror.sync.traces import Traces
-from pushmirror.sync.upstream import selection_rules
 from pushmirror.sync.verify.reading import is_ours
 
 SELECTION = Selection(tuple(selection_rules(Archive(name="debian", path=Path("/srv")))))

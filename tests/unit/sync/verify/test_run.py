@@ -1,9 +1,9 @@
 from types import SimpleNamespace
 
 from pushmirror.config.model import Archive, Config, State
-from pushmirror.hub import Hub
 from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.progress import Silent
+from pushmirror.sync.verify.run import VerifyRun
 
 
 def test_what_a_killed_run_had_changed_is_not_wrong(tmp_path):
@@ -18,5 +18,5 @@ def test_what_a_killed_run_had_changed_is_not_wrong(tmp_path):
     archive = Archive(name="a", path=tree)  # of its owner
     config = Config(archives={"a": archive}, state=State(directory=tmp_path))
     store = SimpleNamespace(latest_generation=lambda _: None)
-    found = Hub(config, store, Silent()).verify("a")
+    found = VerifyRun(config, store, Silent()).verify("a")
     assert (found.findings, found.whole, found.inventory) == ((), True, True)
