@@ -31,7 +31,6 @@ from pushmirror.errors import (
     Stopped,
     key_name,
 )
-from pushmirror.hooks import OnHook, log_hook
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.suites import path_of as suites_file
@@ -45,6 +44,7 @@ from pushmirror.system.log_file import LogFile
 from pushmirror.whose import require_ours
 
 if TYPE_CHECKING:  # what only a run needs is imported when there is one
+    from pushmirror.hooks import OnHook
     from pushmirror.state.store import Store
     from pushmirror.sync.account.bookkeeping import Places
     from pushmirror.sync.engine import Engine, Preview
@@ -85,7 +85,7 @@ class Hub:
     """All that this machine does for its archives."""
 
     def __init__(
-        self, config: Config, store: Store, progress: Progress, *, on_hook: OnHook = log_hook
+        self, config: Config, store: Store, progress: Progress, *, on_hook: OnHook | None = None
     ) -> None:
         self._config = config
         self._store = store
@@ -298,20 +298,22 @@ class Hub:
 
     def _work(self, archive: Archive) -> Engine | Stock:
         if archive.upstream is None:
+            from pushmirror.hooks import log_hook
             from pushmirror.sync.stock import Stock
 
             places, progress = self.places(archive), Logged(self._progress)
-            mirror, on_hook = self._config.mirror, self._on_hook
+            mirror, on_hook = self._config.mirror, self._on_hook or log_hook
             return Stock(archive, mirror, places=places, progress=progress, on_hook=on_hook)
         return self._engine(archive)
 
     def _engine(self, archive: Archive) -> Engine:
+        from pushmirror.hooks import log_hook
         from pushmirror.sync.engine import Engine
 
         places = self.places(archive)
         with self.state_errors(places.ledger):
-            mirror, progress = self._config.mirror, Logged(self._progress)
-            return Engine(archive, mirror, places=places, progress=progress, on_hook=self._on_hook)
+            progress, on_hook = Logged(self._progress), self._on_hook or log_hook
+            return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
 
     def places(self, archive: Archive) -> Places:
         """Where an archive's state is kept, made where it is not there yet."""

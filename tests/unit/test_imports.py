@@ -20,6 +20,7 @@ ONLY_IN_SYSTEM = {"subprocess", "fcntl", "ctypes"}
 #: What a run needs, and an answer without one does not.
 OF_A_RUN = {
     "alembic",
+    "pushmirror.hooks",
     "pushmirror.push.decide",
     "pushmirror.push.engine",
     "pushmirror.sync.account.inventory",
