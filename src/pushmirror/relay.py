@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: b
         in_background(config, archive)
     elif mhop:
         in_background(config, archive)
-        _wait_for_stage1(config, store, archive)
+        wait_for_stage1(lambda: config, store, archive)
 
 
 def in_background(config: Config, archive: str) -> None:
@@ -66,16 +67,20 @@ def answer_callback(config: Config, name: str) -> str:
     return f"callback of {site.name} noted"
 
 
-def _wait_for_stage1(config: Config, store: Store, archive: str) -> None:
-    """Until our staged sites have what was prepared, or the deadline lets our caller go."""
+def wait_for_stage1(current: Callable[[], Config], store: Store, archive: str) -> bool:
+    """Wait until the staged sites have what was prepared; False where the deadline was over before that."""
     from pushmirror.push.decide import Goal, lacking_stage1
 
-    sites, until = config.sites_of(archive), monotonic() + config.push.deadline.total_seconds()
-    while monotonic() < until:
+    until = monotonic() + current().push.deadline.total_seconds()
+    while True:
         prepared = store.preparation(archive)
         if prepared is None:
-            return  # it has been published since
-        goal = Goal(archive, published=None, since=clock.now(), prepared=prepared.generation)
-        if not lacking_stage1(sites, store.standings(archive), goal, config.push, clock.now()):
-            return
+            return True  # it has been published since
+        config, now = current(), clock.now()
+        goal = Goal(archive, published=None, since=now, prepared=prepared.generation)
+        sites, standings = config.sites_of(archive), store.standings(archive)
+        if not lacking_stage1(sites, standings, goal, config.push, now):
+            return True
+        if monotonic() >= until:
+            return False
         time.sleep(_LOOK_S)

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.runmirrors import push_from_ftpsync, runmirrors
+from pushmirror.compat.push.run import push_from_ftpsync
+from pushmirror.compat.runmirrors import runmirrors
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.service import wait_until
 from pushmirror.state.store import open_store
@@ -378,8 +379,8 @@ def test_an_mhop_push_from_ftpsync_is_back_when_the_mirrors_have_stage_1(ours: S
     ours.configure(FEW, PUSHDELAY=100_000)
     assert ours.call("-f", "-k", "mhop") == 0
     assert sorted(ours.said()) == [("b", "stage1"), ("c", "stage1")]
-    assert "first stage trigger succeeded: b" in ours.log()
-    assert "first stage trigger succeeded: c" in ours.log()
+    assert soon(lambda: "first stage trigger succeeded: b" in ours.log())
+    assert soon(lambda: "first stage trigger succeeded: c" in ours.log())
 
 
 def test_an_mhop_push_from_ftpsync_waits_no_longer_than_pushdelay(ours: Side) -> None:
@@ -480,6 +481,25 @@ def test_no_password_reaches_ssh(ours: Side) -> None:
     ours.call(RSYNC_PASSWORD="secret")
     ours.rest()
     assert {words[-1] for words in ours.calls()} == {""}
+
+
+def test_the_push_in_the_background_reads_the_files_as_the_call_does(ours: Side, tmp_path: Path) -> None:
+    (tmp_path / "common").write_text('KEYFILE="$MINE"\n')
+    ours.configure("all a a.example.org u\n")
+    with (ours.etc / "runmirrors.conf").open("a") as file:
+        file.write(". ./common\n")
+    env = ours.env | {"MINE": ".ssh/pushmirror"}
+    ended = process.run([str(ours.bin / "runmirrors")], env=env, cwd=tmp_path, timeout_s=REST_S)
+    ours.rest()
+    assert (ended.exit_code, ours.said()) == (0, [("a", "all")])
+
+
+def test_a_call_whose_push_cannot_be_stored_says_so_by_log_mail_and_exit_code(ours: Side) -> None:
+    ours.configure("all a a.example.org u\n")
+    (ours.state / "state.sqlite").write_text("no database")
+    assert ours.call() == 1
+    assert "is damaged" in ours.log() and "is damaged" in ours.mails()
+    assert "Mirrorpush done" in ours.log() and ours.said() == []
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -101,6 +102,20 @@ def parts_imported(file: Path) -> set[str]:
     return {words[1] for words in ours} & {*MAY_IMPORT}
 
 
+def module_of(file: Path) -> str:
+    return ".".join(("pushmirror", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def modules_imported(file: Path) -> Iterator[str]:
+    for name in imports_of(file):
+        found = name if name in MODULES else name.rpartition(".")[0]
+        if found in MODULES - {"pushmirror", module_of(file)}:
+            yield found
+
+
+MODULES = set(map(module_of, FILES))
+
+
 def test_every_part_has_its_place_in_the_order():
     assert {part_of(file) for file in FILES} <= {*MAY_IMPORT, "__main__"}
 
@@ -109,6 +124,11 @@ def test_every_part_has_its_place_in_the_order():
 def test_imports_point_one_way(file):
     part = part_of(file)
     assert parts_imported(file) - {part} <= MAY_IMPORT.get(part, TOP)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    order = TopologicalSorter({module_of(file): set(modules_imported(file)) for file in FILES})
+    assert len([*order.static_order()]) == len(FILES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
@@ -126,10 +146,9 @@ def test_engines_know_of_the_state_values_and_one_type(file):
 
 def test_engines_and_values_load_no_sql():
     of_them = [file for file in FILES if part_of(file) in WITHOUT_SQL | VALUES]
-    names = [".".join(("pushmirror", *file.relative_to(ROOT).with_suffix("").parts)) for file in of_them]
     script = (
         "import importlib, sys\n"
-        f"for name in {names!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
+        f"for name in {[*map(module_of, of_them)]!r}: importlib.import_module(name)\n"
         "sys.exit(' '.join({'sqlalchemy', 'pushmirror.state.store'} & sys.modules.keys()))"
     )
     assert process.run([sys.executable, "-c", script]).errors.strip() == ""

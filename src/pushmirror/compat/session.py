@@ -39,8 +39,7 @@ def run(command: Command) -> int:
         complain(str(exc))
         return exc.exit_code
     except PushmirrorError as exc:
-        for line in (*str(exc).splitlines(), *([f"hint: {exc.hint}"] if exc.hint else [])):
-            complain(line)
+        complain_of(exc)
         return exc.exit_code
 
 
@@ -61,6 +60,12 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """The same on standard error, with our name."""
     _write(sys.stderr, f"{os.path.basename(sys.argv[0])}: {line}")  # noqa: PTH119  a name, no path
+
+
+def complain_of(exc: PushmirrorError) -> None:
+    """Say an error, and what to do."""
+    for line in (*str(exc).splitlines(), *([f"hint: {exc.hint}"] if exc.hint else [])):
+        complain(line)
 
 
 def _write(stream: TextIO | None, line: str) -> None:

@@ -200,7 +200,7 @@ class SyncRun:
             call_back(self.archive.callback, hostname=self._hostname())
 
     def _push_sites(self, kind: str) -> int:
-        from pushmirror.compat.runmirrors import push_from_ftpsync
+        from pushmirror.compat.push.run import push_from_ftpsync
 
         return push_from_ftpsync(
             self.argv0,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.push import run as push_run
+from pushmirror.compat.push import background
+from pushmirror.compat.push.call import Call, asked
 from pushmirror.compat.push.goal import aim, stage1_was_had
 from pushmirror.compat.push.sites import Course, CurrentSites, Read
-from pushmirror.compat.runmirrors import Call, asked
 from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State
 from pushmirror.errors import ConfigError, UsageError
@@ -289,10 +289,10 @@ def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(push_run, "monotonic", lambda: now)
+    monkeypatch.setattr(background, "monotonic", lambda: now)
     turn = Turn(tmp_path, "debian")
     with turn.taken():
-        is_over = push_run.Patience(turn, timedelta(hours=24))
+        is_over = background.Patience(turn, timedelta(hours=24))
         assert is_over(Decision((), {"a": Phase.CURRENT})) and not is_over(RESTING)
         turn.leave_word()
         now = 23 * 3600

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pushmirror.compat import session
+from pushmirror.compat.push.call import Call
 from pushmirror.compat.push.sites import Read
-from pushmirror.compat.runmirrors import Call
 from pushmirror.config.legacy.ftpsync import TO, archive_name
 from pushmirror.config.legacy.places import Places, find
 from pushmirror.config.legacy.preset import PUSH_KIND, preset_of_ftpsync, preset_of_runmirrors

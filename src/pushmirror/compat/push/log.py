@@ -31,7 +31,10 @@ class PushLog(logging.Handler):
 
     @classmethod
     def begun(cls, runmirrors: Runmirrors) -> PushLog:
-        """A new log; the former ones are rotated. Raises PushmirrorError when it cannot be written."""
+        """A new log; the former ones are rotated. Raises PushmirrorError when it cannot be written.
+
+        What a call has in the background is made without this: it adds to the log.
+        """
         told = runmirrors.logs
         log = cls(runmirrors)
         try:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pushmirror.compat.push.sites import CurrentSites
 from pushmirror.compat.push.wire import Notes, ScriptWire, called
-from pushmirror.push.decide import Aim, Send, lacking_stage1
+from pushmirror.push.decide import Aim, Send
 from pushmirror.push.watch import View
 from pushmirror.state.records import Standing
-from pushmirror.system import clock
 
 
 class Told:
-    """A `Watch`; `on_stage1` is called once, when no staged site is waited for any more."""
+    """A `Watch`."""
 
-    def __init__(
-        self, notes: Notes, sites: CurrentSites, wire: ScriptWire, *, on_stage1: Callable[[], None]
-    ) -> None:
+    def __init__(self, notes: Notes, sites: CurrentSites, wire: ScriptWire) -> None:
         self._notes = notes
         self._sites = sites
         self._wire = wire
-        self._on_stage1: Callable[[], None] | None = on_stage1
         self._aim: Aim | None = None
         self._reported: set[str] = set()  # that failed since there is this to push
 
@@ -31,9 +25,6 @@ class Told:
             self._aim = view.goal.aim
             self._reported.clear()
             self._wire.begin_again()
-        if self._on_stage1 and not self._lacking(view):
-            self._on_stage1()
-            self._on_stage1 = None
 
     def answered(self, send: Send, standing: Standing, seconds: float) -> None:  # noqa: ARG002 - theirs
         """See `Watch.answered`."""
@@ -50,9 +41,3 @@ class Told:
             return
         self._reported.add(name)
         self._notes.error(text, f"{how}: {standing.last_words}\n\n{self._wire.said.get(name, '')}")
-
-    def _lacking(self, view: View) -> list[str]:
-        if view.goal.prepared is None:
-            return []
-        rules = self._sites().push
-        return lacking_stage1(view.sites, view.standings, view.goal, rules, clock.now())
