@@ -78,7 +78,7 @@ def back_up_daily(url: str, state: Path) -> None:
         if (backup_directory(state) / backup_name(clock.now())).exists():
             return
         if state.stat().st_uid != os.geteuid():
-            return  # root's would be in its owner's way
+            return  # a backup of root's would be in its owner's way
         with _backup_lock(state, wait=False) as is_free:
             if is_free:
                 _write_backup(file, state, clock.now())
@@ -145,7 +145,7 @@ def require_owner(state: Path) -> None:
     owner = state.stat().st_uid
     if owner != os.geteuid():
         raise StateError(
-            f"{state} belongs to the user with the number {owner}, this is {os.geteuid()}",
+            f"{state} belongs to user ID {owner}, this process runs as user ID {os.geteuid()}",
             hint="run this as that user, who runs the mirror",
         )
 

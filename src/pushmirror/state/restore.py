@@ -1,12 +1,13 @@
-"""Puts a backup in the place of a state database that is damaged.
+"""Replaces a damaged state database by a backup.
 
-    backup ──copy──▶ FILE.restoring ──migrated, checked, brought in line──▶ renamed to FILE
+    backup ──copy──▶ FILE.restoring ──migrated, checked, reset──▶ renamed to FILE
     FILE and its log ──▶ FILE.replaced-TIME
 
-Guaranteed: nobody has the database open meanwhile; nothing is deleted; whoever kills this leaves the old one,
-or none and the backups, which every command then says. What the backup does not know is asked for anew: each
-archive has a request for a run, for one that came since would be lost; and no site has confirmed anything,
-for it may have got, and deleted, whatever was served since, even where the same generation is served again.
+Guaranteed: nobody has the database open meanwhile, and nothing is deleted. A kill leaves the old database, or
+none and the backups, and then every command says so. What happened after the backup is not in it, hence the
+reset: each archive gets a request for a run, because a push that came since would be lost; and no site counts
+as current, because since then it may have fetched and deleted anything, even if the same generation is
+served.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ _TRIGGER = "restore"
 class Restored:
     """What was done."""
 
-    source: Path | None  # none: an empty database was begun
-    made_at: datetime | None  # when the source was; what happened later is not in it
-    kept_aside: tuple[Path, ...]  # where the files are that were there
-    skipped: dict[str, str]  # newer backups that could not be taken, and why
-    archives: tuple[str, ...]  # that have a request for a run now
+    source: Path | None  # the backup; none: an empty database was made
+    made_at: datetime | None  # of the backup
+    kept_aside: tuple[Path, ...]  # the files of the former database, under their new names
+    skipped: dict[str, str]  # newer backups that are damaged, and how
+    archives: tuple[str, ...]  # that got a request for a run
 
 
 def restore(
@@ -70,18 +71,18 @@ def restore(
             stack.enter_context(exclusive_lock(state))
             stack.callback(delete_database, work)
             skipped: dict[str, str] = {}
-            candidates = [_named(source)] if source else list_backups(state, now)
+            candidates = [_backup_from(source)] if source else list_backups(state, now)
             taken = None
             if empty:
                 _prepare(work, None, state)
             else:
-                taken = _prepared(work, candidates, state, skipped)
-            names = _brought_in_line(work, archives)
+                taken = _prepare_newest(work, candidates, state, skipped)
+            names = _reset(work, archives)
             sync_file(work)
             aside = _put_aside(file, now)
             work.replace(file)
             sync_directory(file.parent)
-            _make_way(backup_directory(state) / backup_name(now))
+            _move_damaged(backup_directory(state) / backup_name(now))
         except OSError as exc:
             raise StateError(
                 f"{exc.filename or file} cannot be written: {exc.strerror}",
@@ -96,14 +97,14 @@ def restore(
         )
 
 
-def _make_way(today: Path) -> None:
-    """A backup of today that is damaged would keep today's runs from making a good one."""
+def _move_damaged(today: Path) -> None:
+    """Rename a damaged backup of today, so that the next command can make a good one."""
     if today.exists() and find_damage(today):
         today.replace(today.with_name(f"{today.name}.damaged"))
 
 
-def _prepared(work: Path, candidates: list[Backup], state: Path, skipped: dict[str, str]) -> Backup:
-    """The first of them that is good, now also in `work`, with the current schema."""
+def _prepare_newest(work: Path, candidates: list[Backup], state: Path, skipped: dict[str, str]) -> Backup:
+    """Have the first good one in `work`, with the current schema; returns it."""
     for one in candidates:
         try:
             _prepare(work, one.file, state)
@@ -114,12 +115,12 @@ def _prepared(work: Path, candidates: list[Backup], state: Path, skipped: dict[s
     why = "".join(f"; {Path(name).name}: {problem}" for name, problem in skipped.items())
     raise StateDamaged(
         f"there is no good backup{why or f' in {backup_directory(state)}'}",
-        hint="pushmirror state restore FILE takes a copy of yours; with --empty history begins anew: trees "
-        "stay as they are, and every site is pushed",
+        hint="pushmirror state restore FILE takes a backup of your own; --empty starts without history: "
+        "trees stay as they are, and every site is pushed",
     )
 
 
-def _named(source: Path) -> Backup:
+def _backup_from(source: Path) -> Backup:
     try:
         status = source.stat()
     except OSError as exc:
@@ -145,7 +146,7 @@ def _prepare(work: Path, source: Path | None, state: Path) -> None:
         copy_database(raw, work)
     finally:
         delete_database(raw)
-    _require_good(work)  # all of it now, also where the schema was an older one
+    _require_good(work)  # all of it: of an older schema only pages were checked
 
 
 def _require_good(file: Path) -> None:
@@ -153,8 +154,8 @@ def _require_good(file: Path) -> None:
         raise StateDamaged(found, found=found)
 
 
-def _brought_in_line(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
-    """See above; returns the archives that are asked for."""
+def _reset(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
+    """Reset it as described above; returns the archives that got a request."""
     with ExitStack() as closing:
         database = Database(sqlite_url(work))
         closing.callback(database.close)
@@ -165,12 +166,12 @@ def _brought_in_line(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
         store = Store(database, clock.now, ExitStack())
         for name in names:
             store.add_request(name, Stage.ALL, trigger=_TRIGGER)
-        database.use_wal()  # not earlier: all is in the one file
+        database.use_wal()  # last: until now all is in the one file
     return tuple(names)
 
 
 def _put_aside(file: Path, now: datetime) -> tuple[Path, ...]:
-    """The log is moved last: a database without its log would pass for a whole, older one."""
+    """Rename its files. The log last: a database without its log would look like a complete, older one."""
     aside = []
     for suffix in SUFFIXES:
         one = file.with_name(file.name + suffix)

@@ -152,7 +152,7 @@ class RunStore:
         died = {
             "outcome": Outcome.DIED,
             "ended_at": self._now(),
-            "message": "its process ended without saying how",
+            "message": "its process disappeared",
         }
         with self._database.writing() as db:
             is_theirs = requests.c.run_id.in_(select(runs.c.id).where(is_running))
