@@ -17,7 +17,7 @@ from bench.contenders import ALL, STRATEGIES
 from bench.course import Scenario
 from bench.ours import Ours
 from bench.pushers import Runmirrors
-from pushmirror.lab.suite import Layout
+from pushmirror.lab.dists import Layout
 
 
 def main() -> int:

@@ -26,8 +26,8 @@ from bench.names import Source, sources
 from bench.report import say
 from bench.writing import SUITES, SuiteWriter, Tree, stanzas
 from pushmirror.errors import Exit
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.signing import LabKey
-from pushmirror.lab.suite import Layout
 from pushmirror.system import locks
 
 _FORMAT = 5  # to be raised when archives made before are of no use any more

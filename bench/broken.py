@@ -21,10 +21,11 @@ from bench.mirror import Contender, Upstream
 from bench.report import say, table
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST
+from pushmirror.lab.dists import Layout
+from pushmirror.lab.judge import broken
+from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.suite import Layout
-from pushmirror.lab.watch import Watcher, broken
+from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 
 _EVERY_S = 0.7

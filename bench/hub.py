@@ -20,11 +20,11 @@ from bench.archive import BigArchive
 from bench.meter import Cost, Serving, measure
 from bench.mirror import Upstream
 from bench.ours import Ours
-from pushmirror.access import daemon, roster
+from pushmirror.access import daemon_files, site_files
 from pushmirror.access.credentials import Login
-from pushmirror.config import toml
+from pushmirror.config import loader
 from pushmirror.lab.processes import descendants
-from pushmirror.lab.service import HOST, Service, listens, wait_until
+from pushmirror.lab.services import HOST, Service, listens, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 
@@ -125,12 +125,12 @@ class Hub(Service):
     def _argv(self) -> list[str]:
         serve: Mapping[str, object] = {"host": HOST, "rsync": f"{HOST}:{self.port}", "refuse_options": []}
         self._mirror.configure_section("serve", **serve)
-        config = toml.load(self._mirror.etc)
+        config = loader.load(self._mirror.etc)
         if self._login is None:
             keys = {"host": HOST, "user": "archvsync", "push": "none", "archives": [ARCHIVE]}
-            _, self._login = roster.add(config, _SITE, keys)
-        daemon.update(config)
-        return [*self._before, *daemon.rsync_argv(config)]
+            _, self._login = site_files.add(config, _SITE, keys)
+        daemon_files.update(config)
+        return [*self._before, *daemon_files.rsync_argv(config)]
 
     def _family(self, child: process.Background) -> Iterable[int]:
         return [child.pid, *descendants(child.pid)]  # under strace it is a child that listens

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.mirror import Upstream
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 
 ROUND_TRIP_S = 0.1
 WINDOW = 2_000_000  # bytes

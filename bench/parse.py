@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from bench.names import REAL_PACKAGES
 from bench.report import say, table
-from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.index import IndexKind, read_index
 from pushmirror.archive.release import parse_release
+from pushmirror.archive.signature import split_clearsigned
 
 _NAME = "dists/bookworm/main/binary-amd64/Packages"
 _THREE = re.compile(rb"^(Filename|Size|SHA256): (.*)$", re.MULTILINE)

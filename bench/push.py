@@ -25,7 +25,7 @@ from bench.pushers import PUSHERS, Pusher
 from bench.report import say, table
 from bench.sites import Event, Sites, silent_place
 from pushmirror.errors import ProgramFailed
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 
 _REACH_S = 240.0  # the longest that waking everybody may take

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.meter import stat
-from pushmirror.lab.service import HOST
-from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.services import HOST, Sshd, new_key
 from pushmirror.system import locks
 
 _ADDRESSES = 16  # that one sshd listens on; it takes no more

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.ours import Ours
 from bench.report import say, spread, table
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 

@@ -18,7 +18,7 @@ from bench.course import Course, Scenario
 from bench.hub import Hub
 from bench.meter import Cost
 from bench.report import say, spread, table
-from pushmirror.lab.suite import Layout
+from pushmirror.lab.dists import Layout
 
 _SUITES = 30
 _MOST = 1.1  # times a run without the broken one

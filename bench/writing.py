@@ -21,9 +21,9 @@ from datetime import datetime
 from pathlib import Path
 
 from bench.names import ARCHITECTURES, Binary, Source
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import Digest
 from pushmirror.lab.signing import LabKey
-from pushmirror.lab.suite import Layout
 
 _BROKEN = "main/binary-amd64/Packages"
 _DESCRIPTION = re.compile(rb"^Description: .*\n", re.MULTILINE)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 
 _SIZE, _INODES = 1024 * 1024 * 1024, 1_000_000  # far more than is ever needed

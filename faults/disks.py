@@ -25,7 +25,7 @@ from faults.campaign import Trial
 from faults.disk import Disk, mounted
 from faults.loaded import EACH, LONGEST_S, Loaded, loaded
 from pushmirror.errors import Exit, ProgramFailed
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 

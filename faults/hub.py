@@ -31,7 +31,7 @@ from faults.line import Heartbeat
 from faults.triggers import peak_kib
 from pushmirror.config.model import PushKind
 from pushmirror.errors import Exit
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage, Trigger

@@ -22,7 +22,7 @@ from faults.campaign import Trial
 from faults.loaded import EACH, LONGEST_S, Loaded, loaded
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
-from pushmirror.lab.service import HOST, free_port, says, wait_until
+from pushmirror.lab.services import HOST, free_port, says, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 

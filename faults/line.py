@@ -20,7 +20,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 
 _CHUNK = 16 * 1024
 _TICK_S = 0.05  # of what comes by a rate

@@ -31,11 +31,11 @@ from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import Churn
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.judge import Judge
+from pushmirror.lab.judge import Judge, broken, same_tree
 from pushmirror.lab.listed import read
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from upstreams import OwnedArchive
 

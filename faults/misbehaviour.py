@@ -17,8 +17,8 @@ from random import Random
 
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.dists import RELEASE_FILES
 from pushmirror.lab.signing import LabKey
-from pushmirror.lab.suite import RELEASE_FILES
 from upstreams import OwnedArchive
 
 #: What no signed list names, and nobody but an upstream that means harm puts there.

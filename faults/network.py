@@ -26,12 +26,10 @@ from forked import Cli, ForkedSite, serving
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import Dinstall
-from pushmirror.lab.compare import OWN
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.judge import OWN, broken, same_tree
+from pushmirror.lab.services import HOST, Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import OwnedArchive
 
 _ROUNDS = 20  # of a whole campaign, each with a try for every site

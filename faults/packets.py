@@ -32,9 +32,9 @@ from faults.network import Upstream
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed, ProgramMissing
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 
 _TRIES = 30

@@ -21,7 +21,7 @@ from faults.campaign import Trial
 from faults.loaded import LONGEST_S, Followed, followed
 from pushmirror.config.model import Strategy
 from pushmirror.lab.churn import Churn
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.services import HOST, wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process

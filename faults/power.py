@@ -25,7 +25,7 @@ from faults.loaded import EACH, Followed, followed, recovers
 from pushmirror.config.model import Strategy
 from pushmirror.lab.churn import Churn
 from pushmirror.lab.judge import Judge
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process
 from pushmirror.system.files import sync_file_system

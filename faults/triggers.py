@@ -29,16 +29,15 @@ from faults.network import Upstream
 from forked import Cli, ForkedSite, serving
 from pushmirror.errors import Exit, ProgramFailed, StateError
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.watch import broken, same_tree
 from pushmirror.push.callback import caller
 from pushmirror.push.trigger import CHECK, parse_trigger, words_of
 from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import open_store
-from pushmirror.sync.published import read_published
 from pushmirror.system import clock, process
+from pushmirror.tree.published_state import read_published
 from trees import Dates, dates_of_suites
 
 _TRIGGERS = 10_000

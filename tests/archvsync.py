@@ -25,11 +25,10 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from pushmirror.lab.compare import OWN
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.judge import OWN
+from pushmirror.lab.services import HOST, Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.sshd import Sshd, new_key
 from pushmirror.system import process
 
 SCRIPTS = ("ftpsync", "runmirrors")

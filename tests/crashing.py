@@ -21,13 +21,13 @@ from typing import Any, Self
 
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import PushmirrorError
+from pushmirror.inventory.db import InventoryFile
 from pushmirror.lab.judge import Judge
+from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.account.bookkeeping import Places
-from pushmirror.sync.account.file import InventoryFile
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.job import Job
-from pushmirror.sync.progress import Silent
+from pushmirror.sync.tracking import Places
 from pushmirror.system.beneath import Beneath
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link"}

@@ -16,8 +16,7 @@ from pathlib import Path
 import tomlkit
 
 from acceptance.processes import descendants, program
-from pushmirror.lab.service import wait_until
-from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.system import locks
 
 _HOSTS = [f"127.0.0.{number}" for number in range(1, 13)]  # sshd listens at no more than 16

@@ -22,7 +22,13 @@ from typing import NoReturn
 
 LARGEST = 256 * 1024  # bytes of one request
 _PRELOADED = ("archive", "cli", "config", "state", "status", "sync", "system")  # packages of pushmirror
-_ALSO = ("pushmirror.hub", "pushmirror.push.callback", "pushmirror.relay", "alembic.command", "alembic.op")
+_ALSO = (
+    "pushmirror.runner",
+    "pushmirror.push.callback",
+    "pushmirror.background_push",
+    "alembic.command",
+    "alembic.op",
+)
 #: The lab imports much that no test forks; migrations are run by alembic, not imported.
 _LEFT_OUT = ("pushmirror.cli.lab", "pushmirror.state.migrations")
 

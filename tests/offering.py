@@ -11,10 +11,10 @@ from pathlib import Path
 
 import tomlkit
 
-from pushmirror.access import daemon, roster
-from pushmirror.config import toml
+from pushmirror.access import daemon_files, site_files
+from pushmirror.config import loader
 from pushmirror.config.model import Config
-from pushmirror.lab.service import HOST, Service
+from pushmirror.lab.services import HOST, Service
 from pushmirror.system import process
 
 SLOW = ("--bwlimit=512",)  # KiB/s
@@ -34,7 +34,7 @@ class Offering(Service):
 
     @property
     def config(self) -> Config:
-        return toml.load(self.etc)
+        return loader.load(self.etc)
 
     def offer(self, archive: str, **options: object) -> Path:
         """Configure an archive with a small tree; the tree."""
@@ -58,9 +58,9 @@ class Offering(Service):
             "state": {"directory": str(self.directory / "state")},
             "push": {"key": str(self.directory / "key"), "addresses": ["192.0.2.7"]},
         }
-        (self.etc / toml.FILE_NAME).write_text(tomlkit.dumps(document))
+        (self.etc / loader.FILE_NAME).write_text(tomlkit.dumps(document))
         if self.port:
-            daemon.update(self.config)
+            daemon_files.update(self.config)
 
     def run(self, *words: str) -> process.Result:
         """`pushmirror WORDS` on this hub."""
@@ -70,11 +70,11 @@ class Offering(Service):
     def add_site(self, name: str, *archives: str) -> str:
         """Add a site; its password."""
         keys = {"host": name, "user": "mirror", "archives": list(archives)}
-        return roster.add(self.config, name, keys)[1].password
+        return site_files.add(self.config, name, keys)[1].password
 
     def login(self, name: str) -> tuple[str, str]:
         """The user and password that the site is told."""
-        newest = daemon.logins(self.config)[name][-1]
+        newest = daemon_files.logins(self.config)[name][-1]
         return newest.user, newest.password
 
     def url(self, archive: str, user: str = "") -> str:
@@ -94,7 +94,7 @@ class Offering(Service):
 
     def _argv(self) -> list[str]:
         self.configure()
-        return daemon.rsync_argv(self.config)
+        return daemon_files.rsync_argv(self.config)
 
 
 class Stunnel(Service):
@@ -114,7 +114,7 @@ class Stunnel(Service):
         self.hub.configure(
             rsync_tls=f"{HOST}:{self.port}", certificate=str(self.ca_file), certificate_key=str(self.key)
         )
-        return daemon.stunnel_argv(self.hub.config) or []
+        return daemon_files.stunnel_argv(self.hub.config) or []
 
 
 @contextmanager

@@ -17,14 +17,13 @@ from typing import Any
 import tomlkit
 
 from downstream import Downstream, DownstreamSite, SitesSshd, naming
-from pushmirror.config.current import CurrentConfig
+from pushmirror.config.loader import load
 from pushmirror.config.model import Config
-from pushmirror.config.toml import load
-from pushmirror.lab.service import wait_until
+from pushmirror.config.reload import CurrentConfig
+from pushmirror.lab.services import wait_until
 from pushmirror.push.decide import Send
-from pushmirror.push.engine import Over, settled
+from pushmirror.push.engine import Over, Unwatched, View, Watch, settled
 from pushmirror.push.pushes import Pushes
-from pushmirror.push.watch import Unwatched, View, Watch
 from pushmirror.state.records import Phase, Standing
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, process

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pushmirror.config.model import Push, Site
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.push.ssh import SshWire
+from pushmirror.lab.services import Sshd, new_key
+from pushmirror.push.ssh.client import SshWire
 
 T = TypeVar("T")
 FOREVER = "while sleep 0.2; do echo; done"  # until nobody listens any more

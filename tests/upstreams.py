@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from pushmirror.changes import strategy as learning
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.lab.archive import Dinstall, LabArchive
 from pushmirror.lab.site import ARCHIVE, LabSite
+from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.account.bookkeeping import Places
 from pushmirror.sync.job import Job
-from pushmirror.sync.learn import learner as learning
-from pushmirror.sync.progress import Silent
-from pushmirror.sync.stock import Stock
+from pushmirror.sync.owner import Stock
+from pushmirror.sync.tracking import Places
 
 BY_EACH_STRATEGY = [
     pytest.param(

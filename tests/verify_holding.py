@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pushmirror.cli.main import main
-from pushmirror.sync.verify import plan as verify_plan
-from pushmirror.sync.verify import verifier as verify
+from pushmirror.verify import plan as verify_plan
+from pushmirror.verify import verifier as verify
 
 _LONGEST_S = 60  # nobody goes on: the test has failed
 

@@ -10,15 +10,27 @@ from contextlib import suppress
 from hashlib import sha256
 
 from faults.readers.judged import Reader, require, require_inside, require_link_inside, text
-from pushmirror.archive.blocks import blocks
-from pushmirror.archive.clearsigned import open_clearsigned, split_clearsigned, suite_text_agrees
-from pushmirror.archive.closure import readable, required
-from pushmirror.archive.contents import decompress
-from pushmirror.archive.entry import Entry, Kind
-from pushmirror.archive.extrafiles import parse_extrafiles
-from pushmirror.archive.index import UNKNOWN, File, IndexKind, _careful_packages, read_index
-from pushmirror.archive.keyring import binary_keyring
-from pushmirror.archive.listing import (
+from pushmirror.archive.checksum_lists import parse_extrafiles
+from pushmirror.archive.compression import decompress
+from pushmirror.archive.filters import (
+    STAGE1_RULES,
+    Selection,
+    architecture_rules,
+    exclude_rules,
+    filter_rules,
+)
+from pushmirror.archive.index import (
+    UNKNOWN,
+    File,
+    IndexKind,
+    _careful_packages,
+    read_index,
+    readable,
+    required,
+)
+from pushmirror.archive.index_blocks import blocks
+from pushmirror.archive.manifest import chain, parse_head, render_head
+from pushmirror.archive.manifest_parts import (
     Part,
     _careful,
     _Lines,
@@ -27,20 +39,18 @@ from pushmirror.archive.listing import (
     read_snapshot,
     render_change,
 )
-from pushmirror.archive.manifest import chain, parse_head, render_head
-from pushmirror.archive.paths import MAX_PATH, inside, link_stays_inside, resolve, tree_path
+from pushmirror.archive.paths import MAX_PATH, Entry, Kind, inside, link_stays_inside, resolve, tree_path
 from pushmirror.archive.release import MAX_SIZE, Release, by_hash_paths, parse_release
-from pushmirror.archive.selection import (
-    STAGE1_RULES,
-    Selection,
-    architecture_rules,
-    exclude_rules,
-    filter_rules,
+from pushmirror.archive.signature import (
+    binary_keyring,
+    judge,
+    open_clearsigned,
+    split_clearsigned,
+    suite_text_agrees,
 )
-from pushmirror.archive.signature import judge
 from pushmirror.archive.trace import archive_serial, parse_trace, render_hierarchy
 from pushmirror.errors import ArchiveError, BadPath, ConfigError
-from pushmirror.sync.account.names import counts, counts_in
+from pushmirror.inventory.tables import counts, counts_in
 
 _WHERE = "what was read"
 _BASE = "dists/sid/main"

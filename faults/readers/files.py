@@ -13,24 +13,21 @@ import tomlkit
 from faults.readers.judged import Reader, require, text
 from faults.readers.programs import scratch
 from pushmirror.access import credentials
-from pushmirror.access.roster import _parsed
-from pushmirror.cli.doctor.way_in import forced_commands
-from pushmirror.cli.import_files import files_of
-from pushmirror.compat.asked import asked
-from pushmirror.config.importing.authorized_keys import read_pushers
-from pushmirror.config.importing.merging import Told, merge
-from pushmirror.config.importing.render import render, render_site
-from pushmirror.config.importing.rsyncd import read_rsyncd
-from pushmirror.config.importing.secrets_file import Secrets, read_secrets
-from pushmirror.config.legacy.ftpsync import archive_name, read_ftpsync
-from pushmirror.config.legacy.names import NAME
-from pushmirror.config.legacy.places import Places
-from pushmirror.config.legacy.runmirrors import read_runmirrors
-from pushmirror.config.legacy.texts import decoded, mended
-from pushmirror.config.legacy.values import Runmirrors, Variables
+from pushmirror.access.site_files import _parsed
+from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
+from pushmirror.archvsync.places import NAME, Places
+from pushmirror.archvsync.runmirrors import read_runmirrors
+from pushmirror.archvsync.values import Runmirrors, Variables
+from pushmirror.archvsync.variables import decoded, mended
+from pushmirror.checks.incoming_push import forced_commands
+from pushmirror.compat.ftpsync_config import asked
+from pushmirror.config.loader import FILE_NAME, SITES, load
 from pushmirror.config.model import Config
-from pushmirror.config.toml import FILE_NAME, SITES, load
 from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.importing.authorized_keys import read_pushers
+from pushmirror.importing.merge import Told, merge
+from pushmirror.importing.output import files_of, render, render_site
+from pushmirror.importing.rsyncd_conf import Secrets, read_rsyncd, read_secrets
 from pushmirror.system.bash import read_answer
 
 _HOME = Path("/nowhere/mirror")

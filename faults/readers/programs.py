@@ -10,23 +10,23 @@ from pathlib import Path
 
 from faults.readers.judged import Reader, require, require_inside, require_link_inside, text
 from pushmirror.access import transfer_log
-from pushmirror.access.daemon import _VERSION as DAEMON_VERSION
-from pushmirror.archive.entry import Entry
+from pushmirror.access.daemon_files import _VERSION as DAEMON_VERSION
+from pushmirror.archive.paths import Entry
 from pushmirror.archive.release import MAX_SIZE
-from pushmirror.cli.doctor import answer as doctor
-from pushmirror.cli.doctor import public_trace
-from pushmirror.compat.asked import asked
+from pushmirror.checks import public_trace
+from pushmirror.checks import site as doctor
+from pushmirror.compat.ftpsync_config import asked
 from pushmirror.config.model import Archive, Site
 from pushmirror.errors import PushmirrorError
-from pushmirror.push import known_hosts
+from pushmirror.fetch import rsync
+from pushmirror.fetch.refusals import in_words, refused_option
+from pushmirror.fetch.unreadable import Complaints
+from pushmirror.fetch.upstream import _Listing
+from pushmirror.inventory.diff import Comparison
 from pushmirror.push.callback import caller, site_that_called
+from pushmirror.push.ssh import known_hosts
+from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.push.trigger import MAX_WORDS, parse_trigger, words_for, words_of
-from pushmirror.push.wire import MAX_OUTPUT, Answer
-from pushmirror.sync import rsync
-from pushmirror.sync.refusals import in_words, refused_option
-from pushmirror.sync.survey import Comparison
-from pushmirror.sync.unseen import Complaints
-from pushmirror.sync.upstream import _Listing
 
 _NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 _MARK = b">MARK"  # stands in the corpus for what is another word in each process: rsync.ENTRY
@@ -82,7 +82,7 @@ def _answer(data: bytes) -> None:
     for code in (0, 1, 64, 78, 127, -9):
         answer = Answer(code, said)
         require(len(answer.last_words) <= _MOST_SHOWN, "words without an end")
-        findings = list(doctor.judge(_site(), answer, _NOW))
+        findings = list(doctor.judge_answer(_site(), answer, _NOW))
         require(bool(findings), "an answer that means nothing")
     shown = public_trace.read(said)
     public_trace.judge("x", shown, public_trace.Shown(_NOW, "2026111601", "a" * 64), _NOW)

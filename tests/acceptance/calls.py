@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import count
 
 from pushmirror.errors import StateError
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import LabSite
 from pushmirror.state.records import Request
 from pushmirror.state.store import open_store

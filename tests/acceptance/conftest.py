@@ -8,9 +8,8 @@ import pytest
 
 from acceptance.calls import Call, Start, requests
 from acceptance.gate import Gate
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import Sshd, wait_until
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.sshd import Sshd
 
 
 @pytest.fixture

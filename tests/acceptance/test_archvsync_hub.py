@@ -41,9 +41,10 @@ from archvsync import (
 from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import Tally, Watcher, broken, same_tree
+from pushmirror.lab.watch import Tally, Watcher
 
 pytestmark = needs_the_scripts
 

@@ -35,15 +35,15 @@ from archvsync import (
     started,
     value,
 )
-from pushmirror.access import kit, roster
+from pushmirror.access import kit, site_files
 from pushmirror.archive.trace import parse_trace
-from pushmirror.config.toml import load
+from pushmirror.config.loader import load
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.node import Serving
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.network import Serving
+from pushmirror.lab.services import HOST, wait_until
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import broken, same_tree
 from pushmirror.push.callback import last_call
 from pushmirror.state.records import Stage, Standing, Trigger
 from pushmirror.state.store import open_store
@@ -78,7 +78,7 @@ class Hub(Native):
         """Make a machine a site of ours, at both ends."""
         config = load(self.mirror.etc)
         address = {"host": HOST, "port": site.sshd.port, "user": site.sshd.user}
-        made, login = roster.add(config, site.name, {**address, "archives": [ARCHIVE], **keys})
+        made, login = site_files.add(config, site.name, {**address, "archives": [ARCHIVE], **keys})
         told = kit.make(config, made, login, public_key=self.public_key, addresses=[HOST])
         site.sshd.authorize_line(told.authorized_keys["ftpsync"].replace("/usr/bin/ftpsync", str(site.woken)))
         for snippet in told.ftpsync:

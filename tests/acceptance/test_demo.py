@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pushmirror.errors import Exit
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 
 ARGV = [sys.executable, "-m", "pushmirror", "lab", "--packages", "20", "--changes", "1"]

@@ -13,9 +13,10 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.lab.watch import Watcher
 from trees import mounted_tmpfs
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
 

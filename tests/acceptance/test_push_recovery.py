@@ -15,7 +15,7 @@ import pytest
 import stopping
 from downstream import SitesSshd
 from pushing_hub import ARCHIVE, ONE, TWO, PushingHub, ended
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 
 Sent = set[tuple[str, str]]  # site and stage

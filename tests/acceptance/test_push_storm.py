@@ -13,9 +13,9 @@ import pytest
 from acceptance.calls import requests
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken
+from pushmirror.lab.services import Sshd, new_key
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.watch import broken
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage
 from pushmirror.system import process

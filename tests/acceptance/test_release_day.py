@@ -8,10 +8,11 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.dists import Layout
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.release_day import ARCHIVED, before_release, change_kinds, release
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.suite import Layout
-from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.lab.watch import Watcher
 from upstreams import KINDS, see_everything
 
 Steps = Callable[[LabArchive], Iterator[str]]

@@ -13,10 +13,9 @@ from acceptance.gate import Gate
 from acceptance.processes import alive, descendants, program
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import same_tree
+from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.watch import same_tree
 from pushmirror.system import process
 
 SOON_S = 5.0

@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 from pushmirror.system import process
 
 _CONFIG = """\

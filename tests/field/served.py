@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from field.case import Odd, Step
-from pushmirror.lab.compare import OWN
+from pushmirror.lab.judge import OWN
 
 Facts = tuple[object, ...]
 Tree = Mapping[str, Facts]  # path -> its kind, and what counts of it

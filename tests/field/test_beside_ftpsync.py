@@ -12,7 +12,7 @@ from field.scene import Scene
 from field.test_cases import CASES
 from pushmirror.config.model import Strategy
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 from side_by_side import Home, Side
 
 #: Where ftpsync may be content and we might not: kinds of trouble, each once.

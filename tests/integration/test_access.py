@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from offering import HOST, SLOW, Offering, Stunnel, open_directory
-from pushmirror.access import daemon, transfer_log
+from pushmirror.access import daemon_files, transfer_log
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.service import free_port, says, wait_until
+from pushmirror.lab.services import free_port, says, wait_until
 from pushmirror.system import clock, process
 
 A, B = "a.example.org", "b.example.org"
@@ -219,8 +219,8 @@ def test_after_a_rotation_both_passwords_work_until_the_grace_is_over(hub):
     assert new_user == f"{A}+2"
     hub.pull("debian/", A, old).check()
     hub.pull("debian/", new_user, new).check()
-    with daemon.changing(hub.config):
-        assert daemon.write(hub.config, now=clock.now() + timedelta(days=7))
+    with daemon_files.changing(hub.config):
+        assert daemon_files.write(hub.config, now=clock.now() + timedelta(days=7))
     assert refused(hub, hub.pull("debian/", A, old))
     hub.pull("debian/", new_user, new).check()
 
@@ -228,23 +228,23 @@ def test_after_a_rotation_both_passwords_work_until_the_grace_is_over(hub):
 def test_what_is_secret_can_be_read_by_its_owner_only(hub):
     hub.add_site(A, "debian")
     hub.run("site", "rotate", A).check()
-    files = [hub.etc / "sites.d" / f"{A}.secret", daemon.places(hub.config).secrets]
+    files = [hub.etc / "sites.d" / f"{A}.secret", daemon_files.places(hub.config).secrets]
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
-    assert daemon.places(hub.config).directory.stat().st_mode & 0o777 == 0o700
+    assert daemon_files.places(hub.config).directory.stat().st_mode & 0o777 == 0o700
 
 
 def test_secrets_that_others_could_read_let_nobody_in_until_they_are_mended(hub):
     password = hub.add_site(A, "debian")
-    daemon.places(hub.config).secrets.chmod(0o644)
+    daemon_files.places(hub.config).secrets.chmod(0o644)
     assert refused(hub, hub.pull("debian/", A, password))
-    assert daemon.update(hub.config)
+    assert daemon_files.update(hub.config)
     hub.pull("debian/", A, password).check()
 
 
 def test_the_log_tells_who_read_what(hub):
     password = hub.add_site(A, "debian")
     hub.pull("debian/", A, password).check()
-    log = daemon.places(hub.config).log
+    log = daemon_files.places(hub.config).log
     wanted = f"send {HOST} debian ({A}) dists/Release 7 "
     assert wait_until(lambda: wanted in log.read_text())
     assert password not in log.read_text()
@@ -259,7 +259,7 @@ def test_many_sites_are_no_trouble(hub):
         secret = sites / f"{name}.secret"
         secret.touch(mode=0o600)
         secret.write_text(f'[[login]]\nuser = "{name}"\npassword = "{"p" * 200}"\n')
-    assert daemon.update(hub.config)
+    assert daemon_files.update(hub.config)
     hub.pull("debian/", names[-1], "p" * 200).check()
     hub.pull("debian/", names[0], "p" * 200).check()
 
@@ -271,7 +271,9 @@ def tls(hub: Offering, tmp_path: Path) -> Iterator[Stunnel]:
 
 
 def through_tls(tls: Stunnel, path: str, user: str, password: str, ca: Path | None = None) -> process.Result:
-    shell = f"{sys.executable} -m pushmirror.sync.tls --port {tls.port} --ca {ca or tls.ca_file} --timeout 20"
+    shell = (
+        f"{sys.executable} -m pushmirror.fetch.tls --port {tls.port} --ca {ca or tls.ca_file} --timeout 20"
+    )
     into = tls.hub.directory / "pulled"
     shutil.rmtree(into, ignore_errors=True)
     argv = ["rsync", "-rlt", "-e", shell, f"{f'{user}@' if user else ''}{HOST}::{path}", f"{into}/"]
@@ -311,8 +313,8 @@ def test_another_users_daemon_serves_what_root_looks_after_and_no_link_leads_out
             hub.pull("debian/", A, password).check()
             assert hub.pulled() >= RELEASE
             assert refused(hub, hub.pull("debian/out/", A, password))
-            assert ("chroot test failed" not in daemon.places(hub.config).log.read_text()) is locked_in
-            private = [daemon.places(hub.config).secrets, hub.etc / f"sites.d/{A}.secret"]
+            assert ("chroot test failed" not in daemon_files.places(hub.config).log.read_text()) is locked_in
+            private = [daemon_files.places(hub.config).secrets, hub.etc / f"sites.d/{A}.secret"]
             assert {(file.stat().st_uid, file.stat().st_mode & 0o777) for file in private} == {
                 (NOBODY, 0o600)
             }
@@ -329,7 +331,7 @@ class UsersOffering(Offering):
 
     def _argv(self) -> list[str]:
         self.configure()
-        words = ["rsync", "--daemon", "--no-detach", f"--config={daemon.places(self.config).conf}"]
+        words = ["rsync", "--daemon", "--no-detach", f"--config={daemon_files.places(self.config).conf}"]
         return [*AS_NOBODY, *self._rights, *words]
 
 
@@ -339,7 +341,7 @@ def test_root_does_not_run_another_users_daemon_which_would_let_nobody_in(tmp_pa
     hub = UsersOffering(tmp_path / "hub", [])
     hub.offer("debian")
     with pytest.raises(PushmirrorError, match="is that of nobody"):
-        daemon.rsync_argv(hub.config)
+        daemon_files.rsync_argv(hub.config)
 
 
 def test_the_systems_daemon_serves_by_the_same_files(tmp_path):
@@ -350,7 +352,7 @@ def test_the_systems_daemon_serves_by_the_same_files(tmp_path):
     hub.port = free_port()
     hub.configure()
     argv = ["systemd-socket-activate", "--accept", "--inetd", "--listen", f"{HOST}:{hub.port}"]
-    argv += ["rsync", "--daemon", f"--config={daemon.places(hub.config).conf}"]
+    argv += ["rsync", "--daemon", f"--config={daemon_files.places(hub.config).conf}"]
     with process.background(argv, log=tmp_path / "log"):
         assert wait_until(lambda: says(hub.port, b"@RSYNCD:"))
         hub.pull("debian/", A, hub.add_site(A, "debian")).check()
@@ -386,5 +388,5 @@ def test_who_came_last_is_read_from_the_daemons_log(hub):
 
 
 def test_nobody_is_remembered_by_a_log_that_is_not_there(hub):
-    daemon.places(hub.config).log.unlink(missing_ok=True)
+    daemon_files.places(hub.config).log.unlink(missing_ok=True)
     assert transfer_log.last_logins(hub.config) == {}

@@ -9,8 +9,8 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything
 
 

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from changing_tree import ChangingTree, Things, things_in
 from crashing import Run, Runner
 from pushmirror.config.model import Archive, Strategy
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import broken, same_tree
+from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.account.bookkeeping import Places
-from pushmirror.sync.account.inventory import Inventory
-from pushmirror.sync.progress import Silent
+from pushmirror.sync.tracking import Places
 from upstreams import places_in, take_stock
 
 EXAMPLES = int(os.environ.get("PUSHMIRROR_EXAMPLES", "0"))

@@ -23,7 +23,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.services import HOST, wait_until
 from pushmirror.system import process
 from side_by_side import Home, Side
 

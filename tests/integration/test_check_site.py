@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.toml import load
-from pushmirror.lab.service import free_port
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.push import known_hosts
+from pushmirror.config.loader import load
+from pushmirror.lab.services import Sshd, free_port, new_key
+from pushmirror.push.ssh import known_hosts
 from pushmirror.system import process
 from trees import snapshot
 

@@ -20,7 +20,7 @@ import pytest
 from acceptance.calls import Call
 from acceptance.gate import Gate
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 from side_by_side import Home, Side
 

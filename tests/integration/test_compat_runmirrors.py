@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.push.run import push_from_ftpsync
 from pushmirror.compat.runmirrors import runmirrors
+from pushmirror.compat.runmirrors_push import push_from_ftpsync
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.state.store import open_store
 from pushmirror.system import clock, process
 

@@ -8,8 +8,8 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import archive_for
 
 FLIPS = 6  # of each file

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archive.manifest import Head, Part, parse_head, render_head
+from pushmirror.archive.manifest import Head, parse_head, render_head
+from pushmirror.archive.manifest_parts import Part
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import UpstreamError
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import broken, same_tree
+from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.account.inventory import Inventory
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.job import Job
-from pushmirror.sync.progress import Silent
 from pushmirror.sync.report import Report
 from side_by_side import Home, Side
 from trees import snapshot

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.paths import Entry, Kind
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError
-from pushmirror.sync import streams
-from pushmirror.sync.early import fetch_early
-from pushmirror.sync.publish import Publisher
-from pushmirror.sync.published import NOTHING
+from pushmirror.fetch import streams
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.inventory.diff import Survey
+from pushmirror.sync.prefetch import fetch_early
 from pushmirror.sync.round import Round
-from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import Upstream
-from pushmirror.sync.work import WorkArea
 from pushmirror.system.process import Stop
+from pushmirror.tree.publish import Publisher
+from pushmirror.tree.published_state import NOTHING
+from pushmirror.tree.work_area import WorkArea
 
 COUNT = 24
 

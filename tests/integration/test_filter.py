@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Archive
+from pushmirror.fetch.upstream import Upstream
 from pushmirror.lab.site import LabSite
-from pushmirror.sync.progress import Silent
-from pushmirror.sync.upstream import Upstream
+from pushmirror.progress import Silent
 from trees import snapshot
 
 RELEASES = ["dists/a/Release", "dists/b/Release"]

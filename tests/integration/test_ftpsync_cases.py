@@ -20,7 +20,7 @@ import pytest
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.service import free_port
+from pushmirror.lab.services import free_port
 from side_by_side import Ended, Home, Side, facts
 
 _TABLE = tomllib.loads((Path(__file__).parents[1] / "data" / "ftpsync_cases.toml").read_text())

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archive.clearsigned import split_clearsigned
-from pushmirror.archive.signature import Signature, judge
+from pushmirror.archive.signature import Signature, judge, split_clearsigned
+from pushmirror.closures.signatures import check_clearsigned, check_keyrings, fingerprint
 from pushmirror.errors import BadSignature
-from pushmirror.sync.signatures import check_clearsigned, check_keyrings, fingerprint
 from pushmirror.system import process
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

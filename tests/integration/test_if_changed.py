@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config import toml
+from pushmirror.archive.layout import TRACES
+from pushmirror.config import loader
 from pushmirror.errors import Exit
-from pushmirror.hub import Hub
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import broken
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import broken
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
-from pushmirror.sync.parts import TRACES
-from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 from trees import snapshot
 
@@ -26,7 +26,7 @@ SERIAL = "Archive serial: 2026112301\n"
 
 
 def is_current(site: LabSite) -> bool:
-    config = toml.load(site.etc)
+    config = loader.load(site.etc)
     store = open_store(config.state.database_url, config.state.directory)
     try:
         return Hub(config, store, Silent()).is_current(ARCHIVE)
@@ -99,7 +99,7 @@ def test_what_asks_for_a_run_does_not_go_with_it(tmp_path: Path, option: str) ->
 
 
 def test_what_is_owed_is_done_also_when_upstream_has_nothing_new(synced: LabSite) -> None:
-    config = toml.load(synced.etc)
+    config = loader.load(synced.etc)
     store = open_store(config.state.database_url, config.state.directory)
     store.add_request(ARCHIVE, Stage.ALL, trigger="ssh")
     store.close()

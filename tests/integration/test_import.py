@@ -17,17 +17,16 @@ import pytest
 
 from downstream import SitesSshd
 from offering import open_directory
-from pushmirror.access import daemon as access
-from pushmirror.config import toml
+from pushmirror.access import daemon_files as access
+from pushmirror.config import loader
 from pushmirror.config.model import Config, PushKind
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST, Service, free_port, wait_until
-from pushmirror.lab.sshd import new_key
+from pushmirror.lab.services import HOST, Service, free_port, new_key, wait_until
 from pushmirror.push.trigger import without_generation, words_to
 from pushmirror.state.records import Stage
-from pushmirror.sync.published import read_published
 from pushmirror.system import process
+from pushmirror.tree.published_state import read_published
 
 SETS = Path(__file__).parents[1] / "data/import"
 PASSWORDS = {
@@ -77,7 +76,7 @@ class Mirror:
 
     @property
     def config(self) -> Config:
-        return toml.load(self.etc)
+        return loader.load(self.etc)
 
     def tree(self, archive: str) -> Path:
         return self.config.archives[archive].path

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from offering import HOST, Offering, Stunnel
-from pushmirror.access import authorized_keys
-from pushmirror.config import toml
+from pushmirror.access import kit
+from pushmirror.config import loader
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.sshd import Sshd, new_key
+from pushmirror.lab.services import Sshd, new_key
 from pushmirror.system import process
 
 SITE = "site1.example.com"
@@ -120,7 +120,7 @@ def test_pushmirror_syncs_through_tls_with_the_pasted_files(hub, archive, tmp_pa
 
 def configure_state(home: Path) -> None:
     """Root's default state directory is not a test's to use."""
-    with (home / ".config/pushmirror" / toml.FILE_NAME).open("a") as file:
+    with (home / ".config/pushmirror" / loader.FILE_NAME).open("a") as file:
         file.write(f'\n[state]\ndirectory = "{home}/state"\n')
 
 
@@ -137,7 +137,7 @@ def say(sshd: Sshd, key: Path, *words: str) -> process.Result:
 @pytest.mark.parametrize("old_ssh", [False, True])
 def test_the_key_runs_its_command_and_nothing_else(sshd, tmp_path, old_ssh):
     public = new_key(tmp_path / "key")
-    sshd.authorize_line(authorized_keys.line(public, 'echo "only  this"', [HOST], old_ssh=old_ssh))
+    sshd.authorize_line(kit.line(public, 'echo "only  this"', [HOST], old_ssh=old_ssh))
     assert say(sshd, tmp_path / "key", "cat", "/etc/passwd").check().output == b"only  this\n"
     *ssh, login = sshd.ssh_argv(tmp_path / "key")
     tunnel = ["-N", "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1"]
@@ -147,7 +147,7 @@ def test_the_key_runs_its_command_and_nothing_else(sshd, tmp_path, old_ssh):
 
 def test_the_key_is_no_good_from_elsewhere(sshd, tmp_path):
     public = new_key(tmp_path / "key")
-    sshd.authorize_line(authorized_keys.line(public, "echo in", ["192.0.2.7", "2001:db8::/32"]))
+    sshd.authorize_line(kit.line(public, "echo in", ["192.0.2.7", "2001:db8::/32"]))
     result = say(sshd, tmp_path / "key", "x")
     assert result.exit_code == 255 and "Permission denied" in result.errors
 

@@ -19,17 +19,15 @@ from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import flipping
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.judge import SETTLE_S, Judge
-from pushmirror.lab.network import Network, network
+from pushmirror.lab.judge import SETTLE_S, Judge, broken, same_tree
+from pushmirror.lab.network import Network, network, plan
+from pushmirror.lab.packages import Tree
 from pushmirror.lab.processes import at_work_on
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.signing import LabKey
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.suite import Layout
-from pushmirror.lab.topology import plan
-from pushmirror.lab.tree import Tree
-from pushmirror.lab.watch import Watcher, broken, same_tree
+from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 
 

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.suite import Layout
+from pushmirror.lab.dists import Layout
 from pushmirror.system import process
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.churn import Churn
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken, suites_in
 from pushmirror.lab.release_day import before_release, change_kinds, release
-from pushmirror.lab.suite import Layout
 
 
 @pytest.fixture(params=Layout)

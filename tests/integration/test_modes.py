@@ -18,8 +18,7 @@ import tomlkit
 from forked import Cli
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.service import free_port, says, wait_until
-from pushmirror.lab.sshd import Sshd
+from pushmirror.lab.services import Sshd, free_port, says, wait_until
 from pushmirror.system import process
 
 SITE = "a.example.org"

@@ -10,8 +10,8 @@ from offering import open_directory
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for, see_everything
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

@@ -4,9 +4,8 @@ import pytest
 
 from downstream import DIES, FLOOD, SitesSshd
 from pushing_hub import ONE, TWO, Looks, PushingHub
-from pushmirror.lab.service import free_port, wait_until
-from pushmirror.lab.sshd import new_key
-from pushmirror.push.wire import MAX_OUTPUT
+from pushmirror.lab.services import free_port, new_key, wait_until
+from pushmirror.push.transport import MAX_OUTPUT
 
 
 def test_every_site_is_sent_all_and_becomes_current(hub: PushingHub) -> None:

@@ -9,7 +9,7 @@ import pytest
 from downstream import SitesSshd
 from pushing_hub import ONE, PushingHub
 from pushmirror.errors import Exit
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 
 
 def test_push_ends_with_0_when_every_site_is_current(hub: PushingHub) -> None:

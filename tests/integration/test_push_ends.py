@@ -13,10 +13,9 @@ from downstream import SitesSshd
 from pushing_hub import ARCHIVE, ONE, PushingHub, ended
 from pushmirror.config.model import Site
 from pushmirror.errors import Exit, StateError
-from pushmirror.lab.service import wait_until
-from pushmirror.push.engine import Pusher
-from pushmirror.push.watch import Unwatched
-from pushmirror.push.wire import Answer
+from pushmirror.lab.services import wait_until
+from pushmirror.push.engine import Pusher, Unwatched
+from pushmirror.push.transport import Answer
 
 
 @pytest.mark.parametrize("turns", range(8))

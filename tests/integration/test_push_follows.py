@@ -14,13 +14,12 @@ from downstream import Downstream, SitesSshd, naming
 from pushing_hub import PushingHub, ended
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import free_port, wait_until
+from pushmirror.lab.services import free_port, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.sshd import new_key
 from pushmirror.state.records import Stage, Standing
 from pushmirror.state.store import open_store
-from pushmirror.sync.published import read_published
 from pushmirror.system import locks, process
+from pushmirror.tree.published_state import read_published
 
 EVERYTHING = ["stage1", "stage2"]
 

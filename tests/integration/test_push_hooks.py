@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.config.loader import load
 from pushmirror.config.model import Site
-from pushmirror.config.toml import load
-from pushmirror.push.engine import Pusher, settled
-from pushmirror.push.watch import Unwatched
-from pushmirror.push.wire import Answer
+from pushmirror.push.engine import Pusher, Unwatched, settled
+from pushmirror.push.transport import Answer
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 

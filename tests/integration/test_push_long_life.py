@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.config.current import CurrentConfig
+from pushmirror.config.loader import load
 from pushmirror.config.model import Site
-from pushmirror.config.toml import load
+from pushmirror.config.reload import CurrentConfig
 from pushmirror.push import engine
 from pushmirror.push.decide import Decision
-from pushmirror.push.engine import Pusher
+from pushmirror.push.engine import Pusher, Unwatched
 from pushmirror.push.pushes import Pushes
-from pushmirror.push.watch import Unwatched
-from pushmirror.push.wire import Answer
+from pushmirror.push.transport import Answer
 from pushmirror.state.records import Phase, Standing
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock

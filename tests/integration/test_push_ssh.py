@@ -13,11 +13,10 @@ import pytest
 
 from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
-from pushmirror.lab.service import free_port, wait_until
-from pushmirror.lab.sshd import new_key
-from pushmirror.push import known_hosts, ssh_connect
-from pushmirror.push.ssh import SshWire
-from pushmirror.push.wire import MAX_OUTPUT, Answer
+from pushmirror.lab.services import free_port, new_key, wait_until
+from pushmirror.push.ssh import connect, known_hosts
+from pushmirror.push.ssh.client import SshWire
+from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.system import process
 from ssh_sites import FOREVER, Sites
 
@@ -174,7 +173,7 @@ def configured(sites: Sites, *lines: str) -> Iterator[None]:
 def test_a_site_that_falls_silent_in_the_middle_is_noticed(
     sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh_connect, "_KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(connect, "_KEEPALIVE_S", 0.2)
     site = sites.site(f"echo $PPID > {tmp_path}/pid; {FOREVER}")
 
     async def silenced(wire: SshWire) -> None:

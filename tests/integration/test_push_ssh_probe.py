@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Site
-from pushmirror.lab.service import free_port
-from pushmirror.lab.sshd import new_key
-from pushmirror.push import known_hosts
-from pushmirror.push.ssh_probe import HostKey, Probe, probe
-from pushmirror.push.wire import Answer
+from pushmirror.lab.services import free_port, new_key
+from pushmirror.push.ssh import known_hosts
+from pushmirror.push.ssh.probe import HostKey, Probe, probe
+from pushmirror.push.transport import Answer
 from ssh_sites import FOREVER, Sites
 
 OPTIONS = ("-F", "none", "-o", "LogLevel=ERROR")

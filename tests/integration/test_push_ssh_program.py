@@ -9,10 +9,10 @@ import pytest
 
 from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
-from pushmirror.lab.service import free_port, wait_until
-from pushmirror.push import known_hosts
-from pushmirror.push.ssh import SshWire
-from pushmirror.push.wire import MAX_OUTPUT, Answer
+from pushmirror.lab.services import free_port, wait_until
+from pushmirror.push.ssh import known_hosts
+from pushmirror.push.ssh.client import SshWire
+from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.system.process import BASE_ENVIRONMENT
 from ssh_sites import FOREVER, Sites
 

@@ -11,8 +11,8 @@ import pytest
 from downstream import SitesSshd
 from pushing_hub import ARCHIVE, ONE, TWO, Looks, PushingHub, ended, has_open
 from pushmirror.errors import StateError
-from pushmirror.lab.service import wait_until
-from pushmirror.push.standing import unanswered
+from pushmirror.lab.services import wait_until
+from pushmirror.push.site_state import unanswered
 from pushmirror.state.records import Stage
 from pushmirror.system import clock, locks
 

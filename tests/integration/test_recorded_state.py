@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pushmirror.config.toml import load
+from pushmirror.config.loader import load
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.state.database import find_damage
 from pushmirror.state.records import Outcome, Stage

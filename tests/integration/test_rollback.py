@@ -8,9 +8,9 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.dists import Layout
+from pushmirror.lab.judge import broken
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.suite import Layout
-from pushmirror.lab.watch import broken
 from trees import refused
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for
 

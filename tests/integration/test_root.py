@@ -15,7 +15,7 @@ from offering import open_directory
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import HOST
+from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 from side_by_side import Home, Side

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pushmirror.access import rsyncd
-from pushmirror.access.rsyncd import Facts, Places
+from pushmirror.access import rsyncd_conf
+from pushmirror.access.rsyncd_conf import Facts, Places
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
@@ -27,7 +27,7 @@ TEXT = SPECIAL | st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_siz
 def conf(directory: Path, **archive: object) -> Path:
     table = {"name": "debian", "access": "open", "path": str(directory), **archive}
     config = Config.model_validate({"archives": {"debian": table}})
-    text = rsyncd.render(config, {}, Places(directory), FACTS)
+    text = rsyncd_conf.render(config, {}, Places(directory), FACTS)
     user = [f"uid = {os.geteuid()}", f"gid = {os.getegid()}"] if os.geteuid() == 0 else []
     head, module, tail = text.partition("\n[debian]\n")
     file = directory / "conf"

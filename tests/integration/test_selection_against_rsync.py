@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pushmirror.archive.selection import STAGE1_RULES, Rule, Selection, architecture_rules
+from pushmirror.archive.filters import STAGE1_RULES, Rule, Selection, architecture_rules
 from pushmirror.config.model import Archive
-from pushmirror.sync.selection import selection_rules
+from pushmirror.fetch.selection import selection_rules
 from pushmirror.system import process
 
 NAMES = st.text(st.sampled_from("ab.-*"), min_size=1, max_size=3).filter(lambda name: name not in {".", ".."})

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.service import free_port, listens, says, wait_until
+from pushmirror.lab.services import Sshd, free_port, listens, new_key, says, wait_until
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.sshd import Sshd, new_key
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage
 from pushmirror.system import locks, process

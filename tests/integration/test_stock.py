@@ -9,17 +9,17 @@ import pytest
 from pushmirror.archive.manifest import parse_head
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import Behind, Exit, PushmirrorError, UnreadableTree
+from pushmirror.inventory.drift import Drift
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
+from pushmirror.progress import Progress, Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync import stock
-from pushmirror.sync.account.bookkeeping import Places
-from pushmirror.sync.account.drift import Drift
-from pushmirror.sync.account.inventory import Inventory
+from pushmirror.sync import owner as stock
 from pushmirror.sync.job import Job
-from pushmirror.sync.progress import Progress, Silent
-from pushmirror.sync.published import Published, read_published
+from pushmirror.sync.tracking import Places
+from pushmirror.tree.published_state import Published, read_published
 
 
 class Owner(LabSite):

@@ -10,8 +10,8 @@ from pushmirror.config.model import Archive, Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import OwnedArchive, places_in
 
 SID = r"/(zzz-)?dists/sid(/(InRelease|Release|Release\.gpg))?$"

@@ -5,8 +5,8 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import BY_EACH_STRATEGY, after_a_change, see_everything, share_by
 
 by_each_strategy = pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)

@@ -14,7 +14,7 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
-from pushmirror.sync import stock
+from pushmirror.sync import owner
 from pushmirror.system.process import Result
 from trees import refused
 from upstreams import places_in, take_stock
@@ -88,7 +88,7 @@ def site(
     daemon: RsyncDaemon,
     monkeypatch: pytest.MonkeyPatch,
 ) -> LabSite:
-    monkeypatch.setattr(stock, "_PAUSE", timedelta())  # before an owner believes in a broken Release file
+    monkeypatch.setattr(owner, "_PAUSE", timedelta())  # before an owner believes in a broken Release file
     site = Below(tmp_path / "site", upstream, daemon, strategy=request.param.value)
     site.sync().check()
     return site

@@ -17,10 +17,10 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
-from pushmirror.lab.service import free_port, wait_until
+from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.services import free_port, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 from trees import Seen, mounted_tmpfs, refused, remount, snapshot
 from upstreams import archive_for, see_everything

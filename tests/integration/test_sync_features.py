@@ -13,8 +13,8 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from pushmirror.system import process
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything

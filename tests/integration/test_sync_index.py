@@ -11,9 +11,9 @@ import pytest
 
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 
 UNLISTED = ("ls-lR.gz", "indices/", "Packages.diff/by-hash/")  # no signed list of the lab names these
 

@@ -4,8 +4,8 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, see_everything, share_by
 
 FILES = 10_000

@@ -11,8 +11,8 @@ import pytest
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import same_tree
 from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

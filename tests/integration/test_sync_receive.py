@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.judge import same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.watch import same_tree
 from pushmirror.system import process
 from trees import refused
 

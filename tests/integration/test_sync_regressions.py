@@ -15,23 +15,23 @@ import pytest
 
 from acceptance.calls import Call, requests
 from acceptance.gate import Gate
+from pushmirror.archive.layout import Part, part_of
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.compare import OWN
 from pushmirror.lab.daemon import RsyncDaemon
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import SUITES
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import OWN, broken, same_tree
+from pushmirror.lab.services import wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.suite import Layout
-from pushmirror.lab.watch import Watcher, broken, same_tree
-from pushmirror.sync.parts import Part, part_of
-from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.traces import Traces
-from pushmirror.sync.work import WorkArea
+from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from pushmirror.system.beneath import Beneath
+from pushmirror.tree.publish import Change, Publisher
+from pushmirror.tree.traces import Traces
+from pushmirror.tree.work_area import WorkArea
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for
 

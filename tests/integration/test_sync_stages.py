@@ -13,8 +13,8 @@ import pytest
 
 from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from trees import refused, snapshot
 
 TRACES = "project/trace"

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.judge import same_tree
+from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.lab.watch import same_tree
 from pushmirror.system import process
 from trees import refused, snapshot
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
-from pushmirror.lab.service import HOST, wait_until
+from pushmirror.lab.services import HOST, wait_until
 
 SENT = bytes(range(256)) * 12_000  # far more than lies between two programs
 
@@ -60,7 +60,7 @@ def ours(authority: TlsTunnel, server: int) -> Iterator[tuple[socket.socket, sub
     with (
         ours,
         subprocess.Popen(
-            [sys.executable, "-m", "pushmirror.sync.tls", *argv],
+            [sys.executable, "-m", "pushmirror.fetch.tls", *argv],
             stdin=subprocess.PIPE,
             stdout=theirs,
             stderr=subprocess.PIPE,

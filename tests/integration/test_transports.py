@@ -14,11 +14,10 @@ import pytest
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError
+from pushmirror.fetch.upstream import Upstream
 from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
-from pushmirror.lab.service import HOST
-from pushmirror.lab.sshd import Sshd, new_key
-from pushmirror.sync.progress import Silent
-from pushmirror.sync.upstream import Upstream
+from pushmirror.lab.services import HOST, Sshd, new_key
+from pushmirror.progress import Silent
 from pushmirror.system import process
 
 MODULE, USER, PASSWORD = "debian", "site1.example.com", "correct horse battery staple"

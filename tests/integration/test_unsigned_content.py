@@ -9,9 +9,9 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
+from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
-from pushmirror.lab.watch import broken, same_tree
 from trees import refused, snapshot
 from upstreams import OwnedArchive, archive_for
 

@@ -16,10 +16,10 @@ from pushmirror.hooks import (
     run_hook,
     run_hook_beside,
 )
-from pushmirror.hub import Hub, Wish, hook_exit_code
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub, Wish, hook_exit_code
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
-from pushmirror.sync.progress import Silent
 from pushmirror.system.bash import function_argv
 
 RUN = [run_hook, lambda *given: asyncio.run(run_hook_beside(*given))]

@@ -8,11 +8,11 @@ import pytest
 
 from pushmirror.config.model import Archive, Config, State, Strategy
 from pushmirror.errors import StateError
-from pushmirror.hub import Hub, Wish
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub, Wish
 from pushmirror.state.records import Stage
 from pushmirror.state.store import Store, open_store
 from pushmirror.sync.job import Job, Served
-from pushmirror.sync.progress import Silent
 from pushmirror.sync.report import Report
 from pushmirror.system import clock
 
@@ -101,7 +101,7 @@ def test_it_is_remembered_how_a_run_really_went(mirror: Mirror) -> None:
 def test_answers_that_needed_no_run_are_not_remembered_for_ever(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pushmirror.hub.serves_already", lambda *_: True)
+    monkeypatch.setattr("pushmirror.runner.serves_already", lambda *_: True)
     wish = Wish("debian", Stage.ALL, "ssh", generation=ONE)
     first, *_ = [mirror.hub.serve(wish) for _ in range(mirror.keep_runs + 100)]
     with pytest.raises(StateError):

@@ -4,9 +4,9 @@ import pytest
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConfigError
-from pushmirror.hub import Hub
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub
 from pushmirror.state.records import Generation
-from pushmirror.sync.progress import Silent
 
 
 class Published:

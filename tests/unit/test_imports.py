@@ -24,54 +24,37 @@ OF_A_RUN = {
     "pushmirror.hooks",
     "pushmirror.push.decide",
     "pushmirror.push.engine",
-    "pushmirror.sync.account.inventory",
+    "pushmirror.inventory.inventory",
     "pushmirror.sync.engine",
-    "pushmirror.sync.ledger",
-    "pushmirror.sync.rsync",
-    "pushmirror.sync.stock",
-    "pushmirror.sync.traces",
-    "pushmirror.sync.upstream",
-    "pushmirror.sync.verify",
+    "pushmirror.closures.store",
+    "pushmirror.fetch.rsync",
+    "pushmirror.sync.owner",
+    "pushmirror.tree.traces",
+    "pushmirror.fetch.upstream",
+    "pushmirror.verify",
 }
-#: What each part may import of the others, by design: cli, lab -> hub -> engines -> values -> errors.
-VALUES = {"archive", "config", "errors"}
-ENGINE = VALUES | {"hooks", "state", "system"}
-TOP = ENGINE | {
-    "access",
-    "cli",
-    "compat",
-    "hub",
-    "lab",
-    "push",
-    "relay",
-    "serving",
-    "status",
-    "sync",
-    "whose",
-}
-MAY_IMPORT = {
-    "errors": set(),
-    "system": {"errors"},
-    "archive": {"errors"},
-    "config": {"errors", "system"},
-    "state": {"errors", "system"},
-    "hooks": VALUES | {"system"},
-    "sync": ENGINE,
-    "push": ENGINE,
-    "access": ENGINE,
-    "status": ENGINE,
-    "whose": VALUES | {"system"},
-    "hub": ENGINE | {"access", "push", "status", "sync", "whose"},
-    "verify": ENGINE | {"hub", "sync", "whose"},
-    "relay": ENGINE | {"push"},
-    "serving": ENGINE | {"access", "push"},
-    "cli": TOP,
-    "compat": TOP,
-    "lab": TOP,
-    "": set(),  # pushmirror/__init__.py
-}
-ABOVE_ITS_FOLDER = {"sync/verify/run.py": "verify"}  # a whole job, as a run is
-WITHOUT_SQL = {"sync", "push", "access", "status"}  # of state they see values, and the name of Store's type
+#: From the bottom: a room imports only of the floors below its own.
+FLOORS = (
+    {"errors", "progress", ""},  # "" is pushmirror/__init__.py
+    {"system", "archive"},
+    {"config", "state"},
+    {"access", "archvsync", "hooks", "inventory", "ownership", "status"},
+    {"tree", "push"},
+    {"fetch", "background_push", "service"},
+    {"closures"},
+    {"changes"},
+    {"sync"},
+    {"runner"},
+    {"verify"},
+    {"health", "importing"},
+    {"checks", "lab"},
+    {"cli"},
+    {"compat", "__main__"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FORMATS = {"archive": {"errors"}}  # imports less than its floor allows: bytes in, values out
+# Of the state these see values, and the name of the type Store.
+WITHOUT_SQL = {"inventory", "tree", "fetch", "closures", "changes", "sync", "push", "access", "status"}
 STATE_VALUES = ("pushmirror.state.records.", "pushmirror.state.suites.")
 
 
@@ -91,15 +74,13 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def part_of(file: Path) -> str:
-    return ABOVE_ITS_FOLDER.get(name_of(file)) or file.relative_to(ROOT).with_suffix("").parts[
-        0
-    ].removesuffix("__init__")
+def room_of(file: Path) -> str:
+    return file.relative_to(ROOT).with_suffix("").parts[0].removesuffix("__init__")
 
 
-def parts_imported(file: Path) -> set[str]:
+def rooms_imported(file: Path) -> set[str]:
     ours = (name.split(".") for name in imports_of(file) if name.startswith("pushmirror."))
-    return {words[1] for words in ours} & {*MAY_IMPORT}
+    return {words[1] for words in ours} & {*FLOOR_OF}
 
 
 def module_of(file: Path) -> str:
@@ -116,28 +97,29 @@ def modules_imported(file: Path) -> Iterator[str]:
 MODULES = set(map(module_of, FILES))
 
 
-def test_every_part_has_its_place_in_the_order():
-    assert {part_of(file) for file in FILES} <= {*MAY_IMPORT, "__main__"}
-
-
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_imports_point_one_way(file):
-    part = part_of(file)
-    assert parts_imported(file) - {part} <= MAY_IMPORT.get(part, TOP)
-
-
 def test_no_files_import_each_other_in_a_circle():
     order = TopologicalSorter({module_of(file): set(modules_imported(file)) for file in FILES})
     assert len([*order.static_order()]) == len(FILES)
 
 
+def test_every_room_has_a_floor():
+    assert {room_of(file) for file in FILES} == {*FLOOR_OF}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_downwards(file):
+    room = room_of(file)
+    below = {other for other in FLOOR_OF if FLOOR_OF[other] < FLOOR_OF[room]}
+    assert rooms_imported(file) - {room} <= FORMATS.get(room, below)
+
+
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_only_system_touches_processes_locks_and_c(file):
     used = {name.split(".")[0] for name in imports_of(file)}
-    assert part_of(file) == "system" or not used & ONLY_IN_SYSTEM
+    assert room_of(file) == "system" or not used & ONLY_IN_SYSTEM
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if part_of(f) in WITHOUT_SQL], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if room_of(f) in WITHOUT_SQL], ids=name_of)
 def test_engines_know_of_the_state_values_and_one_type(file):
     of_state = {name for name in imports_of(file) if name.startswith("pushmirror.state.")}
     others = {name for name in of_state if not name.startswith(STATE_VALUES)}
@@ -145,10 +127,11 @@ def test_engines_know_of_the_state_values_and_one_type(file):
 
 
 def test_engines_and_values_load_no_sql():
-    of_them = [file for file in FILES if part_of(file) in WITHOUT_SQL | VALUES]
+    of_them = [file for file in FILES if room_of(file) in WITHOUT_SQL | {"archive", "config", "errors"}]
+    names = [".".join(("pushmirror", *file.relative_to(ROOT).with_suffix("").parts)) for file in of_them]
     script = (
         "import importlib, sys\n"
-        f"for name in {[*map(module_of, of_them)]!r}: importlib.import_module(name)\n"
+        f"for name in {names!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
         "sys.exit(' '.join({'sqlalchemy', 'pushmirror.state.store'} & sys.modules.keys()))"
     )
     assert process.run([sys.executable, "-c", script]).errors.strip() == ""
@@ -166,7 +149,7 @@ def test_the_help_of_all_commands_imports_nothing_heavy():
 
 def test_reading_the_configuration_and_the_state_needs_neither_alembic_nor_an_orm():
     script = (
-        "import sys, pushmirror.config.toml, pushmirror.state.store\n"
+        "import sys, pushmirror.config.loader, pushmirror.state.store\n"
         "sys.exit(' '.join({'sqlalchemy.orm', 'alembic', 'mako', 'rich'} & sys.modules.keys()))"
     )
     assert process.run([sys.executable, "-c", script]).errors.strip() == ""

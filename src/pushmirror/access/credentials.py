@@ -6,7 +6,7 @@
 rsync looks for one password of a user only, so the old and the new one are of different users (ADR 4). The
 file is TOML, may be edited by hand, and belongs to its owner alone. Guaranteed: no value of the file is part
 of an error message, for a password may stand on the wrong line. Not the business of this module: who may
-read what (rsyncd.py).
+read what (access/rsyncd_conf.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import tomlkit
 from pydantic import AfterValidator, ValidationError
 
 from pushmirror.config import model
-from pushmirror.config.explain import unknown_key
+from pushmirror.config.problems import unknown_key
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.system.files import is_private
 

@@ -13,11 +13,39 @@ from pathlib import Path
 
 import tomlkit
 
-from pushmirror.access import authorized_keys
 from pushmirror.access.credentials import Login
-from pushmirror.access.rsyncd import RSYNC_PORT, listening
-from pushmirror.config.hostname import is_public
+from pushmirror.access.rsyncd_conf import RSYNC_PORT, listening
 from pushmirror.config.model import Access, Archive, Config, PushKind, Site
+from pushmirror.config.types import is_public
+from pushmirror.errors import UsageError
+
+# The line of a site's authorized_keys that lets a hub's key do one thing. Pure; sshd(8) has the format.
+
+
+PUSHMIRROR = "/usr/local/bin/pushmirror receive"
+FTPSYNC = "/usr/bin/ftpsync"  # Debian's package
+FTPSYNC_OF_A_TARBALL = "~/bin/ftpsync"
+
+_RESTRICT = ("restrict",)  # since OpenSSH 7.2, also against what later ones learn
+_BEFORE_RESTRICT = ("no-port-forwarding", "no-X11-forwarding", "no-agent-forwarding", "no-pty")
+
+
+def line(public_key: str, command: str, addresses: Sequence[str] = (), *, old_ssh: bool = False) -> str:
+    """One line: the key may run the command and do nothing else, and only from these addresses.
+
+    No addresses: from everywhere. `old_ssh` is for an sshd before OpenSSH 7.2. UsageError when the key
+    is not one.
+    """
+    words = public_key.split(maxsplit=2)
+    if len(words) < 2 or not public_key.strip().isprintable():
+        raise UsageError("expected a public key on one line, such as: ssh-ed25519 AAAA… hub.example.org")
+    options = [*(_BEFORE_RESTRICT if old_ssh else _RESTRICT)]
+    if addresses:
+        options.append(f'from="{",".join(addresses)}"')
+    quoted = command.replace('"', r"\"")  # all that sshd(8) needs escaped
+    options.append(f'command="{quoted}"')
+    return f"{','.join(options)} {' '.join(words)}"
+
 
 TLS_PORT = 1873  # of rsyncs:// and of ftpsync
 _TREES = "/srv/mirrors"
@@ -106,13 +134,10 @@ def _lines(site: Site, public_key: str, addresses: Sequence[str], *, old_ssh: bo
         return {}
     key = f"{public_key} pushmirror" if public_key == NO_KEY else public_key
     commands = {
-        "pushmirror": authorized_keys.PUSHMIRROR,
-        "ftpsync": authorized_keys.FTPSYNC,
+        "pushmirror": PUSHMIRROR,
+        "ftpsync": FTPSYNC,
     }
-    return {
-        what: authorized_keys.line(key, command, addresses, old_ssh=old_ssh)
-        for what, command in commands.items()
-    }
+    return {what: line(key, command, addresses, old_ssh=old_ssh) for what, command in commands.items()}
 
 
 def _endpoint(config: Config) -> tuple[bool, int]:
@@ -300,5 +325,5 @@ def _next(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
 
 _TITLES = {
     "pushmirror": "pushmirror: /usr/local/bin/pushmirror, or where yours is",
-    "ftpsync": f"ftpsync of Debian's package; from a tarball it is {authorized_keys.FTPSYNC_OF_A_TARBALL}",
+    "ftpsync": f"ftpsync of Debian's package; from a tarball it is {FTPSYNC_OF_A_TARBALL}",
 }

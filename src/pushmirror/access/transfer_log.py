@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pushmirror.access import credentials, daemon
+from pushmirror.access import credentials, daemon_files
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
 
@@ -57,14 +57,14 @@ def logins(log: Path) -> Iterator[SeenLogin]:
 
 def last_logins(config: Config) -> dict[str, SeenLogin]:
     """The last login of each user that was let in."""
-    seen = logins(daemon.places(config).log)
+    seen = logins(daemon_files.places(config).log)
     return {one.user: one for one in seen if not one.refused}
 
 
 def refused(config: Config, site: str, since: datetime) -> str:
     """Why our daemon refused a site's logins since then, in words; empty: it did not."""
     users, last = _users_of(config, site), None
-    for one in logins(daemon.places(config).log):
+    for one in logins(daemon_files.places(config).log):
         if (
             one.refused
             and one.at >= since - _SLACK
@@ -80,7 +80,7 @@ def refused(config: Config, site: str, since: datetime) -> str:
 def _users_of(config: Config, site: str) -> set[str]:
     """Also those whose time is over."""
     try:
-        return {login.user for login in credentials.read(daemon.secret_file(config, site), site)}
+        return {login.user for login in credentials.read(daemon_files.secret_file(config, site), site)}
     except PushmirrorError:  # told of where passwords are looked at
         return set()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from pushmirror.archive.entry import Entry, Kind
+from pushmirror.archive.paths import Entry, Kind
 
 _MODULUS = 2**256
 

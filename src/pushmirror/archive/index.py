@@ -4,34 +4,82 @@ Guaranteed: each stanza of which apt could fetch a file gives that file; what is
 one, and is told to the caller, because a pool file that is not seen here is a file that may be deleted. Other
 fields are not judged. Packages is the project's hot path (millions of stanzas), so there are two readers of
 it: `_quick_packages` takes blocks in which all is ordinary and gives up on any doubt, `_careful_packages` is
-the rule itself. Not the business of this module: which indices there are (closure.py).
+the rule itself. Not the business of this module: which indices there are (archive/index.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from pushmirror.archive.contents import check, decompress, family
-from pushmirror.archive.paths import MAX_COMPONENT, inside, tree_path
+from pushmirror.archive.checksum_lists import read_sums
+from pushmirror.archive.compression import READABLE_SUFFIXES, compression, family
+from pushmirror.archive.paths import HASHES, MAX_COMPONENT, inside, tree_path
 from pushmirror.archive.pathset import fingerprint
-from pushmirror.archive.release import MAX_SIZE
-from pushmirror.archive.stanzas import UNKNOWN, digest_in, lines_of, size_in, stanzas
-from pushmirror.archive.sums import read_sums
+from pushmirror.archive.release import MAX_SIZE, Listed, Release
 from pushmirror.errors import BadPath
 
-__all__ = [
-    "UNKNOWN",
-    "File",
-    "IndexKind",
-    "check",
-    "decompress",
-    "kind_of",
-    "read_index",
-    "record_fingerprint",
-]
+# The stanzas of an index as apt reads them, and what they say of files.
+#
+# Guaranteed: nothing in a stanza makes another one unreadable. Of a field that is there twice the last
+# counts; lines of white space only are continuation lines, not ends (all as apt 2.6, tried).
+
+
+UNKNOWN = -1
+Stanza = Mapping[str, str]  # by lower-case field name: its text, lines joined, without the blanks around it
+
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_NUMBER = re.compile(r"[0-9]{1,20}")
+
+
+def stanzas(data: bytes, where: str, before: int) -> Iterator[tuple[Stanza, str]]:
+    """Each stanza, and a text that says which one it is; `before` is the number of those before these."""
+    for text in data.decode("utf-8", "surrogateescape").split("\n\n"):
+        if text.strip("\n"):
+            before += 1
+            stanza = _stanza(text.strip("\n"))
+            package = stanza.get("package", "")
+            at = f"{where}: stanza {before}"
+            yield stanza, f"{at} ({package[:80]!a})" if package else at
+
+
+def _stanza(text: str) -> Stanza:
+    """The fields; what is no field is nobody's, as for the quick reader."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in text.split("\n"):
+        if line[0] in " \t":
+            if name:
+                fields[name] += "\n" + line
+            continue
+        raw_name, colon, value = line.partition(":")
+        name = raw_name.rstrip(" \t").lower() if colon else ""
+        if name:
+            fields[name] = value
+    return {name: value.strip(" \t\n") for name, value in fields.items()}
+
+
+def lines_of(stanza: Stanza, *names: str) -> list[str]:
+    """The lines of the first of these list fields that is there and has any."""
+    for name in names:
+        if lines := [line for line in stanza.get(name, "").split("\n") if line.strip(" \t")]:
+            return lines
+    return []
+
+
+def digest_in(text: str) -> str:
+    """A hash in lower case; "" for what is none."""
+    return text.lower() if len(text) in HASHES.values() and _HEX.fullmatch(text) else ""
+
+
+def size_in(text: str) -> int:
+    """The number that a size begins with, as strtoull(3) reads it for apt; UNKNOWN where there is none."""
+    match = _NUMBER.match(text)
+    size = int(match[0]) if match else UNKNOWN
+    return size if size <= MAX_SIZE else UNKNOWN
+
 
 _BLOCK = 1024 * 1024  # bytes; larger blocks leave the processor's cache
 Refused = Callable[[str], None]  # gets the reason for a stanza or line that is not given, naming it
@@ -42,7 +90,7 @@ class File(NamedTuple):
 
     path: str  # relative to the tree root
     size: int  # bytes; UNKNOWN where the index does not say
-    digest: str  # the strongest hash that is listed, in hexadecimal digits (see digests.py); or ""
+    digest: str  # the strongest hash that is listed, in hexadecimal digits (see archive/paths.py); or ""
 
 
 def record_fingerprint(file: File) -> int:
@@ -254,3 +302,32 @@ def _placed(file: File, below: str, where: str, refused: Refused) -> tuple[File,
         refused(str(exc))
         return ()
     return (file._replace(path=path),)
+
+
+# Which of the files that a Release names must be in the tree, and which of them to read for the rest.
+#
+# A Release lists every compression variant that its maker thought of; a mirror carries only some. A family is
+# the variants of one file. Guaranteed: one readable variant per index family is named, so that what the
+# family refers to is known. Not the business of this module: reading (index.py) or looking (sync).
+
+
+def required(release: Release, present: Collection[str]) -> list[Listed]:
+    """The entries that must be in the tree: those whose path (in the suite) upstream really has.
+
+    `present` is best a set or a mapping: it is asked once for each entry.
+    """
+    return [listed for path, listed in release.files.items() if path in present]
+
+
+def readable(entries: Iterable[Listed]) -> list[tuple[IndexKind, Listed]]:
+    """For each family of indices among the entries the variant that is the cheapest to read."""
+    families: dict[str, tuple[IndexKind, list[Listed]]] = {}
+    for listed in entries:
+        kind = kind_of(listed.path)
+        if kind is not None:
+            families.setdefault(family(listed.path), (kind, []))[1].append(listed)
+    return [(kind, _cheapest(variants)) for kind, variants in families.values()]
+
+
+def _cheapest(variants: list[Listed]) -> Listed:
+    return min(variants, key=lambda listed: READABLE_SUFFIXES.index(compression(listed.path)))

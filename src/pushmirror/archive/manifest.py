@@ -14,41 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pushmirror.archive.listing import (
-    MAX_CHANGE,
-    MAX_CHANGE_ENTRIES,
-    MAX_DIRECTORIES,
-    MAX_ENTRIES,
-    Change,
-    Part,
-    order_of,
-    pack_snapshot,
-    read_change,
-    read_snapshot,
-    render_change,
-    require_title,
-)
+from pushmirror.archive.manifest_parts import MAX_CHANGE, MAX_CHANGE_ENTRIES, MAX_ENTRIES, Part, require_title
 from pushmirror.errors import MalformedFile
-
-__all__ = [
-    "MAX_CHANGE_ENTRIES",
-    "MAX_DIRECTORIES",
-    "MAX_ENTRIES",
-    "MAX_HEAD",
-    "MAX_STEPS",
-    "Change",
-    "Head",
-    "Part",
-    "Step",
-    "chain",
-    "order_of",
-    "pack_snapshot",
-    "parse_head",
-    "read_change",
-    "read_snapshot",
-    "render_change",
-    "render_head",
-]
 
 MAX_HEAD = 2**20  # bytes
 MAX_STEPS = 1000

@@ -9,7 +9,10 @@ of this module: what is on disk; nothing here looks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from pushmirror.errors import BadPath
 
@@ -139,3 +142,66 @@ def prefixes(name: str) -> Iterator[str]:
     """A path's directories from the top, and itself."""
     parts = name.split("/")
     return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+
+
+# One name of a tree, as a listing or a manifest tells of it. A value; it knows no disk.
+
+
+class Kind(Enum):
+    """What a name in a tree is."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+
+
+class Entry(NamedTuple):
+    """One name of a tree. Times of links and directories are not kept, here or in any mirror of ours."""
+
+    path: str  # relative to the tree
+    kind: Kind
+    size: int = 0  # bytes; 0 unless it is a file
+    mtime: int = 0  # seconds since the epoch
+    target: str = ""  # of a link
+    sha256: str = ""  # of a file, 64 hexadecimal digits; empty where nobody knows it
+
+    @property
+    def facts(self) -> tuple[Kind, int, int, str]:
+        """What two trees that are the same agree in: not the hash, which one of them may not know."""
+        if self.kind is Kind.FILE:
+            return (self.kind, self.size, self.mtime, "")
+        return (self.kind, 0, 0, self.target)
+
+
+# The hash of a file by which it is known: the digits of the strongest one that somebody listed.
+#
+# Its length tells which kind it is, so one field is enough; "" is a file of which no hash is known. Not the
+# business of this module: hashing (system/files.py).
+
+
+_Digest = TypeVar("_Digest", str, bytes)
+
+#: The hashes as Release sections and by-hash directories name them, and the number of their digits.
+HASHES: Mapping[str, int] = MappingProxyType({"MD5Sum": 32, "SHA1": 40, "SHA256": 64, "SHA512": 128})
+_NAMES = {digits: name for name, digits in HASHES.items()}
+
+
+_BY_STRENGTH = (64, 128, 40, 32)  # a SHA256 before a SHA512: it is what everybody lists, and strong enough
+
+
+def strongest(digests: Iterable[_Digest]) -> set[_Digest]:
+    """Those of some hashes of one file that are of the strongest kind among them."""
+    by_length: dict[int, set[_Digest]] = {}
+    for digest in digests:
+        by_length.setdefault(len(digest), set()).add(digest)
+    return next((by_length[length] for length in _BY_STRENGTH if length in by_length), set())
+
+
+def name_of(digest: str) -> str:
+    """The kind of a hash, as `HASHES` names it."""
+    return _NAMES.get(len(digest), "hash")
+
+
+def as_sha256(digest: str) -> str:
+    """The digest where it is a SHA256, as inventories and manifests want it; "" for any other."""
+    return digest if len(digest) == HASHES["SHA256"] else ""

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.chosen import site_named
-from pushmirror.cli.doctor import examine, examine_sites, read
-from pushmirror.cli.doctor.finding import Finding
+from pushmirror.checks.examine import examine, examine_sites, read
+from pushmirror.checks.finding import Finding
+from pushmirror.cli.context import Session, site_named
 from pushmirror.cli.output import print_json, print_table
-from pushmirror.cli.session import Session
 from pushmirror.errors import Exit
-from pushmirror.status.level import Level
+from pushmirror.status.words import Level
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config

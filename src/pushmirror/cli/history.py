@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.cli.context import Session, archive_named
 from pushmirror.cli.output import print_json, print_list, printable
-from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import StateError, UsageError
 from pushmirror.status.words import span
 from pushmirror.system import clock

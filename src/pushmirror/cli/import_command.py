@@ -16,16 +16,16 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from pushmirror.cli import import_files, import_sources, import_steps
-from pushmirror.cli.import_files import File
-from pushmirror.cli.import_sources import Daemon, Sources
+from pushmirror.cli.context import Session
 from pushmirror.cli.output import print_json, printable
-from pushmirror.cli.session import Session
-from pushmirror.config import model, toml
-from pushmirror.config.importing.merging import Merged, merge
-from pushmirror.config.importing.sorting import Sorted, sort_files, usual_places
+from pushmirror.config import loader, model
 from pushmirror.config.types import absolute
 from pushmirror.errors import UsageError
+from pushmirror.importing import output
+from pushmirror.importing import sources as import_sources
+from pushmirror.importing.merge import Merged, merge
+from pushmirror.importing.output import File
+from pushmirror.importing.sources import Daemon, Sorted, Sources, sort_files, usual_places
 from pushmirror.system.users import as_user, only_root_changes
 
 _STATE = ".local/state/pushmirror"  # of a user who is not root, below the home
@@ -108,7 +108,7 @@ def import_(
     order = _Order(
         found=_found(paths, environment=environment),
         to=target,
-        program=import_steps.called_with(target / toml.FILE_NAME),
+        program=output.called_with(target / loader.FILE_NAME),
         state=absolute(state) if state else None,
         trees=_trees(trees),
         mirror_name=mirror_name,
@@ -149,14 +149,14 @@ def _imported(order: _Order, known: Daemon) -> Report:
         sources = import_sources.read_environment(order.to, caller)
     sources = import_sources.with_trees(sources, order.trees)
     merged = _with_options(merge(sources.told), sources, order)
-    files = import_files.files_of(merged, order.to)
-    backup = None if order.dry_run else import_files.write(files, order.to, force=order.force)
+    files = output.files_of(merged, order.to)
+    backup = None if order.dry_run else output.write(files, order.to, force=order.force)
     return _report(merged, sources, files, backup, order)
 
 
 def _directory(session: Session, told: Path | None, *, for_another: bool) -> Path:
     """Where to write: as init does, a directory or the pushmirror.toml in it."""
-    usual = Path.home() / ".config/pushmirror" if for_another else toml.usual_places()[0]
+    usual = Path.home() / ".config/pushmirror" if for_another else loader.usual_places()[0]
     place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
     place = absolute(place)
     return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
@@ -209,8 +209,8 @@ def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
 def _report(
     merged: Merged, sources: Sources, files: tuple[File, ...], backup: Path | None, order: _Order
 ) -> Report:
-    steps = import_steps.next_steps(
-        merged, sources, order.to / toml.FILE_NAME, order.program, for_another=order.for_another
+    steps = output.next_steps(
+        merged, sources, order.to / loader.FILE_NAME, order.program, for_another=order.for_another
     )
     return Report(
         read=sources.read,
@@ -221,7 +221,7 @@ def _report(
         ),
         backup=str(backup) if backup else None,
         warnings=(*sources.warnings, *merged.warnings),
-        authorized_keys=import_steps.authorized_keys(sources, order.program),
+        authorized_keys=output.authorized_keys(sources, order.program),
         next=tuple(steps),
     )
 

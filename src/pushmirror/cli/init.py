@@ -10,24 +10,116 @@ import errno
 import os
 import shlex
 import shutil
+import socket
 import sys
+import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from pushmirror.cli.first_answers import Given, answers, asked
-from pushmirror.cli.first_config import Answers, render
-from pushmirror.cli.first_key import make_key
+from pushmirror.cli.context import Session
+from pushmirror.cli.init_prompts import Given, answers, asked
+from pushmirror.cli.init_template import Answers, render, render_archive
 from pushmirror.cli.output import print_json
-from pushmirror.cli.session import Session
-from pushmirror.cli.settled import section_to_add, settled
-from pushmirror.config import model, toml
-from pushmirror.config.hostname import is_public
-from pushmirror.config.types import absolute
-from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.config import loader, model
+from pushmirror.config.types import absolute, is_public
+from pushmirror.config.upstream_url import parse_upstream
+from pushmirror.errors import ConfigError, Exit, PushmirrorError, UsageError
+from pushmirror.system import process
 from pushmirror.system.files import create_private, write_atomically
+
+# The ssh key that pushes, made when it is first needed.
+
+
+_TIMEOUT_S = 60.0
+
+
+def make_key(key: Path) -> bool:
+    """Make a key without a passphrase, and its .pub; False when there is one already. Raises OSError."""
+    if key.exists():
+        return False
+    key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    comment = f"pushmirror@{socket.gethostname()}"
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(key)]
+    process.run(argv, timeout_s=_TIMEOUT_S).check()
+    return True
+
+
+# What a configuration that is there already says, beside what `init` was given; nothing is changed.
+
+
+def section_to_add(file: Path, given: Given) -> str | None:
+    """The section of an archive that the file lacks; none when the file says what was given.
+
+    Raises ConfigError when it says something else, for init changes nothing.
+    """
+    config = settled(file)
+    if given.archive is None and (given.path or given.upstream or given.password_file or given.keyring):
+        raise UsageError(f"{file} exists: init needs --archive to compare with it")
+    if given.archive is not None and given.archive not in config.archives:
+        return render_archive(answers(replace(given, mirror_name=given.mirror_name or config.mirror.name)))
+    if differing := list(_differences(config, given)):
+        raise ConfigError("\n".join(f"{file} exists and is kept: {one}" for one in differing))
+    return None
+
+
+def _differences(config: model.Config, given: Given) -> Iterator[str]:
+    """Where the configuration that is there says something else than what was given."""
+    found: dict[str, tuple[object, object]] = {
+        "mirror.name": (given.mirror_name, config.mirror.name),
+        "push.key": (_place(given.key), config.push.key),
+        "state.directory": (_place(given.state), config.state.directory),
+    }
+    if given.archive is not None:
+        archive = config.archives[given.archive]
+        keyring = _place(given.keyring)
+        found |= {
+            f"archives.{given.archive}.path": (_place(given.path), archive.path),
+            f"archives.{given.archive}.upstream": _upstreams(given, archive),
+            f"archives.{given.archive}.password_file": (_place(given.password_file), archive.password_file),
+            f"archives.{given.archive}.keyring": (
+                keyring,
+                keyring if keyring in archive.keyring else ", ".join(map(str, archive.keyring)),
+            ),
+        }
+    for key, (wanted, there) in found.items():
+        if wanted is not None and wanted != there:
+            yield f"{key} is {there or 'not set'} there, not {wanted}; change it there"
+
+
+def _upstreams(given: Given, archive: model.Archive) -> tuple[str | None, str | None]:
+    """What was given, with the login that is there if it has none, and what is there."""
+    there = archive.upstream
+    if not given.upstream:
+        return None, None
+    wanted = parse_upstream(given.upstream)
+    user = given.user or wanted.user or (there.user if there else None)
+    return str(replace(wanted, user=user)), str(there) if there else None
+
+
+def _place(path: Path | None) -> Path | None:
+    return Path(os.path.normpath(absolute(path))) if path else None
+
+
+def settled(file: Path) -> model.Config:
+    """The configuration that is there, also when it cannot be used yet for want of a password."""
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+        archives = {name: {**table, "name": name} for name, table in tables.get("archives", {}).items()}
+        return model.Config.model_validate({**tables, "archives": archives})
+    except OSError as exc:
+        raise PushmirrorError(f"{file}: {exc.strerror}") from exc
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as exc:  # of TOML, of the model, or a table that is none
+        loader.load(file)  # says it better
+        raise PushmirrorError(f"{file} cannot be used") from exc
+
 
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -99,9 +191,9 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
 
 def _file(session: Session) -> Path:
     """The file to write: as with --config for reading, but it need not exist."""
-    place = session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or toml.usual_places()[0])
+    place = session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or loader.usual_places()[0])
     place = absolute(place)
-    return place if place.suffix == ".toml" else place / toml.FILE_NAME
+    return place if place.suffix == ".toml" else place / loader.FILE_NAME
 
 
 def _asked_password(told: Answers) -> str:
@@ -137,7 +229,7 @@ def _is_pushed(config: model.Config) -> bool:
 
 def _configuration(file: Path, told: Answers | None) -> Iterator[Made]:
     yield _directory("configuration directory", file.parent, 0o755)
-    yield _directory("sites' directory", file.parent / toml.SITES, 0o755)
+    yield _directory("sites' directory", file.parent / loader.SITES, 0o755)
     if told:
         write_atomically(file, render(told).encode())
     yield Made("configuration", file, kept=told is None)
@@ -176,7 +268,7 @@ def _password_file(path: Path, password: str) -> Made:
 def _authorized_keys(file: Path) -> str:
     """The line that lets the hub's key do one thing; `from` is the hub's address, for who knows it."""
     words = [_program()]
-    if file.parent not in toml.usual_places():
+    if file.parent not in loader.usual_places():
         words += ["--config", str(file)]
     command = shlex.join([*words, "receive"]).replace('"', '\\"')
     return f'restrict,from="HUB-ADDRESS",command="{command}" HUB-PUBLIC-KEY'
@@ -189,7 +281,7 @@ def _program() -> str:
 
 
 def _next_steps(file: Path, config: model.Config, made: list[Made]) -> Iterator[str]:
-    from pushmirror.cli.doctor.places import made_by_root
+    from pushmirror.checks.machine import made_by_root
 
     trees = {one.path for one in made if one.what == "tree"}
     for archive in config.archives.values():

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.cli.context import Session
 from pushmirror.cli.output import console, print_json, printable
-from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pushmirror.cli.narrator import ConsoleNarrator
+    from pushmirror.cli.lab_console import ConsoleNarrator
     from pushmirror.lab.demo import Verdict
     from pushmirror.lab.network import Network
 
@@ -84,12 +84,11 @@ def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep:
       pushmirror lab --keep
       pushmirror lab --json | jq '.machines[] | {name, generation, current_s}'
     """
-    from pushmirror.cli.narrator import ConsoleNarrator
+    from pushmirror.cli.lab_console import ConsoleNarrator
     from pushmirror.config.model import PushKind
     from pushmirror.lab import demo
     from pushmirror.lab.archive import LabArchive
-    from pushmirror.lab.network import network
-    from pushmirror.lab.topology import plan
+    from pushmirror.lab.network import network, plan
 
     screen = _stderr() if as_json else console()
     narrator = ConsoleNarrator(screen)

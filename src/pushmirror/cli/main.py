@@ -22,9 +22,9 @@ from types import FrameType
 
 import click
 
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
-from pushmirror.system.limits import allow_deep_directories
+from pushmirror.system.clock import allow_deep_directories
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: Errors that tell of a disk or of limits, not of a mistake of ours.
@@ -46,7 +46,7 @@ VERBS = {
     "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
     "serve": ("pushmirror.cli.serve:serve", "Give sites rsync access, and push until all are current."),
     "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
-    "suites": ("pushmirror.cli.suites:suites", "List the suites of each archive, and which are held back."),
+    "suites": ("pushmirror.cli.status:suites", "List the suites of each archive, and which are held back."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
     "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.chosen import site_named
-from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
+from pushmirror.cli.context import (
+    Session,
+    archive_named,
+    log_to_stderr,
+    quiet_option,
+    require_one_way,
+    site_named,
+)
 from pushmirror.cli.output import print_json, print_table, printable
-from pushmirror.cli.session import Session, archive_named
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
-    from pushmirror.push.engine import Over
+    from pushmirror.push.engine import Over, View, Watch
     from pushmirror.push.pushes import Pushes
-    from pushmirror.push.watch import View, Watch
     from pushmirror.state.records import Standing
     from pushmirror.state.store import Store
 
@@ -92,7 +96,7 @@ def push(
       pushmirror push --site site1.example.com --again
       pushmirror push --json | jq '.[] | select(.phase != "current")'
     """
-    from pushmirror.push.standing import anew, at_once
+    from pushmirror.push.site_state import anew, at_once
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
     config = session.config(is_told=not quiet)
@@ -138,10 +142,10 @@ def carry_out(
 ) -> list[Reached]:
     """Push these archives at the same time; returns where their sites are then."""
     from pushmirror.access import transfer_log
-    from pushmirror.config.current import CurrentConfig
+    from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import settled
     from pushmirror.push.pushes import Pushes, patient
-    from pushmirror.push.standing import at_once
+    from pushmirror.push.site_state import at_once
     from pushmirror.system import loop
 
     _let_in(config)
@@ -162,10 +166,10 @@ def carry_out(
 
 def _let_in(config: Config) -> None:
     """Bring the rsync daemon's files in line: who is woken must get in, and passwords run out."""
-    from pushmirror.access import daemon
+    from pushmirror.access import daemon_files
 
     try:
-        daemon.update(config)
+        daemon_files.update(config)
     except PushmirrorError as exc:
         _log.warning("the rsync daemon's files stay as they are: %s", exc)
 
@@ -184,12 +188,12 @@ async def _push(
 def _watch(*, drawn: bool) -> Iterator[Watch]:
     """A live table on a terminal, nothing in a pipe or journal."""
     if drawn and sys.stderr.isatty():
-        from pushmirror.cli.push_progress import TerminalPush
+        from pushmirror.cli.push_table import TerminalPush
 
         with TerminalPush() as terminal:
             yield terminal
     else:
-        from pushmirror.push.watch import Unwatched
+        from pushmirror.push.engine import Unwatched
 
         yield Unwatched()
 
@@ -230,9 +234,9 @@ def look(
     change: Callable[[Standing], Standing] | None = None,
 ) -> list[Reached]:
     """Where the sites are, and what each would be sent now, if they stood where `change` has them."""
-    from pushmirror.config.current import CurrentConfig
+    from pushmirror.config.reload import CurrentConfig
+    from pushmirror.push.engine import Unwatched
     from pushmirror.push.pushes import Pushes
-    from pushmirror.push.watch import Unwatched
 
     pushes = Pushes(CurrentConfig(config), store, Unwatched())
     return [one for name in names for one in _reached(config, store, pushes.view(name, only, change))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.session import Session, warn_of_broken_sites
+from pushmirror.cli.context import Session, warn_of_broken_sites
 from pushmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     In ~/.ssh/authorized_keys, on one line:
       restrict,from="192.0.2.7",command="pushmirror receive" ssh-ed25519 AAAA… hub.example.org
     """
-    from pushmirror.hub import Hub, Wish
+    from pushmirror.background_push import answer_callback, push_on
+    from pushmirror.progress import Silent
     from pushmirror.push.callback import caller
     from pushmirror.push.trigger import CHECK, parse_trigger, words_of
-    from pushmirror.relay import answer_callback, push_on
-    from pushmirror.sync.progress import Silent
+    from pushmirror.runner import Hub, Wish
 
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a push outlives the connection that brought it
@@ -98,7 +98,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
 
 def _call_back(config: Config, archive: str) -> None:
     """Tell who asked for it that we are done."""
-    from pushmirror.config.hostname import own_name
+    from pushmirror.config.types import own_name
     from pushmirror.push.callback import call_back
 
     if callback := config.archives[archive].callback:

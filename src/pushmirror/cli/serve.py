@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.logs import log_to_stderr
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session, log_to_stderr
 from pushmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) 
 
 
 def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> None:
-    from pushmirror.config.current import CurrentConfig
-    from pushmirror.push.watch import Unwatched
-    from pushmirror.serving import Parts, alone, serve
+    from pushmirror.config.reload import CurrentConfig
+    from pushmirror.push.engine import Unwatched
+    from pushmirror.service import Parts, alone, serve
     from pushmirror.system import loop
 
     with session.store(config) as store, alone(config):
@@ -68,14 +67,14 @@ def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> No
 
 
 def _require_own_daemon(config: Config) -> None:
-    from pushmirror.access import daemon
+    from pushmirror.access import daemon_files
 
-    daemon.require_owner(config)
+    daemon_files.require_owner(config)
 
 
 def _units(config: Config, kind: str) -> str:
-    from pushmirror.access import daemon, units
+    from pushmirror.access import daemon_files, units
 
     program = Path(sys.executable).with_name("pushmirror")
-    setting = daemon.setting_of(config, str(program))
-    return units.render(units.Kind(kind), config, daemon.places(config), setting)
+    setting = daemon_files.setting_of(config, str(program))
+    return units.render(units.Kind(kind), config, daemon_files.places(config), setting)

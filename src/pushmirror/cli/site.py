@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.access import credentials, daemon, roster
+from pushmirror.access import credentials, daemon_files, site_files
+from pushmirror.cli.context import Session, as_json_option, old_ssh_option
 from pushmirror.cli.output import print_json
-from pushmirror.cli.session import Session
 from pushmirror.cli.site_add import add
-from pushmirror.cli.site_kit import tell, tell_login
-from pushmirror.cli.site_log import site_log
-from pushmirror.cli.site_options import as_json_option, old_ssh_option
-from pushmirror.cli.site_show import kit_, list_, show
+from pushmirror.cli.site_show import kit_, list_, show, site_log, tell, tell_login
 from pushmirror.config.model import Config
-from pushmirror.config.values import parse_duration
+from pushmirror.config.types import parse_duration
 from pushmirror.errors import UsageError
-from pushmirror.push.standing import forgiven
+from pushmirror.push.site_state import forgiven
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def pause(session: Session, name: str, as_json: bool) -> None:
     Example:
       pushmirror site pause site1.example.com
     """
-    _paused(name, roster.pause(session.config(as_root=True), name), paused=True, as_json=as_json)
+    _paused(name, site_files.pause(session.config(as_root=True), name), paused=True, as_json=as_json)
 
 
 @site.command()
@@ -73,7 +70,7 @@ def resume(session: Session, name: str, as_json: bool) -> None:
       pushmirror site resume site1.example.com
     """
     config = session.config(as_root=True)
-    resumed = roster.resume(config, name)
+    resumed = site_files.resume(config, name)
     session.as_owner(config, lambda store: _forgive(store, config, name))
     _paused(name, resumed, paused=False, as_json=as_json)
 
@@ -100,14 +97,14 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
       pushmirror site rotate site1.example.com --grace 0     # it became known: end the old one now
     """
     config = session.config(as_root=True)
-    known = roster.known(config, name)
-    before = credentials.valid(daemon.logins(config)[name], clock.now())
-    login = roster.rotate(config, name, grace=_duration(grace))
+    known = site_files.known(config, name)
+    before = credentials.valid(daemon_files.logins(config)[name], clock.now())
+    login = site_files.rotate(config, name, grace=_duration(grace))
     if as_json or old_ssh or not before:
         tell(config, known, login, old_ssh=old_ssh, as_json=as_json)
     else:
         tell_login(config, known, login)
-    ends = {one.user: one.until for one in credentials.valid(daemon.logins(config)[name], clock.now())}
+    ends = {one.user: one.until for one in credentials.valid(daemon_files.logins(config)[name], clock.now())}
     for one in before:
         until = ends.get(one.user)
         what = f"works until {until:%Y-%m-%d %H:%M} UTC" if until else "works no longer"
@@ -129,16 +126,16 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
       pushmirror site remove site1.example.com --yes
     """
     config = session.config(as_root=True)
-    roster.known(config, name)
+    site_files.known(config, name)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"site remove needs --yes where it cannot ask; {name} is still there")
         click.confirm(f"Remove {name}, its file and its passwords?", abort=True, err=True)
     session.as_owner(config, lambda _: None)  # a state that cannot be used leaves the site as it is
     try:
-        roster.remove(config, name)
+        site_files.remove(config, name)
     finally:  # it may be gone, though the daemon's files could not follow
-        if not daemon.site_file(config, name).exists():
+        if not daemon_files.site_file(config, name).exists():
             session.as_owner(config, lambda store: store.forget_site(name))
     if as_json:
         print_json({"site": name, "removed": True})

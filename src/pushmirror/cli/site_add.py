@@ -9,12 +9,11 @@ from pathlib import Path
 
 import click
 
-from pushmirror.access import roster
-from pushmirror.access.daemon import owner_of
-from pushmirror.cli.first_key import make_key
-from pushmirror.cli.session import Session
-from pushmirror.cli.site_kit import tell
-from pushmirror.cli.site_options import as_json_option, old_ssh_option
+from pushmirror.access import site_files
+from pushmirror.access.daemon_files import owner_of
+from pushmirror.cli.context import Session, as_json_option, old_ssh_option
+from pushmirror.cli.init import make_key
+from pushmirror.cli.site_show import tell
 from pushmirror.config.model import Config, PushKind
 from pushmirror.config.types import absolute
 from pushmirror.errors import PushmirrorError, UsageError
@@ -66,7 +65,7 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
     told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
     if told["push"] != PushKind.NONE:
         _need_key(config, keys["key"])
-    made, login = roster.add(config, name, told)
+    made, login = site_files.add(config, name, told)
     tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
 
 

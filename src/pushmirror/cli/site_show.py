@@ -2,22 +2,90 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.access import credentials, daemon, roster, transfer_log
-from pushmirror.cli.output import print_json, print_table
-from pushmirror.cli.session import Session
-from pushmirror.cli.site_kit import tell
-from pushmirror.cli.site_options import as_json_option, old_ssh_option
+from pushmirror.access import credentials, daemon_files, kit, site_files, transfer_log
+from pushmirror.access.credentials import Login
+from pushmirror.cli.context import Session, as_json_option, old_ssh_option, site_named
+from pushmirror.cli.output import print_json, print_list, print_table, printable
 from pushmirror.config.model import Config, Site
 from pushmirror.errors import ConfigError, PushmirrorError
-from pushmirror.status.words import ago
+from pushmirror.status.words import ago, short, span
 from pushmirror.system import clock
+
+if TYPE_CHECKING:
+    from pushmirror.state.records import Trigger
+
+
+# Prints a site's kit, with what only this machine knows: our public key and our addresses.
+
+
+def tell(
+    config: Config,
+    found: Site,
+    login: Login | None,
+    *,
+    old_ssh: bool,
+    as_json: bool,
+    pushmirror: bool = True,
+    ftpsync: bool = True,
+) -> None:
+    """Print a site's kit, and what we should look at ourselves on standard error."""
+    made = _made(config, found, login, old_ssh=old_ssh)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(kit.render(made, pushmirror=pushmirror, ftpsync=ftpsync), nl=False)
+    for note in made.notes:
+        click.echo(f"pushmirror: note: {note}", err=True)
+
+
+def tell_login(config: Config, found: Site, login: Login) -> None:
+    """Print only what another login changes."""
+    click.echo(kit.render_login(_made(config, found, login, old_ssh=False)), nl=False)
+
+
+def _made(config: Config, found: Site, login: Login | None, *, old_ssh: bool) -> kit.Kit:
+    return kit.make(
+        config,
+        found,
+        login,
+        public_key=_public_key(found.key or config.push.key),
+        addresses=config.push.addresses or _own_addresses(config.public_host),
+        old_ssh=old_ssh,
+    )
+
+
+def _public_key(key: Path) -> str | None:
+    try:
+        return key.with_name(f"{key.name}.pub").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise PushmirrorError(f"{key}.pub cannot be read: {exc}") from exc
+
+
+def _own_addresses(host: str) -> list[str]:
+    """What our public name resolves to, as far as others can reach it."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    addresses = sorted({str(entry[4][0]).partition("%")[0] for entry in found})
+    return [one for one in addresses if not _only_ours(ipaddress.ip_address(one))]
+
+
+def _only_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_loopback or address.is_link_local or address.is_unspecified
+
 
 _COLUMNS = ("site", "host", "push", "archives", "user of rsync", "last login", "remarks")
 
@@ -74,7 +142,7 @@ def show(session: Session, name: str, as_json: bool) -> None:
       pushmirror site show site1.example.com
     """
     config = _current(session)
-    [shown] = _shown(config, [roster.known(config, name)])
+    [shown] = _shown(config, [site_files.known(config, name)])
     if as_json:
         print_json(_plain(shown))
         return
@@ -108,8 +176,8 @@ def kit_(
       pushmirror site kit site1.example.com --json | jq -r .authorized_keys.pushmirror
     """
     config = _current(session)
-    found = roster.known(config, name)
-    login = credentials.current(daemon.logins(config)[name], clock.now())
+    found = site_files.known(config, name)
+    login = credentials.current(daemon_files.logins(config)[name], clock.now())
     both = pushmirror == ftpsync  # neither means both, too
     tell(
         config,
@@ -126,7 +194,7 @@ def _current(session: Session) -> Config:
     """The configuration; the daemon's files follow it where this user may write them."""
     config = session.config(as_root=True)
     try:
-        daemon.update(config)
+        daemon_files.update(config)
     except ConfigError:
         raise
     except PushmirrorError as exc:
@@ -135,12 +203,12 @@ def _current(session: Session) -> Config:
 
 
 def _shown(config: Config, sites: Sequence[Site]) -> list[Shown]:
-    logins, unusable, now = daemon.logins(config), daemon.unusable(config), clock.now()
+    logins, unusable, now = daemon_files.logins(config), daemon_files.unusable(config), clock.now()
     seen = {user: one.at for user, one in transfer_log.last_logins(config).items()}
     return [
         Shown(
             one,
-            daemon.site_file(config, one.name),
+            daemon_files.site_file(config, one.name),
             tuple(
                 User(login.user, login.until, seen.get(login.user))
                 for login in credentials.valid(logins[one.name], now)
@@ -185,3 +253,53 @@ def _last_login(users: Sequence[User]) -> str:
 
 def _until(moment: datetime | None) -> str:
     return f" (until {moment:%Y-%m-%d %H:%M} UTC)" if moment else ""
+
+
+# `pushmirror site log`: what a site was sent, and what it said.
+
+
+_LOG_COLUMNS = ("sent (UTC)", "archive", "stage", "generation", "took", "exit code")
+
+
+@click.command("log")
+@click.argument("name")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many triggers."
+)
+@click.option("--output", is_flag=True, help="All that it said, not only the last line (kept: 64 KiB each).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: bool) -> None:
+    """List what a site was sent, newest first, and what it said.
+
+    \b
+    Examples:
+      pushmirror site log site1.example.com
+      pushmirror site log site1.example.com --limit 1 --output
+    """
+    from pushmirror.push.callback import last_call
+    from pushmirror.push.transport import last_line
+
+    config = session.config()
+    site = site_named(config, name).name
+    with session.store(config) as store:
+        triggers = store.triggers(site=site, limit=limit)
+    if as_json:
+        print_json(triggers)
+    elif output:
+        for trigger in triggers:
+            click.secho("  ".join(filter(None, map(str, _cells(trigger)))), bold=True)
+            click.echo(printable(trigger.output.strip()) or "(nothing)")
+    else:
+        if called := last_call(config.state.directory, site):
+            click.echo(f"called back last at {called:%Y-%m-%d %H:%M:%S} (UTC)")
+        print_list(_LOG_COLUMNS, ((_cells(trigger), (last_line(trigger.output),)) for trigger in triggers))
+
+
+def _cells(trigger: Trigger) -> tuple[object, ...]:
+    took = (
+        span(trigger.ended_at - trigger.sent_at) if trigger.ended_at else span(clock.now() - trigger.sent_at)
+    )
+    code = trigger.exit_code if trigger.exit_code is not None else "none" if trigger.ended_at else "not yet"
+    sent = f"{trigger.sent_at:%Y-%m-%d %H:%M:%S}"
+    return sent, trigger.archive, trigger.stage, short(trigger.generation), took, code

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pushmirror.cli.context import Session, as_json_option
 from pushmirror.cli.output import print_json, print_table
-from pushmirror.cli.session import Session
-from pushmirror.cli.site_options import as_json_option
 from pushmirror.errors import Exit, UsageError
 from pushmirror.status.words import ago
 from pushmirror.system import clock

@@ -10,20 +10,76 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.foretold import foretell
-from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
-from pushmirror.cli.output import as_json, print_json, printable
-from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
+from pushmirror.cli.context import (
+    Session,
+    archive_named,
+    log_to_stderr,
+    quiet_option,
+    require_one_way,
+    warn_of_broken_sites,
+)
+from pushmirror.cli.output import as_json, print_json, print_table, printable
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import span
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config, Strategy
-    from pushmirror.hub import Wish
+    from pushmirror.progress import Progress
+    from pushmirror.runner import Wish
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
-    from pushmirror.sync.progress import Progress
+
+
+# What a dry run of a sync found, in words.
+
+
+_SHOWN = 20  # names of a list that are printed without --json
+
+
+def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-delete") -> None:
+    """Print what a dry run found, without what is not there; `way_out` lifts the guard of deletions."""
+    click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
+    if preview.strategy:
+        click.echo(printable(f"by {preview.strategy}: {preview.why}"))
+    doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
+    too_many = f"too many to delete without {way_out}: {doomed.reason}"
+    rows = [
+        (len(preview.fetch), "to fetch", f"{size / 1e6:.1f} MB"),
+        (len(preview.publish), "to publish", ""),
+        (len(doomed.paths), "to delete", ""),
+        (doomed.kept - len(doomed.lost), "gone upstream", "stays for its grace period"),
+        (len(doomed.lost), "lost upstream", "stays, for upstream's indices still name it"),
+        (doomed.withheld, "not deleted", too_many),
+    ]
+    if any(count for count, *_ in rows):
+        print_table(["files", "what", ""], [row for row in rows if row[0]])
+    else:
+        click.echo("nothing to do")
+    for directory, reason in sorted(preview.held.items()):
+        click.echo(printable(f"held back {directory}: {reason}"))
+    _some("fetch", [entry.path for entry in preview.fetch])
+    _some("delete", preview.delete.paths)
+
+
+def _named(generation: str) -> str:
+    return f"generation {generation[:_SHORT]}" if generation else "no generation"
+
+
+def _here(preview: Preview) -> str:
+    if not preview.live:
+        return "nothing is published here yet"
+    return (
+        "which is live here" if preview.generation == preview.live else f"{_named(preview.live)} is live here"
+    )
+
+
+def _some(what: str, names: Sequence[str]) -> None:
+    for name in names[:_SHOWN]:
+        click.echo(f"{what} {printable(name)}")
+    if len(names) > _SHOWN:
+        click.echo(f"{what} … {len(names) - _SHOWN} more; all of them with --json")
+
 
 _NOTHING_NEW = "upstream has nothing new"
 _SHORT = 12  # digits of a generation that people compare
@@ -118,7 +174,7 @@ def sync(
       pushmirror sync debian --allow-mass-delete
     """
     from pushmirror.config.model import Strategy
-    from pushmirror.hub import Wish
+    from pushmirror.runner import Wish
     from pushmirror.state.records import Run, Stage
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
@@ -185,15 +241,15 @@ def _names(config: Config, archive: str | None, *, dry_run: bool) -> list[str]:
 
 def _is_current(config: Config, store: Store, name: str) -> bool:
     """Whether upstream has nothing new."""
-    from pushmirror.hub import Hub
-    from pushmirror.sync.progress import Silent
+    from pushmirror.progress import Silent
+    from pushmirror.runner import Hub
 
     return Hub(config, store, Silent()).is_current(name)
 
 
 def _one(config: Config, store: Store, wish: Wish, *, dry_run: bool, drawn: bool) -> Run | Preview:
     """The run of one archive, or what it would do."""
-    from pushmirror.hub import Hub
+    from pushmirror.runner import Hub
 
     with _progress(wish.archive, drawn=drawn) as progress:
         hub = Hub(config, store, progress)
@@ -206,7 +262,7 @@ def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[
 
     On a terminal it does so at the end, before somebody's eyes; if that comes to nothing, in the background.
     """
-    from pushmirror.relay import in_background
+    from pushmirror.background_push import in_background
 
     if not (drawn and sys.stderr.isatty()):
         yield lambda name: in_background(config, name)
@@ -315,6 +371,6 @@ def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
         with TerminalProgress(title) as bars:
             yield bars
     else:
-        from pushmirror.sync.progress import Silent
+        from pushmirror.progress import Silent
 
         yield Silent()

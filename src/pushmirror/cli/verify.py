@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushmirror.cli.logs import log_to_stderr, quiet_option, require_one_way
+from pushmirror.cli.context import (
+    Session,
+    archive_named,
+    log_to_stderr,
+    quiet_option,
+    require_one_way,
+    warn_of_broken_sites,
+)
 from pushmirror.cli.output import as_json, print_json, print_table, printable
-from pushmirror.cli.session import Session, archive_named, warn_of_broken_sites
-from pushmirror.config.values import parse_rate
+from pushmirror.config.types import parse_rate
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import clock as time_of_day
 from pushmirror.status.words import span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from pushmirror.sync.progress import Progress
-    from pushmirror.sync.verify.reading import Finding
-    from pushmirror.sync.verify.state import Verified
+    from pushmirror.progress import Progress
+    from pushmirror.verify.checkpoint import Verified
+    from pushmirror.verify.reader import Finding
 
 _SHORT = 12  # digits of a generation that people compare
 
@@ -111,7 +117,7 @@ def verify(
         names = [name for name in names if config.archives[name].upstream]
         if not names:
             raise UsageError("no archive has an upstream that anything could be repaired from")
-    from pushmirror.sync.verify.run import VerifyRun
+    from pushmirror.verify.run import VerifyRun
 
     log_to_stderr(verbose=verbose, quiet=quiet)
     worst = Exit.OK
@@ -236,6 +242,6 @@ def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
         with TerminalProgress(title) as bars:
             yield bars
     else:
-        from pushmirror.sync.progress import Silent
+        from pushmirror.progress import Silent
 
         yield Silent()

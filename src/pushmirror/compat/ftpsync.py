@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pushmirror import __version__
-from pushmirror.compat import session
-from pushmirror.compat.asked import asked
+from pushmirror.compat import entrypoint
+from pushmirror.compat.ftpsync_config import asked
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 
 if TYPE_CHECKING:
+    from pushmirror.compat.ftpsync_run import SyncRun
     from pushmirror.compat.logs import ScriptLog
-    from pushmirror.compat.sync_run import SyncRun
 
 _HELP = """\
 usage: ftpsync [-v] [--dry-run] [-T TRIGGER] [WORD ...]
@@ -43,22 +43,22 @@ else that of a hook that failed.
 
 def main() -> int:
     """Run as the command `ftpsync`."""
-    return session.run(ftpsync)
+    return entrypoint.run(ftpsync)
 
 
 def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    options, words = session.split(argv[1:], "T:v", ("help", "version", "dry-run"))
+    options, words = entrypoint.split(argv[1:], "T:v", ("help", "version", "dry-run"))
     if "--help" in options or "--version" in options:
-        session.say(_HELP if "--help" in options else f"ftpsync (pushmirror {__version__})")
+        entrypoint.say(_HELP if "--help" in options else f"ftpsync (pushmirror {__version__})")
         return Exit.OK
     wish = asked(words, options.get("-T"), environment)
     for word in wish.ignored:
-        session.say(f"Unknown option {word} ignored")
-    from pushmirror.compat.configured import configured  # what is said above needs nothing of it
-    from pushmirror.compat.sync_run import SyncRun
+        entrypoint.say(f"Unknown option {word} ignored")
+    from pushmirror.compat.ftpsync_config import configured  # what is said above needs nothing of it
+    from pushmirror.compat.ftpsync_run import SyncRun
 
-    script = session.script(argv)
+    script = entrypoint.script(argv)
     told = configured(script, wish, environment)
     run, is_dry = SyncRun(script, told, environment), "--dry-run" in options
     if is_dry or "-v" in options:
@@ -68,7 +68,7 @@ def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def foretell(run: SyncRun) -> int:
     """Say what a run would do."""
-    from pushmirror.cli.foretold import foretell
+    from pushmirror.cli.sync import foretell
 
     run.go_where_hooks_are_run()
     foretell(run.archive.name, run.preview(), way_out="--max-delete in RSYNC_OPTIONS2")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror import __version__
-from pushmirror.compat import session
-from pushmirror.compat.asked import asked
+from pushmirror.compat import entrypoint
+from pushmirror.compat.ftpsync_config import asked
 from pushmirror.errors import Exit, PushmirrorError
 
 if TYPE_CHECKING:
-    from pushmirror.compat.sync_run import SyncRun
+    from pushmirror.compat.ftpsync_run import SyncRun
 
 _TRIGGER = "cron"
 _HELP = """\
@@ -31,20 +31,20 @@ ftpsync-cron(1). Exit codes: 0 nothing to do, else ftpsync's.
 
 def main() -> int:
     """Run as the command `ftpsync-cron`."""
-    return session.run(ftpsync_cron)
+    return entrypoint.run(ftpsync_cron)
 
 
 def ftpsync_cron(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """One call; returns its exit code."""
-    options, words = session.split(argv[1:])
+    options, words = entrypoint.split(argv[1:])
     if options:
-        session.say(_HELP if "--help" in options else f"ftpsync-cron (pushmirror {__version__})")
+        entrypoint.say(_HELP if "--help" in options else f"ftpsync-cron (pushmirror {__version__})")
         return Exit.OK
-    from pushmirror.compat.configured import configured
     from pushmirror.compat.ftpsync import carry_out
-    from pushmirror.compat.sync_run import SyncRun
+    from pushmirror.compat.ftpsync_config import configured
+    from pushmirror.compat.ftpsync_run import SyncRun
 
-    ftpsync = str(Path(session.script(argv)).with_name("ftpsync"))  # whatever our own name is
+    ftpsync = str(Path(entrypoint.script(argv)).with_name("ftpsync"))  # whatever our own name is
     wish = asked([f"sync:archive:{words[0] if words else ''}"], _TRIGGER, {})
     told = configured(ftpsync, wish, environment)
     run = SyncRun(ftpsync, told, environment)

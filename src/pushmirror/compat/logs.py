@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pushmirror.compat import mail, told
+from pushmirror.archvsync.values import Logs, Mail
+from pushmirror.compat import mail, messages
 from pushmirror.compat.mail import Attachment, Ending, Letter, Part
-from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.hooks import HookEvent
 from pushmirror.system.locks import locked
@@ -167,9 +167,9 @@ class ScriptLog:
 
     def on_hook(self, event: HookEvent) -> None:
         """Log what becomes of a hook; its failure is mailed, too."""
-        text = told.line_of_hook(event)
+        text = messages.line_of_hook(event)
         _log.info("%s", text)  # so that the run's own log has it, too
-        if told.is_failed(event):
+        if messages.is_failed(event):
             self._mail_error(text, text)
 
     def _mail_error(self, text: str, body: str) -> None:

@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from enum import Enum
 
-from pushmirror.config.legacy.values import Mail
+from pushmirror.archvsync.values import Mail
 from pushmirror.errors import PushmirrorError
 from pushmirror.system import process
 

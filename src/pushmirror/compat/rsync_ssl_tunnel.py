@@ -1,7 +1,7 @@
 """`rsync-ssl-tunnel`: archvsync's remote shell for rsync that carries it through TLS.
 
 Its options, the variables that it takes its defaults from and its exit codes are kept; what is started is
-in `sync/tunnel.py`. Where both differ: IPv6 addresses work, and an address is compared with the
+in `fetch/tls_program.py`. Where both differ: IPv6 addresses work, and an address is compared with the
 certificate's addresses.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pushmirror.config.model import TlsMethod
 from pushmirror.errors import Exit, PushmirrorError
-from pushmirror.sync.tunnel import become
+from pushmirror.fetch.tls_program import become
 
 _USAGE = """\
 Usage: {program} [OPTION]... RSYNC_HOST

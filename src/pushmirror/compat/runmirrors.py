@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pushmirror.compat import session
-from pushmirror.compat.push.call import asked, script_name
+from pushmirror.compat import entrypoint
+from pushmirror.compat.runmirrors_args import asked, script_name
 from pushmirror.errors import Exit, UsageError
 
 _HELP = """\
@@ -33,7 +33,7 @@ Exit codes: 0 the push goes on in the background, 1 usage, 5 no ssh key, 78 no c
 
 def main() -> int:
     """Run as the command `runmirrors`."""
-    return session.run(runmirrors)
+    return entrypoint.run(runmirrors)
 
 
 def runmirrors(argv: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -41,12 +41,12 @@ def runmirrors(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         call = asked(argv)
     except UsageError as exc:
-        session.complain(f"invalid usage: {exc}")
-        session.say(_HELP.format(script_name(argv)))
+        entrypoint.complain(f"invalid usage: {exc}")
+        entrypoint.say(_HELP.format(script_name(argv)))
         return Exit.FAILED
     if call is None:
-        session.say(_HELP.format(script_name(argv)))
+        entrypoint.say(_HELP.format(script_name(argv)))
         return Exit.OK
-    from pushmirror.compat.push.run import PushRun  # what is said above needs nothing of it
+    from pushmirror.compat.runmirrors_push import PushRun  # what is said above needs nothing of it
 
     return PushRun.read(call, environment).carry_out()

@@ -1,7 +1,7 @@
 """The configuration as typed, frozen values. Every default of the project is in this file and nowhere else.
 
 A value of these classes is well-formed on its own; what needs the other values or the disk to judge
-(duplicate sites, nested trees, password files) is for `toml.py`. Where files are found is too.
+(duplicate sites, nested trees, password files) is for `config/loader.py`. Where files are found is too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, Strict, model_validator
 
-from pushmirror.config.delay import Delay
-from pushmirror.config.hostname import own_name
 from pushmirror.config.types import (
     AbsolutePath,
     Architecture,
     Count,
+    Delay,
     Duration,
     Flag,
     Host,
@@ -45,8 +44,16 @@ from pushmirror.config.types import (
     WrongKey,
     matching,
     one_or_many,
+    own_name,
 )
-from pushmirror.config.upstream import Scheme, Upstream, parse_upstream
+from pushmirror.config.upstream_url import Scheme, Upstream, parse_upstream
+
+DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def looks_like_debian(archive: str) -> bool:
+    """Whether Debian's keyring is the one to propose for an archive of this name."""
+    return archive.casefold().startswith("debian")
 
 
 class Strategy(StrEnum):

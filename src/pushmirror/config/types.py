@@ -8,14 +8,86 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict
 
-from pushmirror.config.values import parse_duration, parse_rate
 from pushmirror.errors import UsageError
+from pushmirror.system.files import is_private
+
+# Durations and rates as people write them: `36h`, `10min`, `20M`.
+#
+# A ValueError says what was expected; the caller knows which key it was and what was found.
+
+
+_SECONDS = {
+    "s": 1,
+    "sec": 1,
+    "min": 60,
+    "m": 60,
+    "h": 3600,
+    "d": 86400,
+    "day": 86400,
+    "days": 86400,
+    "w": 604800,
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
+_KIB = {"": 1, "k": 1, "m": 1024, "g": 1024 * 1024}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b(?:/s)?)?", re.ASCII | re.IGNORECASE)
+_FASTEST_KIB = 1000 * 1024**2  # more is a slip of the pen, and may be more than rsync can count
+_LONGEST = timedelta(days=3650)  # longer is a slip of the pen, and would overflow a clock somewhere
+
+
+def parse_duration(value: object) -> timedelta:
+    """A time span from `36h`, `10min`, `90s`, `1d`, or 0; never negative.
+
+    Another number without a unit is refused: nobody can tell seconds from hours in it.
+    """
+    expected = 'expected a duration such as "36h", "10min", "90s" or "1d"'
+    if isinstance(value, timedelta):
+        return _within_reason(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(expected)  # noqa: TRY004  what a validator may raise
+    match = _DURATION.fullmatch(str(value).strip().lower())
+    if not match:
+        raise ValueError(expected)
+    if not match[2]:
+        if float(match[1]):
+            raise ValueError('expected a duration with its unit: write a unit, such as "36h"')
+        return timedelta()
+    if match[2] not in _SECONDS:
+        raise ValueError(expected)
+    try:
+        span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    except OverflowError:
+        span = timedelta.max
+    return _within_reason(span)
+
+
+def _within_reason(span: timedelta) -> timedelta:
+    if span > _LONGEST:
+        raise ValueError("expected a duration of at most ten years")
+    return span
+
+
+def parse_rate(value: object) -> int:
+    """KiB per second from a whole number of KiB/s or from `500K`, `20M`, `1G`; 0 means no limit."""
+    expected = 'expected a rate in KiB/s such as 20480 or "20M", or 0 for no limit'
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(expected)  # noqa: TRY004  what a validator may raise
+    match = _RATE.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError(expected)
+    rate = float(match[1]) * _KIB[match[2].lower()]
+    if 0 < rate < 1:
+        raise ValueError("expected a rate of at least 1 KiB/s, or 0 for no limit")
+    if rate > _FASTEST_KIB:
+        raise ValueError("expected a rate of at most 1000G, or 0 for no limit")
+    return int(rate)
 
 
 class WrongKey(ValueError):
@@ -130,3 +202,84 @@ SshOptions = Annotated[tuple[Word, ...], AfterValidator(_only_options)]
 RsyncOptions = Annotated[tuple[Word, ...], AfterValidator(_harmless)]
 Rate = Annotated[int, PlainValidator(parse_rate)]  # KiB/s; 0: without a limit
 Paths = Annotated[tuple[AbsolutePath, ...], BeforeValidator(one_or_many)]
+
+
+# How long a site waits after others before it is woken, as a value: "10min", or "10min or stage1".
+#
+# The second kind ends before its time when the staged sites have stage 1: the DELAY lines of runmirrors.
+
+
+_OR_STAGE1 = "or stage1"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One wait."""
+
+    at_most: timedelta
+    until_stage1: bool = False  # or until the staged sites have stage 1, whatever comes first
+
+    def __str__(self) -> str:
+        told = f"{self.at_most.total_seconds():.0f}s"
+        return f"{told} {_OR_STAGE1}" if self.until_stage1 else told
+
+
+def parse_delay(value: object) -> Wait:
+    """A Wait from its text; ValueError says what was expected."""
+    if isinstance(value, Wait):
+        return value
+    text = value if isinstance(value, str) else ""
+    duration = text.removesuffix(_OR_STAGE1)
+    try:
+        return Wait(parse_duration(duration.strip()), until_stage1=duration != text)
+    except ValueError as exc:
+        raise ValueError('expected a duration such as "10min", or "10min or stage1"') from exc
+
+
+Delay = Annotated[Wait, PlainValidator(parse_delay)]
+
+
+# Password files: nobody else may read them, and what is in them never becomes part of the configuration.
+
+
+def what_is_wrong(file: Path) -> str | None:
+    """Why a password file cannot be used, as far as this user can see."""
+    try:
+        if not file.is_file():
+            return f"{file} is {'not a file' if file.exists() else 'missing'}"
+        if not is_private(file):
+            mode = file.stat().st_mode & 0o777
+            return f"{file} has mode {mode:04o}, expected one that only its owner can read: chmod 600 {file}"
+        return None if _first_line(file) else f"{file} is empty, expected the password on its first line"
+    except PermissionError:
+        return None  # another user's; `status` may still be asked for by this one
+    except (OSError, UnicodeDecodeError):
+        return f"{file} cannot be read as text"
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().rstrip("\r\n")
+
+
+# The name a mirror is known by: the default one, and whether others can do anything with a name.
+#
+# Mirror checkers look for a mirror's trace as `project/trace/NAME`, under the name that the public uses.
+
+
+_NOBODYS = {"localhost", "localhost.localdomain", "localhost.localnet"}
+
+
+def own_name() -> str:
+    """This host's full name, as `hostname -f` finds it; perhaps one that is not public."""
+    short = socket.gethostname()
+    try:
+        found = socket.getaddrinfo(short, None, flags=socket.AI_CANONNAME)[0][3]
+    except (OSError, UnicodeError):
+        found = ""
+    return next((name for name in (found, socket.getfqdn(), short) if is_public(name)), short)
+
+
+def is_public(name: str) -> bool:
+    """Whether a name could be that of one host in the world."""
+    return "." in name.strip(".") and name.casefold() not in _NOBODYS

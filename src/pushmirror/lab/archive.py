@@ -8,22 +8,64 @@ Not the business of this module: serving the tree (`lab.daemon`), or judging a c
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pushmirror.lab import toplevel
-from pushmirror.lab.dists import Dists
+from pushmirror.lab.dists import RELEASE_FILES, Dists, Layout, SuiteTree
 from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
-from pushmirror.lab.packages import Built, Package, PoolFile, build, content
+from pushmirror.lab.packages import Built, Package, PoolFile, Tree, build, content
 from pushmirror.lab.signing import LabKey, Signer
-from pushmirror.lab.suite import RELEASE_FILES, Layout, SuiteTree
-from pushmirror.lab.tree import Tree
 from pushmirror.system import clock
+
+# What is in the lab's archive outside of dists/ and pool/. Pure: names and bytes.
+
+
+_HOST = "archive.lab.example.org"
+TRACE = f"project/trace/{_HOST}"
+
+DOCUMENTS = {
+    "README": "An archive of the lab. Nothing in it is of any use.\n",
+    "README.html": "<p>An archive of the lab. Nothing in it is of any use.</p>\n",
+    "README.mirrors.txt": "archive.lab.example.org has no mirrors that anybody should use.\n",
+    "dists/README": "A directory for each suite, and links to them.\n",
+    "doc/00-INDEX": "FAQ/ nothing is asked often\n",
+    "doc/FAQ/index.html": "<p>None.</p>\n",
+    "tools/README": "There are none.\n",
+}
+LINKS = {"doc/FAQ/faq.html": "index.html", "project/trace/master": _HOST}
+
+
+def listings(pool: Mapping[str, PoolFile], packages: Iterable[Built]) -> dict[str, bytes]:
+    """The files that are written anew by each update, and that nothing signed names."""
+    packages = list(packages)
+    lines = [f"-rw-r--r-- 1 dak dak {file.size} {path}\n" for path, file in sorted(pool.items())]
+    sums = [f"{file.md5}  {path}\n" for path, file in sorted(pool.items())]
+    maintainers = sorted(f"{built.package.name} The Lab <lab@example.org>\n" for built in packages)
+    overrides = sorted(f"{built.package.name}\toptional\tmisc\n" for built in packages)
+    debs = sorted(f"./{path}\n" for path in pool if path.endswith(("_amd64.deb", "_all.deb")))
+    texts = {
+        "ls-lR.gz": lines,
+        "indices/Maintainers.gz": maintainers,
+        "indices/md5sums.gz": sums,
+        "indices/override.sid.main.gz": overrides,
+        "indices/files/arch-amd64.files.gz": debs,
+    }
+    return {path: gzip.compress("".join(text).encode(), 1, mtime=0) for path, text in texts.items()}
+
+
+def trace(when: datetime, serial: int) -> bytes:
+    """The trace of the archive itself."""
+    return (
+        f"{when:%a %b %d %H:%M:%S UTC %Y}\nUsing dak v1\nRunning on host: {_HOST}\n"
+        f"Archive serial: {serial}\nDate: {when:%a, %d %b %Y %H:%M:%S +0000}\nCreator: dak v1\n"
+    ).encode()
+
 
 #: Of archives that are made without a word about it.
 LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.DAK))
@@ -102,8 +144,8 @@ class LabArchive:
             layout=layout,
             time=time,
         )
-        archive.write_documents(toplevel.DOCUMENTS)
-        for name, target in toplevel.LINKS.items():
+        archive.write_documents(DOCUMENTS)
+        for name, target in LINKS.items():
             archive._tree.symlink(name, target)
         archive.update(add=packages, replace=0, remove=0)
         return archive
@@ -286,10 +328,10 @@ class LabArchive:
             self._tree.put(path, self._content(path), self._when)
         for suite in self.dists.suites:
             suite.write_indices(self._when, self.generation, new_installer=new_installer)
-        for path, data in toplevel.listings(self._pool, self._built.values()).items():
+        for path, data in listings(self._pool, self._built.values()).items():
             self._tree.put(path, data, self._when)
         self._publish_releases([suite for suite in self.dists.suites if suite.is_to_be_published])
-        self._tree.put(toplevel.TRACE, toplevel.trace(self._when, self.serial), self._when)
+        self._tree.put(TRACE, trace(self._when, self.serial), self._when)
         self._delete(left, removed)
         return Dinstall(self.serial, tuple(added), tuple(removed))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pushmirror.errors import UsageError
-from pushmirror.lab.service import HOST, Service
+from pushmirror.lab.services import HOST, Service
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
 

@@ -20,17 +20,16 @@ from typing import Protocol
 
 from pushmirror.config.model import PushKind
 from pushmirror.errors import PushmirrorError
-from pushmirror.hub import Hub, Wish
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.network import Network
-from pushmirror.lab.node import Node
+from pushmirror.lab.network import Network, Node
 from pushmirror.lab.packages import ARCHITECTURES
 from pushmirror.lab.passage import Call, Now, Passage, Passed
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.verify import SHORT, Standing, files_of, generation_of, owner_now, verify
 from pushmirror.lab.watch import Watcher
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub, Wish
 from pushmirror.state.records import Request, Stage
-from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 
 _LOOK_S = 0.2  # between two looks at where everybody is

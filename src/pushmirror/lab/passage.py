@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from pushmirror.lab.network import Network
-from pushmirror.lab.node import Node
+from pushmirror.lab.network import Network, Node
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.push.watch import View
+from pushmirror.push.engine import View
 from pushmirror.state.records import Phase, Stage, Standing, Trigger
 from pushmirror.system import clock
 

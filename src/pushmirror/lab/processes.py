@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 
 _ENDS_S = 120.0  # far beyond what a run takes to clear up after SIGTERM
 _GONE_S = 60.0  # the same after SIGKILL

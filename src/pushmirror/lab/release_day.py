@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import Suite
-from pushmirror.lab.suite import Layout
 
 
 def _suite(codename: str, alias: str, every: int, **more: Any) -> Suite:

@@ -13,16 +13,14 @@ from pathlib import Path
 
 from pushmirror.archive.trace import archive_serial
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.compare import OWN
-from pushmirror.lab.network import Network
-from pushmirror.lab.node import Node
+from pushmirror.lab.judge import OWN, broken, same_tree
+from pushmirror.lab.network import Network, Node
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.lab.watch import broken, same_tree
-from pushmirror.status.level import Level
+from pushmirror.status.archives import summarise
 from pushmirror.status.sites import summarise_sites
-from pushmirror.status.summary import summarise
-from pushmirror.sync.published import read_published
+from pushmirror.status.words import Level
 from pushmirror.system import clock, process
+from pushmirror.tree.published_state import read_published
 
 SHORT = 12  # digits of a generation that people compare
 _SHOWN = 3  # problems of one kind

@@ -12,10 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.compare import same_tree
-from pushmirror.lab.judge import SETTLE_S, Judge, broken
-
-__all__ = ["Tally", "Watcher", "broken", "same_tree"]
+from pushmirror.lab.judge import SETTLE_S, Judge
 
 _KEPT = 20  # messages
 _LIMIT_S = 6 * 3600.0  # a watcher that was forgotten ends by itself

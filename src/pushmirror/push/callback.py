@@ -18,7 +18,7 @@ from pushmirror.config.model import Callback, Site
 from pushmirror.errors import PushmirrorError
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
-from pushmirror.system.own_directory import keep_to_owner
+from pushmirror.system.owned_directory import keep_to_owner
 
 WORD = "callback:"  # what the word that is sent begins with
 _CALLS = "callbacks"  # directory below that of the state; a file for each site, the time in it

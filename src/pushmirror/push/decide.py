@@ -12,7 +12,8 @@
 Guaranteed, under any order of events: no site gets stage 2 of a generation whose stage 1 it has not
 confirmed; nothing that a site confirmed is sent to it again; a paused site is left alone; whoever is
 willing and answers becomes current. Deciding again is the recovery from everything: nothing is remembered
-here. Not the business of this module: carrying it out (`engine.py`), what an answer changes (`standing.py`).
+here. Not the business of this module: carrying it out (`engine.py`), what an answer changes
+(`push/site_state.py`).
 """
 
 from __future__ import annotations

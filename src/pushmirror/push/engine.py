@@ -6,7 +6,7 @@
 
 Guaranteed: what is sent is in the store before it is sent, and what was answered before anything follows
 from it, so whoever is killed here can be succeeded by anybody. The caller holds the archive's push lock.
-Not the business of this module: what is due (`decide.py`), connections (`wire.py`).
+Not the business of this module: what is due (`decide.py`), connections (`compat/runmirrors_ssh.py`).
 """
 
 from __future__ import annotations
@@ -14,24 +14,59 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pushmirror.config.model import Config, Push, Site
-from pushmirror.push import standing as stands
-from pushmirror.push.around import Around
+from pushmirror.push import site_state as stands
 from pushmirror.push.decide import Aim, Decision, Goal, Send, decide
-from pushmirror.push.flight import Flight, Heard
-from pushmirror.push.watch import View, Watch
-from pushmirror.push.wire import Wire
+from pushmirror.push.hooks import Around
+from pushmirror.push.in_flight import Flight, Heard
+from pushmirror.push.transport import Wire
 from pushmirror.state.records import Phase, Standing
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
+
+
+# What a push tells while it goes on; a terminal draws it, a test listens.
+#
+# A Protocol, so that the engine knows nothing of terminals.
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A push at one moment."""
+
+    goal: Goal
+    sites: Sequence[Site]
+    standings: Mapping[str, Standing]  # by name of the site
+    decision: Decision
+
+
+class Watch(Protocol):
+    """Hears of a push's course."""
+
+    def looked(self, view: View) -> None:
+        """It was decided what to do now."""
+
+    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
+        """A site answered, or failed to; `standing` says what that means."""
+
+
+class Unwatched:
+    """Tells nobody."""
+
+    def looked(self, view: View) -> None:
+        """Ignored."""
+
+    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
+        """Ignored."""
+
 
 _log = logging.getLogger(__name__)
 _NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, standings

@@ -16,12 +16,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pushmirror.config.model import Config
-from pushmirror.push.current import CurrentWire
 from pushmirror.push.decide import Goal
 from pushmirror.push.engine import (
     Over,
     Pusher,
     Refused,
+    View,
+    Watch,
     aim_of,
     chosen,
     decided,
@@ -29,11 +30,11 @@ from pushmirror.push.engine import (
     never_refused,
     settled,
 )
+from pushmirror.push.ssh.client import CurrentWire
+from pushmirror.push.transport import Wire
 from pushmirror.push.turn import Turn
-from pushmirror.push.watch import View, Watch
-from pushmirror.push.wire import Wire
 from pushmirror.state.records import Standing
-from pushmirror.system import clock, limits
+from pushmirror.system import clock
 
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
@@ -132,7 +133,7 @@ class Pushes:
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""
-        limits.allow_many_files()
+        clock.allow_many_files()
         wire, hurried = self._wire(self._config), self.turn(archive).take_hurried
         return Pusher(
             archive,

@@ -16,7 +16,7 @@ from time import time_ns
 
 from pushmirror.errors import StateError
 from pushmirror.system import locks
-from pushmirror.system.held import is_held
+from pushmirror.system.locks import is_held
 
 _HURRIED = "hurried"  # a directory with an empty file for each site that was named
 

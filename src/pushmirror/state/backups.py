@@ -26,7 +26,7 @@ from pushmirror.state.database import damage_error, find_damage, sqlite_file, sq
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
 from pushmirror.system.locks import holder_of, locked
-from pushmirror.system.own_directory import keep_to_owner
+from pushmirror.system.owned_directory import keep_to_owner
 from pushmirror.system.rebuildable import is_damage
 
 KEPT = 7  # the number of backups

@@ -16,9 +16,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pushmirror.state.records import Generation
-from pushmirror.status.level import Level, by_age, raised
-from pushmirror.status.summary import OWNER, ArchiveHealth
-from pushmirror.status.words import span
+from pushmirror.status.archives import OWNER, ArchiveHealth
+from pushmirror.status.words import Level, by_age, raised, span
 
 _LEAST_GAPS = 2  # between changes, before they are called usual
 _GAPS = 20  # the last of them

@@ -1,6 +1,6 @@
 """Turns where each site is with an archive, and the clock, into how it is doing and why.
 
-Pure, as `summary.py`, whose other half this is.
+Pure, as `status/archives.py`, whose other half this is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from datetime import datetime, timedelta
 
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, Standing
-from pushmirror.status.doing import doing, owes
-from pushmirror.status.level import Level, by_age
-from pushmirror.status.seen import Scene, Seen, SiteState
-from pushmirror.status.words import clock, cut, listed, short
+from pushmirror.status.site import Scene, Seen, SiteState, doing, owes
+from pushmirror.status.words import Level, by_age, clock, cut, listed, short
 
 _URGENT = (Level.ERROR, Level.WARNING)
 

@@ -8,8 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pushmirror.state.suites import SuiteRecord
-from pushmirror.status.level import Level
-from pushmirror.status.words import clock, listed
+from pushmirror.status.words import Level, clock, listed
 
 _FINGERPRINT = 16  # last digits of a fingerprint: what people call a long key id
 

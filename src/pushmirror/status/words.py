@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 _UNITS = ((86400 * 2, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
 _SHORT = 12  # digits of a generation that people compare
@@ -49,3 +50,32 @@ def listed(names: Sequence[str], *, of: int | None = None) -> str:
 def cut(line: str) -> str:
     """The beginning of what may be very long."""
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+# How much attention something needs: the scale that archives, suites, sites and findings share.
+
+
+_ERROR_AFTER = 3  # times what is a warning
+
+
+class Level(StrEnum):
+    """How much attention something needs."""
+
+    OK = "ok"
+    RUNNING = "running"  # how it went before no longer counts, how it goes now is not known yet
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def raised(level: Level, by: Level) -> Level:
+    """The level of a whole, one of whose parts has the level `by`: a run hides a warning, but no error."""
+    if by is Level.ERROR or (by is Level.WARNING and level is Level.OK):
+        return by
+    return level
+
+
+def by_age(age: timedelta, limit: timedelta) -> Level:
+    """What an age means where something is to happen at least every `limit`."""
+    if age < limit:
+        return Level.OK
+    return Level.ERROR if age >= _ERROR_AFTER * limit else Level.WARNING

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from pushmirror.archive.selection import Selection, exclude_rules
+from pushmirror.archive.filters import Selection, exclude_rules
 from pushmirror.config.model import Delete
 from pushmirror.errors import key_name
 

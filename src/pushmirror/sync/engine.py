@@ -21,9 +21,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from pushmirror.archive.entry import Entry
+from pushmirror.archive.layout import DISTS, POOL, TRACES, ZZZ_DISTS
+from pushmirror.archive.paths import Entry
+from pushmirror.changes.strategy import Learner
+from pushmirror.closures.signatures import check_keyrings
+from pushmirror.closures.store import Ledger
 from pushmirror.config.model import Archive, Mirror, Strategy
-from pushmirror.config.upstream import Scheme
+from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import (
     Behind,
     ConfigError,
@@ -35,35 +39,31 @@ from pushmirror.errors import (
     UpstreamUpdating,
     key_name,
 )
+from pushmirror.fetch.refusals import REFUSED
+from pushmirror.fetch.selection import selection_hash
+from pushmirror.fetch.upstream import Upstream
 from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
+from pushmirror.inventory.diff import Survey
+from pushmirror.progress import Progress
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
-from pushmirror.sync.account.bookkeeping import Bookkeeping, Places
 from pushmirror.sync.deletion import Deletion
-from pushmirror.sync.destination import Destination
-from pushmirror.sync.early import fetch_early
 from pushmirror.sync.extras import Extras
 from pushmirror.sync.job import Job, Served, errors_by_stage
-from pushmirror.sync.kinds import KindChanges, settle_kinds
-from pushmirror.sync.learn.learner import Learner
-from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.parts import DISTS, POOL, TRACES, ZZZ_DISTS
-from pushmirror.sync.progress import Progress
-from pushmirror.sync.publish import Change, Publisher
-from pushmirror.sync.published import NOTHING, Published, read_published
-from pushmirror.sync.refusals import REFUSED
+from pushmirror.sync.kind_changes import KindChanges, settle_kinds
+from pushmirror.sync.prefetch import fetch_early
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.round import Round
-from pushmirror.sync.selection import selection_hash
-from pushmirror.sync.signatures import check_keyrings
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
-from pushmirror.sync.suites import SuiteMemory, Suites
-from pushmirror.sync.survey import Survey
-from pushmirror.sync.traces import Traces, has_traces, upstream_hierarchy
-from pushmirror.sync.upstream import Upstream
-from pushmirror.sync.work import WorkArea, way_out
+from pushmirror.sync.tracking import Bookkeeping, Places
 from pushmirror.system import clock
+from pushmirror.tree.publish import Change, Publisher
+from pushmirror.tree.published_state import NOTHING, Published, read_published
+from pushmirror.tree.suites import SuiteMemory, Suites
+from pushmirror.tree.traces import Traces, has_traces, upstream_hierarchy
+from pushmirror.tree.work_area import WorkArea, way_out
+from pushmirror.tree.writer import Destination
 
 _log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
@@ -131,7 +131,7 @@ class Engine:
             self._ledger,
             self._traces,
             places.upstream_manifest,
-            self.report,
+            self.report.note_strategy,
             self._memory,
         )
         self._check = SuiteCheck(archive, self._learner, self._ledger, self._memory)
@@ -189,10 +189,11 @@ class Engine:
             area.open()
             learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
             live = read_published(tree, self._archive.release_directories)
-            suites = self._check.once(job, learner.look(job, area, live), live, area)
+            suites = self._check.once(job, learner.look(job.strategy, area, live), live, area)
             pinned = suites.target
             survey = learner.survey(
-                job,
+                job.stage,
+                job.strategy,
                 suites=suites,
                 live=live,
                 area=area,
@@ -352,7 +353,13 @@ class Engine:
             )
         self._progress.step("comparing")
         survey = self._learner.survey(
-            job, suites=suites, live=live, area=self._area, inventory=self._books.inventory, tree=self._tree
+            job.stage,
+            job.strategy,
+            suites=suites,
+            live=live,
+            area=self._area,
+            inventory=self._books.inventory,
+            tree=self._tree,
         )
         self._require_no_ways_out(survey)
         suites.restrict(survey)

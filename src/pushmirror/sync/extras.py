@@ -1,6 +1,6 @@
 """Which of the names that only we have go now: the ledger is asked what is still referred to, by any name.
 
-Not the business of this module: the guard (`deletion.py`), and removing anything (`publish.py`).
+Not the business of this module: the guard (`deletion.py`), and removing anything (`tree/publish.py`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from pushmirror.archive.pathset import fingerprint
+from pushmirror.closures.check import readable_of
+from pushmirror.closures.store import Ledger
 from pushmirror.config.model import Archive
+from pushmirror.inventory.diff import Survey
 from pushmirror.sync import deletion
 from pushmirror.sync.deletion import Deletion
-from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import OtherNames, Published
 from pushmirror.sync.round import Round
 from pushmirror.sync.staging import Staging
-from pushmirror.sync.survey import Survey
-from pushmirror.sync.vouch import readable_of
+from pushmirror.tree.published_state import OtherNames, Published
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pushmirror import __version__
 from pushmirror.archive.trace import Trace
-from pushmirror.config.hostname import own_name
-from pushmirror.config.model import Archive, Mirror
-from pushmirror.config.upstream import Scheme
+from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.config.types import own_name
+from pushmirror.config.upstream_url import Scheme
+from pushmirror.fetch.upstream import Traffic
 from pushmirror.state.records import STOCK, Stage
-from pushmirror.sync.published import Published
-from pushmirror.sync.traces import Traces
-from pushmirror.sync.upstream import Traffic
 from pushmirror.system import clock
+from pushmirror.tree.published_state import Published
+from pushmirror.tree.traces import Traces
 
 _ARCHITECTURE = re.compile(r"(?:^|/)(?:binary-([^/]+)/Packages|(source)/Sources)\b")
 _TRANSPORTS = {
@@ -57,6 +57,12 @@ class Report:
     bytes_fetched: int = 0
     bytes_received: int = 0  # through the line, listings included
     bytes_sent: int = 0
+
+    def note_strategy(self, strategy: Strategy, why: str) -> None:
+        """The run goes by this strategy from now on; `why` is empty until it has answered."""
+        self.strategy = strategy.value
+        if why:
+            self.why = why
 
     def take_traffic(self, traffic: Traffic) -> None:
         """Note what has gone through the line."""

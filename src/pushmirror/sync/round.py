@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pushmirror.archive.layout import is_suite_file
+from pushmirror.closures.indices import Indices
+from pushmirror.inventory.diff import Survey
 from pushmirror.sync.deletion import Deletion
-from pushmirror.sync.indices import Indices
-from pushmirror.sync.parts import is_suite_file
-from pushmirror.sync.published import Fault, Published
-from pushmirror.sync.suites import Suites
-from pushmirror.sync.survey import Survey
+from pushmirror.tree.published_state import Fault, Published
+from pushmirror.tree.suites import Suites
 
 
 @dataclass(slots=True)

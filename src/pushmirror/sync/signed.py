@@ -7,7 +7,8 @@
 
 Guaranteed: `covers` is true of a path only if a verified Release file lists it, or an index that one lists
 names it (or, of very many new files, one with the same fingerprint of 64 bits). Not the business of this
-module: who signed (`signatures.py`), and whether the content of a file is what was signed (`vouch.py`).
+module: who signed (`signatures.py`), and whether the content of a file is what was signed
+(`closures/check.py`).
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from pushmirror.archive.entry import Entry
 from pushmirror.archive.index import File
+from pushmirror.archive.layout import is_by_hash
+from pushmirror.archive.paths import Entry
 from pushmirror.archive.pathset import PathSet
-from pushmirror.sync.parts import is_by_hash
-from pushmirror.sync.published import OtherNames, Published
-from pushmirror.sync.spool import Spool
-from pushmirror.sync.suites import Suites
-from pushmirror.sync.survey import Survey
+from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.spool import Spool
+from pushmirror.tree.published_state import OtherNames, Published
+from pushmirror.tree.suites import Suites
 
 _log = logging.getLogger(__name__)
 

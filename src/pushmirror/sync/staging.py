@@ -15,29 +15,28 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pushmirror.archive.entry import Entry
+from pushmirror.archive.filters import Selection
 from pushmirror.archive.index import File, kind_of
-from pushmirror.archive.paths import resolve
+from pushmirror.archive.layout import ZZZ_DISTS, Part, is_component, is_searched, is_suite_file, part_of
+from pushmirror.archive.paths import Entry, resolve
 from pushmirror.archive.pathset import fingerprint
-from pushmirror.archive.selection import Selection
+from pushmirror.closures import check
+from pushmirror.closures.check import Readable
+from pushmirror.closures.indices import Indices
+from pushmirror.closures.store import Ledger, together
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadPath
-from pushmirror.sync import vouch
-from pushmirror.sync.indices import Indices
-from pushmirror.sync.ledger import Ledger, together
-from pushmirror.sync.parts import ZZZ_DISTS, Part, is_component, is_searched, is_suite_file, part_of
-from pushmirror.sync.publish import Publisher
-from pushmirror.sync.published import Fault, Published
+from pushmirror.fetch.selection import closure_rules, selection_rules
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.inventory.diff import Survey
 from pushmirror.sync.round import Round
-from pushmirror.sync.selection import closure_rules, selection_rules
 from pushmirror.sync.signed import Indexed, LookUp
-from pushmirror.sync.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
-from pushmirror.sync.survey import Survey
-from pushmirror.sync.upstream import Upstream
-from pushmirror.sync.vouch import Readable
-from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
 from pushmirror.system.files import mtime_of
+from pushmirror.tree.publish import Publisher
+from pushmirror.tree.published_state import Fault, Published
+from pushmirror.tree.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
+from pushmirror.tree.work_area import WorkArea
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 20_000  # files that are looked at together
@@ -87,7 +86,7 @@ class Staging:
         # In Debian's own archive Packages.xz is a link into by-hash.
         places = [(file, Path(os.path.realpath(self._tree / file.path))) for file in listed.values()]
         here = [(file, place) for file, place in places if place.is_file()]
-        return {file.path for file in vouch.wrong(here, self._progress)} if here else set()
+        return {file.path for file in check.wrong(here, self._progress)} if here else set()
 
     def stage(self, round_: Round) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
@@ -109,7 +108,7 @@ class Staging:
         """
         round_.indices = indices = self._get_indices(round_)
         self._progress.step("reading indices")
-        readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
+        readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
 
         def look_up(paths: Collection[str] | None) -> Indexed:
             if paths is None:
@@ -218,12 +217,12 @@ class Staging:
     def _require_closure(self, round_: Round, indices: Indices) -> None:
         """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
-        known = vouch.readable_of(round_.base, self._ledger)  # before the new ones are known too
-        readable, faults = vouch.read_closures(round_.pinned, indices, self._ledger)
+        known = check.readable_of(round_.base, self._ledger)  # before the new ones are known too
+        readable, faults = check.read_closures(round_.pinned, indices, self._ledger)
         if faults:
             indices = self._without(round_, faults, indices)
-            readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
-        came = vouch.Came(self._area.landed(), round_.staged)
+            readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
+        came = check.Came(self._area.landed(), round_.staged)
         self._progress.step("verifying", files=len(came))
         closures = readable.values()
         bad: list[File] = []
@@ -232,7 +231,7 @@ class Staging:
             others = [
                 file for file in added if file.path in round_.asked_again
             ]  # `came` knows nothing of these
-            lacking = vouch.lacking(added, self._tree, round_.staged, self._area)
+            lacking = check.lacking(added, self._tree, round_.staged, self._area)
             bad += self._fetch_again(round_, lacking, closures)
             bad += self._require_hashes(round_, [*came.take(added), *others], closures)
         bad += self._require_rest(round_, came, closures)
@@ -241,7 +240,7 @@ class Staging:
             held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
             self._ledger.remember_held(held)
             indices = self._without(round_, round_.suites.faults, indices)
-            readable, _ = vouch.read_closures(round_.pinned, indices, self._ledger)
+            readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
             bad = []
         self._ledger.begin(beside_a_tree=bool(round_.live.generation))
         self._remember_live(round_.live)
@@ -249,16 +248,16 @@ class Staging:
 
     def _require_repairs(self, round_: Round) -> None:
         """The indices are those we know, but files of their closure may have come anew: check these."""
-        came = vouch.Came(self._area.landed(), round_.staged)
-        readable = vouch.readable_of(round_.pinned, self._ledger)
+        came = check.Came(self._area.landed(), round_.staged)
+        readable = check.readable_of(round_.pinned, self._ledger)
         closures = readable.values()
         bad = self._require_rest(round_, came, closures)
         bad += self._try_again(round_, closures)
         while self._judge(round_, bad, readable):
-            readable = vouch.readable_of(round_.pinned, self._ledger)
+            readable = check.readable_of(round_.pinned, self._ledger)
             bad = []
 
-    def _require_rest(self, round_: Round, came: vouch.Came, closures: Collection[str]) -> list[File]:
+    def _require_rest(self, round_: Round, came: check.Came, closures: Collection[str]) -> list[File]:
         """Read what came and is named by the indices, though these do not add it.
 
         Upstream may send a damaged file under a name that they had before.
@@ -279,7 +278,7 @@ class Staging:
             for file in self._ledger.named(set(map(fingerprint, before)), closures)
             if file.path in before and self._named.wants(file.path)
         ]
-        lacking = vouch.lacking(files, self._tree, round_.staged, self._area)
+        lacking = check.lacking(files, self._tree, round_.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
         return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)], closures)
 
@@ -446,7 +445,7 @@ class Staging:
             (file, self._area.at(file.path) if file.path in staged else self._tree / file.path)
             for file in files
         ]
-        return vouch.wrong(places, self._progress) if places else []
+        return check.wrong(places, self._progress) if places else []
 
     def _remember_live(self, live: Published) -> None:
         """Let the ledger know a served state that another program published: its files have a grace too."""
@@ -454,7 +453,7 @@ class Staging:
             return
         suites = Suites(live, live)
         indices = Indices(tree=self._tree, area=self._area, survey=Survey(), suites=suites, base=live)
-        readable, faults = vouch.read_closures(live, indices, self._ledger)
+        readable, faults = check.read_closures(live, indices, self._ledger)
         for directory, fault in faults.items():
             _log.warning("the state of %s served until now gets no grace period: %s", directory, fault.reason)
         self._remember(live, indices, readable)

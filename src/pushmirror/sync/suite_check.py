@@ -15,18 +15,18 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from pushmirror.changes.strategy import Learner
+from pushmirror.closures.signatures import check_signatures, detached_problem, fingerprint
+from pushmirror.closures.store import Ledger
 from pushmirror.config.model import Archive, Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
 from pushmirror.sync.job import Job
-from pushmirror.sync.learn.learner import Learner
-from pushmirror.sync.ledger import Ledger
-from pushmirror.sync.published import Fault, Published, Suite
 from pushmirror.sync.round import Round
-from pushmirror.sync.signatures import check_signatures, detached_problem, fingerprint
-from pushmirror.sync.suites import SECOND_LOOK, SuiteMemory, Suites
-from pushmirror.sync.work import WorkArea
 from pushmirror.system import clock
+from pushmirror.tree.published_state import Fault, Published, Suite
+from pushmirror.tree.suites import SECOND_LOOK, SuiteMemory, Suites
+from pushmirror.tree.work_area import WorkArea
 
 _log = logging.getLogger(__name__)
 _LOOKS = 3  # at most, before a round
@@ -68,7 +68,7 @@ class SuiteCheck:
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
         for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(job, self.learner.look(job, area, live), live, area)
+            suites = self.once(job, self.learner.look(job.strategy, area, live), live, area)
             news = self.news(suites)  # what was seen before is none
             if not news or not looks_left:
                 break

@@ -2,7 +2,7 @@
 
 Guaranteed: what is done as a user is done by a process that cannot be root again, with that user's groups
 and nothing else: by one of its own, which does not outlive the call, or by this one from then on. Not the
-business of this module: what is done, and whose it is (whose.py).
+business of this module: what is done, and whose it is (ownership.py).
 """
 
 from __future__ import annotations

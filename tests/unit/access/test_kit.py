@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from pushmirror.access import authorized_keys, kit
+from pushmirror.access import kit
+from pushmirror.access import kit as authorized_keys
 from pushmirror.access.credentials import Login
-from pushmirror.config import toml
+from pushmirror.config import loader
 from pushmirror.config.model import Config
 from pushmirror.errors import UsageError
 from pushmirror.system import process
@@ -139,7 +140,7 @@ def test_pushmirror_reads_its_snippet_as_a_configuration(tmp_path, monkeypatch, 
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=int(snippet.mode, 8))
         file.write_text(snippet.text)
-    loaded = toml.load(tmp_path / ".config/pushmirror")
+    loaded = loader.load(tmp_path / ".config/pushmirror")
     debian, other = loaded.archives["debian"], loaded.archives["deb.x"]
     assert debian.password_file and debian.password_file.read_text() == "pass\n"
     assert [str(one) for one in debian.keyring] == [keyring]
@@ -198,7 +199,7 @@ def test_the_comment_about_the_keyring_can_be_taken_at_its_word(tmp_path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     text = made(archives=[{**DEBIAN, "access": "open"}]).pushmirror[-1].text
     (tmp_path / "pushmirror.toml").write_text(text.replace("# keyring", "keyring"))
-    [keyring] = toml.load(tmp_path).archives["debian"].keyring
+    [keyring] = loader.load(tmp_path).archives["debian"].keyring
     assert keyring == tmp_path / ".config/pushmirror/debian.gpg"
 
 

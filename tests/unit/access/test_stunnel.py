@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.access import stunnel
-from pushmirror.access.rsyncd import Facts, Places
+from pushmirror.access import tls
+from pushmirror.access.rsyncd_conf import Facts, Places
 from pushmirror.config.model import Serve
 from pushmirror.errors import ConfigError
 
@@ -15,7 +15,7 @@ TLS = {"certificate": "/etc/cert.pem", "certificate_key": "/etc/key.pem"}
 def rendered(*, ipv6=True, directory="/state/rsyncd", **serve):
     facts = Facts((3, 2, 7), root=False, ipv6=ipv6)
     found = Serve.model_validate({**TLS, **serve})
-    return stunnel.render(found, Places(Path(directory)), facts, "/usr/bin/rsync").splitlines()
+    return tls.render(found, Places(Path(directory)), facts, "/usr/bin/rsync").splitlines()
 
 
 def accepts(lines):

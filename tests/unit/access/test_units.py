@@ -8,7 +8,7 @@ import pytest
 
 from pushmirror import system
 from pushmirror.access import units
-from pushmirror.access.rsyncd import Places
+from pushmirror.access.rsyncd_conf import Places
 from pushmirror.access.units import Kind, Setting
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError

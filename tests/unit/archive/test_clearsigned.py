@@ -1,6 +1,6 @@
 import pytest
 
-from pushmirror.archive.clearsigned import open_clearsigned, split_clearsigned, suite_text_agrees
+from pushmirror.archive.signature import open_clearsigned, split_clearsigned, suite_text_agrees
 from pushmirror.errors import MalformedFile
 
 from .test_release import GOOD

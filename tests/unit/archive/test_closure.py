@@ -1,5 +1,4 @@
-from pushmirror.archive.closure import readable, required
-from pushmirror.archive.index import IndexKind
+from pushmirror.archive.index import IndexKind, readable, required
 from pushmirror.archive.release import Listed, by_hash_paths, parse_release
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pushmirror.archive.dates import read_date
+from pushmirror.archive.release import read_date
 
 EXPECTED = datetime(2026, 7, 11, 10, 16, 37, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pushmirror.archive.extrafiles import parse_extrafiles
+from pushmirror.archive.checksum_lists import parse_extrafiles
 from pushmirror.errors import MalformedFile
 
 A, B = "a" * 64, "B" * 64

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushmirror.archive.entry import Entry, Kind
 from pushmirror.archive.generation import TreeDigest, generation
+from pushmirror.archive.paths import Entry, Kind
 
 ENTRIES = st.lists(
     st.builds(

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushmirror.archive import index
-from pushmirror.archive.clearsigned import split_clearsigned
-from pushmirror.archive.contents import check, decompress
+from pushmirror.archive.compression import check, decompress
 from pushmirror.archive.index import File, IndexKind, kind_of, read_index
 from pushmirror.archive.release import parse_release
+from pushmirror.archive.signature import split_clearsigned
 
 from .conftest import DATA
 

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from pushmirror.archive.keyring import binary_keyring, is_armored
+from pushmirror.archive.signature import binary_keyring, is_armored
 from pushmirror.errors import MalformedFile
 
 ONE, TWO = b"\x99\x01\x0d one" * 20, b"\xc6\x01\x0d two" * 20  # an old and a new packet header

@@ -4,7 +4,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 
-from pushmirror.archive.manifest import MAX_STEPS, Head, Part, Step, chain, parse_head, render_head
+from pushmirror.archive.manifest import MAX_STEPS, Head, Step, chain, parse_head, render_head
+from pushmirror.archive.manifest_parts import Part
 from pushmirror.errors import ArchiveError, MalformedFile, UnknownVersion
 
 from .edits import EDITS, edited

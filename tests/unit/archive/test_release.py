@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 
-from pushmirror.archive.clearsigned import split_clearsigned
 from pushmirror.archive.release import MAX_LISTED, Listed, Release, parse_release
+from pushmirror.archive.signature import split_clearsigned
 from pushmirror.errors import ArchiveError, MalformedFile, NotASuite
 
 from .edits import EDITS, edited

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushmirror.cli.foretold import foretell
+from pushmirror.cli.sync import foretell
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.engine import Preview
 

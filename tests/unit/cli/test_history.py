@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.errors import Exit
 from pushmirror.state.records import Outcome, Stage
 

@@ -14,7 +14,7 @@ import pytest
 from offering import open_directory
 from pushmirror.access import credentials
 from pushmirror.cli import main as cli
-from pushmirror.config import toml
+from pushmirror.config import loader
 from pushmirror.errors import Exit
 
 FTPSYNC = """\
@@ -64,7 +64,7 @@ def mode(path: Path) -> int:
 
 def test_what_import_writes_can_be_loaded(run, old, tmp_path):
     assert run(old)[0] == 0
-    config = toml.load(tmp_path / "to")
+    config = loader.load(tmp_path / "to")
     assert str(config.archives["tree"].upstream) == "rsync://m@up.example.org/debian"
     assert (config.mirror.name, config.state.directory) == ("m.example.org", tmp_path / "state")
     assert [*config.sites] == ["site1"]
@@ -90,7 +90,7 @@ def test_the_password_of_a_web_proxy_is_no_less_a_password(run, old, tmp_path):
     assert "me:********@proxy.example.org:3128" in out and "geheim2" not in out + err
     run(old)
     assert mode(tmp_path / "to/pushmirror.toml") == 0o600
-    assert toml.load(tmp_path / "to").archives["tree"].proxy == "me:geheim2@proxy.example.org:3128"
+    assert loader.load(tmp_path / "to").archives["tree"].proxy == "me:geheim2@proxy.example.org:3128"
 
 
 @pytest.mark.parametrize("password", ['ge"heim', "ge\\\\heim", "ge'heim", "gehe\u0131m", "example"])
@@ -101,7 +101,7 @@ def test_a_proxys_password_is_masked_however_toml_writes_it(run, old, tmp_path, 
     assert "heim" not in out and "geh" not in out
     assert 'proxy = "me:********@proxy.example.org:3128"' in out
     run(old)
-    assert toml.load(tmp_path / "to").archives["tree"].proxy == f"me:{password}@proxy.example.org:3128"
+    assert loader.load(tmp_path / "to").archives["tree"].proxy == f"me:{password}@proxy.example.org:3128"
 
 
 def test_a_proxy_without_a_password_keeps_nobody_from_reading(run, old, tmp_path):
@@ -165,7 +165,7 @@ def test_force_replaces_all_of_it_and_keeps_a_copy(run, old, tmp_path):
     backup = Path(json.loads(out)["backup"])
     copies = {tmp_path / "to" / path.relative_to(backup): data for path, data in everything(backup).items()}
     assert (code, copies, mode(backup)) == (0, before, 0o700)
-    assert [*toml.load(tmp_path / "to").sites] == ["site1"]
+    assert [*loader.load(tmp_path / "to").sites] == ["site1"]
 
 
 def test_a_dry_run_beside_a_configuration_is_no_error(run, old):
@@ -191,14 +191,14 @@ def test_what_contradicts_itself_writes_nothing(run, old, tmp_path):
 def test_the_callers_environment_is_not_part_of_files(run, old, tmp_path, monkeypatch):
     monkeypatch.setenv("INFO_COUNTRY", "XX")
     run(old)
-    assert toml.load(tmp_path / "to").mirror.country is None
+    assert loader.load(tmp_path / "to").mirror.country is None
 
 
 def test_a_container_has_its_variables_only(run, tmp_path, monkeypatch):
     for name, value in {"RSYNC_HOST": "up", "MIRRORNAME": "pod", "TO": "/data", "INFO_COUNTRY": "XX"}.items():
         monkeypatch.setenv(name, value)
     code, out, _ = run("--environment")
-    config = toml.load(tmp_path / "to")
+    config = loader.load(tmp_path / "to")
     assert (code, config.mirror.country, str(config.archives["data"].upstream)) == (
         0,
         "XX",
@@ -236,7 +236,7 @@ def test_a_secrets_file_that_is_a_directory_is_told_with_what_to_do(run, old):
 def test_a_secrets_file_that_is_not_there_stops_nothing(run, old, tmp_path):
     (old / "secrets").unlink()
     code, _, err = run(old)
-    assert code == 0 and f"{old}/secrets is not there" in err and not toml.load(tmp_path / "to").sites
+    assert code == 0 and f"{old}/secrets is not there" in err and not loader.load(tmp_path / "to").sites
 
 
 def test_latin_1_becomes_utf_8_and_is_told(run, old, tmp_path):
@@ -244,7 +244,7 @@ def test_latin_1_becomes_utf_8_and_is_told(run, old, tmp_path):
         file.write(b'INFO_LOCATION="Z\xfcrich"\n')
     (old / "runmirrors.mirror").write_bytes(b"all a a.example.org m -o User=M\xfcller\n")
     code, _, err = run(old)
-    config = toml.load(tmp_path / "to")
+    config = loader.load(tmp_path / "to")
     assert (code, config.mirror.location) == (0, "Z\xfcrich")
     assert config.sites["a"].ssh_options == ("-o", "User=M\xfcller")
     assert "ftpsync.conf: INFO_LOCATION: not in UTF-8" in err and "runmirrors.mirror: is not in UTF-8" in err
@@ -254,7 +254,7 @@ def test_a_password_in_latin_1_would_be_another_one(run, old, tmp_path):
     text = (old / "ftpsync.conf").read_text().replace("hunter2", "H\xfcter")
     (old / "ftpsync.conf").write_bytes(text.encode("latin-1"))
     code, out, err = run(old)
-    assert code == 0 and toml.load(tmp_path / "to").archives["tree"].password_file is None
+    assert code == 0 and loader.load(tmp_path / "to").archives["tree"].password_file is None
     assert "RSYNC_PASSWORD is not in UTF-8" in err and "ter\n" not in out + err
 
 
@@ -263,7 +263,7 @@ def test_a_tarballs_files_know_its_directory(run, tmp_path):
     text = "MIRRORNAME=m.example.org\nRSYNC_HOST=up\nTO=${BASEDIR}/tree\nHOOK1=bin/hook\n"
     (tmp_path / "base/etc/ftpsync.conf").write_text(text)
     assert run(tmp_path / "base")[0] == 0
-    archive = toml.load(tmp_path / "to").archives["tree"]
+    archive = loader.load(tmp_path / "to").archives["tree"]
     assert archive.path == tmp_path / "base/tree"
     assert archive.hooks.before_sync == (f"{tmp_path}/base/bin/hook",)
 
@@ -274,7 +274,7 @@ def test_what_the_scripts_have_set_before_they_read_a_file_is_set(run, old, tmp_
     (old / "runmirrors-security.conf").write_text('KEYFILE=".ssh/${CONF}"\n')
     (old / "runmirrors-security.mirror").write_text("all a a.example.org m\n")
     assert run(old)[0] == 0
-    config = toml.load(tmp_path / "to")
+    config = loader.load(tmp_path / "to")
     assert config.archives["security"].path == Path("/srv/security")
     assert config.push.key.name == "security"
 
@@ -289,7 +289,7 @@ def test_runmirrors_alone_are_an_owners(run, tmp_path):
     (tmp_path / "runmirrors.mirror").write_text("all a a.example.org m\n")
     words = ("--tree", "debian=/srv/debian", "--mirror-name", "hub.example.org")
     assert run(tmp_path / "runmirrors.mirror", *words)[0] == 0
-    config = toml.load(tmp_path / "to")
+    config = loader.load(tmp_path / "to")
     assert (config.mirror.name, [*config.sites], config.archives["debian"].upstream) == (
         "hub.example.org",
         ["a"],
@@ -300,7 +300,7 @@ def test_runmirrors_alone_are_an_owners(run, tmp_path):
 def test_the_main_archives_names_are_not_guessed_from_the_directory(run, old, tmp_path):
     (old / "ftpsync-x.conf").write_text(f'. {old}/ftpsync.conf\nTO={old}/other/\nRSYNC_PASSWORD=""\n')
     assert run(old)[0] == 0
-    assert [*toml.load(tmp_path / "to").archives] == ["tree", "x"]
+    assert [*loader.load(tmp_path / "to").archives] == ["tree", "x"]
 
 
 # -- for another user ---------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_root_imports_for_the_user_whose_mirror_it_is(home, run_for):
     theirs(home, "runmirrors.mirror", "all a a.example.org m 2 .ssh/old\n")
     code, out, err = run_for(home / "old")
     etc = home / ".config/pushmirror"
-    config = toml.load(etc)
+    config = loader.load(etc)
     assert code == 0 and "seems to be that of" not in out and "MAILTO" in err
     assert {path.stat().st_uid for path in (etc.parent, etc, *etc.rglob("*"))} == {65534}
     assert config.push.key == home / ".ssh/pushmirror"
@@ -357,7 +357,7 @@ def test_a_users_bash_is_never_roots(home, run_for):
     conf = FTPSYNC.format(base=home) + 'INFO_SPONSOR="$(id -u; id -G)"\n'
     theirs(home, "ftpsync.conf", conf)
     assert run_for(home / "old")[0] == 0
-    assert toml.load(home / ".config/pushmirror").mirror.sponsor == "65534 65534"
+    assert loader.load(home / ".config/pushmirror").mirror.sponsor == "65534 65534"
 
 
 def test_a_users_links_lead_no_writing_of_roots(home, run_for):
@@ -436,7 +436,7 @@ def test_root_has_bash_evaluate_what_is_its_own(run, old, tmp_path):
     with (old / "ftpsync.conf").open("a") as file:
         file.write('if true; then INFO_COUNTRY="XX"; fi\n')
     assert run(old)[0] == 0
-    assert toml.load(tmp_path / "to").mirror.country == "XX"
+    assert loader.load(tmp_path / "to").mirror.country == "XX"
 
 
 def test_root_is_told_that_the_mirror_is_another_users(run, old, run_for):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.cli import first_answers
+from pushmirror.cli import init_prompts
 from pushmirror.cli import main as cli
-from pushmirror.cli.first_answers import Given, answers, asked
-from pushmirror.cli.first_config import DEBIAN_KEYRING, Answers, render
-from pushmirror.config.model import Strategy
-from pushmirror.config.toml import load
+from pushmirror.cli.init_prompts import Given, answers, asked
+from pushmirror.cli.init_template import Answers, render
+from pushmirror.config.loader import load
+from pushmirror.config.model import DEBIAN_KEYRING, Strategy
 from pushmirror.errors import Exit
 
 
@@ -252,7 +252,7 @@ def test_every_caller_finds_the_same_state_and_key(init, tmp_path, monkeypatch):
 
 
 def test_a_host_without_a_public_name_must_be_given_one(init, tmp_path, monkeypatch):
-    monkeypatch.setattr(first_answers, "own_name", lambda: "localhost")
+    monkeypatch.setattr(init_prompts, "own_name", lambda: "localhost")
     code, _, err = init("--yes", "--archive", "debian")
     assert code == Exit.USAGE and "--mirror-name mirror.example.org" in err
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 import pytest
 
-from pushmirror.cli.lab_chart import chart
+from pushmirror.cli.lab_console import chart
 from pushmirror.lab.passage import Call, Passed
 from pushmirror.state.records import Stage
 

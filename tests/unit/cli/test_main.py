@@ -11,7 +11,7 @@ import click
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.errors import ConfigError, Exit, Stopped
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.system import process

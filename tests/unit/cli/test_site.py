@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pushmirror.access import daemon, roster
+from pushmirror.access import daemon_files, site_files
 from pushmirror.cli import main as cli
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.cli.site import site as verb
-from pushmirror.config import toml
+from pushmirror.config import loader
 from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Standing
 
@@ -35,7 +35,7 @@ def etc(tmp_path):
     directory = tmp_path / "etc"
     directory.mkdir()
     (tmp_path / "key.pub").write_text(f"{KEY}\n")
-    (directory / toml.FILE_NAME).write_text(
+    (directory / loader.FILE_NAME).write_text(
         f'[archives.debian]\npath = "{tmp_path}/debian"\n[archives.security]\npath = "{tmp_path}/security"\n'
         f'[state]\ndirectory = "{tmp_path}/state"\n[serve]\nhost = "hub.example.org"\n'
         f'[push]\nkey = "{tmp_path}/key"\naddresses = ["192.0.2.7"]\n'
@@ -65,7 +65,7 @@ def add(call):
 
 
 def password(etc, name=A):
-    return daemon.logins(toml.load(etc))[name][-1].password
+    return daemon_files.logins(loader.load(etc))[name][-1].password
 
 
 def test_add_prints_what_the_sites_operator_needs(add, etc):
@@ -124,7 +124,7 @@ def test_add_writes_every_key_that_was_given(add, etc, tmp_path):
         *("--port", "2222", "--key", other, "--canary", "--url", "https://a/{archive}/"),
         *("--trace", "t", "--ssh-option=-o", "--ssh-option=ProxyJump=j"),
     )
-    site = toml.load(etc).sites[A]
+    site = loader.load(etc).sites[A]
     assert code == 0 and site.push.value == "mhop" and site.archives == ("debian", "security")
     assert (site.main_archive, site.port, str(site.key), site.canary) == ("debian", 2222, other, True)
     assert (site.url, site.trace, site.ssh_options) == ("https://a/{archive}/", "t", ("-o", "ProxyJump=j"))
@@ -132,11 +132,13 @@ def test_add_writes_every_key_that_was_given(add, etc, tmp_path):
 
 def test_a_hub_with_one_archive_need_not_be_told_which(call, etc, tmp_path):
     text = (
-        (etc / toml.FILE_NAME).read_text().replace(f'[archives.security]\npath = "{tmp_path}/security"\n', "")
+        (etc / loader.FILE_NAME)
+        .read_text()
+        .replace(f'[archives.security]\npath = "{tmp_path}/security"\n', "")
     )
-    (etc / toml.FILE_NAME).write_text(text)
+    (etc / loader.FILE_NAME).write_text(text)
     assert call("add", A, "--host", A, "--user", "m")[0] == 0
-    assert toml.load(etc).sites[A].archives == ("debian",)
+    assert loader.load(etc).sites[A].archives == ("debian",)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_the_list_says_who_and_how(add, call):
 
 def test_a_site_that_is_kept_out_is_shown_so_with_the_reason(add, call, etc):
     add()
-    daemon.secret_file(toml.load(etc), A).chmod(0o644)
+    daemon_files.secret_file(loader.load(etc), A).chmod(0o644)
     assert "kept out: see `show`" in call("list")[1]
     assert "kept out: " in call("show", A)[1] and "others can read it" in call("show", A, "--json")[1]
 
@@ -303,7 +305,7 @@ def test_the_kit_of_a_site_without_a_password_says_what_to_do(add, call, etc):
 
 
 def test_without_configured_addresses_the_line_has_those_of_our_name(add, etc, monkeypatch):
-    file = etc / toml.FILE_NAME
+    file = etc / loader.FILE_NAME
     file.write_text(file.read_text().replace('addresses = ["192.0.2.7"]\n', ""))
     found = ["127.0.1.1", "::1", "fe80::1%2", "198.51.100.3", "198.51.100.3", "2001:db8::3"]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (one, 0)) for one in found])
@@ -312,7 +314,7 @@ def test_without_configured_addresses_the_line_has_those_of_our_name(add, etc, m
 
 
 def test_a_name_that_does_not_resolve_means_a_line_without_from_and_a_warning(add, etc, monkeypatch):
-    file = etc / toml.FILE_NAME
+    file = etc / loader.FILE_NAME
     file.write_text(file.read_text().replace('addresses = ["192.0.2.7"]\n', ""))
 
     def fail(*_, **__):
@@ -345,10 +347,10 @@ def test_a_removed_site_is_forgotten_also_when_the_daemons_files_cannot_follow(a
     session = Session(etc)
     with session.store(session.config()) as store:
         store.put_standings([Standing("debian", A)])
-    monkeypatch.setattr(daemon, "write", refuse)
+    monkeypatch.setattr(daemon_files, "write", refuse)
     call("remove", A, "--yes")
     with session.store(session.config()) as store:
-        assert (A in toml.load(etc).sites, store.standings("debian")) == (False, {})
+        assert (A in loader.load(etc).sites, store.standings("debian")) == (False, {})
 
 
 def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypatch):
@@ -356,7 +358,7 @@ def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypa
     session = Session(etc)
     with session.store(session.config()) as store:
         store.put_standings([Standing("debian", A)])
-    monkeypatch.setattr(roster, "remove", lambda config, _: refuse(config))
+    monkeypatch.setattr(site_files, "remove", lambda config, _: refuse(config))
     assert call("remove", A, "--yes")[0] == Exit.FAILED
     with session.store(session.config()) as store:
         assert list(store.standings("debian")) == [A]
@@ -366,7 +368,7 @@ def test_removing_asks_nobody_in_a_pipe_and_needs_yes(add, call, etc):
     add()
     code, _, err = call("remove", A)
     assert code == Exit.USAGE and "needs --yes" in err
-    assert A in toml.load(etc).sites
+    assert A in loader.load(etc).sites
 
 
 @pytest.mark.parametrize(("answer", "stays"), [(b"n\n", True), (b"y\n", False)])
@@ -378,7 +380,7 @@ def test_removing_asks_on_a_terminal(etc, add, call, answer, stays):
         patched.setattr(sys, "stdin", terminal)
         call("remove", A)
     os.close(ours)
-    assert (A in toml.load(etc).sites) is stays
+    assert (A in loader.load(etc).sites) is stays
 
 
 def test_passwords_are_not_logged(add, call, etc, caplog):
@@ -391,7 +393,7 @@ def test_passwords_are_not_logged(add, call, etc, caplog):
 
 def test_looking_brings_the_daemons_files_up_to_date(add, call, etc):
     add()
-    conf = daemon.places(toml.load(etc)).conf
+    conf = daemon_files.places(loader.load(etc)).conf
     conf.unlink()
     call("list")
     assert A in conf.read_text()
@@ -399,7 +401,7 @@ def test_looking_brings_the_daemons_files_up_to_date(add, call, etc):
 
 def test_looking_works_also_where_the_daemons_files_cannot_be_written(add, call, monkeypatch):
     add()
-    monkeypatch.setattr(daemon, "update", refuse)
+    monkeypatch.setattr(daemon_files, "update", refuse)
     code, out, err = call("list")
     assert code == 0 and A in out and "not brought up to date: no right to" in err
 

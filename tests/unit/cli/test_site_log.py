@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.state.records import Stage, Standing
 
 SENT = Standing(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.checks import machine
 from pushmirror.cli import main as cli
-from pushmirror.cli.doctor import places
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
 from pushmirror.errors import Exit
 from pushmirror.state.backups import list_backups
 from pushmirror.state.records import Stage
-from pushmirror.status.level import Level
+from pushmirror.status.words import Level
 from pushmirror.system import clock
 
 
@@ -94,5 +94,5 @@ def test_a_push_that_comes_in_leaves_a_backup_of_the_day(mirror):
 def test_check_tells_how_old_the_newest_backup_is(mirror, age_d, level):
     state(mirror, "backup")
     later = clock.now() + timedelta(days=age_d)
-    found = places.database(mirror / "state" / "state.sqlite", list_backups(mirror / "state", later), later)
+    found = machine.database(mirror / "state" / "state.sqlite", list_backups(mirror / "state", later), later)
     assert found.level is level and "backup" in found.found

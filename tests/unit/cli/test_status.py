@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.cli.session import Session
+from pushmirror.cli.context import Session
+from pushmirror.push.engine import Unwatched
 from pushmirror.push.pushes import Pushes
-from pushmirror.push.watch import Unwatched
 from pushmirror.state.records import Outcome, Stage, Standing
-from pushmirror.sync.verify.reading import Finding, Problem
-from pushmirror.sync.verify.state import Verified, VerifyState, directory_of
 from pushmirror.system import clock
+from pushmirror.verify.checkpoint import Verified, VerifyState, directory_of
+from pushmirror.verify.reader import Finding, Problem
 
 OLD, NEW = "b" * 64, "a" * 64
 MIN = timedelta(minutes=1)

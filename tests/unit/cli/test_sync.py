@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror import relay
+from pushmirror import background_push
 from pushmirror.cli import main as cli
 from pushmirror.cli import push, sync
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
-from pushmirror.hub import Hub, Wish
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub, Wish
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
-from pushmirror.sync.progress import Silent
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
         return serve(hub, wish)
 
     monkeypatch.setattr(Hub, "serve", served)
-    monkeypatch.setattr(relay, "in_background", lambda _, name: made.tell(f"wake {name}"))
+    monkeypatch.setattr(background_push, "in_background", lambda _, name: made.tell(f"wake {name}"))
     monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
     monkeypatch.setattr(sync, "_progress", lambda *_, **__: nullcontext(Silent()))
     return made

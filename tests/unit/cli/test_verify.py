@@ -8,9 +8,9 @@ import pytest
 from pushmirror.cli import main as cli
 from pushmirror.cli.verify import _tell
 from pushmirror.errors import Exit, Stopped
-from pushmirror.hub import Hub
-from pushmirror.sync.verify.state import Verified
+from pushmirror.runner import Hub
 from pushmirror.system import clock
+from pushmirror.verify.checkpoint import Verified
 
 END = datetime(2026, 11, 23, 4, 10, tzinfo=UTC)
 FOUND = Verified("debian", "", END - timedelta(minutes=5), END, 265, 50_100_000)

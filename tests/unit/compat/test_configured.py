@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.asked import asked
-from pushmirror.compat.configured import Configured, configured
+from pushmirror.compat.ftpsync_config import Configured, asked, configured
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
 

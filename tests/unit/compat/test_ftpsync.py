@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat import session
-from pushmirror.compat.asked import asked
-from pushmirror.compat.following import is_being_followed, is_followed, turn_after
-from pushmirror.compat.foreign import real_ftpsync_on
+from pushmirror.compat import entrypoint
+from pushmirror.compat.after_run import is_being_followed, is_followed, turn_after
+from pushmirror.compat.ftpsync_config import asked
 from pushmirror.compat.ftpsync_cron import ftpsync_cron
+from pushmirror.compat.ftpsync_run import real_ftpsync_on
 from pushmirror.errors import ConfigError, UsageError
 from pushmirror.state.records import Outcome, Run, Stage
 
@@ -74,13 +74,13 @@ def test_a_configuration_may_change_what_was_asked_for():
     ],
 )
 def test_options_are_read_as_getopts_does(arguments, options, words):
-    assert session.split(arguments, "T:v") == (options, words)
+    assert entrypoint.split(arguments, "T:v") == (options, words)
 
 
 @pytest.mark.parametrize("arguments", [["-x"], ["-T"], ["-vx"], ["--other"], ["-:"]])
 def test_an_option_that_there_is_not_is_a_usage_error(arguments):
     with pytest.raises(UsageError):
-        session.split(arguments, "T:v")
+        entrypoint.split(arguments, "T:v")
 
 
 def test_who_has_stopped_listening_is_no_error_at_the_end_either():
@@ -88,8 +88,8 @@ def test_who_has_stopped_listening_is_no_error_at_the_end_either():
     os.close(reader)
     with pytest.MonkeyPatch.context() as patch, os.fdopen(writer, "w") as nobody:
         patch.setattr(sys, "stdout", nobody)
-        session.say("hello")
-        session.say("world")
+        entrypoint.say("hello")
+        entrypoint.say("world")
 
 
 @pytest.mark.parametrize("name", ["ftpsync-cron", "ftpsync-cron-security", "hourly"])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.archvsync.values import Logs, Mail
 from pushmirror.compat import logs
 from pushmirror.compat.logs import LogFile, ScriptLog, rotate
-from pushmirror.config.legacy.values import Logs, Mail
 from pushmirror.errors import PushmirrorError
 from pushmirror.hooks import HookEnded
 from pushmirror.system.locks import locked

@@ -6,9 +6,9 @@ from email.policy import default
 
 import pytest
 
+from pushmirror.archvsync.values import Mail
 from pushmirror.compat import mail
 from pushmirror.compat.mail import Attachment, Due, Ending, Letter, Part, due, heading, render, send
-from pushmirror.config.legacy.values import Mail
 
 LOG, RSYNC, RSYNC_ERRORS = Part.LOG, Part.RSYNC, Part.RSYNC_ERRORS
 LETTER = Letter(("a@example.org", "b@example.org"), "[ftpsync@mirror] ERROR", "what went wrong")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.push import files
-from pushmirror.compat.push.call import Call
-from pushmirror.compat.push.run import PushRun
-from pushmirror.compat.push.sites import Course
+from pushmirror.compat import runmirrors_sites
+from pushmirror.compat.runmirrors_args import Call
+from pushmirror.compat.runmirrors_push import PushRun
+from pushmirror.compat.runmirrors_sites import Course
 from pushmirror.errors import ConfigError
 
 
@@ -68,17 +68,17 @@ def test_pushkind_is_the_kind_of_a_call_that_names_none(
 )
 def test_an_archive_is_the_ftpsyncs_beside_it_whatever_its_file_refers_to(home: Home, text: str) -> None:
     home.write("ftpsync.conf", text)
-    assert files.archive_of(home.call(), home.environment) == "ubuntu"
+    assert runmirrors_sites.archive_of(home.call(), home.environment) == "ubuntu"
 
 
 def test_an_ftpsync_that_cannot_run_keeps_nobody_from_pushing_and_is_told_of(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("ftpsync-bpo.conf", "TO=$NOT_SET\n")
-    assert files.archive_of(home.call("bpo"), home.environment) == "bpo"
+    assert runmirrors_sites.archive_of(home.call("bpo"), home.environment) == "bpo"
     assert "NOT_SET" in capsys.readouterr().err
 
 
 def test_without_a_configuration_nobody_is_pushed(home: Home) -> None:
     with pytest.raises(ConfigError, match=r"runmirrors\.conf is in none of"):
-        files.read(home.call(), home.environment)
+        runmirrors_sites.read(home.call(), home.environment)

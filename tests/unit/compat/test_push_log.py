@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from pushmirror.compat.push.log import PushLog
-from pushmirror.config.legacy.values import Logs, Mail, Runmirrors
+from pushmirror.archvsync.values import Logs, Mail, Runmirrors
+from pushmirror.compat.runmirrors_push import PushLog
 from pushmirror.config.model import Push
 
 

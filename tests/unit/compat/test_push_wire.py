@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pushmirror.compat.push.sites import CurrentSites, Read
-from pushmirror.compat.push.wire import ScriptWire, script_argv
-from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
+from pushmirror.archvsync.values import Logs, Mail, MirrorLine, Runmirrors
+from pushmirror.compat.runmirrors_sites import CurrentSites, Read
+from pushmirror.compat.runmirrors_ssh import ScriptWire, script_argv
 from pushmirror.config.model import Push, PushKind, State
 from pushmirror.errors import TriggerFailed
-from pushmirror.push.wire import Answer
+from pushmirror.push.transport import Answer
 from pushmirror.system import process
 
 WORDS = " sync:archive: sync:all"

@@ -8,21 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.push import background
-from pushmirror.compat.push.call import Call, asked
-from pushmirror.compat.push.goal import aim, stage1_was_had
-from pushmirror.compat.push.sites import Course, CurrentSites, Read
-from pushmirror.config.legacy.values import Logs, Mail, MirrorLine, Runmirrors
+from pushmirror.archvsync.values import Logs, Mail, MirrorLine, Runmirrors
+from pushmirror.compat import runmirrors_background
+from pushmirror.compat.runmirrors_args import Call, asked
+from pushmirror.compat.runmirrors_sites import Course, CurrentSites, Read, aim, stage1_was_had
 from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State
 from pushmirror.errors import ConfigError, UsageError
-from pushmirror.hub import Hub, Wish
+from pushmirror.progress import Silent
 from pushmirror.push.decide import Decision, Goal, decide
 from pushmirror.push.engine import aim_of
 from pushmirror.push.trigger import words_to
 from pushmirror.push.turn import Turn
+from pushmirror.runner import Hub, Wish
 from pushmirror.state.records import Phase, Stage, Standing
 from pushmirror.state.store import Store, open_store
-from pushmirror.sync.progress import Silent
 from pushmirror.system import clock
 
 NOW = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -289,10 +288,10 @@ def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(background, "monotonic", lambda: now)
+    monkeypatch.setattr(runmirrors_background, "monotonic", lambda: now)
     turn = Turn(tmp_path, "debian")
     with turn.taken():
-        is_over = background.Patience(turn, timedelta(hours=24))
+        is_over = runmirrors_background.Patience(turn, timedelta(hours=24))
         assert is_over(Decision((), {"a": Phase.CURRENT})) and not is_over(RESTING)
         turn.leave_word()
         now = 23 * 3600

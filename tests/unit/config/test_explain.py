@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushmirror.config.explain import did_you_mean
+from pushmirror.config.problems import did_you_mean
 
 SITES = ["site1.example.com", "site2.example.com", "other.example.org", "sita"]
 

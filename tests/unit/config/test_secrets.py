@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushmirror.config import toml
-from pushmirror.config.secrets import what_is_wrong
+from pushmirror.config import loader
+from pushmirror.config.types import what_is_wrong
 from pushmirror.errors import ConfigError
 
 
@@ -36,4 +36,4 @@ def test_a_missing_password_file_is_found_when_the_configuration_is_read(tmp_pat
     archive = f'path = "/srv/a"\nupstream = "rsync://u@h/m"\npassword_file = "{tmp_path}/none"\n'
     (tmp_path / "pushmirror.toml").write_text("[archives.a]\n" + archive)
     with pytest.raises(ConfigError, match=r"archives\.a\.password_file: .*/none is missing"):
-        toml.load(tmp_path)
+        loader.load(tmp_path)

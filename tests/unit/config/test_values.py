@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pushmirror.config.values import parse_duration, parse_rate
+from pushmirror.config.types import parse_duration, parse_rate
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.watch import same_tree
+from pushmirror.lab.judge import same_tree
 
 
 @pytest.fixture

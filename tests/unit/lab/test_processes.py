@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.lab.processes import at_work_on, descendants, end_all_of
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import detached, process
 
 #: Stands for a pushmirror; says so when it can be ended.

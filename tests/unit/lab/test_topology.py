@@ -1,7 +1,7 @@
 import pytest
 
 from pushmirror.config.model import PushKind
-from pushmirror.lab.topology import plan
+from pushmirror.lab.network import plan
 
 
 def names(sites: int, depth: int) -> list[str]:

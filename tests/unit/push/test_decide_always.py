@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pushmirror.config.delay import Wait
 from pushmirror.config.model import Push, PushKind, Site
-from pushmirror.push import standing as stands
+from pushmirror.config.types import Wait
+from pushmirror.push import site_state as stands
 from pushmirror.push.decide import Decision, Goal, Send, decide
 from pushmirror.state.records import Phase, Stage, Standing
 

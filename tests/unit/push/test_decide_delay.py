@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pushmirror.config.delay import Wait
 from pushmirror.config.model import Push, PushKind, Site
+from pushmirror.config.types import Wait
 from pushmirror.push.decide import Decision, Goal, decide
 from pushmirror.push.engine import decided as decided_among
 from pushmirror.state.records import Phase, Stage, Standing

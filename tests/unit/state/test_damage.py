@@ -16,19 +16,19 @@ from random import Random
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.cli.health import health_of
+from pushmirror.cli.context import Session
 from pushmirror.cli.history import _row
-from pushmirror.cli.session import Session
 from pushmirror.errors import Exit, StateDamaged, StateError
-from pushmirror.hub import Hub
+from pushmirror.health import health_of
+from pushmirror.progress import Silent
+from pushmirror.push.engine import Unwatched
 from pushmirror.push.pushes import Pushes
-from pushmirror.push.standing import anew
-from pushmirror.push.watch import Unwatched
+from pushmirror.push.site_state import anew
+from pushmirror.runner import Hub
 from pushmirror.state import database
 from pushmirror.state.records import Outcome, Stage, Standing
 from pushmirror.state.store import open_store
 from pushmirror.state.tables import metadata
-from pushmirror.sync.progress import Silent
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 TRIES = 200

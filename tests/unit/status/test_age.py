@@ -7,8 +7,8 @@ import pytest
 
 from pushmirror.state.records import Generation
 from pushmirror.status.age import usual_gap, with_age
-from pushmirror.status.level import Level
-from pushmirror.status.summary import OWNER, ArchiveHealth, summarise
+from pushmirror.status.archives import OWNER, ArchiveHealth, summarise
+from pushmirror.status.words import Level
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

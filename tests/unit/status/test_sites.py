@@ -8,8 +8,9 @@ import pytest
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.push.decide import Goal, decide
 from pushmirror.state.records import Generation, Phase, Stage, Standing
+from pushmirror.status.archives import summarise, with_sites
 from pushmirror.status.sites import SiteHealth, attention_to, summarise_sites
-from pushmirror.status.summary import Level, summarise, with_sites
+from pushmirror.status.words import Level
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 MIN, HOUR = timedelta(minutes=1), timedelta(hours=1)

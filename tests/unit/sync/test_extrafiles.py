@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from pushmirror.archive.selection import Selection, exclude_rules
-from pushmirror.sync.learn.extrafiles import is_followed
-from pushmirror.sync.learn.question import Question
+from pushmirror.archive.filters import Selection, exclude_rules
+from pushmirror.changes.index_files import is_followed
+from pushmirror.changes.question import Question
 
 
 @pytest.mark.parametrize(

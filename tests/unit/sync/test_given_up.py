@@ -8,11 +8,11 @@ import pytest
 
 from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import ConnectionFailed, Exit
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.job import Job
-from pushmirror.sync.progress import Silent
-from pushmirror.sync.upstream import Upstream
 from pushmirror.system import clock
 from upstreams import places_in
 

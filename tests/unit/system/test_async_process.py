@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pushmirror.errors import ProgramFailed, ProgramMissing
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import async_process, process
 from pushmirror.system.async_process import Ended, run
 from pushmirror.system.process import MAX_OUTPUT

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system import detached
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.system.held import is_held
-from pushmirror.system.locks import locked
+from pushmirror.system.locks import is_held, locked
 
 needs_proc = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs /proc/locks")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.service import wait_until
+from pushmirror.lab.services import wait_until
 from pushmirror.system.locks import locked
 from pushmirror.system.process import background
 

@@ -1,0 +1,1 @@
+"""The files of Debian's archvsync (ftpsync, runmirrors) as values of our model."""

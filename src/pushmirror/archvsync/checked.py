@@ -1,0 +1,157 @@
+"""Variables that ftpsync.conf and runmirrors.conf both have, and the kinds of their values.
+
+Pure. Not the business of this module: what becomes of a number or a span that is none; it is None here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.values import Logs, Variables
+from pushmirror.config.legacy.variables import VARIABLES
+from pushmirror.config.problems import message
+from pushmirror.config.types import WrongKey
+from pushmirror.errors import ConfigError, Exit
+from pushmirror.system.bash import function_argv
+
+_SPAN = re.compile(r"(\d+\.?\d*|\.\d+)([smhd]?)", re.ASCII)
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a configuration says of mail, logs and hooks."""
+
+    variables: Variables
+    home: Path  # `~`
+    here: Path  # what relative paths are relative to, unless there is a BASEDIR
+
+    def mailed(self) -> tuple[str, ...]:
+        """Who gets mail."""
+        get = self.variables.get
+        return tuple((get("MAILTO") or get("LOGNAME")).replace(",", " ").split())
+
+    def logs(self, name: str, directory: Path, keep: int) -> Logs:
+        """Where the script of this name logs; `directory` unless another one is told."""
+        get = self.variables.get
+        directory = Path(self.path(get("LOGDIR") or str(directory)))
+        return Logs(directory, Path(self.path(get("LOG") or f"{directory}/{name}.log")), keep)
+
+    def hooks(self, count: int) -> tuple[tuple[str, ...], ...]:
+        """HOOK1 and so on as words; those that are not set are empty."""
+        return tuple(self._hook(number) for number in range(1, count + 1))
+
+    def warnings(self, count: int) -> Iterator[str]:
+        """What is to be known of these hooks."""
+        for number in range(1, count + 1):
+            name = next(iter(self.variables.get(f"HOOK{number}").split()), "")
+            if name in self.variables.functions:
+                yield (
+                    f"HOOK{number}: {name} is a function: bash sources {self.variables.file} anew to run it, "
+                    "and what it sets has no effect on a run"
+                )
+
+    def path(self, value: str) -> str:
+        """A path as the script sees it."""
+        if value.startswith("~/"):
+            return f"{self.home}{value[1:]}"
+        return value if value.startswith("/") else f"{self.variables.get('BASEDIR') or self.here}/{value}"
+
+    def _hook(self, number: int) -> tuple[str, ...]:
+        """A hook's arguments count (archvsync.md, 29), and it may be a function of the file."""
+        words = tuple(self.variables.get(f"HOOK{number}").split())
+        if words and self.variables.file and words[0] in self.variables.functions:
+            return function_argv(self.variables.file, words, self.variables.preset)
+        return (self.path(words[0]), *words[1:]) if words and "/" in words[0] else words
+
+
+def span(told: str) -> timedelta | None:
+    """A span as sleep(1) takes it: seconds, or with s, m, h or d behind; a year at most."""
+    match = _SPAN.fullmatch(told)
+    if not match:
+        return None
+    return timedelta(seconds=min(float(match[1]) * _UNITS_S[match[2]], _LONGEST.total_seconds()))
+
+
+def number(told: str, *, least: int = 0) -> int | None:
+    """A whole number; what is below `least` is none, nor is what no script could count with."""
+    if not re.fullmatch(r"-?\d{1,10}", told, re.ASCII):
+        return None
+    return int(told) if int(told) >= least else None
+
+
+# The values of an ftpsync.conf, checked: numbers, spans, and sections of our model.
+#
+# Guaranteed: a wrong value is an error that names file and variable, also where our model is what refuses it;
+# no password is in it.
+
+
+_Made = TypeVar("_Made", bound=BaseModel)
+
+
+@dataclass
+class Checked:
+    """The variables of one file."""
+
+    variables: Variables
+    places: Places
+
+    def __post_init__(self) -> None:
+        self.get = self.variables.get
+        self.shared = Shared(self.variables, Path(self.get("HOME", "/")), self.places.here)
+        self.path = self.shared.path
+
+    def refuse(self, what: str, hint: str | None = None, *, as_there: bool = True) -> NoReturn:
+        """What the script refuses, too, ends with its exit code."""
+        error = ConfigError(f"{self.variables.file or 'the environment'}: {what}", hint=hint)
+        if as_there:
+            error.exit_code = Exit.FAILED
+        raise error
+
+    def number(self, variable: str, value: str, *, least: int = 0) -> int:
+        """A value as a number."""
+        found = number(value, least=least)
+        if found is None:
+            self.refuse(f"{variable}: expected a number, found {value!r}")
+        return found
+
+    def count(self, variable: str, default: str) -> int:
+        """A variable as a number."""
+        return self.number(variable, self.get(variable, default))
+
+    def span(self, variable: str, default: str) -> timedelta:
+        """A variable as a span."""
+        value = self.get(variable, default)
+        found = span(value)
+        if found is None:
+            self.refuse(f"{variable}: expected seconds, found {value!r}")
+        return found
+
+    def made(self, kind: type[_Made], keys: Mapping[str, Any]) -> _Made:
+        """A part of the model; its errors as those of the variables they come from."""
+        try:
+            return kind(**keys)
+        except ValidationError as exc:
+            self.refuse("; ".join(map(_told, exc.errors(include_url=False))))
+
+
+def _told(error: ErrorDetails) -> str:
+    wrong = error.get("ctx", {}).get("error")
+    if isinstance(wrong, WrongKey):
+        return f"{VARIABLES.get(wrong.key, wrong.key)}: {wrong.what}"
+    what = message(error)
+    if not error["loc"]:
+        return what
+    key = str(error["loc"][0])
+    found = f", found {error['input']!r}" if key in VARIABLES and key != "proxy" else ""
+    return f"{VARIABLES.get(key, key)}: {what}{found}"

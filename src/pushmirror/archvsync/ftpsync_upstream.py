@@ -1,0 +1,139 @@
+"""Where an ftpsync.conf has its archive pulled from, and by what transport.
+
+Guaranteed: RSYNC_PATH=module/directory without a slash at the end, which makes the script fill TO/directory,
+is refused (archvsync.md, 32).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pushmirror.archvsync.checked import Checked
+from pushmirror.archvsync.rsync_options import Options
+from pushmirror.config.model import TlsMethod
+from pushmirror.config.upstream_url import Scheme, Upstream, parse_upstream
+
+_SCHEMES = {"undefined": Scheme.RSYNC, "ssh": Scheme.RSYNCD_SSH, "ssl": Scheme.RSYNCS}
+_SHELLS = {"ssh": "ssh", "rsync-ssl-tunnel": "ssl"}  # transports that -e means
+_WITHOUT_DAEMON = (Scheme.RSYNC_SSH, Scheme.FILE)
+
+
+class UpstreamReader:
+    """The upstream of one file, whose options of rsync have been read: they may say something of it."""
+
+    def __init__(self, checked: Checked, options: Options) -> None:
+        self._checked = checked
+        self._get = checked.get
+        self._options = options
+        self.warnings: list[str] = []
+        self._transport = self._named_transport()
+        self.upstream = self._upstream()
+
+    def _upstream(self) -> Upstream:
+        if source := self._get("RSYNC_SOURCE"):
+            return self._from_source(source)
+        host = self._get("RSYNC_HOST")
+        if not host:
+            self._checked.refuse("RSYNC_HOST is missing, expected the host to mirror from")
+        user, path = self._get("RSYNC_USER"), self._get("RSYNC_PATH", "debian")
+        return self._address(
+            _SCHEMES[self._transport], user, host, path, "RSYNC_HOST, RSYNC_PATH, RSYNC_USER"
+        )
+
+    def _named_transport(self) -> str:
+        default = "ssl" if self._get("RSYNC_SSL") == "true" else "undefined"
+        told = self._get("RSYNC_TRANSPORT", default)
+        if told not in _SCHEMES:
+            self._checked.refuse(f"RSYNC_TRANSPORT: expected ssh, ssl or nothing, found {told!r}")
+        shell = self._options.values.get("rsh", "")
+        if not shell or told != "undefined":
+            return told
+        if Path(shell).name not in _SHELLS:
+            self._options.passed.append(f"--rsh={shell}")
+        return _SHELLS.get(Path(shell).name, told)
+
+    def _from_source(self, source: str) -> Upstream:
+        scheme = _SCHEMES[self._transport]
+        if source.startswith("rsync://"):
+            authority, _, path = source.removeprefix("rsync://").partition("/")
+            user, _, host = authority.rpartition("@")
+        elif "::" in source:
+            authority, _, path = source.partition("::") if source[:1] != "[" else _bracketed(source, "::")
+            user, _, host = authority.rpartition("@")
+        elif "/" in source.partition(":")[0] or ":" not in source:  # as rsync tells a path from a host
+            user, host, path, scheme = "", "", self._checked.path(source), Scheme.FILE
+        else:
+            authority, _, path = source.partition(":")
+            user, _, host = authority.rpartition("@")
+            scheme = Scheme.RSYNC_SSH
+        return self._address(scheme, user, host, path, "RSYNC_SOURCE")
+
+    def _address(self, scheme: Scheme, user: str, host: str, path: str, said_by: str) -> Upstream:
+        self._require_slash(scheme, path, said_by)
+        path = path.removesuffix("/.")
+        if not user and self._get("RSYNC_PASSWORD") and scheme not in _WITHOUT_DAEMON:
+            user = self._get("USER") or self._get("LOGNAME") or "nobody"  # as rsync itself
+        port = self._port(scheme, host)
+        url = f"{scheme}://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}/{path.lstrip('/')}"
+        try:
+            return parse_upstream(url)
+        except ValueError as exc:
+            self._checked.refuse(f"{said_by}: {exc}")
+
+    def _require_slash(self, scheme: Scheme, path: str, said_by: str) -> None:
+        """rsync would make a directory of that name in TO (archvsync.md, 32)."""
+        is_module = scheme not in _WITHOUT_DAEMON and "/" not in path.strip("/")
+        if is_module or path.endswith(("/", "/.")):
+            return
+        variable = "RSYNC_PATH" if "RSYNC_PATH" in said_by else said_by
+        self._checked.refuse(
+            f"{variable}: expected a slash at the end, found {path!r}",
+            f"write {path}/ to fill TO itself; without it rsync fills TO/{Path(path).name}",
+            as_there=False,
+        )
+
+    def _port(self, scheme: Scheme, host: str) -> int | None:
+        if re.search(r":\d+$", host) and not host.startswith("["):
+            return None  # the address has it
+        if scheme is Scheme.RSYNCS:
+            return self._checked.count("RSYNC_SSL_PORT", "1873")
+        port = self._options.values.get("port")
+        return self._checked.number("--port", port) if port and scheme is Scheme.RSYNC else None
+
+    @property
+    def name(self) -> str | None:
+        """What the trace names: RSYNC_HOST, whatever RSYNC_SOURCE says."""
+        told = self._get("RSYNC_HOST", "unknown")
+        return None if told.strip("[]") == self.upstream.host else told
+
+    def proxy(self) -> str | None:
+        """The web proxy on the way."""
+        proxy = self._get("RSYNC_PROXY")
+        if proxy and self.upstream.scheme is not Scheme.RSYNC:
+            self.warnings.append("RSYNC_PROXY has no effect with RSYNC_TRANSPORT, for rsync does not connect")
+            return None
+        return proxy or None
+
+    @property
+    def password(self) -> str | None:
+        """RSYNC_PASSWORD, where somebody asks for one."""
+        password = self._get("RSYNC_PASSWORD") or None
+        return None if self.upstream.scheme in _WITHOUT_DAEMON else password
+
+    @property
+    def tls_method(self) -> TlsMethod:
+        """What carries rsync through TLS."""
+        if self._transport != "ssl":
+            return TlsMethod.OWN
+        told = self._get("RSYNC_SSL_METHOD", TlsMethod.STUNNEL)
+        known = [method.value for method in TlsMethod if method is not TlsMethod.OWN]
+        if told not in known:
+            self._checked.refuse(f"RSYNC_SSL_METHOD: expected {', '.join(known)}, found {told!r}")
+        return TlsMethod(told)
+
+
+def _bracketed(source: str, separator: str) -> tuple[str, str, str]:
+    host, bracket, rest = source.partition("]")
+    _, found, path = rest.partition(separator)
+    return host + bracket, found, path

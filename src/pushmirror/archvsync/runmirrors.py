@@ -1,0 +1,244 @@
+"""runmirrors.conf and runmirrors.mirror as values: every variable of runmirrors.conf(5), with its default.
+
+Guaranteed: a value that cannot be used is the default's and in the warnings, for the sites are to be woken in
+any case. Not the business of this module: whether the key is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pushmirror.archvsync.checked import Shared, number, span
+from pushmirror.archvsync.places import PUSH_KIND, Places, free_name
+from pushmirror.archvsync.values import Mail, MirrorLine, Runmirrors, Variables, site_of
+from pushmirror.config.model import Push, PushKind
+from pushmirror.config.problems import message
+from pushmirror.config.types import Wait
+
+# runmirrors.mirror as lines that each name a mirror, with all that is said before them.
+#
+# Guaranteed: a line that names no mirror we could wake keeps no other one from being woken, and is in the
+# warnings; indented lines count as the others do (archvsync.md, 26); all of a line's ssh options are kept,
+# and a line that names no key file has the configuration's (25). Words are split as bash's read does.
+
+
+_NO_LINE = re.compile(r"\s*(#|$)", re.ASCII)
+_WORD = re.compile(r"(?:\\.|[^\\ \t])+")  # a blank after a backslash is part of its word
+_URL = re.compile(r"([a-z.+]+)://(?:([^@/]+)@)?([^/]+)(/.*)?")
+_SCHEME = "ssh+ftpsync"
+_DELAY_S = "600"
+_KINDS = {kind.value: kind for kind in (PushKind.ALL, PushKind.STAGED, PushKind.MHOP)}
+_PROTOCOLS = ("1", "2")
+_ANY = "debian"  # of no meaning: whether a line makes a site does not depend on the archive
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorLines:
+    """The mirrors of a runmirrors.mirror, in its order."""
+
+    lines: tuple[MirrorLine, ...]
+    warnings: tuple[str, ...]
+    ignored: tuple[str, ...] = ()  # of the warnings, those of lines that name no mirror we could wake
+
+
+def parse_mirror_lines(text: str, *, key: str, archive: str) -> MirrorLines:
+    """All mirrors of the text; `key` and `archive` (PUSHARCHIVE) are those of lines that name none."""
+    return _LineReader(key, archive).read(text)
+
+
+class _NoMirrorError(Exception):
+    """A line does not name a mirror that can be woken; says why."""
+
+
+class _LineReader:
+    """One text being read."""
+
+    def __init__(self, key: str, archive: str) -> None:
+        self._key = key
+        self._archive = archive
+        self._lines: list[MirrorLine] = []
+        self._warnings: list[str] = []
+        self._ignored: list[str] = []
+        self._delay: tuple[Wait, ...] = ()  # of the lines to come
+
+    def read(self, text: str) -> MirrorLines:
+        for at, words in _split(text):
+            try:
+                self._take(words, f"line {at}")
+            except _NoMirrorError as exc:
+                self._ignored.append(f"line {at} ({' '.join(words)}) is ignored: {exc}")
+                self._warnings.append(self._ignored[-1])
+        return MirrorLines(tuple(self._lines), tuple(self._warnings), tuple(self._ignored))
+
+    def _take(self, words: list[str], where: str) -> None:
+        if words[0] == "DELAY":
+            self._delay += (_wait(words[1:]),)
+            return
+        if words[0] not in _KINDS:
+            raise _NoMirrorError(f"expected all, staged, mhop or DELAY, found {words[0]}")
+        if len(words) < 3:
+            raise _NoMirrorError("expected a name, a host and a user")
+        line = self._located(_KINDS[words[0]], words[1], words[2], words[3:], where)
+        line = replace(line, name=self._free_name(line.name, where))
+        _require_site(line)
+        self._lines.append(line)
+
+    def _located(self, kind: PushKind, name: str, host: str, rest: list[str], where: str) -> MirrorLine:
+        if match := _URL.fullmatch(host):
+            scheme, user, host, path = match.groups()
+            if scheme != _SCHEME:
+                raise _NoMirrorError(f"expected an address of {_SCHEME}://, found {scheme}://")
+            archive = self._archive if path is None else path.removeprefix("/")
+            return MirrorLine(kind, name, host, user, archive, 2, self._key, delay=self._delay)
+        user, options = (rest[0], rest[1:]) if rest else (None, [])
+        line = MirrorLine(kind, name, host, user, self._archive, 2, self._key, delay=self._delay)
+        return self._with_options(line, options, where) if options else line
+
+    def _with_options(self, line: MirrorLine, options: list[str], where: str) -> MirrorLine:
+        if options[0].startswith("-"):
+            return replace(line, protocol=None, ssh_options=tuple(options))
+        told = " ".join(options)
+        if told[0] not in _PROTOCOLS:
+            raise _NoMirrorError(f"expected options of ssh, or 1 or 2 and a key file, found {told}")
+        key, *others = [*told[2:].split(), *[""] * (not told[2:].split())]
+        if others:
+            self._warnings.append(f"{where} ({line.name}): {' '.join(others)} after the key file is left out")
+        if told[0] == "1":
+            self._warnings.append(f"{where} ({line.name}): OpenSSH has no protocol 1 any more")
+        return replace(line, protocol=int(told[0]), key=key or self._key)
+
+    def _free_name(self, told: str, where: str) -> str:
+        """A name that its site and its log can have; the mirrors of two lines are two sites."""
+        fitting = re.sub(r"[^A-Za-z0-9._-]", "_", told)[:90]
+        fitting = fitting if fitting[:1].isalnum() else f"site{fitting}"
+        taken = {line.name for line in self._lines}
+        name = free_name(fitting, lambda one: one in taken)
+        if name != told:
+            why = "another line has its name" if fitting == told else "its name cannot be a file's"
+            self._warnings.append(f"{where} ({told}): the mirror is called {name} here, for {why}")
+        return name
+
+
+def _split(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The words of each line that says something, with its number; one that ends in a backslash goes on."""
+    begun, rest = 0, ""
+    for at, line in _saying(text.splitlines()):
+        begun, rest = begun or at, rest + line
+        if _is_continued(rest):
+            rest = rest[:-1]
+            continue
+        yield begun, [re.sub(r"\\(.)", r"\1", word) for word in _WORD.findall(rest)]
+        begun, rest = 0, ""
+
+
+def _saying(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    return ((n, line.rstrip("\r")) for n, line in enumerate(lines, start=1) if not _NO_LINE.match(line))
+
+
+def _is_continued(line: str) -> bool:
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def _wait(words: list[str]) -> Wait:
+    told = words[0] if words else _DELAY_S
+    delay = span(told)
+    if delay is None:
+        raise _NoMirrorError(f"expected seconds, found {told}")
+    return Wait(delay, until_stage1=words[1:2] == ["stage1"])
+
+
+def _require_site(line: MirrorLine) -> None:
+    try:
+        site_of(line, _ANY, callback=False)
+    except ValidationError as exc:
+        raise _NoMirrorError("; ".join(_told(error) for error in exc.errors(include_url=False))) from exc
+
+
+def _told(error: ErrorDetails) -> str:
+    return f"{error['loc'][0]}: {message(error)}, found {error['input']!r}"
+
+
+KEY = ".ssh/pushmirror"
+SSH_OPTIONS = "-o StrictHostKeyChecking=no"
+PUSH_DELAY = 600  # seconds
+_KEPT_LOGS = 14
+_HOOKS = 3
+_LEAST, _MOST = timedelta(seconds=1), timedelta(days=365)  # that our deadline can be
+
+
+def read_runmirrors(
+    variables: Variables,
+    *,
+    name: str,
+    archive_option: str,
+    places: Places,
+    mirror_text: str,
+    home: Path,
+) -> Runmirrors:
+    """All that the variables and the text of the mirror file say.
+
+    `name` is that of configuration and logs (runmirrors-security), `archive_option` what the command was told
+    by `-a`, or as its only word.
+    """
+    return _Reader(variables, name, archive_option, places, home).read(mirror_text)
+
+
+@dataclass
+class _Reader:
+    """One configuration being read."""
+
+    variables: Variables
+    name: str
+    archive_option: str
+    places: Places
+    home: Path
+
+    def __post_init__(self) -> None:
+        self.get = self.variables.get
+        self.shared = Shared(self.variables, self.home, self.home)
+        self.warnings: list[str] = [*self.shared.warnings(_HOOKS)]
+
+    def read(self, mirror_text: str) -> Runmirrors:
+        key = self._key()
+        archive = self.get("PUSHARCHIVE", self.archive_option)
+        mirrors = parse_mirror_lines(mirror_text, key=str(key), archive=archive)
+        deadline = min(timedelta(seconds=self._number("PUSHDELAY", PUSH_DELAY)), _MOST)
+        return Runmirrors(
+            name=self.name,
+            archive=archive,
+            lines=mirrors.lines,
+            key=key,
+            ssh_options=tuple(self.get("SSH_OPTS", SSH_OPTIONS).split()),
+            callback=bool(self.get("PUSHCB")),
+            push=Push(key=key, deadline=max(deadline, _LEAST)),
+            mail=Mail(self.shared.mailed()),
+            logs=self.shared.logs(self.name, self.places.logs, self._number("LOGROTATE", _KEPT_LOGS)),
+            hooks=self.shared.hooks(_HOOKS),
+            warnings=tuple(self.warnings),
+            mirror_warnings=mirrors.warnings,
+            ignored=mirrors.ignored,
+            kind=self.get("PUSHKIND", PUSH_KIND),
+        )
+
+    def _key(self) -> Path:
+        told = self.get("KEYFILE", KEY)
+        if not told.isprintable():
+            self.warnings.append(f"KEYFILE: expected a path without control characters; {KEY} is used")
+            told = KEY
+        return Path(os.path.realpath(self.home / told))
+
+    def _number(self, variable: str, default: int) -> int:
+        told = self.get(variable, str(default))
+        found = number(told)
+        if found is not None:
+            return found
+        self.warnings.append(f"{variable}: expected a number, found {told!r}; {default} is used")
+        return default

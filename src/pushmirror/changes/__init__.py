@@ -1,0 +1,1 @@
+"""What differs from upstream: the strategies manifest, index and full."""

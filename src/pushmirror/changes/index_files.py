@@ -1,0 +1,206 @@
+"""The files that Release files list, between two states: which have changed, and fetch those.
+
+Guaranteed: nothing large is fetched again under another name; what came lies in the work area, and whoever
+takes it from there checks it. Not the business of this module: what is in them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pushmirror.archive.checksum_lists import parse_extrafiles
+from pushmirror.archive.layout import TRACES, Part, part_of
+from pushmirror.archive.paths import Entry, Kind, resolve
+from pushmirror.archive.release import Listed
+from pushmirror.changes.question import Question
+from pushmirror.closures.signatures import check_clearsigned
+from pushmirror.errors import ArchiveError, Unusable
+from pushmirror.inventory.diff import Survey
+from pushmirror.system.files import mtime_of, read_at_most, sha256_of
+from pushmirror.tree.published_state import Suite
+from pushmirror.tree.work_area import WorkArea
+
+_WORTH_TWO_FETCHES = 4_000_000  # bytes that would come under several names
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A listed file that is not here with the content that the pinned state lists."""
+
+    path: str  # in the tree, links resolved
+    size: int  # bytes
+    digest: str
+    copies: tuple[str, ...]  # by-hash names that upstream may have
+    was_carried: bool  # the tree has the name, with an older content, or should have
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Under which it may come; the one that is the best to ask for first."""
+        by_digest = [copy for copy in self.copies if copy.endswith(self.digest)]
+        others = [copy for copy in self.copies if copy not in by_digest]
+        return (*by_digest, self.path, *others)
+
+
+def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]:
+    """What the pinned Release files list anew or with another hash, and what the tree has lost.
+
+    Upstream may carry it or not: of a name that has not changed, that is as it was. Raises Unusable where a
+    name leads through a link, which may have turned at upstream: nothing that is listed tells.
+    """
+    found: list[Changed] = []
+    carried = question.ledger.names_of(question.base.generation)
+    for suite in question.pinned.suites.values():
+        base = question.base.suites.get(suite.directory)
+        before = base.release.files if base else {}
+        for path, listed in suite.release.files.items():
+            old = before.get(path)
+            is_same = old is not None and old.digest == listed.digest
+            place = resolve(suite.path_of(listed), links)
+            if (is_same and place not in carried) or not question.selection.wants(place):
+                continue
+            is_here = os.path.lexists(question.tree / place)
+            if is_same and is_here:
+                continue
+            if place != suite.path_of(listed):
+                raise Unusable(f"{suite.path_of(listed)} changed, and there is a link on the way to it")
+            copies = tuple(_copies(question, suite, listed))
+            was_carried = is_here or place in carried
+            found.append(Changed(place, listed.size, listed.digest, copies, was_carried))
+    return found
+
+
+def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
+    """Fetch them into the work area, under each of the names that upstream has; links as what they are.
+
+    `also` names files that are fetched along with them, unless the tree has them as upstream does.
+    """
+    area, upstream = question.area, question.upstream
+    basis = area.scratch()  # what rsync finds in it, it does not fetch again
+    for name in also:
+        _put(area, basis, name, question.tree / name)
+    names = [name for one in changed for name in one.names]
+    upstream.progress.step("indices", files=len(names))
+    if sum(one.size * (len(one.names) - 1) for one in changed) > _WORTH_TWO_FETCHES:
+        contents = [one.names[0] for one in changed]
+        upstream.fetch(contents, area, links=True)
+        _hash_all(area, contents)
+        for one in changed:
+            if area.digest_of(one.names[0], like=one.digest) == one.digest:
+                for name in one.names[1:]:
+                    _put(area, basis, name, area.at(one.names[0]))
+        names = [name for one in changed for name in one.names[1:]]
+    if names or also:
+        place = area.place(basis)
+        upstream.fetch([*names, *also], area, basis=place if place.exists() else None, links=True)
+        _hash_all(area, [*names, *also])
+
+
+def _copies(question: Question, suite: Suite, listed: Listed) -> Iterator[str]:
+    """The by-hash names that upstream may have: all, or those of the kinds that it had before."""
+    for path in suite.copies_of(listed):
+        kind = path.rpartition("/")[0]
+        is_known = os.path.isdir(question.tree / kind)  # noqa: PTH112  once a name; Path is ten times slower
+        is_new = not os.path.isdir(question.tree / kind.rpartition("/")[0])  # noqa: PTH112
+        if (is_known or is_new) and question.selection.wants(path):
+            yield path
+
+
+def _put(area: WorkArea, basis: str, name: str, source: Path) -> None:
+    with suppress(OSError):
+        area.beneath.link_or_copy(source, f"{basis}/{name}", mtime=mtime_of(source.lstat()))
+
+
+def _hash_all(area: WorkArea, names: list[str]) -> None:
+    """Let the area know the hashes: hashing lets go of the interpreter's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(area.sha256_of, names))
+
+
+# Follow the signed list `extrafiles`: README files, doc, indices, tools, which no Release file names.
+#
+# Guaranteed: what it changes in the tree has the listed hash, and where the archive has a keyring, the list
+# is signed. It is no part of what makes an archive whole: what is wrong with it is told, and `full` will
+# put it right. What it names no more stays until then: a link may point to it, and links are not listed.
+
+
+_log = logging.getLogger(__name__)
+LIST = "extrafiles"
+_MAX_LIST = 2**26  # bytes; Debian's has 1 MiB
+
+
+def lists_to_ask_for(question: Question) -> list[str]:
+    """The name of the list, if upstream may have it and it may be mirrored."""
+    is_carried = _is_file(question.tree / LIST) or not question.base.suites
+    return [LIST] if is_carried and question.selection.wants(LIST) else []
+
+
+def take_extrafiles(question: Question, survey: Survey) -> None:
+    """Fetch what changed in the list, which came into the area, and note what is right."""
+    came, here = question.area.sha256_of(LIST), question.tree / LIST
+    if came is None or _is_right(here, came):
+        return
+    try:
+        if question.archive.keyring:
+            check_clearsigned(question.area.at(LIST), question.archive.keyring, where=LIST)
+        new = _read(question.area.at(LIST))
+        old = _read(here) if _is_file(here) else {}
+    except ArchiveError as exc:
+        _log.warning("what it names is left alone: %s", exc)
+        return
+    changed = {path: sha256 for path, sha256 in new.items() if old.get(path) != sha256}
+    if _take(question, survey, {path: changed[path] for path in changed if is_followed(question, path)}):
+        _note(question, survey, LIST)
+
+
+def _take(question: Question, survey: Survey, changed: dict[str, str]) -> bool:
+    """Fetch the changed files; whether all of them are what the list says."""
+    lacking = [path for path, sha256 in changed.items() if not _is_right(question.tree / path, sha256)]
+    if not lacking:
+        return True
+    question.upstream.fetch(lacking, question.area, basis=question.tree)
+    right = [path for path in lacking if question.area.sha256_of(path) == changed[path]]
+    for path in right:
+        _note(question, survey, path)
+    if len(right) < len(lacking):
+        wrong = next(path for path in lacking if path not in set(right))
+        _log.info("%d files are not as %s says, such as %s", len(lacking) - len(right), LIST, wrong)
+    return len(right) == len(lacking)
+
+
+def is_followed(question: Question, path: str) -> bool:
+    """Whether the list decides about a path: it is mirrored, and no Release file covers what is there."""
+    in_suite = path.count("/") > 1 if path.startswith("dists/") else part_of(path) is Part.EARLY
+    ours = path.startswith(f"{TRACES}/") or question.leave_out(path) or path == LIST
+    return not in_suite and not ours and question.selection.wants(path)
+
+
+def _note(question: Question, survey: Survey, path: str) -> None:
+    found = question.area.fetched(path)
+    assert found is not None
+    sha256 = question.area.sha256_of(path) or ""
+    entry = Entry(path, Kind.FILE, found.st_size, mtime_of(found), sha256=sha256)
+    (survey.changed if os.path.lexists(question.tree / path) else survey.missing)[path] = entry
+
+
+def _read(file: Path) -> dict[str, str]:
+    refused = partial(_log.info, "left out: %s")
+    return parse_extrafiles(read_at_most(file, _MAX_LIST, where=LIST), where=LIST, refused=refused)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_right(file: Path, sha256: str) -> bool:
+    return _is_file(file) and sha256_of(file) == sha256

@@ -1,0 +1,246 @@
+"""The strategy `manifest`: upstream's own account of its tree, from the state we know to the one it is in.
+
+    followed ──step──▶ ──step──▶ the head's state     O(change): only what the steps name
+    snapshot ──step──▶ ──step──▶ the head's state     O(tree), of names alone: where we know of no state, the
+                                                      chain from it is gone, or our disk was changed by hand
+
+Guaranteed: what a survey leads to has the digest that the head names, and the same Release files as the
+round is pinned to. Nothing of the manifest is believed further than that: pool files are checked against the
+signed indices as ever.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterable, Iterator
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.layout import is_searched, is_suite_file
+from pushmirror.archive.manifest import Head, Step, chain
+from pushmirror.archive.manifest_parts import Change, order_of
+from pushmirror.archive.paths import Entry, Kind
+from pushmirror.changes.local_changes import in_words
+from pushmirror.changes.question import Question
+from pushmirror.errors import Unusable, UpstreamMoved
+from pushmirror.fetch.selection import is_partial
+from pushmirror.inventory.diff import Differences, Survey
+from pushmirror.inventory.drift import Drift
+from pushmirror.inventory.inventory import Inventory
+from pushmirror.system.files import mtime_of
+
+_log = logging.getLogger(__name__)
+
+#: What became of names between two states of upstream's tree: as they are now, None where they are gone.
+Net = dict[str, Entry | None]
+
+
+def by_manifest(question: Question) -> Survey:
+    """Tell what differs between our tree and the state that upstream's manifest is at.
+
+    Raises Unusable where there is no manifest that can be believed, and UpstreamMoved when it tells of
+    another state than the one that the round is pinned to: upstream is publishing at this moment.
+    """
+    head = question.manifest.head()
+    found = _look_at_disk(question)
+    why_whole = _why_whole(question, found)
+    steps = chain(head, question.inventory.followed)
+    if why_whole or steps is None or not _leads_by(question.inventory, steps):
+        why_whole = why_whole or "its changes since the state that we know are gone"
+        survey, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
+    else:
+        survey = _compare_changes(question, head, steps)
+        how = _in_words(len(steps))
+        _link_release_files(question, survey)
+    survey.how = how
+    survey.digest, survey.generation = head.state, head.generation
+    survey.files_upstream = head.files
+    survey.files_here = question.inventory.files
+    if found is not None:
+        survey.modes = _wrong_modes(found, survey)
+    return survey
+
+
+def _link_release_files(question: Question, survey: Survey) -> None:
+    """Note links to Release files that are files here: a run was killed while their suite was swapped."""
+    suites = question.suites
+    for path, target in suites.upstream.links.items():
+        known = question.inventory.get(path)
+        is_file = known is not None and known.kind is Kind.FILE
+        if is_file and is_suite_file(path) and not suites.leaves(path) and path not in survey.links:
+            survey.upstream_links[path] = target
+            survey.links[path] = Entry(path, Kind.LINK, target=target)
+
+
+def _look_at_disk(question: Question) -> Drift | None:
+    """What was done to the tree behind our back; None where it is not time to look."""
+    inventory = question.inventory
+    if not question.is_due and inventory.whole and not inventory.unsettled:
+        return None
+    if question.is_dry:
+        raise Unusable("a dry run takes no stock of the tree, and it is time to (the run itself will)")
+    return inventory.reconcile(question.tree, progress=question.upstream.progress)
+
+
+def _why_whole(question: Question, found: Drift | None) -> str:
+    """Why the whole manifest is needed to know what differs, if it is."""
+    inventory = question.inventory
+    drift = in_words(found) if found else ""
+    if drift or not inventory.followed:
+        return drift or "no state of it is known here"
+    if inventory.selection != question.mark:
+        return "filters or architectures changed"
+    is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
+    return "" if found is None or is_proven else "it is time to compare all of it"
+
+
+def _wrong_modes(found: Drift, survey: Survey) -> list[tuple[str, int]]:
+    """Of the names whose mode is wrong, those that upstream has and that stay what they are."""
+    if not found.modes:
+        return []
+    _log.warning(
+        "%d names had another mode than they should, such as %s", len(found.modes), found.modes[0][0]
+    )
+    replaced = {*survey.changed, *survey.links, *survey.directories}
+    others = {*replaced, *survey.extras, *survey.extra_directories}
+    return [
+        (path, mode) for path, mode in found.modes if path not in others and replaced.isdisjoint(_above(path))
+    ]
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _leads_by(inventory: Inventory, steps: tuple[Step, ...]) -> bool:
+    """Whether the steps name all that may have changed here since the state that we follow.
+
+    A run that did not arrive has changed names on its way to another state; upstream may have left it again.
+    """
+    return inventory.heading in {"", inventory.followed, *(step.after for step in steps)}
+
+
+def _in_words(steps: int) -> str:
+    if not steps:
+        return "upstream's manifest has nothing new"
+    return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
+
+
+def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
+    """The survey of what upstream changed since the state that we follow, and of what was held back then."""
+    inventory = question.inventory
+    held, changed = inventory.held(), _net(inventory.followed, question.manifest.changes(head, steps))
+    net = held | changed
+    pinned = _Pinned(question)
+    pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
+    differences = Differences(question.selection, inventory.below)
+    for path in sorted(net, key=order_of):
+        pinned.require(path, net[path])
+        differences.take(path, net[path], inventory.get(path))
+    survey = differences.survey
+    gone_before = [
+        path
+        for path in inventory.extras()
+        if not net.get(path) or (path not in changed and inventory.get(path) == held[path])
+    ]
+    survey.extras = sorted({*survey.extras, *gone_before})
+    survey.extra_directories = sorted({*survey.extra_directories, *inventory.extra_directories()})
+    kept = {path: target for path, target in inventory.links().items() if path not in net}
+    survey.upstream_links |= kept
+    return survey
+
+
+def _compare_all(question: Question, head: Head) -> Survey:
+    """The survey of every name that upstream's manifest and our inventory have."""
+    later = chain(head, head.snapshot_state) or ()
+    net = _net(head.snapshot_state, question.manifest.changes(head, later))
+    pinned = _Pinned(question)
+    found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
+    differences = Differences(question.selection, question.inventory.below)
+    theirs = _with(net, _checked(question.manifest.snapshot(head), head.snapshot_state))
+    for path, there, here in _side_by_side(theirs, question.inventory.entries()):
+        pinned.require(path, there)
+        if path in found:
+            found[path] = there
+        differences.take(path, there, here)
+    pinned.check(found)
+    return differences.survey
+
+
+def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
+    """What the changes come to; Unusable if one of them does not lead where it says."""
+    net: Net = {}
+    digest = TreeDigest(start)
+    for step, change in changes:
+        for entry in change.removed:
+            digest.remove(entry)
+            net[entry.path] = None
+        for entry in change.added:
+            digest.add(entry)
+            net[entry.path] = entry
+        if digest.hexdigest() != step.after:
+            raise Unusable(f"upstream's {step.part.name} does not lead to the state that it names")
+    return net
+
+
+def _checked(entries: Iterable[Entry], state: str) -> Iterator[Entry]:
+    """The entries as they come; Unusable at their end if they are not those of the state."""
+    digest = TreeDigest()
+    for entry in entries:
+        digest.add(entry)
+        yield entry
+    if digest.hexdigest() != state:
+        raise Unusable("upstream's snapshot is not of the state that it names")
+
+
+def _with(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries as they are after the changes, in their order."""
+    old = (entry for entry in entries if entry.path not in net)
+    new = [entry for entry in net.values() if entry is not None]
+    new.sort(key=lambda entry: order_of(entry.path))
+    return heapq.merge(old, new, key=lambda entry: order_of(entry.path))
+
+
+def _side_by_side(
+    theirs: Iterator[Entry], ours: Iterator[Entry]
+) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    """Each name that either of two rows in manifest order has, with what each of them says of it."""
+    there, here = next(theirs, None), next(ours, None)
+    while there is not None or here is not None:
+        if here is None or (there is not None and order_of(there.path) < order_of(here.path)):
+            assert there is not None
+            yield there.path, there, None
+            there = next(theirs, None)
+        elif there is None or there.path != here.path:
+            yield here.path, None, here
+            here = next(ours, None)
+        else:
+            yield there.path, there, here
+            there, here = next(theirs, None), next(ours, None)
+
+
+class _Pinned:
+    """Whether the manifest tells of the Release files that the round is pinned to."""
+
+    def __init__(self, question: Question) -> None:
+        self._area, self._selection = question.area, question.selection
+        shown = question.suites.upstream
+        self.paths = frozenset(path for files in shown.files.values() for path in files.values())
+        self._plain = shown.plain
+
+    def check(self, told: dict[str, Entry | None]) -> None:
+        """UpstreamMoved unless each of them is told with the size and time that it has."""
+        for path, entry in told.items():
+            here = (self._area.pin / path).lstat()
+            if entry is None or entry.facts != (Kind.FILE, here.st_size, mtime_of(here), ""):
+                raise UpstreamMoved(f"manifest and Release files disagree about {path}")
+
+    def require(self, path: str, told: Entry | None) -> None:
+        """UpstreamMoved if a Release file is told of that upstream did not show a moment ago."""
+        if told is None or path in self.paths or path in self._plain:
+            return
+        if not is_suite_file(path) or not is_searched(path):
+            return
+        if told.kind is Kind.FILE and self._selection.wants(path):
+            raise UpstreamMoved(f"upstream's manifest tells of {path}, which upstream does not show")

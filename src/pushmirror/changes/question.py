@@ -1,0 +1,49 @@
+"""What a strategy is asked, and with what at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushmirror.archive.filters import Selection
+from pushmirror.closures.store import Ledger
+from pushmirror.config.model import Archive
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.state.records import Stage
+from pushmirror.tree.published_state import Published
+from pushmirror.tree.suites import Suites
+from pushmirror.tree.work_area import WorkArea
+
+if TYPE_CHECKING:
+    from pushmirror.changes.upstream_manifest import UpstreamManifest
+    from pushmirror.inventory.inventory import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What differs between our tree and upstream's?"""
+
+    archive: Archive
+    upstream: Upstream
+    tree: Path  # ours; for a dry run of an archive that has none, an empty directory
+    stage: Stage
+    suites: Suites  # upstream's state that the answer should be about, and what of it is held back
+    live: Published  # what is served here
+    base: Published  # the same, if the ledger vouches for its closure; else nothing
+    area: WorkArea  # its `pin` has the copy of upstream's Release files that `suites` was read from
+    ledger: Ledger  # of closures
+    inventory: Inventory  # of our tree
+    manifest: UpstreamManifest  # if it offers one
+    leave_out: Callable[[str], bool]  # tree paths that are not compared
+    selection: Selection  # what of upstream's tree is mirrored
+    named: Selection  # what of it is, if an index that is mirrored names it
+    mark: int  # of that selection; see selection_hash
+    is_due: bool  # it is time to look at every file here again
+    is_dry: bool = False  # nothing may be changed
+
+    @property
+    def pinned(self) -> Published:
+        """What is going to be published."""
+        return self.suites.target

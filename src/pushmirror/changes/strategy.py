@@ -1,0 +1,267 @@
+"""Learn what changed: pin upstream's state, then ask one strategy after the other what differs here.
+
+Guaranteed: the answer is about the pinned state; which strategy gave it, and why not a cheaper one, is told.
+A strategy whose answers led nowhere is not asked again in the same run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pushmirror.archive.filters import Selection
+from pushmirror.archive.layout import DISTS, RELEASE_NAMES, ZZZ_DISTS, is_searched, joined, may_have_suites
+from pushmirror.changes.full import by_full
+from pushmirror.changes.index import by_index
+from pushmirror.changes.manifest import by_manifest
+from pushmirror.changes.question import Question
+from pushmirror.changes.upstream_manifest import UpstreamManifest
+from pushmirror.closures.store import Ledger
+from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating, key_name
+from pushmirror.fetch.selection import closure_rules, selection_hash, selection_rules
+from pushmirror.fetch.unreadable import Unseen
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.inventory import Inventory
+from pushmirror.state.records import Stage
+from pushmirror.system import clock
+from pushmirror.tree.published_state import NOTHING, Fault, Published, read_published
+from pushmirror.tree.suites import SuiteMemory, Suites
+from pushmirror.tree.traces import Traces, upstream_flags
+from pushmirror.tree.work_area import WorkArea
+
+# Which way to learn what changed: the choice, and why.
+#
+#     manifest ──▶ index ──▶ full        the cheaper one first; the next when one cannot be used
+#
+# Guaranteed: `full` ends every row of choices, for any rsync daemon offers it. Pure: what a strategy does is
+# its own module's business (`by_full`, `by_index`, `by_manifest`); who calls one goes on with the next choice
+# when it raises Unusable.
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A strategy, and why it comes in this place."""
+
+    strategy: Strategy
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the choice depends on."""
+
+    wanted: Strategy  # as configured, or as somebody asked for this run
+    is_asked_for: bool  # by somebody, for this run
+    has_suites: bool  # upstream publishes Release files
+    is_new: bool  # the whole tree was never compared with upstream's, or by another selection
+    compared_at: datetime | None  # when it was last
+    now: datetime
+    full_every: timedelta
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look at the whole disk again; a time that is still to come tells nothing."""
+        return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
+
+
+def choices(facts: Facts) -> list[Choice]:
+    """The strategies to try, in this order."""
+    wanted = facts.wanted
+    if wanted is Strategy.FULL:
+        return [Choice(wanted, "as asked for" if facts.is_asked_for else "as configured")]
+    found: list[Choice] = []
+    if wanted in {Strategy.AUTO, Strategy.MANIFEST}:
+        found.append(Choice(Strategy.MANIFEST, "upstream offers its manifest"))
+    if wanted is not Strategy.MANIFEST and facts.has_suites and not (facts.is_new or facts.is_due):
+        found.append(Choice(Strategy.INDEX, "upstream's Release files tell what changed"))
+    found.append(Choice(Strategy.FULL, _why_full(facts)))
+    return found
+
+
+def _why_full(facts: Facts) -> str:
+    if not facts.has_suites:
+        return "a tree without Release files has nothing else to be compared by"
+    if facts.is_new:
+        return "the whole tree has not been compared yet"
+    if facts.is_due:
+        return f"the last comparison of the whole tree is older than {facts.full_every}"
+    return "any rsync daemon offers it"
+
+
+_log = logging.getLogger(__name__)
+_HINT = "tell upstream's operator: its rsync daemon may not read them"
+_LOOKS = 5  # at upstream's Release files: links may lead to links
+
+STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
+    Strategy.MANIFEST: by_manifest,
+    Strategy.INDEX: by_index,
+    Strategy.FULL: by_full,
+}
+
+
+def _is_looked_at(place: str, published: Published) -> bool:
+    """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
+    is_file = place in published.places_of_files
+    path = place if is_file else f"{place}/Release"
+    *directories, name = path.split("/")
+    return (
+        is_searched(path)
+        and name in RELEASE_NAMES
+        and all(may_have_suites(directory) or directory == ZZZ_DISTS for directory in directories)
+    )
+
+
+def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
+    """The suites whose Release files upstream has, or may have, and cannot read."""
+    directories = {where for where in live.directories if unseen.covers(joined(where, "InRelease"))}
+    for path in unseen.files:
+        directory, _, name = path.rpartition("/")
+        if name in RELEASE_NAMES and is_searched(path):
+            directories.add(directory.replace(f"{ZZZ_DISTS}/", f"{DISTS}/", 1))
+    return {
+        where: Fault(f"upstream cannot read the Release files of {where}", _HINT) for where in directories
+    }
+
+
+@dataclass(slots=True)
+class Learner:
+    """Learns about one archive's upstream."""
+
+    archive: Archive
+    mirror: Mirror
+    upstream: Upstream
+    ledger: Ledger
+    traces: Traces
+    upstream_manifest: Path  # where the copy of it is kept
+    taken: Callable[[Strategy, str], None]  # told which strategy is tried, and, once it has answered, why
+    memory: SuiteMemory
+    given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
+    manifest: UpstreamManifest | None = None  # of the round
+
+    def look(self, asked: Strategy | None, area: WorkArea, live: Published) -> Published:
+        """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted.
+
+        `asked` is the strategy that somebody asked for in this run, in the place of the configured one.
+        """
+        self.manifest = UpstreamManifest(
+            self.archive,
+            self.upstream,
+            self.upstream_manifest,
+            is_asked_for=asked is Strategy.MANIFEST,
+        )
+        wanted = asked or self.archive.strategy
+        if wanted not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
+            return self.pin(area, live)
+        with self.manifest.asked_ahead():
+            return self.pin(area, live)
+
+    def pin(self, area: WorkArea, live: Published) -> Published:
+        """Copy upstream's published state into the area.
+
+        Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
+        """
+        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
+        also |= dict.fromkeys(self.archive.release_directories, False)
+        for _ in range(_LOOKS):
+            area.require_in_place()
+            unseen = self.upstream.pin(area.pin, also=also)
+            shown = read_published(area.pin, self.archive.release_directories)
+            lost = shown.lost.items()
+            beyond = {place: is_dists for place, is_dists in lost if not _is_looked_at(place, shown)}
+            if also.keys() >= beyond.keys():
+                break
+            also |= beyond
+        return shown.with_faults(_unreadable(unseen, live))
+
+    def require_finished_upstream(self, area: WorkArea) -> None:
+        """Stage 2 of upstream has to be over before ours begins."""
+        stale_after = self.archive.update_in_progress.stale_after
+        flags, stale = upstream_flags(
+            area.pin, own=self.mirror.name, now=clock.now(), stale_after=stale_after
+        )
+        for flag in stale:
+            limit = key_name("update_in_progress.stale_after", "stale_after")
+            _log.warning("upstream's %s was left behind (it is older than %s): ignored", flag, limit)
+        if flags:
+            raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
+
+    def base(self, live: Published) -> Published:
+        """What is served here, if the ledger vouches for its closure; else nothing."""
+        known = bool(live.suites) and self.ledger.knows_generation(live.generation)
+        return live if known else NOTHING
+
+    def survey(
+        self,
+        stage: Stage,
+        asked: Strategy | None,
+        *,
+        suites: Suites,
+        live: Published,
+        area: WorkArea,
+        inventory: Inventory,
+        tree: Path,
+        is_dry: bool = False,
+    ) -> Survey:
+        """What differs between the tree and the pinned state, by the cheapest strategy that can tell.
+
+        After `look`, and about what it found.
+        """
+        assert self.manifest
+        mark = selection_hash(self.archive)
+        facts = Facts(
+            wanted=asked or self.archive.strategy,
+            is_asked_for=asked is not None,
+            has_suites=bool(suites.upstream.directories),
+            is_new=not inventory.whole or inventory.selection != mark,
+            compared_at=inventory.reconciled_at,
+            now=clock.now(),
+            full_every=self.archive.full_every,
+        )
+        question = Question(
+            archive=self.archive,
+            upstream=self.upstream,
+            tree=tree,
+            stage=stage,
+            suites=suites,
+            live=live,
+            base=self.base(live),
+            area=area,
+            ledger=self.ledger,
+            inventory=inventory,
+            manifest=self.manifest,
+            leave_out=self.traces.is_left_out,
+            selection=Selection(tuple(selection_rules(self.archive))),
+            named=Selection(tuple(closure_rules(self.archive))),
+            mark=mark,
+            is_due=facts.is_due,
+            is_dry=is_dry,
+        )
+        return self._ask(question, facts)
+
+    def _ask(self, question: Question, facts: Facts) -> Survey:
+        refusals: list[str] = []
+        for choice in choices(facts):
+            if choice.strategy in self.given_up:
+                refusals.append(f"{choice.strategy} led nowhere")
+                continue
+            self.taken(choice.strategy, "")  # also one that does not get to its end
+            try:
+                survey = STRATEGIES[choice.strategy](question)
+            except UpstreamMoved:
+                self.require_finished_upstream(question.area)  # then there is nothing strange about it
+                raise
+            except Unusable as exc:
+                _log.info("not by %s: %s", choice.strategy, exc)
+                refusals.append(f"not by {choice.strategy}: {exc}")
+                continue
+            why = [survey.how] if choice.strategy is Strategy.MANIFEST else [choice.why, survey.how]
+            reason = "; ".join(filter(None, [*why, *refusals]))
+            self.taken(choice.strategy, reason)
+            _log.info("by %s: %s", choice.strategy, reason)
+            return survey
+        raise AssertionError("`full` is never unusable")

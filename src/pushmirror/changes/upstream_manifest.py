@@ -1,0 +1,159 @@
+"""Upstream's manifest: its head and what it names, copied beside our state, and what can be read off them.
+
+    STATE/upstream/ARCHIVE/{head,change-…,snapshot-…}      of the module MODULE.manifest
+                           none                            the upstream that offers no such module
+
+Guaranteed: what is handed out was checked against the head (archive/manifest.py); nothing is fetched that the
+head does not name, and nothing larger than it says. Every reason why there is nothing to hand out is an
+Unusable, with words for an operator: another strategy is taken then. An upstream that has no such module is
+not asked at every push: it would find each time in its log.
+Not the business of this module: whether the manifest tells the truth about upstream's tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pushmirror.archive.manifest import MAX_HEAD, Head, Step, parse_head
+from pushmirror.archive.manifest_parts import Change, Part, read_change, read_snapshot
+from pushmirror.archive.paths import Entry
+from pushmirror.config.model import Archive
+from pushmirror.errors import ArchiveError, UnknownModule, Unusable, UpstreamError
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.system import clock
+from pushmirror.system.process import Stop
+
+_HEAD, _NONE = "head", "none"
+_CHUNK = 256 * 1024
+_OTHERS = ("change-*", "snapshot-*")
+
+
+class UpstreamManifest:
+    """The manifest of one archive's upstream, for one round of a run."""
+
+    def __init__(
+        self, archive: Archive, upstream: Upstream, directory: Path, *, is_asked_for: bool = False
+    ) -> None:
+        """`directory` is where the copy is kept; upstream is asked anew if somebody asks for just this."""
+        self._archive = archive
+        self._upstream = upstream
+        self._directory = directory
+        self._is_asked_for = is_asked_for
+        self._asked: Future[Head] | None = None
+
+    @contextmanager
+    def asked_ahead(self) -> Iterator[None]:
+        """Ask for the head while the block asks upstream for something else; both have come at its end."""
+        with Stop() as stop, ThreadPoolExecutor(1) as thread:
+            self._asked = thread.submit(self._ask, stop)
+            try:
+                yield
+            except BaseException:
+                stop.set()
+                raise
+
+    def head(self) -> Head:
+        """What upstream's manifest says of its tree now."""
+        return self._asked.result() if self._asked else self._ask(None)
+
+    def changes(self, head: Head, steps: Iterable[Step]) -> Iterator[tuple[Step, Change]]:
+        """What each of these steps of the head changes."""
+        self._retire(head)
+        for step in steps:
+            file = self._part(step.part)
+            where = f"upstream's manifest, {step.part.name}"
+            with self._explained(file):
+                yield step, read_change(file.read_bytes(), step.part, where=where)
+
+    def snapshot(self, head: Head) -> Iterator[Entry]:
+        """Every name of upstream's tree at `head.snapshot_state`, in manifest order."""
+        file = self._part(head.snapshot)
+        with self._explained(file), file.open("rb") as content:
+            chunks = iter(lambda: content.read(_CHUNK), b"")
+            yield from read_snapshot(chunks, head.snapshot, where="upstream's manifest, its snapshot")
+        file.unlink(missing_ok=True)  # it is large, and rarely wanted again
+
+    def _ask(self, stop: Stop | None) -> Head:
+        self._require_hope()
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / _HEAD).unlink(missing_ok=True)  # two of one second and size look alike
+            self._copy(_HEAD, MAX_HEAD, stop)
+            return parse_head((self._directory / _HEAD).read_bytes(), where="upstream's manifest")
+        except UnknownModule as exc:
+            (self._directory / _NONE).write_text(str(self._archive.upstream))
+            raise Unusable("upstream offers no manifest") from exc
+        except UpstreamError as exc:
+            raise Unusable(f"upstream's manifest cannot be had: {exc}") from exc
+        except FileNotFoundError:
+            raise Unusable("upstream's manifest is not made yet") from None
+        except ArchiveError as exc:
+            raise Unusable(str(exc)) from exc
+        except OSError as exc:
+            raise Unusable(f"{exc.filename or self._directory} cannot be written: {exc.strerror}") from exc
+
+    def _require_hope(self) -> None:
+        upstream = self._archive.upstream
+        assert upstream is not None
+        if not upstream.module:
+            raise Unusable("upstream is no rsync daemon, which alone could offer a manifest")
+        if upstream.path != upstream.module:
+            raise Unusable("upstream's manifest is of its whole module, and only a part of that is mirrored")
+        refused = self._directory / _NONE
+        with suppress(OSError):
+            asked_at = datetime.fromtimestamp(refused.stat().st_mtime, UTC)
+            is_recent = timedelta() <= clock.now() - asked_at < self._archive.full_every
+            if is_recent and not self._is_asked_for and refused.read_text() == str(upstream):
+                raise Unusable(f"upstream offered no manifest when asked at {asked_at:%Y-%m-%d %H:%M} UTC")
+            refused.unlink()
+
+    def _part(self, part: Part) -> Path:
+        """A file that the head names, fetched if it is not here with its size."""
+        file = self._directory / part.name
+        try:
+            if not _has_size(file, part.size):
+                file.unlink(missing_ok=True)
+                self._copy(part.name, part.size)
+        except UpstreamError as exc:
+            raise Unusable(f"upstream's manifest cannot be had: {exc}") from exc
+        except OSError as exc:
+            raise Unusable(f"{file} cannot be written: {exc.strerror}") from exc
+        if not _has_size(file, part.size):
+            raise Unusable(f"upstream's manifest has lost its {part.name}")
+        return file
+
+    @contextmanager
+    def _explained(self, file: Path) -> Iterator[None]:
+        """A copy that is not what the head names is of no use now, and is fetched anew the next time."""
+        try:
+            yield
+        except ArchiveError as exc:
+            file.unlink(missing_ok=True)
+            raise Unusable(str(exc)) from exc
+
+    def _retire(self, head: Head) -> None:
+        """Remove copies of what the head does not name any more."""
+        named = {step.part.name for step in head.steps}
+        for pattern in _OTHERS:
+            for file in self._directory.glob(pattern):
+                if file.name not in named:
+                    file.unlink(missing_ok=True)
+
+    def _copy(self, name: str, size: int, stop: Stop | None = None) -> None:
+        """Copy one file of the module that is not larger; no link is followed or made."""
+        upstream = self._archive.upstream
+        assert upstream is not None
+        beside = self._archive.model_copy(update={"upstream": upstream.manifest})
+        self._upstream.copy_from(beside, name, self._directory, largest=size, stop=stop)
+
+
+def _has_size(file: Path, size: int) -> bool:
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return False
+    return found.st_size == size and file.is_file() and not file.is_symlink()

@@ -1,0 +1,1 @@
+"""`pushmirror check`: findings, each with what to do."""

@@ -1,0 +1,228 @@
+"""A hub's own side: the keys that wake sites, the pinned host keys, the sites' files, the rsync daemon's.
+
+Nothing is asked of the sites; that is for `site.py`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pushmirror.access import credentials, daemon_files, rsyncd_conf
+from pushmirror.access import tls as certificate
+from pushmirror.checks.finding import Finding, error, ok, warning
+from pushmirror.checks.machine import private_key, readable
+from pushmirror.config.model import Access, Config, PushKind
+from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.status.words import listed
+from pushmirror.system import clock
+from pushmirror.system.files import is_private
+
+# What `serve` needs beside the rsync daemon's files: its certificate, and room for its logs.
+
+
+_SOON = timedelta(days=14)  # a renewal that works has happened by then
+_LARGE = 512 * 1024**2  # bytes of a log
+_SUBJECT = "certificate"
+
+
+def tls(config: Config, now: datetime) -> Iterator[Finding]:
+    """Whether the certificate can be used, and for how long."""
+    try:
+        seen = certificate.read(config.serve)
+    except ConfigError as exc:
+        todo = exc.hint or "correct it: rsync over TLS does not work without; the rest of serve goes on"
+        yield error(_SUBJECT, str(exc), todo)
+        return
+    if seen is None:
+        return
+    file, left = config.serve.certificate, seen.expires - now
+    if seen.begins > now:
+        yield error(_SUBJECT, f"{file} counts only from {seen.begins:%Y-%m-%d %H:%M} UTC", "see the clock")
+    elif left < timedelta():
+        yield error(_SUBJECT, f"{file} expired at {seen.expires:%Y-%m-%d %H:%M} UTC", "renew it")
+    elif left < _SOON:
+        todo = "renew it; serve then reads it by itself, another's stunnel needs a HUP"
+        yield warning(_SUBJECT, f"{file} expires in {left.days} days", todo)
+    else:
+        yield ok(_SUBJECT, f"{file}, for {left.days} days")
+
+
+def logs(config: Config) -> Iterator[Finding]:
+    """Logs that nobody rotates fill the file system of the state."""
+    where = daemon_files.places(config)
+    for file in (where.log, where.tls_log):
+        size = file.stat().st_size if file.exists() else 0
+        if size > _LARGE:
+            todo = "rotate it: pushmirror serve --print logrotate > /etc/logrotate.d/pushmirror"
+            yield warning("log of the daemon", f"{file} has {size / 1024**3:.1f} GiB", todo)
+
+
+_GREETING = b"@RSYNCD:"
+_LIMIT_S = 5.0
+_EVERY_IPV4 = "0.0.0.0"  # nosec B104  # noqa: S104  compared, not listened at
+
+
+def of_hub(config: Config) -> Iterator[Finding]:
+    """Everything that sites need of us; nothing when there are none."""
+    if not config.sites:
+        return
+    yield from keys(config)
+    yield from known_hosts(config)
+    yield sites(config)
+    yield from unserved(config)
+    yield from of_daemon(config)
+
+
+def keys(config: Config) -> Iterator[Finding]:
+    """Each key that wakes a site, and its public half."""
+    woken = [site for site in config.sites.values() if site.push is not PushKind.NONE]
+    if not woken:
+        return
+    for file in dict.fromkeys(site.key or config.push.key for site in woken):
+        subject = "push key" if file == config.push.key else f"push key {file.name}"
+        yield key(subject, file)
+    if not config.push.addresses:
+        found = "none: the sites' authorized_keys cannot say where our pushes come from"
+        yield warning("push addresses", found, 'set [push] addresses = ["192.0.2.1"], this machine\'s')
+
+
+def key(subject: str, file: Path) -> Finding:
+    """A private key for a machine: nobody else's to read, without a passphrase, its public half beside it."""
+    import asyncssh
+
+    found = private_key(subject, file)
+    if found.todo:
+        make = f"ssh-keygen -t ed25519 -N '' -f {shlex.quote(str(file))}"
+        return found if file.exists() else error(subject, f"{file} is missing", make)
+    try:
+        private = asyncssh.read_private_key(file)
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as exc:
+        todo = "use a key without a passphrase: nobody is there to enter it"
+        return error(subject, f"{file} cannot be used: {exc}", todo)
+    public = file.with_name(f"{file.name}.pub")
+    again = f"ssh-keygen -y -f {shlex.quote(str(file))} > {shlex.quote(str(public))}"
+    try:
+        is_its = asyncssh.read_public_key(public).public_data == private.public_data
+    except (OSError, asyncssh.KeyImportError):
+        return warning(subject, f"{public}, the half that sites need, cannot be read", again)
+    if not is_its:
+        return error(subject, f"{public} is not the public half of {file}", again)
+    return ok(subject, f"{file}, {private.get_fingerprint()}")
+
+
+def known_hosts(config: Config) -> Iterator[Finding]:
+    """The pinned host keys: who can write them can put another machine in a site's place."""
+    file = config.known_hosts
+    if not file.exists():  # the first push makes it
+        return
+    found = readable("known hosts", file)
+    if file.stat().st_size == 0:
+        return
+    if not found.todo and file.stat().st_mode & 0o022:
+        yield error("known hosts", f"{file} can be written by others", f"chmod go-w {shlex.quote(str(file))}")
+    else:
+        yield found
+
+
+def sites(config: Config) -> Finding:
+    """How many there are of each kind: a line for each of hundreds would hide what matters."""
+    kinds = Counter("not woken" if one.push is PushKind.NONE else one.push for one in config.sites.values())
+    paused = [site.name for site in config.sites.values() if site.paused]
+    words = [f"{count} {kind}" for kind, count in kinds.items()]
+    return ok("sites", ", ".join([*words, *([f"paused: {listed(paused)}"] if paused else [])]))
+
+
+def unserved(config: Config) -> Iterator[Finding]:
+    """Archives that sites are woken for and cannot read from us."""
+    for archive in config.archives.values():
+        names = [site.name for site in config.sites_of(archive.name)]
+        if names and archive.access is Access.NONE:
+            found = f'access = "none", but sites are woken for it: {listed(names)}'
+            yield warning(f"access to {archive.name}", found, 'set "sites", unless they read it elsewhere')
+
+
+def of_daemon(config: Config) -> Iterator[Finding]:
+    """The files that the rsync daemon reads, and whether it answers."""
+    if all(archive.access is Access.NONE for archive in config.archives.values()):
+        return
+    yield from tls(config, clock.now())
+    try:
+        yield from _passwords(config)
+        files = list(_files(config))
+    except PushmirrorError as exc:
+        yield error("rsync access", str(exc), exc.hint or "correct it; the daemon keeps what it had")
+        return
+    yield from files
+    yield from logs(config)
+    yield answering(config)
+
+
+def _passwords(config: Config) -> Iterator[Finding]:
+    unusable = daemon_files.unusable(config)
+    for name, exc in unusable.items():
+        todo = exc.hint or f"correct it; or remove it, and: pushmirror site rotate {name}"
+        yield error(f"password of {name}", f"{exc}; the site is kept out", todo)
+    logins, now = daemon_files.logins(config), clock.now()
+    without = [
+        site.name
+        for site in config.sites.values()
+        if any(config.archives[name].access is Access.SITES for name in site.archives)
+        and site.name not in unusable
+        and not credentials.current(logins[site.name], now)
+    ]
+    if without:
+        todo = f"pushmirror site rotate {without[0]}, and send its operator the new password"
+        yield error("site passwords", f"none that works, so they can read nothing: {listed(without)}", todo)
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    where, todo = (
+        daemon_files.places(config),
+        "pushmirror serve writes them; so does pushmirror site show SITE",
+    )
+    missing = [file.name for file in (where.conf, where.secrets) if not file.exists()]
+    if missing:
+        yield warning("rsync access", f"{' and '.join(missing)} in {where.directory}: not there yet", todo)
+        return
+    if not is_private(where.secrets):
+        yield error(
+            "rsync access", f"{where.secrets} can be read by others", f"chmod 600 {where.secrets}; {todo}"
+        )
+        return
+    now = clock.now()
+    users = {
+        name: [login.user for login in credentials.valid(logins, now)]
+        for name, logins in daemon_files.logins(config).items()
+    }
+    wanted = rsyncd_conf.render(config, users, where, daemon_files.facts_of(config))
+    if where.conf.read_text("utf-8", "replace") != wanted:
+        yield warning("rsync access", f"{where.conf} is older than the configuration", todo)
+    else:
+        yield ok("rsync access", f"{where.conf} is as the configuration says")
+
+
+def answering(config: Config) -> Finding:
+    """Whether an rsync daemon answers where sites are sent to; without one they can read nothing."""
+    host, port = rsyncd_conf.listening(config.serve.rsync)
+    try:
+        with socket.create_connection((_local(host), port), timeout=_LIMIT_S) as connection:
+            said = connection.recv(len(_GREETING))
+    except OSError as exc:
+        found = f"nothing answers at {config.serve.rsync}: {exc.strerror or exc}"
+        return error("rsync daemon", found, "pushmirror serve, or a unit of the system runs it")
+    if said != _GREETING:
+        return error(
+            "rsync daemon",
+            f"what answers at {config.serve.rsync} is no rsync daemon",
+            "end it, or set another port",
+        )
+    return ok("rsync daemon", f"answers at {config.serve.rsync}")
+
+
+def _local(host: str) -> str:
+    return "localhost" if host in {"", _EVERY_IPV4, "::"} else host

@@ -1,0 +1,213 @@
+"""What the public sees at a site: its trace, read over the web and compared with ours.
+
+Not the business of this module: whether the site can be woken.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+import pushmirror
+from pushmirror.archive.trace import archive_serial, parse_trace
+from pushmirror.checks.finding import Finding, ok, warning
+from pushmirror.config.model import Archive, Config, Site
+from pushmirror.errors import PushmirrorError
+from pushmirror.status.words import ago, cut, short, span
+
+# A small text from the web.
+#
+# Guaranteed: http and https only, also after a redirect; an end in size, in redirects and in time, however
+# slowly a server drips; no cookies, no passwords. Proxies are those of the environment.
+
+
+MAX_BYTES = 64 * 1024
+LIMIT_S = 15.0
+_MOST_REDIRECTS = 5
+
+
+class NotFetchedError(PushmirrorError):
+    """An address could not be read."""
+
+
+def fetch(url: str, *, limit_s: float = LIMIT_S) -> str:
+    """The text at an address; NotFetchedError says in words why there is none."""
+    answer: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answer.put(_read(url, limit_s))
+        except Exception as exc:  # noqa: BLE001 - whatever it is belongs to who waits for it
+            answer.put(exc)
+
+    # A time limit of a socket starts anew with every byte, and none bounds the name servers: only this does.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found = answer.get(timeout=limit_s)
+    except queue.Empty:
+        raise _translated(url, TimeoutError()) from None
+    if isinstance(found, Exception):
+        raise _translated(url, found) from found
+    return found
+
+
+class _FewRedirects(HTTPRedirectHandler):  # to http and https; for anything else there is no handler
+    max_redirections = _MOST_REDIRECTS
+
+
+def _read(url: str, limit_s: float) -> str:
+    if "@" in urlsplit(url).netloc:
+        raise URLError("a user or a password in an address is not used")  # nor given to a name server
+    opener = OpenerDirector()  # urllib's own would read files, too
+    for handler in (
+        ProxyHandler(),
+        UnknownHandler(),
+        HTTPHandler(),
+        HTTPSHandler(),
+        HTTPDefaultErrorHandler(),
+        _FewRedirects(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    request = Request(url, headers={"User-Agent": f"pushmirror/{pushmirror.__version__}"})  # noqa: S310
+    with opener.open(request, timeout=limit_s) as response:
+        assert isinstance(response, HTTPResponse)
+        data = response.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise URLError(f"it is longer than {MAX_BYTES // 1024} KiB")
+    return data.decode("utf-8", "replace")
+
+
+def _translated(url: str, exc: Exception) -> NotFetchedError:
+    shown = re.sub(r"//[^/]*@", "//", url)  # without a password, if somebody put one there
+    match exc:
+        case HTTPError():
+            with exc:  # it holds the connection
+                why = f"HTTP {exc.code} {exc.reason}"
+        case URLError():
+            why = _said(exc.reason) if isinstance(exc.reason, OSError) else str(exc.reason)
+        case OSError():
+            why = _said(exc)
+        case HTTPException() | ValueError():
+            why = f"no answer as HTTP has it ({type(exc).__name__})"
+        case _:
+            raise exc
+    return NotFetchedError(f"{shown}: {cut(' '.join(why.split()))}")
+
+
+def _said(exc: OSError) -> str:
+    return "no answer within the time allowed" if isinstance(exc, TimeoutError) else exc.strerror or str(exc)
+
+
+_DIRECTORY = "project/trace"
+_SLACK = timedelta(minutes=5)  # between two clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a trace tells of a mirror's state."""
+
+    finished: datetime | None  # none: it is no trace
+    serial: str  # of the archive, from its origin; empty: unknown
+    generation: str  # only pushmirror writes it; else empty
+
+
+def of_site(site: Site, config: Config, now: datetime) -> Iterator[Finding]:
+    """One finding for each archive whose trace the public can read at a site, and one for a wrong clock."""
+    for name, url in addresses(site).items():
+        subject = f"trace of {site.name} for {name}"
+        try:
+            shown = read(fetch(url))
+        except NotFetchedError as exc:
+            yield warning(
+                subject, str(exc), "see `url` and `trace` in the site's file; a new site has none yet"
+            )
+            continue
+        yield judge(subject, shown, ours(config.archives[name], config.mirror.name), now)
+        yield from judge_clock(f"clock of {site.name}", shown, now)
+
+
+def addresses(site: Site) -> dict[str, str]:
+    """Where the traces of a site are, by the name of the archive."""
+    if not site.url:
+        return {}
+    names = site.archives
+    if "{archive}" not in site.url:  # then it is the address of one
+        names = (site.main_archive or names[0],)
+    end = f"/{_DIRECTORY}/{site.trace or site.name}"
+    return {name: site.url.replace("{archive}", name).rstrip("/") + end for name in names}
+
+
+def read(text: str) -> Shown:
+    """What can be read of a trace."""
+    facts = parse_trace(text)
+    return Shown(facts.date, archive_serial(text) or "", facts.fields.get("Generation", ""))
+
+
+def ours(archive: Archive, mirror: str) -> Shown:
+    """What our own tree says: the serial is its origin's, the generation our trace's."""
+    own, master = (_local(archive.path / _DIRECTORY / name) for name in (mirror, "master"))
+    shown = read(own)
+    return Shown(shown.finished, archive_serial(master) or shown.serial, shown.generation)
+
+
+def _local(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def judge(subject: str, shown: Shown, own: Shown, now: datetime) -> Finding:
+    """Whether a site shows what we serve, by its trace."""
+    if shown.finished is None:
+        return warning(subject, "what is there is no trace", "see `url` and `trace` in the site's file")
+    age = f"of {ago(shown.finished, now)}"
+    if shown.generation and own.generation:
+        theirs, wanted, what = short(shown.generation), short(own.generation), "generation"
+    else:
+        theirs, wanted, what = shown.serial, own.serial, "archive serial"
+    if not theirs or not wanted:
+        return ok(subject, f"{age}; nothing in it can be compared with ours")
+    if theirs == wanted:
+        return ok(subject, f"{age}, {what} {theirs}: the same as ours")
+    where = "ahead of" if _is_newer(theirs, wanted, what) else "behind" if what != "generation" else "not"
+    return warning(
+        subject,
+        f"{age}, {what} {theirs}: {where} ours, {wanted}",
+        "see `pushmirror status` for what the site is doing",
+    )
+
+
+def _is_newer(theirs: str, wanted: str, what: str) -> bool:
+    """A generation has no order; serials are numbers that grow."""
+    comparable = what != "generation" and theirs.isdecimal() and wanted.isdecimal()
+    return comparable and int(theirs[:20]) > int(wanted[:20])
+
+
+def judge_clock(subject: str, shown: Shown, now: datetime) -> Iterator[Finding]:
+    """A trace from the future means that one of the two clocks is wrong."""
+    if shown.finished and shown.finished > now + _SLACK:
+        ahead = span(shown.finished - now)
+        yield warning(
+            subject, f"its trace is {ahead} in the future", "one of the two clocks is wrong: set it"
+        )

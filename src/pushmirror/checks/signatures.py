@@ -1,0 +1,96 @@
+"""Whether an archive's Release files are checked, and whether its keyring is one that signs them.
+
+Asked of the tree that is served here, or of upstream's Release files as long as there is none. Not the
+business of this module: whether upstream can be reached, which is told of once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from pushmirror.checks.finding import Finding, error, ok, warning
+from pushmirror.checks.machine import readable
+from pushmirror.closures.signatures import check_keyrings, check_signatures
+from pushmirror.config.model import DEBIAN_KEYRING, Archive, looks_like_debian
+from pushmirror.errors import ArchiveError, BadSignature, ConfigError, PushmirrorError
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.progress import Silent
+from pushmirror.tree.published_state import Suite, read_published
+
+_LIMIT = timedelta(minutes=10)  # for upstream's Release files, some MB
+
+
+def of_archive(archive: Archive) -> Iterator[Finding]:
+    """The keyrings of an archive, and what upstream's or our Release files are signed by."""
+    if archive.keyring:
+        findings = [keyring(f"keyring of {archive.name}", file) for file in archive.keyring]
+        yield from findings
+        if not any(one.todo for one in findings):
+            yield from _signed(archive)
+    elif archive.upstream and not _is_plain(archive.path):
+        example = DEBIAN_KEYRING if looks_like_debian(archive.name) else "/path/of/the/archive's/keyring.gpg"
+        found = "none: signatures are not checked"
+        yield warning(f"keyring of {archive.name}", found, f'set keyring = "{example}"')
+
+
+def keyring(subject: str, file: Path) -> Finding:
+    """A keyring as gpgv can be given it: public keys, binary or armored, in a file or a directory of them."""
+    found = ok(subject, f"{file} (a directory)") if file.is_dir() else readable(subject, file)
+    if found.todo:
+        return found
+    try:
+        check_keyrings([file])
+    except ConfigError as exc:
+        return error(subject, str(exc), "name another file")
+    return found
+
+
+def _signed(archive: Archive) -> Iterator[Finding]:
+    subject = f"signatures of {archive.name}"
+    try:
+        served = read_published(archive.path, archive.release_directories)
+        if served.suites:
+            yield judge(subject, list(served.suites.values()), archive.path, archive.keyring, where="here")
+        elif archive.upstream:
+            yield from _signed_upstream(subject, archive)
+    except ArchiveError as exc:
+        yield warning(
+            subject, str(exc), "try again later: upstream may be at work; if it stays, tell its operator"
+        )
+    except PushmirrorError:
+        return  # upstream or a program that cannot be used; that is told of where it is looked at
+
+
+def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
+    brief = archive.model_copy(update={"time_limit": min(archive.time_limit, _LIMIT)})
+    with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as made:
+        copy = Path(made) / "upstream"
+        Upstream(brief, Silent()).pin(copy)
+        suites = list(read_published(copy, archive.release_directories).suites.values())
+        if suites:
+            yield judge(subject, suites, copy, archive.keyring, where="at upstream")
+
+
+def judge(
+    subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[Path], *, where: str
+) -> Finding:
+    """Whether every suite is signed by a key of the keyrings; raises ProgramMissing without gpgv."""
+    wrong: list[str] = []
+    for suite in suites:
+        try:
+            check_signatures(suite, tree, keyrings)
+        except BadSignature as exc:
+            wrong.append(str(exc))
+    if not wrong:
+        return ok(subject, f"{len(suites)} suites {where} are signed by keys of the keyring")
+    others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    meanwhile = "nothing is synced" if len(wrong) == len(suites) else "these suites are held back"
+    return error(subject, f"{wrong[0]}{others}", f"name the keyring of this archive; {meanwhile} until then")
+
+
+def _is_plain(tree: Path) -> bool:
+    """Whether a tree that is here already has no suites that could be signed."""
+    return tree.is_dir() and any(tree.iterdir()) and not (tree / "dists").is_dir()

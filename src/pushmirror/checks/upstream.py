@@ -1,0 +1,176 @@
+"""Whether upstream lets us in and shows an archive, asked with the very rsync that a sync would run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pushmirror.archive.paths import Entry
+from pushmirror.checks.finding import Finding, error, ok, warning
+from pushmirror.config.model import Archive, Strategy
+from pushmirror.errors import ProgramMissing, PushmirrorError, UnknownModule
+from pushmirror.fetch import rsync
+from pushmirror.fetch.probing import refusals_of
+from pushmirror.fetch.refusals import Refusals, in_words
+from pushmirror.fetch.unreadable import Complaints
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.progress import Silent
+from pushmirror.status.words import Level
+from pushmirror.system import process
+
+_SLACK = timedelta(minutes=5)  # between two clocks
+#: The names at the root, and the Release files of the suites; nothing below.
+_FILTERS = ("/dists/", "/dists/*/", "/dists/*/Release", "/dists/*/InRelease")
+_LISTED = (*(f"--include={name}" for name in _FILTERS), "--exclude=/*/*", "--exclude=/*/*/*")
+_HEAD = ("--include=/head", "--exclude=*")  # of a manifest
+
+
+def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
+    """Login, listing, strategies and clock of one archive's upstream; none when it has no upstream."""
+    if archive.upstream is None:
+        return
+    subject = f"upstream of {archive.name}"
+    refusals = refusals_of(archive)
+    try:
+        entries = list_root(archive, refusals)
+    except ProgramMissing:
+        return  # said once, among the programs
+    except PushmirrorError as exc:
+        yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
+        return
+    yield judge_listing(subject, archive, entries)
+    for finding in judge_refusals(subject, archive, refusals):
+        yield finding
+        if finding.level is Level.ERROR:
+            return  # so would be all further questions
+    if entries and archive.strategy is not Strategy.FULL:
+        yield judge_strategy(subject, archive, entries)
+    yield from judge_clock(subject, entries, now)
+
+
+def list_root(archive: Archive, refusals: Refusals | None = None) -> list[Entry]:
+    """The names at the root of upstream's tree, and its Release files; raises UpstreamError.
+
+    `refusals` learns which options upstream refuses.
+    """
+    return _list(archive, _LISTED, refusals)
+
+
+def _list(archive: Archive, filters: Sequence[str], refusals: Refusals | None = None) -> list[Entry]:
+    def attempt(refused: frozenset[str]) -> list[Entry]:
+        with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
+            argv = rsync.listing_argv(archive, filters, Path(empty), refused=refused)
+            return _entries(archive, argv, rsync.line_parser(refused))
+
+    return (refusals or refusals_of(archive)).ask(attempt)
+
+
+def _entries(
+    archive: Archive, argv: Sequence[str], parse: rsync.ParseLine, stdin: bytes = b""
+) -> list[Entry]:
+    entries: list[Entry] = []
+    statistics = rsync.StatsReader()
+    complaints = Complaints.of(archive)
+
+    def on_line(line: bytes) -> None:
+        statistics.take(line)
+        with suppress(rsync.Unreadable):
+            if entry := parse(line):
+                entries.append(entry)
+
+    result = process.run(
+        argv,
+        on_line=on_line,
+        on_error=complaints.take,
+        stdin=stdin,
+        env=rsync.environment(archive),
+        timeout_s=(archive.connect_timeout + archive.timeout).total_seconds() + 30,
+        idle_s=archive.timeout.total_seconds(),
+    )
+    is_about_names = rsync.is_partial(result.exit_code) and complaints.unseen and not complaints.others
+    if result.exit_code and not is_about_names:
+        is_silent = not result.has_output
+        raise rsync.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
+    statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
+    return entries
+
+
+def judge_refusals(subject: str, archive: Archive, refusals: Refusals) -> Iterator[Finding]:
+    """Which options of rsync upstream refuses, of those that runs would ask for; nothing is transferred."""
+    version = Upstream(archive, Silent()).version
+
+    def attempt(refused: frozenset[str]) -> None:
+        with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as into:
+            argv = rsync.probe_argv(archive, Path(into), version=version, refused=refused)
+            _entries(archive, argv, lambda _: None)
+
+    try:
+        refusals.ask(attempt)
+    except PushmirrorError as exc:
+        yield error(subject, str(exc), exc.hint or "ask its operator")
+        return
+    for option in sorted(refusals.names):
+        yield ok(subject, in_words(option))
+
+
+def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
+    """Whether what is listed can be an archive."""
+    root = sorted(entry.path for entry in entries if "/" not in entry.path)
+    if not root:
+        return error(
+            subject, f"{archive.upstream} is empty", "ask its operator; a sync would delete everything"
+        )
+    if "dists" not in root:
+        return warning(
+            subject, f"{archive.upstream} has no dists/", "fine for a plain tree; else see the path"
+        )
+    return ok(subject, f"{archive.upstream}: {', '.join(root[:6])}{' …' if len(root) > 6 else ''}")
+
+
+def judge_strategy(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
+    """By which strategies a run can learn what changed, and whether the configured one is among them."""
+    lacks_manifest = "" if archive.strategy is Strategy.INDEX else _why_no_manifest(archive)
+    has_suites = any(entry.path == "dists" for entry in entries)
+    offered = [Strategy.FULL]
+    if has_suites:
+        offered.insert(0, Strategy.INDEX)
+    if not lacks_manifest and archive.strategy is not Strategy.INDEX:
+        offered.insert(0, Strategy.MANIFEST)
+    found = f"a run can learn what changed by {', '.join(offered)}"
+    if lacks_manifest:
+        found += f"; not by manifest: {lacks_manifest}"
+    if archive.strategy in {Strategy.AUTO, *offered}:
+        return ok(subject, found)
+    todo = 'strategy = "auto" takes the best there is; a manifest is what a hub with pushmirror offers'
+    return warning(subject, f'strategy = "{archive.strategy}", but {found}', todo)
+
+
+def _why_no_manifest(archive: Archive) -> str:
+    """Why a run could not read a manifest of upstream's now; empty where it could."""
+    upstream = archive.upstream
+    assert upstream is not None
+    if not upstream.module:
+        return "upstream is no rsync daemon"
+    if upstream.path != upstream.module:
+        return "only a part of upstream's module is mirrored"
+    try:
+        entries = _list(archive.model_copy(update={"upstream": upstream.manifest}), _HEAD)
+    except UnknownModule:
+        return "upstream offers none"
+    except PushmirrorError as exc:
+        return str(exc)
+    return "" if any(entry.path == "head" for entry in entries) else "upstream has not made it yet"
+
+
+def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[Finding]:
+    """A Release from the future means that one of the two clocks is wrong."""
+    stamps = [entry.mtime for entry in entries if entry.path.endswith("Release")]
+    if not stamps:
+        return
+    newest = datetime.fromtimestamp(max(stamps), UTC)
+    if newest > now + _SLACK:
+        found = f"its newest Release is of {newest:%Y-%m-%d %H:%M} UTC, here it is {now:%Y-%m-%d %H:%M} UTC"
+        yield error(subject, found, "set the clock here, or ask upstream's operator to set theirs")

@@ -1,0 +1,186 @@
+"""What every verb starts from: the configuration that was named, and the store it leads to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushmirror.cli.output import printable
+
+if TYPE_CHECKING:
+    from pushmirror.config.model import Archive, Config, Site
+    from pushmirror.errors import ConfigError
+    from pushmirror.state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call of the command line; verbs get it by `@click.pass_obj`."""
+
+    config_path: Path | None = None  # as --config said
+
+    def config(
+        self,
+        *,
+        on_broken_sites: Callable[[ConfigError], None] | None = None,
+        as_root: bool = False,
+        is_told: bool = False,
+    ) -> Config:
+        """Read the configuration; raises ConfigError.
+
+        With `on_broken_sites`, mistakes in the sites' files are given to it, and there are no sites. Root is
+        then who owns the state (see ownership.py), unless `as_root` says that nothing of the state is to be
+        changed by this process; with `is_told` that is said on standard error.
+        """
+        from pushmirror.config.loader import load
+
+        config = load(self.config_path, on_broken_sites=on_broken_sites)
+        if as_root or os.geteuid() != 0:
+            return config
+        from pushmirror.ownership import become_owner, require_readable
+
+        said = become_owner(config)
+        if not said:
+            return config
+        if is_told:
+            with suppress(OSError):
+                click.echo(f"pushmirror: {said}", err=True)
+        config = load(config.source, on_broken_sites=on_broken_sites)
+        require_readable(config)
+        return config
+
+    def as_owner(self, config: Config, change: Callable[[Store], object]) -> None:
+        """Change something in the store as who owns it, and go on as who we are; raises PushmirrorError."""
+        from pushmirror.ownership import owner_of, user_numbered
+        from pushmirror.system.users import as_user
+
+        def act() -> str:
+            with self.store(config) as store:
+                change(store)
+            return ""
+
+        owner = owner_of(config.state.directory, config.archives.values())
+        if os.geteuid() != 0 or owner == 0:
+            act()
+        else:
+            as_user(user_numbered(owner, config.state.directory), act)
+
+    @contextmanager
+    def store(self, config: Config) -> Iterator[Store]:
+        """The store of a configuration, closed in the end; raises StateError."""
+        from pushmirror.state.store import open_store
+
+        store = open_store(config.state.database_url, config.state.directory)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def back_up(self, config: Config) -> None:
+        """Make today's backup of the state if there is none; to be called when all else is done."""
+        from pushmirror.state.backups import back_up_daily
+
+        back_up_daily(config.state.database_url, config.state.directory)
+
+
+def warn_of_broken_sites(exc: ConfigError) -> None:
+    """Say on standard error that we go on without our sites; nobody's having gone away changes that."""
+    what = [*str(exc).splitlines(), "until this is mended only a `serve` that runs already wakes our sites"]
+    with suppress(OSError):
+        for line in what:
+            click.echo(f"pushmirror: warning: {printable(line)}", err=True)
+
+
+def archive_named(config: Config, name: str) -> Archive:
+    """One archive of the configuration; UsageError names the others when there is none."""
+    from pushmirror.config.problems import did_you_mean
+    from pushmirror.errors import UsageError
+
+    if name not in config.archives:
+        known = ", ".join(config.archives) or "none"
+        raise UsageError(
+            f"there is no archive {name!r} in {config.source}{did_you_mean(name, config.archives)}",
+            hint=f"archives there: {known}",
+        )
+    return config.archives[name]
+
+
+# Sites as they are named on the command line.
+
+
+def site_named(config: Config, name: str) -> Site:
+    """One site of the configuration; UsageError names the others when there is none."""
+    from pushmirror.config.problems import did_you_mean
+    from pushmirror.errors import UsageError
+    from pushmirror.status.words import listed
+
+    if name not in config.sites:
+        raise UsageError(
+            f"there is no site {name!r} beside {config.source}{did_you_mean(name, config.sites)}",
+            hint=f"sites there: {listed(list(config.sites)) or 'none'}",
+        )
+    return config.sites[name]
+
+
+# Where what is logged goes while a command runs, and how much is said at all.
+
+
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Say nothing if all went well; for cron, which mails what is said."
+)
+
+
+def require_one_way(*, quiet: bool, verbose: bool, as_json: bool) -> None:
+    """Refuse to be quiet and to say much."""
+    if quiet and (verbose or as_json):
+        raise click.UsageError(f"--quiet and {'--verbose' if verbose else '--json'} do not go together")
+
+
+class _Stderr(logging.Handler):
+    """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # it may be a file on a full disk: that costs the line, not the run
+            sys.stderr.write(
+                f"{printable(self.format(record))}\n"
+            )  # click.echo would go round the drawn line
+
+
+class _Timed(logging.Formatter):
+    """The time, and the level where it is one to look up at."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        return f"{self.formatTime(record)} {level}{super().format(record)}"
+
+
+def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
+    """Warnings, unless it is to be quiet; every step with --verbose. The log of a run is `pushmirror log`."""
+    if quiet:
+        logging.getLogger("pushmirror").addHandler(logging.NullHandler())
+        return
+    handler = _Stderr()
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not verbose:  # how the run ended is told once, when it has
+        handler.addFilter(lambda record: record.levelno < logging.ERROR)
+    handler.setFormatter(_Timed() if verbose else logging.Formatter("%(message)s"))
+    logger = logging.getLogger("pushmirror")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+# Options that several of the site commands have.
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+old_ssh_option = click.option(
+    "--old-ssh", is_flag=True, help="For an sshd before OpenSSH 7.2, without `restrict`."
+)

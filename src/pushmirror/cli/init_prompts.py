@@ -1,0 +1,167 @@
+"""What `init` is told: by options, or on a terminal, where each answer is checked as soon as it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from pushmirror.cli.init_template import Answers
+from pushmirror.config import loader, model
+from pushmirror.config.model import DEBIAN_KEYRING, looks_like_debian
+from pushmirror.config.problems import explain
+from pushmirror.config.types import absolute, is_public, own_name
+from pushmirror.config.upstream_url import Scheme, parse_upstream
+from pushmirror.errors import UsageError
+
+_NONE = "-"  # the answer for none, where an empty one means the default
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the options say."""
+
+    archive: str | None = None
+    path: Path | None = None
+    upstream: str | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    keyring: Path | None = None
+    mirror_name: str | None = None
+    key: Path | None = None
+    state: Path | None = None
+
+
+def asked(given: Given, directory: Path) -> Given:
+    """Ask for what was not given; `directory` is the configuration's."""
+    archive_valid = _valid(model.Archive, "name", path="/tree")
+    given = replace(
+        given,
+        mirror_name=given.mirror_name or click.prompt("Public name of this mirror", _own(), value_proc=_name),
+        archive=given.archive or click.prompt("Name of the archive", "debian", value_proc=archive_valid),
+    )
+    path = given.path or Path(
+        click.prompt(
+            "Directory of its tree",
+            f"/srv/mirrors/{given.archive}",
+            value_proc=_valid(model.Archive, "path", name="a"),
+        )
+    )
+    upstream = given.upstream or click.prompt(
+        "Upstream URL (empty: this machine is the owner)", "", value_proc=_upstream
+    )
+    given = replace(given, path=path, upstream=upstream or None)
+    return _asked_of_upstream(given, directory) if given.upstream else given
+
+
+def _asked_of_upstream(given: Given, directory: Path) -> Given:
+    user = given.user
+    if not user and "@" not in str(given.upstream):
+        user = click.prompt(
+            "Login at upstream (empty: none)",
+            "",
+            value_proc=lambda told: told and _upstream(_with_user(given.upstream, told) or "") and told,
+        )
+    url = parse_upstream(_with_user(given.upstream, user or None))
+    secret, keyring = given.password_file, given.keyring
+    if url.user and url.scheme is not Scheme.RSYNC_SSH and not secret:
+        valid = _valid(model.Archive, "password_file", name="a", path="/tree", upstream="rsync://u@h/m")
+        default = f"{directory}/{given.archive}.secret"
+        secret = Path(click.prompt("File for its password", default, value_proc=valid))
+    if not keyring:
+        likely = looks_like_debian(str(given.archive)) and Path(DEBIAN_KEYRING).exists()
+        told = click.prompt(
+            f"Keyring that signs it ({_NONE}: do not check signatures)",
+            DEBIAN_KEYRING if likely else _NONE,
+            value_proc=_keyring,
+        )
+        keyring = None if told == _NONE else Path(told)
+    return replace(given, user=user or None, password_file=secret, keyring=keyring)
+
+
+def answers(given: Given) -> Answers:
+    """The answers, checked; raises UsageError or ConfigError before anything is written."""
+    if given.archive is None or given.path is None:
+        raise UsageError(
+            "init needs --archive and --path where it does not ask for them",
+            hint="such as: pushmirror init --yes --archive debian --path /srv/mirrors/debian",
+        )
+    name = given.mirror_name or own_name()
+    if not given.mirror_name and not is_public(name):
+        raise UsageError(
+            f"this host calls itself {name}: mirror checkers look for project/trace/NAME under a public name",
+            hint="give it, such as: --mirror-name mirror.example.org",
+        )
+    found = Answers(
+        mirror_name=name,
+        archive=given.archive,
+        path=absolute(given.path),
+        upstream=_with_user(given.upstream, given.user),
+        password_file=_absolute(given.password_file),
+        keyring=_absolute(given.keyring),
+        key=_absolute(given.key) or model.Push().key,
+        state=_absolute(given.state) or model.default_state_directory(),
+    )
+    told = {
+        "path": str(found.path),
+        "upstream": found.upstream,
+        "password_file": found.password_file,
+        "keyring": found.keyring or (),
+    }
+    problems = loader.Problems()
+    problems.section(Path("init"), f"archives.{given.archive}", model.Archive, told, given.archive)
+    problems.section(Path("init"), "mirror", model.Mirror, {"name": found.mirror_name})
+    problems.raise_if_any(Path())
+    return found
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return absolute(path) if path else None
+
+
+def _with_user(url: str | None, user: str | None) -> str | None:
+    if not url or not user:
+        return url
+    try:
+        return str(replace(parse_upstream(url), user=user))
+    except ValueError as exc:
+        raise UsageError(f"--upstream: {exc}") from exc
+
+
+def _own() -> str | None:
+    name = own_name()
+    return name if is_public(name) else None
+
+
+def _valid(kind: type[model.Values], key: str, **others: str) -> Callable[[str], str]:
+    """Judge one answer as the configuration would; click asks again after a UsageError of its own."""
+
+    def check(told: str) -> str:
+        try:
+            kind.model_validate({**others, key: told})
+        except ValidationError as exc:
+            raise click.UsageError("; ".join(explain(exc, kind, ""))) from exc
+        return told
+
+    return check
+
+
+def _name(told: str) -> str:
+    if not is_public(told):
+        raise click.UsageError("mirror checkers look for project/trace/NAME: expected a public name")
+    return _valid(model.Mirror, "name")(told)
+
+
+def _upstream(told: str) -> str:
+    return told and _valid(model.Archive, "upstream", name="a", path="/tree")(told)
+
+
+def _keyring(told: str) -> str:
+    if told == _NONE:
+        return told
+    if not absolute(Path(told)).is_file():
+        raise click.UsageError(f"{told} is not there")
+    return _valid(model.Archive, "keyring", name="a", path="/tree")(told)

@@ -1,0 +1,114 @@
+"""A push as it goes on, on a terminal: a line for each site, gone in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from pushmirror.cli.output import printable
+from pushmirror.push.decide import Send
+from pushmirror.push.engine import View
+from pushmirror.state.records import Phase, Standing
+from pushmirror.status.words import span
+from pushmirror.system import clock
+
+_FRAMES_PER_S = 8.0
+_FRAME = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_STYLES = {
+    Phase.CURRENT: "green",
+    Phase.TRIGGERED: "cyan",
+    Phase.DUE: "cyan",
+    Phase.HELD: "blue",
+    Phase.GATED: "dim",
+    Phase.DELAYED: "dim",
+    Phase.PAUSED: "dim",
+    Phase.RESTING: "red",
+}
+#: Who needs eyes first when there is not room for all.
+_ORDER = (
+    *(Phase.RESTING, Phase.TRIGGERED, Phase.DUE, Phase.HELD),
+    *(Phase.DELAYED, Phase.GATED, Phase.PAUSED, Phase.CURRENT),
+)
+_WORDS = {
+    Phase.CURRENT: "current",
+    Phase.HELD: "has stage 1, waits for the others",
+    Phase.GATED: "waits for the canaries",
+    Phase.DELAYED: "waits for its delay",
+    Phase.PAUSED: "paused by hand",
+    Phase.DUE: "about to be woken",
+}
+
+
+class TerminalPush:
+    """Draws pushes, one below the other, until the end of a `with` block."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._views: dict[str, View] = {}  # by archive
+        self._began = monotonic()
+        self._live = Live(self, console=self._console, transient=True, refresh_per_second=_FRAMES_PER_S)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def looked(self, view: View) -> None:
+        """It was decided what to do now."""
+        self._views[view.goal.archive] = view
+
+    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
+        """A site answered: told above the table, where it stays."""
+        good = standing.exit_code == 0
+        stage = {"stage1": "stage 1", "stage2": "stage 2", "all": "all"}[send.stage]
+        words = "" if good else f": {printable(standing.last_words)}"
+        mark = Text("ok    " if good else "failed", style="green" if good else "red")
+        line = Text.assemble(
+            mark, f"  {standing.archive} {send.site.name} {stage} after {seconds:.1f} s{words}"
+        )
+        self._console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def __rich__(self) -> Group:
+        room = max(3, self._console.height - 4) // max(1, len(self._views))
+        return Group(*(line for view in self._views.values() for line in self._lines(view, room)))
+
+    def _lines(self, view: View, room: int) -> list[Text]:
+        phases = view.decision.phases
+        counts = Counter(phases.values())
+        spinner = _FRAME[int((monotonic() - self._began) * _FRAMES_PER_S) % len(_FRAME)]
+        tally = ", ".join(f"{counts[phase]} {phase}" for phase in reversed(_ORDER) if counts[phase])
+        head = Text.assemble(
+            f"{spinner} ", (view.goal.archive, "bold"), f" {(view.goal.published or 'none')[:12]}: {tally}"
+        )
+        names = sorted(phases, key=lambda name: _ORDER.index(phases[name]))
+        longest = max(map(len, names), default=0)
+        lines = [self._line(name, longest, view) for name in sorted(names[: room - 1])]
+        return [_cut(line, self._console.width) for line in (head, *lines)]
+
+    def _line(self, name: str, longest: int, view: View) -> Text:
+        phase = view.decision.phases[name]
+        words = _WORDS.get(phase) or _in_words(phase, view.standings[name])
+        return Text.assemble(f"  {name:<{longest}}  ", (words, _STYLES[phase]))
+
+
+def _in_words(phase: Phase, standing: Standing) -> str:
+    now = clock.now()
+    if phase is Phase.TRIGGERED and standing.sent_at:
+        return f"{standing.sent_stage} since {span(now - standing.sent_at)}"
+    again = f", again in {span(standing.next_try_at - now)}" if standing.next_try_at else ""
+    return printable(f"failed {standing.attempts} times{again}: {standing.last_words}")
+
+
+def _cut(line: Text, width: int) -> Text:
+    line.truncate(width - 1, overflow="ellipsis")
+    return line

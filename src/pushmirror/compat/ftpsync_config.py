@@ -1,0 +1,186 @@
+"""What an ftpsync is asked to do: its command line, the words through ssh, and what its configuration adds.
+
+Pure. Of words that contradict each other the later wins, and the forced command's own come last; `sync:all`
+after `sync:stage1` is both, the other way round it is stage 1 alone (archvsync.md, 3).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.archvsync.ftpsync import TO, archive_name, read_ftpsync
+from pushmirror.archvsync.places import Places, config_name, find, preset_of_ftpsync
+from pushmirror.archvsync.values import Ftpsync, Variables
+from pushmirror.archvsync.variables import read_variables
+from pushmirror.compat import entrypoint
+from pushmirror.config.model import Config, Rollback, State, Strategy
+from pushmirror.errors import ConfigError, StateError
+from pushmirror.ownership import become_owner_of
+from pushmirror.push.trigger import parse_trigger, words_of
+from pushmirror.state.records import Stage
+from pushmirror.system import process
+from pushmirror.system.files import write_atomically
+from pushmirror.system.owned_directory import keep_to_owner
+
+_SWITCHES = ("SYNCSTAGE1", "SYNCSTAGE2", "SYNCALL", "SYNCMHOP", "SYNCCALLBACK")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call of ftpsync, as ftpsync itself notes it."""
+
+    archive: str  # as it was named; empty: the main one
+    stage1: bool
+    stage2: bool
+    all: bool
+    mhop: bool
+    callback: bool
+    trigger: str  # for the trace; empty: none was named
+    words: str
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def stage(self) -> Stage:
+        """The part of a sync that it means."""
+        if self.all or self.stage1 == self.stage2:
+            return Stage.ALL
+        return Stage.STAGE1 if self.stage1 else Stage.STAGE2
+
+    @property
+    def push(self) -> str:
+        """What a hub then says to its runmirrors by -k; empty: nothing."""
+        if self.stage is Stage.STAGE1:
+            return "mhop" if self.mhop else ""
+        return self.stage.value
+
+    def variables(self) -> dict[str, str]:
+        """What a configuration may look at, and set anew."""
+        switches = (self.stage1, self.stage2, self.all, self.mhop, self.callback)
+        told = {name: "true" if on else "false" for name, on in zip(_SWITCHES, switches, strict=True)}
+        return {"ARCHIVE": self.archive, **told, **({"INFO_TRIGGER": self.trigger} if self.trigger else {})}
+
+    def changed_by(self, values: Mapping[str, str]) -> Asked:
+        """The same with what a configuration has set of it."""
+        now = {**self.variables(), **{name: values[name] for name in _SWITCHES if name in values}}
+        stage1, stage2, everything, mhop, callback = (now[name] == "true" for name in _SWITCHES)
+        trigger = values.get("INFO_TRIGGER", self.trigger)
+        return Asked(
+            self.archive, stage1, stage2, everything, mhop, callback, trigger, self.words, self.ignored
+        )
+
+
+def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[str, str]) -> Asked:
+    """What the words of a command line (without options) ask for, after those of SSH_ORIGINAL_COMMAND."""
+    original = environment.get("SSH_ORIGINAL_COMMAND", "")
+    spoken = words_of(original, arguments)
+    wanted = parse_trigger(spoken)
+    told = {"sync:stage1", "sync:stage2", "sync:all"}
+    stages = [word for word in spoken if word in told]
+    default = trigger or environment.get("INFO_TRIGGER", "")
+    return Asked(
+        archive=wanted.archive,
+        stage1="sync:stage1" in stages,
+        stage2="sync:stage2" in stages,
+        all=not stages or stages[-1] == "sync:all",
+        mhop=wanted.mhop,
+        callback=wanted.callback,
+        trigger=default or ("ssh" if original else ""),
+        words=" ".join(spoken),
+        ignored=tuple(word for word in spoken if word in wanted.ignored or _is_ours(word)),
+    )
+
+
+def _is_ours(word: str) -> bool:
+    """Whether the script knows nothing of a word that we do: it asks upstream whatever a push announces."""
+    return parse_trigger([word]).generation is not None
+
+
+# The configuration that a call of ftpsync means, as ours: found by its name, read, with a place for state.
+#
+# Guaranteed: without its file a call ends with 78, as there; RSYNC_PASSWORD is written to a file that only we
+# can read, and taken out of our environment, so that nothing we start can see it (archvsync's bug 29).
+
+
+#: What rsync and its ssh may be given through the environment, as there.
+_FOR_RSYNC = ("PATH", "RSYNC_CONNECT_PROG", "SSH_AUTH_SOCK")
+_PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A call with its configuration."""
+
+    asked: Asked  # with what the configuration has set of it
+    variables: Variables
+    ftpsync: Ftpsync
+    config: Config
+
+    @property
+    def program(self) -> str:
+        """What log lines and mails name."""
+        return self.variables.get("PROGRAM", self.ftpsync.name)
+
+    def explain(self) -> None:
+        """Say which configuration was read, and what of it has no counterpart."""
+        entrypoint.complain(f"configuration: {self.variables.file or 'the environment'}")
+        for warning in self.ftpsync.warnings:
+            entrypoint.complain(f"warning: {warning}")
+
+
+def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Configured:
+    """Read the configuration of a script of this name; raises ConfigError, StateError."""
+    script = Path(argv0).name
+    name = config_name(f"{script}-{asked.archive}" if asked.archive else script)  # logs have it, too
+    where = Places.of(environment, argv0)
+    file = find(where, f"{name}.conf")
+    if file is None:
+        raise ConfigError(
+            f"there is no {name}.conf",
+            hint=f"looked for it in {', '.join(map(str, where.config))}",
+        )
+    preset = preset_of_ftpsync(name, where, asked.variables())
+    variables = read_variables(file, environment=environment, preset=preset)
+    if said := become_owner_of(Path(variables.get("TO", TO))):
+        entrypoint.complain(said)
+    archive = archive_name(asked.archive, script, variables.get("TO", TO))
+    state = State()
+    secret = state.directory / "secrets" / f"{archive}.secret"
+    ftpsync = read_ftpsync(variables, name=name, archive=archive, places=where, password_file=secret)
+    if ftpsync.password is not None:
+        keep_to_owner(state.directory)
+        _keep(secret, ftpsync.password)
+    _export(variables)
+    # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.
+    # And each ends at the first connection that fails: their caller is told by exit code and mail at once.
+    # Nor has a script a word by which an operator could let an archive go back once.
+    as_there = {"strategy": Strategy.MANIFEST, "retries": 0, "rollback": Rollback.WARN}
+    mirrored = ftpsync.archive.model_copy(update=as_there)
+    config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
+    return Configured(asked.changed_by(variables.values), variables, ftpsync, config)
+
+
+def _export(variables: Variables) -> None:
+    """Have programs of ours see what the configuration exports, and nobody the password."""
+    os.environ.update(variables.for_programs)
+    os.environ.pop(_PASSWORD, None)
+    process.BASE_ENVIRONMENT.update({name: os.environ[name] for name in _FOR_RSYNC if name in os.environ})
+
+
+def _keep(file: Path, password: str) -> None:
+    """Write upstream's password where only we can read it."""
+    data = f"{password}\n".encode("utf-8", "surrogateescape")
+    with suppress(OSError):
+        if file.read_bytes() == data and file.stat().st_mode & 0o777 == 0o600:
+            return
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(file, data, mode=0o600)
+    except OSError as exc:
+        raise StateError(
+            f"{file} cannot be written: {exc.strerror}",
+            hint=f"who runs ftpsync has to own all below {file.parent.parent}",
+        ) from exc

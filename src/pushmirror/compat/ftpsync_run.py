@@ -1,0 +1,256 @@
+"""One run of an old ftpsync whose configuration has been read, down to its exit code.
+
+What it does to the tree is the hub's; what is here is the order of things around that, as the script has it.
+Guaranteed: what follows a run (hook 4, the sites) is done by one of those whom it served, and by the next one
+where that one fails or dies.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.archive.layout import TRACES, UPDATING
+from pushmirror.archvsync.places import Places
+from pushmirror.compat import entrypoint
+from pushmirror.compat.after_run import is_being_followed, is_followed, turn_after
+from pushmirror.compat.ftpsync_config import Configured
+from pushmirror.compat.logs import ScriptLog
+from pushmirror.compat.messages import of_withheld
+from pushmirror.config.model import Archive
+from pushmirror.errors import Exit, HookFailed, PushmirrorError
+from pushmirror.hooks import Hook, run_hook
+from pushmirror.progress import Silent
+from pushmirror.runner import Hub, Wish, hook_exit_code
+from pushmirror.state.records import Request, Run, Stage
+from pushmirror.state.store import open_store
+from pushmirror.sync.engine import Preview
+from pushmirror.system.beneath import Beneath
+from pushmirror.system.locks import locked
+
+# How a run of ours ended, in the exit codes of ftpsync (archvsync.md, 2).
+
+
+#: As they are; but ftpsync publishes a suite with whatever fault, and is content.
+_ITS_OWN: dict[int, Exit] = {
+    **{code: code for code in (Exit.OK, Exit.FAILED, Exit.STAGE1, Exit.STAGE2, Exit.CONFIG)},
+    Exit.HELD: Exit.OK,
+}
+
+
+def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
+    """The exit code of a request's answer: 0, 1, 3, 4, or that of the hook that failed."""
+    hook = hook_exit_code(run) if run else None
+    if hook is not None:
+        return hook
+    code = answer.exit_code
+    if code is None:
+        return Exit.FAILED
+    if code == Exit.STAGE1 and stage is Stage.STAGE2:
+        return Exit.STAGE2  # there is no stage 1 in it that could fail
+    if code in _ITS_OWN:
+        return _ITS_OWN[code]
+    if code == Exit.UNAVAILABLE:  # rsync is not installed: a shell ends with 127, and so does stage 1
+        return Exit.STAGE2 if stage is Stage.STAGE2 else Exit.STAGE1
+    return Exit.STAGE1 if stage is Stage.STAGE1 else Exit.STAGE2  # such as 75: upstream kept changing
+
+
+# Whether archvsync's own ftpsync is at work on a tree: with it there is no sharing.
+#
+# It knows no lock but the pid in a flag file, which proves nothing by itself: the process may be gone, and
+# the pid another one's (archvsync's bug 17). So the process is looked at.
+
+
+def real_ftpsync_on(tree: Path, mirror: str) -> int | None:
+    """The process of a bash that runs an ftpsync and has raised the flag of this mirror, if there is one."""
+    try:
+        pid = int((tree / f"{UPDATING}{mirror}").read_text("ascii", "replace"))
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except (OSError, ValueError):
+        return None
+    is_bash = Path(argv[0]).name.startswith("bash")
+    return pid if is_bash and any(Path(word).name.startswith("ftpsync") for word in argv[1:]) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the hub made of a call."""
+
+    exit_code: int
+    run: Run | None  # that served it, maybe another process's
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRun:
+    """One call."""
+
+    argv0: str
+    told: Configured
+    environment: Mapping[str, str]
+
+    def carry_out(self, log: ScriptLog) -> int:
+        """Do what is asked for; returns the exit code."""
+        if client := self._client():
+            log.note(f"We got pushed from {client}")
+        for warning in self.told.ftpsync.warnings:
+            log.note(f"warning: {warning}")
+        if self.told.asked.callback and self.archive.callback is None:
+            log.error("Asked to call back, but CALLBACKHOST or CALLBACKKEY is missing: nobody is called")
+        answer = self._synced(log)
+        if answer.exit_code != Exit.OK or answer.run is None:
+            return answer.exit_code
+        try:
+            return self._follow(answer.run, log)
+        except HookFailed as exc:
+            return exc.code  # which is in the log, and mailed
+
+    @property
+    def archive(self) -> Archive:
+        """The archive, as our model has it."""
+        return self.told.ftpsync.archive
+
+    def make_tree(self) -> None:
+        """TO and its parents, as the script makes them; raises PushmirrorError."""
+        tree = self.archive.path
+        try:
+            tree.mkdir(parents=True, exist_ok=True)
+            with suppress(NotADirectoryError):  # a link, for which the run makes a directory
+                Beneath(tree).make_directories(TRACES)
+        except OSError as exc:
+            raise PushmirrorError(f"TO={self.archive.path} cannot be made: {exc.strerror}") from exc
+
+    def go_where_hooks_are_run(self) -> None:
+        """BASEDIR, as the script goes there, or where we were called; raises PushmirrorError."""
+        told = self.told.variables.get("BASEDIR")
+        place = Path(told) if told else Places.of(self.environment, self.argv0).here
+        try:
+            if place != Path.cwd():  # which may be another user's, and closed to us
+                os.chdir(place)
+        except OSError as exc:
+            raise PushmirrorError(f"BASEDIR={place} cannot be entered: {exc.strerror}") from exc
+
+    def is_under_way(self) -> bool:
+        """Whether a run, or what follows the last one, is being done by anybody; waits for nobody."""
+        tree = self.archive.path
+        if not tree.is_dir():
+            return False
+        if real_ftpsync_on(tree, self.told.config.mirror.name) is not None:
+            return True
+        with locked(tree, wait=False) as is_free:
+            if not is_free:
+                return True
+        last = self._last_run()
+        return last is not None and is_being_followed(last, self.told.config.state.directory)
+
+    def is_current(self) -> bool:
+        """Whether upstream has nothing new, and nobody waits for what follows the last run."""
+        config, last = self.told.config, self._last_run()
+        if last is None or not (last.stage is Stage.STAGE1 or is_followed(last, config.state.directory)):
+            return False
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return Hub(config, store, Silent()).is_current(self.archive.name)
+
+    def is_turned_away(self) -> bool:
+        """Whether archvsync's own script is at work here; then says so."""
+        pid = real_ftpsync_on(self.archive.path, self.told.config.mirror.name)
+        if pid is not None:
+            entrypoint.say(f"{self.archive.path} is being updated by archvsync's ftpsync, process {pid}")
+        return pid is not None
+
+    def preview(self) -> Preview:
+        """What a run would do to the tree; nothing is done."""
+        config = self.told.config
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return Hub(config, store, Silent()).preview(self._wish())
+
+    def _wish(self) -> Wish:
+        asked = self.told.asked
+        return Wish(
+            self.archive.name,
+            asked.stage,
+            trigger=asked.trigger,
+            mhop=asked.mhop,
+            client=self._client(),
+            words=asked.words,
+        )
+
+    def _client(self) -> str:
+        return self.environment.get("SSH_CONNECTION", "").partition(" ")[0]
+
+    # -- the story of a run ---------------------------------------------------------------------------
+
+    def _synced(self, log: ScriptLog) -> _Answer:
+        """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
+        config, asked = self.told.config, self.told.asked
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            hub = Hub(config, store, Silent(), on_hook=log.on_hook)
+            answer = hub.serve(self._wish())
+            run = store.run(answer.run_id) if answer.run_id is not None else None
+        if answer.run_id not in hub.runs:  # what another process's run said is in its log only
+            log.note(answer.message)
+        return _Answer(exit_code_of(answer, run, asked.stage), run)
+
+    def _last_run(self) -> Run | None:
+        config = self.told.config
+        with closing(open_store(config.state.database_url, config.state.directory)) as store:
+            return next(iter(store.runs(self.archive.name, limit=1)), None)
+
+    def _follow(self, run: Run, log: ScriptLog) -> int:
+        """What comes after the sync, once for all whom the run served.
+
+        But who asked for stage 1 of an mhop push has to wait for our sites, and so wakes them himself.
+        """
+        is_stage1 = run.stage is Stage.STAGE1
+        if is_stage1 and self.told.asked.mhop:
+            return self._do_what_follows(self.told.asked.push, log)
+        with turn_after(run, self.told.config.state.directory) as turn:
+            if turn.is_over:
+                self._call_back()
+                return Exit.OK
+            self._tell_what_was_withheld(run, log)
+            return self._do_what_follows("" if is_stage1 else run.stage.value, log, on_told=turn.end)
+
+    def _do_what_follows(self, kind: str, log: ScriptLog, on_told: Callable[[], None] = lambda: None) -> int:
+        """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are told, or none is to be."""
+        run_hook(Hook.of(self.archive, "before_push", {}), log.on_hook)
+        self._call_back()
+        if not kind or not self.told.ftpsync.is_hub:
+            on_told()
+            return Exit.OK
+        log.note(f"Waking our mirrors: {kind}")
+        code = self._push_sites(kind)
+        if code == Exit.OK:
+            on_told()
+            run_hook(Hook.of(self.archive, "after_push", {}), log.on_hook)
+        return code
+
+    def _tell_what_was_withheld(self, run: Run, log: ScriptLog) -> None:
+        """By mail, for the run itself is a success."""
+        if files := int(run.stats.get("withheld_deletions", 0)):
+            file = str(self.told.variables.file or "the environment")
+            log.error(*of_withheld(files, self.told.variables.get("RSYNC_OPTIONS2"), file))
+
+    def _call_back(self) -> None:
+        if self.told.asked.callback and self.archive.callback:
+            from pushmirror.push.callback import call_back
+
+            call_back(self.archive.callback, hostname=self._hostname())
+
+    def _push_sites(self, kind: str) -> int:
+        from pushmirror.compat.runmirrors_push import push_from_ftpsync
+
+        return push_from_ftpsync(
+            self.argv0,
+            archive_option=self.told.asked.archive,
+            archive=self.archive.name,
+            kind=kind,
+            environment=self.environment,
+        )
+
+    def _hostname(self) -> str:
+        """As a shell's HOSTNAME."""
+        return self.environment.get("HOSTNAME") or socket.gethostname()

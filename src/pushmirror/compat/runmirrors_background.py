@@ -1,0 +1,174 @@
+"""The part of a runmirrors that nobody waits for, a process of its own: push, mail, HOOK3, retry.
+
+What is to be pushed is in the store before it is started; so it can be ended at any time, and the next call
+goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from pushmirror.compat import entrypoint, runmirrors_sites
+from pushmirror.compat.runmirrors_args import Call
+from pushmirror.compat.runmirrors_push import PushLog
+from pushmirror.compat.runmirrors_sites import CurrentSites
+from pushmirror.compat.runmirrors_ssh import Notes, ScriptWire, called, run_hook
+from pushmirror.config.model import State
+from pushmirror.errors import Exit, PushmirrorError, Stopped
+from pushmirror.push.decide import Aim, Decision, Send
+from pushmirror.push.engine import View, finished, settled
+from pushmirror.push.pushes import Pushes
+from pushmirror.push.turn import Turn
+from pushmirror.state.backups import back_up_daily
+from pushmirror.state.records import Standing
+from pushmirror.state.store import open_store
+from pushmirror.system import loop
+
+# What an operator of runmirrors is told of a push: log lines, and one mail for each mirror that fails.
+
+
+class Told:
+    """A `Watch`."""
+
+    def __init__(self, notes: Notes, sites: CurrentSites, wire: ScriptWire) -> None:
+        self._notes = notes
+        self._sites = sites
+        self._wire = wire
+        self._aim: Aim | None = None
+        self._reported: set[str] = set()  # that failed since there is this to push
+
+    def looked(self, view: View) -> None:
+        """See `Watch.looked`."""
+        if view.goal.aim != self._aim:
+            self._aim = view.goal.aim
+            self._reported.clear()
+            self._wire.begin_again()
+
+    def answered(self, send: Send, standing: Standing, seconds: float) -> None:  # noqa: ARG002 - theirs
+        """See `Watch.answered`."""
+        name, what = send.site.name, called(send.stage)
+        host = self._sites.line(name).host
+        if standing.exit_code == 0:
+            self._reported.discard(name)
+            self._notes.note(f"{what} succeeded: {host}")
+            return
+        how = "no answer" if standing.exit_code is None else f"exit code {standing.exit_code}"
+        text = f"{what} failed: {host}"
+        if name in self._reported:
+            self._notes.note(f"{text} ({how}): {standing.last_words}")
+            return
+        self._reported.add(name)
+        self._notes.error(text, f"{how}: {standing.last_words}\n\n{self._wire.said.get(name, '')}")
+
+
+_LOOK_S = 0.2  # between two looks at what another process does
+
+
+def main() -> int:
+    """Run as the process that `PushRun` starts."""
+    return entrypoint.run(_push)
+
+
+def _push(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    directory, state, archive, *call = argv[1:]
+    with suppress(OSError):
+        os.chdir(directory)  # of who called: relative paths are of there
+    read = partial(runmirrors_sites.read, Call.of(call), environment)
+    sites = CurrentSites(read, archive, State(directory=Path(state)))
+    os.chdir("/")  # no file system is to be kept busy
+    return BackgroundPush(archive, sites, environment).carry_out()
+
+
+class Patience:
+    """How long sites that fail are tried again, counted from the last call."""
+
+    def __init__(self, turn: Turn, patience: timedelta) -> None:
+        self._turn = turn
+        self._patience_s = patience.total_seconds()
+        self._asked = turn.last_asked()
+        self._until = monotonic() + self._patience_s
+
+    def __call__(self, decision: Decision) -> bool:
+        """Whether a push is over: all is done, or it has been tried for long enough."""
+        asked = self._turn.last_asked()
+        if asked != self._asked:
+            self._asked, self._until = asked, monotonic() + self._patience_s
+        return finished(decision) or (settled(decision) and monotonic() >= self._until)
+
+
+@dataclass(frozen=True)
+class BackgroundPush:
+    """The push of one call; nobody but the log and the mail is told of it."""
+
+    archive: str  # our name of it
+    sites: CurrentSites
+    environment: Mapping[str, str]  # of who called
+
+    def carry_out(self) -> int:
+        """All of it; returns an exit code that nobody sees."""
+        with PushLog(self.sites.runmirrors) as notes:
+            try:
+                self._tell_of_ignored(notes)
+                self._push(notes)
+            except Stopped as exc:
+                notes.note(f"{exc}; what is not pushed waits for the next push")
+                return exc.exit_code
+            except PushmirrorError as exc:
+                notes.error(f"{exc}; {exc.hint}" if exc.hint else str(exc))
+                return exc.exit_code
+            except Exception as exc:
+                notes.error(f"a mistake in pushmirror: {type(exc).__name__}: {exc}")
+                raise  # its traceback goes to the log
+            finally:
+                notes.note("Mirrorpush done")
+        return Exit.OK
+
+    def _tell_of_ignored(self, notes: PushLog) -> None:
+        """One mail, however many mirrors are not woken for a mistake in their lines."""
+        found = self.sites.runmirrors
+        if lines := found.ignored:
+            file = f"{found.name}.mirror"
+            what = "a line" if len(lines) == 1 else f"{len(lines)} lines"
+            notes.error(f"{what} of {file} cannot be used, and nobody is woken for that", "\n".join(lines))
+
+    def _push(self, notes: PushLog) -> None:
+        state = self.sites.state
+        environment = {**self.environment, **self.sites.for_programs}
+        with closing(open_store(state.database_url, state.directory)) as store:
+            wire = ScriptWire(self.sites, notes, environment)
+            watch = Told(notes, self.sites, wire)
+            pushes = Pushes(self.sites, store, watch, wire=lambda _: wire)
+            loop.run(self._carried_out(pushes, watch, notes, environment))
+        back_up_daily(state.database_url, state.directory)
+
+    async def _carried_out(
+        self, pushes: Pushes, watch: Told, notes: PushLog, environment: Mapping[str, str]
+    ) -> None:
+        """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""
+        runmirrors = self.sites.runmirrors
+        retry_for = runmirrors.push.retry_for
+        until, is_told = monotonic() + retry_for.total_seconds(), False
+        while not await pushes.push(self.archive, settled):
+            if not is_told:
+                notes.note(f"Another process is pushing {self.archive}; it was asked to wake who lacks it")
+                is_told = True
+            view = pushes.view(self.archive)
+            watch.looked(view)
+            if settled(view.decision) or monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_S)
+        if hook := runmirrors.hooks[2]:
+            await run_hook(3, hook, notes, environment)
+        await pushes.push(self.archive, Patience(pushes.turn(self.archive), retry_for))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

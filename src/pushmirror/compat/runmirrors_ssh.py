@@ -1,0 +1,182 @@
+"""Triggers by the program ssh with runmirrors' own command line, and the logs that it keeps of them.
+
+Guaranteed: the arguments are those of the script byte by byte, but for archvsync's bug 25; only exit code 0
+is a success (24); ssh sees no password of ours (29). HOOK2 comes between two hosts: the next one's first
+trigger waits for it, and goes out whatever becomes of it (28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from pushmirror.archvsync.values import MirrorLine, Runmirrors
+from pushmirror.compat import messages
+from pushmirror.compat.runmirrors_sites import CurrentSites
+from pushmirror.config.model import Site
+from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing, TriggerFailed
+from pushmirror.hooks import Hook, HookEvent, as_ours, inherited, run_hook_beside
+from pushmirror.push.transport import Answer
+from pushmirror.push.trigger import without_generation
+from pushmirror.state.records import Stage
+from pushmirror.system import async_process
+
+_NEEDED = ("SSH_AUTH_SOCK",)  # beside what every program gets, and what runmirrors.conf exports
+_HOOK_S = 3600.0  # the longest that HOOK2 may hold the others up
+_CALLED = {Stage.STAGE1: "first stage", Stage.STAGE2: "second stage", Stage.ALL: "normal"}
+
+
+def script_argv(line: MirrorLine, runmirrors: Runmirrors, words: str) -> list[str]:
+    """The command line of a trigger; `words` have their blank in front."""
+    user = [] if line.user is None else ["-o", f"user={line.user}"]
+    protocol = [] if line.protocol is None else [f"-{line.protocol}"]
+    settings = ("BatchMode=yes", "ServerAliveInterval=45", "ConnectTimeout=45", "PasswordAuthentication=no")
+    ours = [word for setting in settings for word in ("-o", setting)]
+    keys = ["-i", line.key, *line.ssh_options]
+    return ["ssh", "-n", line.host, *user, *ours, *runmirrors.ssh_options, *keys, *protocol, words]
+
+
+def called(stage: Stage) -> str:
+    """A trigger as the script calls it in its logs."""
+    return f"{_CALLED[stage]} trigger"
+
+
+class Notes(Protocol):
+    """Where it is noted what happens."""
+
+    def note(self, text: str) -> None:
+        """In the log."""
+
+    def error(self, text: str, body: str = "") -> None:
+        """In the log, and in a mail."""
+
+    def line(self, text: str) -> str:
+        """A line as the log has it, for another one."""
+
+
+class ScriptWire:
+    """A `Wire` for one push; each trigger is an ssh of its own, so that there is nothing to let go of."""
+
+    def __init__(self, sites: CurrentSites, notes: Notes, environment: Mapping[str, str]) -> None:
+        self._sites = sites
+        self._notes = notes
+        self._environment = environment
+        self._begun: set[str] = set()  # the sites that were woken
+        self.said: dict[str, str] = {}  # what each answered last, by name of the site
+        self._turn = asyncio.Lock()  # of who is woken for the first time; first come, first served
+
+    async def trigger(self, site: Site, words: str) -> Answer:
+        """See `Wire.trigger`."""
+        line, stage = self._sites.line(site.name), Stage(words.rpartition(":")[2])
+        words = without_generation(words)
+        if site.name in self._begun:
+            return await self._send(line, stage, words)
+        self._begun.add(site.name)
+        _append(self._log_of(line), time.strftime("%a %b %e %H:%M:%S UTC %Y", time.gmtime()))
+        return await self._send_first(line, stage, words)
+
+    async def release(self, site: Site) -> None:
+        """See `Wire.release`."""
+
+    async def close(self) -> None:
+        """See `Wire.close`."""
+
+    def begin_again(self) -> None:
+        """There is something else to push: all sites are woken for the first time."""
+        self._begun.clear()
+
+    async def _send_first(self, line: MirrorLine, stage: Stage, words: str) -> Answer:
+        async with self._turn:
+            self._notes.note(f"Trigger {line.name}")
+            started = asyncio.Event()
+            sending = asyncio.create_task(self._send(line, stage, words, started))
+            try:
+                await _either(started, sending)
+                self._notes.note(f"Trigger for {line.name} done")
+                await self._between_two_hosts()
+            except BaseException:
+                await _ended(sending)
+                raise
+        try:
+            return await sending
+        finally:
+            await _ended(sending)
+
+    async def _send(
+        self, line: MirrorLine, stage: Stage, words: str, started: asyncio.Event | None = None
+    ) -> Answer:
+        log = self._log_of(line)
+        _append(log, self._notes.line(f"Sending {called(stage)}"))
+        runmirrors = self._sites.runmirrors
+        argv = script_argv(line, runmirrors, words)
+        env = {name: self._environment[name] for name in _NEEDED if name in self._environment}
+        env |= inherited(self._sites.for_programs)
+        async with _within(runmirrors.push.timeout.total_seconds(), line):
+            ended = await async_process.run(
+                argv, env=env, cwd=Path.home(), on_start=lambda _: started.set() if started else None
+            )
+        output = ended.output.decode("utf-8", "replace")
+        self.said[line.name] = output
+        _append(log, output)
+        if ended.exit_code < 0:
+            raise TriggerFailed(f"{line.host}: the program ssh was ended by signal {-ended.exit_code}")
+        return Answer(ended.exit_code, output)
+
+    async def _between_two_hosts(self) -> None:
+        argv = self._sites.runmirrors.hooks[1]
+        if argv:
+            await run_hook(2, argv, self._notes, self._environment)
+
+    def _log_of(self, line: MirrorLine) -> Path:
+        return self._sites.runmirrors.logs.directory / f"{line.name}.log"
+
+
+async def run_hook(number: int, argv: tuple[str, ...], notes: Notes, environment: Mapping[str, str]) -> int:
+    """Run a hook that may say and read nothing but the log; returns its exit code, which is noted."""
+
+    def note(event: HookEvent) -> None:
+        (notes.error if messages.is_failed(event) else notes.note)(messages.line_of_hook(event, number))
+
+    hook = Hook(f"HOOK{number}", argv, as_ours(environment), Path.home(), _HOOK_S)
+    try:
+        await run_hook_beside(hook, note)
+    except HookFailed as exc:
+        return exc.code
+    return 0
+
+
+@asynccontextmanager
+async def _within(seconds: float, line: MirrorLine) -> AsyncIterator[None]:
+    """Translate what keeps a trigger from having an answer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as exc:
+        raise TriggerFailed(f"{line.host} did not end its run within {seconds:.0f} s") from exc
+    except (ProgramMissing, ProgramFailed) as exc:
+        raise TriggerFailed(f"{line.host}: {exc}", hint=exc.hint) from exc
+
+
+async def _either(started: asyncio.Event, sending: asyncio.Task[Answer]) -> None:
+    waiting = asyncio.ensure_future(started.wait())
+    try:
+        await asyncio.wait({waiting, sending}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def _ended(sending: asyncio.Task[Answer]) -> None:
+    sending.cancel()
+    await asyncio.wait({sending})
+
+
+def _append(log: Path, text: str) -> None:
+    if not text:
+        return
+    data = text if text.endswith("\n") else f"{text}\n"
+    with suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(data)  # a full disk keeps nobody from being woken

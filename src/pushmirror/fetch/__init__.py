@@ -1,0 +1,1 @@
+"""rsync: asking upstream, listing and fetching."""

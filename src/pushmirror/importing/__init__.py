@@ -1,0 +1,1 @@
+"""`pushmirror import`: configuration of ftpsync, runmirrors and rsyncd into ours."""

@@ -1,0 +1,312 @@
+"""Several files of archvsync and an rsyncd.conf as one configuration. Pure, but for links in trees' paths.
+
+    ftpsync*.conf ──▶ [mirror], [archives] ──┐
+    rsyncd.conf ────▶ modules, [serve] ──────┼──▶ Merged: Config, logins, passwords, warnings
+    runmirrors* ────▶ [push], sites ─────────┤
+    secrets ────────▶ logins of sites ───────┘
+
+Guaranteed: every site is sent the words that runmirrors sends it, every user reads the modules that it read;
+what cannot be so is a warning. An archive has the name that pushes call it by, and the module that sites
+read it by, which need not be the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pushmirror.archvsync.places import reason
+from pushmirror.archvsync.values import Ftpsync, Runmirrors
+from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, PushKind, Serve, Site
+from pushmirror.errors import ConfigError
+from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets
+from pushmirror.importing.rsyncd_modules import Offer, offered_as, offers, serve
+from pushmirror.importing.sites import Lines, give_logins, sites_of
+
+_MAIN = "debian"  # an owner's archive of which nobody says the name
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Everything that was read, each with the place it is from; the main archive's first."""
+
+    ftpsyncs: tuple[tuple[str, Ftpsync], ...] = ()
+    runmirrors: tuple[tuple[str, str, Runmirrors], ...] = ()  # places of the .conf and of the .mirror
+    rsyncd: Rsyncd | None = None
+    secrets: Mapping[Path, Secrets] = field(default_factory=dict)
+    trees: Mapping[str, Path] = field(default_factory=dict)  # that the operator names, by archive
+    #: Variables that a place sets itself, without those that it leaves to the scripts' defaults.
+    variables: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def sets(self, place: str, variable: str) -> bool:
+        """Whether this file says something of it itself."""
+        return variable in self.variables.get(place, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """One configuration, and what does not belong into it."""
+
+    config: Config
+    logins: Mapping[str, str] = field(repr=False)  # by site, whose user has its name: the password
+    passwords: Mapping[Path, str] = field(repr=False)  # for upstreams, by file
+    warnings: tuple[str, ...] = ()
+
+
+def merge(told: Told) -> Merged:
+    """The configuration that these files mean.
+
+    Raises ConfigError where they contradict each other, or leave open what cannot be guessed.
+    """
+    offered, warnings = offers(told.rsyncd) if told.rsyncd else ((), ())
+    said = [*warnings]
+    archives = dict(_fetched(told, said))
+    lines = list(_pushed(told, archives, offered, said))
+    archives, offer_of = offered_as(archives, offered, said, closed=told.rsyncd is not None)
+    sites = sites_of(lines, said)
+    sites, logins = give_logins(sites, offer_of, told.secrets, said)
+    said += _loose_ends(told, archives, sites, logins)
+    config = Config(
+        mirror=_mirror(told, said),
+        archives=archives,
+        push=_push(lines, said),
+        serve=_serve(told, said),
+        sites={site.name: site for site in sites},
+    )
+    return Merged(config, logins, _passwords(told), tuple(dict.fromkeys(said)))
+
+
+# -- archives -----------------------------------------------------------------------------------------
+
+
+def _fetched(told: Told, said: list[str]) -> Iterator[tuple[str, Archive]]:
+    """The archives that an ftpsync.conf fetches."""
+    trees: dict[str, Path] = {}
+    for place, ftpsync in told.ftpsyncs:
+        archive = ftpsync.archive
+        said += (f"{place}: {warning}" for warning in ftpsync.warnings)
+        for name, tree in trees.items():
+            if name.casefold() == archive.name.casefold():
+                raise ConfigError(
+                    f"{place}: its archive would be called {archive.name}, as another one is already",
+                    hint="import one of the two, and write the other's section by hand under another name",
+                )
+            if overlap(archive.path, tree):
+                raise ConfigError(
+                    f"{place}: TO: found {archive.path}, which lies in or around {tree}, the tree of {name}",
+                    hint="each archive needs a tree of its own: correct TO, or import one of the two",
+                )
+        trees[archive.name] = archive.path
+        yield archive.name, _without_idle_hooks(archive)
+
+
+def _without_idle_hooks(archive: Archive) -> Archive:
+    """An archive whose hooks are as those of any other, if it has none: how they would run says nothing."""
+    points = ("before_sync", "after_stage1", "after_publish", "before_push", "after_push")
+    any_hook = any(getattr(archive.hooks, point) for point in points)
+    return archive if any_hook else archive.model_copy(update={"hooks": Hooks()})
+
+
+def _pushed(
+    told: Told, archives: dict[str, Archive], offered: tuple[Offer, ...], said: list[str]
+) -> Iterator[Lines]:
+    """The lines of each runmirrors; an archive that no ftpsync.conf fetches is added, as its owner's."""
+    for name, path in told.trees.items():
+        if name in archives:
+            raise ConfigError(
+                f"--tree {name}: an ftpsync.conf has this archive's tree, {archives[name].path}"
+            )
+        archives[name] = Archive(name=name, path=path)
+    for place, mirror, runmirrors in told.runmirrors:
+        said += (f"{place}: {warning}" for warning in runmirrors.warnings)
+        said += (f"{mirror}: {warning}" for warning in runmirrors.mirror_warnings)
+        if not runmirrors.lines:
+            said.append(f"{mirror}: names no mirror, so {place} is left out")
+            continue
+        name = _archive_of(told, runmirrors, offered)
+        if name not in archives:
+            archives[name] = _owners(place, name, _tree_of_owner(place, name, offered))
+        archives[name] = _with_hooks(archives[name], place, runmirrors, said)
+        yield Lines(place, mirror, name, runmirrors, has_ssh_opts=told.sets(place, "SSH_OPTS"))
+
+
+def _archive_of(told: Told, runmirrors: Runmirrors, offered: tuple[Offer, ...]) -> str:
+    """The archive of ours that it pushes: that of the ftpsync which calls it."""
+    suffix = runmirrors.name.partition("-")[2]
+    for _, ftpsync in told.ftpsyncs:
+        if ftpsync.name.partition("-")[2] == suffix:
+            return ftpsync.archive.name
+    named = [*told.trees] or [offer.module for offer in offered]
+    return suffix or runmirrors.archive or (named[0] if len(named) == 1 else _MAIN)
+
+
+def _tree_of_owner(place: str, name: str, offered: tuple[Offer, ...]) -> Path:
+    for offer in offered:
+        if offer.module.casefold() == name.casefold():
+            return offer.tree
+    raise ConfigError(
+        f"{place}: there is neither an ftpsync.conf nor a module of an rsyncd.conf for its archive {name}",
+        hint=f"name those files, too, or say where its tree is: --tree {name}=/srv/{name}",
+    )
+
+
+def _owners(place: str, name: str, tree: Path) -> Archive:
+    try:
+        return Archive(name=name, path=tree)
+    except ValidationError as exc:
+        raise ConfigError(
+            f"{place}: its archive {name!r} in {str(tree)!r} cannot be ours: {reason(exc)}",
+            hint="say which archive it is of: --tree NAME=PATH",
+        ) from exc
+
+
+def _with_hooks(archive: Archive, place: str, runmirrors: Runmirrors, said: list[str]) -> Archive:
+    """HOOK1 and HOOK3 are before and after a push; ftpsync's HOOK4 and HOOK5 have those places before."""
+    before, between, after = (*runmirrors.hooks, (), (), ())[:3]
+    hooks = archive.hooks
+    taken: dict[str, object] = {}
+    for number, key, words in ((1, "before_push", before), (3, "after_push", after)):
+        if words and getattr(hooks, key):
+            said.append(f"{place}: HOOK{number} is left out: ftpsync's hook is {key} of {archive.name}")
+        elif words:
+            taken[key] = words
+    if between:
+        said.append(f"{place}: HOOK2 is left out: nothing is run between two sites")
+    if not taken:
+        return archive
+    made = Hooks.model_validate({**dict(hooks), "inherit_environment": True, **taken})
+    return archive.model_copy(update={"hooks": made})
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """Whether one of two trees lies in the other, or is it."""
+    real, other_real = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    return real.is_relative_to(other_real) or other_real.is_relative_to(real)
+
+
+# -- sections -----------------------------------------------------------------------------------------
+
+
+def _mirror(told: Told, said: list[str]) -> Mirror:
+    if not told.ftpsyncs:
+        return Mirror()
+    first_place, first = told.ftpsyncs[0]
+    for place, ftpsync in told.ftpsyncs[1:]:
+        if ftpsync.mirror.name != first.mirror.name:
+            raise ConfigError(
+                f"{place}: MIRRORNAME: found {ftpsync.mirror.name}, expected {first.mirror.name} as in "
+                f"{first_place}: one pushmirror.toml is of one mirror",
+                hint="correct it, or import the two into directories of their own (--to)",
+            )
+        said += (
+            f"{place}: {key} of the trace differs from that in {first_place}, which counts"
+            for key, value in ftpsync.mirror
+            if value != getattr(first.mirror, key)
+        )
+    return first.mirror
+
+
+def _push(lines: list[Lines], said: list[str]) -> Push:
+    if not lines:
+        return Push()
+    first = lines[0]
+    said += (
+        f"{other.place}: PUSHDELAY differs from that in {first.place}, which counts"
+        for other in lines[1:]
+        if other.runmirrors.push.deadline != first.runmirrors.push.deadline
+    )
+    return first.runmirrors.push
+
+
+def _serve(told: Told, said: list[str]) -> Serve:
+    if told.rsyncd is None:
+        return Serve()
+    keys, warnings = serve(told.rsyncd)
+    said += [*told.rsyncd.warnings, *warnings]
+    return Serve.model_validate(keys)
+
+
+def _passwords(told: Told) -> dict[Path, str]:
+    return {
+        ftpsync.archive.password_file: ftpsync.password
+        for _, ftpsync in told.ftpsyncs
+        if ftpsync.password and ftpsync.archive.password_file
+    }
+
+
+# -- what is left -------------------------------------------------------------------------------------
+
+
+def _loose_ends(
+    told: Told, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
+) -> Iterator[str]:
+    woken = [site for site in sites if site.push is not PushKind.NONE]
+    pushed = {name for site in woken for name in site.archives}
+    yield from _main(told, archives)
+    yield from _hubs(told, pushed)
+    yield from _mails(told)
+    for secrets in told.secrets.values():
+        yield from secrets.warnings
+    if woken and told.rsyncd is None:
+        yield "no rsyncd.conf was found: name it, or give each site a password: pushmirror site rotate NAME"
+        return
+    for site in woken:
+        asked = [name for name in site.archives if archives[name].access is Access.SITES]
+        if asked and site.name not in logins and not _reads_by_another(site, sites, logins):
+            yield (
+                f"site {site.name} has no password for {', '.join(asked)}: pushmirror site rotate {site.name}"
+            )
+        for name in site.archives:
+            if archives[name].access is Access.NONE:
+                yield f"site {site.name} is pushed for {name}, which the rsync daemon offers to nobody"
+
+
+def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) -> bool:
+    """Whether the same machine has a login as another site of ours, with which it reads the same."""
+    return any(
+        other.name in logins
+        and other.host.casefold() == site.host.casefold()
+        and {*site.archives} <= {*other.archives, *other.reads}
+        for other in sites
+    )
+
+
+def _main(told: Told, archives: Mapping[str, Archive]) -> Iterator[str]:
+    """A push that names no archive means `debian` where there is one (cli/receive.py)."""
+    for place, ftpsync in told.ftpsyncs[:1]:
+        if ftpsync.name == "ftpsync" and ftpsync.archive.name != _MAIN and _MAIN in archives:
+            yield (
+                f"{place}: a push that names no archive is for {_MAIN} here, not for {ftpsync.archive.name}: "
+                f"add sync:archive:{ftpsync.archive.name} to the command of its line in authorized_keys"
+            )
+
+
+def _hubs(told: Told, pushed: set[str]) -> Iterator[str]:
+    for place, ftpsync in told.ftpsyncs:
+        name = ftpsync.archive.name
+        if ftpsync.is_hub and name not in pushed:
+            yield f"{place}: HUB=true, and there is no runmirrors.mirror with sites of {name}: name it, too"
+        elif not ftpsync.is_hub and name in pushed:
+            yield (
+                f"{place}: HUB is not true, but a runmirrors.mirror has sites of {name}: they are pushed "
+                "after every sync now; --no-push leaves it, and `pushmirror site pause` a site"
+            )
+
+
+def _mails(told: Told) -> Iterator[str]:
+    places: dict[str, list[str]] = {}
+    mails = [(place, ftpsync.mail) for place, ftpsync in told.ftpsyncs]
+    mails += [(place, runmirrors.mail) for place, _, runmirrors in told.runmirrors]
+    for place, mail in mails:
+        if told.sets(place, "MAILTO"):
+            places.setdefault(", ".join(mail.to), []).append(place)
+    for addresses, found in places.items():
+        if addresses:
+            yield (
+                f"{', '.join(found)}: MAILTO: pushmirror sends no mail to {addresses}; have a monitoring "
+                "system, or cron, call `pushmirror status --exit-code`"
+            )

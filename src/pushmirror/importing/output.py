@@ -1,0 +1,324 @@
+"""The files that `pushmirror import` writes: made whole and judged before the first of them is written.
+
+Guaranteed: nothing that exists is replaced unless that was asked for, and then a copy is kept; passwords are
+readable by their owner only from the moment they are there, and are shown to nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Item, Table
+
+from pushmirror.access import credentials
+from pushmirror.config import loader, problems
+from pushmirror.config.model import DEBIAN_KEYRING, Archive, Config, Site, Values, looks_like_debian
+from pushmirror.config.types import Wait, is_public
+from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.importing.merge import Merged
+from pushmirror.importing.sources import Sources
+from pushmirror.system import clock
+from pushmirror.system.files import write_atomically
+
+# A Config as the text of its files: pushmirror.toml and one for each site. Pure.
+#
+# Guaranteed: what is written is read as the same Config again; only what differs from the defaults is
+# written, but for what would depend on who calls pushmirror: its name, the key and the state directory.
+
+
+_HEAD = "Made by `pushmirror import`; to be edited at will. `pushmirror check` says whether it is right."
+_SITE_HEAD = "Made by `pushmirror import`; to be edited at will."
+_COMMENTS = {
+    "mirror.name": "of this mirror's file in project/trace/",
+    "archives.module": "what sites read, as HOST::MODULE",
+    "archives.password_file": "mode 0600, the password on its first line",
+    "archives.access": "who may read it from our rsync daemon",
+    "archives.filter": "the first that matches decides, as in rsync(1)",
+    "push.key": "its .pub is what the sites have",
+    "push.deadline": "how long stage 2 waits for late sites",
+    "state.directory": "the same for whoever calls pushmirror",
+    "site.main_archive": "told to it without a name",
+    "site.archive_names": "of ours, that it is told by another name",
+    "site.reads": "and is not woken for",
+}
+_ALWAYS = {"mirror.name", "push.key", "state.directory"}
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+def render(config: Config) -> str:
+    """The text of pushmirror.toml."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_HEAD))
+    document.add(tomlkit.nl())
+    document["mirror"] = _section("mirror", config.mirror)
+    archives = tomlkit.table(is_super_table=True)
+    for name, archive in config.archives.items():
+        archives[name] = _section("archives", archive, without={"name"})
+    if config.archives:
+        document["archives"] = archives
+    for key in ("push", "serve", "state"):
+        section = _section(key, getattr(config, key))
+        if section:
+            document[key] = section
+    return tomlkit.dumps(document)
+
+
+def render_site(site: Site) -> str:
+    """The text of a site's file."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_SITE_HEAD))
+    for key, value in _said("site", site, without={"name"}):
+        document[key] = _item(f"site.{key}", value)
+    return tomlkit.dumps(document)
+
+
+def _section(prefix: str, values: Values, *, without: set[str] | None = None) -> Table:
+    table = tomlkit.table()
+    below: dict[str, Table] = {}
+    for key, value in _said(prefix, values, without=without or set()):
+        if isinstance(value, Values):
+            below[key] = _section(f"{prefix}.{key}", value)
+            continue
+        table[key] = _item(f"{prefix}.{key}", value)
+    for key, section in below.items():  # after the keys, for a table ends where another begins
+        table[key] = section
+    return table
+
+
+def _item(key: str, value: object) -> Item:
+    item = tomlkit.item(value)
+    if comment := _COMMENTS.get(key):
+        item.comment(comment)
+        item.trivia.comment_ws = "  "
+    return item
+
+
+def _said(prefix: str, values: Values, *, without: set[str]) -> Iterator[tuple[str, Any]]:
+    """Every key that has to be written, and its value as TOML has it, or as a section of its own."""
+    for key, info in type(values).model_fields.items():
+        value = getattr(values, key)
+        if key in without:
+            continue
+        if (
+            f"{prefix}.{key}" in _ALWAYS
+            or info.is_required()
+            or value != info.get_default(call_default_factory=True)
+        ):
+            yield key, _plain_value(value)
+
+
+def _plain_value(value: object) -> Any:
+    found: Any = str(value)  # a Path, an Upstream
+    match value:
+        case Values() | bool() | int() | float():
+            found = value
+        case Enum():
+            found = value.value
+        case timedelta():
+            found = _span(value)
+        case Wait():
+            found = f"{_span(value.at_most)}{' or stage1' if value.until_stage1 else ''}"
+        case Mapping():
+            found = tomlkit.inline_table()
+            found.update({name: _plain_value(one) for name, one in value.items()})
+        case tuple():
+            found = _listed([_plain_value(one) for one in value])
+    return found
+
+
+def _listed(words: list[Any]) -> Any:
+    """A list; one that is long has a line for each entry."""
+    told = ", ".join(tomlkit.item(word).as_string() for word in words)
+    array: Any = tomlkit.value(f"[{told}]")  # Array.extend takes the square of their number
+    return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
+
+
+def _span(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    for unit, length in _UNITS:
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+_PRIVATE = 0o600
+_MASK = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to write."""
+
+    path: Path
+    data: bytes = field(repr=False)
+    shown: str  # its text without passwords
+    mode: int = 0o644
+
+
+def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
+    """All files of a configuration in this directory; ConfigError when it could not be used as it is."""
+    config = merged.config
+    main, sites = directory / loader.FILE_NAME, directory / loader.SITES
+    by_file = {sites / f"{name}.toml": site for name, site in config.sites.items()}
+    passwords = {
+        file: f"{password}\n".encode("utf-8", "surrogateescape")
+        for file, password in merged.passwords.items()
+    }
+    missing = {name: one for name, one in config.archives.items() if one.password_file in passwords}
+    judged = {
+        name: one.model_copy(update={"password_file": None}) if name in missing else one
+        for name, one in config.archives.items()
+    }
+    wrong = [*problems.of_archives(main, judged, judged.keys()), *problems.of_sites(by_file, judged.keys())]
+    if wrong:
+        raise ConfigError("\n".join(wrong), hint="correct what was imported, or import less at a time")
+    return (
+        _main(main, config),
+        *(_text_file(file, render_site(site)) for file, site in by_file.items()),
+        *(_secret(sites, name, password) for name, password in merged.logins.items()),
+        *(File(file, data, f"{_MASK}\n", _PRIVATE) for file, data in passwords.items()),
+    )
+
+
+def _main(path: Path, config: Config) -> File:
+    """The address of a web proxy may have a password in it, and then only its owner may read the file."""
+    masked = {name: _masked(archive) for name, archive in config.archives.items()}
+    has_password = masked != config.archives
+    shown = render(config.model_copy(update={"archives": masked}))
+    return File(path, render(config).encode(), shown, _PRIVATE if has_password else 0o644)
+
+
+def _masked(archive: Archive) -> Archive:
+    login, _, address = (archive.proxy or "").rpartition("@")
+    user, colon, _ = login.partition(":")
+    return archive.model_copy(update={"proxy": f"{user}:{_MASK}@{address}"}) if colon else archive
+
+
+def _text_file(path: Path, text: str) -> File:
+    return File(path, text.encode(), text)
+
+
+def _secret(sites: Path, name: str, password: str) -> File:
+    real, masked = (credentials.render(name, credentials.first(name, one)) for one in (password, _MASK))
+    return File(sites / f"{name}{credentials.SUFFIX}", real.encode(), masked, _PRIVATE)
+
+
+def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | None:
+    """Write them; where the copy of what was there is, if anything was.
+
+    Raises ConfigError when something is there and may not be replaced.
+    """
+    there = list(_there(files, directory))
+    if there and not force:
+        raise ConfigError(
+            f"{there[0]} exists and is kept",
+            hint="import into another directory (--to), or have it replaced (--force): a copy is kept",
+        )
+    try:
+        backup = _keep_copy(there, directory) if there else None
+        for made in (directory, directory / loader.SITES):
+            made.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for file in sorted(files, key=lambda one: one.path.name == loader.FILE_NAME):  # what counts, last
+            write_atomically(file.path, file.data, mode=file.mode)
+        for old in {*there} - {file.path for file in files}:
+            old.unlink()
+    except OSError as exc:
+        raise PushmirrorError(
+            f"{exc.filename or directory}: {exc.strerror}",
+            hint="the user whose it is writes it: give the directory to this user, or name another (--to)",
+        ) from exc
+    return backup
+
+
+def _there(files: tuple[File, ...], directory: Path) -> Iterator[Path]:
+    """What of a configuration is there already: that of its sites belongs to it."""
+    found = (file.path for file in files if os.path.lexists(file.path))
+    sites = directory / loader.SITES
+    ours = (f"*{ending}" for ending in (".toml", credentials.SUFFIX))
+    yield from dict.fromkeys(chain(found, *(sorted(sites.glob(pattern)) for pattern in ours)))
+
+
+def _keep_copy(there: list[Path], directory: Path) -> Path:
+    backup = directory / f"before-import-{clock.now():%Y%m%dT%H%M%S}"
+    backup.mkdir(mode=0o700)
+    for file in there:
+        copy = backup / (file.relative_to(directory) if file.is_relative_to(directory) else file.name)
+        copy.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy2(file, copy)
+    return backup
+
+
+# What is left to do after an import: lines to exchange, and who does from now on what the scripts did.
+
+
+def called_with(file: Path) -> tuple[str, ...]:
+    """The words that call pushmirror with this configuration; sshd's PATH is short, and may have another."""
+    called = Path(sys.argv[0]).absolute()
+    program = str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
+    usual = file.parent in loader.usual_places()
+    return (program,) if usual else (program, "--config", str(file))
+
+
+def authorized_keys(sources: Sources, program: tuple[str, ...]) -> dict[str, str]:
+    """The line that takes the place of each that starts ftpsync, by FILE:LINE."""
+    return {pusher.place: pusher.line(program) for pusher in sources.pushers}
+
+
+def next_steps(
+    merged: Merged, sources: Sources, file: Path, program: tuple[str, ...], *, for_another: bool
+) -> Iterator[str]:
+    """Sentences, in the order to carry them out; `for_another`: the files are another user's by now."""
+    config = merged.config
+    command = shlex.join(program)
+    if not for_another and (owner := _other_owner(merged)):
+        yield (
+            f"the mirror seems to be that of {owner}, and what was written is root's: import once more with "
+            f"--user {owner} --force, or go on as root"
+        )
+    unchecked = [one.name for one in config.archives.values() if one.upstream and not one.keyring]
+    if unchecked:
+        likely = f', such as "{DEBIAN_KEYRING}"' if any(map(looks_like_debian, unchecked)) else ""
+        yield f"set keyring of {', '.join(unchecked)}{likely}: without it signatures are not checked"
+    if not is_public(config.mirror.name):
+        yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
+    yield f"look through {file}, and call `{command} check` as the user who ran ftpsync"
+    if sources.pushers:
+        yield "exchange the pushers' lines in authorized_keys for those below"
+    elif unchecked or any(one.upstream for one in config.archives.values()):
+        yield f"where authorized_keys starts ftpsync for a pusher's key, have it start `{command} receive`"
+    if any(one.upstream for one in config.archives.values()):
+        instead = f"{command} sync --if-changed -T cron"
+        yield f"take ftpsync and ftpsync-cron out of the crontab; instead: {instead}"
+    else:
+        yield f"call `{command} sync` where runmirrors was called: it pushes the sites"
+    if sources.told.rsyncd:
+        yield (
+            f"stop the rsync daemon of {sources.told.rsyncd.file}, and start `{command} serve` "
+            f"(`serve --print systemd` prints its service): same modules, users and passwords"
+        )
+    elif config.sites:
+        yield f"start `{command} serve`, which wakes sites until they are current, or let each sync push"
+
+
+def _other_owner(merged: Merged) -> str | None:
+    """The user whose trees they are, when root has imported them."""
+    trees = (archive.path for archive in merged.config.archives.values() if archive.upstream)
+    owners = {tree.stat().st_uid for tree in trees if tree.exists()} - {0}
+    if os.geteuid() != 0 or len(owners) != 1:
+        return None
+    try:
+        return pwd.getpwuid(owners.pop()).pw_name
+    except KeyError:
+        return None

@@ -1,0 +1,260 @@
+"""Reads rsyncd.conf as rsync's daemon does: sections, what they inherit, and the files they take in.
+
+Guaranteed: names count as for rsync, in any case and with any blanks; a module has the global parameters
+that stood above it, and texts that it has not been given also from below; `&include` and `&merge` are
+followed within bounds; every parameter knows its file and line. Not the business of this module: what a
+parameter means to us (importing/rsyncd_modules.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushmirror.archvsync.variables import decoded, is_utf8, read_text
+from pushmirror.errors import ConfigError
+
+_MOST_FILES = 200
+_DEEPEST = 10  # files that take each other in
+_VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync puts one of its environment in its place
+_DIRECTIVE = re.compile(r"&\s*(include|merge)\b\s*=?\s*(.*)", re.IGNORECASE)
+#: Numbers and switches: a module has what stood above it. A text that is not set is looked up at the end.
+_NO_TEXTS = {
+    *("maxconnections", "timeout", "readonly", "writeonly", "list", "usechroot", "ignoreerrors"),
+    *("ignorenonreadable", "strictmodes", "transferlogging", "mungesymlinks", "numericids", "maxverbosity"),
+    *("reverselookup", "forwardlookup", "opennoatime", "fakesuper", "syslogfacility"),
+}
+_ENDING = {"include": ".conf", "merge": ".inc"}  # of the files that count in a directory
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One line that sets something."""
+
+    name: str  # as it was written
+    value: str  # empty if rsync would take a part of it from its environment
+    place: str  # FILE:LINE
+    variable: str = ""  # of rsync's environment: %NAME%
+
+
+Parameters = Mapping[str, Parameter]  # by `key`
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A section, with what it inherits."""
+
+    name: str
+    parameters: Parameters
+    place: str
+
+    def get(self, key: str) -> str:
+        """A parameter's value; empty when it is not set."""
+        found = self.parameters.get(key)
+        return found.value if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rsyncd:
+    """A whole rsyncd.conf."""
+
+    file: Path
+    files: tuple[Path, ...]  # all that were read
+    settings: Parameters  # outside of modules, as they are at the end
+    modules: tuple[Module, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def key(name: str) -> str:
+    """What rsync compares of a parameter's name: blanks and case do not count."""
+    return "".join(name.split()).casefold()
+
+
+def read_rsyncd(file: Path) -> Rsyncd:
+    """Read an rsyncd.conf and all that it takes in.
+
+    Raises ConfigError where rsync refuses the file, too, or when it cannot be read.
+    """
+    reading = _Reading()
+    reading.take(file, depth=0)
+    late = {name: one for name, one in reading.defaults.items() if name not in _NO_TEXTS}
+    modules = tuple(
+        Module(one.name, {**late, **one.parameters}, one.place) for one in reading.sections.values()
+    )
+    return Rsyncd(file, tuple(reading.files), reading.defaults, modules, tuple(reading.warnings))
+
+
+@dataclass
+class _Section:
+    name: str
+    parameters: dict[str, Parameter]
+    place: str
+
+
+class _Reading:
+    """What has been read so far; `section` is the module that parameters belong to, none: to all."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+        self.defaults: dict[str, Parameter] = {}
+        self.sections: dict[str, _Section] = {}
+        self.warnings: list[str] = []
+        self.section: _Section | None = None
+
+    def take(self, file: Path, depth: int) -> None:
+        if len(self.files) >= _MOST_FILES or depth > _DEEPEST:
+            raise ConfigError(f"{file}: expected at most {_MOST_FILES} files, {_DEEPEST} deep")
+        self.files.append(file)
+        for number, line in _lines(read_text(file, self.warnings)):
+            place = f"{file}:{number}"
+            if "\0" in line:
+                self.warnings.append(f"{place}: there is a NUL in the line, and it was not read")
+            elif line.startswith("["):
+                self._begin(line, place)
+            elif line.startswith("&"):
+                self._follow(line, place, depth)
+            elif "=" in line:
+                self._set(line, place)
+            else:
+                self.warnings.append(f'{place}: "{line[:60]}" is no parameter; rsync ignores it, too')
+
+    def _begin(self, line: str, place: str) -> None:
+        name = " ".join(line[1:].partition("]")[0].split())
+        if not name or "/" in name or "]" not in line:
+            raise ConfigError(f"{place}: expected a module's name in brackets, without a slash")
+        if key(name) == "global":
+            self.section = None
+            return
+        fresh = _Section(name, dict(self.defaults), place)
+        self.section = self.sections.setdefault(name.casefold(), fresh)
+
+    def _set(self, line: str, place: str) -> None:
+        name, _, value = (part.strip() for part in line.partition("="))
+        parameter = Parameter(name, value, place)
+        if found := _VARIABLE.search(value):
+            self.warnings.append(
+                f"{place}: {name} has {found[0]}, a variable of the environment; write its value instead"
+            )
+            parameter = Parameter(name, "", place, variable=found[0])
+        if self.section is None:
+            self.defaults[key(name)] = parameter
+        else:
+            self.section.parameters[key(name)] = parameter
+
+    def _follow(self, line: str, place: str, depth: int) -> None:
+        match = _DIRECTIVE.fullmatch(line)
+        if not match or not match[2]:
+            raise ConfigError(f"{place}: expected &include FILE or &merge FILE")
+        kind, told = match[1].lower(), Path(match[2])
+        if not told.is_absolute():
+            self.warnings.append(f"{place}: {told} is not an absolute path, and was not read; name it, too")
+            return
+        before = dict(self.defaults)
+        for file in _taken_in(told, _ENDING[kind], place):
+            if kind == "include":
+                self.section, self.defaults = None, dict(before)
+            self.take(file, depth + 1)
+        if kind == "include":
+            self.section, self.defaults = None, before
+
+
+def _taken_in(told: Path, ending: str, place: str) -> list[Path]:
+    if not told.is_dir():
+        return [told]
+    try:
+        names = sorted(told.iterdir(), key=lambda one: one.name)
+    except OSError as exc:
+        raise ConfigError(f"{place}: {told} cannot be read: {exc.strerror}") from exc
+    return [one for one in names if one.name.endswith(ending) and not one.name.startswith(".")]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that say something, continued ones joined, by the number of their first."""
+    begun, number = "", 0
+    for this, line in enumerate(text.split("\n"), 1):
+        number = number if begun else this
+        if not begun and line.lstrip().startswith("#"):  # a comment does not go on in the next line
+            continue
+        if line.rstrip().endswith("\\"):
+            begun += line.rstrip()[:-1]
+            continue
+        whole, begun = (begun + line).strip(), ""
+        if whole:
+            yield number, whole
+    if begun.strip():
+        yield number, begun.strip()
+
+
+# Reads the secrets file of rsync's daemon: users and their passwords.
+#
+# Guaranteed: what rsync takes for a user's password is taken here, the first of several; a password is in no
+# repr, warning or error. Groups (`@group:password`) have no counterpart.
+
+
+_AS_ROOT = "run this as root, or as the user whom the daemon belongs to"
+_HINTS = {errno.EACCES: _AS_ROOT, errno.EPERM: _AS_ROOT}
+LONGEST = 200  # characters of a password, as our own files may have
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """One file."""
+
+    file: Path
+    passwords: Mapping[str, str] = field(repr=False)  # by user, in their order
+    warnings: tuple[str, ...] = ()
+
+
+def read_secrets(file: Path) -> Secrets:
+    """Read a secrets file; ConfigError when this user cannot.
+
+    One that is not there lets nobody log in, as for rsync; that is a warning.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return Secrets(file, {}, (f"{file} is not there: nobody can log in who would be in it",))
+    except OSError as exc:
+        raise ConfigError(
+            f"{file}: the passwords of the rsync daemon cannot be read: {exc.strerror}",
+            hint=_HINTS.get(exc.errno or 0, "correct `secrets file` in rsyncd.conf, or import without it"),
+        ) from exc
+    passwords: dict[str, str] = {}
+    warnings: list[str] = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        user, colon, password = decoded(line).rstrip("\r").partition(":")
+        if wrong := _wrong_bytes(line) or _wrong(user, colon, password, passwords):
+            warnings.append(f"{file}:{number}: {wrong}")
+        else:
+            passwords[user] = password
+    return Secrets(file, passwords, tuple(warnings))
+
+
+def _wrong_bytes(line: bytes) -> str:
+    """A password is its bytes: as UTF-8 it would be another one."""
+    if is_utf8(line):
+        return ""
+    return (
+        "the line is not in UTF-8, and is left out; give a new password: pushmirror site add, or site rotate"
+    )
+
+
+def _wrong(user: str, colon: str, password: str, known: Mapping[str, str]) -> str:
+    """Why a line cannot be taken over; nothing of it that may be a password is repeated."""
+    if not colon:
+        return "expected USER:PASSWORD; the line is left out"
+    if user.startswith("@"):
+        return f"{user} is a group, which has no counterpart: add a site for each who logs in by it"
+    if user in known:
+        return f"{user} is there already; rsync takes the first line, and so do we"
+    if not 1 <= len(password) <= LONGEST or not password.isprintable():
+        return (
+            f"the password of {user} has not 1 to {LONGEST} printable characters; give a new one: "
+            "pushmirror site rotate"
+        )
+    return ""

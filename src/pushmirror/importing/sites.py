@@ -1,0 +1,271 @@
+"""The lines of several runmirrors.mirror as sites, each of one machine with all its archives. Pure.
+
+Guaranteed: each line is a site of its archive that is sent the same words, from the same key, by the same
+options; names and logins are unique. Not the business of this module: what sites read (importing/sites.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pushmirror.archvsync.checked import number
+from pushmirror.archvsync.places import NAME, free_name
+from pushmirror.archvsync.values import Runmirrors
+from pushmirror.config.model import PushKind, Site
+from pushmirror.config.problems import message
+from pushmirror.importing.rsyncd_conf import Secrets
+from pushmirror.importing.rsyncd_modules import Offer
+
+_PINNED = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
+_OF_A_PAIR = {"name", "archives", "main_archive", "archive_names"}  # that two sites need not agree in
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A runmirrors.conf with its lines, and the archive of ours that they are pushed for."""
+
+    place: str  # of the .conf
+    mirror: str  # of the .mirror
+    archive: str
+    runmirrors: Runmirrors
+    has_ssh_opts: bool = False  # or they are the script's
+
+
+def sites_of(lines: Sequence[Lines], said: list[str]) -> list[Site]:
+    """All sites, in the order of their first lines."""
+    found: list[Site] = []
+    for one in lines:
+        options = _for_every_site(one, said)
+        for site in one.runmirrors.sites(one.archive):
+            _add(found, _tidied(site, options, one, lines[0], said), one.mirror, said)
+    return found
+
+
+def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
+    """SSH_OPTS, but for what switches the check of host keys off."""
+    words = [*one.runmirrors.ssh_options]
+    kept: list[str] = []
+    while words:
+        word = words.pop(0)
+        setting = words.pop(0) if word == "-o" and words else ""
+        if (setting or word.removeprefix("-o")) in _PINNED:
+            what = "SSH_OPTS: host keys are pinned on first use and checked ever after"
+            if one.has_ssh_opts and not any(what in warning for warning in said):
+                said.append(f"{one.place}: {what}; {setting or word} has no counterpart, on purpose")
+        else:
+            kept += [word, setting] if setting else [word]
+    return tuple(kept)
+
+
+def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said: list[str]) -> Site:
+    """Without what [push] says already, and a port as one."""
+    told: dict[str, object] = {}
+    if site.key == first.runmirrors.push.key:
+        told["key"] = None
+    words: tuple[str, ...] = (*options, *site.ssh_options)
+    if len(words) == 2 and words[0] == "-p" and (port := number(words[1])) is not None:
+        told["port"] = port
+        words = ()
+    told["ssh_options"] = words
+    try:
+        return Site.model_validate({**dict(site), **told})
+    except ValidationError as exc:
+        what = message(exc.errors(include_url=False)[0])
+        said.append(f"{one.place}: SSH_OPTS and options of {site.name}: {what}; they are left out")
+        return Site.model_validate({**dict(site), **told, "ssh_options": (), "port": None})
+
+
+def _add(found: list[Site], site: Site, place: str, said: list[str]) -> None:
+    """Join a site with the one that it is already, or add it under a name that is free."""
+    same = [n for n, one in enumerate(found) if _same_login(one, site) or _same_name(one, site)]
+    for n in same:
+        if joined := _joined(found[n], site):
+            found[n] = joined
+            return
+    if twin := next((one for one in found if _is_twin(one, site)), None):
+        said.append(
+            f"{place}: {site.name} is left out: {twin.name} is pushed for {site.archives[0]} at the same "
+            "account; one trigger is enough where both mean one archive"
+        )
+        return
+    if same:
+        other = found[same[0]]
+        name = site.name
+        if _taken(name, found):
+            name = free_name(f"{name}-{site.archives[0]}", lambda one: _taken(one, found))
+        said.append(
+            f"{place}: {site.name} is a site of its own{f', {name},' if name != site.name else ''} beside "
+            f"{other.name}, for they differ in {', '.join(_differences(other, site)) or 'their main archive'}"
+        )
+        site = site.model_copy(update={"name": name})
+    found.append(site)
+
+
+def _joined(one: Site, other: Site) -> Site | None:
+    """Two sites as one; none where they differ in more than the archive."""
+    if _differences(one, other) or {*one.archives} & {*other.archives}:
+        return None
+    if one.main_archive and other.main_archive:
+        return None
+    return one.model_copy(
+        update={
+            "archives": (*one.archives, *other.archives),
+            "main_archive": one.main_archive or other.main_archive,
+            "archive_names": {**one.archive_names, **other.archive_names},
+        }
+    )
+
+
+def _differences(one: Site, other: Site) -> list[str]:
+    return [key for key, value in one if key not in _OF_A_PAIR and value != getattr(other, key)]
+
+
+def _is_twin(one: Site, other: Site) -> bool:
+    return _same_login(one, other) and bool({*one.archives} & {*other.archives})
+
+
+def _same_login(one: Site, other: Site) -> bool:
+    return _login(one) == _login(other)
+
+
+def _login(site: Site) -> tuple[str, str, int]:
+    return site.host.casefold().removesuffix("."), site.user, site.port or 22
+
+
+def _same_name(one: Site, other: Site) -> bool:
+    return one.name.casefold() == other.name.casefold()
+
+
+def _taken(name: str, found: Sequence[Site]) -> bool:
+    return any(name.casefold() == one.name.casefold() for one in found)
+
+
+# Users of rsync's secrets files as logins of sites: the user that a site logs in as is its name. Pure.
+#
+# Guaranteed: whoever could read a module goes on reading it with the same user and password, or a warning
+# says that it cannot. A site that is called otherwise takes its user's name, for nobody but it may log in
+# so.
+
+
+_NOBODY = "nobody"  # the account of a site that is never woken
+
+
+def give_logins(
+    sites: list[Site], offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], said: list[str]
+) -> tuple[list[Site], dict[str, str]]:
+    """The sites, with those who only read; and the password of each that has one."""
+    known = {site.name.casefold(): site.name for site in sites}
+    reads, passwords = _users(offer_of, secrets, known, said)
+    names = {name: n for n, name in enumerate(site.name for site in sites)}
+    found, renamed = [*sites], []
+    for user in sorted(passwords, key=lambda one: one not in names):  # the same name is the surest sign
+        at = _site_of(user, found, passwords)
+        if at is None:
+            found.append(_reader(user, reads[user]))
+            continue
+        site = found[at]
+        if site.name != user:
+            renamed.append(f"{site.name} is {user}")
+        found[at] = _with_reads(site.model_copy(update={"name": user}), reads[user], offer_of, said)
+    if renamed:
+        said.append(f"sites are called as their users of the rsync daemon here: {', '.join(renamed)}")
+    return found, passwords
+
+
+def _users(
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str], said: list[str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The archives that each user may read, and its password; `sites` are names, by the name without case."""
+    reads: dict[str, list[str]] = {}
+    passwords: dict[str, str] = {}
+    known = _spelt(offer_of, secrets, sites)
+    refused: set[str] = set()
+    for archive, offer, user, password in _logins(offer_of, secrets):
+        if wrong := _wrong(user, known, passwords.get(user, password) != password):
+            said.append(f"{offer.secrets}: {wrong}")
+            refused.add(user)
+            continue
+        passwords[user] = password
+        reads.setdefault(user, []).append(archive)
+    said += _left_out({*reads, *refused}, secrets)
+    return reads, passwords
+
+
+def _logins(
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets]
+) -> Iterator[tuple[str, Offer, str, str]]:
+    """Archive, module, user and password of all who are let in."""
+    for archive, offer in offer_of.items():
+        file = secrets.get(offer.secrets) if offer.secrets and offer.rules else None
+        for user, password in file.passwords.items() if file else ():
+            if offer.lets_in(user):
+                yield archive, offer, user, password
+
+
+def _spelt(
+    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str]
+) -> dict[str, str]:
+    """Of users that differ in case only, the one that counts: that of a site's own name, else the first."""
+    known: dict[str, str] = {}
+    for _, _, user, _ in _logins(offer_of, secrets):
+        if known.setdefault(user.casefold(), user) != user and sites.get(user.casefold()) == user:
+            known[user.casefold()] = user
+    return known
+
+
+def _wrong(user: str, known: Mapping[str, str], other_password: bool) -> str:
+    if not NAME.fullmatch(user):
+        return (
+            f"the user {user!a} cannot log in here, where a user is a site's name, of letters, digits and "
+            ". _ - only; add a site for it: pushmirror site add"
+        )
+    if known.get(user.casefold(), user) != user:
+        return f"the user {user} cannot log in here: it differs from {known[user.casefold()]} in case only"
+    if other_password:
+        return f"the user {user} has another password for another module, which counts here for all"
+    return ""
+
+
+def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterator[str]:
+    for file, one in secrets.items():
+        for user in one.passwords:
+            if user not in told and NAME.fullmatch(user):
+                yield f"{file}: the user {user} may read nothing that is imported, and is left out"
+
+
+def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int | None:
+    """The site that logs in as this user: the one of this name, in any case, or by a lesser sign.
+
+    Of two users that differ in case only there is one here; nobody takes the login of a site that has one.
+    The account and the first label of a host are a sign only where one site alone has them.
+    """
+    for n, site in enumerate(sites):
+        if site.name.casefold() == user.casefold():
+            return n
+    without = [n for n, site in enumerate(sites) if site.name not in passwords]
+    hosts = [n for n in without if sites[n].host.casefold().removesuffix(".") == user.casefold()]
+    if hosts:
+        return hosts[0]
+    for sign in ([site.host.partition(".")[0] for site in sites], [site.user for site in sites]):
+        having = [n for n, text in enumerate(sign) if text.casefold() == user.casefold()]
+        if len(having) == 1 and having[0] in without:
+            return having[0]
+    return None
+
+
+def _reader(user: str, archives: list[str]) -> Site:
+    return Site(name=user, host=user, user=_NOBODY, push=PushKind.NONE, archives=tuple(archives))
+
+
+def _with_reads(site: Site, reads: list[str], offer_of: Mapping[str, Offer], said: list[str]) -> Site:
+    said += (
+        f"{offer_of[name].place}: {site.name} is pushed for {name}, so it may read it now; rsync kept it out"
+        for name in site.archives
+        if name in offer_of and offer_of[name].rules and name not in reads
+    )
+    further = tuple(name for name in reads if name not in site.archives)
+    return site.model_copy(update={"reads": further})

@@ -1,0 +1,181 @@
+"""The SQLite file of an inventory, open.
+
+Guaranteed: a change happens whole or not at all. A file that is damaged or of another version is begun
+anew: it holds nothing that the tree could not tell again; the damaged one is kept as FILE.damaged. Who only
+reads, needs no lock and changes nothing; what cannot be used is then an empty inventory, which is not whole.
+What else is wrong is a StateError with advice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pushmirror.archive.paths import Entry
+from pushmirror.errors import Damaged, StateError
+from pushmirror.inventory.tables import VERSION, Facts, entries_in, make_tables, ranges_below, read_facts
+from pushmirror.inventory.transaction import Changing
+from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, put_aside
+
+_BUSY_S = 30.0  # how long to wait for another process; our transactions take milliseconds
+_CACHE_KB = 8000
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process has it for long; see who with `fuser`",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing is lost",
+    sqlite3.SQLITE_READONLY: "run pushmirror as the owner of the state directory",
+    sqlite3.SQLITE_CANTOPEN: "see that the state directory belongs to the user who runs pushmirror",
+    sqlite3.SQLITE_IOERR: "look at the kernel's log: the disk or its file system has errors",
+}
+
+
+class InventoryFile:
+    """The file, open for one process."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        if read_only:
+            self._connection = _opened_to_read(path)
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StateError(
+                f"{path.parent} cannot be made: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
+            ) from exc
+        with self.advised():
+            try:
+                self._connection = _opened(path)
+            except sqlite3.DatabaseError as exc:
+                if not is_damage(exc):
+                    raise
+                put_aside(path)
+                self._connection = _opened(path)
+            self._distrust_another_boot()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def facts(self) -> Facts:
+        """What is known of the whole."""
+        with self.advised():
+            return read_facts(self._connection)
+
+    def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows that answer a question."""
+        with self.advised():
+            return self._connection.execute(sql, values).fetchall()
+
+    def below(self, directory: str) -> Iterator[Entry]:
+        """All entries below a directory, in manifest order."""
+        for one in ranges_below(directory):
+            with self.advised():
+                yield from entries_in(self._connection, one)
+
+    @contextmanager
+    def changing(self, *, durable: bool = False) -> Iterator[Changing]:
+        """One transaction; a durable one, and all before it, outlives a power cut."""
+        with self.advised():
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                change = Changing(self._connection)
+                yield change
+                change.finish()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def advised(self) -> Iterator[None]:
+        """Translate what SQLite says of this file, and what fails where its rows are read in the block.
+
+        One that is found damaged is gone at the next opening.
+        """
+        try:
+            yield
+        except sqlite3.DatabaseError as exc:
+            if is_damage(exc):
+                raise self._damaged(exc) from exc
+            advice = _ADVICE.get(code_of(exc), "see that the file can be read and written")
+            raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
+        except MISREAD as exc:
+            raise self._damaged(exc) from exc
+
+    def _damaged(self, exc: Exception) -> StateError:
+        if self._read_only:
+            return StateError(f"the inventory {self.path} is damaged: {exc}", hint="a sync makes it anew")
+        with suppress(OSError):
+            put_aside(self.path)
+        return Damaged(
+            f"the inventory {self.path} is damaged: {exc}", hint="try again: it is made anew from the tree"
+        )
+
+    def _distrust_another_boot(self) -> None:
+        """After a power cut the tree may lack what was recorded here: all of it has to be looked at."""
+        boot = _boot()
+        if read_facts(self._connection).boot != boot:
+            with self.changing() as change:
+                change.note(boot=boot, whole=False)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        if _version(connection) == 0:
+            _make(connection)
+        _require_ours(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    """Its connection; that of an empty one where it is not there, cannot be used or is of another boot."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    make_tables(connection)
+    with suppress(sqlite3.DatabaseError):
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        found = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+        with ExitStack() as unless_used:
+            unless_used.callback(found.close)
+            _require_ours(found)
+            if read_facts(found).boot == _boot():
+                unless_used.pop_all()
+                connection.close()
+                return found
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    if _version(connection) == 0:  # no other process was faster
+        make_tables(connection)
+    connection.execute("COMMIT")
+
+
+def _require_ours(connection: sqlite3.Connection) -> None:
+    if _version(connection) != VERSION:
+        raise sqlite3.DatabaseError(f"it is of version {_version(connection)}")
+    read_facts(connection)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _boot() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,299 @@
+"""What our tree holds, name by name, without asking the disk: what makes a push cost what changed.
+
+    expect(paths) ──▶ the tree changes ──▶ settle(): looked at, name by name      (told of every change)
+    reconcile(): the whole disk is looked at, and differences are put right       (whole, and what drifted)
+
+Guaranteed: names that may be changing are recorded on disk before they change, so that a killed process
+leaves nothing wrong, only something to settle. What is asked costs what is answered; nothing grows with the
+tree. One process changes an inventory at a time: whoever holds the tree's lock.
+Not the business of this module: upstream, but for the name of its state that we follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.layout import OURS
+from pushmirror.archive.manifest_parts import Change, order_of
+from pushmirror.archive.paths import Entry, Kind
+from pushmirror.errors import StateError
+from pushmirror.inventory.db import InventoryFile
+from pushmirror.inventory.drift import Drift
+from pushmirror.inventory.scan import reconcile
+from pushmirror.inventory.tables import (
+    COLUMNS,
+    ENTRY,
+    NUMBER_OF,
+    counts,
+    entry_from,
+    marks,
+    path_of,
+    row_from,
+)
+from pushmirror.inventory.transaction import Disk
+from pushmirror.progress import Progress
+from pushmirror.system.rebuildable import reads
+
+_BATCH = 5000  # names in one transaction
+_DIRECTORY = NUMBER_OF[Kind.DIRECTORY]
+
+
+class Inventory:
+    """The inventory of one tree."""
+
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
+        """Open it, or begin one. StateError if that cannot be done.
+
+        With `read_only` nothing is begun or changed, and one that cannot be used is simply not whole.
+        """
+        self._file = InventoryFile(file, read_only=read_only)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- the whole ------------------------------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was compared with the whole tree once, and told of every change since."""
+        return self._file.facts().whole
+
+    @property
+    def state(self) -> str:
+        """The digest of all its entries; see TreeDigest."""
+        return self._file.facts().state
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return self._file.facts().files
+
+    @property
+    def size(self) -> int:
+        """How many bytes they have together."""
+        return self._file.facts().size
+
+    @property
+    @reads
+    def reconciled_at(self) -> datetime | None:
+        """When the whole disk was last looked at."""
+        at = self._file.facts().reconciled_at
+        return None if at is None else datetime.fromtimestamp(at, UTC)
+
+    @property
+    def followed(self) -> str:
+        """The state of upstream's tree that ours last arrived at; empty if none, or if ours drifted."""
+        return self._file.facts().followed
+
+    @property
+    def selection(self) -> int:
+        """The `selection_hash` of what was mirrored then."""
+        return self._file.facts().selection
+
+    @property
+    def heading(self) -> str:
+        """Where our tree is on its way to, from the state that it followed; empty if it has arrived."""
+        return self._file.facts().heading
+
+    def head_for(self, state: str) -> None:
+        """Our tree is going to change, towards this state of upstream's."""
+        with self._file.changing(durable=True) as change:
+            change.note(heading=state)
+
+    def follow(self, state: str, selection: int) -> None:
+        """Our tree has arrived at this state of upstream's, but for what is held; empty: at none."""
+        with self._file.changing() as change:
+            change.note(followed=state, heading="", selection=selection)
+
+    @reads
+    def hold(self, entries: Iterable[Entry]) -> None:
+        """These, and no others, are at upstream and not here; only news are written."""
+        wanted = {entry.path: entry for entry in entries}
+        kept = self.held()
+        if wanted == kept:
+            return
+        gone = [path for path, entry in kept.items() if wanted.get(path) != entry]
+        new = [entry for path, entry in wanted.items() if kept.get(path) != entry]
+        with self._file.changing() as change:
+            change.execute_each("DELETE FROM held WHERE directory = ? AND name = ?", map(order_of, gone))
+            sql = f"INSERT INTO held ({ENTRY}) VALUES ({marks(COLUMNS)})"  # noqa: S608  names of columns
+            change.execute_each(sql, map(row_from, new))
+
+    def distrust(self) -> None:
+        """The disk was seen to be otherwise: all of it is to be looked at again."""
+        with self._file.changing() as change:
+            change.note(whole=False)
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        with self._file.changing() as change:
+            change.begin_anew()
+
+    @reads
+    def holds(self, state: str) -> bool:
+        """Whether our tree, but for what upstream has not and what is held, is this state of upstream's."""
+        digest = TreeDigest(self.state)
+        for row in self._file.ask(f"SELECT {ENTRY} FROM names WHERE extra = 1"):  # noqa: S608  names of columns
+            entry = entry_from(row)
+            assert entry is not None
+            digest.remove(entry)
+        extras = {*self._extras("TRUE")}
+        for path, entry in self.held().items():
+            ours = self.get(path)
+            if ours is not None and path not in extras:
+                digest.remove(ours)
+            digest.add(entry)
+        if digest.hexdigest() == state:
+            return True
+        for path in OURS:  # they are here also when upstream has no traces
+            digest.remove(Entry(path, Kind.DIRECTORY))
+            if digest.hexdigest() == state:
+                return True
+        return False
+
+    # -- names ----------------------------------------------------------------------------------------
+
+    @reads
+    def get(self, path: str) -> Entry | None:
+        """What the tree has under a name."""
+        sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  names of columns
+        rows = self._file.ask(sql, order_of(path))
+        return entry_from(rows[0]) if rows else None
+
+    def below(self, directory: str) -> Iterator[Entry]:
+        """All entries below a directory, in manifest order; not the directory's own."""
+        return self._file.below(directory)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in manifest order."""
+        return self._file.below("")
+
+    @reads
+    def links(self) -> dict[str, str]:
+        """Every symbolic link and its target."""
+        # A literal 1, NUMBER_OF[Kind.LINK]: SQLite takes the index only if it can see the condition.
+        rows = self._file.ask("SELECT directory, name, target FROM names WHERE kind = 1")
+        return {
+            path_of(directory, name): target.decode("utf-8", "surrogateescape")
+            for directory, name, target in rows
+        }
+
+    @reads
+    def held(self) -> dict[str, Entry]:
+        """What the state that we follow has otherwise than our tree, by path; see `hold`."""
+        rows = self._file.ask(f"SELECT {ENTRY} FROM held")  # noqa: S608  names of columns
+        return {entry.path: entry for entry in filter(None, map(entry_from, rows))}
+
+    @reads
+    def extras(self) -> list[str]:
+        """Files and links that upstream has not."""
+        return self._extras(f"kind <> {_DIRECTORY}")
+
+    @reads
+    def extra_directories(self) -> list[str]:
+        """Directories that upstream has not."""
+        return self._extras(f"kind = {_DIRECTORY}")
+
+    @reads
+    def set_extras(self, files: Iterable[str], directories: Iterable[str]) -> None:
+        """Upstream has not these files, links and directories, but all others; only news are written."""
+        wanted = {*files, *directories}
+        marked = set(self._extras("TRUE"))
+        if wanted == marked:
+            return
+        with self._file.changing() as change:
+            for is_extra, paths in ((0, marked - wanted), (1, wanted - marked)):
+                sql = f"UPDATE names SET extra = {is_extra} WHERE directory = ? AND name = ?"  # noqa: S608  0 or 1
+                change.execute_each(sql, map(order_of, paths))
+
+    def _extras(self, condition: str) -> list[str]:
+        rows = self._file.ask(f"SELECT directory, name FROM names WHERE extra = 1 AND {condition}")  # noqa: S608  see above
+        return [path_of(directory, name) for directory, name in rows]
+
+    # -- change ---------------------------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether names are expected to change: they may be otherwise than they are here."""
+        return bool(self._file.ask("SELECT 1 FROM expected LIMIT 1"))
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """These names may change from now on, also if we are killed, or the power fails."""
+        with self._file.changing(durable=True) as change:
+            encoded = ((_encoded(path),) for path in paths if counts(path))
+            change.execute_each("INSERT OR IGNORE INTO expected VALUES (?)", encoded)
+
+    def settle(self, tree: Path, hashes: Mapping[str, str] | None = None) -> None:
+        """Look at every expected name on the disk, and keep what is there.
+
+        A name that is gone leaves, with all that was below it; directories above a new one are added. A
+        file's hash is known if `hashes` tells the SHA256 of what was put there.
+        """
+        known = hashes or {}
+        while batch := self._file.ask(f"SELECT path FROM expected ORDER BY path LIMIT {_BATCH}"):  # noqa: S608  a number
+            disk = Disk(tree)
+            with self._file.changing() as change:
+                for (encoded,) in batch:
+                    path = encoded.decode("utf-8", "surrogateescape")
+                    disk.settle(path, change, sha256=known.get(path, ""))
+                change.execute_each("DELETE FROM expected WHERE path = ?", batch)
+
+    def reconcile(self, tree: Path, *, progress: Progress, workers: int | None = None) -> Drift:
+        """Compare with the whole disk and put right what differs; from then on the inventory is whole.
+
+        If anything differed, no state of upstream's is followed any more. `workers` is the number of
+        processes (default: one for each core, up to eight, where that is worth it). UnreadableTree if a
+        directory cannot be read; what was found until then is put right.
+        """
+        self.settle(tree)
+        return reconcile(self._file, tree, progress=progress, workers=workers)
+
+    # -- seal -----------------------------------------------------------------------------------------
+
+    @property
+    def sealed_state(self) -> str:
+        """The state at the last seal; empty if what changed since then is not known."""
+        return self._file.facts().sealed
+
+    @reads
+    def pending_change(self) -> Change | None:
+        """What changed since the last seal; None if that is not known: a whole listing is needed."""
+        if not self.sealed_state:
+            return None
+        both = [(before, now) for before, now in self._touched() if before != now]
+        removed = tuple(before for before, _ in both if before is not None)
+        return Change(removed, tuple(now for _, now in both if now is not None))
+
+    def sealed(self, state: str) -> None:
+        """A manifest tells of this state, ours now; changes are kept from here on."""
+        with self._file.changing() as change:
+            if state != change.state:
+                raise StateError(f"state {state[:12]} was sealed, but the tree's is {change.state[:12]}")
+            change.forget_touched(sealed=state)
+
+    def _touched(self) -> list[tuple[Entry | None, Entry | None]]:
+        then, now = (
+            ", ".join(f"{table}.{column}" for column in ENTRY.split(", ")) for table in ("touched", "names")
+        )
+        sql = f"SELECT {then}, {now} FROM touched LEFT JOIN names USING (directory, name)"  # noqa: S608  names of columns
+        rows = self._file.ask(f"{sql} ORDER BY touched.directory, touched.name")
+        half = len(ENTRY.split(", "))
+        return [(entry_from(row[:half]), entry_from(row[half:])) for row in rows]
+
+
+def _encoded(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

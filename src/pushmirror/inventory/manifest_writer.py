@@ -1,0 +1,311 @@
+"""Our tree's manifest as our sites read it: kept in O(change), from what the inventory was told.
+
+    parts ──▶ head.next ──▶ the inventory: sealed ──▶ head.next becomes head ──▶ what is old leaves
+    written and durable      one transaction: this        one rename
+                             decides which head counts
+
+Guaranteed: a head names only files that are there, whole; what it says of the tree is what the inventory
+says, and its steps add up to it. Killed at any point, the next `seal` finishes or forgets what was begun.
+What a head named until now stays a while: sites may be fetching it. Not the business of this module: the
+format (archive/manifest.py), and whether the inventory is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from stat import S_ISREG
+from typing import Protocol
+
+from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.manifest import Head, Step, chain, parse_head, render_head
+from pushmirror.archive.manifest_parts import (
+    MAX_CHANGE_ENTRIES,
+    MAX_DIRECTORIES,
+    MAX_ENTRIES,
+    Change,
+    Part,
+    pack_snapshot,
+    read_change,
+    render_change,
+)
+from pushmirror.archive.paths import Entry, Kind
+from pushmirror.errors import ArchiveError, StateError
+from pushmirror.system.files import make_open_directories, sync_directory, write_atomically
+
+_log = logging.getLogger(__name__)
+HEAD = "head"
+_NEXT = "head.next"  # the head that counts as soon as the inventory says so
+_PART = re.compile(r"(?:snapshot|change)-[0-9a-f]+\.gz")
+_SHARE = 4  # changes since the snapshot may have so many-th of its bytes,
+_LITTLE = 2**20  # or so many
+_FAR = 100  # steps since the snapshot; twice as many altogether
+_STAYS_S = 6 * 3600  # a file that no head names any more
+_STAY = 100  # of them, at most
+
+
+class Tree(Protocol):
+    """What of an inventory is needed to tell others of the tree."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sealed_state(self) -> str: ...  # that the pending change begins at; "" when there is none
+    def entries(self) -> Iterator[Entry]: ...
+    def pending_change(self) -> Change | None: ...  # since the last seal; None when it is not known
+    def sealed(self, state: str) -> None: ...  # the pending change begins here, from now on
+    def forget(self) -> None: ...
+
+
+class Manifests:
+    """The manifest of one archive."""
+
+    def __init__(self, directory: Path, inventory: Tree) -> None:
+        """`directory` is what the rsync daemon serves."""
+        self._directory = directory
+        self._inventory = inventory
+
+    def seal(self, generation: str) -> str:
+        """Tell sites what the tree holds now, and which generation it has; returns the tree's state.
+
+        StateError when it cannot be written.
+        """
+        try:
+            self._make_directory()
+            served = self._served()
+            standing = self._standing(served)
+            head = self._next(standing, generation)
+            if head is None:
+                self._distrust()
+            elif head != served:
+                self._publish(head, served)
+                self._tidy(head)
+        except OSError as exc:
+            raise StateError(
+                f"the manifest for sites cannot be written to {self._directory}: {exc.strerror}",
+                hint="see that the disk has room, and that the directory belongs to who runs the mirror",
+            ) from exc
+        return self._inventory.state
+
+    @property
+    def generation(self) -> str:
+        """The archive's generation that sites were told of; empty if they were told of none."""
+        head = self._read(HEAD)
+        return head.generation if head else ""
+
+    def withdraw(self) -> None:
+        """Tell sites that nothing is known of the tree; they take another way then."""
+        served = self._read(HEAD)
+        if served:
+            self._let_go(served, ())
+        for name in (HEAD, _NEXT):
+            (self._directory / name).unlink(missing_ok=True)
+
+    # --- What there is ------------------------------------------------------------------------------------
+
+    def _make_directory(self) -> None:
+        above = self._directory.parent.parent
+        above.mkdir(mode=0o750, parents=True, exist_ok=True)
+        owner = above.stat().st_uid if os.geteuid() == 0 else None  # root works for who runs the mirror
+        make_open_directories(above, self._directory.parent.name, self._directory.name, owner=owner)
+
+    def _served(self) -> Head | None:
+        """The head that sites read, when the seal that a kill ended is finished or undone."""
+        begun = self._read(_NEXT)
+        if begun and begun.state == self._inventory.sealed_state:
+            (self._directory / _NEXT).replace(self._directory / HEAD)
+            sync_directory(self._directory)
+        else:
+            (self._directory / _NEXT).unlink(missing_ok=True)
+        return self._read(HEAD)
+
+    def _read(self, name: str) -> Head | None:
+        file = self._directory / name
+        try:
+            return parse_head(file.read_bytes(), where=str(file))
+        except FileNotFoundError:
+            return None
+        except ArchiveError as exc:
+            _log.warning("the manifest for sites is made anew: %s", exc)
+            return None
+
+    def _standing(self, head: Head | None) -> Head | None:
+        """The head when the next one can begin at it: it is of the last seal, and has all its files."""
+        if head and head.state == self._inventory.sealed_state and all(map(self._is_there, _parts(head))):
+            return head
+        return None
+
+    def _is_there(self, part: Part) -> bool:
+        try:
+            return (self._directory / part.name).stat().st_size == part.size
+        except FileNotFoundError:
+            return False
+
+    # --- What is next -------------------------------------------------------------------------------------
+
+    def _next(self, standing: Head | None, generation: str) -> Head | None:
+        """The head of the tree as it is now, its files written; None when the inventory cannot be right."""
+        tree = self._inventory
+        if standing and standing.state == tree.state:
+            return replace(standing, generation=generation)
+        step = self._step(standing.state) if standing else None
+        if standing and step:
+            steps = (*standing.steps, step)
+            whole, whole_state = standing.snapshot, standing.snapshot_state
+            head = Head(tree.state, generation, tree.files, tree.size, whole_state, whole, steps)
+            if not is_far(head):
+                return shortened(head)
+        else:
+            steps = ()
+        snapshot = self._snapshot()
+        if snapshot is None:
+            return None
+        return shortened(Head(tree.state, generation, tree.files, tree.size, tree.state, snapshot, steps))
+
+    def _step(self, before: str) -> Step | None:
+        """What changed since the last seal; None when it is too much to be read, or does not add up."""
+        change = self._inventory.pending_change()
+        if change is None or len(change) > MAX_CHANGE_ENTRIES:
+            return None
+        digest = TreeDigest(before)
+        for entry in change.removed:
+            digest.remove(entry)
+        for entry in change.added:
+            digest.add(entry)
+        if digest.hexdigest() != self._inventory.state:
+            return None
+        data = render_change(change)
+        sha256 = hashlib.sha256(data).hexdigest()
+        part = Part(_name("change", sha256), len(data), sha256, len(change))
+        try:
+            read_change(data, part, where=part.name)
+        except ArchiveError as exc:  # such as very long paths, very many of them
+            _log.debug("sites are not told of this change alone: %s", exc)
+            return None
+        write_atomically(self._directory / part.name, data)
+        return Step(before, self._inventory.state, part)
+
+    def _snapshot(self) -> Part | None:
+        """The listing of the whole tree, written; None when it is not of the inventory's state."""
+        beside = self._directory / "snapshot.new"
+        beside.unlink(missing_ok=True)
+        counted = _Counted(self._inventory.entries())
+        sha256, size = hashlib.sha256(), 0
+        with beside.open("xb") as file:
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask says
+            for chunk in pack_snapshot(counted):
+                sha256.update(chunk)
+                size += file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        is_small = counted.number <= MAX_ENTRIES and counted.directories <= MAX_DIRECTORIES
+        if counted.digest.hexdigest() != self._inventory.state or not is_small:
+            beside.unlink()
+            return None
+        name = _name("snapshot", sha256.hexdigest())
+        beside.replace(self._directory / name)
+        return Part(name, size, sha256.hexdigest(), counted.number)
+
+    # --- Making it so -------------------------------------------------------------------------------------
+
+    def _publish(self, head: Head, served: Head | None) -> None:
+        if served:
+            self._let_go(served, _parts(head))
+        write_atomically(self._directory / _NEXT, render_head(head))  # makes the parts' names durable too
+        if self._inventory.sealed_state != head.state:
+            self._inventory.sealed(head.state)
+        (self._directory / _NEXT).replace(self._directory / HEAD)
+        sync_directory(self._directory)
+
+    def _distrust(self) -> None:
+        """The inventory does not hold what its own digest says: it begins anew, sites are told nothing."""
+        _log.warning("what was remembered of the tree contradicts itself; the next run looks at all of it")
+        self.withdraw()
+        self._inventory.forget()
+
+    def _let_go(self, head: Head, kept: tuple[Part, ...]) -> None:
+        """From now on the time of a file that no head names counts."""
+        for part in {*_parts(head)} - {*kept}:
+            try:
+                os.utime(self._directory / part.name, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+
+    def _tidy(self, head: Head) -> None:
+        """Remove what a killed seal left, and what no head names any more since long."""
+        named = {HEAD, *(part.name for part in _parts(head))}
+        others = [
+            (found.st_mtime, one)
+            for one in self._directory.iterdir()
+            if one.name not in named and S_ISREG((found := one.lstat()).st_mode)  # no lost+found
+        ]
+        others.sort(reverse=True)
+        oldest = time.time() - _STAYS_S
+        for number, (mtime, file) in enumerate(others):
+            if not _PART.fullmatch(file.name) or number >= _STAY or mtime < oldest:
+                file.unlink()
+
+
+def is_far(head: Head) -> bool:
+    """Whether the steps since the snapshot cost so much to read that another one should be made.
+
+    The cost of a snapshot is thus spread over changes of a fair share of its bytes.
+    """
+    since = chain(head, head.snapshot_state) or ()
+    return len(since) > _FAR or _bytes(since) > _budget(head)
+
+
+def shortened(head: Head) -> Head:
+    """The head without its oldest steps when there are too many; those since the snapshot always stay."""
+    needed = len(chain(head, head.snapshot_state) or ())
+    first, size = len(head.steps), 0
+    while first:
+        size += head.steps[first - 1].part.size
+        count = len(head.steps) - first + 1
+        if count > needed and (count > 2 * _FAR or size > 2 * _budget(head)):
+            break
+        first -= 1
+    return replace(head, steps=head.steps[first:])
+
+
+def _budget(head: Head) -> int:
+    return max(_LITTLE, head.snapshot.size // _SHARE)
+
+
+def _bytes(steps: tuple[Step, ...]) -> int:
+    return sum(step.part.size for step in steps)
+
+
+def _parts(head: Head) -> tuple[Part, ...]:
+    return (head.snapshot, *(step.part for step in head.steps))
+
+
+def _name(kind: str, sha256: str) -> str:
+    """Named after its content, so that a name never means two things."""
+    return f"{kind}-{sha256[:32]}.gz"
+
+
+class _Counted:
+    """Entries that are counted, and added to a digest, as they pass."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        self.number = self.directories = 0
+        self.digest = TreeDigest()
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self._entries:
+            self.number += 1
+            self.directories += entry.kind is Kind.DIRECTORY
+            self.digest.add(entry)
+            yield entry

@@ -1,0 +1,1 @@
+"""Triggers over ssh: connections, host keys, the program ssh."""

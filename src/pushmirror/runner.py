@@ -1,0 +1,452 @@
+"""Where everything meets: a request becomes a run, one at a time for each archive, and gets its true answer.
+
+    request ──▶ queue ──▶ (tree's lock) ──▶ one run for all that wait ──▶ every caller its answer
+                             ▲                                                │
+                             └──── requests that came meanwhile: the next run ┘
+
+Whoever holds the lock serves everybody who waits. A request that arrives during a run is not taken to be
+served by it, whatever its kind: what it announces may be newer than what the run has seen (archvsync's
+bugs 14 and 15). A process that dies leaves its requests in the queue, and the next one serves them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushmirror.archive.layout import is_content
+from pushmirror.config.model import Archive, Config, Strategy
+from pushmirror.errors import (
+    ConfigError,
+    Damaged,
+    Exit,
+    HookFailed,
+    PushmirrorError,
+    StateError,
+    Stopped,
+    key_name,
+)
+from pushmirror.fetch.selection import selection_hash
+from pushmirror.ownership import require_ours
+from pushmirror.progress import Logged, Progress
+from pushmirror.push.trigger import combined
+from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
+from pushmirror.state.suites import path_of as suites_file
+from pushmirror.sync.current import serves_already
+from pushmirror.sync.job import Job
+from pushmirror.system import clock, locks
+from pushmirror.system.log_file import LogFile
+
+if TYPE_CHECKING:  # what only a run needs is imported when there is one
+    from pushmirror.hooks import OnHook
+    from pushmirror.state.store import Store
+    from pushmirror.sync.engine import Engine, Preview
+    from pushmirror.sync.owner import Stock
+    from pushmirror.sync.report import Report
+    from pushmirror.sync.tracking import Places
+
+_log = logging.getLogger(__name__)
+_BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
+_SHORT = 12  # digits of a generation that people compare
+_FORGET_EVERY = 50  # requests answered without a run: old ones are forgotten then, as each run does
+_MOST_RUNS = 100  # that one process does for others before it goes home
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for."""
+
+    archive: str
+    stage: Stage
+    trigger: str  # ssh, cron, manual …
+    mhop: bool = False
+    client: str = ""  # address
+    words: str = ""  # as they came
+    allow_mass_delete: bool = False
+    allow_rollback: bool = False
+    allow_empty_tree: bool = False  # though an archive was published in it
+    strategy: Strategy | None = None  # in the place of the configured one
+    generation: str | None = None  # the digest of what a push announces; none: whatever upstream has
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it wants what a run does not do by itself."""
+        allowed = self.allow_mass_delete or self.allow_rollback or self.allow_empty_tree
+        return allowed or self.strategy is not None
+
+
+class Hub:
+    """All that this machine does for its archives."""
+
+    def __init__(
+        self, config: Config, store: Store, progress: Progress, *, on_hook: OnHook | None = None
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._progress = progress
+        self._on_hook = on_hook
+        self.runs: set[int] = set()  # the numbers of those that this process has done
+
+    def preview(self, wish: Wish) -> Preview:
+        """What a run would do; neither the tree nor the store is touched."""
+        archive = self._config.archives[wish.archive]
+        return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
+
+    def is_current(self, archive: str) -> bool:
+        """Whether a run would find nothing to do, as far as can be told cheaply; when in doubt, no.
+
+        Upstream is asked for its Release files and traces only. Not so of an owner's tree, when a request
+        waits, and unless the last run ended well, not longer than `full_every` ago and by this selection, and
+        its trace is still what the tree says of itself.
+        Nothing is changed and nothing is remembered; an upstream that cannot be asked is for a run to tell.
+        """
+        one = self._config.archives[archive]
+        if one.upstream is None or self._store.pending(archive):
+            return False
+        runs, served = self._store.runs(archive, limit=1), self._store.latest_generation(archive)
+        if not runs or runs[0].outcome is not Outcome.SUCCEEDED or served is None:
+            return False
+        is_recent = timedelta() <= clock.now() - runs[0].started_at < one.full_every
+        if not is_recent or runs[0].stats.get("selection") != selection_hash(one):
+            return False
+        from pushmirror.tree.traces import Traces
+
+        if Traces(one.path, self._config.mirror.name).generation() != served.digest:
+            return False
+        try:
+            return self._engine(one).is_current()
+        except PushmirrorError as exc:
+            _log.info("upstream of %s was asked whether it has anything new: %s", archive, exc)
+            return False
+
+    def serve(self, wish: Wish) -> Request:
+        """Have a wish served by the run that covers it, ours or another's, and return it with its answer.
+
+        A push for what is served here already has it at once, without any run.
+        """
+        archive = self._config.archives[wish.archive]
+        require_ours(self._config.state.directory, archive)
+        if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
+            request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
+            if request.id % _FORGET_EVERY == 0:
+                self.prune_runs(archive)
+            return request
+        self._make_tree(archive)
+        request = self._add_request(wish)
+        self._set_required_flag(archive)
+        with self.tree_lock(archive):
+            self._store.recover(archive.name)
+            request = self._store.request(request.id)
+            if request.exit_code is not None and wish.is_special:
+                request = self._add_request(wish)  # the run that served it knew nothing of what is allowed
+            if request.exit_code is None:
+                self._run(archive, wish)
+                request = self._store.request(request.id)
+        self._run_abandoned_requests(archive)
+        return request
+
+    def _add_request(self, wish: Wish, answer: str | None = None) -> Request:
+        return self._store.add_request(
+            wish.archive,
+            wish.stage,
+            mhop=wish.mhop,
+            trigger=wish.trigger,
+            client=wish.client,
+            words=wish.words,
+            generation=wish.generation,
+            answer=answer,
+        )
+
+    @contextmanager
+    def tree_lock(self, archive: Archive) -> Iterator[None]:
+        """Hold the tree's lock, after saying so if somebody else has it."""
+        with locks.locked(archive.path, wait=False) as held:
+            if held:
+                yield
+                return
+        self._progress.step("waiting for the run under way")
+        with locks.locked(archive.path):
+            yield
+
+    def _run_abandoned_requests(self, archive: Archive) -> None:
+        """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
+        for _ in range(_MOST_RUNS):
+            if not self._store.pending(archive.name):
+                return
+            with locks.locked(archive.path, wait=False) as held:
+                if not held:
+                    return  # its holder serves them
+                self._store.recover(archive.name)
+                if self._store.pending(archive.name):
+                    self._run(archive)  # with nobody's special permissions
+
+    def _run(self, archive: Archive, wish: Wish | None = None) -> None:
+        """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
+        waiting = self._store.pending(archive.name)
+        stage = combined(request.stage for request in waiting)
+        log, work = self.new_log(archive), self._work(archive)  # without these there is nothing to remember
+        run = self._store.begin_run(
+            archive.name,
+            stage,
+            strategy="" if archive.upstream else STOCK,
+            trigger=waiting[0].trigger,
+            log=str(log),
+            request_ids=[request.id for request in waiting],
+        )
+        self.runs.add(run.id)
+        self._set_required_flag(archive)
+        with logged_to(log):
+            for request in waiting:
+                facts = (
+                    request.stage.value,
+                    request.trigger or "hand",
+                    request.client or "this machine",
+                    request.words,
+                )
+                _log.info("asked for %s by %s from %s: %a", *facts)
+            self._carry_out(archive, run, work, wish, waiting)
+        self._set_required_flag(archive)
+        self.prune_runs(archive)
+
+    def _carry_out(
+        self, archive: Archive, run: Run, work: Engine | Stock, wish: Wish | None, waiting: Sequence[Request]
+    ) -> None:
+        def on_served(generation: str) -> None:
+            was_prepared = not work.report.landed  # stage 1 had brought all that our sites could fetch ahead
+            self._store.publish_generation(
+                archive.name, generation, run.id, clock.now(), was_prepared=was_prepared
+            )
+
+        try:
+            if wish is None or not wish.allow_empty_tree:
+                self.require_mounted(archive)
+            job = _job(run.stage, run.trigger, wish, generation=_announced(waiting))
+            try:
+                report = work.run(job, on_served)
+            except Damaged as exc:  # once: what is made anew is not damaged
+                _log.warning("%s; beginning it anew", exc)
+                work = self._work(archive)
+                report = work.run(job, on_served)
+        except (Stopped, KeyboardInterrupt) as exc:
+            self._interrupted(run, exc, work.report)
+            raise
+        except PushmirrorError as exc:
+            if isinstance(exc, HookFailed):
+                work.report.hook_exit_code = exc.code
+            message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+            _log.error("%s", message)
+            self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
+        except Exception as exc:
+            _log.exception("a mistake in pushmirror")
+            self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", work.report)
+            raise
+        else:
+            _log.info("done: %s", report.summary())
+            mhop = any(request.mhop for request in waiting)
+            code = Exit.HELD if report.held else Exit.OK
+            self._end(run, Outcome.SUCCEEDED, code, report.summary(), report, for_sites=mhop)
+
+    def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
+        """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.
+
+        A hub above that is itself in its stage 1 still shows its former Release files, so that nobody here
+        knows the generation that the packages are for. What sites confirm then has the run's name until it
+        is published.
+        """
+        if report.generation:
+            return  # it was published, and nothing is prepared any more
+        served = self._store.latest_generation(run.archive)
+        known = report.prepared if not served or report.prepared != served.digest else ""
+        if for_sites and (known or report.landed):
+            self._store.prepare(run.archive, known or f"run {run.id}")
+        elif report.landed:
+            self._store.unprepare(run.archive)
+
+    def _interrupted(self, run: Run, exc: Stopped | KeyboardInterrupt, report: Report) -> None:
+        by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
+        message = f"{by}; what was asked for waits for the next run"
+        _log.warning("%s", message)
+        self._end(run, Outcome.INTERRUPTED, code, message, report)
+
+    def _end(
+        self,
+        run: Run,
+        outcome: Outcome,
+        exit_code: Exit,
+        message: str,
+        report: Report,
+        *,
+        for_sites: bool = False,
+    ) -> None:
+        self._prepare(run, report, for_sites=for_sites)  # before the answer: who asked acts on it
+        self._store.end_run(
+            run.id,
+            outcome=outcome,
+            exit_code=exit_code,
+            generation=report.generation or None,  # also of a run that published and then failed
+            message=message,
+            stats=report.numbers(),
+            strategy=report.strategy,
+            why=report.why,
+        )
+
+    def _work(self, archive: Archive) -> Engine | Stock:
+        if archive.upstream is None:
+            from pushmirror.hooks import log_hook
+            from pushmirror.sync.owner import Stock
+
+            places, progress = self.places(archive), Logged(self._progress)
+            mirror, on_hook = self._config.mirror, self._on_hook or log_hook
+            return Stock(archive, mirror, places=places, progress=progress, on_hook=on_hook)
+        return self._engine(archive)
+
+    def _engine(self, archive: Archive) -> Engine:
+        from pushmirror.hooks import log_hook
+        from pushmirror.sync.engine import Engine
+
+        places = self.places(archive)
+        with self.state_errors(places.ledger):
+            progress, on_hook = Logged(self._progress), self._on_hook or log_hook
+            return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
+
+    def places(self, archive: Archive) -> Places:
+        """Where an archive's state is kept, made where it is not there yet."""
+        from pushmirror.fetch.stall import stalled_file
+        from pushmirror.sync.tracking import Places
+
+        state = self._config.state
+        inventories = state.directory / "inventories"
+        with self.state_errors(inventories):
+            inventories.mkdir(parents=True, exist_ok=True)
+        return Places(
+            ledger=state.directory / "closures" / archive.name,
+            inventory=inventories / f"{archive.name}.sqlite",
+            upstream_manifest=state.directory / "upstream" / archive.name,
+            manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
+            suites=suites_file(state.directory, archive.name),
+            stalled=stalled_file(state.directory, archive.name),
+        )
+
+    def _make_tree(self, archive: Archive) -> None:
+        """The tree's directory, made when its parent is there; an owner's has to be there."""
+        if archive.path.is_dir():
+            return
+        if archive.upstream is None:
+            raise ConfigError(
+                f"the tree {archive.path} of archive {archive.name} does not exist",
+                hint="an owner's tree has to be there: mount it, correct `path`, or add `upstream`",
+            )
+        try:
+            archive.path.mkdir(mode=0o755)
+        except OSError as exc:
+            raise ConfigError(
+                f"the tree {archive.path} of archive {archive.name} cannot be made: {exc.strerror}",
+                hint=f"make the directory for the user who runs pushmirror, or correct {key_name('path')}",
+            ) from exc
+
+    def require_mounted(self, archive: Archive) -> None:
+        """An empty directory where a run of ours had published is a disk that is not mounted."""
+        was = self._store.latest_generation(archive.name)
+        if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
+            return
+        raise ConfigError(
+            f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
+            hint="mount its disk; or, if it is to be so: pushmirror sync --from-scratch",
+        )
+
+    def _set_required_flag(self, archive: Archive) -> None:
+        """Archive-Update-Required is in the tree exactly while a request waits."""
+        if archive.upstream is None:
+            return  # the tree is its owner's
+        from pushmirror.tree.traces import Traces
+
+        is_owed = bool(self._store.pending(archive.name))
+        try:
+            Traces(archive.path, self._config.mirror.name).owe(is_owed=is_owed)
+        except OSError as exc:  # a full or read-only disk: the run itself will say so
+            _log.warning("the flag that a run is owed cannot be set in %s: %s", archive.path, exc.strerror)
+
+    def new_log(self, archive: Archive) -> Path:
+        directory = self._config.state.logs / archive.name
+        file = directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
+        with self.state_errors(file):
+            directory.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        return file
+
+    @contextmanager
+    def state_errors(self, what: Path) -> Iterator[None]:
+        """Translate what keeps us from writing below the state directory."""
+        try:
+            yield
+        except OSError as exc:
+            raise StateError(
+                f"{exc.filename or what} cannot be written: {exc.strerror}",
+                hint=f"whoever runs pushmirror has to own all below {self._config.state.directory}",
+            ) from exc
+
+    def prune_runs(self, archive: Archive) -> None:
+        for run in self._store.prune(archive.name, self._config.state.keep_runs):
+            try:
+                if run.log:
+                    Path(run.log).unlink(missing_ok=True)
+            except OSError as exc:  # the state directory was another one then, or another user's
+                _log.warning("the log %s of a forgotten run stays: %s", run.log, exc.strerror)
+
+
+def hook_exit_code(run: Run) -> int | None:
+    """The exit code of the hook that failed and so ended a run; none if it ended in another way.
+
+    It is the answer of ftpsync; our own is the stage's, for a hook's code may mean something else with us.
+    """
+    code = run.stats.get("hook_exit_code")
+    return None if code is None else int(code)
+
+
+def _job(stage: Stage, trigger: str, wish: Wish | None, generation: str | None = None) -> Job:
+    if wish is None:
+        return Job(stage, trigger, generation=generation)
+    return Job(
+        stage,
+        trigger,
+        allow_mass_delete=wish.allow_mass_delete,
+        allow_rollback=wish.allow_rollback,
+        strategy=wish.strategy,
+        generation=generation,
+    )
+
+
+def _announced(waiting: Sequence[Request]) -> str | None:
+    """The generation that all of them ask for: then it is the true answer to each.
+
+    If one asks for another, or for whatever upstream has, only upstream itself can tell what is newest.
+    """
+    asked = {request.generation for request in waiting}
+    return asked.pop() if len(asked) == 1 else None
+
+
+@contextmanager
+def logged_to(file: Path) -> Iterator[None]:
+    """Everything that pushmirror logs goes to this file too, as far as it can be written."""
+    handler = LogFile(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("pushmirror")
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+        handler.close()
+        if handler.failed:
+            _log.warning(
+                "the log %s lacks lines, for it cannot be written: %s", file, handler.failed.strerror
+            )

@@ -1,0 +1,202 @@
+"""What `pushmirror serve` keeps going: rsync access for the sites, and pushes until everybody is current.
+
+    rsync daemon ── kept running          its files ── kept in line with sites and clock
+    stunnel      ── the same, for TLS      an archive's push ── never over: retries, news, the operator's word
+    the state    ── backed up once a day
+
+Guaranteed: one of them for each state directory; what it started is gone when it is, however it ends; trouble
+with the files or with TLS stops no push. A change of the configuration counts at once and drops no transfer:
+sites come and go, a certificate is renewed. Only another address for rsync itself needs a restart. Not its
+business: what is due, who may read what, how a daemon is kept running (access/supervise.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pushmirror.access import daemon_files, supervise, transfer_log
+from pushmirror.config.model import Config
+from pushmirror.errors import ConfigError, PushmirrorError
+from pushmirror.push.decide import Decision
+from pushmirror.push.engine import Watch
+from pushmirror.push.pushes import Pushes
+from pushmirror.state.backups import back_up_daily
+from pushmirror.state.records import Standing
+from pushmirror.system import locks
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
+
+_log = logging.getLogger(__name__)
+_TEND_S = 1.0  # between two looks at the configuration
+_RENEW_S = 30.0  # between two looks at passwords whose time may be over
+_BACK_UP_S = 60.0  # between two looks for today's backup of the state
+_AGAIN_S = 5.0  # before what failed as a whole, or what somebody else is doing, is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is to be served."""
+
+    rsync: bool = True  # its daemon, and stunnel where there is a certificate
+    pushes: bool = True
+
+
+def never(_: Decision) -> bool:
+    """The push of who serves is never over."""
+    return False
+
+
+@contextmanager
+def alone(config: Config) -> Iterator[None]:
+    """Be the only one that serves this state directory; PushmirrorError when there is another."""
+    directory = config.state.directory / "serve"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise PushmirrorError(
+            f"the directory {directory} cannot be made: {exc.strerror}",
+            hint="run this as the user who runs the mirror, or let that user write the state directory",
+        ) from exc
+    with locks.locked(directory, wait=False) as held:
+        if not held:
+            raise PushmirrorError(
+                f"another `pushmirror serve` is running for {config.state.directory}",
+                hint="one is enough; to find it: ps ax | grep 'pushmirror.* serve'",
+            )
+        yield
+
+
+async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts: Parts) -> None:
+    """Keep all of it going until cancelled. Raises PushmirrorError when a daemon does not come up at all."""
+    argv = daemon_files.rsync_argv(config()) if parts.rsync else []
+    files = _Files()
+    await files.begin(config())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_renew(config, files))
+            tasks.create_task(_back_up(config))
+            if parts.rsync:
+                log = daemon_files.places(config()).log
+                tasks.create_task(supervise.keep("rsync", lambda: argv, may_fail=False, log=log))
+                tasks.create_task(supervise.keep_tls(config))
+                await supervise.until_it_answers(config())
+            if parts.pushes:
+                tasks.create_task(_push_all(config, store, watch))
+    except BaseExceptionGroup as group:  # the first to fail has ended the others
+        raise group.exceptions[0] from None
+
+
+class _Files:
+    """The rsync daemon's files, and what was said of them already: a look every half minute is no news."""
+
+    def __init__(self) -> None:
+        self._said: frozenset[str] = frozenset()
+
+    async def begin(self, config: Config) -> None:
+        """Write them; older ones will do for now, unless it is the configuration that is wrong."""
+        try:
+            await self._update(config)
+        except ConfigError:
+            raise
+        except PushmirrorError as exc:
+            if not daemon_files.places(config).conf.exists():
+                raise
+            self._say(f"the rsync daemon's files stay as they are: {exc}")
+
+    async def renew(self, config: Config) -> bool:
+        """Write them when something has changed; whether that worked."""
+        try:
+            await self._update(config)
+        except PushmirrorError as exc:
+            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            return False
+        return True
+
+    async def _update(self, config: Config) -> None:
+        # Not in the event loop: a lock of somebody else's, a slow disk or rsync must hold up no push.
+        if await asyncio.to_thread(daemon_files.update, config, aloud=False):
+            _log.info("the rsync daemon's files have changed")
+        unusable = await asyncio.to_thread(daemon_files.unusable, config)
+        self._say(*(daemon_files.kept_out(exc) for exc in unusable.values()))
+
+    def _say(self, *words: str) -> None:
+        for line in words:
+            if line not in self._said:
+                _log.error("%s", line)
+        self._said = frozenset(words)
+
+
+async def _renew(config: Callable[[], Config], files: _Files) -> None:
+    """Keep the daemon's files in line with the sites, and with passwords whose time is over."""
+    known, due = config(), monotonic() + _RENEW_S
+    while True:
+        await asyncio.sleep(_TEND_S)
+        if config() is known and monotonic() < due:
+            continue
+        known = config()
+        due = monotonic() + (_RENEW_S if await files.renew(known) else _AGAIN_S)
+
+
+async def _back_up(config: Callable[[], Config]) -> None:
+    """Have a backup of the state each day; pushes go on meanwhile."""
+    while True:
+        await asyncio.sleep(_BACK_UP_S)
+        state = config().state
+        await asyncio.to_thread(back_up_daily, state.database_url, state.directory)
+
+
+async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:
+    """A push of each archive that has sites, for as long as it has."""
+    pushes = Pushes(config, store, watch, refused=transfer_log.refused)
+    running: dict[str, asyncio.Task[None]] = {}
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            wanted = {name for name in config().archives if config().sites_of(name)}
+            for name in running.keys() - wanted:
+                running.pop(name).cancel()
+            for name in wanted - running.keys():
+                running[name] = tasks.create_task(_push_for_ever(pushes, store, name))
+            await asyncio.sleep(_TEND_S)
+
+
+async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
+    beside: _Beside | None = None
+    while True:
+        try:
+            if await pushes.push(archive, never):
+                beside = None
+            else:
+                beside = beside or _Beside(archive)
+                beside.tell(store.standings(archive))
+        except PushmirrorError as exc:
+            hint = f"; {exc.hint}" if exc.hint else ""
+            _log.error("the push of %s failed and is begun again: %s%s", archive, exc, hint)
+        except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
+            _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
+        await asyncio.sleep(_AGAIN_S)
+
+
+class _Beside:
+    """Tells what becomes of sites while another process pushes an archive: its own log is elsewhere."""
+
+    def __init__(self, archive: str) -> None:
+        self._failing: set[str] = set()
+        _log.info("another process is pushing %s; serve goes on with it afterwards", archive)
+
+    def tell(self, standings: Mapping[str, Standing]) -> None:
+        """Say once of each site that it began to fail, or works again."""
+        failing = {name for name, one in standings.items() if one.failing_since}
+        for name in sorted(failing - self._failing):
+            one = standings[name]
+            how = "no answer" if one.exit_code is None else one.exit_code
+            _log.warning("%s failed (%s): %s", name, how, one.last_words)
+        for name in sorted(self._failing - failing):
+            _log.info("%s works again", name)
+        self._failing = failing

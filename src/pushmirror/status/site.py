@@ -1,0 +1,289 @@
+"""One site as it is seen in the light of an archive's other sites, its generations and the clock.
+
+    new ──▶ late ──stage 1 confirmed──▶ staged ──stage 2 confirmed──▶ live ──something is published──▶ late
+             any of them ──a trigger fails──▶ failing             paused: by hand, whatever else it is
+
+Not the business of this module: what a site is to be told next. That is decided by the push, and comes in
+as each site's phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+
+from pushmirror.config.model import Push, Site
+from pushmirror.errors import Exit
+from pushmirror.state.records import Generation, Phase, Stage, Standing, is_digest
+from pushmirror.status.words import ago, clock, cut, listed, short, span
+
+# What a site does, waits for or suffers from, in words that a tired person understands.
+
+
+_STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
+
+#: What a shell means, for its own words say it only to who knows it.
+_MEANING = {126: "its forced command cannot be run", 127: "its forced command was not found"}
+
+
+def doing(one: Seen) -> str:
+    """What it does or waits for, and why it fails; empty when there is nothing to say."""
+    if one.state is SiteState.PAUSED:
+        lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
+        return f"paused by hand{lacks}"
+    if one.state is SiteState.FAILING:
+        return f"{_failed(one)}, {_next_try(one)}: {_why(one)}"
+    in_words = _BY_PHASE.get(one.phase)
+    return in_words(one) if in_words else ""
+
+
+def owes(one: Seen) -> str:
+    """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
+    if one.pushed_for is None:
+        return ""
+    at = short(one.standing.stage2)
+    return f"pushed for {short(one.pushed_for)}, {f'is at {at}' if at else 'has confirmed none yet'}"
+
+
+def _failed(one: Seen) -> str:
+    since = clock(one.standing.failing_since or one.scene.now, one.scene.now)
+    attempts = one.standing.attempts
+    return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
+
+
+def _next_try(one: Seen) -> str:
+    if one.phase is Phase.TRIGGERED:
+        woken = f"woken again {ago(one.standing.sent_at, one.scene.now)}"
+        return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
+    if one.phase is Phase.GATED:
+        return _gated(one)
+    if one.scene.pushing is False:
+        return "is tried again by pushmirror serve or the next push, and neither is running"
+    at = one.standing.next_try_at
+    return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
+
+
+def _why(one: Seen) -> str:
+    """What came of the last trigger, in the site's own words where it had any."""
+    words, code = one.standing.last_words, one.standing.exit_code
+    said = cut(words)
+    if code is None:  # we say why, and at the end what to do
+        more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
+        return f"{said}{more}" if said else "there was no answer"
+    meaning = _MEANING.get(code, "")
+    told = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
+    return f"{told}, {said}" if said else f"{told}, without a word"
+
+
+def _woken(one: Seen) -> str:
+    stage = _STAGES.get(one.standing.sent_stage or Stage.ALL, "")
+    woken = f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}"
+    if one.is_abandoned:
+        return f"{woken}, but {_unheard(one)}"
+    return f"{woken}, has not answered yet"
+
+
+def _unheard(one: Seen) -> str:
+    return f"nobody waits for its answer any more: {_push(one)}"
+
+
+def _gated(one: Seen) -> str:
+    canaries = one.scene.gating
+    return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}{_unpushed(one)}"
+
+
+def _delayed(one: Seen) -> str:
+    return f"waits for its delay of {' and '.join(map(str, one.site.delay))}{_unpushed(one)}"
+
+
+def _held(one: Seen) -> str:
+    """A canary waits for the other canaries only, the others for each other."""
+    others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
+    awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
+    return f"has stage 1, waits for {awaited}{_unpushed(one)}"
+
+
+def _unpushed(one: Seen) -> str:
+    return f"; nobody pushes: {_push(one)}" if one.scene.pushing is False else ""
+
+
+def _due(one: Seen) -> str:
+    has = "has stage 1, " if one.state is SiteState.STAGED else ""
+    if one.is_left_alone:
+        return f"{has}is to be woken, and nobody does it: {_push(one)}"
+    return f"{has}is to be woken now"
+
+
+def _push(one: Seen) -> str:
+    return f"run pushmirror serve, or pushmirror push {one.scene.archive}"
+
+
+def _ready(one: Seen) -> str:
+    if one.holds_back:
+        return f"holds suites back: {cut(one.standing.last_words) or 'it did not say which'}"
+    if one.state is SiteState.STAGED:
+        return "has stage 1, waits until it is published here"
+    return "" if one.scene.served else "nothing is published here yet"
+
+
+_BY_PHASE: dict[Phase | None, Callable[[Seen], str]] = {
+    Phase.TRIGGERED: _woken,
+    Phase.GATED: _gated,
+    Phase.DELAYED: _delayed,
+    Phase.HELD: _held,
+    Phase.DUE: _due,
+    Phase.RESTING: _next_try,
+    Phase.CURRENT: _ready,
+}
+
+
+class SiteState(StrEnum):
+    """How a site is doing, in one word."""
+
+    LIVE = "live"  # it serves what we serve
+    STAGED = "staged"  # it has stage 1 of what we serve, or are about to
+    LATE = "late"  # it has not
+    PAUSED = "paused"
+    FAILING = "failing"  # it did not answer the last trigger with 0
+    NEW = "new"  # it has never confirmed anything
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the site has something yet to do."""
+        return self in {SiteState.LATE, SiteState.STAGED, SiteState.NEW}
+
+
+@dataclass(frozen=True)  # without slots: what is worked out once is kept in it
+class Scene:
+    """What all sites of one archive are seen against."""
+
+    archive: str
+    sites: Sequence[Site]
+    standings: Mapping[str, Standing]  # by name of the site, of those that have one
+    generations: Sequence[Generation]
+    phases: Mapping[str, Phase]  # by name of the site
+    push: Push
+    now: datetime
+    pushing: bool | None = None  # a push is under way; none: not known
+    stale_after: timedelta = timedelta(hours=12)  # that a site may lack what we serve
+
+    @cached_property
+    def served(self) -> Generation | None:
+        """What we serve."""
+        return next((one for one in self.generations if one.replaced_at is None), None)
+
+    @cached_property
+    def everyone(self) -> list[Seen]:
+        """All sites, in the given order."""
+        return [
+            Seen(site, self.standings.get(site.name) or Standing(self.archive, site.name), self)
+            for site in self.sites
+        ]
+
+    @cached_property
+    def delaying(self) -> list[Site]:
+        """The sites whose stage 1 others wait for."""
+        return [one.site for one in self.everyone if one.delays_others]
+
+    @cached_property
+    def gating(self) -> list[str]:
+        """The names of the canaries that the others wait for."""
+        return [one.site.name for one in self.everyone if one.gates_others]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One site."""
+
+    site: Site
+    standing: Standing
+    scene: Scene
+
+    @property
+    def phase(self) -> Phase | None:
+        """What it does or waits for; none: it was not asked about."""
+        return self.scene.phases.get(self.site.name)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it confirmed to serve what we serve."""
+        return self.scene.served is not None and self.standing.stage2 == self.scene.served.digest
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether it is current but for suites, and said so by its exit code."""
+        return self.is_current and self.standing.exit_code == Exit.HELD
+
+    @property
+    def has_stage1(self) -> bool:
+        """Whether it has what our indices refer to."""
+        served = self.scene.served
+        return served is not None and served.digest in {self.standing.stage1, self.standing.stage2}
+
+    @property
+    def state(self) -> SiteState:
+        """How it is doing."""
+        if self.site.paused or self.phase is Phase.PAUSED:
+            return SiteState.PAUSED
+        if self.standing.failing_since:
+            return SiteState.FAILING
+        if self.is_current:
+            return SiteState.LIVE
+        if not self.standing.stage1 and not self.standing.stage2:
+            return SiteState.NEW
+        ready = self.has_stage1 or self.phase is Phase.CURRENT  # the latter: for what is published next
+        return SiteState.STAGED if ready else SiteState.LATE
+
+    @property
+    def pushed_for(self) -> str | None:
+        """The generation that it was woken for last and has not confirmed to serve; none: it owes nothing.
+
+        Nor does it for a preparation that has only a name yet, or for what we do not serve yet ourselves.
+        """
+        standing = self.standing
+        known = (standing.sent_generation, standing.tried, standing.stage1)  # the newest first
+        last = next((one for one in known if one), None)
+        return last if is_digest(last) and last != standing.stage2 and not self.is_current else None
+
+    @property
+    def lacks_since(self) -> datetime | None:
+        """When we first published something that it does not have; none: it has everything."""
+        has, known = self.standing.stage2, self.scene.generations
+        if self.is_current or not known:
+            return None
+        replaced = [one.replaced_at for one in known if one.digest == has and one.replaced_at]
+        if replaced:
+            return max(replaced)
+        if has:  # so old that it has been forgotten here
+            return min(one.published_at for one in known)
+        return self.scene.served.published_at if self.scene.served else None
+
+    @property
+    def delays_others(self) -> bool:
+        """Whether staged sites wait for its stage 1; they do not when it has been failing for long."""
+        if self.site.paused or not self.site.push.is_staged or self.has_stage1:
+            return False
+        since = self.standing.failing_since
+        return since is None or self.scene.now < since + self.scene.push.deadline
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether whoever woke it is gone, and its answer with it."""
+        return self.phase is Phase.TRIGGERED and self.scene.pushing is False
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether it is to be woken and nobody does it; where that cannot be seen, the deadline tells."""
+        if self.phase is None or self.phase is Phase.CURRENT or self.lacks_since is None:
+            return False
+        if self.scene.pushing is None:
+            return self.phase is Phase.DUE and self.scene.now - self.lacks_since > self.scene.push.deadline
+        return not self.scene.pushing
+
+    @property
+    def gates_others(self) -> bool:
+        """Whether it is a canary that the others wait for."""
+        return self.site.canary and not self.site.paused and self.phase is not Phase.CURRENT

@@ -1,1 +1,0 @@
-"""What we know of our own tree: its inventory, and the manifest that sites read of it."""

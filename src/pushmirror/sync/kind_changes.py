@@ -1,0 +1,282 @@
+"""What becomes of names that change their kind: a directory becomes a link, a link a directory, a file
+either.
+
+Suites are renamed on a release day (`stable -> trixie` was a directory), and pools are moved. What clients
+may still ask for through such a name, packages and indices by hash, has to be there afterwards too: under
+the place that the name then leads to. Guaranteed of the names that `settle_kinds` leaves in a survey: what
+the target or a state within its grace refers to is, after the change, what it was; what is lost by the
+change is counted as deleted. A name that cannot change without that stays what it is, and is named.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pushmirror.archive.layout import Part, is_by_hash, part_of
+from pushmirror.archive.paths import resolve
+from pushmirror.errors import BadPath
+from pushmirror.inventory.diff import Survey
+from pushmirror.sync.deletion import Deletion, number_of
+from pushmirror.system.files import mtime_of, sha256_of
+from pushmirror.tree.published_state import TreeLinks
+from pushmirror.tree.work_area import WorkArea
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class KindChanges:
+    """The changes of kind that a publication makes."""
+
+    become_directories: list[str] = field(default_factory=list)  # links or files here
+    carried: dict[str, str] = field(default_factory=dict)  # new path -> where the file is here now
+    gone: list[str] = field(default_factory=list)  # files that are nowhere afterwards
+    staying: set[str] = field(default_factory=set)  # names that do not change, nor what is below them
+    withheld: Deletion = field(default_factory=Deletion)  # what some of these would lose, for it is too much
+    stuck: list[str] = field(default_factory=list)  # of these: names that the target's indices may need
+
+    def leave(self, path: str) -> bool:
+        """Whether a name is not changed, because it or what it is in stays what it is."""
+        return path in self.staying or _is_below_any(path, self.staying)
+
+
+def settle_kinds(
+    survey: Survey,
+    tree: Path,
+    area: WorkArea,
+    *,
+    needed: Callable[[Collection[str]], set[str]],
+    decide: Callable[[Collection[str]], Deletion],
+) -> KindChanges:
+    """Plan the changes of kind, and leave out of the survey those that would take away what is needed.
+
+    `needed` tells which of some paths the target or a state within its grace refers to; `decide` whether
+    some files may be deleted.
+    """
+    changes = KindChanges()
+    links = {**survey.upstream_links, **{path: entry.target for path, entry in survey.links.items()}}
+    plan = _Plan(survey, tree, area, needed, decide, links, changes)
+    plan.keep_files()
+    plan.directories_leave([path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)])
+    for path in survey.links:
+        plan.link_turns(path)
+    top: list[str] = []
+    for path in sorted(survey.directories):
+        if _is_below_any(path, top) or not _is_obstacle(tree, path):
+            continue
+        top.append(path)
+        plan.directory_comes(path)
+    return changes
+
+
+class _Loss(NamedTuple):
+    carried: dict[str, str]  # as in KindChanges
+    gone: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    survey: Survey
+    tree: Path
+    area: WorkArea
+    needed: Callable[[Collection[str]], set[str]]
+    decide: Callable[[Collection[str]], Deletion]
+    links: dict[str, str]  # as they are at upstream
+    changes: KindChanges
+
+    def keep_files(self) -> None:
+        """Leave files that are needed what they are, though upstream has something else there.
+
+        A link to the same content may come.
+        """
+        survey = self.survey
+        links = [path for path in survey.links if _is_file(self.tree, path) and _is_asked_for(path)]
+        directories = [path for path in survey.directories if _is_file(self.tree, path)]
+        kept = {path for path in self.needed([*links, *directories]) if not self._leads_to_same(path)}
+        if not kept:
+            return
+        _log.warning(
+            "%d files that are still referred to stay, though upstream has something else there, such as %s",
+            *(len(kept), min(kept)),
+        )
+        survey.digest = ""  # the next run compares everything again
+        self.changes.staying |= kept
+        for path in kept:
+            survey.links.pop(path, None)
+        for some in (survey.missing, survey.changed, survey.links):
+            for path in [path for path in some if _is_below_any(path, kept)]:
+                del some[path]
+        survey.directories = [
+            path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
+        ]
+
+    def directories_leave(self, paths: Iterable[str]) -> None:
+        """Directories here become links or files: those that lose least first, until it is too much."""
+        leaving = {path: loss for path in paths if (loss := self._directory_leaves(path))}
+        decide, changes = self.decide, self.changes
+        withheld: list[str] = []
+        for path in sorted(leaving, key=lambda path: number_of(leaving[path].gone)):
+            loss = leaving[path]
+            if reason := decide([*changes.gone, *loss.gone]).reason:
+                self._stays(path, reason)
+                withheld += loss.gone
+                if self._is_asked_for_below(path):
+                    changes.stuck.append(path)
+            else:
+                changes.carried |= loss.carried
+                changes.gone += loss.gone
+        if withheld:
+            reason = decide([*changes.gone, *withheld]).reason
+            changes.withheld = Deletion(
+                withheld=number_of(withheld), withheld_paths=tuple(withheld), reason=reason
+            )
+
+    def _directory_leaves(self, path: str) -> _Loss | None:
+        """What becomes of the files below; None if the directory has to stay."""
+        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
+        carried: dict[str, str] = {}
+        gone = list[str]()
+        kept = self.needed([name for name in below if _is_asked_for(name)])
+        for name in below:
+            place = self._place_of(name)
+            if place is not None and self._will_be(place):
+                if name in kept and not is_by_hash(name) and not self._is_same(name, place):
+                    self._stays(path, f"{place} is another file than {name}, which is still referred to")
+                    return None
+            elif name in kept and place is not None and path in self.survey.links:
+                carried[place] = name
+            elif name in kept:
+                self._stays(path, f"{name} is still referred to")
+                return None
+            else:
+                gone.append(name)
+        return _Loss(carried, gone)
+
+    def _is_asked_for_below(self, path: str) -> bool:
+        """Whether clients of the target look for what is below a directory that cannot go, and miss it."""
+        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
+        if any(is_by_hash(name) or part_of(name) not in {Part.EARLY, Part.REST} for name in below):
+            return True  # it is a suite's
+        place = self._place_of(path)
+        if place is None:
+            return False
+        coming = [name for some in (self.survey.missing, self.survey.changed) for name in some]
+        there = {name.removeprefix(f"{place}/") for name in coming if name.startswith(f"{place}/")}
+        there.update(_files_below(self.tree / place))
+        names = {f"{path}/{rest}" for rest in there}.difference(below)
+        return not names.isdisjoint(self.needed(names))
+
+    def directory_comes(self, path: str) -> None:
+        """A link or a file here becomes a directory."""
+        self.changes.become_directories.append(path)
+        before = _real(self.tree, path)
+        if before is None or not _is_directory(self.tree, before):
+            return
+        names = {f"{path}/{rest}": f"{before}/{rest}" for rest in _files_below(self.tree / before)}
+        names = {name: real for name, real in names.items() if _is_asked_for(name) and self._is_there(real)}
+        kept = self.needed([*names, *names.values()])
+        for name, real in names.items():
+            if (name in kept or real in kept) and not self.survey.wanted(name):
+                self.changes.carried[name] = real
+
+    def link_turns(self, path: str) -> None:
+        """A link here leads to another directory, and the one of before is no longer at upstream."""
+        before = _real(self.tree, path)
+        if before in {None, path} or before not in self.survey.extra_directories:
+            return
+        after = self._place_of(path)
+        names = [name for name in _files_below(self.tree / before) if is_by_hash(name)] if after else []
+        names = [name for name in names if self._is_there(f"{before}/{name}")]
+        kept = self.needed([f"{before}/{name}" for name in names])
+        for name in names:
+            place = f"{after}/{name}"
+            if f"{before}/{name}" in kept and not self.survey.wanted(place):
+                self.changes.carried[place] = f"{before}/{name}"
+
+    def _place_of(self, name: str) -> str | None:
+        """Where a name leads after the change."""
+        try:
+            place = resolve(name, self.links, follow_last=True)
+        except BadPath:
+            return None
+        return None if place == name else place
+
+    def _will_be(self, place: str) -> bool:
+        """Whether a file is there after the change."""
+        if self.survey.wanted(place):
+            return True
+        return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a name leads to a file: what is below a link of an upstream that is wrong need not."""
+        return (self.tree / name).is_file()
+
+    def _leads_to_same(self, path: str) -> bool:
+        """Whether a link that takes a file's place leads to the same content."""
+        place = self._place_of(path) if path in self.survey.links else None
+        return place is not None and self._will_be(place) and self._is_same(path, place)
+
+    def _is_same(self, name: str, place: str) -> bool:
+        new = self.area.at(place) if self.area.fetched(place) else self.tree / place
+        try:
+            old, found = (self.tree / name).stat(), new.stat()
+            if (old.st_size, mtime_of(old)) == (found.st_size, mtime_of(found)):
+                return True
+            return old.st_size == found.st_size and sha256_of(self.tree / name) == sha256_of(new)
+        except OSError:
+            return False
+
+    def _stays(self, path: str, why: str) -> None:
+        _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
+        self.changes.staying.add(path)
+        self.survey.links.pop(path, None)
+        self.survey.changed.pop(path, None)
+        self.survey.digest = ""  # the next run compares everything again
+
+
+def _is_asked_for(path: str) -> bool:
+    """Whether clients of an older state ask for a path: for packages and indices by hash, not by name."""
+    return is_by_hash(path) or part_of(path) is Part.EARLY
+
+
+def _is_below_any(path: str, names: Iterable[str]) -> bool:
+    return any(path.startswith(f"{name}/") for name in names)
+
+
+def _real(tree: Path, path: str) -> str | None:
+    try:
+        return resolve(path, TreeLinks(tree), follow_last=True)
+    except BadPath:
+        return None
+
+
+def _mode(tree: Path, path: str) -> int:
+    try:
+        return os.lstat(f"{tree}/{path}").st_mode
+    except OSError:
+        return 0
+
+
+def _is_file(tree: Path, path: str) -> bool:
+    return stat.S_ISREG(_mode(tree, path))
+
+
+def _is_directory(tree: Path, path: str) -> bool:
+    return stat.S_ISDIR(_mode(tree, path))
+
+
+def _is_obstacle(tree: Path, path: str) -> bool:
+    mode = _mode(tree, path)
+    return bool(mode) and not stat.S_ISDIR(mode)
+
+
+def _files_below(directory: Path) -> Iterator[str]:
+    for where, _, names in os.walk(directory):
+        for name in names:
+            yield os.path.relpath(os.path.join(where, name), directory)  # noqa: PTH118  names

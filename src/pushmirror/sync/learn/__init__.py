@@ -1,1 +1,0 @@
-"""What differs between our tree and upstream's: the strategies, and which one is taken."""

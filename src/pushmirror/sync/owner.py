@@ -1,0 +1,144 @@
+"""Taking stock of a tree without upstream: its owner changed it, and we learn what it serves now.
+
+Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
+of it: its flag, or Release files of two states or that change while we look, say so, and the caller tries
+again later. The sites' manifest is sealed before anybody hears of the generation, or withdrawn where a
+directory cannot be read. Hooks run as in a run that fetches, but for after_stage1: there is nothing to fetch.
+Not the business of this module: files' hashes and modes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from pushmirror.config.model import Archive, Mirror
+from pushmirror.errors import Behind, Exit, UnreadableTree, key_name
+from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
+from pushmirror.inventory.drift import Drift
+from pushmirror.inventory.inventory import Inventory
+from pushmirror.inventory.manifest_writer import Manifests
+from pushmirror.progress import Progress
+from pushmirror.state.records import STOCK
+from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.report import Report, architectures_of
+from pushmirror.sync.tracking import Places
+from pushmirror.system import clock
+from pushmirror.tree.published_state import Published, read_published
+from pushmirror.tree.traces import upstream_flags
+
+_log = logging.getLogger(__name__)
+_LOOKS, _PAUSE = 3, timedelta(seconds=1)
+_TRY_AGAIN = "sync again when it is done"
+
+
+class Stock:
+    """Takes stock of one archive."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        mirror: Mirror,
+        *,
+        places: Places,
+        progress: Progress,
+        on_hook: OnHook = log_hook,
+    ) -> None:
+        self._archive = archive
+        self._mirror = mirror
+        self._places = places
+        self._progress = progress
+        self._on_hook = on_hook
+        self._phase = Exit.STAGE1
+        self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
+
+    def run(self, job: Job, on_served: Served) -> Report:
+        """Learn the generation that the tree serves now, as a run that published it.
+
+        Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
+        """
+        with errors_by_stage(self._archive.path, lambda: self._phase):
+            self._run_hook("before_sync", {"stage": job.stage.value, "trigger": job.trigger})
+            self._look()
+            self._phase = Exit.STAGE2
+            on_served(self.report.generation)
+            self._run_hook("after_publish", self.report.facts())
+        return self.report
+
+    def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
+        run_hook(Hook.of(self._archive, name, facts), self._on_hook)
+
+    def _look(self) -> None:
+        self._progress.step("taking stock")
+        published = self._published()
+        if published.suites:
+            self.report.architectures = architectures_of(published, self._archive.path)
+        self.report.generation = published.generation
+        if self._places.manifests is not None or not published.suites:  # else nobody asks for all names
+            self._take_stock(published)
+
+    def _take_stock(self, published: Published) -> None:
+        """Look at every name, and tell sites of them; their modes are the owner's business."""
+        with Inventory(self._places.inventory) as inventory:
+            try:
+                drift = inventory.reconcile(self._archive.path, progress=self._progress)
+            except UnreadableTree as exc:
+                self._go_without(exc, published, inventory)
+                return
+            self._require_still(published)
+            self.report.generation = published.generation or inventory.state
+            self.report.stock = _told(inventory.files, drift)
+            if self._places.manifests is not None:
+                Manifests(self._places.manifests, inventory).seal(self.report.generation)
+
+    def _go_without(self, why: UnreadableTree, published: Published, inventory: Inventory) -> None:
+        """Sites can do without a manifest, if there are Release files that name the generation."""
+        if not published.suites:
+            raise why
+        _log.warning("sites are not told name by name what there is: %s; %s", why, why.hint)
+        inventory.forget()
+        if self._places.manifests is not None:
+            Manifests(self._places.manifests, inventory).withdraw()
+        self._require_still(published)
+        self.report.stock = "not all of it can be read"
+
+    def _require_still(self, published: Published) -> None:
+        if self._published().generation != published.generation:
+            raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
+
+    def _published(self) -> Published:
+        """What the tree's Release files say; Behind if they are being replaced.
+
+        What is strange about them after several looks is not going to change.
+        """
+        for _ in range(_LOOKS):
+            _require_no_update_under_way(self._archive, self._mirror)
+            published = read_published(self._archive.path, self._archive.release_directories)
+            strange = [suite.odd for suite in published.suites.values() if suite.odd]
+            strange += [fault.reason for fault in published.faults.values()]
+            if not strange:
+                return published
+            clock.sleep(_PAUSE)
+        _log.warning("the Release files are published as they are: %s", strange[0])
+        return published
+
+
+def _told(files: int, drift: Drift) -> str:
+    """What there is, and what is new in it, in a few words."""
+    words = [f"{files} files" if files != 1 else "1 file"]
+    if drift:
+        changes = {"new": drift.extra, "changed": drift.changed, "gone": drift.missing}
+        words += [f"{names.count} {what}" for what, names in changes.items() if names.count]
+    return ", ".join(words)
+
+
+def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
+    stale_after = archive.update_in_progress.stale_after
+    flags, _ = upstream_flags(archive.path, own=mirror.name, now=clock.now(), stale_after=stale_after)
+    if flags:
+        limit = key_name("update_in_progress.stale_after", "stale_after")
+        raise Behind(
+            f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",
+            hint=f"{_TRY_AGAIN}; a flag older than {limit} is taken for left behind",
+        )

@@ -1,0 +1,177 @@
+"""Fetch ahead: what the stage-1 filter lets through, before any index that names it.
+
+    survey.early ─▶ batches ─▶ fetch, check (a thread each) ─▶ land (one after another)
+
+Guaranteed: a new name enters the tree at once only where nothing live refers to it yet and, with a keyring,
+where something signed names it; it is noted in the work area until an index vouches for it; what has a known
+hash has it. Of the new files that land no more is in memory than a batch for each stream, however many there
+are. Not the business of this module: whether other contents are right (`staging.py`, `closures/check.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from pushmirror.archive.index import File
+from pushmirror.archive.layout import is_package, may_land
+from pushmirror.archive.paths import Entry, name_of
+from pushmirror.fetch.upstream import Upstream
+from pushmirror.inventory.diff import bytes_of
+from pushmirror.inventory.spool import Spool
+from pushmirror.sync.round import Round
+from pushmirror.sync.signed import LookUp, Signed, leave_unsigned
+from pushmirror.system.files import has_digest, sha256_of
+from pushmirror.system.process import Stop
+from pushmirror.tree.publish import Publisher
+from pushmirror.tree.work_area import WorkArea
+
+_log = logging.getLogger(__name__)
+_FEW = 20_000  # new files of which all that the indices say is held in memory
+
+
+def fetch_early(
+    round_: Round,
+    *,
+    tree: Path,
+    upstream: Upstream,
+    area: WorkArea,
+    publisher: Publisher,
+    indexed: Callable[[Round], LookUp],
+) -> None:
+    """Fetch what the stage-1 filter lets through; new names enter the tree at once.
+
+    With a keyring these are names that something signed covers, and have the content that it tells; all else
+    waits in the work area for the indices. Only packages do not where upstream's Release files are the good
+    ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
+    it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
+    """
+    survey = round_.survey
+    early, survey.early = survey.early, Spool()
+    signed, is_ahead = None, False
+    if upstream.archive.keyring and (early or round_.suites.faults):
+        signed = Signed(round_.pinned, survey.upstream_links)
+        is_ahead = not round_.suites.faults and round_.pinned.generation == round_.live.generation
+    fetching = _Fetching(upstream, area, publisher, signed, is_ahead)
+    if signed:
+        early = _fetch_signed(round_, early, fetching, signed, indexed)
+    changed = _early(survey.changed)
+    if changed:
+        upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
+        upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
+    fetching.all_of(early, round_)
+
+
+def _fetch_signed(
+    round_: Round, early: Spool, fetching: _Fetching, signed: Signed, indexed: Callable[[Round], LookUp]
+) -> Spool:
+    """Fetch what is beside the indices, then these; returns the other files that may be fetched now."""
+    survey = round_.survey
+    is_doubtful = bool(round_.suites.faults)  # of the Release files: nothing else was looked at
+    lists, others = Spool(), Spool()
+    for entry in early:
+        (lists if signed.is_beside_indices(entry.path) else others).append(entry)
+    fetching.all_of(lists, round_)
+    round_.suites.restrict(survey)
+    look_up = indexed(round_)
+    paths = {entry.path for entry in islice(others, _FEW)}
+    if len(others) > _FEW:  # upstream lists what it likes: only what something signed names counts
+        signed.indexed = look_up(None)
+        paths = set(islice((entry.path for entry in others if signed.covers(entry.path)), _FEW + 1))
+    if len(paths) <= _FEW:
+        paths |= {*survey.missing, *survey.changed} if is_doubtful else set()
+        signed.indexed = look_up({name for path in paths for name in signed.names_of(path)})
+    if not is_doubtful:
+        return others
+    return leave_unsigned(survey, others, round_.suites, signed)
+
+
+def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Those that the stage-1 filter lets through."""
+    return {path: entry for path, entry in entries.items() if may_land(path)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Files that were fetched in one transfer."""
+
+    entries: Sequence[Entry]  # that were asked for
+    came: set[str]  # those of them that are whole
+    hashes: Mapping[str, str]  # of those of which it is known, and was checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """Fetches and checks one batch; several threads may, each another one."""
+
+    upstream: Upstream
+    area: WorkArea
+    publisher: Publisher
+    signed: Signed | None  # None, where there is no keyring: everything may land
+    is_ahead: bool  # upstream has no Release files that are not served here
+
+    def all_of(self, entries: Spool, round_: Round) -> None:
+        """Fetch these files; what may not enter the tree yet is among the missing from then on."""
+        if entries:
+            self.upstream.progress.step("fetching", files=len(entries), size=entries.size)
+        missing = round_.survey.missing
+
+        def land(batch: _Batch) -> None:
+            landed = self.publisher.land(filter(self._may_land, batch.came), batch.hashes)
+            round_.landed += len(landed)
+            round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
+            missing.update((entry.path, entry) for entry in batch.entries if entry.path not in landed)
+
+        self.upstream.in_streams(entries, self.fetch, land, files=len(entries), size=entries.size)
+
+    def _may_land(self, path: str) -> bool:
+        return self.signed is None or self.signed.covers(path) or (self.is_ahead and is_package(path))
+
+    def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
+        """Fetch these files. What upstream has with another hash, twice, did not come."""
+        names = [entry.path for entry in entries]
+        fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
+        came = self.publisher.came(entries)
+        if wrong := self._wrong(entries, came):
+            self._fetch_again(wrong, stop)
+            came = self.publisher.came(entries)
+            if wrong := self._wrong(wrong, came):
+                paths = {entry.path for entry in wrong}
+                _log.warning(
+                    "upstream has %d files that are not what was announced of them, such as %s (expected %s)",
+                    *(len(wrong), wrong[0].path, self._expected(wrong[0])),
+                )
+                came -= paths
+                for path in paths:
+                    self.area.drop(path)
+        hashes = {entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in came}
+        whole = sum(entry.size for entry in entries if entry.path in came)
+        # An interrupted run had fetched the others: they are done, too.
+        self.upstream.advance(files=max(len(came) - fetched.files, 0), size=max(whole - fetched.size, 0))
+        return _Batch(entries, came, hashes)
+
+    def _fetch_again(self, entries: Sequence[Entry], stop: Stop | None) -> None:
+        for entry in entries:
+            self.area.drop(entry.path)  # rsync would take it for right
+        self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)
+
+    def _wrong(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:
+        return [entry for entry in entries if entry.path in came and not self._is_right(entry)]
+
+    def _is_right(self, entry: Entry) -> bool:
+        """Whether a file is what upstream announced, and what one of the signed indices says."""
+        place, known = self.area.at(entry.path), entry.sha256
+        if known and sha256_of(place) != known:
+            return False
+        said = {file.digest for file in self._said_of(entry)}
+        return not said or known in said or any(has_digest(place, digest) for digest in said - {known})
+
+    def _said_of(self, entry: Entry) -> Collection[File]:
+        return self.signed.said_of(entry.path) if self.signed else ()
+
+    def _expected(self, entry: Entry) -> str:
+        digests = {entry.sha256, *(file.digest for file in self._said_of(entry))} - {""}
+        return " or ".join(f"{name_of(digest)} {digest}" for digest in sorted(digests))

@@ -1,0 +1,174 @@
+"""We keep account of our own tree: what it holds, which state of upstream's it follows, what sites are told.
+
+    a run begins ──▶ expect ▸ change ▸ settle ──▶ arrived: extras, followed ──▶ seal: our manifest ──▶ … seal
+
+Guaranteed: the inventory is whole only while it was told of every change; who cannot tell it of one says so
+first (`forget`), and the whole disk is looked at instead. Nothing is kept where nobody would read it.
+Not the business of this module: how an inventory or a manifest is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.archive.layout import OURS
+from pushmirror.archive.paths import Entry
+from pushmirror.config.model import Archive, Strategy
+from pushmirror.fetch.selection import is_partial, selection_hash
+from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.inventory import Inventory
+from pushmirror.inventory.manifest_writer import Manifests
+from pushmirror.inventory.tables import counts_in
+from pushmirror.progress import Progress
+
+_log = logging.getLogger(__name__)
+NOT_COMPARED = -1  # the mark of no selection
+SOMEWHERE = "somewhere"  # a state of upstream's that we have no name for
+_MANY = 50_000  # names; for a share of the tree beyond that, looking at the disk is cheaper than telling each
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an archive's state is kept, beside its tree."""
+
+    ledger: Path  # the closures of its generations
+    inventory: Path  # what its tree holds
+    upstream_manifest: Path  # the copy of upstream's
+    manifests: Path | None  # our own manifest, as sites read it; none: no site does
+    suites: Path  # what its suites are like
+    stalled: Path | None = None  # since when a run has received nothing; none: nobody is told
+
+
+class Bookkeeping:
+    """The account of one archive's tree."""
+
+    def __init__(self, archive: Archive, places: Places, progress: Progress) -> None:
+        self._archive = archive
+        self._tree = archive.path
+        self._places = places
+        self._progress = progress
+        self._mark = selection_hash(archive)
+        self._is_kept = places.manifests is not None or archive.strategy is not Strategy.FULL
+        self._opened: Inventory | None = None
+
+    @contextmanager
+    def open(self, *, is_dry: bool = False) -> Iterator[None]:
+        """Have the inventory at hand, with what a killed run left settled; for a dry run as it is.
+
+        Of a tree that has become empty nothing is known, whatever the inventory says.
+        """
+        is_empty = self._is_empty()
+        file = self._places.inventory
+        with Inventory(file / "none" if is_dry and is_empty else file, read_only=is_dry) as inventory:
+            self._opened = inventory
+            if not is_dry and inventory.whole and (is_empty or not self._is_kept):
+                inventory.forget()
+            if not is_dry and inventory.unsettled:
+                inventory.settle(self._tree)
+            try:
+                yield
+            finally:
+                self._opened = None
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the tree holds."""
+        assert self._opened is not None
+        return self._opened
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """These names may change from now on."""
+        if self.inventory.whole:
+            self.inventory.expect(paths)
+
+    def settle(self, tree: Path, hashes: Mapping[str, str]) -> None:
+        """Those that were expected have changed."""
+        if self.inventory.whole:
+            self.inventory.settle(tree, hashes)
+
+    def prepare_for(self, survey: Survey) -> None:
+        """The tree is going to change by this: first by names that nothing refers to yet."""
+        inventory = self.inventory
+        if survey.to_fetch > max(_MANY, inventory.files):
+            inventory.forget()
+        elif survey.leads_to_a_state and inventory.selection == self._mark:
+            if inventory.followed and survey.changes_anything:
+                inventory.head_for(survey.digest)
+        elif inventory.followed:
+            inventory.follow("", inventory.selection)  # no steps of a manifest name what changes now
+
+    def publishing(self, survey: Survey) -> None:
+        """The rest of the change begins, and must not be taken for done if we are killed."""
+        if self.inventory.whole and survey.changes_anything:
+            self.inventory.head_for(survey.digest or SOMEWHERE)
+
+    def arrived(self, survey: Survey, *, complete: bool) -> None:
+        """The tree is what the survey led to; `complete` unless something of it is still missing."""
+        if not self._is_kept:
+            return
+        inventory = self.inventory
+        if survey.compared_disk or not inventory.whole:
+            self._take_stock()
+        if survey.covers_all:
+            inventory.set_extras(survey.extras, survey.extra_directories)
+        if complete and survey.covers_all:
+            inventory.hold(self._held(survey) if survey.digest else ())
+            is_there = survey.deviates or self._is_at(survey.digest)
+            inventory.follow(survey.digest if is_there else "", self._mark)
+        elif complete and inventory.heading:
+            inventory.follow("", inventory.selection)
+        elif survey.compared_disk:
+            inventory.follow("", NOT_COMPARED)  # somewhere is something missing
+
+    def _held(self, survey: Survey) -> list[Entry]:
+        """What upstream has otherwise than our tree after all: it was left as it is here, or did not come.
+
+        Also what both have and ours is going to lose, for a Release file lists it otherwise.
+        """
+        theirs = {**survey.missing, **survey.changed, **survey.links, **survey.held}
+        here = {path: self.inventory.get(path) for path in theirs}
+        held = {
+            path: entry
+            for path, entry in theirs.items()
+            if (ours := here[path]) is None or ours.facts != entry.facts
+        }
+        for path in survey.refused.intersection(survey.extras) - held.keys():
+            if entry := theirs.get(path) or self.inventory.get(path):
+                held[path] = entry
+        return list(held.values())
+
+    def seal(self, generation: str) -> None:
+        """Tell sites what the tree holds now; an empty generation is the one that they were told of before.
+
+        Nothing is told while there has been none.
+        """
+        if self._places.manifests is None:
+            return
+        manifests = Manifests(self._places.manifests, self.inventory)
+        if not self.inventory.whole:
+            manifests.withdraw()
+        elif known := generation or manifests.generation:
+            manifests.seal(known)
+
+    def _is_empty(self) -> bool:
+        """Whether the tree has nothing, but for what is no part of it."""
+        if not self._tree.is_dir():
+            return True
+        return not any(counts_in("", name) and name not in OURS for name in os.listdir(self._tree))  # noqa: PTH208  names
+
+    def _is_at(self, state: str) -> bool:
+        """Whether the tree is what upstream told of: one comparison, where all of it is mirrored."""
+        if not state or is_partial(self._archive) or self.inventory.holds(state):
+            return True
+        _log.warning("the tree is not the one that upstream told of; all of it is compared the next time")
+        return False
+
+    def _take_stock(self) -> None:
+        drift = self.inventory.reconcile(self._tree, progress=self._progress)
+        if drift:
+            _log.debug("the inventory was not right: %s", drift)

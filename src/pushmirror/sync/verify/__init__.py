@@ -1,1 +1,0 @@
-"""Is what the tree holds still right: every file read again, and repaired."""

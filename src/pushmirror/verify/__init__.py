@@ -1,0 +1,1 @@
+"""Reads a tree again, byte by byte, and repairs what is wrong."""

@@ -1,0 +1,347 @@
+"""What a tree should hold: of the live Release files' closure and of the inventory, one sorted file.
+
+    ledger (or the indices themselves) ──▶ sorted runs ─┐
+    inventory, sorted already ──────────────────────────┴─▶ merged: one line a name ──▶ pieces to read
+
+Guaranteed: memory does not grow with the tree (but for its directories' names), and each name has one line
+however many indices name it. Not the business of this module: what is on the disk, but for the links on the
+way to what indices name.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+from pushmirror.archive.compression import family
+from pushmirror.archive.index import UNKNOWN, kind_of
+from pushmirror.archive.layout import RELEASE_NAMES, joined
+from pushmirror.archive.paths import Entry, Kind, link_stays_inside
+from pushmirror.archive.release import Listed
+from pushmirror.closures.check import read_closures
+from pushmirror.closures.indices import Indices
+from pushmirror.closures.store import Ledger
+from pushmirror.inventory.diff import Survey
+from pushmirror.system.files import has_digest
+from pushmirror.tree.published_state import NOTHING, Published, Suite, read_published
+from pushmirror.tree.suites import Suites
+from pushmirror.tree.work_area import WorkArea
+from pushmirror.verify.plan_lines import (
+    Expected,
+    What,
+    expectations,
+    key_in,
+    key_of,
+    line_of_file,
+    lines_of_directory,
+    lines_of_entry,
+    merged,
+)
+from pushmirror.verify.reader import Piece, is_ours
+
+_log = logging.getLogger(__name__)
+_UNKNOWN = str(UNKNOWN)
+_SHORT = 12  # digits of a generation that people compare
+PLAN = "plan"
+_RUN = 300_000  # lines that are sorted at once: 80 MB
+_PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
+
+
+class Known(Protocol):
+    """What an inventory is asked; `sync.inventory.Inventory` is one."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it knows of everything in the tree."""
+
+    def get(self, path: str) -> Entry | None:
+        """What it knows of a name."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything, sorted by directory and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is to be looked at, in the order of the tree."""
+
+    file: Path
+    pieces: tuple[Piece, ...]
+    generation: str  # that the closure is of; empty: a plain tree
+
+    def after(self, position: bytes) -> list[Piece]:
+        """What is left when everything before a key is done."""
+        left = [piece for piece in self.pieces if not piece.until or piece.until > position]
+        if left and left[0].first < position:
+            first = left[0]
+            left[0] = Piece(first.offset, first.length, first.files, first.size, position, first.until)
+        return left
+
+
+#: What indices say of a file, or one of themselves: path, size (digits, or empty), hash (or empty), What.
+Named = tuple[str, str, str, str]
+
+
+@dataclass(slots=True)
+class Sources:
+    """Where it is known from what a tree should hold, at one moment."""
+
+    tree: Path
+    generation: str  # whose closure it is; empty: a plain tree
+    ledger: Ledger
+    closures: frozenset[str]  # keys in the ledger
+    own: tuple[Named, ...]
+    inventory: Known | None
+    notes: tuple[str, ...] = ()  # what could not be learnt
+    weak: tuple[str, ...] = ()  # suites whose Release files have no hash stronger than MD5Sum or SHA1
+    _real: dict[str, str] = field(default_factory=dict)
+
+    def expected(self, paths: Collection[str]) -> dict[str, Expected]:
+        """What is known of these names; costs a pass over the closure."""
+        wanted = {key_of(path) for path in paths}
+        lines = [line for line in self._lines_of_indices() if key_in(line) in wanted]
+        if self.inventory:
+            for path in paths:
+                entry = self.inventory.get(path)
+                if entry and not is_ours(path):
+                    lines += lines_of_entry(entry)
+        return expectations(lines)
+
+    def real(self, path: str) -> str:
+        """A name as findings have it: without links on the way to it."""
+        directory, _, name = path.rpartition("/")
+        return joined(self._resolved(directory), name)
+
+    def plan(self, directory: Path) -> Plan:
+        """Write down everything in order, in a file PLAN of a directory."""
+        with ExitStack() as opened:
+            streams = list(self._sorted_runs(directory, opened))
+            if self.inventory:
+                streams.append(self._lines_of_inventory(self.inventory))
+            lines = heapq.merge(*streams) if len(streams) > 1 else streams[0]
+            pieces = _write(directory / PLAN, merged(lines))
+        return Plan(directory / PLAN, tuple(pieces), self.generation)
+
+    def _sorted_runs(self, directory: Path, opened: ExitStack) -> Iterator[Iterable[bytes]]:
+        """What indices name, in parts that are sorted; all but the last are in files, which need no room."""
+        lines: set[bytes] = set()
+        for line in self._lines_of_indices():
+            lines.add(line)
+            if len(lines) == _RUN:
+                file = opened.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115  it is one
+                file.writelines(line + b"\n" for line in sorted(lines))
+                file.seek(0)
+                yield (line[:-1] for line in file)
+                lines.clear()
+        yield sorted(lines)
+
+    def _lines_of_indices(self) -> Iterator[bytes]:
+        """What the closure and the index files are, and the directories on the way there."""
+        seen: set[str] = set()
+        yield from self._directories("", seen)
+        for path, size, digest, what in chain(self.own, self._closure()):
+            directory, _, name = path.rpartition("/")
+            real = self._real.get(directory) or self._resolved(directory)
+            if real not in seen:
+                yield from self._directories(real, seen)
+            yield line_of_file(real, name, size, digest, what)
+
+    def _closure(self) -> Iterator[Named]:
+        """What the indices name; an installer's list may name what is not mirrored."""
+        file, optional = What.FILE.value, What.OPTIONAL.value
+        for key in sorted(self.closures):
+            for line in self.ledger.lines(key) or ():
+                path, size, digest = line.split("\t")
+                if size == _UNKNOWN:
+                    yield path, "", digest, optional
+                else:
+                    yield path, size, digest, file
+
+    def _directories(self, directory: str, seen: set[str]) -> Iterator[bytes]:
+        while directory not in seen:
+            seen.add(directory)
+            yield from lines_of_directory(directory)
+            directory = directory.rpartition("/")[0]
+
+    def _resolved(self, directory: str) -> str:
+        """A directory as it is without links on the way to it, as far as these stay inside the tree."""
+        if not directory:
+            return ""
+        known = self._real.get(directory)
+        if known is None:
+            parent, _, name = directory.rpartition("/")
+            above = self._resolved(parent)
+            known = self._real[directory] = self._step(f"{above}/{name}" if above else name)
+        return known
+
+    def _step(self, path: str) -> str:
+        full = f"{self.tree}/{path}"
+        try:
+            if not stat.S_ISLNK(os.lstat(full).st_mode):
+                return path
+            if not link_stays_inside(path, os.readlink(full)):  # noqa: PTH115
+                return path
+        except OSError:
+            return path
+        inside = os.path.relpath(os.path.realpath(full), os.path.realpath(self.tree))
+        return path if inside.startswith("..") else inside
+
+    def _lines_of_inventory(self, inventory: Known) -> Iterator[bytes]:
+        """In order: a directory's own line comes before the first name in it."""
+        own: list[bytes] = []  # lines of directories that are still to come, as a heap
+        for entry in inventory.entries():
+            if is_ours(entry.path):
+                continue
+            lines = lines_of_entry(entry)
+            while own and own[0] <= lines[0]:
+                yield heapq.heappop(own)
+            yield lines[0]
+            if entry.kind is Kind.DIRECTORY:
+                heapq.heappush(own, lines_of_directory(entry.path)[0])
+        while own:
+            yield heapq.heappop(own)
+
+
+def look(
+    tree: Path,
+    *,
+    ledger: Ledger,
+    inventory: Known | None,
+    scratch: Path,
+    served: str,
+    further: Iterable[str] = (),
+) -> Sources:
+    """Find out what is known of a tree now.
+
+    `scratch` is for closures that the ledger does not have; `served` is the generation that we published;
+    `further` are directories where Release files are looked for, too.
+    """
+    live = read_published(tree, further)
+    known = inventory if inventory and inventory.whole else None
+    notes: list[str] = []
+    if not live.suites and not known:
+        notes.append("nothing is known of what should be here: there is no Release file, and no inventory")
+    weak = tuple(directory or "." for directory, suite in live.suites.items() if suite.release.weak)
+    generation = live.generation
+    if served and generation != served and _knows(ledger, served) and not _knows(ledger, generation):
+        notes.append(
+            f"the Release files are not those of generation {served[:_SHORT]} that was published here"
+        )
+        generation = served
+    if _knows(ledger, generation):
+        own = tuple(_own(live, tree, lambda paths: ledger.referred_to(paths, live=generation, grace_s=0)))
+        closures = frozenset(ledger.closures_of(generation))
+        return Sources(tree, generation, ledger, closures, own, known, tuple(notes), weak)
+    indices = _SoundIndices(tree, live)
+    fresh = Ledger(scratch)
+    readable, faults = read_closures(live, indices, fresh)
+    read = set(readable.values())
+    notes += [f"what {where} refers to is not known: {fault.reason}" for where, fault in faults.items()]
+    own = tuple(_own(live, tree, lambda paths: {path for path in paths if os.path.lexists(tree / path)}))
+    return Sources(tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound), weak)
+
+
+def _knows(ledger: Ledger, generation: str) -> bool:
+    """Whether the ledger has all that a generation refers to."""
+    keys = ledger.closures_of(generation)
+    return bool(keys) and ledger.knows_generation(generation) and all(map(ledger.knows_index, keys))
+
+
+def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str]]) -> Iterator[Named]:
+    """Index files and Release files; of those that a suite may have, the ones that `there` are to be."""
+    named: dict[str, Named] = {}
+    for suite in live.suites.values():
+        for name in RELEASE_NAMES:
+            path = suite.files.get(name, joined(suite.directory, name))
+            named[path] = (path, "", "", What.FILE.value)
+        for listed in suite.release.files.values():
+            for place in (suite.path_of(listed), *suite.copies_of(listed)):
+                path = _really(tree, place, follow_last="/by-hash/" not in place)
+                named[path] = (path, str(listed.size), listed.digest, _need_of(tree / path).value)
+    is_there = there(set(named))
+    return (own for path, own in sorted(named.items()) if path in is_there)
+
+
+def _need_of(file: Path) -> What:
+    """A by-hash copy is needed where there are others of its kind: not each upstream has all kinds."""
+    if file.parent.parent.name != "by-hash" or file.parent.is_dir():
+        return What.FILE
+    return What.OPTIONAL
+
+
+def _really(tree: Path, path: str, *, follow_last: bool = False) -> str:
+    """A path as the ledger has it, the links among its directories followed."""
+    directory, _, name = path.rpartition("/")
+    if follow_last and (tree / path).is_symlink():
+        directory, _, name = str((tree / path).parent / os.readlink(tree / path)).rpartition("/")  # noqa: PTH115
+        directory = os.path.relpath(directory, tree)
+    inside = os.path.relpath(os.path.realpath(tree / directory), os.path.realpath(tree))
+    return path if inside.startswith("..") else f"{inside}/{name}"
+
+
+class _SoundIndices(Indices):
+    """The indices in a tree that can be read: those of which one variant has the hash that it should."""
+
+    def __init__(self, tree: Path, live: Published) -> None:
+        super().__init__(
+            tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING
+        )
+        self._tree = tree
+        self.unsound: list[str] = []
+
+    def required(self, suite: Suite) -> list[Listed]:
+        """What is there, without indices that are damaged."""
+        there = super().required(suite)
+        sound = {listed.path for listed in there if kind_of(listed.path) and self._is_sound(suite, listed)}
+        families = {family(path) for path in sound}
+        damaged = {listed.path for listed in there if kind_of(listed.path)} - sound
+        self.unsound += [
+            f"what {suite.directory}/{path} refers to is not known: it is damaged"
+            for path in sorted(damaged)
+            if family(path) not in families
+        ]
+        return [listed for listed in there if not kind_of(listed.path) or listed.path in sound]
+
+    def resolved(self, path: str) -> str:
+        return _really(self._tree, path, follow_last=True)
+
+    def placed(self, path: str) -> str:
+        return _really(self._tree, path)
+
+    def content_path(self, suite: Suite, listed: Listed) -> str:
+        return self.resolved(suite.path_of(listed))
+
+    def _is_sound(self, suite: Suite, listed: Listed) -> bool:
+        return has_digest(self._tree / self.resolved(suite.path_of(listed)), listed.digest)
+
+
+def _write(file: Path, lines: Iterable[bytes]) -> list[Piece]:
+    """Write the plan, cut into pieces."""
+    pieces: list[Piece] = []
+    first, offset, length, files, size = b"", 0, 0, 0, 0
+    count = 0
+    with file.open("wb", buffering=1024 * 1024) as plan:
+        for line in lines:
+            if count >= _PIECE_FILES or size >= _PIECE_BYTES:
+                key = key_in(line)
+                pieces.append(Piece(offset, length, files, size, first, key))
+                first, offset, length, files, size, count = key, offset + length, 0, 0, 0, 0
+            fields = line.split(b"\0", 5)
+            if fields[2] == b"f":
+                files += 1
+                if fields[4]:
+                    size += int(fields[3] or 0)
+            count += 1
+            length += len(line) + 1
+            plan.write(line + b"\n")
+        pieces.append(Piece(offset, length, files, size, first))
+    return pieces

@@ -1,0 +1,320 @@
+"""A piece of the plan against the disk: every file in it read once, and what else lies beside them.
+
+Guaranteed: links are never followed by the last component of a name, a name is opened only when its
+directory says that it is a regular file, and nothing is written. Runs in processes of its own: hashing lets
+go of the interpreter's lock, but small files are all system calls and Python, for which threads take turns.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pushmirror.archive.layout import LOST, REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.archive.paths import name_of
+from pushmirror.errors import Stopped
+from pushmirror.system.files import mtime_of, new_hash
+from pushmirror.system.process import die_with_parent
+from pushmirror.verify.plan_lines import Expected, What, by_directory, key_of
+from pushmirror.verify.throttle import Pace
+
+_CHUNK = 256 * 1024  # bytes
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Problem(StrEnum):
+    """What is wrong with a name."""
+
+    MISSING = "missing"
+    WRONG = "wrong"
+    UNREADABLE = "unreadable"
+    UPSTREAM = "upstream"  # upstream lacks it, too, or has it wrong: no error
+    EXTRA = "extra"  # no error
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is ours, and can be repaired."""
+        return self not in {Problem.UPSTREAM, Problem.EXTRA}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A name that is not as it should be."""
+
+    path: str
+    problem: Problem
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a plan, and the part of the tree that it answers for."""
+
+    offset: int  # in the plan's file
+    length: int
+    files: int
+    size: int  # bytes to read
+    first: bytes  # key
+    until: bytes = b""  # the key after the last; empty: to the end of the tree
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came of a piece."""
+
+    findings: list[Finding] = field(default_factory=list)
+    files: int = 0  # that were read, or had nothing to be read for
+    size: int = 0  # bytes
+    unhashed: int = 0  # of the files: nobody knows their SHA256
+
+
+class Reader:
+    """Reads in one tree."""
+
+    def __init__(self, tree: Path, keep: Callable[[int], None] = lambda _: None) -> None:
+        """`keep` is told before so many bytes are read, and may wait."""
+        self._tree = os.fspath(tree)
+        self._keep = keep
+        self._flags = _OPEN | os.O_NOATIME  # a verify is no use of a file, and its time no news worth a write
+
+    def piece(self, text: bytes, piece: Piece) -> Seen:
+        """Look at everything that a piece answers for."""
+        seen = Seen()
+        for directory, expected in by_directory(text):
+            if key_of(expected[0].path) < piece.first:  # an interrupted verify has seen these
+                expected = [one for one in expected if key_of(one.path) >= piece.first]  # noqa: PLW2901
+            self._directory(directory, expected, seen, piece)
+        return seen
+
+    def names(self, expected: Mapping[str, Expected]) -> list[Finding]:
+        """Look at these names alone."""
+        seen = Seen()
+        directories: dict[str, list[Expected]] = {}
+        for one in expected.values():
+            directories.setdefault(one.directory, []).append(one)
+        for directory, group in directories.items():
+            self._directory(directory, group, seen, None)
+        return seen.findings
+
+    def _directory(self, directory: str, expected: list[Expected], seen: Seen, piece: Piece | None) -> None:
+        self._keep(0)
+        try:
+            handle = os.open(f"{self._tree}/{directory}", _OPEN | os.O_DIRECTORY)
+        except OSError as exc:
+            seen.findings += _unseen(expected, exc)
+            return
+        try:
+            with os.scandir(handle) as entries:
+                here = {entry.name: entry for entry in entries}
+            for one in expected:
+                if one.what is not What.HERE and (found := self._name(one, here, handle, seen)):
+                    seen.findings.append(found)
+                    if piece is not None and one.name in here and _kind(here[one.name]) == "directory":
+                        seen.findings += self._below(one.path)  # what is in the directory in its place
+            if piece is not None:
+                unknown = here.keys() - {one.name for one in expected}
+                seen.findings += self._extras(directory, sorted(unknown), here, piece)
+        except OSError as exc:
+            seen.findings += _unseen(expected, exc)
+        finally:
+            os.close(handle)
+
+    def _name(
+        self, one: Expected, here: Mapping[str, os.DirEntry[str]], handle: int, seen: Seen
+    ) -> Finding | None:
+        entry = here.get(one.name)
+        if entry is None:
+            return (
+                None
+                if one.what in _MAY_LACK
+                else Finding(one.path, Problem.MISSING, f"expected a {_NOUNS[one.what]}")
+            )
+        found = _kind(entry)
+        if found != _NOUNS[one.what]:
+            if one.what is What.IMPLIED:
+                return None  # what is missing in it says so
+            return Finding(one.path, Problem.WRONG, f"is a {found}, expected a {_NOUNS[one.what]}")
+        try:
+            return self._content(one, handle, seen)
+        except FileNotFoundError:
+            return Finding(one.path, Problem.MISSING, f"expected a {_NOUNS[one.what]}")
+        except OSError as exc:
+            return Finding(one.path, Problem.UNREADABLE, exc.strerror or str(exc))
+
+    def _content(self, one: Expected, handle: int, seen: Seen) -> Finding | None:
+        if one.is_file:
+            return self._file(one, handle, seen)
+        return _link(one, handle) if one.what is What.LINK else None
+
+    def _file(self, one: Expected, directory: int, seen: Seen) -> Finding | None:
+        handle = self._open(one.name, directory)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                return Finding(one.path, Problem.WRONG, "is no file, expected a file")
+            seen.files += 1
+            if one.size is not None and status.st_size != one.size:
+                return Finding(one.path, Problem.WRONG, f"has {status.st_size} bytes, expected {one.size}")
+            if one.disputed:
+                return Finding(one.path, Problem.WRONG, f"indices give it several hashes: {one.digest}")
+            if one.digest:
+                found = self._hash(handle, status.st_size, like=one.digest)
+                seen.size += status.st_size
+                if found != one.digest:
+                    kind = name_of(found)
+                    return Finding(one.path, Problem.WRONG, f"has {kind} {found}, expected {one.digest}")
+            else:
+                seen.unhashed += 1
+            if not one.digest and one.mtime is not None and mtime_of(status) != one.mtime:
+                times = f"was changed at {_date(mtime_of(status))}, expected {_date(one.mtime)}"
+                return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is not known")
+            return None
+        finally:
+            os.close(handle)
+
+    def _open(self, name: str, directory: int) -> int:
+        try:
+            return os.open(name, self._flags, dir_fd=directory)
+        except OSError as exc:
+            if exc.errno != errno.EPERM or self._flags == _OPEN:
+                raise
+        self._flags = _OPEN  # only the owner may leave the time as it is
+        return os.open(name, self._flags, dir_fd=directory)
+
+    def _hash(self, handle: int, size: int, *, like: str) -> str:
+        keep, read = self._keep, os.read
+        if size < _CHUNK:
+            keep(size)
+            data = read(handle, size + 1)  # a buffer that is too large costs more than a small file
+            if len(data) == size:
+                return new_hash(like, data).hexdigest()
+            os.lseek(handle, 0, os.SEEK_SET)
+        digest = new_hash(like)
+        left = size
+        while True:
+            keep(min(_CHUNK, max(left, 0)))  # at the end there is nothing to pay for but the question
+            data = read(handle, _CHUNK)
+            if not data:
+                return digest.hexdigest()
+            digest.update(data)
+            left -= len(data)
+
+    def _extras(
+        self, directory: str, names: Iterable[str], here: Mapping[str, os.DirEntry[str]], piece: Piece
+    ) -> Iterator[Finding]:
+        for name in names:
+            path = f"{directory}/{name}" if directory else name
+            key = key_of(path)
+            if key < piece.first or (piece.until and key >= piece.until) or is_ours(path):
+                continue
+            if _kind(here[name]) == "directory":
+                yield from self._below(path)
+            else:
+                yield Finding(path, Problem.EXTRA)
+
+    def _below(self, top: str) -> Iterator[Finding]:
+        """Everything in a directory that nobody knows of; the directories themselves are no news."""
+        waiting = [top]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                with os.scandir(f"{self._tree}/{directory}") as entries:
+                    found = [(f"{directory}/{entry.name}", _kind(entry)) for entry in entries]
+            except OSError as exc:
+                yield Finding(directory, Problem.EXTRA, f"cannot be read: {exc.strerror}")
+                continue
+            for path, kind in found:
+                if is_ours(path):
+                    continue
+                if kind == "directory":
+                    waiting.append(path)
+                else:
+                    yield Finding(path, Problem.EXTRA)
+
+
+_NOUNS = {
+    What.FILE: "file",
+    What.OPTIONAL: "file",
+    What.LINK: "link",
+    What.DIRECTORY: "directory",
+    What.IMPLIED: "directory",
+}
+
+
+def _link(one: Expected, directory: int) -> Finding | None:
+    target = os.readlink(one.name, dir_fd=directory)
+    if target == one.target:
+        return None
+    return Finding(one.path, Problem.WRONG, f"leads to {target}, expected {one.target}")
+
+
+def _date(seconds: int) -> str:
+    """For people; a file's time may be one that no calendar has."""
+    with suppress(ValueError, OverflowError, OSError):
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return str(seconds)
+
+
+_MAY_LACK = {What.OPTIONAL, What.IMPLIED, What.HERE}
+
+
+def is_ours(path: str) -> bool:
+    """Whether a name is a mirror's own, or its file system's: traces, flags, work areas, lost+found."""
+    return path.startswith((f"{TRACES}/", UPDATING, REQUIRED)) or path.rpartition("/")[2] in {WORK, LOST}
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    if entry.is_dir(follow_symlinks=False):
+        return "directory"
+    return "link" if entry.is_symlink() else "device, pipe or socket"
+
+
+def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
+    """What to say of all names of a directory that cannot be read."""
+    is_gone = exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # something else has its place
+    problem = Problem.MISSING if is_gone else Problem.UNREADABLE
+    return [
+        Finding(
+            one.path,
+            problem,
+            f"expected a {_NOUNS[one.what]}" if is_gone else f"its directory: {exc.strerror}",
+        )
+        for one in expected
+        if one.what is not What.HERE and not (is_gone and one.what in _MAY_LACK)
+    ]
+
+
+# -- in a process of its own -------------------------------------------------------------------------------
+
+_reader: Reader
+_plan: Path
+
+
+def begin(tree: Path, plan: Path, pace: Pace) -> None:
+    """Make this process one that reads; the plan need not be there yet."""
+    global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us
+    die_with_parent()
+    _reader = Reader(tree, pace.keep)
+    _plan = plan
+
+
+def be_there() -> None:
+    """Nothing; but a process that is asked for it has been started."""
+
+
+def read_piece(piece: Piece) -> Seen | None:
+    """Read one piece of the plan; None when it was stopped."""
+    with suppress(Stopped), _plan.open("rb") as plan:
+        return _reader.piece(os.pread(plan.fileno(), piece.length, piece.offset), piece)
+    return None

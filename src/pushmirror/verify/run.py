@@ -1,0 +1,143 @@
+"""One verify of an archive, and the run that repairs what it found.
+
+    read everything ──▶ (tree's lock) ──▶ look again at what seems wrong ──▶ repair it, as a run of its own
+
+Runs of syncs go on while everything is read; only what then seems wrong is looked at while none can.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pushmirror.archive.layout import is_content
+from pushmirror.closures.store import Ledger
+from pushmirror.config.model import Archive, Config
+from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
+from pushmirror.inventory.inventory import Inventory
+from pushmirror.ownership import require_ours
+from pushmirror.progress import Logged, Progress
+from pushmirror.runner import Hub, logged_to
+from pushmirror.state.records import Outcome, Stage
+from pushmirror.verify.checkpoint import Verified, directory_of
+from pushmirror.verify.reader import Finding
+from pushmirror.verify.repair import Repair, require_upstream
+from pushmirror.verify.verifier import Verifier
+
+if TYPE_CHECKING:
+    from pushmirror.state.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class VerifyRun:
+    """Verifies archives of a configuration, one at a time."""
+
+    def __init__(self, config: Config, store: Store, progress: Progress) -> None:
+        self._config = config
+        self._store = store
+        self._progress = progress
+        self._hub = Hub(config, store, progress)
+
+    def verify(
+        self,
+        name: str,
+        *,
+        repair: bool = False,
+        rate: int = 0,
+        from_scratch: bool = False,
+        each: Callable[[Finding], None] | None = None,
+    ) -> Verified:
+        """Read everything that an archive's tree should hold; `each` is then called with all that was found.
+
+        `rate` is in bytes per second, 0 for no limit. Runs go on meanwhile; a repair is a run itself.
+        """
+        archive = self._config.archives[name]
+        if repair:
+            require_upstream(archive)
+            require_ours(self._config.state.directory, archive)
+        if not archive.path.is_dir():
+            raise ConfigError(
+                f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"
+            )
+        self._hub.require_mounted(archive)
+        if not any(is_content(one.name) for one in archive.path.iterdir()):
+            raise ConfigError(
+                f"the tree {archive.path} of archive {name} is empty: there is nothing to verify",
+                hint=f"mount its disk, or fill it: pushmirror sync {name}",
+            )
+        with self._verifier(archive) as verifier:
+            verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
+            if verifier.needs_another_look():
+                with self._hub.tree_lock(archive):
+                    self._settle(archive)
+                    if verifier.look_again() and repair:
+                        self._repair(archive, verifier)
+            found = verifier.finish()
+            if each:
+                for finding in verifier.findings():
+                    each(finding)
+            return found
+
+    @contextmanager
+    def _verifier(self, archive: Archive) -> Iterator[Verifier]:
+        def served() -> str:
+            known = self._store.latest_generation(archive.name) if archive.upstream else None
+            return known.digest if known else ""
+
+        places = self._hub.places(archive)
+        directory = directory_of(self._config.state.directory, archive.name)
+        with self._hub.state_errors(directory), Inventory(places.inventory, read_only=True) as inventory:
+            verifier = Verifier(
+                archive,
+                directory,
+                ledger=Ledger(places.ledger),
+                inventory=inventory,
+                progress=Logged(self._progress),
+                served=served,
+            )
+            with verifier.working():
+                yield verifier
+
+    def _settle(self, archive: Archive) -> None:
+        """Have the inventory know what a killed run left: that is not wrong. The caller holds the lock."""
+        file = self._hub.places(archive).inventory
+        if not file.exists():
+            return
+        with Inventory(file) as inventory:
+            if inventory.unsettled:
+                inventory.settle(archive.path)
+
+    def _repair(self, archive: Archive, verifier: Verifier) -> None:
+        """A run of its own for what a verify found; the caller holds the lock."""
+        self._store.recover(archive.name)
+        log = self._hub.new_log(archive)
+        work = Repair(archive, self._hub.places(archive), Logged(self._progress))
+        run = self._store.begin_run(
+            archive.name, Stage.ALL, strategy="repair", trigger="verify", log=str(log)
+        )
+        outcome, code, message = Outcome.SUCCEEDED, Exit.OK, ""
+        try:
+            with logged_to(log):
+                done = work.run(verifier.problems(), verifier.generation)
+                message = done.summary()
+                _log.info("done: %s", message)
+            verifier.repaired(done.remaining, done.repaired)
+            if done.remaining:
+                outcome, code = Outcome.FAILED, Exit.FAILED
+        except PushmirrorError as exc:
+            outcome, code, message = Outcome.FAILED, exc.exit_code, str(exc)
+            raise
+        except (Stopped, KeyboardInterrupt):
+            outcome, code, message = Outcome.INTERRUPTED, Exit.INTERRUPTED, "stopped; verify --repair goes on"
+            raise
+        except Exception as exc:
+            outcome, code, message = Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}"
+            raise
+        finally:
+            self._store.end_run(
+                run.id, outcome=outcome, exit_code=code, message=message, stats=work.done.numbers()
+            )
+            self._hub.prune_runs(archive)

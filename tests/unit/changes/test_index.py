@@ -1,0 +1,67 @@
+"""When signed lists do not tell enough: a table of doubts."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pushmirror.archive.release import parse_release
+from pushmirror.changes.index import require_usable
+from pushmirror.changes.question import Question
+from pushmirror.errors import Unusable
+from pushmirror.tree.published_state import NOTHING, Published, Suite
+
+TEXT = b"Suite: unstable\nCodename: sid\nSHA256:\n"
+
+
+def published(*names: str, text: bytes = TEXT) -> Published:
+    suites = {
+        f"dists/{name}": Suite(
+            f"dists/{name}",
+            {"Release": text},
+            parse_release(text, where=name),
+            {"Release": f"dists/{name}/Release"},
+        )
+        for name in names
+    }
+    return Published(suites, "0" * 64)
+
+
+def question(tree: Path, **facts: object) -> Question:
+    usual: dict[str, Any] = {
+        "tree": tree,
+        "pinned": published("sid"),
+        "base": published("sid"),
+        "is_dry": False,
+        "inventory": SimpleNamespace(selection=7, heading=""),
+        "mark": 7,
+    }
+    asked = {**usual, **facts}
+    suites = SimpleNamespace(upstream=asked["pinned"], held_links=set())
+    return cast("Question", SimpleNamespace(suites=suites, **asked))
+
+
+def test_the_usual_case_is_usable(tmp_path: Path) -> None:
+    require_usable(question(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"pinned": NOTHING}, "no Release files"),
+        ({"is_dry": True}, "dry run"),
+        ({"base": NOTHING}, "are not known"),
+        ({"mark": 8}, "filters or architectures changed"),
+        ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
+        ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),
+        ({"base": published("sid", "trixie")}, "suite dists/trixie removed"),
+        (
+            {"pinned": published("sid", text=TEXT.replace(b"unstable", b"stable"))},
+            "suite or codename of dists/sid changed",
+        ),
+    ],
+)
+def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:
+    with pytest.raises(Unusable, match=why):
+        require_usable(question(tmp_path, **facts))
