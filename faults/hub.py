@@ -101,11 +101,11 @@ class _Hub:
 
     def lacking(self, generation: str, among: Sequence[CrowdSite]) -> list[str]:
         """The names of those that do not have this generation."""
-        standings = self.store.standings(ARCHIVE)
+        site_states = self.store.site_states(ARCHIVE)
         return [
             site.name
             for site in among
-            if site.name not in standings or standings[site.name].stage2 != generation
+            if site.name not in site_states or site_states[site.name].stage2 != generation
         ]
 
 
@@ -216,8 +216,8 @@ def _watch_progress(left: Sequence[_Left], beat: Heartbeat) -> None:
 
 
 def _last_words(hub: _Hub, site: str) -> str:
-    standing = hub.store.standings(ARCHIVE).get(site)
-    return standing.last_words if standing else "never woken"
+    site_state = hub.store.site_states(ARCHIVE).get(site)
+    return site_state.last_words if site_state else "never woken"
 
 
 def _look_at(trial: Trial, pid: int) -> None:

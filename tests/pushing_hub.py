@@ -24,7 +24,7 @@ from pushmirror.lab.services import wait_until
 from pushmirror.push.decide import Send
 from pushmirror.push.engine import Over, Unwatched, View, Watch, settled
 from pushmirror.push.pushes import Pushes
-from pushmirror.state.records import Phase, Standing
+from pushmirror.state.records import Phase, SiteState
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, process
 
@@ -99,14 +99,14 @@ class PushingHub:
         """The archive serves something else from now on."""
         self.store.publish_generation(archive, generation, None, clock.now())
 
-    def standing(self, site: DownstreamSite, archive: str = ARCHIVE) -> Standing:
+    def site_state(self, site: DownstreamSite, archive: str = ARCHIVE) -> SiteState:
         """Where a site is."""
-        return self.store.standings(archive).get(site.name, Standing(archive, site.name))
+        return self.store.site_states(archive).get(site.name, SiteState(archive, site.name))
 
     def confirmed(self) -> set[tuple[str, str, str]]:
         """Site, stage and generation of everything that is confirmed."""
         found = set()
-        for one in self.store.standings(ARCHIVE).values():
+        for one in self.store.site_states(ARCHIVE).values():
             found |= {(one.site, "stage1", one.stage1)} if one.stage1 else set()
             found |= {(one.site, "stage2", one.stage2)} if one.stage2 else set()
         return found
@@ -199,7 +199,7 @@ class Looks:
         self.goal = view.goal.published
         self._sends.append({send.site.name: str(send.stage) for send in view.decision.sends})
 
-    def answered(self, send: Send, standing: Standing, seconds: float) -> None:  # noqa: ARG002 - its
+    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - its
         self._looks_before[str(send.stage)] = len(self._sends)
 
     def wait_for(self, more: int) -> None:

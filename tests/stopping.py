@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pushmirror.cli.main import main
-from pushmirror.state.records import Standing, Trigger
+from pushmirror.state.records import SiteState, Trigger
 from pushmirror.state.store import Store
 
 _LONGEST_S = 60  # nobody kills us: the test has failed
@@ -39,7 +39,7 @@ def hold(when: str, method: str, stage: str, number: int, mark: Path) -> None:
     setattr(Store, method, held)
 
 
-def _stage(first: Trigger | Iterable[Standing]) -> str | None:
+def _stage(first: Trigger | Iterable[SiteState]) -> str | None:
     return first.stage if isinstance(first, Trigger) else next(iter(first)).sent_stage
 
 

@@ -78,8 +78,8 @@ def wait_for_stage1(current: Callable[[], Config], store: Store, archive: str) -
             return True  # it has been published since
         config, now = current(), clock.now()
         goal = Goal(archive, published=None, since=now, prepared=prepared.generation)
-        sites, standings = config.sites_of(archive), store.standings(archive)
-        if not lacking_stage1(sites, standings, goal, config.push, now):
+        sites, site_states = config.sites_of(archive), store.site_states(archive)
+        if not lacking_stage1(sites, site_states, goal, config.push, now):
             return True
         if monotonic() >= until:
             return False

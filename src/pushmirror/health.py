@@ -110,7 +110,7 @@ def sites_of(
     sites = config.sites_of(name)
     if not sites:
         return []
-    standings = store.standings(name)
+    site_states = store.site_states(name)
     served = next((one for one in generations if one.replaced_at is None), None)
     prepared = store.preparation(name)
     goal = Goal(
@@ -122,9 +122,9 @@ def sites_of(
     return summarise_sites(
         name,
         sites,
-        standings=standings,
+        site_states=site_states,
         generations=generations,
-        phases=decide(sites, standings, goal, config.push, now).phases,
+        phases=decide(sites, site_states, goal, config.push, now).phases,
         push=config.push,
         now=now,
         pushing=Turn(config.state.directory, name).is_taken(),

@@ -27,7 +27,7 @@ from pushmirror.push.decide import Decision
 from pushmirror.push.engine import Watch
 from pushmirror.push.pushes import Pushes
 from pushmirror.state.backups import back_up_daily
-from pushmirror.state.records import Standing
+from pushmirror.state.records import SiteState
 from pushmirror.system import locks
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
                 beside = None
             else:
                 beside = beside or _Beside(archive)
-                beside.tell(store.standings(archive))
+                beside.tell(store.site_states(archive))
         except PushmirrorError as exc:
             hint = f"; {exc.hint}" if exc.hint else ""
             _log.error("the push of %s failed and is begun again: %s%s", archive, exc, hint)
@@ -190,11 +190,11 @@ class _Beside:
         self._failing: set[str] = set()
         _log.info("another process is pushing %s; serve goes on with it afterwards", archive)
 
-    def tell(self, standings: Mapping[str, Standing]) -> None:
+    def tell(self, site_states: Mapping[str, SiteState]) -> None:
         """Say once of each site that it began to fail, or works again."""
-        failing = {name for name, one in standings.items() if one.failing_since}
+        failing = {name for name, one in site_states.items() if one.failing_since}
         for name in sorted(failing - self._failing):
-            one = standings[name]
+            one = site_states[name]
             how = "no answer" if one.exit_code is None else one.exit_code
             _log.warning("%s failed (%s): %s", name, how, one.last_words)
         for name in sorted(self._failing - failing):

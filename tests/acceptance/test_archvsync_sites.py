@@ -45,7 +45,7 @@ from pushmirror.lab.network import Serving
 from pushmirror.lab.services import HOST, wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.push.callback import last_call
-from pushmirror.state.records import Stage, Standing, Trigger
+from pushmirror.state.records import SiteState, Stage, Trigger
 from pushmirror.state.store import open_store
 from pushmirror.system import process
 
@@ -88,8 +88,10 @@ class Hub(Native):
 
     def is_confirmed(self) -> bool:
         """Whether all its sites have what it serves."""
-        served, standings = self.store.latest_generation(ARCHIVE), self.store.standings(ARCHIVE)
-        return served is not None and [standings[name].stage2 for name in standings] == [served.digest] * 3
+        served, site_states = self.store.latest_generation(ARCHIVE), self.store.site_states(ARCHIVE)
+        return (
+            served is not None and [site_states[name].stage2 for name in site_states] == [served.digest] * 3
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Story:
     fetched: Pushed
     changed: Pushed
     served: str  # the generation, as the hub has it
-    standings: list[Standing]  # of its sites
+    site_states: list[SiteState]  # of its sites
     status: Any  # as `pushmirror status --json` has it
     history: Any  # of the hub's runs, the same
 
@@ -154,7 +156,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 fetched,
                 changed,
                 served.digest,
-                list(hub.store.standings(ARCHIVE).values()),
+                list(hub.store.site_states(ARCHIVE).values()),
                 hub.mirror.json("status"),
                 hub.mirror.json("history"),
             )
@@ -202,7 +204,7 @@ def test_every_tree_is_whole(story: Story) -> None:
 
 
 def test_the_store_has_both_stages_of_all_sites_confirmed(story: Story) -> None:
-    confirmed = {one.site: (one.stage1, one.stage2) for one in story.standings}
+    confirmed = {one.site: (one.stage1, one.stage2) for one in story.site_states}
     assert confirmed == dict.fromkeys(SITES, (story.served, story.served))
 
 

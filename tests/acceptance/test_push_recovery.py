@@ -98,7 +98,7 @@ def test_killed_at_the_barrier_when_the_deadline_has_left_one_behind(hub: Pushin
     late, good = hub.site("late", push="staged"), hub.site("good", push="staged")
     hub.publish()
     with late.held("stage1"), hub.running("push", "--background") as push:
-        assert wait_until(lambda: hub.standing(good).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(good).stage2 == ONE)
         _kill(push)
     assert late.sent == ["stage1"]
     _the_next_push_finishes_it(hub, {"late": "staged", "good": "staged"})
@@ -120,14 +120,14 @@ def test_killed_while_a_failed_site_rests(hub: PushingHub) -> None:
     bad.answers("exit 4", stage="stage2")
     hub.publish()
     with hub.running("push", "--background") as push:
-        assert wait_until(lambda: hub.standing(bad).attempts >= 1 and hub.standing(good).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(bad).attempts >= 1 and hub.site_state(good).stage2 == ONE)
         _kill(push)
     bad.answers("exit 0", stage="stage2")
-    failures = hub.standing(bad).failing_since
+    failures = hub.site_state(bad).failing_since
     hub.configure(retry_after="1s", retry_at_most="1s", retry_for="1h")
     assert failures and hub.run("push", "--background").exit_code == 0
     assert (bad.sent.count("stage1"), good.sent) == (1, ["all"])
-    assert hub.standing(bad).stage2 == ONE
+    assert hub.site_state(bad).stage2 == ONE
 
 
 def test_killed_while_a_paused_site_has_half_of_it(hub: PushingHub) -> None:
@@ -138,7 +138,7 @@ def test_killed_while_a_paused_site_has_half_of_it(hub: PushingHub) -> None:
         paused.configure(paused=True)
         _kill(push)
     assert hub.push()
-    assert (paused.sent, hub.standing(good).stage2) == (["stage1"], ONE)
+    assert (paused.sent, hub.site_state(good).stage2) == (["stage1"], ONE)
     paused.configure(paused=None)
     assert hub.push()
     assert paused.sent == ["stage1", "stage2"]
@@ -148,7 +148,7 @@ def test_killed_and_something_newer_is_published_before_the_next_push(hub: Pushi
     one, two = hub.site("one", push="staged"), hub.site("two", push="staged")
     hub.publish()
     with two.held("stage2"), hub.running("push", "--background") as push:
-        assert wait_until(lambda: hub.standing(one).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(one).stage2 == ONE)
         _kill(push)
     hub.publish(TWO)
     assert wait_until(lambda: hub.downstream.runs() == [])
@@ -157,7 +157,7 @@ def test_killed_and_something_newer_is_published_before_the_next_push(hub: Pushi
     assert sorted(hub.downstream.sent[before:]) == [
         (name, s) for name in ("one", "two") for s in ("stage1", "stage2")
     ]
-    assert [hub.standing(site).stage2 for site in (one, two)] == [TWO, TWO]
+    assert [hub.site_state(site).stage2 for site in (one, two)] == [TWO, TWO]
 
 
 def test_killed_again_and_again_it_ends_all_the_same(hub: PushingHub) -> None:
@@ -187,7 +187,7 @@ def test_a_push_that_waits_for_the_one_that_is_killed_takes_over(hub: PushingHub
             site.wait_for("stage1", times=2)
         assert ended(second) == 0
     assert other.sent == ["stage1", "stage2"]
-    assert hub.standing(site).stage2 == ONE
+    assert hub.site_state(site).stage2 == ONE
 
 
 def _the_next_push_finishes_it(hub: PushingHub, kinds: dict[str, str]) -> None:
@@ -195,7 +195,7 @@ def _the_next_push_finishes_it(hub: PushingHub, kinds: dict[str, str]) -> None:
     confirmed, before = _confirmed(hub, kinds), len(hub.downstream.sent)
     assert hub.push()
     assert sorted(hub.downstream.sent[before:]) == sorted(_wanted(kinds) - confirmed)
-    assert {one.stage2 for one in hub.store.standings(ARCHIVE).values()} == {ONE}
+    assert {one.stage2 for one in hub.store.site_states(ARCHIVE).values()} == {ONE}
 
 
 def _wanted(kinds: dict[str, str]) -> Sent:
@@ -217,8 +217,8 @@ def _confirmed(hub: PushingHub, kinds: dict[str, str]) -> Sent:
 
 def _others_have_answered(hub: PushingHub, late: str) -> bool:
     """Whether nobody but one site is still to answer, and the push has nothing else to do."""
-    standings = hub.store.standings(ARCHIVE)
-    under_way = [name for name, one in standings.items() if one.sent_stage]
+    site_states = hub.store.site_states(ARCHIVE)
+    under_way = [name for name, one in site_states.items() if one.sent_stage]
     return under_way == [late]
 
 

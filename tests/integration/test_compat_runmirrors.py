@@ -529,7 +529,7 @@ def test_ftpsync_has_its_mirrors_woken_for_what_is_in_the_store(
     assert in_process("stage2") == 0
     ours.rest()
     assert sorted(ours.said()[2:]) == [("a", "all"), ("b", "stage2"), ("c", "stage2")]
-    assert {one.stage2 for one in store.standings("debian").values()} == {"1" * 40}
+    assert {one.stage2 for one in store.site_states("debian").values()} == {"1" * 40}
     store.close()
 
 

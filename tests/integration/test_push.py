@@ -85,7 +85,7 @@ def test_a_site_that_is_woken_by_all_neither_waits_nor_is_waited_for(hub: Pushin
     hub.publish(TWO)
     with hub.pushing(holding=all_.held("all")):
         staged.wait_for("stage2", times=2)
-        assert hub.standing(all_).stage2 == ONE
+        assert hub.site_state(all_).stage2 == ONE
 
 
 def test_a_late_site_holds_the_others_up_until_the_deadline_only(hub: PushingHub) -> None:
@@ -96,7 +96,7 @@ def test_a_late_site_holds_the_others_up_until_the_deadline_only(hub: PushingHub
         good.wait_for("stage2")
         assert late.sent == ["stage1"]
     assert late.sent == ["stage1", "stage2"]
-    assert hub.standing(late).stage2 == ONE
+    assert hub.site_state(late).stage2 == ONE
 
 
 def test_a_quorum_is_enough_for_stage_2(hub: PushingHub) -> None:
@@ -107,7 +107,7 @@ def test_a_quorum_is_enough_for_stage_2(hub: PushingHub) -> None:
         for site in good:
             site.wait_for("stage2")
         assert late.sent == ["stage1"]
-    assert hub.standing(late).stage2 == ONE
+    assert hub.site_state(late).stage2 == ONE
 
 
 # -- answers ------------------------------------------------------------------------------------------
@@ -120,10 +120,10 @@ def test_only_0_confirms(hub: PushingHub, code: int) -> None:
     hub.rules = {"deadline": 0.3}
     hub.publish()
     hub.push()
-    standing = hub.standing(bad)
-    assert (standing.stage1, standing.exit_code, standing.last_words) == (None, code, "no room left")
-    assert standing.next_try_at and set(bad.sent) == {"stage1"}
-    assert hub.standing(good).stage2 == ONE
+    site_state = hub.site_state(bad)
+    assert (site_state.stage1, site_state.exit_code, site_state.last_words) == (None, code, "no room left")
+    assert site_state.next_try_at and set(bad.sent) == {"stage1"}
+    assert hub.site_state(good).stage2 == ONE
 
 
 def test_a_site_whose_stage_2_fails_is_sent_stage_2_again_and_no_stage_1(hub: PushingHub) -> None:
@@ -131,7 +131,7 @@ def test_a_site_whose_stage_2_fails_is_sent_stage_2_again_and_no_stage_1(hub: Pu
     site.answers("exit 4", stage="stage2")
     hub.rules = {"retry_after": 0.1, "retry_at_most": 0.1}
     hub.publish()
-    with hub.pushing(over=lambda _: hub.standing(site).stage2 == ONE):
+    with hub.pushing(over=lambda _: hub.site_state(site).stage2 == ONE):
         site.wait_for("stage2", times=2)
         site.answers("exit 0", stage="stage2")
     assert (site.sent[0], set(site.sent[1:])) == ("stage1", {"stage2"})
@@ -141,9 +141,9 @@ def test_a_site_that_nobody_listens_at_is_failing_and_the_others_are_not_kept(hu
     dead, good = hub.site("dead", port=free_port()), hub.site("good")
     hub.publish()
     hub.push()
-    assert hub.standing(good).stage2 == ONE
-    assert (hub.standing(dead).exit_code, hub.standing(dead).stage2) == (None, None)
-    assert "refused the connection" in hub.standing(dead).last_words
+    assert hub.site_state(good).stage2 == ONE
+    assert (hub.site_state(dead).exit_code, hub.site_state(dead).stage2) == (None, None)
+    assert "refused the connection" in hub.site_state(dead).last_words
 
 
 def test_no_answer_is_told_in_words_in_the_log(hub: PushingHub, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,8 +159,8 @@ def test_a_site_that_hangs_fails_when_its_time_is_over(hub: PushingHub) -> None:
     hub.publish()
     with hanging.held("all"):
         hub.push()
-    assert hub.standing(good).stage2 == ONE
-    assert "did not end its run within 2 s" in hub.standing(hanging).last_words
+    assert hub.site_state(good).stage2 == ONE
+    assert "did not end its run within 2 s" in hub.site_state(hanging).last_words
 
 
 def test_an_answer_after_the_deadline_counts(hub: PushingHub) -> None:
@@ -168,9 +168,9 @@ def test_an_answer_after_the_deadline_counts(hub: PushingHub) -> None:
     hub.rules = {"deadline": 0.2}
     hub.publish()
     with hub.pushing(holding=late.held("stage1")):
-        assert wait_until(lambda: hub.standing(good).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(good).stage2 == ONE)
     assert late.sent == ["stage1", "stage2"]
-    assert hub.standing(late).stage2 == ONE
+    assert hub.site_state(late).stage2 == ONE
 
 
 def test_a_flood_of_output_confirms_and_only_its_end_is_kept(hub: PushingHub) -> None:
@@ -179,7 +179,7 @@ def test_a_flood_of_output_confirms_and_only_its_end_is_kept(hub: PushingHub) ->
     hub.publish()
     hub.push()
     kept = hub.store.triggers()[0].output
-    assert (hub.standing(site).stage2, hub.standing(site).last_words) == (ONE, "the last line")
+    assert (hub.site_state(site).stage2, hub.site_state(site).last_words) == (ONE, "the last line")
     assert len(kept) == MAX_OUTPUT and kept.endswith("the last line\n")
 
 
@@ -188,8 +188,8 @@ def test_a_connection_that_dies_in_the_middle_is_no_answer(hub: PushingHub) -> N
     site.answers(DIES)
     hub.publish()
     hub.push()
-    assert "the connection was lost" in hub.standing(site).last_words
-    assert (hub.standing(site).stage2, hub.standing(good).stage2) == (None, ONE)
+    assert "the connection was lost" in hub.site_state(site).last_words
+    assert (hub.site_state(site).stage2, hub.site_state(good).stage2) == (None, ONE)
 
 
 def test_a_site_whose_connection_dies_between_the_stages_gets_its_stage_2(
@@ -202,7 +202,7 @@ def test_a_site_whose_connection_dies_between_the_stages_gets_its_stage_2(
         own_sshd.stop()
         own_sshd.start()
     assert lost.sent == ["stage1", "stage2"]
-    assert hub.standing(lost).stage2 == ONE
+    assert hub.site_state(lost).stage2 == ONE
 
 
 def test_a_site_with_another_host_key_is_sent_nothing(hub: PushingHub, own_sshd: SitesSshd) -> None:
@@ -217,7 +217,7 @@ def test_a_site_with_another_host_key_is_sent_nothing(hub: PushingHub, own_sshd:
     hub.publish(TWO)
     hub.push()
     assert site.sent == ["all"]
-    assert "site one" in hub.standing(site).last_words and "host key" in hub.standing(site).last_words
+    assert "site one" in hub.site_state(site).last_words and "host key" in hub.site_state(site).last_words
 
 
 def test_a_site_that_fails_is_tried_again_and_its_pauses_become_longer(hub: PushingHub) -> None:
@@ -225,7 +225,7 @@ def test_a_site_that_fails_is_tried_again_and_its_pauses_become_longer(hub: Push
     site.answers("exit 1")
     hub.rules = {"retry_after": 0.05, "retry_at_most": 60}
     hub.publish()
-    hub.push(over=lambda _: hub.standing(site).attempts == 4)
+    hub.push(over=lambda _: hub.site_state(site).attempts == 4)
     sent = [trigger.sent_at for trigger in hub.store.triggers()][::-1]
     rested = [(one.sent_at, one.ended_at) for one in hub.store.triggers()][::-1]
     pauses = [
@@ -261,7 +261,7 @@ def test_the_others_are_woken_when_the_canary_is_current(hub: PushingHub, push: 
         end < hub.downstream.position(*where)
         for where in (("one", "begins", "all"), ("two", "begins", "stage1"))
     )
-    assert [hub.standing(site).stage2 for site in (canary, one, two)] == [ONE] * 3
+    assert [hub.site_state(site).stage2 for site in (canary, one, two)] == [ONE] * 3
 
 
 def test_a_canary_that_recovers_lets_the_others_go(hub: PushingHub) -> None:
@@ -269,7 +269,7 @@ def test_a_canary_that_recovers_lets_the_others_go(hub: PushingHub) -> None:
     canary.answers("exit 1")
     hub.rules = {"retry_after": 0.1, "retry_at_most": 0.1}
     hub.publish()
-    with hub.pushing(over=lambda _: hub.standing(other).stage2 == ONE):
+    with hub.pushing(over=lambda _: hub.site_state(other).stage2 == ONE):
         canary.wait_for("all", times=2)
         assert other.sent == []
         canary.answers("exit 0")
@@ -304,7 +304,7 @@ def test_a_site_that_is_added_in_the_middle_is_pushed_too(hub: PushingHub) -> No
         first.wait_for("all")
         second = hub.site("second")
         second.wait_for("all")
-    assert hub.standing(second).stage2 == ONE
+    assert hub.site_state(second).stage2 == ONE
 
 
 def test_nobody_waits_for_a_site_that_is_removed_in_the_middle(hub: PushingHub) -> None:
@@ -315,7 +315,7 @@ def test_nobody_waits_for_a_site_that_is_removed_in_the_middle(hub: PushingHub) 
             assert wait_until(lambda: ("good", "stage1", ONE) in hub.confirmed())
             removed.file.unlink()
             good.wait_for("stage2")
-        assert hub.standing(good).stage2 == ONE
+        assert hub.site_state(good).stage2 == ONE
         assert removed.sent == ["stage1"]
 
 
@@ -326,7 +326,7 @@ def test_a_configuration_with_a_mistake_in_it_changes_nothing(hub: PushingHub) -
         held.wait_for("all")
         site.configure(nonsense=True)
         hub.publish(TWO)
-        assert wait_until(lambda: hub.standing(site).stage2 == TWO)
+        assert wait_until(lambda: hub.site_state(site).stage2 == TWO)
 
 
 def test_a_newer_generation_supersedes_the_one_under_way(hub: PushingHub) -> None:
@@ -349,7 +349,7 @@ def test_what_failed_is_tried_at_once_when_there_is_something_newer(hub: Pushing
     site.answers("exit 0")
     hub.publish(TWO)
     hub.push()
-    assert hub.standing(site).stage2 == TWO
+    assert hub.site_state(site).stage2 == TWO
 
 
 # -- hooks, and sites that only OpenSSH can reach -----------------------------------------------------
@@ -378,4 +378,4 @@ def test_a_site_with_options_for_ssh_gets_both_stages(hub: PushingHub) -> None:
     hub.publish()
     hub.push()
     assert site.sent == ["stage1", "stage2"]
-    assert hub.standing(site).stage2 == ONE
+    assert hub.site_state(site).stage2 == ONE

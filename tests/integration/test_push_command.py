@@ -40,7 +40,7 @@ def test_a_login_that_our_daemon_refused_is_part_of_the_reason(hub: PushingHub) 
     site.answers(f'{echo}; echo "$(date "+%Y/%m/%d %H:%M:%S") [7] {refused}" >>{log}; exit 3')
     hub.publish()
     assert hub.run("push").exit_code == Exit.BEHIND
-    said = hub.standing(site).last_words
+    said = hub.site_state(site).last_words
     assert said.startswith("our rsync daemon refused its login one to debian at ")
     assert "password mismatch; it said nothing; stage 1 failed there" in said
 
@@ -63,7 +63,7 @@ def test_push_by_hand_has_a_resting_site_tried_at_once_by_a_push_in_the_backgrou
     site.answers("exit 1")
     hub.publish()
     with hub.running("push", "--background") as background:
-        assert wait_until(lambda: hub.standing(site).attempts == 1)
+        assert wait_until(lambda: hub.site_state(site).attempts == 1)
         site.answers("exit 0")
         assert hub.run("push", "--site", "one").exit_code == 0
         assert wait_until(lambda: background.poll() == 0)
@@ -191,7 +191,7 @@ def test_serve_says_once_that_a_site_fails_and_that_it_works_again(hub: PushingH
     site.answers("echo no room left; exit 1")
     hub.publish()
     with hub.running("serve", "--no-rsync"):
-        assert wait_until(lambda: hub.standing(site).attempts >= 2)
+        assert wait_until(lambda: hub.site_state(site).attempts >= 2)
         site.answers("exit 0")
         assert wait_until(lambda: "one works again; it had been failing since" in hub.log.read_text())
     assert hub.log.read_text().count("warning: one: all failed (1): no room left") == 1
@@ -203,7 +203,7 @@ def test_serve_says_that_a_site_fails_though_another_process_pushes(hub: Pushing
     site.answers("echo no room left; exit 1")
     hub.publish()
     with hub.running("push", "--background"):
-        assert wait_until(lambda: hub.standing(site).attempts == 1)
+        assert wait_until(lambda: hub.site_state(site).attempts == 1)
         hub.log = hub.directory / "serve.log"
         with hub.running("serve", "--no-rsync"):
             assert wait_until(lambda: "warning: one failed (1): no room left" in hub.log.read_text())

@@ -41,8 +41,8 @@ def test_a_signal_ends_a_push_and_keeps_what_was_confirmed(
         os.kill(push.pid, number)
         assert ended(push) == code
     assert hub.confirmed() == {("good", "stage1", ONE)}
-    standing = hub.standing(hanging)
-    assert (standing.sent_stage, standing.attempts, standing.failing_since) == (None, 0, None)
+    site_state = hub.site_state(hanging)
+    assert (site_state.sent_stage, site_state.attempts, site_state.failing_since) == (None, 0, None)
     assert hub.push()
     assert good.sent == ["stage1", "stage2"]
 
@@ -56,12 +56,12 @@ def test_a_signal_ends_a_push_that_waits_for_an_ssh_server_without_a_word(
     os.kill(own_sshd.pid, signal.SIGSTOP)
     try:
         with hub.running("push") as push:
-            assert wait_until(lambda: "stuck" in hub.store.standings(ARCHIVE))
+            assert wait_until(lambda: "stuck" in hub.store.site_states(ARCHIVE))
             os.kill(push.pid, signal.SIGTERM)
             assert ended(push) == Exit.TERMINATED
     finally:
         os.kill(own_sshd.pid, signal.SIGCONT)
-    assert hub.standing(stuck).sent_stage is None
+    assert hub.site_state(stuck).sent_stage is None
 
 
 def test_a_push_leaves_no_process_and_no_connection(hub: PushingHub, own_sshd: SitesSshd) -> None:
@@ -89,11 +89,11 @@ def test_a_store_that_fails_in_the_middle_ends_the_push_and_the_next_one_finishe
     hub.publish()
     with pytest.raises(StateError), hub.pushing(holding=site.held("all")):  # noqa: PT012  it is the push's end
         site.wait_for("all")
-        assert wait_until(lambda: hub.standing(other).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(other).stage2 == ONE)
         _refuse_writes(hub)
     _allow_writes(hub)
     assert hub.push()
-    assert hub.standing(site).stage2 == ONE
+    assert hub.site_state(site).stage2 == ONE
     assert other.sent == ["all"]
 
 

@@ -16,7 +16,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import free_port, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import SiteState, Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import locks, process
 from pushmirror.tree.published_state import read_published
@@ -27,7 +27,7 @@ EVERYTHING = ["stage1", "stage2"]
 def current(hub: PushingHub) -> list[str]:
     """The sites that have what the hub serves."""
     served = hub.store.latest_generation(ARCHIVE)
-    found = hub.store.standings(ARCHIVE).values()
+    found = hub.store.site_states(ARCHIVE).values()
     return [one.site for one in found if served and one.stage2 == served.digest]
 
 
@@ -125,14 +125,14 @@ class Woken:
         file = self.site.etc / "pushmirror.toml"
         file.write_text(tomlkit.dumps({**tomlkit.parse(file.read_text()), "push": push}))
 
-    def standing(self, name: str) -> Standing:
+    def site_state(self, name: str) -> SiteState:
         """Where a site of its own is."""
-        return self.store.standings(ARCHIVE).get(name, Standing(ARCHIVE, name))
+        return self.store.site_states(ARCHIVE).get(name, SiteState(ARCHIVE, name))
 
     def is_current(self, *names: str) -> bool:
         """Whether these sites have what it serves."""
         served = self.store.latest_generation(ARCHIVE)
-        return served is not None and all(self.standing(name).stage2 == served.digest for name in names)
+        return served is not None and all(self.site_state(name).stage2 == served.digest for name in names)
 
     def is_quiet(self) -> bool:
         """Whether nothing goes on in the background."""
@@ -178,7 +178,7 @@ def test_an_mhop_stage_1_is_answered_when_the_staged_sites_have_it_and_stage_2_n
         with staged.held("stage1"):
             words = woken.pushing("sync:mhop sync:stage1")
             push = stack.enter_context(process.background(words, log=tmp_path / "ssh.log"))
-            assert wait_until(lambda: woken.standing("mhop").stage1 is not None)
+            assert wait_until(lambda: woken.site_state("mhop").stage1 is not None)
             staged.wait_for("stage1")
             assert push.poll() is None
         assert ended(push) == 0
@@ -196,8 +196,8 @@ def test_a_dead_site_below_delays_the_answer_to_an_mhop_stage_1_by_the_deadline_
     woken.downstream.add("dead", push="staged", port=free_port())
     good = woken.downstream.add("good", push="staged")
     assert woken.push("sync:mhop sync:stage1").exit_code == 0
-    assert woken.standing("dead").stage1 is None
-    assert wait_until(lambda: woken.standing("good").stage1 is not None)
+    assert woken.site_state("dead").stage1 is None
+    assert wait_until(lambda: woken.site_state("good").stage1 is not None)
     assert woken.push("sync:mhop sync:stage2").exit_code == 0
     assert wait_until(lambda: woken.is_current("good"))
     assert good.sent == EVERYTHING
@@ -220,7 +220,7 @@ def test_an_mhop_stage_1_is_carried_on_by_a_push_that_keeps_trying_a_dead_site(
     woken.downstream.add("dead", push="all", port=free_port())
     good = woken.downstream.add("good", push="staged")
     assert woken.push("sync:all").exit_code == 0
-    assert wait_until(lambda: woken.is_current("good") and woken.standing("dead").attempts == 1)
+    assert wait_until(lambda: woken.is_current("good") and woken.site_state("dead").attempts == 1)
     archive.update()
     assert woken.push("sync:mhop sync:stage1").exit_code == 0
     assert good.sent == ["stage1", "stage2", "stage1"]

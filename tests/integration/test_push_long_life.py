@@ -17,7 +17,7 @@ from pushmirror.push.decide import Decision
 from pushmirror.push.engine import Pusher, Unwatched
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.transport import Answer
-from pushmirror.state.records import Phase, Standing
+from pushmirror.state.records import Phase, SiteState
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 
@@ -159,15 +159,19 @@ def pushes(hub):
     hub.site("other", name="b")
     hub.publish("g1")
     later = clock.now() + timedelta(minutes=5)
-    hub.store.put_standings(
-        [Standing("debian", "a", tried="g1", attempts=3, failing_since=clock.now(), next_try_at=later)]
+    hub.store.put_site_states(
+        [SiteState("debian", "a", tried="g1", attempts=3, failing_since=clock.now(), next_try_at=later)]
     )
     return Pushes(CurrentConfig(load(hub.directory)), hub.store, Unwatched())
 
 
 def test_a_site_that_is_pushed_by_name_waits_for_the_canaries_and_that_is_no_reason_to_wait_for_it(pushes):
     decision = pushes.view("debian", frozenset("b")).decision
-    assert decision.phases == {"b": Phase.GATED} and decision.sends == () and engine.settled(decision)
+    assert (
+        decision.phases == {"b": Phase.WAITING_FOR_CANARY}
+        and decision.sends == ()
+        and engine.settled(decision)
+    )
 
 
 def test_who_looks_on_while_another_process_pushes_sees_what_that_one_does(pushes):

@@ -42,7 +42,7 @@ def test_news_that_come_while_another_pushes_are_served_by_it(hub: PushingHub) -
         site.wait_for("all")
         hub.publish(TWO)
         assert not hub.push()
-    assert hub.standing(site).stage2 == TWO
+    assert hub.site_state(site).stage2 == TWO
 
 
 def test_a_push_of_one_site_serves_everybody_else_whom_it_kept_from_news(hub: PushingHub) -> None:
@@ -54,7 +54,7 @@ def test_a_push_of_one_site_serves_everybody_else_whom_it_kept_from_news(hub: Pu
         hub.publish(TWO)
         assert not hub.push()
         assert wait_until(lambda: looks.goal == TWO)
-    assert [hub.standing(site).stage2 for site in (one, other)] == [TWO, TWO]
+    assert [hub.site_state(site).stage2 for site in (one, other)] == [TWO, TWO]
 
 
 def test_a_push_of_one_site_serves_a_push_of_all_that_came_too_late_for_the_lock(hub: PushingHub) -> None:
@@ -63,7 +63,7 @@ def test_a_push_of_one_site_serves_a_push_of_all_that_came_too_late_for_the_lock
     with hub.pushing("one", holding=one.held("all")):
         one.wait_for("all")
         assert not hub.push()  # of the same generation: its process had only not started yet
-    assert [hub.standing(site).stage2 for site in (one, other)] == [ONE, ONE]
+    assert [hub.site_state(site).stage2 for site in (one, other)] == [ONE, ONE]
 
 
 def test_a_push_of_one_site_leaves_the_others_alone(hub: PushingHub) -> None:
@@ -94,8 +94,8 @@ def test_pushes_of_two_archives_do_not_wait_for_each_other(two_archives: Pushing
     with hub.pushing(holding=one.held("all")):
         one.wait_for("all")
         assert hub.push(archive=SECURITY)
-        assert hub.standing(two, SECURITY).stage2 == ONE
-        assert hub.standing(one).stage2 is None
+        assert hub.site_state(two, SECURITY).stage2 == ONE
+        assert hub.site_state(one).stage2 is None
 
 
 def test_a_site_of_two_archives_is_woken_for_each(two_archives: PushingHub) -> None:
@@ -128,7 +128,7 @@ def test_a_site_that_is_named_does_not_wait_for_others_though_another_process_pu
     with slow.held("stage1"):
         with hub.running("push", "--background"):
             for site in (one, ready):
-                assert wait_until(lambda site=site: hub.standing(site).stage1 == ONE)
+                assert wait_until(lambda site=site: hub.site_state(site).stage1 == ONE)
             assert hub.run("push", "--site", "one").exit_code == 0
         assert (one.sent, ready.sent, slow.sent) == (["stage1", "stage2"], ["stage1"], ["stage1"])
 
@@ -168,7 +168,7 @@ def test_a_site_that_is_removed_and_added_again_is_not_woken_before_its_old_run_
             looks.wait_for(2)
             assert site.sent == ["all"]
         site.wait_for("all", times=2)
-        assert wait_until(lambda: hub.standing(site).stage2 == ONE)
+        assert wait_until(lambda: hub.site_state(site).stage2 == ONE)
         push.cancel()
 
 
@@ -178,10 +178,12 @@ def test_a_site_under_way_is_not_woken_again_whatever_others_write(hub: PushingH
     looks = Looks()
     with hub.pushing(watch=looks, holding=site.held("all")):
         site.wait_for("all")
-        hub.store.put_standings([unanswered(hub.standing(site))])  # read before it was sent, written after
+        hub.store.put_site_states(
+            [unanswered(hub.site_state(site))]
+        )  # read before it was sent, written after
         looks.wait_for(2)
         assert site.sent == ["all"]
-    assert hub.standing(site).stage2 == ONE
+    assert hub.site_state(site).stage2 == ONE
 
 
 def test_nobody_waits_for_an_answer_to_what_was_not_sent(hub: PushingHub) -> None:
@@ -189,12 +191,12 @@ def test_nobody_waits_for_an_answer_to_what_was_not_sent(hub: PushingHub) -> Non
     hub.publish()
     looks = Looks()
     with hub.pushing(watch=looks, holding=other.held("all")):
-        assert wait_until(lambda: hub.standing(site).stage2 == ONE)
-        before = replace(hub.standing(site), sent_stage=Stage.ALL, sent_generation=ONE, sent_at=clock.now())
-        hub.store.put_standings([replace(before, stage1=None, stage2=None)])  # read before it had answered
+        assert wait_until(lambda: hub.site_state(site).stage2 == ONE)
+        before = replace(hub.site_state(site), sent_stage=Stage.ALL, sent_generation=ONE, sent_at=clock.now())
+        hub.store.put_site_states([replace(before, stage1=None, stage2=None)])  # read before it had answered
         looks.wait_for(2)
     assert site.sent == ["all", "all"]
-    assert hub.standing(site).stage2 == ONE
+    assert hub.site_state(site).stage2 == ONE
 
 
 def test_word_that_cannot_be_left_for_who_pushes_is_told_with_what_to_do(

@@ -58,7 +58,7 @@ def test_its_database_has_what_was_asked_done_served_and_confirmed(tmp_path: Pat
         assert (request.stage, request.mhop, request.client) == (Stage.STAGE1, True, "192.0.2.7")
         prepared = store.preparation("security")
         assert prepared and prepared.generation == request.generation
-        sites = store.standings("debian")
+        sites = store.site_states("debian")
         assert sites["site1.example.org"].stage2 == mirror.served
         assert (sites["site2.example.org"].stage2, sites["site2.example.org"].attempts) == (None, 2)
         assert [one.exit_code for one in store.triggers()] == [0, None, None, None, None]

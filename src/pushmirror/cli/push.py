@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pushmirror.config.model import Config
     from pushmirror.push.engine import Over, View, Watch
     from pushmirror.push.pushes import Pushes
-    from pushmirror.state.records import Standing
+    from pushmirror.state.records import SiteState
     from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
@@ -217,13 +217,15 @@ def _change(
     store: Store,
     names: Sequence[str],
     only: frozenset[str],
-    change: Callable[[Standing], Standing],
+    change: Callable[[SiteState], SiteState],
 ) -> None:
     """Have the sites stand elsewhere."""
     from pushmirror.push.engine import chosen
 
     for name in names:
-        store.change_standings(name, change, only={site.name for site in chosen(config.sites_of(name), only)})
+        store.change_site_states(
+            name, change, only={site.name for site in chosen(config.sites_of(name), only)}
+        )
 
 
 def look(
@@ -231,7 +233,7 @@ def look(
     store: Store,
     names: Sequence[str],
     only: frozenset[str],
-    change: Callable[[Standing], Standing] | None = None,
+    change: Callable[[SiteState], SiteState] | None = None,
 ) -> list[Reached]:
     """Where the sites are, and what each would be sent now, if they stood where `change` has them."""
     from pushmirror.config.reload import CurrentConfig
@@ -253,11 +255,11 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
         send.site.name: words_to(send.site, archive, send.stage, send.generation)
         for send in view.decision.sends
     }
-    standings = view.standings
+    site_states = view.site_states
     health = summarise_sites(
         archive,
         view.sites,
-        standings=standings,
+        site_states=site_states,
         generations=store.generations(archive),
         phases=view.decision.phases,
         push=config.push,
@@ -270,7 +272,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
             site=one.site,
             phase=str(view.decision.phases[one.site]),
             words=due.get(one.site, "").strip(),
-            generation=standings[one.site].stage2 if one.site in standings else None,
+            generation=site_states[one.site].stage2 if one.site in site_states else None,
             wanted=view.goal.published,
             doing=one.doing,
         )

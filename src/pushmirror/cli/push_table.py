@@ -14,7 +14,7 @@ from rich.text import Text
 from pushmirror.cli.output import printable
 from pushmirror.push.decide import Send
 from pushmirror.push.engine import View
-from pushmirror.state.records import Phase, Standing
+from pushmirror.state.records import Phase, SiteState
 from pushmirror.status.words import span
 from pushmirror.system import clock
 
@@ -24,21 +24,21 @@ _STYLES = {
     Phase.CURRENT: "green",
     Phase.TRIGGERED: "cyan",
     Phase.DUE: "cyan",
-    Phase.HELD: "blue",
-    Phase.GATED: "dim",
+    Phase.WAITING_FOR_STAGE1: "blue",
+    Phase.WAITING_FOR_CANARY: "dim",
     Phase.DELAYED: "dim",
     Phase.PAUSED: "dim",
-    Phase.RESTING: "red",
+    Phase.BACKING_OFF: "red",
 }
 #: Who needs eyes first when there is not room for all.
 _ORDER = (
-    *(Phase.RESTING, Phase.TRIGGERED, Phase.DUE, Phase.HELD),
-    *(Phase.DELAYED, Phase.GATED, Phase.PAUSED, Phase.CURRENT),
+    *(Phase.BACKING_OFF, Phase.TRIGGERED, Phase.DUE, Phase.WAITING_FOR_STAGE1),
+    *(Phase.DELAYED, Phase.WAITING_FOR_CANARY, Phase.PAUSED, Phase.CURRENT),
 )
 _WORDS = {
     Phase.CURRENT: "current",
-    Phase.HELD: "has stage 1, waits for the others",
-    Phase.GATED: "waits for the canaries",
+    Phase.WAITING_FOR_STAGE1: "has stage 1, waits for the others",
+    Phase.WAITING_FOR_CANARY: "waits for the canaries",
     Phase.DELAYED: "waits for its delay",
     Phase.PAUSED: "paused by hand",
     Phase.DUE: "about to be woken",
@@ -67,14 +67,14 @@ class TerminalPush:
         """It was decided what to do now."""
         self._views[view.goal.archive] = view
 
-    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
+    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """A site answered: told above the table, where it stays."""
-        good = standing.exit_code == 0
+        good = site_state.exit_code == 0
         stage = {"stage1": "stage 1", "stage2": "stage 2", "all": "all"}[send.stage]
-        words = "" if good else f": {printable(standing.last_words)}"
+        words = "" if good else f": {printable(site_state.last_words)}"
         mark = Text("ok    " if good else "failed", style="green" if good else "red")
         line = Text.assemble(
-            mark, f"  {standing.archive} {send.site.name} {stage} after {seconds:.1f} s{words}"
+            mark, f"  {site_state.archive} {send.site.name} {stage} after {seconds:.1f} s{words}"
         )
         self._console.print(line, no_wrap=True, overflow="ellipsis")
 
@@ -97,16 +97,16 @@ class TerminalPush:
 
     def _line(self, name: str, longest: int, view: View) -> Text:
         phase = view.decision.phases[name]
-        words = _WORDS.get(phase) or _in_words(phase, view.standings[name])
+        words = _WORDS.get(phase) or _in_words(phase, view.site_states[name])
         return Text.assemble(f"  {name:<{longest}}  ", (words, _STYLES[phase]))
 
 
-def _in_words(phase: Phase, standing: Standing) -> str:
+def _in_words(phase: Phase, site_state: SiteState) -> str:
     now = clock.now()
-    if phase is Phase.TRIGGERED and standing.sent_at:
-        return f"{standing.sent_stage} since {span(now - standing.sent_at)}"
-    again = f", again in {span(standing.next_try_at - now)}" if standing.next_try_at else ""
-    return printable(f"failed {standing.attempts} times{again}: {standing.last_words}")
+    if phase is Phase.TRIGGERED and site_state.sent_at:
+        return f"{site_state.sent_stage} since {span(now - site_state.sent_at)}"
+    again = f", again in {span(site_state.next_try_at - now)}" if site_state.next_try_at else ""
+    return printable(f"failed {site_state.attempts} times{again}: {site_state.last_words}")
 
 
 def _cut(line: Text, width: int) -> Text:

@@ -145,7 +145,7 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
 
 def _forgive(store: Store, config: Config, name: str) -> None:
     for archive in config.archives:
-        store.change_standings(archive, forgiven, only={name})
+        store.change_site_states(archive, forgiven, only={name})
 
 
 def _duration(told: str | None) -> timedelta | None:

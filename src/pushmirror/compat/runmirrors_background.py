@@ -28,7 +28,7 @@ from pushmirror.push.engine import View, finished, settled
 from pushmirror.push.pushes import Pushes
 from pushmirror.push.turn import Turn
 from pushmirror.state.backups import back_up_daily
-from pushmirror.state.records import Standing
+from pushmirror.state.records import SiteState
 from pushmirror.state.store import open_store
 from pushmirror.system import loop
 
@@ -52,21 +52,21 @@ class Told:
             self._reported.clear()
             self._wire.begin_again()
 
-    def answered(self, send: Send, standing: Standing, seconds: float) -> None:  # noqa: ARG002 - theirs
+    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - theirs
         """See `Watch.answered`."""
         name, what = send.site.name, called(send.stage)
         host = self._sites.line(name).host
-        if standing.exit_code == 0:
+        if site_state.exit_code == 0:
             self._reported.discard(name)
             self._notes.note(f"{what} succeeded: {host}")
             return
-        how = "no answer" if standing.exit_code is None else f"exit code {standing.exit_code}"
+        how = "no answer" if site_state.exit_code is None else f"exit code {site_state.exit_code}"
         text = f"{what} failed: {host}"
         if name in self._reported:
-            self._notes.note(f"{text} ({how}): {standing.last_words}")
+            self._notes.note(f"{text} ({how}): {site_state.last_words}")
             return
         self._reported.add(name)
-        self._notes.error(text, f"{how}: {standing.last_words}\n\n{self._wire.said.get(name, '')}")
+        self._notes.error(text, f"{how}: {site_state.last_words}\n\n{self._wire.said.get(name, '')}")
 
 
 _LOOK_S = 0.2  # between two looks at what another process does

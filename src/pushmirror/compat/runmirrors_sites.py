@@ -26,7 +26,7 @@ from pushmirror.config.model import Config, PushKind, Site, State
 from pushmirror.config.reload import Stamp, facts_of
 from pushmirror.errors import ConfigError, StateError
 from pushmirror.push.site_state import anew, at_once
-from pushmirror.state.records import Standing
+from pushmirror.state.records import SiteState
 from pushmirror.system import files
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # The files of a call of runmirrors: its configuration, its mirrors, and the ftpsync.conf beside them.
 #
-# Guaranteed: an archive has the same name here as for that ftpsync, so that both mean the same standings.
+# Guaranteed: an archive has the same name here as for that ftpsync, so that both mean the same site states.
 
 
 def read(call: Call, environment: Mapping[str, str]) -> Read:
@@ -113,19 +113,19 @@ def aim(store: Store, archive: str, sites: Iterable[Site], course: Course, now: 
     elif _is_unknown(store, archive):
         store.publish_generation(archive, _new(now), None, now)
     else:
-        store.change_standings(archive, _forgotten)
+        store.change_site_states(archive, _forgotten)
 
 
 def stage1_was_had(store: Store, archive: str, sites: Iterable[Site]) -> None:
     """Stage 2 is to follow: if nobody was woken for the stage 1 of what is served, all have had it."""
     served = store.latest_generation(archive)
     staged = {site.name for site in sites if site.push.is_staged}
-    known = store.standings(archive)
+    known = store.site_states(archive)
     if served is None or any(_was_woken(one, served.digest) for name, one in known.items() if name in staged):
         return
-    standings = [known.get(name, Standing(archive, name)) for name in staged]
-    store.put_standings(
-        replace(one, stage1=served.digest) for one in standings if one.stage2 != served.digest
+    site_states = [known.get(name, SiteState(archive, name)) for name in staged]
+    store.put_site_states(
+        replace(one, stage1=served.digest) for one in site_states if one.stage2 != served.digest
     )
 
 
@@ -135,31 +135,31 @@ def _prepare(store: Store, archive: str, now: datetime) -> None:
         store.prepare(archive, _new(now))
         return
 
-    def again(one: Standing) -> Standing:
+    def again(one: SiteState) -> SiteState:
         return replace(_forgotten(one), stage2=one.stage2) if one.stage1 == prepared.generation else one
 
-    store.change_standings(archive, again)
+    store.change_site_states(archive, again)
 
 
 def _publish_for_stage2(store: Store, archive: str, sites: Iterable[Site], now: datetime) -> None:
     """Whoever was woken for stage 1 and failed gets it first; without such a call all have had it."""
     prepared = store.preparation(archive)
     ahead = prepared.generation if prepared and _is_made_up(prepared.generation) else None
-    had_it = {name for name, one in store.standings(archive).items() if ahead and one.stage1 == ahead}
+    had_it = {name for name, one in store.site_states(archive).items() if ahead and one.stage1 == ahead}
     if _is_unknown(store, archive):
         store.publish_generation(archive, ahead or _new(now), None, now)
     elif ahead:
         store.unprepare(archive)
     served = store.latest_generation(archive)
     assert served is not None
-    known = store.standings(archive)
+    known = store.site_states(archive)
     for site in sites:
-        one = known.get(site.name, Standing(archive, site.name))
+        one = known.get(site.name, SiteState(archive, site.name))
         stage1 = served.digest if site.push.is_staged and (not ahead or site.name in had_it) else None
         # Answers that are on their way to an earlier stage 2 are not to this one.
         sent = one.sent_generation if one.sent_generation == ahead else None
         known[site.name] = replace(at_once(one), stage1=stage1, stage2=None, sent_generation=sent)
-    store.put_standings(known.values())
+    store.put_site_states(known.values())
 
 
 def _is_unknown(store: Store, archive: str) -> bool:
@@ -168,11 +168,11 @@ def _is_unknown(store: Store, archive: str) -> bool:
     return served is None or _is_made_up(served.digest)
 
 
-def _was_woken(one: Standing, generation: str) -> bool:
+def _was_woken(one: SiteState, generation: str) -> bool:
     return generation in (one.stage1, one.tried, one.sent_generation)
 
 
-def _forgotten(one: Standing) -> Standing:
+def _forgotten(one: SiteState) -> SiteState:
     """It has confirmed nothing, nor does what it is about to confirm count: we were called after that."""
     return replace(anew(one), sent_generation=None)
 

@@ -14,16 +14,16 @@ from enum import Enum
 from pushmirror.lab.network import Network, Node
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.push.engine import View
-from pushmirror.state.records import Phase, Stage, Standing, Trigger
+from pushmirror.state.records import Phase, SiteState, Stage, Trigger
 from pushmirror.system import clock
 
-_HELD_UP = (Phase.PAUSED, Phase.GATED, Phase.DELAYED)
+_HELD_UP = (Phase.PAUSED, Phase.WAITING_FOR_CANARY, Phase.DELAYED)
 _TRIES = 3  # of a site that fails, before nobody waits for it
 _TRIGGERS = 200  # looked at for each hub
 _WAITING = {
-    Phase.HELD: "has stage 1, waits for the others",
+    Phase.WAITING_FOR_STAGE1: "has stage 1, waits for the others",
     Phase.PAUSED: "paused by hand",
-    Phase.GATED: "waits for the canaries",
+    Phase.WAITING_FOR_CANARY: "waits for the canaries",
     Phase.DELAYED: "waits for its delay",
     Phase.DUE: "about to be woken",
 }
@@ -122,28 +122,28 @@ class Passage:
     # -- one mirror -----------------------------------------------------------------------------------
 
     def _now(self, node: Node, view: View) -> Now:
-        standing = view.standings.get(node.name, Standing(ARCHIVE, node.name))
+        site_state = view.site_states.get(node.name, SiteState(ARCHIVE, node.name))
         phase = view.decision.phases.get(node.name)
-        mark, doing, since = self._state(node, phase, standing)
+        mark, doing, since = self._state(node, phase, site_state)
         if mark is Mark.CURRENT:
             return Now(node.name, node.place.depth, mark, doing, self._current_s(node))
         spent = (clock.now() - since).total_seconds() if since else None
         return Now(node.name, node.place.depth, mark, doing, spent)
 
     def _state(
-        self, node: Node, phase: Phase | None, standing: Standing
+        self, node: Node, phase: Phase | None, site_state: SiteState
     ) -> tuple[Mark, str, datetime | None]:
-        if standing.stage2 == self._wanted and self._current_s(node) is not None:
+        if site_state.stage2 == self._wanted and self._current_s(node) is not None:
             return Mark.CURRENT, "current", None
-        if phase is Phase.TRIGGERED and standing.sent_stage:
-            return Mark.WORKS, _STAGES[standing.sent_stage], standing.sent_at
-        if phase is Phase.RESTING:
-            mark = Mark.FAILS if standing.attempts >= _TRIES else Mark.WORKS
-            return mark, f"failed, attempt {standing.attempts}: {standing.last_words}", None
+        if phase is Phase.TRIGGERED and site_state.sent_stage:
+            return Mark.WORKS, _STAGES[site_state.sent_stage], site_state.sent_at
+        if phase is Phase.BACKING_OFF:
+            mark = Mark.FAILS if site_state.attempts >= _TRIES else Mark.WORKS
+            return mark, f"failed, attempt {site_state.attempts}: {site_state.last_words}", None
         words = _WAITING.get(phase, f"waits for {node.place.above}") if phase else "is not a site"
-        if phase is Phase.CURRENT and standing.stage1 == self._wanted:  # of what is not published there yet
-            return Mark.WAITS, f"has stage 1, {words}", standing.stage1_at
-        return Mark.WAITS, words, standing.stage1_at if phase is Phase.HELD else None
+        if phase is Phase.CURRENT and site_state.stage1 == self._wanted:  # of what is not published there yet
+            return Mark.WAITS, f"has stage 1, {words}", site_state.stage1_at
+        return Mark.WAITS, words, site_state.stage1_at if phase is Phase.WAITING_FOR_STAGE1 else None
 
     def _is_held_up(self, node: Node) -> bool:
         return self._made.above(node).view().decision.phases.get(node.name) in _HELD_UP

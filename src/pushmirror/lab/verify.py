@@ -149,7 +149,7 @@ def _state(hub: Node, site: Node) -> tuple[str, str]:
     for one in summarise_sites(
         ARCHIVE,
         view.sites,
-        standings=view.standings,
+        site_states=view.site_states,
         generations=hub.store.generations(ARCHIVE, _GENERATIONS),
         phases=view.decision.phases,
         push=hub.config.push,

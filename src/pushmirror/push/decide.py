@@ -24,7 +24,7 @@ from datetime import datetime
 from math import ceil
 
 from pushmirror.config.model import Push, PushKind, Site
-from pushmirror.state.records import Phase, Stage, Standing
+from pushmirror.state.records import Phase, SiteState, Stage
 
 Aim = tuple[str | None, str | None]  # the published and the prepared generation
 
@@ -107,14 +107,14 @@ _NEXT: dict[tuple[PushKind, bool], Stage] = {
 
 
 def decide(
-    sites: Sequence[Site], standings: Mapping[str, Standing], goal: Goal, rules: Push, now: datetime
+    sites: Sequence[Site], site_states: Mapping[str, SiteState], goal: Goal, rules: Push, now: datetime
 ) -> Decision:
     """Which triggers are due now.
 
-    `sites` are those of the goal's archive that are to be woken, `standings` by name of the site where
+    `sites` are those of the goal's archive that are to be woken, `site_states` by name of the site where
     there is one. Sites that are not in `sites` count for nothing.
     """
-    everyone = _everyone(sites, standings, goal)
+    everyone = _everyone(sites, site_states, goal)
     awaited = [one for one in everyone if one.is_willing]
     scene = _Scene(
         goal, rules, now, canaries=_only(awaited, canary=True), others=_only(awaited, canary=False)
@@ -130,16 +130,18 @@ def decide(
 
 
 def lacking_stage1(
-    sites: Sequence[Site], standings: Mapping[str, Standing], goal: Goal, rules: Push, now: datetime
+    sites: Sequence[Site], site_states: Mapping[str, SiteState], goal: Goal, rules: Push, now: datetime
 ) -> list[str]:
     """The names of the sites that an mhop hub waits for: they do not have stage 1 of what is prepared."""
-    awaited = (one for one in _everyone(sites, standings, goal) if one.is_staged and one.is_willing)
+    awaited = (one for one in _everyone(sites, site_states, goal) if one.is_staged and one.is_willing)
     lacking = (one for one in awaited if not one.has_stage1_of(goal.prepared))
     return [one.site.name for one in lacking if not one.is_given_up(rules, now)]
 
 
-def _everyone(sites: Iterable[Site], standings: Mapping[str, Standing], goal: Goal) -> list[_One]:
-    return [_One(site, standings.get(site.name, Standing(goal.archive, site.name)), goal) for site in sites]
+def _everyone(sites: Iterable[Site], site_states: Mapping[str, SiteState], goal: Goal) -> list[_One]:
+    return [
+        _One(site, site_states.get(site.name, SiteState(goal.archive, site.name)), goal) for site in sites
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class _One:
     """A site, and where it stands with the goal."""
 
     site: Site
-    standing: Standing
+    site_state: SiteState
     goal: Goal
     next: tuple[Stage, str] | None = field(init=False)  # what it needs, and of which generation
 
@@ -156,9 +158,9 @@ class _One:
 
     def _next(self) -> tuple[Stage, str] | None:
         published, ahead = self.goal.published, self.goal.ahead
-        if published and self.standing.stage2 != published:
-            return _NEXT[self.site.push, self.standing.stage1 == published], published
-        if ahead and self.is_staged and self.standing.stage1 != ahead:
+        if published and self.site_state.stage2 != published:
+            return _NEXT[self.site.push, self.site_state.stage1 == published], published
+        if ahead and self.is_staged and self.site_state.stage1 != ahead:
             return Stage.STAGE1, ahead
         return None
 
@@ -172,29 +174,29 @@ class _One:
 
     @property
     def is_in_flight(self) -> bool:
-        return self.standing.sent_stage is not None
+        return self.site_state.sent_stage is not None
 
     @property
     def is_past_barrier(self) -> bool:
         """Whether stage 2 of the published generation was sent to it; others then need not wait any more."""
-        standing, published = self.standing, self.goal.published
-        is_sent = standing.sent_stage is Stage.STAGE2 and standing.sent_generation == published
-        has_failed = standing.tried == standing.stage1 == published  # with stage 1 it had succeeded
-        return is_sent or has_failed or standing.stage2 == published
+        site_state, published = self.site_state, self.goal.published
+        is_sent = site_state.sent_stage is Stage.STAGE2 and site_state.sent_generation == published
+        has_failed = site_state.tried == site_state.stage1 == published  # with stage 1 it had succeeded
+        return is_sent or has_failed or site_state.stage2 == published
 
     def has_stage1_of(self, generation: str | None) -> bool:
         """Whether it has what the indices of a generation refer to."""
-        return generation in (self.standing.stage1, self.standing.stage2)
+        return generation in (self.site_state.stage1, self.site_state.stage2)
 
     def is_given_up(self, rules: Push, now: datetime) -> bool:
         """Whether it has been failing for so long that nobody waits for it; it is tried all the same."""
-        since = self.standing.failing_since
+        since = self.site_state.failing_since
         return since is not None and now >= since + rules.deadline
 
     def report_at(self, rules: Push) -> datetime | None:
         """When it will have been failing for long; none if nobody needs to be told."""
-        since = self.standing.failing_since
-        if since is None or self.standing.reported or self.next is None or not self.is_willing:
+        since = self.site_state.failing_since
+        if since is None or self.site_state.reported or self.next is None or not self.is_willing:
             return None
         return since + rules.report_after
 
@@ -231,7 +233,7 @@ class _Scene:
         """When the group could begin: canaries at once, the others when the last canary was current."""
         if canary:
             return self.goal.since
-        ends = [one.standing.stage2_at for one in self.canaries]
+        ends = [one.site_state.stage2_at for one in self.canaries]
         return max([self.goal.since, *(end for end in ends if end)])
 
     def turn_of(self, site: Site) -> datetime:
@@ -254,7 +256,7 @@ class _Scene:
         if not self.is_open[False]:
             return None
         began = self.began(canary=False)
-        staged = [one.standing.stage1_at for one in self.others if one.is_staged]
+        staged = [one.site_state.stage1_at for one in self.others if one.is_staged]
         return min(max([began, *(at for at in staged if at)]), began + self.rules.deadline)
 
 
@@ -281,11 +283,11 @@ def _waits_for_its_delay(one: _One, scene: _Scene) -> bool:
 
 
 def _rests(one: _One, scene: _Scene) -> bool:
-    standing = one.standing
-    if standing.next_try_at is None or one.next is None or standing.tried != one.next[1]:
+    site_state = one.site_state
+    if site_state.next_try_at is None or one.next is None or site_state.tried != one.next[1]:
         return False  # something newer than what it failed with is tried at once
     far = 2 * scene.rules.retry_at_most  # a clock that was set back must not put a site to sleep
-    return scene.now < standing.next_try_at <= scene.now + far
+    return scene.now < site_state.next_try_at <= scene.now + far
 
 
 def _waits_for_stage1_of_others(one: _One, scene: _Scene) -> bool:
@@ -297,10 +299,10 @@ _PHASES: tuple[tuple[Phase, Callable[[_One, _Scene], bool]], ...] = (
     (Phase.TRIGGERED, lambda one, _: one.is_in_flight),
     (Phase.CURRENT, lambda one, _: one.next is None),
     (Phase.PAUSED, lambda one, _: not one.is_willing),
-    (Phase.GATED, _waits_for_canaries),
+    (Phase.WAITING_FOR_CANARY, _waits_for_canaries),
     (Phase.DELAYED, _waits_for_its_delay),
-    (Phase.RESTING, _rests),
-    (Phase.HELD, _waits_for_stage1_of_others),
+    (Phase.BACKING_OFF, _rests),
+    (Phase.WAITING_FOR_STAGE1, _waits_for_stage1_of_others),
 )
 
 
@@ -310,18 +312,18 @@ def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scen
     moments: list[datetime | None] = []
     for one in everyone:
         moments.append(one.report_at(rules))
-        if phases[one.site.name] is Phase.RESTING:
-            moments.append(one.standing.next_try_at)
+        if phases[one.site.name] is Phase.BACKING_OFF:
+            moments.append(one.site_state.next_try_at)
         if phases[one.site.name] is Phase.DELAYED:
             moments.append(scene.turn_of(one.site))
             if any(wait.until_stage1 for wait in one.site.delay):  # it waits for those who are held, too
                 held = True
                 moments.append(scene.began(canary=False) + rules.deadline)
-        if phases[one.site.name] is Phase.HELD:
+        if phases[one.site.name] is Phase.WAITING_FOR_STAGE1:
             held = True
             moments.append(scene.began(one.site.canary) + rules.deadline)
     if held:
-        given_up = (one.standing.failing_since for one in everyone)
+        given_up = (one.site_state.failing_since for one in everyone)
         moments += [since + rules.deadline for since in given_up if since]
     return [moment for moment in moments if moment and moment > scene.now]
 

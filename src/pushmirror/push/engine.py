@@ -26,7 +26,7 @@ from pushmirror.push.decide import Aim, Decision, Goal, Send, decide
 from pushmirror.push.hooks import Around
 from pushmirror.push.in_flight import Flight, Heard
 from pushmirror.push.transport import Wire
-from pushmirror.state.records import Phase, Standing
+from pushmirror.state.records import Phase, SiteState
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class View:
 
     goal: Goal
     sites: Sequence[Site]
-    standings: Mapping[str, Standing]  # by name of the site
+    site_states: Mapping[str, SiteState]  # by name of the site
     decision: Decision
 
 
@@ -54,8 +54,8 @@ class Watch(Protocol):
     def looked(self, view: View) -> None:
         """It was decided what to do now."""
 
-    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
-        """A site answered, or failed to; `standing` says what that means."""
+    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
+        """A site answered, or failed to; `site_state` says what that means."""
 
 
 class Unwatched:
@@ -64,17 +64,21 @@ class Unwatched:
     def looked(self, view: View) -> None:
         """Ignored."""
 
-    def answered(self, send: Send, standing: Standing, seconds: float) -> None:
+    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """Ignored."""
 
 
 _log = logging.getLogger(__name__)
-_NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, standings
+_NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, site states
 _PRUNE_S = 3600.0  # between two times that old triggers are forgotten
 _JITTER = (0.8, 1.2)
 _KEPT_TRIGGERS = 20_000  # per archive
 _KEPT_OUTPUTS = 1_000  # of these; each may be of 64 KiB
-_IN_USE = (Phase.TRIGGERED, Phase.HELD, Phase.DUE)  # a connection to such a site is worth keeping
+_IN_USE = (
+    Phase.TRIGGERED,
+    Phase.WAITING_FOR_STAGE1,
+    Phase.DUE,
+)  # a connection to such a site is worth keeping
 
 Over = Callable[[Decision], bool]
 Refused = Callable[[Config, str, datetime], str]  # the site's name; since when; why, or nothing
@@ -98,7 +102,7 @@ def chosen(sites: Iterable[Site], only: frozenset[str]) -> list[Site]:
 
 def decided(
     sites: Iterable[Site],
-    standings: Mapping[str, Standing],
+    site_states: Mapping[str, SiteState],
     goal: Goal,
     rules: Push,
     now: datetime,
@@ -113,23 +117,23 @@ def decided(
     """
     if hurried and not only:
         others = [site for site in sites if site.canary or site.name not in hurried]
-        alone = decided(sites, standings, goal, rules, now, only=hurried)
-        return decide(others, standings, goal, rules, now).beside(alone)
+        alone = decided(sites, site_states, goal, rules, now, only=hurried)
+        return decide(others, site_states, goal, rules, now).beside(alone)
     awaited = [site for site in sites if not only or site.name in only or site.canary]
     if only:
         awaited = [site.model_copy(update={"delay": ()}) for site in awaited]
-    decision = decide(awaited, standings, goal, rules, now)
+    decision = decide(awaited, site_states, goal, rules, now)
     return decision.among(only) if only else decision
 
 
 def settled(decision: Decision) -> bool:
     """Whether nothing more happens without a retry, a canary's recovery, news or the operator."""
-    return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.HELD, Phase.DELAYED)
+    return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.WAITING_FOR_STAGE1, Phase.DELAYED)
 
 
 def finished(decision: Decision) -> bool:
     """Whether nothing more happens without news or the operator, retries included."""
-    return settled(decision) and not decision.sites_in(Phase.RESTING, Phase.GATED)
+    return settled(decision) and not decision.sites_in(Phase.BACKING_OFF, Phase.WAITING_FOR_CANARY)
 
 
 class Pusher:
@@ -166,7 +170,7 @@ class Pusher:
         self._delayed = False  # whether a site was waiting for its delay at the last look
         self._rules = Push()
         self._sites: Sequence[Site] = ()
-        self._standings: dict[str, Standing] = {}
+        self._site_states: dict[str, SiteState] = {}
         self._news_at = 0.0  # monotonic: when to look for news again
         self._prune_at = 0.0  # monotonic: when to forget old triggers
 
@@ -198,7 +202,7 @@ class Pusher:
 
     def _disown(self) -> None:
         """Nobody listens any more for the answers that are still to come; we have the lock."""
-        orphans = self._store.change_standings(self._archive, stands.unanswered)
+        orphans = self._store.change_site_states(self._archive, stands.unanswered)
         if orphans:
             _log.info("triggers that nobody listens to any more: %s", ", ".join(one.site for one in orphans))
 
@@ -222,22 +226,22 @@ class Pusher:
         self._rules, self._sites = config.push, config.sites_of(self._archive)
         if moved := await self._flight.give_up_moved({site.name: site for site in self._sites}):
             _log.info("given up, for these sites are elsewhere now: %s", ", ".join(moved))
-            self._store.change_standings(self._archive, stands.unanswered, only=moved)
-        self._standings = self._known()
+            self._store.change_site_states(self._archive, stands.unanswered, only=moved)
+        self._site_states = self._known()
 
     def _forget_old_triggers(self) -> None:
         if monotonic() >= self._prune_at:
             self._prune_at = monotonic() + _PRUNE_S
             self._store.prune_triggers(self._archive, _KEPT_TRIGGERS, keep_output=_KEPT_OUTPUTS)
 
-    def _known(self) -> dict[str, Standing]:
+    def _known(self) -> dict[str, SiteState]:
         """Where the sites are; but who is under way we know ourselves, for others write to the store too."""
-        found = self._store.standings(self._archive)
+        found = self._store.site_states(self._archive)
         for name, one in found.items():
             if one.sent_stage and name not in self._flight:
                 found[name] = stands.unanswered(one)
         for name in self._flight:
-            ours = self._standings[name]
+            ours = self._site_states[name]
             one = found.get(name, ours)
             if not one.sent_stage:  # its site is not to be woken again before this run of it has ended
                 one = replace(one, sent_stage=ours.sent_stage, sent_at=ours.sent_at)
@@ -245,11 +249,11 @@ class Pusher:
         return found
 
     def _decide(self) -> Decision:
-        facts = self._standings, self._goal, self._rules, clock.now()
+        facts = self._site_states, self._goal, self._rules, clock.now()
         decision = decided(self._sites, *facts, only=self._only, hurried=self._hurried)
         self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
-        self._watch.looked(View(self._goal, sites, self._standings, decision))
+        self._watch.looked(View(self._goal, sites, self._site_states, decision))
         return decision
 
     @property
@@ -260,15 +264,15 @@ class Pusher:
     def _report(self, decision: Decision) -> None:
         """Say once that a site has been failing for long."""
         for name in decision.reports:
-            one = self._standings[name]
+            one = self._site_states[name]
             _log.warning(
                 "%s has been failing since %s (%d attempts): %s",
                 *(name, one.failing_since, one.attempts, one.last_words),
             )
-            self._standings[name] = replace(one, reported=True)
+            self._site_states[name] = replace(one, reported=True)
         if decision.reports:
             told = partial(replace, reported=True)
-            self._store.change_standings(self._archive, told, only=decision.reports)
+            self._store.change_site_states(self._archive, told, only=decision.reports)
 
     # -- send and listen ------------------------------------------------------------------------------
 
@@ -276,9 +280,9 @@ class Pusher:
         now = clock.now()
         for send in sends:
             name = send.site.name
-            before = self._standings.get(name, Standing(self._archive, name))
-            self._standings[name] = stands.sent(before, send, now)
-        triggers = self._store.send(self._standings[send.site.name] for send in sends)
+            before = self._site_states.get(name, SiteState(self._archive, name))
+            self._site_states[name] = stands.sent(before, send, now)
+        triggers = self._store.add_triggers(self._site_states[send.site.name] for send in sends)
         for send, trigger in zip(sends, triggers, strict=True):
             _log.info("%s: %s of %.12s", send.site.name, send.stage, send.generation)
             await self._flight.send(send, trigger)
@@ -295,10 +299,10 @@ class Pusher:
         """Remember an answer, and what it changes."""
         name, code = heard.send.site.name, heard.exit_code
         change = self._change(heard)
-        after = self._store.answered(heard.trigger, change, exit_code=code, output=heard.output)
+        after = self._store.record_answer(heard.trigger, change, exit_code=code, output=heard.output)
         if after is None:
             return  # the site is gone
-        before, self._standings[name] = self._standings.get(name, after), after
+        before, self._site_states[name] = self._site_states.get(name, after), after
         if code in stands.CONFIRMING:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
             if before.failing_since:
@@ -309,7 +313,7 @@ class Pusher:
             _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, how, after.last_words)
         self._watch.answered(heard.send, after, heard.seconds)
 
-    def _change(self, heard: Heard) -> Callable[[Standing], Standing]:
+    def _change(self, heard: Heard) -> Callable[[SiteState], SiteState]:
         """What an answer changes in where its site stands."""
         if heard.exit_code in stands.CONFIRMING:
             return partial(

@@ -33,7 +33,7 @@ from pushmirror.push.engine import (
 from pushmirror.push.ssh.client import CurrentWire
 from pushmirror.push.transport import Wire
 from pushmirror.push.turn import Turn
-from pushmirror.state.records import Standing
+from pushmirror.state.records import SiteState
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -118,18 +118,18 @@ class Pushes:
         self,
         archive: str,
         only: frozenset[str] = frozenset(),
-        change: Callable[[Standing], Standing] | None = None,
+        change: Callable[[SiteState], SiteState] | None = None,
     ) -> View:
         """What would be done now, if the sites stood where `change` has them; nothing is."""
         config = self._config()
         sites = config.sites_of(archive)
         published, prepared = aim_of(self._store, archive)
-        standings, now = self._store.standings(archive), clock.now()
+        site_states, now = self._store.site_states(archive), clock.now()
         if change:
-            standings = {name: change(one) for name, one in standings.items()}
+            site_states = {name: change(one) for name, one in site_states.items()}
         goal = Goal(archive, published, since=now, prepared=prepared)
-        decision = decided(sites, standings, goal, config.push, now, only=only)
-        return View(goal, chosen(sites, only), standings, decision)
+        decision = decided(sites, site_states, goal, config.push, now, only=only)
+        return View(goal, chosen(sites, only), site_states, decision)
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
         """Who carries a push out; the caller has the lock."""

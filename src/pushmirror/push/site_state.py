@@ -8,57 +8,57 @@ from datetime import datetime
 from pushmirror.config.model import Push
 from pushmirror.errors import Exit
 from pushmirror.push.decide import Send
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import SiteState, Stage
 
 CONFIRMING = {Exit.OK, Exit.HELD}  # exit codes of a site that has what it was woken for, or all it can have
 _MOST_DOUBLINGS = 30  # of the first pause; by then any two durations of a configuration have met
 
 
-def sent(standing: Standing, send: Send, now: datetime) -> Standing:
+def sent(site_state: SiteState, send: Send, now: datetime) -> SiteState:
     """A trigger is on its way."""
-    return replace(standing, sent_stage=send.stage, sent_generation=send.generation, sent_at=now)
+    return replace(site_state, sent_stage=send.stage, sent_generation=send.generation, sent_at=now)
 
 
-def unanswered(standing: Standing) -> Standing:
+def unanswered(site_state: SiteState) -> SiteState:
     """Whoever sent the trigger is gone, and its answer with it: neither confirmed nor failed."""
-    return replace(standing, sent_stage=None, sent_generation=None, sent_at=None)
+    return replace(site_state, sent_stage=None, sent_generation=None, sent_at=None)
 
 
-def forgiven(standing: Standing) -> Standing:
+def forgiven(site_state: SiteState) -> SiteState:
     """The operator says that all is well again: earlier failures neither delay a trigger nor count."""
-    return replace(standing, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
+    return replace(site_state, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
 
 
-def at_once(standing: Standing) -> Standing:
+def at_once(site_state: SiteState) -> SiteState:
     """It does not rest any longer: somebody wants to see it tried."""
-    return replace(standing, next_try_at=None)
+    return replace(site_state, next_try_at=None)
 
 
-def anew(standing: Standing) -> Standing:
+def anew(site_state: SiteState) -> SiteState:
     """It has confirmed nothing, and is tried at once."""
-    return replace(at_once(standing), stage1=None, stage2=None)
+    return replace(at_once(site_state), stage1=None, stage2=None)
 
 
 def confirmed(
-    standing: Standing, send: Send, now: datetime, *, last_words: str, exit_code: int = 0
-) -> Standing:
+    site_state: SiteState, send: Send, now: datetime, *, last_words: str, exit_code: int = 0
+) -> SiteState:
     """The site has that stage of that generation, if it was not replaced and came back.
 
     It ended with one of CONFIRMING: with HELD, all that it can have of it.
     """
-    still_counts = standing.sent_generation == send.generation
-    standing = replace(forgiven(unanswered(standing)), exit_code=exit_code, last_words=last_words)
+    still_counts = site_state.sent_generation == send.generation
+    site_state = replace(forgiven(unanswered(site_state)), exit_code=exit_code, last_words=last_words)
     if not still_counts:
-        return standing
+        return site_state
     if send.stage is not Stage.STAGE2:
-        standing = replace(standing, stage1=send.generation, stage1_at=now)
+        site_state = replace(site_state, stage1=send.generation, stage1_at=now)
     if send.stage is not Stage.STAGE1:
-        standing = replace(standing, stage2=send.generation, stage2_at=now)
-    return standing
+        site_state = replace(site_state, stage2=send.generation, stage2_at=now)
+    return site_state
 
 
 def failed(
-    standing: Standing,
+    site_state: SiteState,
     send: Send,
     now: datetime,
     *,
@@ -66,7 +66,7 @@ def failed(
     jitter: float,
     exit_code: int | None,
     last_words: str,
-) -> Standing:
+) -> SiteState:
     """The site ended with something else, or did not answer (`exit_code` is none): it rests.
 
     Each pause is twice as long as the one before, times `jitter` (about 1), so that sites that failed
@@ -74,12 +74,12 @@ def failed(
     """
     # The factor is bounded, not the product: doubled a few times, a duration of days overflows the calendar.
     at_most = rules.retry_at_most / rules.retry_after
-    pause = rules.retry_after * min(2 ** min(standing.attempts, _MOST_DOUBLINGS), at_most)
+    pause = rules.retry_after * min(2 ** min(site_state.attempts, _MOST_DOUBLINGS), at_most)
     return replace(
-        unanswered(standing),
+        unanswered(site_state),
         tried=send.generation,
-        attempts=standing.attempts + 1,
-        failing_since=standing.failing_since or now,
+        attempts=site_state.attempts + 1,
+        failing_since=site_state.failing_since or now,
         next_try_at=now + pause * jitter,
         exit_code=exit_code,
         last_words=last_words,

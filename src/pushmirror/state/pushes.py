@@ -1,4 +1,4 @@
-"""Preparations, standings and triggers in the state database: what a hub knows of its sites."""
+"""Preparations, site states and triggers in the state database: what a hub knows of its sites."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from pushmirror.state.database import Database
-from pushmirror.state.records import Preparation, Standing, Trigger
+from pushmirror.state.records import Preparation, SiteState, Trigger
 from pushmirror.state.tables import (
     fetch,
     fetch_first,
     generations,
     newest_surplus,
     preparations,
-    standings,
+    site_states,
     to_row,
     triggers,
     upsert,
@@ -55,74 +55,74 @@ class PushStore:
         with self._database.reading() as db:
             return _preparation(db, archive)
 
-    def standings(self, archive: str) -> dict[str, Standing]:
-        """Where each site is that was ever woken for the archive, by name of the site."""
+    def site_states(self, archive: str) -> dict[str, SiteState]:
+        """The state of each site that was ever pushed the archive, by name of the site."""
         with self._database.reading() as db:
-            return {standing.site: standing for standing in _standings(db, archive)}
+            return {site_state.site: site_state for site_state in _site_states(db, archive)}
 
-    def send(self, sent: Iterable[Standing]) -> list[Trigger]:
-        """Store, in one transaction, these standings and a trigger for each, from their sent_* fields.
+    def add_triggers(self, sent: Iterable[SiteState]) -> list[Trigger]:
+        """Store, in one transaction, these site states and a trigger for each, from their sent_* fields.
 
-        Returns the triggers in the order of the standings.
+        Returns the triggers in the order of the site states.
         """
         rows = list(sent)
         if not rows:
             return []
         new = [
             {
-                "archive": standing.archive,
-                "site": standing.site,
-                "stage": standing.sent_stage,
-                "generation": standing.sent_generation,
-                "sent_at": standing.sent_at,
+                "archive": site_state.archive,
+                "site": site_state.site,
+                "stage": site_state.sent_stage,
+                "generation": site_state.sent_generation,
+                "sent_at": site_state.sent_at,
             }
-            for standing in rows
+            for site_state in rows
         ]
         with self._database.writing() as db:
             _put(db, rows)
             stored = fetch(Trigger, db, insert(triggers).returning(triggers), new)
         # To ask the database for their order would be to insert them one by one: RETURNING has none.
         found = {(trigger.archive, trigger.site): trigger for trigger in stored}
-        return [found[standing.archive, standing.site] for standing in rows]
+        return [found[site_state.archive, site_state.site] for site_state in rows]
 
-    def answered(
+    def record_answer(
         self,
         trigger: Trigger,
-        change: Callable[[Standing], Standing],
+        change: Callable[[SiteState], SiteState],
         *,
         exit_code: int | None,
         output: str,
-    ) -> Standing | None:
-        """Store what a site answered to a trigger, and what that changes in where it is.
+    ) -> SiteState | None:
+        """Store what a site answered to a trigger, and its state after that.
 
-        `change` is given where the site is at this moment, whatever others have written meanwhile. Returns
-        where it is now; None when it has been forgotten.
+        `change` gets the site's state at this moment, whatever others have written meanwhile. Returns the new
+        state; None when the site has been forgotten.
         """
         answer = {"ended_at": self._now(), "exit_code": exit_code, "output": output}
-        is_site = (standings.c.archive == trigger.archive) & (standings.c.site == trigger.site)
+        is_site = (site_states.c.archive == trigger.archive) & (site_states.c.site == trigger.site)
         with self._database.writing() as db:
             db.execute(update(triggers).where(triggers.c.id == trigger.id).values(**answer))
-            before = fetch_first(Standing, db, select(standings).where(is_site))
+            before = fetch_first(SiteState, db, select(site_states).where(is_site))
             if before is None:
                 return None
             after = change(before)
-            db.execute(update(standings).where(is_site).values(to_row(after)))
+            db.execute(update(site_states).where(is_site).values(to_row(after)))
             return after
 
-    def put_standings(self, new: Iterable[Standing]) -> None:
-        """Store where sites are, in one transaction; earlier standings of the same sites are replaced."""
+    def put_site_states(self, new: Iterable[SiteState]) -> None:
+        """Store states of sites, in one transaction; earlier states of the same sites are replaced."""
         with self._database.writing() as db:
             _put(db, list(new))
 
-    def change_standings(
-        self, archive: str, change: Callable[[Standing], Standing], *, only: Collection[str] | None = None
-    ) -> list[Standing]:
-        """Change where sites are, in one transaction and by what the store has at this moment.
+    def change_site_states(
+        self, archive: str, change: Callable[[SiteState], SiteState], *, only: Collection[str] | None = None
+    ) -> list[SiteState]:
+        """Change states of sites, in one transaction and by what the store has at this moment.
 
-        `only` names the sites; none: all. Sites without a standing get none. Returns those that changed.
+        `only` names the sites; none: all. Sites without a state get none. Returns those that changed.
         """
         with self._database.writing() as db:
-            chosen = [one for one in _standings(db, archive) if only is None or one.site in only]
+            chosen = [one for one in _site_states(db, archive) if only is None or one.site in only]
             changed = [after for before in chosen if (after := change(before)) != before]
             _put(db, changed)
             return changed
@@ -140,9 +140,9 @@ class PushStore:
             return fetch(Trigger, db, newest)
 
     def forget_site(self, site: str) -> None:
-        """Delete all that is known of a site that is gone: its standings and triggers."""
+        """Delete all that is known of a site that is gone: its states and triggers."""
         with self._database.writing() as db:
-            db.execute(delete(standings).where(standings.c.site == site))
+            db.execute(delete(site_states).where(site_states.c.site == site))
             db.execute(delete(triggers).where(triggers.c.site == site))
 
     def prune_triggers(self, archive: str, keep: int, *, keep_output: int | None = None) -> int:
@@ -162,7 +162,7 @@ class PushStore:
             return db.execute(delete(triggers).where(surplus(keep))).rowcount
 
 
-def begin_life(db: Connection, archive: str, digest: str, *, was_prepared: bool) -> None:
+def start_generation(db: Connection, archive: str, digest: str, *, was_prepared: bool) -> None:
     """Another generation is served: what sites confirmed of it when it was served earlier counts no more.
 
     But for stage 1 when it was prepared: then nothing else was served in between.
@@ -177,10 +177,10 @@ def begin_life(db: Connection, archive: str, digest: str, *, was_prepared: bool)
     delete_preparation(db, archive)
 
 
-def revoke_everything(db: Connection) -> None:
+def reset_sites(db: Connection) -> None:
     """No site has confirmed anything, is being woken or waits after a failure, and nothing is prepared."""
     revoked = ("stage1", "stage2", "sent_stage", "sent_generation", "sent_at", "next_try_at")
-    db.execute(update(standings).values(dict.fromkeys(revoked)))
+    db.execute(update(site_states).values(dict.fromkeys(revoked)))
     db.execute(delete(preparations))
 
 
@@ -193,14 +193,14 @@ def _preparation(db: Connection, archive: str) -> Preparation | None:
     return fetch_first(Preparation, db, select(preparations).where(preparations.c.archive == archive))
 
 
-def _standings(db: Connection, archive: str) -> list[Standing]:
-    of_archive = select(standings).where(standings.c.archive == archive)
-    return fetch(Standing, db, of_archive.order_by(standings.c.site))
+def _site_states(db: Connection, archive: str) -> list[SiteState]:
+    of_archive = select(site_states).where(site_states.c.archive == archive)
+    return fetch(SiteState, db, of_archive.order_by(site_states.c.site))
 
 
-def _put(db: Connection, new: list[Standing]) -> None:
+def _put(db: Connection, new: list[SiteState]) -> None:
     if new:  # no rows at all would be one row of defaults to SQLAlchemy
-        db.execute(upsert(standings, db.dialect.name), [to_row(standing) for standing in new])
+        db.execute(upsert(site_states, db.dialect.name), [to_row(site_state) for site_state in new])
 
 
 def _revoke(db: Connection, archive: str, digest: str, *columns: str) -> None:
@@ -209,7 +209,7 @@ def _revoke(db: Connection, archive: str, digest: str, *columns: str) -> None:
 
 
 def _replace(db: Connection, archive: str, old: str, new: str | None, *columns: str) -> None:
-    """Put `new` where a site's standing has the generation `old`, in these columns."""
+    """Put `new` where a site has the generation `old`, in these columns."""
     for column in columns:
-        has_it = (standings.c.archive == archive) & (standings.c[column] == old)
-        db.execute(update(standings).where(has_it).values({column: new}))
+        has_it = (site_states.c.archive == archive) & (site_states.c[column] == old)
+        db.execute(update(site_states).where(has_it).values({column: new}))

@@ -98,7 +98,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SiteState:
     """What one site has confirmed of one archive, and its pending or failed trigger.
 
     sent_* ──answered 0──▶ stage1 | stage2 = the generation        (the trigger `all` confirms both at once)
@@ -154,7 +154,7 @@ class Phase(StrEnum):
     PAUSED = "paused"
     TRIGGERED = "triggered"  # a trigger was sent and has no answer yet
     DUE = "due"  # a trigger is to be sent now
-    GATED = "gated"  # the canaries are not current yet
+    WAITING_FOR_CANARY = "gated"  # the canaries are not current yet
     DELAYED = "delayed"  # its configured delay is not over yet
-    HELD = "held"  # it has stage 1, others have not
-    RESTING = "resting"  # it failed, and gets another trigger later
+    WAITING_FOR_STAGE1 = "held"  # it has stage 1, others have not
+    BACKING_OFF = "resting"  # it failed, and gets another trigger later

@@ -35,7 +35,7 @@ from pushmirror.state.backups import (
     sync_file,
 )
 from pushmirror.state.database import Database, find_damage, sqlite_url
-from pushmirror.state.pushes import revoke_everything
+from pushmirror.state.pushes import reset_sites
 from pushmirror.state.records import Stage
 from pushmirror.state.store import Store
 from pushmirror.state.tables import generations, runs
@@ -160,7 +160,7 @@ def _reset(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
         database = Database(sqlite_url(work))
         closing.callback(database.close)
         with database.writing() as db:
-            revoke_everything(db)
+            reset_sites(db)
             known = select(runs.c.archive).union(select(generations.c.archive))
             names = sorted({*db.scalars(known), *archives})
         store = Store(database, clock.now, ExitStack())

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, insert, select, update
 
 from pushmirror.state.database import Database
-from pushmirror.state.pushes import begin_life, delete_preparation
+from pushmirror.state.pushes import delete_preparation, start_generation
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.state.tables import (
     fetch,
@@ -177,7 +177,7 @@ class RunStore:
                 return served
             is_served = (generations.c.archive == archive) & generations.c.replaced_at.is_(None)
             db.execute(update(generations).where(is_served).values(replaced_at=at))
-            begin_life(db, archive, digest, was_prepared=was_prepared)
+            start_generation(db, archive, digest, was_prepared=was_prepared)
             publish = insert(generations).values(
                 archive=archive, digest=digest, published_at=at, run_id=run_id
             )

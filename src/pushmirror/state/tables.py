@@ -5,7 +5,7 @@ fields say, whatever a disk made of the row. How a database comes to have these 
 compares the two.
 
     requests, runs, generations             what a mirror was asked for, did and serves: runs.py
-    preparations, standings, triggers       what a hub knows of its sites: pushes.py
+    preparations, site states, triggers       what a hub knows of its sites: pushes.py
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from pushmirror.state.records import (
     Preparation,
     Request,
     Run,
+    SiteState,
     Stage,
-    Standing,
     Trigger,
 )
 from pushmirror.system.rebuildable import MISREAD
@@ -171,7 +171,7 @@ preparations = Table(
     Column("prepared_at", UtcTime, nullable=False),
 )
 
-standings = Table(
+site_states = Table(
     "standings",
     metadata,
     Column("archive", Text, primary_key=True),
@@ -216,10 +216,10 @@ RECORDS = {
     requests: Request,
     generations: Generation,
     preparations: Preparation,
-    standings: Standing,
+    site_states: SiteState,
     triggers: Trigger,
 }
-Record = TypeVar("Record", Request, Run, Generation, Preparation, Standing, Trigger)
+Record = TypeVar("Record", Request, Run, Generation, Preparation, SiteState, Trigger)
 
 
 def fetch(

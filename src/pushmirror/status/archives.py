@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.status.site import SiteState
+from pushmirror.status.site import SiteStatus
 from pushmirror.status.sites import SiteHealth, attention_to
 from pushmirror.status.suites import SuiteHealth, attention_to_suite
 from pushmirror.status.words import Level, ago, raised, short, span
@@ -93,7 +93,7 @@ def with_sites(health: ArchiveHealth, sites: Sequence[SiteHealth], now: datetime
         health,
         level=_raised(health.level, (site.level for site in sites)),
         attention=(*health.attention, *attention_to(sites, now)),
-        live=sum(site.state is SiteState.LIVE for site in sites),
+        live=sum(site.state is SiteStatus.LIVE for site in sites),
         sites=tuple(sites),
     )
 

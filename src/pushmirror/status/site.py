@@ -17,7 +17,7 @@ from functools import cached_property
 
 from pushmirror.config.model import Push, Site
 from pushmirror.errors import Exit
-from pushmirror.state.records import Generation, Phase, Stage, Standing, is_digest
+from pushmirror.state.records import Generation, Phase, SiteState, Stage, is_digest
 from pushmirror.status.words import ago, clock, cut, listed, short, span
 
 # What a site does, waits for or suffers from, in words that a tired person understands.
@@ -31,10 +31,10 @@ _MEANING = {126: "its forced command cannot be run", 127: "its forced command wa
 
 def doing(one: Seen) -> str:
     """What it does or waits for, and why it fails; empty when there is nothing to say."""
-    if one.state is SiteState.PAUSED:
+    if one.state is SiteStatus.PAUSED:
         lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
         return f"paused by hand{lacks}"
-    if one.state is SiteState.FAILING:
+    if one.state is SiteStatus.FAILING:
         return f"{_failed(one)}, {_next_try(one)}: {_why(one)}"
     in_words = _BY_PHASE.get(one.phase)
     return in_words(one) if in_words else ""
@@ -44,31 +44,31 @@ def owes(one: Seen) -> str:
     """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
     if one.pushed_for is None:
         return ""
-    at = short(one.standing.stage2)
+    at = short(one.site_state.stage2)
     return f"pushed for {short(one.pushed_for)}, {f'is at {at}' if at else 'has confirmed none yet'}"
 
 
 def _failed(one: Seen) -> str:
-    since = clock(one.standing.failing_since or one.scene.now, one.scene.now)
-    attempts = one.standing.attempts
+    since = clock(one.site_state.failing_since or one.scene.now, one.scene.now)
+    attempts = one.site_state.attempts
     return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
 
 
 def _next_try(one: Seen) -> str:
     if one.phase is Phase.TRIGGERED:
-        woken = f"woken again {ago(one.standing.sent_at, one.scene.now)}"
+        woken = f"woken again {ago(one.site_state.sent_at, one.scene.now)}"
         return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
-    if one.phase is Phase.GATED:
+    if one.phase is Phase.WAITING_FOR_CANARY:
         return _gated(one)
     if one.scene.pushing is False:
         return "is tried again by pushmirror serve or the next push, and neither is running"
-    at = one.standing.next_try_at
+    at = one.site_state.next_try_at
     return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
 
 
 def _why(one: Seen) -> str:
     """What came of the last trigger, in the site's own words where it had any."""
-    words, code = one.standing.last_words, one.standing.exit_code
+    words, code = one.site_state.last_words, one.site_state.exit_code
     said = cut(words)
     if code is None:  # we say why, and at the end what to do
         more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
@@ -79,8 +79,8 @@ def _why(one: Seen) -> str:
 
 
 def _woken(one: Seen) -> str:
-    stage = _STAGES.get(one.standing.sent_stage or Stage.ALL, "")
-    woken = f"woken{stage} {ago(one.standing.sent_at, one.scene.now)}"
+    stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
+    woken = f"woken{stage} {ago(one.site_state.sent_at, one.scene.now)}"
     if one.is_abandoned:
         return f"{woken}, but {_unheard(one)}"
     return f"{woken}, has not answered yet"
@@ -111,7 +111,7 @@ def _unpushed(one: Seen) -> str:
 
 
 def _due(one: Seen) -> str:
-    has = "has stage 1, " if one.state is SiteState.STAGED else ""
+    has = "has stage 1, " if one.state is SiteStatus.STAGED else ""
     if one.is_left_alone:
         return f"{has}is to be woken, and nobody does it: {_push(one)}"
     return f"{has}is to be woken now"
@@ -123,24 +123,24 @@ def _push(one: Seen) -> str:
 
 def _ready(one: Seen) -> str:
     if one.holds_back:
-        return f"holds suites back: {cut(one.standing.last_words) or 'it did not say which'}"
-    if one.state is SiteState.STAGED:
+        return f"holds suites back: {cut(one.site_state.last_words) or 'it did not say which'}"
+    if one.state is SiteStatus.STAGED:
         return "has stage 1, waits until it is published here"
     return "" if one.scene.served else "nothing is published here yet"
 
 
 _BY_PHASE: dict[Phase | None, Callable[[Seen], str]] = {
     Phase.TRIGGERED: _woken,
-    Phase.GATED: _gated,
+    Phase.WAITING_FOR_CANARY: _gated,
     Phase.DELAYED: _delayed,
-    Phase.HELD: _held,
+    Phase.WAITING_FOR_STAGE1: _held,
     Phase.DUE: _due,
-    Phase.RESTING: _next_try,
+    Phase.BACKING_OFF: _next_try,
     Phase.CURRENT: _ready,
 }
 
 
-class SiteState(StrEnum):
+class SiteStatus(StrEnum):
     """How a site is doing, in one word."""
 
     LIVE = "live"  # it serves what we serve
@@ -153,7 +153,7 @@ class SiteState(StrEnum):
     @property
     def is_behind(self) -> bool:
         """Whether the site has something yet to do."""
-        return self in {SiteState.LATE, SiteState.STAGED, SiteState.NEW}
+        return self in {SiteStatus.LATE, SiteStatus.STAGED, SiteStatus.NEW}
 
 
 @dataclass(frozen=True)  # without slots: what is worked out once is kept in it
@@ -162,7 +162,7 @@ class Scene:
 
     archive: str
     sites: Sequence[Site]
-    standings: Mapping[str, Standing]  # by name of the site, of those that have one
+    site_states: Mapping[str, SiteState]  # by name of the site, of those that have one
     generations: Sequence[Generation]
     phases: Mapping[str, Phase]  # by name of the site
     push: Push
@@ -179,7 +179,7 @@ class Scene:
     def everyone(self) -> list[Seen]:
         """All sites, in the given order."""
         return [
-            Seen(site, self.standings.get(site.name) or Standing(self.archive, site.name), self)
+            Seen(site, self.site_states.get(site.name) or SiteState(self.archive, site.name), self)
             for site in self.sites
         ]
 
@@ -199,7 +199,7 @@ class Seen:
     """One site."""
 
     site: Site
-    standing: Standing
+    site_state: SiteState
     scene: Scene
 
     @property
@@ -210,32 +210,32 @@ class Seen:
     @property
     def is_current(self) -> bool:
         """Whether it confirmed to serve what we serve."""
-        return self.scene.served is not None and self.standing.stage2 == self.scene.served.digest
+        return self.scene.served is not None and self.site_state.stage2 == self.scene.served.digest
 
     @property
     def holds_back(self) -> bool:
         """Whether it is current but for suites, and said so by its exit code."""
-        return self.is_current and self.standing.exit_code == Exit.HELD
+        return self.is_current and self.site_state.exit_code == Exit.HELD
 
     @property
     def has_stage1(self) -> bool:
         """Whether it has what our indices refer to."""
         served = self.scene.served
-        return served is not None and served.digest in {self.standing.stage1, self.standing.stage2}
+        return served is not None and served.digest in {self.site_state.stage1, self.site_state.stage2}
 
     @property
-    def state(self) -> SiteState:
+    def state(self) -> SiteStatus:
         """How it is doing."""
         if self.site.paused or self.phase is Phase.PAUSED:
-            return SiteState.PAUSED
-        if self.standing.failing_since:
-            return SiteState.FAILING
+            return SiteStatus.PAUSED
+        if self.site_state.failing_since:
+            return SiteStatus.FAILING
         if self.is_current:
-            return SiteState.LIVE
-        if not self.standing.stage1 and not self.standing.stage2:
-            return SiteState.NEW
+            return SiteStatus.LIVE
+        if not self.site_state.stage1 and not self.site_state.stage2:
+            return SiteStatus.NEW
         ready = self.has_stage1 or self.phase is Phase.CURRENT  # the latter: for what is published next
-        return SiteState.STAGED if ready else SiteState.LATE
+        return SiteStatus.STAGED if ready else SiteStatus.LATE
 
     @property
     def pushed_for(self) -> str | None:
@@ -243,15 +243,15 @@ class Seen:
 
         Nor does it for a preparation that has only a name yet, or for what we do not serve yet ourselves.
         """
-        standing = self.standing
-        known = (standing.sent_generation, standing.tried, standing.stage1)  # the newest first
+        site_state = self.site_state
+        known = (site_state.sent_generation, site_state.tried, site_state.stage1)  # the newest first
         last = next((one for one in known if one), None)
-        return last if is_digest(last) and last != standing.stage2 and not self.is_current else None
+        return last if is_digest(last) and last != site_state.stage2 and not self.is_current else None
 
     @property
     def lacks_since(self) -> datetime | None:
         """When we first published something that it does not have; none: it has everything."""
-        has, known = self.standing.stage2, self.scene.generations
+        has, known = self.site_state.stage2, self.scene.generations
         if self.is_current or not known:
             return None
         replaced = [one.replaced_at for one in known if one.digest == has and one.replaced_at]
@@ -266,7 +266,7 @@ class Seen:
         """Whether staged sites wait for its stage 1; they do not when it has been failing for long."""
         if self.site.paused or not self.site.push.is_staged or self.has_stage1:
             return False
-        since = self.standing.failing_since
+        since = self.site_state.failing_since
         return since is None or self.scene.now < since + self.scene.push.deadline
 
     @property

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pushmirror.config.model import Push, Site
-from pushmirror.state.records import Generation, Phase, Standing
-from pushmirror.status.site import Scene, Seen, SiteState, doing, owes
+from pushmirror.state.records import Generation, Phase, SiteState
+from pushmirror.status.site import Scene, Seen, SiteStatus, doing, owes
 from pushmirror.status.words import Level, by_age, clock, cut, listed, short
 
 _URGENT = (Level.ERROR, Level.WARNING)
@@ -24,7 +24,7 @@ class SiteHealth:
 
     archive: str
     site: str
-    state: SiteState
+    state: SiteStatus
     level: Level
     generation: str | None  # the first digits of the one that it confirmed to serve
     current: bool  # that is the one we serve
@@ -42,7 +42,7 @@ def summarise_sites(
     archive: str,
     sites: Sequence[Site],
     *,
-    standings: Mapping[str, Standing],
+    site_states: Mapping[str, SiteState],
     generations: Sequence[Generation],
     phases: Mapping[str, Phase],
     push: Push,
@@ -52,34 +52,34 @@ def summarise_sites(
 ) -> list[SiteHealth]:
     """The health of an archive's sites: those that need eyes first, then the rest, each in the given order.
 
-    `standings` and `phases` are by the name of the site; `generations` are what is known of the archive's,
+    `site_states` and `phases` are by the name of the site; `generations` are what is known of the archive's,
     in any order; `pushing` says whether a push of the archive is under way, none where that is not known. A
     site that is late counts after the push deadline, a failing one after `report_after`; one that has lacked
     what we serve for `stale_after` is a warning whatever it does, and an error after three times that, unless
     it was paused by hand.
     """
-    scene = Scene(archive, sites, standings, generations, phases, push, now, pushing, stale_after)
+    scene = Scene(archive, sites, site_states, generations, phases, push, now, pushing, stale_after)
     found = [_health(one) for one in scene.everyone]
     urgent = [one for level in _URGENT for one in found if one.level is level]
     return [*urgent, *(one for one in found if one.level not in _URGENT)]
 
 
 def _health(one: Seen) -> SiteHealth:
-    standing = one.standing
-    confirmed = [at for at in (standing.stage1_at, standing.stage2_at) if at]
+    site_state = one.site_state
+    confirmed = [at for at in (site_state.stage1_at, site_state.stage2_at) if at]
     return SiteHealth(
-        archive=standing.archive,
+        archive=site_state.archive,
         site=one.site.name,
         state=one.state,
         level=_level(one),
-        generation=short(standing.stage2),
+        generation=short(site_state.stage2),
         current=one.is_current,
         since=_since(one),
         doing=doing(one),
-        last_line=cut(standing.last_words),
-        exit_code=standing.exit_code,
+        last_line=cut(site_state.last_words),
+        exit_code=site_state.exit_code,
         confirmed_at=max(confirmed, default=None),
-        next_try_at=standing.next_try_at,
+        next_try_at=site_state.next_try_at,
         pushed_for=short(one.pushed_for),
         owes=owes(one),
     )
@@ -87,13 +87,13 @@ def _health(one: Seen) -> SiteHealth:
 
 def _since(one: Seen) -> datetime | None:
     match one.state:
-        case SiteState.LIVE:
-            return one.standing.stage2_at
-        case SiteState.STAGED:
-            return one.standing.stage1_at
-        case SiteState.FAILING:
-            return one.standing.failing_since
-        case SiteState.NEW | SiteState.PAUSED:  # nobody wrote down when it was paused
+        case SiteStatus.LIVE:
+            return one.site_state.stage2_at
+        case SiteStatus.STAGED:
+            return one.site_state.stage1_at
+        case SiteStatus.FAILING:
+            return one.site_state.failing_since
+        case SiteStatus.NEW | SiteStatus.PAUSED:  # nobody wrote down when it was paused
             return None
     return one.lacks_since
 
@@ -101,36 +101,36 @@ def _since(one: Seen) -> datetime | None:
 def _level(one: Seen) -> Level:
     """By what it does, or by its age if that is worse."""
     level = _level_of_doing(one)
-    if one.state is SiteState.PAUSED or one.lacks_since is None or level is Level.ERROR:
+    if one.state is SiteStatus.PAUSED or one.lacks_since is None or level is Level.ERROR:
         return level
     aged = by_age(one.scene.now - one.lacks_since, one.scene.stale_after)
     return level if aged is Level.OK else aged
 
 
 def _level_of_doing(one: Seen) -> Level:
-    now, push, failing_since = one.scene.now, one.scene.push, one.standing.failing_since
-    if one.state is SiteState.FAILING and failing_since:
+    now, push, failing_since = one.scene.now, one.scene.push, one.site_state.failing_since
+    if one.state is SiteStatus.FAILING and failing_since:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
-    if one.state is SiteState.LIVE and one.holds_back:
+    if one.state is SiteStatus.LIVE and one.holds_back:
         return Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
     if one.is_left_alone:
         return Level.WARNING
-    first = one.state is SiteState.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
+    first = one.state is SiteStatus.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
     return Level.RUNNING if first or now - one.lacks_since <= push.deadline else Level.WARNING
 
 
 def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
     """What somebody should look at: at most one sentence for all failing sites, and one for all behind."""
-    failing = [one for one in sites if one.state is SiteState.FAILING]
+    failing = [one for one in sites if one.state is SiteStatus.FAILING]
     if len(failing) == 1:
         yield f"{failing[0].site} {failing[0].doing}"
     elif failing:
         since = min(one.since for one in failing if one.since)
         names = listed([one.site for one in failing])
         yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
-    late = [one for one in sites if one.state is not SiteState.FAILING and one.level in _URGENT]
+    late = [one for one in sites if one.state is not SiteStatus.FAILING and one.level in _URGENT]
     if len(late) == 1:
         yield f"{late[0].site} ({late[0].state}): {late[0].doing}"
     elif late:

@@ -16,7 +16,7 @@ from pushmirror.cli.context import Session
 from pushmirror.cli.site import site as verb
 from pushmirror.config import loader
 from pushmirror.errors import Exit, PushmirrorError
-from pushmirror.state.records import Standing
+from pushmirror.state.records import SiteState
 
 A = "a.example.org"
 KEY = "ssh-ed25519 AAAAC3Nz hub"
@@ -336,32 +336,32 @@ def test_removing_forgets_what_the_store_knew(add, call, etc):
     add()
     session = Session(etc)
     with session.store(session.config()) as store:
-        store.put_standings([Standing("debian", A), Standing("debian", "b")])
+        store.put_site_states([SiteState("debian", A), SiteState("debian", "b")])
     assert call("remove", A, "--yes")[0] == 0
     with session.store(session.config()) as store:
-        assert list(store.standings("debian")) == ["b"]
+        assert list(store.site_states("debian")) == ["b"]
 
 
 def test_a_removed_site_is_forgotten_also_when_the_daemons_files_cannot_follow(add, call, etc, monkeypatch):
     add()
     session = Session(etc)
     with session.store(session.config()) as store:
-        store.put_standings([Standing("debian", A)])
+        store.put_site_states([SiteState("debian", A)])
     monkeypatch.setattr(daemon_files, "write", refuse)
     call("remove", A, "--yes")
     with session.store(session.config()) as store:
-        assert (A in loader.load(etc).sites, store.standings("debian")) == (False, {})
+        assert (A in loader.load(etc).sites, store.site_states("debian")) == (False, {})
 
 
 def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypatch):
     add()
     session = Session(etc)
     with session.store(session.config()) as store:
-        store.put_standings([Standing("debian", A)])
+        store.put_site_states([SiteState("debian", A)])
     monkeypatch.setattr(site_files, "remove", lambda config, _: refuse(config))
     assert call("remove", A, "--yes")[0] == Exit.FAILED
     with session.store(session.config()) as store:
-        assert list(store.standings("debian")) == [A]
+        assert list(store.site_states("debian")) == [A]
 
 
 def test_removing_asks_nobody_in_a_pipe_and_needs_yes(add, call, etc):

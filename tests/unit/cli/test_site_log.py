@@ -7,9 +7,9 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.cli.context import Session
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import SiteState, Stage
 
-SENT = Standing(
+SENT = SiteState(
     "debian", "a", sent_stage=Stage.STAGE1, sent_generation="f" * 64, sent_at=datetime(2026, 1, 2, tzinfo=UTC)
 )
 
@@ -27,8 +27,8 @@ def call(tmp_path, capsys, monkeypatch):
     def call(*argv, said="first\nlast \x1b[2J line\n", code=3):
         session = Session(tmp_path)
         with session.store(session.config()) as store:
-            (trigger,) = store.send([SENT])
-            store.answered(trigger, lambda one: one, exit_code=code, output=said)
+            (trigger,) = store.add_triggers([SENT])
+            store.record_answer(trigger, lambda one: one, exit_code=code, output=said)
         code = cli.main(["--config", str(tmp_path), "site", "log", "a", *argv])
         return code, capsys.readouterr().out
 

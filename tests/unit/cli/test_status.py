@@ -9,7 +9,7 @@ from pushmirror.cli import main as cli
 from pushmirror.cli.context import Session
 from pushmirror.push.engine import Unwatched
 from pushmirror.push.pushes import Pushes
-from pushmirror.state.records import Outcome, Stage, Standing
+from pushmirror.state.records import Outcome, SiteState, Stage
 from pushmirror.system import clock
 from pushmirror.verify.checkpoint import Verified, VerifyState, directory_of
 from pushmirror.verify.reader import Finding, Problem
@@ -31,8 +31,8 @@ def hub(tmp_path, monkeypatch):
         text = f'host = "{name}"\nuser = "mirror"\narchives = ["debian"]\n'
         (tmp_path / "sites.d" / f"{name}.toml").write_text(text)
     now, session = clock.now(), Session(tmp_path)
-    live = Standing("debian", "a.example", NEW, now, NEW, now, exit_code=0)
-    failing = Standing(
+    live = SiteState("debian", "a.example", NEW, now, NEW, now, exit_code=0)
+    failing = SiteState(
         "debian",
         "failing.example",
         failing_since=now - 120 * MIN,
@@ -42,7 +42,7 @@ def hub(tmp_path, monkeypatch):
     with session.store(session.config()) as store:
         store.publish_generation("debian", OLD, None, now - 200 * MIN)
         store.publish_generation("debian", NEW, None, now - 3 * MIN)
-        store.put_standings([live, failing])
+        store.put_site_states([live, failing])
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_what_was_announced_and_is_not_served_is_said_of_the_archive_and_of_its_
         taken = {"strategy": "manifest", "why": "3 steps"}
         store.end_run(run.id, outcome=Outcome.FAILED, exit_code=4, **taken)
         woken = {"sent_stage": Stage.ALL, "sent_generation": NEW, "sent_at": clock.now()}
-        store.put_standings([Standing("debian", "new.example", **woken)])
+        store.put_site_states([SiteState("debian", "new.example", **woken)])
     status(hub)
     said = " ".join(capsys.readouterr().out.split())
     assert f"debian: pushed for {'c' * 12} " in said and f" ago, is at {NEW[:12]} debian: last" in said
@@ -154,10 +154,10 @@ def test_an_unknown_site_is_named_with_those_there_are(hub, capsys):
 def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, capsys):
     config = Session(hub).config()
     with Session(hub).store(config) as store:
-        woken = Standing(
+        woken = SiteState(
             "debian", "new.example", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=clock.now()
         )
-        store.put_standings([woken])
+        store.put_site_states([woken])
         with Pushes(lambda: config, store, Unwatched()).turn("debian").taken():
             status(hub, "--site", "new.example")
     assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out

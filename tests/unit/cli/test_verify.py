@@ -8,9 +8,9 @@ import pytest
 from pushmirror.cli import main as cli
 from pushmirror.cli.verify import _tell
 from pushmirror.errors import Exit, Stopped
-from pushmirror.runner import Hub
 from pushmirror.system import clock
 from pushmirror.verify.checkpoint import Verified
+from pushmirror.verify.run import VerifyRun
 
 END = datetime(2026, 11, 23, 4, 10, tzinfo=UTC)
 FOUND = Verified("debian", "", END - timedelta(minutes=5), END, 265, 50_100_000)
@@ -81,7 +81,7 @@ def test_who_stops_it_is_told_that_it_can_go_on(call, capsys, monkeypatch):
     def stopped(*_, **__):
         raise Stopped(f"stopped by {signal.SIGINT.name}", exit_code=Exit.INTERRUPTED)
 
-    monkeypatch.setattr(Hub, "verify", stopped)
+    monkeypatch.setattr(VerifyRun, "verify", stopped)
     assert call() == Exit.INTERRUPTED
     assert "stopped by SIGINT; pushmirror verify a goes on where it stopped" in capsys.readouterr().err
 
@@ -93,7 +93,7 @@ def test_a_rate_that_is_none_is_told_of(call, capsys):
 
 @pytest.mark.parametrize(("words", "kind"), [([], list), (["a"], dict)])
 def test_the_json_is_an_object_of_one_archive_and_an_array_of_all(call, capsys, monkeypatch, words, kind):
-    monkeypatch.setattr(Hub, "verify", lambda *_, **__: FOUND)
+    monkeypatch.setattr(VerifyRun, "verify", lambda *_, **__: FOUND)
     assert call("--json", *words) == Exit.OK
     told = json.loads(capsys.readouterr().out)
     assert isinstance(told, kind)

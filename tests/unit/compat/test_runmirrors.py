@@ -20,7 +20,7 @@ from pushmirror.push.engine import aim_of
 from pushmirror.push.trigger import words_to
 from pushmirror.push.turn import Turn
 from pushmirror.runner import Hub, Wish
-from pushmirror.state.records import Phase, Stage, Standing
+from pushmirror.state.records import Phase, SiteState, Stage
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 
@@ -164,19 +164,19 @@ class Story:
         for _ in range(3):
             published, prepared = aim_of(self.store, self.name)
             goal = Goal(self.name, published, since=clock.now(), prepared=prepared)
-            decision = decide(woken, self.store.standings(self.name), goal, Push(), clock.now())
+            decision = decide(woken, self.store.site_states(self.name), goal, Push(), clock.now())
             said += [f"{send.site.name} {send.stage}" for send in decision.sends]
             for send in decision.sends:
                 self.confirm(send.site.name, send.stage, send.generation)
         return said
 
     def confirm(self, name: str, stage: Stage, generation: str) -> None:
-        one = self.store.standings(self.name).get(name, Standing(self.name, name))
+        one = self.store.site_states(self.name).get(name, SiteState(self.name, name))
         if stage is not Stage.STAGE2:
             one = replace(one, stage1=generation)
         if stage is not Stage.STAGE1:
             one = replace(one, stage2=generation)
-        self.store.put_standings([one])
+        self.store.put_site_states([one])
 
     def publish(self, generation: str = SERVED) -> None:
         self.store.publish_generation(self.name, generation, 1, NOW)
@@ -208,9 +208,9 @@ def test_everybody_is_woken_by_each_call_for_what_is_known_to_be_served(archive:
 def test_an_answer_to_an_earlier_call_does_not_count_for_this_one(archive: Story) -> None:
     archive.publish()
     sent = {"sent_stage": Stage.ALL, "sent_generation": SERVED, "sent_at": NOW}
-    archive.store.put_standings([Standing(archive.name, "a", **sent)])
+    archive.store.put_site_states([SiteState(archive.name, "a", **sent)])
     aim(archive.store, archive.name, [A], PLAIN, NOW)
-    one = archive.store.standings(archive.name)["a"]
+    one = archive.store.site_states(archive.name)["a"]
     assert (one.sent_stage, one.sent_generation) == (Stage.ALL, None)
 
 
@@ -267,7 +267,7 @@ def test_stage_1_was_had_unless_somebody_was_woken_for_it(archive: Story) -> Non
 
 def test_stage_1_was_not_had_by_who_was_woken_in_vain(archive: Story) -> None:
     archive.publish()
-    archive.store.put_standings([Standing(archive.name, "b", tried=SERVED, attempts=1)])
+    archive.store.put_site_states([SiteState(archive.name, "b", tried=SERVED, attempts=1)])
     stage1_was_had(archive.store, archive.name, [A, B])
     assert archive.due(STAGE2) == ["a all", "b stage1", "b stage2"]
 
@@ -281,7 +281,7 @@ def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: Store,
     assert "was published in it" not in answer.message
 
 
-RESTING, DUE = Decision((), {"a": Phase.RESTING}), Decision((), {"a": Phase.DUE})
+RESTING, DUE = Decision((), {"a": Phase.BACKING_OFF}), Decision((), {"a": Phase.DUE})
 
 
 def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(

@@ -11,7 +11,7 @@ import pytest
 
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.push.decide import Decision, Goal, decide, lacking_stage1
-from pushmirror.state.records import Phase, Stage, Standing
+from pushmirror.state.records import Phase, SiteState, Stage
 
 ARCHIVE = "debian"
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)  # when the push of NEW began
@@ -47,7 +47,7 @@ def failing(facts: Facts, since: datetime, *, about: str = NEW, rests_until: dat
 
 def decided(
     sites: Sequence[Site],
-    standings: Mapping[str, Facts],
+    site_states: Mapping[str, Facts],
     *,
     now: datetime = T0,
     published: str | None = NEW,
@@ -55,7 +55,7 @@ def decided(
     rules: Push = RULES,
 ) -> Decision:
     goal = Goal(ARCHIVE, published, since=T0, prepared=prepared)
-    known = {name: Standing(ARCHIVE, name, **facts) for name, facts in standings.items()}
+    known = {name: SiteState(ARCHIVE, name, **facts) for name, facts in site_states.items()}
     return decide(sites, known, goal, rules, now)
 
 
@@ -112,7 +112,7 @@ def test_sites_that_are_not_among_the_sites_count_for_nothing() -> None:
 
 def test_stage_2_waits_until_all_have_stage_1() -> None:
     decision = decided([A, B, C], {"a": ONE, "b": ONE_ON_ITS_WAY, "c": NOTHING})
-    assert decision.phases == {"a": Phase.HELD, "b": Phase.TRIGGERED, "c": Phase.DUE}
+    assert decision.phases == {"a": Phase.WAITING_FOR_STAGE1, "b": Phase.TRIGGERED, "c": Phase.DUE}
     assert said(decision) == ["c stage1 new"]
 
 
@@ -137,11 +137,11 @@ def test_stage_2_of_another_generation_opens_nothing() -> None:
         "b stage2 new"
     ]  # a has stage 1 of the new one, too
     late = {**NOTHING, "sent_stage": Stage.STAGE2, "sent_generation": OLD, "sent_at": T0}
-    assert decided([A, B], {"a": late, "b": ONE}).phases["b"] is Phase.HELD
+    assert decided([A, B], {"a": late, "b": ONE}).phases["b"] is Phase.WAITING_FOR_STAGE1
 
 
 def test_a_failed_stage_1_opens_nothing() -> None:
-    assert decided([A, B], {"a": failing(NOTHING, T0), "b": ONE}).phases["b"] is Phase.HELD
+    assert decided([A, B], {"a": failing(NOTHING, T0), "b": ONE}).phases["b"] is Phase.WAITING_FOR_STAGE1
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,18 @@ def test_a_quorum_is_the_share_that_was_written(quorum: float, sites: int, enoug
     group = [site(f"s{number:03}") for number in range(sites)]
 
     def phase_when(have: int) -> Phase:
-        standings = {one.name: ONE for one in group[:have]}
-        return decided(group, standings, rules=with_quorum(quorum)).phases["s000"]
+        site_states = {one.name: ONE for one in group[:have]}
+        return decided(group, site_states, rules=with_quorum(quorum)).phases["s000"]
 
     assert phase_when(enough) is Phase.DUE
-    assert enough == 1 or phase_when(enough - 1) is Phase.HELD
+    assert enough == 1 or phase_when(enough - 1) is Phase.WAITING_FOR_STAGE1
 
 
 def test_the_deadline_releases_those_that_have_stage_1() -> None:
-    standings = {"a": ONE, "b": ONE_ON_ITS_WAY, "c": failing(NOTHING, T0, rests_until=T0 + HOUR)}
+    site_states = {"a": ONE, "b": ONE_ON_ITS_WAY, "c": failing(NOTHING, T0, rests_until=T0 + HOUR)}
     last_moment = T0 + RULES.deadline - timedelta.resolution
-    assert decided([A, B, C], standings, now=last_moment).phases["a"] is Phase.HELD
-    assert said(decided([A, B, C], standings, now=T0 + RULES.deadline)) == ["a stage2 new"]
+    assert decided([A, B, C], site_states, now=last_moment).phases["a"] is Phase.WAITING_FOR_STAGE1
+    assert said(decided([A, B, C], site_states, now=T0 + RULES.deadline)) == ["a stage2 new"]
 
 
 def test_a_late_site_gets_its_stage_2_when_it_is_ready() -> None:
@@ -211,7 +211,7 @@ def test_nobody_else_is_woken_before_the_canary_is_current() -> None:
     sites = [CANARY, A, site("b", PushKind.ALL), site("c", PushKind.MHOP)]
     decision = decided(sites, {})
     assert said(decision) == ["canary stage1 new"]
-    assert decision.sites_in(Phase.GATED) == ["a", "b", "c"]
+    assert decision.sites_in(Phase.WAITING_FOR_CANARY) == ["a", "b", "c"]
     assert said(decided(sites, {"canary": ONE, "a": ONE})) == ["canary stage2 new"]
     assert decided(sites, {"canary": TWO_ON_ITS_WAY}).sends == ()
     assert len(decided(sites, {"canary": BOTH}).sends) == 3
@@ -224,9 +224,12 @@ def test_a_canary_of_kind_all_gates_as_well() -> None:
 
 
 def test_a_canary_that_fails_keeps_all_others_asleep_however_long() -> None:
-    standings = {"canary": failing(NOTHING, T0 - DAY, rests_until=T0 + 2 * DAY + MINUTE)}
-    decision = decided([CANARY, A], standings, now=T0 + 2 * DAY)
-    assert decision.phases == {"canary": Phase.RESTING, "a": Phase.GATED} and decision.sends == ()
+    site_states = {"canary": failing(NOTHING, T0 - DAY, rests_until=T0 + 2 * DAY + MINUTE)}
+    decision = decided([CANARY, A], site_states, now=T0 + 2 * DAY)
+    assert (
+        decision.phases == {"canary": Phase.BACKING_OFF, "a": Phase.WAITING_FOR_CANARY}
+        and decision.sends == ()
+    )
     assert decision.reports == ("canary",)
 
 
@@ -249,11 +252,11 @@ def test_canaries_wait_at_the_barrier_for_each_other_but_for_nobody_else() -> No
 
 
 def test_the_deadline_of_the_others_counts_from_the_moment_that_let_them_begin() -> None:
-    standings = {"canary": {**BOTH, "stage2_at": T0 + HOUR}, "a": ONE, "b": ONE_ON_ITS_WAY}
+    site_states = {"canary": {**BOTH, "stage2_at": T0 + HOUR}, "a": ONE, "b": ONE_ON_ITS_WAY}
     end = T0 + HOUR + RULES.deadline
-    waiting = decided([CANARY, A, B], standings, now=end - SECOND)
-    assert (waiting.phases["a"], waiting.wake_at) == (Phase.HELD, end)
-    assert said(decided([CANARY, A, B], standings, now=end)) == ["a stage2 new"]
+    waiting = decided([CANARY, A, B], site_states, now=end - SECOND)
+    assert (waiting.phases["a"], waiting.wake_at) == (Phase.WAITING_FOR_STAGE1, end)
+    assert said(decided([CANARY, A, B], site_states, now=end)) == ["a stage2 new"]
 
 
 # A generation that is prepared but not published
@@ -332,22 +335,22 @@ def test_something_newer_gates_those_behind_a_canary_anew() -> None:
 
 
 def test_a_site_that_failed_rests_until_its_time_has_come() -> None:
-    standings = {"a": failing(NOTHING, T0, rests_until=T0 + MINUTE)}
-    resting = decided([A], standings, now=T0 + MINUTE - timedelta.resolution)
-    assert (resting.phases, resting.wake_at) == ({"a": Phase.RESTING}, T0 + MINUTE)
-    assert said(decided([A], standings, now=T0 + MINUTE)) == ["a stage1 new"]
+    site_states = {"a": failing(NOTHING, T0, rests_until=T0 + MINUTE)}
+    resting = decided([A], site_states, now=T0 + MINUTE - timedelta.resolution)
+    assert (resting.phases, resting.wake_at) == ({"a": Phase.BACKING_OFF}, T0 + MINUTE)
+    assert said(decided([A], site_states, now=T0 + MINUTE)) == ["a stage1 new"]
 
 
 def test_a_clock_that_was_set_back_puts_no_site_to_sleep() -> None:
-    standings = {"a": failing(NOTHING, T0 + DAY, rests_until=T0 + DAY)}
-    assert said(decided([A], standings)) == ["a stage1 new"]
+    site_states = {"a": failing(NOTHING, T0 + DAY, rests_until=T0 + DAY)}
+    assert said(decided([A], site_states)) == ["a stage1 new"]
 
 
 def test_a_clock_that_was_set_back_does_not_hold_stage_2_for_longer_than_the_deadline_twice() -> None:
-    standings = {"a": ONE, "b": ONE_ON_ITS_WAY}
-    a_little = decided([A, B], standings, now=T0 - SECOND)
-    assert (a_little.phases["a"], a_little.wake_at) == (Phase.HELD, T0 + RULES.deadline)
-    assert said(decided([A, B], standings, now=T0 - DAY)) == ["a stage2 new"]
+    site_states = {"a": ONE, "b": ONE_ON_ITS_WAY}
+    a_little = decided([A, B], site_states, now=T0 - SECOND)
+    assert (a_little.phases["a"], a_little.wake_at) == (Phase.WAITING_FOR_STAGE1, T0 + RULES.deadline)
+    assert said(decided([A, B], site_states, now=T0 - DAY)) == ["a stage2 new"]
 
 
 @pytest.mark.parametrize(("after", "reports"), [(HOUR - SECOND, ()), (HOUR, ("a",)), (DAY, ("a",))])
@@ -356,8 +359,8 @@ def test_a_site_is_reported_when_it_has_been_failing_for_long(after: timedelta, 
 
 
 def test_a_site_is_reported_once() -> None:
-    standings = {"a": {**failing(NOTHING, T0, rests_until=T0 + 61 * MINUTE), "reported": True}}
-    decision = decided([A], standings, now=T0 + HOUR)
+    site_states = {"a": {**failing(NOTHING, T0, rests_until=T0 + 61 * MINUTE), "reported": True}}
+    decision = decided([A], site_states, now=T0 + HOUR)
     assert (decision.reports, decision.wake_at) == ((), T0 + 61 * MINUTE)
 
 
@@ -400,21 +403,21 @@ def test_answers_only_can_change_what_is_in_flight() -> None:
 
 
 def test_of_several_moments_the_first_counts() -> None:
-    standings = {"a": ONE, "b": failing(NOTHING, T0, rests_until=T0 + MINUTE), "c": ONE_ON_ITS_WAY}
-    assert decided([A, B, C], standings).wake_at == T0 + MINUTE
-    assert decided([A, B, C], standings, now=T0 + 2 * MINUTE).wake_at == T0 + RULES.deadline
+    site_states = {"a": ONE, "b": failing(NOTHING, T0, rests_until=T0 + MINUTE), "c": ONE_ON_ITS_WAY}
+    assert decided([A, B, C], site_states).wake_at == T0 + MINUTE
+    assert decided([A, B, C], site_states, now=T0 + 2 * MINUTE).wake_at == T0 + RULES.deadline
 
 
 def test_the_moment_at_which_a_site_is_given_up_counts_too() -> None:
     since = T0 - 9 * MINUTE
-    standings = {"a": ONE, "b": {**failing(ONE_ON_ITS_WAY, since), "reported": True}}
-    assert decided([A, B], standings).wake_at == T0 + MINUTE
-    assert said(decided([A, B], standings, now=T0 + MINUTE)) == ["a stage2 new"]
+    site_states = {"a": ONE, "b": {**failing(ONE_ON_ITS_WAY, since), "reported": True}}
+    assert decided([A, B], site_states).wake_at == T0 + MINUTE
+    assert said(decided([A, B], site_states, now=T0 + MINUTE)) == ["a stage2 new"]
 
 
 def test_a_moment_that_has_passed_is_not_waited_for() -> None:
-    standings = {"a": {**failing(ONE_ON_ITS_WAY, T0, rests_until=T0 + MINUTE), "reported": True}}
-    assert decided([A], standings, now=T0 + DAY).wake_at is None
+    site_states = {"a": {**failing(ONE_ON_ITS_WAY, T0, rests_until=T0 + MINUTE), "reported": True}}
+    assert decided([A], site_states, now=T0 + DAY).wake_at is None
 
 
 WAITING: list[tuple[list[Site], Mapping[str, Facts]]] = [
@@ -426,21 +429,21 @@ WAITING: list[tuple[list[Site], Mapping[str, Facts]]] = [
 ]
 
 
-@pytest.mark.parametrize(("sites", "standings"), WAITING)
+@pytest.mark.parametrize(("sites", "site_states"), WAITING)
 def test_time_changes_the_decision_at_wake_at_and_not_before(
-    sites: list[Site], standings: Mapping[str, Facts]
+    sites: list[Site], site_states: Mapping[str, Facts]
 ) -> None:
-    first = decided(sites, standings)
+    first = decided(sites, site_states)
     assert first.wake_at
-    just_before = decided(sites, standings, now=first.wake_at - timedelta.resolution)
+    just_before = decided(sites, site_states, now=first.wake_at - timedelta.resolution)
     assert just_before == first
-    assert replace(decided(sites, standings, now=first.wake_at), wake_at=first.wake_at) != first
+    assert replace(decided(sites, site_states, now=first.wake_at), wake_at=first.wake_at) != first
 
 
 def test_deciding_takes_no_more_than_a_glance_at_each_site() -> None:
     def calls(sites: int) -> int:
         group = [site(f"s{number}") for number in range(sites)]
-        standings, count = {one.name: ONE for one in group[1:]}, 0
+        site_states, count = {one.name: ONE for one in group[1:]}, 0
 
         def profile(frame: FrameType, event: str, argument: object) -> None:
             nonlocal count
@@ -449,7 +452,7 @@ def test_deciding_takes_no_more_than_a_glance_at_each_site() -> None:
         before = sys.getprofile()
         sys.setprofile(profile)
         try:
-            decided(group, standings)
+            decided(group, site_states)
         finally:
             sys.setprofile(before)
         return count
@@ -474,5 +477,5 @@ def test_an_mhop_hub_waits_for_staged_sites_without_stage_1_that_nobody_has_give
     one: Site, facts: Facts, is_awaited: bool
 ) -> None:
     goal = Goal(ARCHIVE, None, since=T0, prepared=NEXT)
-    standings = {"a": Standing(ARCHIVE, "a", **facts)}
-    assert lacking_stage1([one], standings, goal, RULES, T0) == ["a"] * is_awaited
+    site_states = {"a": SiteState(ARCHIVE, "a", **facts)}
+    assert lacking_stage1([one], site_states, goal, RULES, T0) == ["a"] * is_awaited

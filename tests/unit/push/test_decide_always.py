@@ -1,7 +1,7 @@
 """Under any order of events: nothing is sent too early, twice or to the wrong site, and all become current.
 
 `Hub` is a push server without ssh and disk: it decides, carries out and hears answers. What must hold is
-judged from what `Hub` itself saw happen, not from the standings that `decide` is given.
+judged from what `Hub` itself saw happen, not from the site states that `decide` is given.
 """
 
 import os
@@ -16,7 +16,7 @@ from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.config.types import Wait
 from pushmirror.push import site_state as stands
 from pushmirror.push.decide import Decision, Goal, Send, decide
-from pushmirror.state.records import Phase, Stage, Standing
+from pushmirror.state.records import Phase, SiteState, Stage
 
 ARCHIVE = "debian"
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -51,7 +51,7 @@ class Store:
     def __init__(self) -> None:
         self.served: str | None = None
         self.prepared: str | None = None
-        self.standings: dict[str, Standing] = {}
+        self.site_states: dict[str, SiteState] = {}
 
     def publish(self, generation: str) -> None:
         if generation != self.served:
@@ -64,15 +64,15 @@ class Store:
         self.prepared = generation
 
     def _forget(self, generation: str, *, stage1: bool, stage2: bool) -> None:
-        for name, one in self.standings.items():
+        for name, one in self.site_states.items():
             kept1 = None if stage1 and one.stage1 == generation else one.stage1
             kept2 = None if stage2 and one.stage2 == generation else one.stage2
             sent = None if stage1 and one.sent_generation == generation else one.sent_generation
-            self.standings[name] = replace(one, stage1=kept1, stage2=kept2, sent_generation=sent)
+            self.site_states[name] = replace(one, stage1=kept1, stage2=kept2, sent_generation=sent)
 
 
 class Seen:
-    """What happened, told independently of standings."""
+    """What happened, told independently of site states."""
 
     def __init__(self) -> None:
         self.confirmed: set[tuple[str, Stage, str]] = set()  # and still counts
@@ -171,7 +171,7 @@ class Hub(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.in_flight)))
         send, _ = self._heard(name)
         facts = {"rules": self.rules, "jitter": jitter, "exit_code": exit_code, "last_words": "no"}
-        self.store.standings[name] = stands.failed(self.store.standings[name], send, self.now, **facts)
+        self.store.site_states[name] = stands.failed(self.store.site_states[name], send, self.now, **facts)
         self.seen.failing_since.setdefault(name, self.now)
         self.seen.rests[name] = send.generation, self.now + 0.8 * self.rules.retry_after
 
@@ -200,7 +200,7 @@ class Hub(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.sites)))
         del self.sites[name]
         self.in_flight.pop(name, None)
-        self.store.standings.pop(name, None)
+        self.store.site_states.pop(name, None)
         self.silent.discard(name)
         self.outdated.discard(name)
         self.seen.forget(name)
@@ -221,8 +221,8 @@ class Hub(RuleBasedStateMachine):
     @precondition(lambda self: not self.alive)
     @rule()
     def the_hub_starts_again(self) -> None:
-        for name, one in self.store.standings.items():
-            self.store.standings[name] = stands.unanswered(one) if one.sent_stage else one
+        for name, one in self.store.site_states.items():
+            self.store.site_states[name] = stands.unanswered(one) if one.sent_stage else one
         self.alive = True
 
     # -- what always holds: after each event the hub, if it lives, does what is due -----------------------
@@ -239,7 +239,7 @@ class Hub(RuleBasedStateMachine):
         for name in decision.reports:
             assert name not in self.seen.reported and self.seen.failing_since[name] < self.now
             self.seen.reported.add(name)
-            self.store.standings[name] = replace(self.store.standings[name], reported=True)
+            self.store.site_states[name] = replace(self.store.site_states[name], reported=True)
         after = self._decide()
         assert not after.sends and not after.reports
         self._time_alone_changes_nothing_before(after)
@@ -330,12 +330,12 @@ class Hub(RuleBasedStateMachine):
 
     def _decide(self, now: datetime | None = None) -> Decision:
         goal = Goal(ARCHIVE, self.store.served, self.since, self.store.prepared)
-        return decide([*self.sites.values()], self.store.standings, goal, self.rules, now or self.now)
+        return decide([*self.sites.values()], self.store.site_states, goal, self.rules, now or self.now)
 
     def _carry_out(self, send: Send) -> None:
         name = send.site.name
-        before = self.store.standings.get(name, Standing(ARCHIVE, name))
-        self.store.standings[name] = stands.sent(before, send, self.now)
+        before = self.store.site_states.get(name, SiteState(ARCHIVE, name))
+        self.store.site_states[name] = stands.sent(before, send, self.now)
         self.in_flight[name] = send, self.now
         if send.stage is Stage.STAGE2:
             self.seen.past_barrier.add(send.site.canary)
@@ -343,8 +343,8 @@ class Hub(RuleBasedStateMachine):
     def _answer(self, name: str) -> None:
         counts = name not in self.outdated
         send, _ = self._heard(name)
-        before = self.store.standings[name]
-        self.store.standings[name] = stands.confirmed(before, send, self.now, last_words="yes")
+        before = self.store.site_states[name]
+        self.store.site_states[name] = stands.confirmed(before, send, self.now, last_words="yes")
         self.seen.answered(send, self.now) if counts else self.seen.is_well(name)
 
     def _heard(self, name: str) -> tuple[Send, datetime]:

@@ -10,7 +10,7 @@ from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.config.types import Wait
 from pushmirror.push.decide import Decision, Goal, decide
 from pushmirror.push.engine import decided as decided_among
-from pushmirror.state.records import Phase, Stage, Standing
+from pushmirror.state.records import Phase, SiteState, Stage
 
 ARCHIVE = "debian"
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)  # when the push of NEW began
@@ -42,7 +42,7 @@ def after(minutes: int, *, or_stage1: bool = False) -> Wait:
 
 def decided(
     sites: Sequence[Site],
-    standings: Mapping[str, Facts] | None = None,
+    site_states: Mapping[str, Facts] | None = None,
     *,
     now: timedelta = timedelta(),
     published: str | None = NEW,
@@ -51,7 +51,7 @@ def decided(
 ) -> Decision:
     began = None if delays_since is None else T0 + delays_since
     goal = Goal(ARCHIVE, published, since=T0, prepared=prepared, delays_since=began)
-    known = {name: Standing(ARCHIVE, name, **facts) for name, facts in (standings or {}).items()}
+    known = {name: SiteState(ARCHIVE, name, **facts) for name, facts in (site_states or {}).items()}
     return decide(sites, known, goal, RULES, T0 + now)
 
 
@@ -65,7 +65,7 @@ LONGER = site("a", after(30, or_stage1=True))
 
 
 @pytest.mark.parametrize(
-    ("one", "standings", "turn"),
+    ("one", "site_states", "turn"),
     [
         (PLAIN, {}, 5 * MINUTE),
         (SEVERAL, {}, 10 * MINUTE),
@@ -80,13 +80,13 @@ LONGER = site("a", after(30, or_stage1=True))
     ],
 )
 def test_a_site_is_woken_when_its_delays_are_over(
-    one: Site, standings: Mapping[str, Facts], turn: timedelta
+    one: Site, site_states: Mapping[str, Facts], turn: timedelta
 ) -> None:
-    # What happened by then is in the standings from the beginning: not before it is the question here.
+    # What happened by then is in the site states from the beginning: not before it is the question here.
     if turn:
-        early = decided([STAGED, one], standings, now=turn - timedelta.resolution)
+        early = decided([STAGED, one], site_states, now=turn - timedelta.resolution)
         assert early.phases["a"] is Phase.DELAYED
-    due = decided([STAGED, one], standings, now=turn)
+    due = decided([STAGED, one], site_states, now=turn)
     assert "a" in [send.site.name for send in due.sends]
 
 
@@ -100,7 +100,7 @@ def test_a_delay_or_stage_1_waits_for_staged_sites_that_are_delayed_themselves()
 
 
 @pytest.mark.parametrize(
-    ("one", "standings", "wake"),
+    ("one", "site_states", "wake"),
     [
         (PLAIN, {}, 5 * MINUTE),
         (SEVERAL, {}, 10 * MINUTE),
@@ -109,11 +109,11 @@ def test_a_delay_or_stage_1_waits_for_staged_sites_that_are_delayed_themselves()
     ],
 )
 def test_it_is_decided_again_when_the_delays_are_over(
-    one: Site, standings: Mapping[str, Facts], wake: timedelta
+    one: Site, site_states: Mapping[str, Facts], wake: timedelta
 ) -> None:
-    first = decided([STAGED, one], standings, now=SECOND)
+    first = decided([STAGED, one], site_states, now=SECOND)
     assert first.wake_at == T0 + wake
-    before = decided([STAGED, one], standings, now=wake - timedelta.resolution)
+    before = decided([STAGED, one], site_states, now=wake - timedelta.resolution)
     assert (before.phases, before.wake_at) == (first.phases, first.wake_at)
 
 
@@ -130,7 +130,7 @@ def test_stage_2_is_not_delayed_again_nor_is_a_site_that_is_current() -> None:
 def test_the_barrier_waits_for_a_delayed_staged_site_and_no_longer_than_its_deadline() -> None:
     late = site("late", after(15), push=PushKind.STAGED)
     waiting = decided([STAGED, late], {"staged": ONE}, now=9 * MINUTE)
-    assert waiting.phases == {"staged": Phase.HELD, "late": Phase.DELAYED}
+    assert waiting.phases == {"staged": Phase.WAITING_FOR_STAGE1, "late": Phase.DELAYED}
     assert decided([STAGED, late], {"staged": ONE}, now=10 * MINUTE).phases["staged"] is Phase.DUE
 
 
@@ -141,7 +141,7 @@ def test_what_is_prepared_is_not_delayed() -> None:
 
 def test_a_newer_generation_is_delayed_anew() -> None:
     goal = Goal(ARCHIVE, "newer", since=T0 + HOUR)
-    known = {"a": Standing(ARCHIVE, "a", **BOTH)}
+    known = {"a": SiteState(ARCHIVE, "a", **BOTH)}
     assert decide([PLAIN], known, goal, RULES, T0 + HOUR + MINUTE).phases == {"a": Phase.DELAYED}
     assert decide([PLAIN], known, goal, RULES, T0 + HOUR + 5 * MINUTE).phases == {"a": Phase.DUE}
 
@@ -152,21 +152,21 @@ def test_a_clock_that_was_set_back_delays_nobody_for_longer() -> None:
 
 def test_a_site_that_failed_rests_for_as_long_as_others_and_is_not_delayed_again() -> None:
     failed = {"tried": NEW, "attempts": 1, "failing_since": T0 + 6 * MINUTE, "next_try_at": T0 + 7 * MINUTE}
-    assert decided([PLAIN], {"a": failed}, now=6 * MINUTE).phases == {"a": Phase.RESTING}
+    assert decided([PLAIN], {"a": failed}, now=6 * MINUTE).phases == {"a": Phase.BACKING_OFF}
     assert decided([PLAIN], {"a": failed}, now=7 * MINUTE).phases == {"a": Phase.DUE}
 
 
 def test_a_delay_begins_when_the_canaries_are_current() -> None:
     canary = site("canary", canary=True)
-    standings = {"canary": {**BOTH, "stage2_at": T0 + HOUR}}
-    assert decided([canary, PLAIN], {}, now=30 * MINUTE).phases["a"] is Phase.GATED
-    assert decided([canary, PLAIN], standings, now=HOUR + 4 * MINUTE).phases["a"] is Phase.DELAYED
-    assert decided([canary, PLAIN], standings, now=HOUR + 5 * MINUTE).phases["a"] is Phase.DUE
+    site_states = {"canary": {**BOTH, "stage2_at": T0 + HOUR}}
+    assert decided([canary, PLAIN], {}, now=30 * MINUTE).phases["a"] is Phase.WAITING_FOR_CANARY
+    assert decided([canary, PLAIN], site_states, now=HOUR + 4 * MINUTE).phases["a"] is Phase.DELAYED
+    assert decided([canary, PLAIN], site_states, now=HOUR + 5 * MINUTE).phases["a"] is Phase.DUE
 
 
 def test_a_canary_may_be_delayed_itself_and_the_others_wait_for_it() -> None:
     canary = site("canary", after(5), canary=True)
-    assert decided([canary, PLAIN]).phases == {"canary": Phase.DELAYED, "a": Phase.GATED}
+    assert decided([canary, PLAIN]).phases == {"canary": Phase.DELAYED, "a": Phase.WAITING_FOR_CANARY}
 
 
 def test_who_names_a_site_wants_it_woken_now() -> None:

@@ -8,12 +8,12 @@ import pytest
 from pushmirror.config.model import Push, Site
 from pushmirror.push.decide import Send
 from pushmirror.push.site_state import confirmed, failed, forgiven, sent, unanswered
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import SiteState, Stage
 
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=5)
 SITE = Site(name="a", host="a.example.com", user="archvsync", archives=("debian",))
-ASLEEP = Standing("debian", "a", stage1="old", stage1_at=T0, stage2="old", stage2_at=T0)
+ASLEEP = SiteState("debian", "a", stage1="old", stage1_at=T0, stage2="old", stage2_at=T0)
 RULES = Push(retry_after=timedelta(seconds=15), retry_at_most=timedelta(minutes=30))
 FAILING = replace(
     ASLEEP,
@@ -32,15 +32,21 @@ def send(stage: Stage, generation: str = "new") -> Send:
 
 
 def fail(
-    standing: Standing,
+    site_state: SiteState,
     now: datetime = LATER,
     *,
     rules: Push = RULES,
     jitter: float = 1.0,
     code: int | None = 1,
-) -> Standing:
+) -> SiteState:
     return failed(
-        standing, send(Stage.STAGE1), now, rules=rules, jitter=jitter, exit_code=code, last_words="disk full"
+        site_state,
+        send(Stage.STAGE1),
+        now,
+        rules=rules,
+        jitter=jitter,
+        exit_code=code,
+        last_words="disk full",
     )
 
 

@@ -12,7 +12,7 @@ from pushmirror.errors import StateDamaged, StateError
 from pushmirror.state import backups
 from pushmirror.state.backups import back_up, back_up_daily, list_backups
 from pushmirror.state.database import find_damage
-from pushmirror.state.records import Outcome, Stage, Standing
+from pushmirror.state.records import Outcome, SiteState, Stage
 from pushmirror.state.restore import restore
 from pushmirror.state.store import open_store
 from pushmirror.system import clock
@@ -26,7 +26,7 @@ def file(tmp_path) -> Path:
     """The database of a hub that serves G1, which its site has confirmed."""
     with closing(opened(tmp_path)) as store:
         publish(store, G1)
-        store.put_standings([Standing("debian", "a.example", G1, NOW, G1, NOW)])
+        store.put_site_states([SiteState("debian", "a.example", G1, NOW, G1, NOW)])
     return tmp_path / "state.sqlite"
 
 
@@ -107,7 +107,7 @@ def test_a_restored_store_takes_no_site_for_current_though_its_generation_is_ser
     done = restore(file, file.parent, archives=["other"])
     with closing(opened(file.parent)) as store:
         publish(store, G1)
-        assert store.standings("debian")["a.example"].stage2 is None
+        assert store.site_states("debian")["a.example"].stage2 is None
         assert [one.trigger for one in store.pending("debian")] == ["restore"]
     assert done.archives == ("debian", "other") and done.made_at
     assert [(one.name[:23], one.stat().st_size) for one in done.kept_aside] == [

@@ -26,7 +26,7 @@ from pushmirror.push.pushes import Pushes
 from pushmirror.push.site_state import anew
 from pushmirror.runner import Hub
 from pushmirror.state import database
-from pushmirror.state.records import Outcome, Stage, Standing
+from pushmirror.state.records import Outcome, SiteState, Stage
 from pushmirror.state.store import open_store
 from pushmirror.state.tables import metadata
 
@@ -51,9 +51,13 @@ def live(store, *, since: int, until: int) -> None:
         ended = {"outcome": Outcome.SUCCEEDED, "exit_code": 0, "stats": {"files": number, "share": 0.5}}
         store.end_run(run.id, **ended, generation=digest, strategy="manifest", why="3 steps")
         sent = {"sent_stage": Stage.ALL, "sent_generation": digest, "sent_at": at}
-        for trigger in store.send(Standing("debian", f"site{one}.example", **sent) for one in range(3)):
+        for trigger in store.add_triggers(
+            SiteState("debian", f"site{one}.example", **sent) for one in range(3)
+        ):
             done = {"stage2": digest, "stage2_at": at, "sent_stage": None, "next_try_at": at}
-            store.answered(trigger, lambda now, done=done: replace(now, **done), exit_code=0, output="done")
+            store.record_answer(
+                trigger, lambda now, done=done: replace(now, **done), exit_code=0, output="done"
+            )
     store.add_request("debian", Stage.STAGE1, mhop=True, trigger="ssh", generation="a" * 64)
     store.prepare("debian", "b" * 64)
 
@@ -118,7 +122,7 @@ def use(config) -> None:
         Hub(config, store, Silent()).is_current("debian")
         store.recover("debian")
         live(store, since=16, until=17)
-        store.change_standings("debian", anew)
+        store.change_site_states("debian", anew)
         store.prune("debian", 5)
         store.prune_triggers("debian", 20, keep_output=5)
 

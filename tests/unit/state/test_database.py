@@ -105,7 +105,7 @@ def test_a_database_of_the_first_program_is_migrated_and_keeps_its_data(tmp_path
     with closing(opened(tmp_path)) as store:
         assert store.pending("debian") == [request]
         assert store.run(1).by == "by full"
-        assert (store.triggers(), store.standings("debian"), store.preparation("debian")) == ([], {}, None)
+        assert (store.triggers(), store.site_states("debian"), store.preparation("debian")) == ([], {}, None)
 
 
 def test_an_old_database_whose_migration_fails_is_left_as_it_was(tmp_path, monkeypatch):

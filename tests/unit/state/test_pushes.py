@@ -13,14 +13,14 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pushmirror.errors import StateError
-from pushmirror.state.records import Preparation, Stage, Standing, Trigger
+from pushmirror.state.records import Preparation, SiteState, Stage, Trigger
 from pushmirror.state.store import Store, open_store
 from pushmirror.state.tables import preparations, upsert
 from pushmirror.system import process
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
-SENT = Standing("debian", "a", sent_stage=Stage.STAGE1, sent_generation="g1", sent_at=NOW)
-CONFIRMED = Standing("debian", "a", stage1="g1", stage1_at=NOW, exit_code=0, last_words="ok")
+SENT = SiteState("debian", "a", sent_stage=Stage.STAGE1, sent_generation="g1", sent_at=NOW)
+CONFIRMED = SiteState("debian", "a", stage1="g1", stage1_at=NOW, exit_code=0, last_words="ok")
 
 
 def opened(directory: Path) -> Store:
@@ -37,11 +37,11 @@ def store(tmp_path):
     store.close()
 
 
-def sent_to(*sites: str, archive: str = "debian") -> list[Standing]:
+def sent_to(*sites: str, archive: str = "debian") -> list[SiteState]:
     return [replace(SENT, archive=archive, site=site) for site in sites]
 
 
-def becomes(after: Standing) -> Callable[[Standing], Standing]:
+def becomes(after: SiteState) -> Callable[[SiteState], SiteState]:
     return lambda _: after
 
 
@@ -75,8 +75,8 @@ def test_a_new_preparation_replaces_the_archives_earlier_one(store):
     assert store.preparation("security") == other
 
 
-def test_a_standing_comes_back_as_it_was_put(store):
-    whole = Standing(
+def test_a_site_state_comes_back_as_it_was_put(store):
+    whole = SiteState(
         archive="debian",
         site="a",
         stage1="g2",
@@ -94,53 +94,53 @@ def test_a_standing_comes_back_as_it_was_put(store):
         last_words="Connection refused",
         reported=True,
     )
-    bare = Standing("debian", "b")
-    store.put_standings([whole, bare])
-    assert store.standings("debian") == {"a": whole, "b": bare}
+    bare = SiteState("debian", "b")
+    store.put_site_states([whole, bare])
+    assert store.site_states("debian") == {"a": whole, "b": bare}
 
 
-def test_a_standing_replaces_the_earlier_one_of_its_site_and_archive_only(store):
+def test_a_site_state_replaces_the_earlier_one_of_its_site_and_archive_only(store):
     elsewhere, other = replace(SENT, archive="security"), replace(SENT, site="b")
-    store.put_standings([SENT, elsewhere, other])
-    store.put_standings([CONFIRMED])
-    assert store.standings("debian") == {"a": CONFIRMED, "b": other}
-    assert store.standings("security") == {"a": elsewhere}
+    store.put_site_states([SENT, elsewhere, other])
+    store.put_site_states([CONFIRMED])
+    assert store.site_states("debian") == {"a": CONFIRMED, "b": other}
+    assert store.site_states("security") == {"a": elsewhere}
 
 
 def test_triggers_come_back_in_the_order_in_which_they_were_asked_for(store):
     sites = [f"site{number * 37 % 100}" for number in range(100)]
-    triggers = store.send(sent_to(*sites))
+    triggers = store.add_triggers(sent_to(*sites))
     assert [trigger.site for trigger in triggers] == sites
     assert triggers[0] == Trigger(triggers[0].id, "debian", "site0", Stage.STAGE1, "g1", NOW)
 
 
 def test_one_site_may_be_sent_triggers_for_two_archives_at_once(store):
-    triggers = store.send([*sent_to("a", archive="security"), *sent_to("a")])
+    triggers = store.add_triggers([*sent_to("a", archive="security"), *sent_to("a")])
     assert [trigger.archive for trigger in triggers] == ["security", "debian"]
 
 
-def test_sending_is_remembered_in_the_standing_too(store):
-    store.put_standings([CONFIRMED])
-    store.send([SENT])
-    assert store.standings("debian") == {"a": SENT}
+def test_sending_is_remembered_in_the_site_state_too(store):
+    store.put_site_states([CONFIRMED])
+    store.add_triggers([SENT])
+    assert store.site_states("debian") == {"a": SENT}
 
 
 def test_sending_happens_whole_or_not_at_all(store):
     with pytest.raises(StateError, match="NOT NULL"):
-        store.send([*sent_to("a"), Standing("debian", "b")])
-    assert (store.standings("debian"), store.triggers()) == ({}, [])
+        store.add_triggers([*sent_to("a"), SiteState("debian", "b")])
+    assert (store.site_states("debian"), store.triggers()) == ({}, [])
 
 
 def test_nothing_to_send_or_to_put_is_no_row(store):
-    assert store.send([]) == []
-    store.put_standings([])
-    assert (store.standings("debian"), store.triggers()) == ({}, [])
+    assert store.add_triggers([]) == []
+    store.put_site_states([])
+    assert (store.site_states("debian"), store.triggers()) == ({}, [])
 
 
 def test_sending_to_five_hundred_sites_takes_two_statements(tmp_path):
     store = opened(tmp_path)
     said = statements_of(store)
-    store.send(sent_to(*(f"site{number}" for number in range(500))))
+    store.add_triggers(sent_to(*(f"site{number}" for number in range(500))))
     assert [words.split(" (")[0] for words in said] == [
         "BEGIN IMMEDIATE",
         "INSERT INTO standings",
@@ -150,31 +150,31 @@ def test_sending_to_five_hundred_sites_takes_two_statements(tmp_path):
 
 
 def test_an_answer_ends_its_trigger_and_moves_its_site(store):
-    first, second = store.send(sent_to("a", "b"))
-    store.answered(first, becomes(CONFIRMED), exit_code=0, output="done\n")
+    first, second = store.add_triggers(sent_to("a", "b"))
+    store.record_answer(first, becomes(CONFIRMED), exit_code=0, output="done\n")
     assert store.triggers(site="a") == [replace(first, ended_at=NOW, exit_code=0, output="done\n")]
     assert store.triggers(site="b") == [second]
-    assert store.standings("debian") == {"a": CONFIRMED, "b": replace(SENT, site="b")}
+    assert store.site_states("debian") == {"a": CONFIRMED, "b": replace(SENT, site="b")}
 
 
 def test_no_answer_is_remembered_as_one_without_an_exit_code(store):
-    (trigger,) = store.send([SENT])
-    store.answered(trigger, becomes(replace(SENT, sent_stage=None)), exit_code=None, output="timed out")
+    (trigger,) = store.add_triggers([SENT])
+    store.record_answer(trigger, becomes(replace(SENT, sent_stage=None)), exit_code=None, output="timed out")
     (found,) = store.triggers()
     assert (found.exit_code, found.output, found.ended_at) == (None, "timed out", NOW)
 
 
 def test_an_answer_that_no_database_would_take_is_kept_without_what_hinders(store):
-    (trigger,) = store.send([SENT])
+    (trigger,) = store.add_triggers([SENT])
     said = "nul \0, half a pair \udcff, ü"
-    store.answered(trigger, becomes(replace(CONFIRMED, last_words=said)), exit_code=0, output=said)
+    store.record_answer(trigger, becomes(replace(CONFIRMED, last_words=said)), exit_code=0, output=said)
     assert store.triggers()[0].output == "nul \ufffd, half a pair ?, ü"
-    assert store.standings("debian")["a"].last_words == store.triggers()[0].output
+    assert store.site_states("debian")["a"].last_words == store.triggers()[0].output
 
 
 def test_triggers_are_listed_newest_first_by_archive_and_site(store):
-    debian = store.send(sent_to("a", "b"))
-    security = store.send(sent_to("a", archive="security"))
+    debian = store.add_triggers(sent_to("a", "b"))
+    security = store.add_triggers(sent_to("a", archive="security"))
     assert ids(store.triggers()) == ids([*security, *debian[::-1]])
     assert ids(store.triggers(archive="debian")) == ids(debian[::-1])
     assert ids(store.triggers(site="a")) == ids([*security, debian[0]])
@@ -183,44 +183,44 @@ def test_triggers_are_listed_newest_first_by_archive_and_site(store):
 
 
 def test_a_forgotten_site_leaves_nothing_behind(store):
-    store.send([*sent_to("a", "b"), *sent_to("a", archive="security")])
+    store.add_triggers([*sent_to("a", "b"), *sent_to("a", archive="security")])
     store.forget_site("a")
-    assert [*store.standings("debian"), *store.standings("security")] == ["b"]
+    assert [*store.site_states("debian"), *store.site_states("security")] == ["b"]
     assert [trigger.site for trigger in store.triggers()] == ["b"]
 
 
 def test_a_late_answer_of_a_forgotten_site_does_not_bring_it_back(store):
-    (trigger,) = store.send([SENT])
+    (trigger,) = store.add_triggers([SENT])
     store.forget_site("a")
-    store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="done")
-    assert (store.standings("debian"), store.triggers()) == ({}, [])
+    store.record_answer(trigger, becomes(CONFIRMED), exit_code=0, output="done")
+    assert (store.site_states("debian"), store.triggers()) == ({}, [])
 
 
 def test_an_answer_to_a_pruned_trigger_still_moves_its_site(store):
-    (trigger,) = store.send([SENT])
+    (trigger,) = store.add_triggers([SENT])
     store.prune_triggers("debian", keep=0)
-    store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="done")
-    assert (store.standings("debian"), store.triggers()) == ({"a": CONFIRMED}, [])
+    store.record_answer(trigger, becomes(CONFIRMED), exit_code=0, output="done")
+    assert (store.site_states("debian"), store.triggers()) == ({"a": CONFIRMED}, [])
 
 
 def test_pruning_keeps_the_newest_triggers_and_leaves_other_archives_alone(store):
-    store.send(sent_to("a", "b", archive="security"))
-    newest = [store.send([SENT])[0] for _ in range(5)][:2:-1]
+    store.add_triggers(sent_to("a", "b", archive="security"))
+    newest = [store.add_triggers([SENT])[0] for _ in range(5)][:2:-1]
     assert store.prune_triggers("debian", keep=2) == 3
     assert ids(store.triggers(archive="debian")) == ids(newest)
     assert len(store.triggers(archive="security")) == 2
 
 
 def test_pruning_fewer_triggers_than_are_kept_forgets_none(store):
-    store.send(sent_to("a", "b"))
+    store.add_triggers(sent_to("a", "b"))
     assert store.prune_triggers("debian", keep=2) == 0
     assert len(store.triggers()) == 2
 
 
 def test_the_number_of_a_pruned_trigger_is_not_given_again(store):
-    (pruned,) = store.send([SENT])
+    (pruned,) = store.add_triggers([SENT])
     store.prune_triggers("debian", keep=0)
-    assert store.send([SENT])[0].id > pruned.id
+    assert store.add_triggers([SENT])[0].id > pruned.id
 
 
 PUSH = """
@@ -228,17 +228,17 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from pushmirror.state.records import Stage, Standing
+from pushmirror.state.records import Stage, SiteState
 from pushmirror.state.store import open_store
 store = open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1]))
 at = datetime.now(UTC)
 for number in range(25):
     site = f"{sys.argv[2]}-{number % 5}"
-    sent = Standing("debian", site, sent_stage=Stage.ALL, sent_generation="g", sent_at=at)
+    sent = SiteState("debian", site, sent_stage=Stage.ALL, sent_generation="g", sent_at=at)
     store.prepare("debian", f"g{number}")
-    (trigger,) = store.send([sent])
+    (trigger,) = store.add_triggers([sent])
     after = lambda one: replace(one, sent_stage=None, attempts=number)
-    store.answered(trigger, after, exit_code=number, output="")
+    store.record_answer(trigger, after, exit_code=number, output="")
 """
 
 
@@ -248,8 +248,8 @@ def test_processes_that_push_at_once_lose_nothing_of_each_others_sites(tmp_path)
         results = list(at_once.map(lambda who: process.run([*argv, who], timeout_s=60), "abc"))
     assert [result.errors for result in results] == [""] * 3
     store = opened(tmp_path / "new")
-    standings = store.standings("debian")
-    assert {site: found.attempts for site, found in standings.items()} == {
+    site_states = store.site_states("debian")
+    assert {site: found.attempts for site, found in site_states.items()} == {
         f"{who}-{last}": 20 + last for who in "abc" for last in range(5)
     }
     assert sorted(found.exit_code for found in store.triggers(limit=100)) == sorted([*range(25)] * 3)
@@ -259,8 +259,8 @@ def test_processes_that_push_at_once_lose_nothing_of_each_others_sites(tmp_path)
 #: What a hub with many sites and years behind it asks again and again.
 FREQUENT = {
     "preparation": lambda store: store.preparation("debian"),
-    "standings": lambda store: store.standings("debian"),
-    "answered": lambda store: store.answered(
+    "site_states": lambda store: store.site_states("debian"),
+    "answered": lambda store: store.record_answer(
         *store.triggers(site="a"), becomes(SENT), exit_code=0, output=""
     ),
     "triggers_of_archive": lambda store: store.triggers(archive="debian"),
@@ -277,7 +277,7 @@ FREQUENT = {
 
 @pytest.mark.parametrize("name", FREQUENT)
 def test_no_statement_reads_or_sorts_a_whole_table(store, name):
-    store.send([SENT])
+    store.add_triggers([SENT])
     called: list[tuple[str, tuple[object, ...]]] = []
     event.listen(store._database._engine, "before_cursor_execute", lambda *call: called.append(call[2:4]))
     FREQUENT[name](store)
@@ -302,11 +302,11 @@ def test_each_database_is_told_the_same_to_replace_a_row(dialect):
 
 
 def confirmed(store: Store, stage1: str | None, stage2: str | None) -> None:
-    store.put_standings([Standing("debian", "a", stage1=stage1, stage2=stage2)])
+    store.put_site_states([SiteState("debian", "a", stage1=stage1, stage2=stage2)])
 
 
 def confirmations(store: Store) -> tuple[str | None, str | None]:
-    one = store.standings("debian")["a"]
+    one = store.site_states("debian")["a"]
     return one.stage1, one.stage2
 
 
@@ -320,11 +320,11 @@ def test_what_was_confirmed_of_a_generation_counts_no_more_when_it_comes_back(st
 
 def test_an_answer_is_judged_by_what_others_have_written_meanwhile(store):
     store.publish_generation("debian", "g1", None, NOW)
-    (trigger,) = store.send([SENT])
+    (trigger,) = store.add_triggers([SENT])
     for digest in ("g2", "g1"):
         store.publish_generation("debian", digest, None, NOW)
-    seen: list[Standing] = []
-    store.answered(trigger, lambda one: seen.append(one) or one, exit_code=0, output="")
+    seen: list[SiteState] = []
+    store.record_answer(trigger, lambda one: seen.append(one) or one, exit_code=0, output="")
     assert (seen[0].sent_stage, seen[0].sent_generation) == (Stage.STAGE1, None)
 
 
@@ -351,11 +351,11 @@ def test_preparing_what_is_served_already_takes_nothing_back(store):
     assert confirmations(store) == ("g1", "g1")
 
 
-def test_standings_change_by_what_the_store_has_and_only_where_there_is_one(store):
-    store.put_standings([replace(CONFIRMED, site=name) for name in "abc"])
-    moved = store.change_standings("debian", lambda one: replace(one, stage2="g1"), only={"a", "b", "new"})
+def test_site_states_change_by_what_the_store_has_and_only_where_there_is_one(store):
+    store.put_site_states([replace(CONFIRMED, site=name) for name in "abc"])
+    moved = store.change_site_states("debian", lambda one: replace(one, stage2="g1"), only={"a", "b", "new"})
     assert [one.site for one in moved] == ["a", "b"]
-    assert {name: one.stage2 for name, one in store.standings("debian").items()} == {
+    assert {name: one.stage2 for name, one in store.site_states("debian").items()} == {
         "a": "g1",
         "b": "g1",
         "c": None,
@@ -363,16 +363,16 @@ def test_standings_change_by_what_the_store_has_and_only_where_there_is_one(stor
 
 
 def test_a_change_that_changes_nothing_writes_nothing(store):
-    store.put_standings([CONFIRMED])
+    store.put_site_states([CONFIRMED])
     said = statements_of(store)
-    assert store.change_standings("debian", lambda one: one) == []
+    assert store.change_site_states("debian", lambda one: one) == []
     assert not [words for words in said if words.startswith(("INSERT", "UPDATE"))]
 
 
 def test_what_old_triggers_were_answered_is_forgotten_before_they_are(store):
-    sent = [store.send([SENT])[0] for _ in range(4)]
+    sent = [store.add_triggers([SENT])[0] for _ in range(4)]
     for trigger in sent:
-        store.answered(trigger, becomes(CONFIRMED), exit_code=0, output="said")
+        store.record_answer(trigger, becomes(CONFIRMED), exit_code=0, output="said")
     assert store.prune_triggers("debian", keep=3, keep_output=1) == 1
     assert [trigger.output for trigger in store.triggers()] == ["said", "", ""]
 
@@ -380,11 +380,11 @@ def test_what_old_triggers_were_answered_is_forgotten_before_they_are(store):
 def test_what_was_prepared_without_knowing_its_generation_becomes_it_when_it_is_published(store):
     store.publish_generation("debian", "g1", None, NOW)
     store.prepare("debian", "run 7")
-    store.put_standings(
-        [Standing("debian", "a", stage1="run 7"), replace(SENT, site="b", sent_generation="run 7")]
+    store.put_site_states(
+        [SiteState("debian", "a", stage1="run 7"), replace(SENT, site="b", sent_generation="run 7")]
     )
     store.publish_generation("debian", "g2", None, NOW, was_prepared=True)
-    found = store.standings("debian")
+    found = store.site_states("debian")
     assert (found["a"].stage1, found["b"].sent_generation) == ("g2", "g2")
 
 

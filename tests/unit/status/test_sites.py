@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.push.decide import Goal, decide
-from pushmirror.state.records import Generation, Phase, Stage, Standing
+from pushmirror.state.records import Generation, Phase, SiteState, Stage
 from pushmirror.status.archives import summarise, with_sites
 from pushmirror.status.sites import SiteHealth, attention_to, summarise_sites
 from pushmirror.status.words import Level
@@ -23,32 +23,32 @@ def site(name: str, **more) -> Site:
     return Site(name=name, host=name, user="m", archives=["debian"], **more)
 
 
-def at(name: str, **more) -> Standing:
-    return Standing("debian", name, **more)
+def at(name: str, **more) -> SiteState:
+    return SiteState("debian", name, **more)
 
 
-def live(name: str) -> Standing:
+def live(name: str) -> SiteState:
     return at(name, stage1=NEW, stage1_at=NOW - 2 * MIN, stage2=NEW, stage2_at=NOW - MIN, exit_code=0)
 
 
-def behind(name: str, **more) -> Standing:
+def behind(name: str, **more) -> SiteState:
     return at(name, stage1=OLD, stage1_at=NOW - HOUR, stage2=OLD, stage2_at=NOW - HOUR, **more)
 
 
-def failing(name: str, since: timedelta, **more) -> Standing:
+def failing(name: str, since: timedelta, **more) -> SiteState:
     return behind(name, failing_since=NOW - since, tried=NEW, attempts=4, **more)
 
 
 def health(
     sites: list[Site],
-    *standings: Standing,
+    *site_states: SiteState,
     published: timedelta = 3 * MIN,
     prepared: str | None = None,
     serving: bool = True,
     pushing: bool | None = None,
 ) -> list[SiteHealth]:
     """With the phases that a push would decide on, now."""
-    by_name = {one.site: one for one in standings}
+    by_name = {one.site: one for one in site_states}
     goal = Goal("debian", NEW if serving else None, NOW - published, prepared)
     generations = [
         Generation("debian", NEW, NOW - published, None, 2),
@@ -57,7 +57,7 @@ def health(
     return summarise_sites(
         "debian",
         sites,
-        standings=by_name,
+        site_states=by_name,
         generations=generations if serving else [],
         phases=decide(sites, by_name, goal, PUSH, NOW).phases,
         push=PUSH,
@@ -66,8 +66,8 @@ def health(
     )
 
 
-def one(kind: Site, standing: Standing | None = None, **more) -> SiteHealth:
-    (found,) = health([kind], *([standing] if standing else []), **more)
+def one(kind: Site, site_state: SiteState | None = None, **more) -> SiteHealth:
+    (found,) = health([kind], *([site_state] if site_state else []), **more)
     return found
 
 
@@ -291,15 +291,15 @@ def test_a_reason_that_is_cut_says_where_the_rest_and_the_remedy_are():
 
 def test_those_that_need_eyes_come_first_and_the_rest_stays_in_order():
     sites = [site(name) for name in ("z", "late", "bad", "a")]
-    standings = [live("z"), behind("late"), failing("bad", 2 * HOUR), live("a")]
-    found = health(sites, *standings, published=HOUR)
+    site_states = [live("z"), behind("late"), failing("bad", 2 * HOUR), live("a")]
+    found = health(sites, *site_states, published=HOUR)
     assert [one.site for one in found] == ["bad", "late", "z", "a"]
 
 
 def test_what_to_look_at_is_one_line_for_all_that_fail_and_one_for_all_that_are_late():
     sites = [site(name) for name in "abcde"]
-    standings = [failing("a", 2 * HOUR), failing("b", HOUR), behind("c"), behind("d"), live("e")]
-    assert list(attention_to(health(sites, *standings, published=HOUR), NOW)) == [
+    site_states = [failing("a", 2 * HOUR), failing("b", HOUR), behind("c"), behind("d"), live("e")]
+    assert list(attention_to(health(sites, *site_states, published=HOUR), NOW)) == [
         "2 sites are failing, the first since 10:00 UTC: a, b",
         "2 sites are late: c, d",
     ]
@@ -332,7 +332,7 @@ def test_every_phase_that_a_push_knows_has_words_for_a_site_behind():
         (found,) = summarise_sites(
             "debian",
             sites,
-            standings={"a": behind("a")},
+            site_states={"a": behind("a")},
             generations=[],
             phases={"a": phase},
             push=PUSH,
@@ -345,7 +345,7 @@ AT_OLD, AT_NONE = f"is at {OLD[:12]}", "has confirmed none yet"
 
 
 @pytest.mark.parametrize(
-    ("standing", "words"),
+    ("site_state", "words"),
     [
         (behind("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW), AT_OLD),
         (failing("a", MIN), AT_OLD),
@@ -353,13 +353,13 @@ AT_OLD, AT_NONE = f"is at {OLD[:12]}", "has confirmed none yet"
         (at("a", stage1=NEW, stage1_at=NOW), AT_NONE),
     ],
 )
-def test_a_site_that_was_woken_for_more_than_it_serves_says_so(standing, words):
-    found = one(site("a"), standing)
+def test_a_site_that_was_woken_for_more_than_it_serves_says_so(site_state, words):
+    found = one(site("a"), site_state)
     assert (found.owes, found.pushed_for) == (f"pushed for {NEW[:12]}, {words}", NEW[:12])
 
 
 @pytest.mark.parametrize(
-    "standing",
+    "site_state",
     [
         None,
         live("a"),
@@ -368,6 +368,6 @@ def test_a_site_that_was_woken_for_more_than_it_serves_says_so(standing, words):
         replace(live("a"), stage1="c" * 64),
     ],
 )
-def test_a_site_that_was_not_woken_or_has_what_it_was_woken_for_owes_nothing(standing):
-    found = one(site("a"), standing)
+def test_a_site_that_was_not_woken_or_has_what_it_was_woken_for_owes_nothing(site_state):
+    found = one(site("a"), site_state)
     assert (found.owes, found.pushed_for) == ("", None)
