@@ -366,7 +366,7 @@ class Runner:
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
-            hint="mount its disk; or, if it is to be so: pushmirror sync --from-scratch",
+            hint="mount its disk; or, if it is to be so: pushmirror sync --refill",
         )
 
     def _set_required_flag(self, archive: Archive) -> None:

@@ -75,7 +75,7 @@ def test_the_result_can_be_had_as_json_and_stage_1_goes_down_every_level(verdict
         assert (one["generation"], one["archive_serial"]) == (owner["generation"], owner["archive_serial"])
         assert (one["state"], one["level"], one["signatures"]) == ("live", "ok", 8)
     for push in verdict["pushes"]:
-        assert {one["by"].partition(": ")[0] for one in push["mirrors"]} == {"by manifest"}
+        assert {one["strategy_text"].partition(": ")[0] for one in push["mirrors"]} == {"by manifest"}
         assert {barrier["hub"] for barrier in push["barriers"]} == {"owner", "hub", "site1"}
         for barrier in push["barriers"]:
             assert barrier["last_stage1_s"] <= barrier["first_stage2_s"]

@@ -93,7 +93,7 @@ def test_as_json_nothing_new_is_null(synced: LabSite) -> None:
     assert synced.json("sync", "--if-changed") == []
 
 
-@pytest.mark.parametrize("option", ["--dry-run", "--from-scratch", "--allow-mass-delete"])
+@pytest.mark.parametrize("option", ["--dry-run", "--refill", "--allow-mass-delete"])
 def test_what_asks_for_a_run_does_not_go_with_it(tmp_path: Path, option: str) -> None:
     assert LabSite(tmp_path / "owner").sync("--if-changed", option).exit_code == 64
 

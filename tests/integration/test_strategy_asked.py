@@ -16,7 +16,7 @@ def test_a_run_takes_the_strategy_that_was_asked_for_and_says_so_everywhere(
     by = f"by full: {run['why']}"
     assert by in site.run("history").output.decode() and by in site.run("log", "last").output.decode()
     (archive_status,) = site.json("status")
-    assert archive_status["by"] == by
+    assert archive_status["strategy_text"] == by
     assert "\nStrategy: full\n" in (site.tree / "project/trace" / site.name).read_text()
 
 

@@ -256,7 +256,7 @@ def test_a_tree_that_has_become_empty_is_refused_until_asked_for(
     site.tree.mkdir()
     refused(site.sync(), 78, str(site.tree), "empty")
     assert not list(site.tree.iterdir())
-    site.sync("--from-scratch").check()
+    site.sync("--refill").check()
     assert same_tree(archive.path, site.tree) == []
 
 

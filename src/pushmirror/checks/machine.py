@@ -104,7 +104,7 @@ def emptied(archive: Archive, state: State) -> Finding | None:
     if not _is_empty(archive.path) or (was := _published(archive, state)) is None:
         return None
     found = f"{archive.path} is empty, but generation {was.digest[:12]} was published in it"
-    todo = f"mount its disk; or, if it is to be so: pushmirror sync {archive.name} --from-scratch"
+    todo = f"mount its disk; or, if it is to be so: pushmirror sync {archive.name} --refill"
     return error(f"tree of {archive.name}", found, todo)
 
 

@@ -55,7 +55,7 @@ def _row(run: Run) -> tuple[tuple[object, ...], tuple[str, ...]]:
     started = f"{run.started_at:%Y-%m-%d %H:%M}"
     took = span((run.ended_at or clock.now()) - run.started_at)
     outcome = f"{run.outcome} ({run.exit_code})" if run.exit_code else run.outcome
-    said = "; ".join(filter(None, (run.message, run.by)))
+    said = "; ".join(filter(None, (run.message, run.strategy_text)))
     return (run.id, run.archive, run.stage, run.trigger, started, took, outcome), (said,)
 
 

@@ -182,7 +182,7 @@ class Board:
         marks = {Mark.CURRENT: "✓" if self._console.encoding.startswith("utf") else "*", Mark.FAILS: "!"}
         mark = frame.plain if one.mark is Mark.WORKS else marks.get(one.mark, " ")
         spent = "" if one.seconds is None else f"  {max(0.0, one.seconds):.1f} s"
-        words = f"{_indented(one):<{longest}}  {printable(one.doing)}{spent}"
+        words = f"{_indented(one):<{longest}}  {printable(one.activity)}{spent}"
         return Text.assemble(f"{mark} ", words, style=_STYLES[one.mark])
 
 

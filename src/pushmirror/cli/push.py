@@ -43,7 +43,7 @@ class SiteRow:
     words: str  # of the trigger that is due; empty: none is
     generation: str | None  # that it has confirmed to serve
     wanted: str | None  # that is published here
-    doing: str  # what it does, or waits for
+    activity: str  # what it does, or waits for
 
 
 @click.command()
@@ -274,7 +274,7 @@ def _reached(config: Config, store: Store, view: PushSnapshot) -> list[SiteRow]:
             words=due.get(one.site, "").strip(),
             generation=site_states[one.site].stage2 if one.site in site_states else None,
             wanted=view.goal.published,
-            doing=one.doing,
+            activity=one.activity,
         )
         for one in health
     ]
@@ -284,7 +284,7 @@ def _tell(reached: Sequence[SiteRow], *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print_json(reached)
     elif dry_run:
-        rows = [(one.archive, one.site, one.phase, one.words or one.doing) for one in reached]
+        rows = [(one.archive, one.site, one.phase, one.words or one.activity) for one in reached]
         print_table(("archive", "site", "phase", "would be sent, or waits for"), rows, heading=3)
     else:
         _count(reached)
@@ -302,6 +302,6 @@ def _count(reached: Sequence[SiteRow]) -> None:
         click.echo(f"{archive}: {told}")
         for one in its:
             if one.phase == "paused":
-                click.echo(f"  {one.site}: {one.doing}: pushmirror site resume {one.site}", err=True)
+                click.echo(f"  {one.site}: {one.activity}: pushmirror site resume {one.site}", err=True)
             elif one.phase != "current":
-                click.echo(f"  {one.site}: {printable(one.doing or one.phase)}", err=True)
+                click.echo(f"  {one.site}: {printable(one.activity or one.phase)}", err=True)

@@ -127,10 +127,10 @@ def status(
     """Show how ARCHIVE, or each archive, is doing, and each site that we wake for it.
 
     The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
-    stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing for
-    longer than [push] report_after makes its archive's level error. "Pushed for G, is at F" is said where a
-    push has announced generation G and F is still served, of an archive here or of a site. A run that is
-    "stalled for 40 s" has received nothing from upstream for so long.
+    stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing
+    for longer than [push] report_after makes its archive's level error. "G was announced 3 min ago, serves
+    F" is said where a push has announced generation G and F is still served, of an archive here or of a
+    site. A run that is "stalled for 40 s" has received nothing from upstream for so long.
 
     Nothing stays ok by standing still: the level is warning when the last success, upstream's last change or
     a site's lack of what is served here is older than the archive's `stale_after` (12h), and error at three
@@ -248,7 +248,11 @@ def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
 
 def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
     """How the last run learnt what had changed, what has been announced since, what was verified."""
-    for said in (archive.owes, archive.by and f"last run {archive.by}", archive.verified):
+    for said in (
+        archive.behind,
+        archive.strategy_text and f"last run {archive.strategy_text}",
+        archive.verified,
+    ):
         if said:
             yield from folded(f"{archive.archive}: {said}", width)
 
@@ -290,7 +294,7 @@ def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
         if not longest:
             yield Text(one.site, no_wrap=True, overflow="ignore")
         yield _site(one, longest)
-        if said := "; ".join(filter(None, (one.doing, one.owes))):
+        if said := "; ".join(filter(None, (one.activity, one.behind))):
             yield Text("\n".join(folded(said, width)), style="dim")
 
 

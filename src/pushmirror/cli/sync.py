@@ -109,7 +109,11 @@ _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, an
 @click.option(
     "--allow-rollback", is_flag=True, help="Publish suites that went back to an older state at upstream."
 )
-@click.option("--from-scratch", is_flag=True, help="Fetch it all again into a tree that has become empty.")
+@click.option(
+    "--refill",
+    is_flag=True,
+    help="Fetch everything again into a tree that is empty although an archive was published in it.",
+)
 @click.option(
     "--if-changed", is_flag=True, help="First ask upstream cheaply whether it has anything new; for timers."
 )
@@ -133,7 +137,7 @@ def sync(
     dry_run: bool,
     allow_mass_delete: bool,
     allow_rollback: bool,
-    from_scratch: bool,
+    refill: bool,
     if_changed: bool,
     no_push: bool,
     is_json: bool,
@@ -180,8 +184,8 @@ def sync(
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
     config = session.config(on_broken_sites=warn_of_broken_sites, is_told=not quiet)
     names = _names(config, archive, dry_run=dry_run)
-    if if_changed and (dry_run or from_scratch or allow_mass_delete or allow_rollback):
-        raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-…")
+    if if_changed and (dry_run or refill or allow_mass_delete or allow_rollback):
+        raise UsageError("--if-changed leaves nothing for --dry-run, --refill and --allow-…")
     if strategy:
         _require_upstream(config, names)
     wish = RunRequest(
@@ -190,7 +194,7 @@ def sync(
         trigger=trigger,
         allow_mass_delete=allow_mass_delete,
         allow_rollback=allow_rollback,
-        allow_empty_tree=from_scratch,
+        allow_empty_tree=refill,
         strategy=Strategy(strategy) if strategy else None,
     )
     log_to_stderr(verbose=verbose, quiet=quiet)
@@ -351,10 +355,12 @@ def _tell(run: Run, asked: Strategy | None = None) -> None:
             else click.style("ok", fg="green")
         )
         served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
-        by = f", by {run.strategy}" if run.by else ""
+        by = f", by {run.strategy}" if run.strategy_text else ""
         click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")
-        if run.by and asked and asked.value not in {"auto", run.strategy}:
-            click.echo(f"{run.archive}: not by {asked.value}, as asked for: {printable(run.by)}", err=True)
+        if run.strategy_text and asked and asked.value not in {"auto", run.strategy}:
+            click.echo(
+                f"{run.archive}: not by {asked.value}, as asked for: {printable(run.strategy_text)}", err=True
+            )
         return
     mark = click.style(f"failed ({run.exit_code})", fg="red")
     click.echo(

@@ -51,9 +51,7 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
     callback=_rate,
     help='Read no faster, all cores together: "50M" is 50 MiB/s; 0, as without it: no limit.',
 )
-@click.option(
-    "--from-scratch", is_flag=True, help="Read all anew, whatever an earlier verify has read or found."
-)
+@click.option("--restart", is_flag=True, help="Read all anew, whatever an earlier verify has read or found.")
 @click.option("--list", "is_listed", is_flag=True, help="Print all names that were found, extra ones too.")
 @click.option(
     "--json",
@@ -70,7 +68,7 @@ def verify(
     rate: int,
     *,
     repair: bool,
-    from_scratch: bool,
+    restart: bool,
     is_listed: bool,
     is_json: bool,
     verbose: bool,
@@ -90,7 +88,7 @@ def verify(
 
     With --repair, what is missing, wrong or cannot be read is fetched again, checked and published; that is a
     run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once:
-    nothing else is looked at again, which the result says, unless there is --from-scratch. An archive
+    nothing else is looked at again, which the result says, unless there is --restart. An archive
     without upstream cannot be repaired.
 
     Names that upstream is known to lack, too, or to have with another content, are no error: they are counted
@@ -129,7 +127,7 @@ def verify(
             try:
                 with _progress(name, drawn=not (verbose or quiet)) as progress:
                     run = VerifyRun(config, store, progress)
-                    found = run.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
+                    found = run.verify(name, repair=repair, rate=rate, restart=restart, each=each)
             except Stopped as exc:
                 raise Stopped(
                     f"{exc}; pushmirror verify {name} goes on where it stopped", exit_code=exc.exit_code
@@ -191,7 +189,7 @@ def _tell(found: VerifyResult, *, is_listed: bool) -> None:
         if found.problems > len(named):
             click.echo(f"… {found.problems - len(named)} more; all of them with --list")
     if is_empty:
-        click.echo(f"hint: mount its disk, or fill it: pushmirror sync {found.archive} --from-scratch")
+        click.echo(f"hint: mount its disk, or refill it: pushmirror sync {found.archive} --refill")
     elif found.problems and not found.repaired:
         click.echo(f"hint: pushmirror verify {found.archive} --repair fetches them again")
     elif found.notes:

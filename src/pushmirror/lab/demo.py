@@ -165,8 +165,8 @@ def push(made: Network, narrator: Narrator) -> Pushed:
 def _describe(done: Pushed, narrator: Narrator) -> None:
     narrator.chart(done.mirrors)
     for one in done.mirrors:
-        if one.by:
-            narrator.fact(one.name, one.by)
+        if one.strategy_text:
+            narrator.fact(one.name, one.strategy_text)
     if done.barriers and not done.late:  # else the deadline let somebody through
         words = "each hub began stage 2 when all its sites had stage 1"
         narrator.fact("barrier", words, good=all(one.was_kept for one in done.barriers))

@@ -46,7 +46,7 @@ class Now:
     name: str
     depth: int  # below the owner
     mark: Mark
-    doing: str
+    activity: str
     seconds: float | None = None  # it has been doing so; of a current one: from the change
 
 
@@ -73,7 +73,7 @@ class Passed:
     depth: int
     calls: tuple[Call, ...]  # in the order in which they were sent
     current_s: float | None  # when it served it; none: it does not
-    by: str = ""  # how the run that brought it learnt what had changed; empty: it does not say
+    strategy_text: str = ""  # how the run that brought it learnt what had changed; empty: it does not say
 
 
 class Passage:
@@ -124,11 +124,11 @@ class Passage:
     def _now(self, node: Node, view: PushSnapshot) -> Now:
         site_state = view.site_states.get(node.name, SiteState(ARCHIVE, node.name))
         phase = view.decision.phases.get(node.name)
-        mark, doing, since = self._state(node, phase, site_state)
+        mark, activity, since = self._state(node, phase, site_state)
         if mark is Mark.CURRENT:
-            return Now(node.name, node.place.depth, mark, doing, self._current_s(node))
+            return Now(node.name, node.place.depth, mark, activity, self._current_s(node))
         spent = (clock.now() - since).total_seconds() if since else None
-        return Now(node.name, node.place.depth, mark, doing, spent)
+        return Now(node.name, node.place.depth, mark, activity, spent)
 
     def _state(
         self, node: Node, phase: Phase | None, site_state: SiteState
@@ -170,7 +170,7 @@ class Passage:
         served = node.served
         if served is None or served.digest != self._wanted or served.run_id is None:
             return ""
-        return node.store.run(served.run_id).by
+        return node.store.run(served.run_id).strategy_text
 
     def _seconds(self, at: datetime) -> float:
         return round((at - self._began).total_seconds(), 3)

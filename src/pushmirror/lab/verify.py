@@ -87,8 +87,11 @@ def verify(made: Network, node: Node, current_s: float | None) -> Finding:
     unsigned = [why for why in refused if why]
     trace = node.tree / "project" / "trace" / node.name
     level, attention = _level(node)
-    state, doing = _state(made.above(node), node)
-    trouble = [*attention, *([f"{made.above(node).name} says: {state}: {doing}"] if state != "live" else [])]
+    state, activity = _state(made.above(node), node)
+    trouble = [
+        *attention,
+        *([f"{made.above(node).name} says: {state}: {activity}"] if state != "live" else []),
+    ]
     return Finding(
         Standing(
             node.name,
@@ -156,5 +159,5 @@ def _state(hub: Node, site: Node) -> tuple[str, str]:
         now=clock.now(),
     ):
         if one.site == site.name:
-            return one.state.value, one.doing
+            return one.state.value, one.activity
     return "unknown", "it is not one of its sites"

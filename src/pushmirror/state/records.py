@@ -79,7 +79,7 @@ class Run:
     why: str = ""  # why that strategy
 
     @property
-    def by(self) -> str:
+    def strategy_text(self) -> str:
         """The strategy and why, in words: `by manifest: 3 steps`; empty when it used none."""
         if self.strategy in {"", STOCK}:
             return ""

@@ -41,10 +41,10 @@ class ArchiveHealth:
     strategy: str = ""  # by which the last run learnt what had changed; empty: it did not come so far
     stalled_since: datetime | None = None  # the run under way has received nothing from upstream since
     why: str = ""  # that one
-    by: str = ""  # both, in words
+    strategy_text: str = ""  # both, in words
     asked_generation: str | None = None  # the first digits of what the last push named; none: it named none
     asked_at: datetime | None = None  # when that push, or anything else that was asked for last, came
-    owes: str = ""  # in words, if that is not what is served and no run has found out why
+    behind: str = ""  # in words, if that is not what is served and no run has found out why
     verified_at: datetime | None = None  # end of the last `pushmirror verify`
     verified_problems: int | None = (
         None  # names that it found not to be as they should, and that were not mended
@@ -207,10 +207,10 @@ def _health(
         attention=attention,
         strategy=last.strategy if last else "",
         why=last.why if last else "",
-        by=last.by if last else "",
+        strategy_text=last.strategy_text if last else "",
         asked_generation=short(asked.generation) if asked else None,
         asked_at=asked.arrived_at if asked else None,
-        owes=_owes(asked, served, success, now),
+        behind=_behind(asked, served, success, now),
     )
 
 
@@ -221,14 +221,14 @@ def _last_success(success: Run | None, asked: Request | None) -> datetime | None
     return max((at for at in times if at), default=None)
 
 
-def _owes(asked: Request | None, served: Generation | None, success: Run | None, now: datetime) -> str:
+def _behind(asked: Request | None, served: Generation | None, success: Run | None, now: datetime) -> str:
     """What was announced here and is not served, until a run has found out what upstream really has."""
     if asked is None or asked.generation is None or (served and served.digest == asked.generation):
         return ""
     if success and success.started_at >= asked.arrived_at:
         return ""
-    at = f"is at {short(served.digest)}" if served else "serves nothing yet"
-    return f"pushed for {short(asked.generation)} {ago(asked.arrived_at, now)}, {at}"
+    serving = f"serves {short(served.digest)}" if served else "serves nothing yet"
+    return f"{short(asked.generation)} was announced {ago(asked.arrived_at, now)}, {serving}"
 
 
 def in_words(run: Run, now: datetime) -> str:

@@ -29,7 +29,7 @@ _STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
 _MEANING = {126: "its forced command cannot be run", 127: "its forced command was not found"}
 
 
-def doing(one: SiteView) -> str:
+def activity(one: SiteView) -> str:
     """What it does or waits for, and why it fails; empty when there is nothing to say."""
     if one.state is SiteStatus.PAUSED:
         lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
@@ -40,12 +40,12 @@ def doing(one: SiteView) -> str:
     return in_words(one) if in_words else ""
 
 
-def owes(one: SiteView) -> str:
+def behind(one: SiteView) -> str:
     """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
     if one.pushed_for is None:
         return ""
     at = short(one.site_state.stage2)
-    return f"pushed for {short(one.pushed_for)}, {f'is at {at}' if at else 'has confirmed none yet'}"
+    return f"pushed {short(one.pushed_for)}, {f'serves {at}' if at else 'has confirmed none yet'}"
 
 
 def _failed(one: SiteView) -> str:

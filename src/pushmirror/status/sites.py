@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, SiteState
-from pushmirror.status.site import SiteStatus, SiteView, StatusContext, doing, owes
+from pushmirror.status.site import SiteStatus, SiteView, StatusContext, activity, behind
 from pushmirror.status.words import Level, by_age, clock, cut, listed, short
 
 _URGENT = (Level.ERROR, Level.WARNING)
@@ -29,13 +29,13 @@ class SiteHealth:
     generation: str | None  # the first digits of the one that it confirmed to serve
     current: bool  # that is the one we serve
     since: datetime | None  # of this state, if known; late: when we published what it lacks
-    doing: str  # what it does, waits for or suffers from; empty: nothing
+    activity: str  # what it does, waits for or suffers from; empty: nothing
     last_line: str  # the last thing it said
     exit_code: int | None  # of its last answer; none: there was no answer
     confirmed_at: datetime | None  # the last time that it confirmed anything
     next_try_at: datetime | None
     pushed_for: str | None = None  # the first digits of what it was woken for and has not confirmed to serve
-    owes: str = ""  # that and what it serves, in words
+    behind: str = ""  # that and what it serves, in words
 
 
 def summarise_sites(
@@ -75,13 +75,13 @@ def _health(one: SiteView) -> SiteHealth:
         generation=short(site_state.stage2),
         current=one.is_current,
         since=_since(one),
-        doing=doing(one),
+        activity=activity(one),
         last_line=cut(site_state.last_words),
         exit_code=site_state.exit_code,
         confirmed_at=max(confirmed, default=None),
         next_try_at=site_state.next_try_at,
         pushed_for=short(one.pushed_for),
-        owes=owes(one),
+        behind=behind(one),
     )
 
 
@@ -125,14 +125,14 @@ def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
     """What somebody should look at: at most one sentence for all failing sites, and one for all behind."""
     failing = [one for one in sites if one.state is SiteStatus.FAILING]
     if len(failing) == 1:
-        yield f"{failing[0].site} {failing[0].doing}"
+        yield f"{failing[0].site} {failing[0].activity}"
     elif failing:
         since = min(one.since for one in failing if one.since)
         names = listed([one.site for one in failing])
         yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
     late = [one for one in sites if one.state is not SiteStatus.FAILING and one.level in _URGENT]
     if len(late) == 1:
-        yield f"{late[0].site} ({late[0].state}): {late[0].doing}"
+        yield f"{late[0].site} ({late[0].state}): {late[0].activity}"
     elif late:
         counts = Counter(one.state for one in late)
         kinds = ", ".join(f"{count} {state}" for state, count in counts.items())

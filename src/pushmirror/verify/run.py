@@ -47,7 +47,7 @@ class VerifyRun:
         *,
         repair: bool = False,
         rate: int = 0,
-        from_scratch: bool = False,
+        restart: bool = False,
         each: Callable[[Finding], None] | None = None,
     ) -> VerifyResult:
         """Read everything that an archive's tree should hold; `each` is then called with all that was found.
@@ -69,7 +69,7 @@ class VerifyRun:
                 hint=f"mount its disk, or fill it: pushmirror sync {name}",
             )
         with self._verifier(archive) as verifier:
-            verifier.read(rate=rate, from_scratch=from_scratch, for_repair=repair)
+            verifier.read(rate=rate, restart=restart, for_repair=repair)
             if verifier.needs_another_look():
                 with self._hub.tree_lock(archive):
                     self._settle(archive)

@@ -99,7 +99,7 @@ class Verifier:
         self,
         *,
         rate: int = 0,
-        from_scratch: bool = False,
+        restart: bool = False,
         for_repair: bool = False,
         workers: int | None = None,
     ) -> None:
@@ -112,7 +112,7 @@ class Verifier:
         self._progress.step("planning")
         sources = self._look()
         generation = sources.generation
-        position = None if from_scratch else self._state.resume(generation)
+        position = None if restart else self._state.resume(generation)
         if (
             position
             and position.ended_at

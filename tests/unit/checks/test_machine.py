@@ -66,7 +66,7 @@ def test_an_empty_tree_where_something_was_published_is_an_error_as_for_a_sync(a
     (archive.path / "lost+found").mkdir()
     found, *_ = machine.of_archive(archive, state)
     assert found.level is Level.ERROR and "is empty, but generation ffffffffffff was" in found.found
-    assert found.todo.endswith("pushmirror sync a --from-scratch")
+    assert found.todo.endswith("pushmirror sync a --refill")
 
 
 def test_a_tree_with_something_in_it_is_not_empty(archive, state):

@@ -69,9 +69,9 @@ def test_what_was_announced_and_is_not_served_is_said_of_the_archive_and_of_its_
         store.put_site_states([SiteState("debian", "new.example", **woken)])
     status(hub)
     said = " ".join(capsys.readouterr().out.split())
-    assert f"debian: pushed for {'c' * 12} " in said and f" ago, is at {NEW[:12]} debian: last" in said
+    assert f"debian: {'c' * 12} was announced " in said and f" ago, serves {NEW[:12]} debian: last" in said
     assert "debian: last run by manifest: 3 steps" in said
-    assert f"; pushed for {NEW[:12]}, has confirmed none yet" in said
+    assert f"; pushed {NEW[:12]}, has confirmed none yet" in said
     status(hub, "--json")
     debian = json.loads(capsys.readouterr().out)[0]
     assert (debian["asked_generation"], debian["strategy"], debian["why"]) == ("c" * 12, *taken.values())

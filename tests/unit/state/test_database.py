@@ -104,7 +104,7 @@ def test_a_database_of_the_first_program_is_migrated_and_keeps_its_data(tmp_path
             store.triggers()
     with closing(opened(tmp_path)) as store:
         assert store.pending("debian") == [request]
-        assert store.run(1).by == "by full"
+        assert store.run(1).strategy_text == "by full"
         assert (store.triggers(), store.site_states("debian"), store.preparation("debian")) == ([], {}, None)
 
 

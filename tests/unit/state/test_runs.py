@@ -97,7 +97,7 @@ def test_a_run_remembers_the_strategy_that_was_really_taken(store):
     taken = {"strategy": "manifest", "why": "3 steps"}
     store.end_run(ended, outcome=Outcome.SUCCEEDED, exit_code=0, **taken)
     store.end_run(interrupted, outcome=Outcome.INTERRUPTED, exit_code=130, **taken)
-    assert [run.by for run in store.runs()] == ["by manifest: 3 steps"] * 2
+    assert [run.strategy_text for run in store.runs()] == ["by manifest: 3 steps"] * 2
 
 
 def test_a_run_that_did_not_come_so_far_keeps_what_it_began_with(store):
@@ -264,7 +264,7 @@ def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
 )
 def test_a_run_says_how_it_learnt_what_had_changed(store, strategy, why, words):
     run = store.run(started(store))
-    assert replace(run, strategy=strategy, why=why).by == words
+    assert replace(run, strategy=strategy, why=why).strategy_text == words
 
 
 @pytest.mark.parametrize(

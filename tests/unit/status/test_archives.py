@@ -130,30 +130,30 @@ def test_archives_do_not_see_each_others_events():
 
 def test_what_was_announced_and_is_not_served_is_owed():
     found = health(RUN, FAILED, asked=pushed(OTHER, hours_ago=1))
-    assert found.owes == f"pushed for {'b' * 12} 60 min ago, is at {'a' * 12}"
+    assert found.behind == f"{'b' * 12} was announced 60 min ago, serves {'a' * 12}"
     assert (found.asked_generation, found.asked_at) == ("b" * 12, NOW - HOUR)
-    assert health(served=None, asked=pushed(OTHER, hours_ago=3)).owes.endswith(", serves nothing yet")
+    assert health(served=None, asked=pushed(OTHER, hours_ago=3)).behind.endswith(", serves nothing yet")
 
 
 def test_nothing_is_owed_once_a_later_run_has_found_out_what_upstream_has():
-    assert health(RUN, asked=pushed(OTHER, hours_ago=3)).owes == ""
+    assert health(RUN, asked=pushed(OTHER, hours_ago=3)).behind == ""
 
 
 @pytest.mark.parametrize("later", [RUNNING, FAILED, replace(RUN, stage=Stage.STAGE1)])
 def test_a_run_that_does_not_tell_leaves_it_owed(later):
-    assert health(RUN, replace(later, id=9, started_at=NOW), asked=pushed(OTHER, hours_ago=1)).owes
+    assert health(RUN, replace(later, id=9, started_at=NOW), asked=pushed(OTHER, hours_ago=1)).behind
 
 
 @pytest.mark.parametrize("generation", ["a" * 64, None])
 def test_a_push_for_what_is_served_or_for_whatever_there_is_leaves_nothing_owed(generation):
-    assert health(RUN, asked=pushed(generation, hours_ago=1)).owes == ""
+    assert health(RUN, asked=pushed(generation, hours_ago=1)).behind == ""
 
 
 def test_an_archive_says_how_its_last_run_learnt_what_had_changed():
     last = replace(RUN, id=2, strategy="manifest", why="3 steps")
     found = health(RUN, last)
-    assert (found.strategy, found.why, found.by) == ("manifest", "3 steps", "by manifest: 3 steps")
-    assert health(last, replace(RUNNING, strategy="")).by == ""
+    assert (found.strategy, found.why, found.strategy_text) == ("manifest", "3 steps", "by manifest: 3 steps")
+    assert health(last, replace(RUNNING, strategy="")).strategy_text == ""
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,14 @@ def one(kind: Site, site_state: SiteState | None = None, **more) -> SiteHealth:
 
 def test_a_site_that_serves_what_we_serve_is_live_since_it_said_so():
     found = one(site("a"), live("a"))
-    assert (found.state, found.level, found.current, found.doing) == ("live", Level.OK, True, "")
+    assert (found.state, found.level, found.current, found.activity) == ("live", Level.OK, True, "")
     assert (found.since, found.confirmed_at, found.generation) == (NOW - MIN, NOW - MIN, "a" * 12)
 
 
 def test_a_site_is_late_since_something_was_published_that_it_does_not_have():
     found = one(site("a"), behind("a"))
     assert (found.state, found.level, found.since) == ("late", Level.RUNNING, NOW - 3 * MIN)
-    assert found.doing == "is to be woken now"
+    assert found.activity == "is to be woken now"
 
 
 def test_what_a_site_has_may_be_so_old_that_it_is_forgotten_here():
@@ -104,7 +104,7 @@ def test_a_site_that_holds_suites_back_is_live_and_a_warning():
     held = replace(live("a"), exit_code=6, last_words="debian all: published; 1 suite held back: dists/sid")
     found = one(site("a"), held)
     assert (found.state, found.level) == ("live", Level.WARNING)
-    assert found.doing == "holds suites back: debian all: published; 1 suite held back: dists/sid"
+    assert found.activity == "holds suites back: debian all: published; 1 suite held back: dists/sid"
 
 
 def test_a_first_fetch_takes_as_long_as_its_line_needs_but_not_for_ever():
@@ -120,40 +120,40 @@ def test_a_site_in_error_for_its_age_is_told_of():
 
 def test_a_site_that_nobody_wakes_says_who_should():
     words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
-    assert one(site("a"), behind("a"), published=HOUR).doing == words
+    assert one(site("a"), behind("a"), published=HOUR).activity == words
 
 
 def test_a_late_site_is_not_said_to_be_woken_when_nobody_pushes():
     found = {pushing: one(site("a"), behind("a"), pushing=pushing) for pushing in (True, False)}
-    assert (found[True].doing, found[True].level) == ("is to be woken now", Level.RUNNING)
+    assert (found[True].activity, found[True].level) == ("is to be woken now", Level.RUNNING)
     words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
-    assert (found[False].doing, found[False].level) == (words, Level.WARNING)
+    assert (found[False].activity, found[False].level) == (words, Level.WARNING)
 
 
 @pytest.mark.parametrize("next_try", [12 * MIN, -MIN / 2])
 def test_no_retry_is_promised_when_nobody_makes_it(next_try):
     resting = failing("a", MIN, next_try_at=NOW + next_try, last_words="broken pipe")
     words = "is tried again by pushmirror serve or the next push, and neither is running: broken pipe"
-    assert one(site("a"), resting, pushing=False).doing.endswith(f" UTC, {words}")
+    assert one(site("a"), resting, pushing=False).activity.endswith(f" UTC, {words}")
 
 
 def test_who_waits_for_others_says_that_nobody_pushes_them():
     sites = [site("c", canary=True), site("d", canary=True), site("e")]
     found = health(sites, at("c", stage1=NEW, stage1_at=NOW), behind("d"), behind("e"), pushing=False)
-    told = {one.site: one.doing.partition("; ")[::2] for one in found}
+    told = {one.site: one.activity.partition("; ")[::2] for one in found}
     assert told["c"] == ("has stage 1, waits for 1 other: d", f"nobody pushes: {PUSH_IT}")
     assert told["e"] == ("waits for the canaries c, d", f"nobody pushes: {PUSH_IT}")
 
 
 def test_a_failing_site_whose_push_was_killed_is_not_said_to_be_tried():
     woken = failing("a", MIN, sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - MIN)
-    said = one(site("a"), woken, pushing=False).doing
+    said = one(site("a"), woken, pushing=False).activity
     assert f"woken again 60 s ago, but nobody waits for its answer any more: {PUSH_IT}: " in said
 
 
 def test_nobody_needs_to_push_a_site_that_has_everything():
     found = one(site("a"), live("a"), pushing=False)
-    assert (found.level, found.doing) == (Level.OK, "")
+    assert (found.level, found.activity) == (Level.OK, "")
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,16 @@ def test_nobody_needs_to_push_a_site_that_has_everything():
 )
 def test_a_site_that_was_woken_has_not_answered_yet(stage, words):
     woken = behind("a", sent_stage=stage, sent_generation=NEW, sent_at=NOW - 3 * MIN)
-    assert one(site("a"), woken).doing == f"{words} 3 min ago, has not answered yet"
+    assert one(site("a"), woken).activity == f"{words} 3 min ago, has not answered yet"
 
 
 def test_a_site_whose_push_was_killed_is_not_said_to_owe_an_answer():
     woken = at("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - HOUR)
     found = {pushing: one(site("a"), woken, published=HOUR, pushing=pushing) for pushing in (True, False)}
-    assert found[True].doing == "woken 60 min ago, has not answered yet"
-    assert found[False].doing.startswith("woken 60 min ago, but nobody waits for its answer any more: run ")
+    assert found[True].activity == "woken 60 min ago, has not answered yet"
+    assert found[False].activity.startswith(
+        "woken 60 min ago, but nobody waits for its answer any more: run "
+    )
     assert (found[True].level, found[False].level) == (Level.RUNNING, Level.WARNING)
 
 
@@ -177,7 +179,7 @@ def test_a_site_that_waits_names_those_that_it_waits_for():
     sites = [site(name) for name in "abc"]
     staged, *_ = health(sites, at("a", stage1=NEW, stage1_at=NOW - MIN), behind("b"))
     assert (staged.state, staged.since) == ("staged", NOW - MIN)
-    assert staged.doing == "has stage 1, waits for 2 others: b, c"
+    assert staged.activity == "has stage 1, waits for 2 others: b, c"
 
 
 def test_nobody_is_said_to_wait_for_sites_that_nobody_waits_for():
@@ -191,40 +193,40 @@ def test_nobody_is_said_to_wait_for_sites_that_nobody_waits_for():
     ]
     staged = at("a", stage1=NEW, stage1_at=NOW)
     found = health(sites, staged, live("canary"), failing("dead", 20 * MIN), published=MIN)
-    assert {one.site: one.doing for one in found}["a"] == "has stage 1, waits for 1 other: b"
+    assert {one.site: one.activity for one in found}["a"] == "has stage 1, waits for 1 other: b"
 
 
 def test_a_list_of_many_that_are_waited_for_is_cut():
     first, *_ = health([site(name) for name in "abcdefg"], at("a", stage1=NEW, stage1_at=NOW))
-    assert first.doing == "has stage 1, waits for 6 others: b, c, d and 3 more"
+    assert first.activity == "has stage 1, waits for 6 others: b, c, d and 3 more"
 
 
 def test_everybody_waits_for_the_canary():
     _, other = health([site("a.example", canary=True), site("b")], behind("a.example"), behind("b"))
-    assert other.doing == "waits for the canary a.example"
+    assert other.activity == "waits for the canary a.example"
 
 
 def test_a_failing_site_says_how_often_since_when_and_why():
     resting = failing("a", 89 * MIN, next_try_at=NOW + 12 * MIN, last_words="connection refused")
     found = one(site("a"), resting)
     assert (found.state, found.level, found.since) == ("failing", Level.ERROR, NOW - 89 * MIN)
-    assert found.doing == "failed 4 times since 10:31 UTC, again in 12 min: connection refused"
+    assert found.activity == "failed 4 times since 10:31 UTC, again in 12 min: connection refused"
 
 
 def test_what_a_failing_site_said_comes_with_its_exit_code():
     found = one(site("a"), failing("a", MIN, exit_code=3, last_words="disk full"))
-    assert found.doing.endswith("to be woken again now: exit code 3, disk full")
+    assert found.activity.endswith("to be woken again now: exit code 3, disk full")
     assert (found.exit_code, found.last_line) == (3, "disk full")
 
 
 def test_what_a_shell_means_by_its_exit_code_comes_beside_its_words():
     found = one(site("a"), failing("a", MIN, exit_code=127, last_words="sh: 1: /x: nicht da"))
-    assert found.doing.endswith(": exit code 127 (its forced command was not found), sh: 1: /x: nicht da")
+    assert found.activity.endswith(": exit code 127 (its forced command was not found), sh: 1: /x: nicht da")
 
 
 def test_what_an_exit_code_means_is_not_said_twice():
     silent = failing("a", MIN, exit_code=127, last_words="its forced command was not found")
-    assert one(site("a"), silent).doing.endswith(": exit code 127, its forced command was not found")
+    assert one(site("a"), silent).activity.endswith(": exit code 127, its forced command was not found")
 
 
 def test_a_failure_is_an_error_only_when_it_has_lasted():
@@ -235,19 +237,19 @@ def test_a_failure_is_an_error_only_when_it_has_lasted():
 
 
 def test_a_failure_of_another_day_has_its_date():
-    assert "since 2026-07-31 12:00 UTC" in one(site("a"), failing("a", 24 * HOUR)).doing
+    assert "since 2026-07-31 12:00 UTC" in one(site("a"), failing("a", 24 * HOUR)).activity
 
 
 def test_a_failing_site_that_is_being_tried_says_so():
     woken = failing("a", MIN, sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=NOW)
-    assert ", woken again 0 s ago: there was no answer" in one(site("a"), woken).doing
+    assert ", woken again 0 s ago: there was no answer" in one(site("a"), woken).activity
 
 
 def test_a_paused_site_is_nobodys_trouble_but_says_what_it_lacks():
     found = one(site("a", paused=True), behind("a"), published=26 * HOUR)
     assert (found.state, found.level) == ("paused", Level.OK)
-    assert found.doing == "paused by hand, lacks what was published 26 h ago"
-    assert one(site("a", paused=True), live("a")).doing == "paused by hand"
+    assert found.activity == "paused by hand, lacks what was published 26 h ago"
+    assert one(site("a", paused=True), live("a")).activity == "paused by hand"
 
 
 def test_since_when_a_site_is_paused_is_not_known():
@@ -263,13 +265,13 @@ def test_a_new_site_may_take_as_long_as_its_first_sync_takes():
 
 def test_nothing_published_is_no_fault_of_the_sites():
     found = one(site("a"), serving=False)
-    assert (found.state, found.level, found.doing) == ("new", Level.OK, "nothing is published here yet")
+    assert (found.state, found.level, found.activity) == ("new", Level.OK, "nothing is published here yet")
 
 
 def test_a_site_can_be_ahead_of_a_hub_that_has_not_published_yet():
     ready = at("a", stage1="c" * 64, stage1_at=NOW)
     found = one(site("a"), ready, serving=False, prepared="c" * 64)
-    assert (found.state, found.doing) == ("staged", "has stage 1, waits until it is published here")
+    assert (found.state, found.activity) == ("staged", "has stage 1, waits until it is published here")
 
 
 def test_a_live_site_stays_live_while_it_gets_ready_for_what_comes_next():
@@ -284,9 +286,9 @@ def test_a_very_long_last_line_is_cut():
 def test_a_reason_that_is_cut_says_where_the_rest_and_the_remedy_are():
     changed = f"site a (h:22) shows the host key {'x' * 200}; ask the site's operator"
     found = one(site("a"), failing("a", MIN, last_words=changed))
-    assert found.doing.endswith("…; see pushmirror check --site a")
+    assert found.activity.endswith("…; see pushmirror check --site a")
     whole = one(site("a"), failing("a", MIN, last_words="refused; does it run?"))
-    assert whole.doing.endswith(": refused; does it run?")
+    assert whole.activity.endswith(": refused; does it run?")
 
 
 def test_those_that_need_eyes_come_first_and_the_rest_stays_in_order():
@@ -338,10 +340,10 @@ def test_every_phase_that_a_push_knows_has_words_for_a_site_behind():
             push=PUSH,
             now=NOW,
         )
-        assert found.doing, phase
+        assert found.activity, phase
 
 
-AT_OLD, AT_NONE = f"is at {OLD[:12]}", "has confirmed none yet"
+AT_OLD, AT_NONE = f"serves {OLD[:12]}", "has confirmed none yet"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +357,7 @@ AT_OLD, AT_NONE = f"is at {OLD[:12]}", "has confirmed none yet"
 )
 def test_a_site_that_was_woken_for_more_than_it_serves_says_so(site_state, words):
     found = one(site("a"), site_state)
-    assert (found.owes, found.pushed_for) == (f"pushed for {NEW[:12]}, {words}", NEW[:12])
+    assert (found.behind, found.pushed_for) == (f"pushed {NEW[:12]}, {words}", NEW[:12])
 
 
 @pytest.mark.parametrize(
@@ -370,4 +372,4 @@ def test_a_site_that_was_woken_for_more_than_it_serves_says_so(site_state, words
 )
 def test_a_site_that_was_not_woken_or_has_what_it_was_woken_for_owes_nothing(site_state):
     found = one(site("a"), site_state)
-    assert (found.owes, found.pushed_for) == ("", None)
+    assert (found.behind, found.pushed_for) == ("", None)
