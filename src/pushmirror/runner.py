@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pushmirror.archive.generation import short
 from pushmirror.archive.layout import is_content
 from pushmirror.config.model import Archive, Config, Strategy
 from pushmirror.errors import (
@@ -28,7 +29,6 @@ from pushmirror.errors import (
     Exit,
     HookFailed,
     PushmirrorError,
-    StateError,
     Stopped,
     key_name,
 )
@@ -42,6 +42,7 @@ from pushmirror.sync.current import serves_already
 from pushmirror.sync.job import Job
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
+from pushmirror.system.owned_directory import state_errors
 
 if TYPE_CHECKING:  # what only a run needs is imported when there is one
     from pushmirror.hooks import OnHook
@@ -53,7 +54,6 @@ if TYPE_CHECKING:  # what only a run needs is imported when there is one
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
-_SHORT = 12  # digits of a generation that people compare
 _FORGET_EVERY = 50  # requests answered without a run: old ones are forgotten then, as each run does
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
@@ -133,7 +133,7 @@ class Hub:
         archive = self._config.archives[wish.archive]
         require_ours(self._config.state.directory, archive)
         if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
-            request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
+            request = self._add_request(wish, answer=f"already at {short(wish.generation)}")
             if request.id % _FORGET_EVERY == 0:
                 self.prune_runs(archive)
             return request
@@ -239,7 +239,7 @@ class Hub:
         except PushmirrorError as exc:
             if isinstance(exc, HookFailed):
                 work.report.hook_exit_code = exc.code
-            message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+            message = exc.with_hint
             _log.error("%s", message)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
@@ -311,7 +311,7 @@ class Hub:
         from pushmirror.sync.engine import Engine
 
         places = self.places(archive)
-        with self.state_errors(places.ledger):
+        with state_errors(self._config.state.directory):
             progress, on_hook = Logged(self._progress), self._on_hook or log_hook
             return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
 
@@ -322,7 +322,7 @@ class Hub:
 
         state = self._config.state
         inventories = state.directory / "inventories"
-        with self.state_errors(inventories):
+        with state_errors(self._config.state.directory):
             inventories.mkdir(parents=True, exist_ok=True)
         return Places(
             ledger=state.directory / "closures" / archive.name,
@@ -356,7 +356,7 @@ class Hub:
         if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
             return
         raise ConfigError(
-            f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
+            f"the tree {archive.path} is empty, but generation {short(was.digest)} was published in it",
             hint="mount its disk; or, if it is to be so: pushmirror sync --from-scratch",
         )
 
@@ -375,21 +375,10 @@ class Hub:
     def new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name
         file = directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
-        with self.state_errors(file):
+        with state_errors(self._config.state.directory):
             directory.mkdir(parents=True, exist_ok=True)
             file.touch()
         return file
-
-    @contextmanager
-    def state_errors(self, what: Path) -> Iterator[None]:
-        """Translate what keeps us from writing below the state directory."""
-        try:
-            yield
-        except OSError as exc:
-            raise StateError(
-                f"{exc.filename or what} cannot be written: {exc.strerror}",
-                hint=f"whoever runs pushmirror has to own all below {self._config.state.directory}",
-            ) from exc
 
     def prune_runs(self, archive: Archive) -> None:
         for run in self._store.prune(archive.name, self._config.state.keep_runs):

@@ -176,8 +176,7 @@ async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
                 beside = beside or _Beside(archive)
                 beside.tell(store.site_states(archive))
         except PushmirrorError as exc:
-            hint = f"; {exc.hint}" if exc.hint else ""
-            _log.error("the push of %s failed and is begun again: %s%s", archive, exc, hint)
+            _log.error("the push of %s failed and is begun again: %s", archive, exc.with_hint)
         except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
             _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
         await asyncio.sleep(_AGAIN_S)

@@ -11,8 +11,8 @@ import click
 
 from pushmirror.cli.context import Session, archive_named
 from pushmirror.cli.output import print_json, print_list, printable
+from pushmirror.config.types import span
 from pushmirror.errors import StateError, UsageError
-from pushmirror.status.words import span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:

@@ -11,22 +11,20 @@ import errno
 import gc
 import importlib
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from pushmirror.cli.context import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 from pushmirror.system.clock import allow_deep_directories
+from pushmirror.system.signals import unwind_on_signals
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: Errors that tell of a disk or of limits, not of a mistake of ours.
 _OF_THE_MACHINE = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _OF_THE_MACHINE |= {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -94,7 +92,7 @@ def pushmirror(ctx: click.Context, config_path: Path | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     gc.set_threshold(100_000, 20, 50)  # what is made here is kept: looking for garbage in it costs a tenth
-    _unwind_on_signals()
+    unwind_on_signals()
     allow_deep_directories()
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     before = sys.stdout
@@ -177,20 +175,3 @@ def _keep_traceback(exc: BaseException) -> str:
         click.echo(text, err=True)
         return "the traceback above"
     return f"the traceback in {name}"
-
-
-def _unwind_on_signals() -> None:
-    for number in _ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's stays
-            signal.signal(number, _stop)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    for one in _ENDING:  # once: a second one, also of another kind, must not cut the clearing up short
-        signal.signal(one, _too_late)
-    code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-    raise Stopped(f"stopped by {signal.Signals(number).name}", exit_code=code)
-
-
-def _too_late(number: int, _: FrameType | None) -> None:
-    """Nothing; SIG_IGN would have Python complain about a signal that came just before it was set."""

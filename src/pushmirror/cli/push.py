@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -146,7 +147,7 @@ def carry_out(
     from pushmirror.push.engine import settled
     from pushmirror.push.pushes import Pushes, patient
     from pushmirror.push.site_state import at_once
-    from pushmirror.system import loop
+    from pushmirror.system import signals
 
     _let_in(config)
     over = patient(config.push.retry_for) if background else settled
@@ -155,7 +156,7 @@ def carry_out(
     with _watch(drawn=drawn) as watch:
         pushes = Pushes(CurrentConfig(config), store, watch, refused=transfer_log.refused)
         try:
-            loop.run(_push(pushes, names, over, only, follow=not background))
+            signals.run(_push(pushes, names, over, only, follow=not background))
         except Stopped as exc:
             if others := [name for name in names if pushes.turn(name).is_taken()]:
                 goes_on = f"{exc}; another process goes on with the push of {', '.join(others)}"
@@ -298,7 +299,7 @@ def _count(reached: Sequence[Reached]) -> None:
         colour = "green" if current == len(its) else "yellow"
         counted = click.style(f"{current} of {len(its)} sites", fg=colour)
         wanted = its[0].wanted
-        told = f"{counted} have generation {wanted[:12]}" if wanted else "nothing is published yet"
+        told = f"{counted} have generation {short(wanted)}" if wanted else "nothing is published yet"
         click.echo(f"{archive}: {told}")
         for one in its:
             if one.phase == "paused":

@@ -59,11 +59,11 @@ def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> No
     from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import Unwatched
     from pushmirror.service import Parts, alone, serve
-    from pushmirror.system import loop
+    from pushmirror.system import signals
 
     with session.store(config) as store, alone(config):
         parts = Parts(rsync=rsync, pushes=pushes)
-        loop.run(serve(CurrentConfig(config), store, Unwatched(), parts))
+        signals.run(serve(CurrentConfig(config), store, Unwatched(), parts))
 
 
 def _require_own_daemon(config: Config) -> None:

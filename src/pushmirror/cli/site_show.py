@@ -14,11 +14,13 @@ import click
 
 from pushmirror.access import credentials, daemon_files, kit, site_files, transfer_log
 from pushmirror.access.credentials import Login
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import Session, as_json_option, old_ssh_option, site_named
 from pushmirror.cli.output import print_json, print_list, print_table, printable
 from pushmirror.config.model import Config, Site
+from pushmirror.config.types import span
 from pushmirror.errors import ConfigError, PushmirrorError
-from pushmirror.status.words import ago, short, span
+from pushmirror.status.words import ago
 from pushmirror.system import clock
 
 if TYPE_CHECKING:

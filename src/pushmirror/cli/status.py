@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,14 @@ import click
 
 from pushmirror.cli.context import Session, archive_named, site_named, warn_of_broken_sites
 from pushmirror.cli.output import console, fitting, folded, print_json, print_list, printable
-from pushmirror.errors import Exit, Stopped
+from pushmirror.config.types import span
+from pushmirror.errors import Exit
 from pushmirror.health import health_of
 from pushmirror.status.archives import ArchiveHealth
 from pushmirror.status.suites import SuiteHealth, attention_to_suite, summarise_suites
-from pushmirror.status.words import Level, ago, span
+from pushmirror.status.words import Level, ago
 from pushmirror.system import clock
+from pushmirror.system.signals import until_ctrl_c
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -172,7 +173,8 @@ def status(
             return [_with_mistake(one, current.mistake) for one in found]
 
         if watch:
-            _watch_until_ctrl_c(look)
+            with until_ctrl_c():
+                _watch(look)
             return Exit.OK
         health = look()
     if current.mistake and not health:
@@ -199,15 +201,6 @@ def _with_mistake(health: ArchiveHealth, mistake: ConfigError | None) -> Archive
     )
     level = Level.WARNING if health.level is Level.OK else health.level
     return replace(health, level=level, attention=(*health.attention, told))
-
-
-def _watch_until_ctrl_c(look: Callable[[], list[ArchiveHealth]]) -> None:
-    with suppress(KeyboardInterrupt):
-        try:
-            _watch(look)
-        except Stopped as exc:
-            if exc.exit_code != Exit.INTERRUPTED:
-                raise
 
 
 def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:

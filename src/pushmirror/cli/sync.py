@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -18,13 +19,12 @@ from pushmirror.cli.context import (
     require_one_way,
     warn_of_broken_sites,
 )
-from pushmirror.cli.output import as_json, print_json, print_table, printable
+from pushmirror.cli.output import as_json, print_json, print_table, printable, progress_on
+from pushmirror.config.types import span
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
-from pushmirror.status.words import span
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config, Strategy
-    from pushmirror.progress import Progress
     from pushmirror.runner import Wish
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
@@ -63,7 +63,7 @@ def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-del
 
 
 def _named(generation: str) -> str:
-    return f"generation {generation[:_SHORT]}" if generation else "no generation"
+    return f"generation {short(generation)}" if generation else "no generation"
 
 
 def _here(preview: Preview) -> str:
@@ -82,7 +82,6 @@ def _some(what: str, names: Sequence[str]) -> None:
 
 
 _NOTHING_NEW = "upstream has nothing new"
-_SHORT = 12  # digits of a generation that people compare
 _STAGES = {"1": "stage1", "2": "stage2"}
 _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, and takes long to import
 
@@ -251,7 +250,7 @@ def _one(config: Config, store: Store, wish: Wish, *, dry_run: bool, drawn: bool
     """The run of one archive, or what it would do."""
     from pushmirror.runner import Hub
 
-    with _progress(wish.archive, drawn=drawn) as progress:
+    with progress_on(wish.archive, drawn=drawn) as progress:
         hub = Hub(config, store, progress)
         return hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
 
@@ -350,7 +349,7 @@ def _tell(run: Run, asked: Strategy | None = None) -> None:
             if held
             else click.style("ok", fg="green")
         )
-        served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
+        served = f"generation {short(run.generation)}, " if run.generation else ""
         by = f", by {run.strategy}" if run.by else ""
         click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")
         if run.by and asked and asked.value not in {"auto", run.strategy}:
@@ -360,17 +359,3 @@ def _tell(run: Run, asked: Strategy | None = None) -> None:
     click.echo(
         f"{run.archive}: {mark} in {took}: {printable(run.message)}; see `pushmirror log {run.id}`", err=True
     )
-
-
-@contextmanager
-def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
-    """A bar on a terminal, nothing in a pipe or journal."""
-    if drawn and sys.stderr.isatty():
-        from pushmirror.cli.progress import TerminalProgress
-
-        with TerminalProgress(title) as bars:
-            yield bars
-    else:
-        from pushmirror.progress import Silent
-
-        yield Silent()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -17,19 +16,15 @@ from pushmirror.cli.context import (
     require_one_way,
     warn_of_broken_sites,
 )
-from pushmirror.cli.output import as_json, print_json, print_table, printable
-from pushmirror.config.types import parse_rate
+from pushmirror.cli.output import as_json, print_json, print_table, printable, progress_on
+from pushmirror.config.types import parse_rate, span
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import clock as time_of_day
-from pushmirror.status.words import span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from pushmirror.progress import Progress
     from pushmirror.verify.checkpoint import Verified
     from pushmirror.verify.reader import Finding
-
-_SHORT = 12  # digits of a generation that people compare
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -127,7 +122,7 @@ def verify(
             all_found: list[Finding] = []
             each = all_found.append if is_json else _print_finding if is_listed else None
             try:
-                with _progress(name, drawn=not (verbose or quiet)) as progress:
+                with progress_on(name, drawn=not (verbose or quiet)) as progress:
                     run = VerifyRun(config, store, progress)
                     found = run.verify(name, repair=repair, rate=rate, from_scratch=from_scratch, each=each)
             except Stopped as exc:
@@ -203,7 +198,7 @@ def _looked_at(found: Verified) -> str:
     if found.remembered:
         when = time_of_day(found.ended_at, clock.now())
         return f"what the verify of {when} found was looked at again, nothing else"
-    served = f" of generation {found.generation[:_SHORT]}" if found.generation else ""
+    served = f" of generation {short(found.generation)}" if found.generation else ""
     took = f"in {span(found.ended_at - found.started_at)}"
     if found.resumed:
         took = f"begun {time_of_day(found.started_at, clock.now())}, interrupted and resumed"
@@ -231,17 +226,3 @@ def _extra(found: Verified) -> str:
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{number} files"
-
-
-@contextmanager
-def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
-    """A bar on a terminal, nothing in a pipe or journal."""
-    if drawn and sys.stderr.isatty():
-        from pushmirror.cli.progress import TerminalProgress
-
-        with TerminalProgress(title) as bars:
-            yield bars
-    else:
-        from pushmirror.progress import Silent
-
-        yield Silent()

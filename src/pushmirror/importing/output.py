@@ -127,9 +127,9 @@ def _plain_value(value: object) -> Any:
         case Enum():
             found = value.value
         case timedelta():
-            found = _span(value)
+            found = _duration(value)
         case Wait():
-            found = f"{_span(value.at_most)}{' or stage1' if value.until_stage1 else ''}"
+            found = f"{_duration(value.at_most)}{' or stage1' if value.until_stage1 else ''}"
         case Mapping():
             found = tomlkit.inline_table()
             found.update({name: _plain_value(one) for name, one in value.items()})
@@ -145,7 +145,7 @@ def _listed(words: list[Any]) -> Any:
     return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
 
 
-def _span(value: timedelta) -> str:
+def _duration(value: timedelta) -> str:
     seconds = value.total_seconds()
     for unit, length in _UNITS:
         if seconds and seconds % length == 0:

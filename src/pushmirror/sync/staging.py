@@ -23,7 +23,7 @@ from pushmirror.archive.pathset import fingerprint
 from pushmirror.closures import check
 from pushmirror.closures.check import Readable
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import Ledger, together
+from pushmirror.closures.store import Ledger
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadPath
 from pushmirror.fetch.selection import closure_rules, selection_rules
@@ -32,6 +32,7 @@ from pushmirror.inventory.diff import Survey
 from pushmirror.sync.round import Round
 from pushmirror.sync.signed import Indexed, LookUp
 from pushmirror.system import clock
+from pushmirror.system.batched import batched
 from pushmirror.system.files import mtime_of
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.published_state import Fault, Published
@@ -226,7 +227,7 @@ class Staging:
         self._progress.step("verifying", files=len(came))
         closures = readable.values()
         bad: list[File] = []
-        for files in together(self._ledger.additions(closures, known.values()), _TOGETHER):
+        for files in batched(self._ledger.additions(closures, known.values()), _TOGETHER):
             added = [file for file in files if self._named.wants(file.path)]
             others = [
                 file for file in added if file.path in round_.asked_again
@@ -264,7 +265,7 @@ class Staging:
         """
         bad: list[File] = []
         if left := came.rest():
-            for files in together(self._ledger.named(left, closures), _TOGETHER):
+            for files in batched(self._ledger.named(left, closures), _TOGETHER):
                 bad += self._require_hashes(round_, came.take(files), closures)
         return bad
 

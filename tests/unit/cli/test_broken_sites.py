@@ -17,7 +17,7 @@ SAID = "push: expected 'all', 'staged', 'mhop' or 'none', found \"stged\""
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Runs a command line of an owner in whose one site's file somebody mistyped a word."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     monkeypatch.setattr(logging.getLogger("pushmirror"), "handlers", [])  # each call adds its own
     monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "tree/project/trace").mkdir(parents=True)

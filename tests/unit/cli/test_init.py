@@ -19,7 +19,7 @@ from pushmirror.errors import Exit
 
 @pytest.fixture
 def init(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     places = ["--key", f"{tmp_path}/ssh/key", "--state", f"{tmp_path}/state", "--path", f"{tmp_path}/tree"]
 
     def init(*argv):

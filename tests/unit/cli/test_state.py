@@ -19,7 +19,7 @@ from pushmirror.system import clock
 @pytest.fixture
 def mirror(tmp_path, monkeypatch) -> Path:
     """A configuration, and a state that knows of one published generation."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text(
         f'[archives.debian]\npath = "{tmp_path}/tree"\nupstream = "rsync://us@hub.example.org/debian"\n'
         f'[state]\ndirectory = "{tmp_path}/state"\n'

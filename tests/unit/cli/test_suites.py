@@ -16,7 +16,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """A mirror one of whose suites is held back, one names files that upstream lacks, and one is good."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text(
         f'[archives.debian]\npath = "{tmp_path}/tree"\n[archives.plain]\npath = "{tmp_path}/plain"\n'
         f'[state]\ndirectory = "{tmp_path}/state"\n'

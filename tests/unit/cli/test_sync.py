@@ -54,7 +54,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(Hub, "serve", served)
     monkeypatch.setattr(background_push, "in_background", lambda _, name: made.tell(f"wake {name}"))
     monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
-    monkeypatch.setattr(sync, "_progress", lambda *_, **__: nullcontext(Silent()))
+    monkeypatch.setattr(sync, "progress_on", lambda *_, **__: nullcontext(Silent()))
     return made
 
 

@@ -63,7 +63,7 @@ def call(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     state = f'[state]\ndirectory = "{tmp_path / "state"}"\n'
     (etc / "pushmirror.toml").write_text(f'[archives.a]\npath = "{tmp_path / "a"}"\n{state}')
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     return lambda *words: cli.main(["--config", str(etc), "verify", *words])
 
 
