@@ -353,6 +353,30 @@ def test_a_removed_site_is_forgotten_also_when_the_daemons_files_cannot_follow(a
         assert (A in loader.load(etc).sites, store.site_states("debian")) == (False, {})
 
 
+def test_a_removed_site_leaves_no_host_key(add, call, etc):
+    add(A)
+    (known_hosts := loader.load(etc).known_hosts).write_text(f"{A} {KEY}\nother.example.org {KEY}\n")
+    assert call("remove", A, "--yes")[0] == Exit.OK
+    assert known_hosts.read_text() == f"other.example.org {KEY}\n"
+
+
+def test_the_host_key_of_a_removed_site_stays_for_another_site_on_the_host(add, call, etc):
+    add(A)
+    call("add", "twin", "--host", A, "--user", "other", "--archive", "security")
+    (known_hosts := loader.load(etc).known_hosts).write_text(f"{A} {KEY}\n")
+    call("remove", A, "--yes")
+    assert known_hosts.read_text() == f"{A} {KEY}\n"
+
+
+def test_a_file_of_host_keys_that_the_operator_names_is_left_alone(add, call, etc, tmp_path):
+    (file := tmp_path / "own").write_text(f"{A} {KEY}\n")
+    text = (etc / loader.FILE_NAME).read_text()
+    (etc / loader.FILE_NAME).write_text(text.replace("[push]", f'[push]\nknown_hosts = "{file}"'))
+    add()
+    assert call("remove", A, "--yes")[0] == Exit.OK
+    assert file.read_text() == f"{A} {KEY}\n"
+
+
 def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypatch):
     add()
     session = Session(etc)

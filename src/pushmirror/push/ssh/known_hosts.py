@@ -19,6 +19,7 @@ from pathlib import Path
 import asyncssh
 
 from pushmirror.archive.paths import encoded
+from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged
 from pushmirror.system import files, locks
 
@@ -84,6 +85,11 @@ def entry_name(host: str, port: int | None) -> str:
     """A host's name in the file."""
     name = host.lower()
     return name if port in {None, _SSH_PORT} else f"[{name}]:{port}"
+
+
+def is_same_host(one: Site, other: Site) -> bool:
+    """Whether two sites have one name in the file."""
+    return entry_name(one.host, one.port) == entry_name(other.host, other.port)
 
 
 def pins_of(text: str, host: str, port: int | None) -> Pins:
