@@ -46,6 +46,7 @@ _EVERY_S = 1.5  # an update of the archive
 _ATTEMPTS = 3  # of apt, by plain names
 _REST_S, _PAUSE_S = 0.3, 0.1  # between two looks by apt, by the judge
 _GRACE = "36h"
+_IMAGES = "/SHA256SUMS: "  # in what the judge says of an installer's
 _WAYS = ("no", "yes", "force")  # of apt's by-hash
 #: What an apt that asks by hash reads, and one that asks for plain names: these change in one instant only
 #: where the suite has no by-hash.
@@ -82,8 +83,9 @@ class _Look:
         """An excuse may have been completed since."""
         if self.excuse is None:
             return self.problems
-        if self.is_apt:  # which does not tell what it lacks in the judge's words
-            return [] if self.excuse.lacks else self.problems
+        if self.is_apt:  # which does not tell what it lacks in the judge's words, and reads no images
+            lacks = [problem for problem in self.excuse.lacks if _IMAGES not in problem]
+            return [] if lacks else self.problems
         return [problem for problem in self.problems if problem not in self.excuse.lacks]
 
 
