@@ -204,7 +204,7 @@ class _Worker:
         self.since = time.monotonic()
         return outcome
 
-    def given_up(self) -> Outcome:
+    def failed_strategies(self) -> Outcome:
         """The outcome of a chunk that does not end."""
         return self._lost("hangs", f"no answer within {_STUCK_S:.0f} s")
 
@@ -244,7 +244,7 @@ def _outcomes(seed: int, inputs: int, is_over: Callable[[], bool]) -> Iterator[O
                 if worker.answers in ready:
                     yield worker.answer()
                 elif time.monotonic() - worker.since > _STUCK_S:
-                    yield worker.given_up()
+                    yield worker.failed_strategies()
     finally:
         for worker in workers:
             worker.end()

@@ -170,7 +170,7 @@ class _Scene:
     trial: Trial
     archive: Upstream
     space: _Space  # of the site
-    wire: Wire
+    transport: Wire
     beat: Heartbeat
 
 
@@ -186,11 +186,11 @@ def run(trial: Trial) -> None:
         assert isinstance(archive, Upstream)
         below = _Space(_SITE, _UPSTREAM, stack, directory / "site.log")
         above = _Space(_UPSTREAM, _SITE, stack, directory / "upstream.log")
-        wire = stack.enter_context(Wire(below.device, above.device, trial.random))
+        transport = stack.enter_context(Wire(below.device, above.device, trial.random))
         stack.enter_context(_daemon(above, archive, directory / "rsyncd"))
         sites = {one: _site(directory, archive, one) for one in (Strategy.FULL, Strategy.MANIFEST)}
-        scene = _Scene(trial, archive, below, wire, beat)
-        usual = {one: _measured(site, below, wire) for one, site in sites.items()}
+        scene = _Scene(trial, archive, below, transport, beat)
+        usual = {one: _measured(site, below, transport) for one, site in sites.items()}
         for _ in trial.times(_TRIES, least=3):
             archive.update()
             strategy = trial.random.choice(list(sites))
@@ -260,25 +260,25 @@ def _sync(site: LabSite, space: _Space) -> process.Result:
     return process.run(space.argv(*site.argv("sync", "-v", ARCHIVE)), timeout_s=_LONGEST_S)
 
 
-def _measured(site: LabSite, space: _Space, wire: Wire) -> int:
+def _measured(site: LabSite, space: _Space, transport: Wire) -> int:
     """Fill a site; the packets of a run that finds nothing, and so the fewest of any."""
     site.configure(**_PATIENT)
     _sync(site, space).check()
-    wire.arm(None)
+    transport.arm(None)
     _sync(site, space).check()
-    return 2 * wire.packets
+    return 2 * transport.packets
 
 
 def _meet(scene: _Scene, plan: _Plan, site: LabSite) -> None:
-    trial, wire = scene.trial, scene.wire
+    trial, transport = scene.trial, scene.transport
     patience = {"timeout": f"{_TIMEOUT_S}s", "connect_timeout": f"{_TIMEOUT_S}s"}
     site.configure(**(patience if plan.trouble in _FATAL else _PATIENT))
-    wire.arm(plan)
+    transport.arm(plan)
     code, output = -1, ""
-    with suppress(ProgramFailed), _cut(plan, scene.space, wire):
+    with suppress(ProgramFailed), _cut(plan, scene.space, transport):
         result = _sync(site, scene.space)
         code, output = result.exit_code, f"{result.output.decode('utf-8', 'replace')}{result.errors}"
-    ended, began = time.monotonic(), wire.began
+    ended, began = time.monotonic(), transport.began
     took_s, late_s = ended - (began or ended), scene.beat.late_s(began or ended)
     trial.tally.faults += began is not None
     trial.ended(code, output, str(plan))
@@ -291,7 +291,7 @@ def _meet(scene: _Scene, plan: _Plan, site: LabSite) -> None:
 
 
 @contextmanager
-def _cut(plan: _Plan, space: _Space, wire: Wire) -> Iterator[None]:
+def _cut(plan: _Plan, space: _Space, transport: Wire) -> Iterator[None]:
     """Take the site's device down when it is time for that; it is up again afterwards."""
     if plan.trouble is not Trouble.CUT:
         yield
@@ -300,9 +300,9 @@ def _cut(plan: _Plan, space: _Space, wire: Wire) -> Iterator[None]:
 
     def cut() -> None:
         until = time.monotonic() + _LONGEST_S
-        while wire.began is None and not over.wait(0.01) and time.monotonic() < until:
+        while transport.began is None and not over.wait(0.01) and time.monotonic() < until:
             pass
-        if wire.began is not None:
+        if transport.began is not None:
             _set(space, "down")
 
     thread = threading.Thread(target=cut)
@@ -320,7 +320,7 @@ def _set(space: _Space, how: str) -> None:
 
 
 def _recover(scene: _Scene, plan: _Plan, site: LabSite) -> None:
-    scene.wire.arm(None)
+    scene.transport.arm(None)
     site.configure(**_PATIENT)
     result = _sync(site, scene.space)
     problems = [f"exit code {result.exit_code}: {result.errors[-300:]}"] if result.exit_code else []

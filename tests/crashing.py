@@ -21,13 +21,13 @@ from typing import Any, Self
 
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import PushmirrorError
-from pushmirror.inventory.db import InventoryFile
+from pushmirror.inventory.db import InventoryDb
 from pushmirror.lab.judge import Judge
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.job import Job
-from pushmirror.sync.tracking import Places
+from pushmirror.sync.job import RunOptions
+from pushmirror.sync.tracking import StatePaths
 from pushmirror.system.beneath import Beneath
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link"}
@@ -41,7 +41,7 @@ class Run:
     """What is to be run."""
 
     archive: Archive
-    places: Places
+    places: StatePaths
     strategy: Strategy
     stage: Stage = Stage.ALL
     ends_before: int = 0  # this change; 0: it comes to its end
@@ -114,7 +114,7 @@ def _run(run: Run, pipe: Connection) -> None:
     """The child: carry out the run, and end."""
     engine = Engine(run.archive, Mirror(name="site.lab.example.org"), places=run.places, progress=Silent())
     observer = _Observer(run)
-    job = Job(run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
+    job = RunOptions(run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
     error = ""
     try:
         with observer.watching(pipe):
@@ -187,15 +187,15 @@ class _Observer:
         Beneath.exchange = exchange  # type: ignore[method-assign]
 
     def _count_transactions(self) -> None:
-        original = InventoryFile.changing
+        original = InventoryDb.changing
 
         @contextmanager
-        def changing(file: InventoryFile, **options: Any) -> Iterator[Any]:
+        def changing(file: InventoryDb, **options: Any) -> Iterator[Any]:
             with original(file, **options) as change:
                 yield change
                 self._change(os.fspath(file.path))
 
-        InventoryFile.changing = changing  # type: ignore[assignment, method-assign]
+        InventoryDb.changing = changing  # type: ignore[assignment, method-assign]
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self._on and event in _CHANGES:

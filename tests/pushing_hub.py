@@ -22,8 +22,8 @@ from pushmirror.config.model import Config
 from pushmirror.config.reload import CurrentConfig
 from pushmirror.lab.services import wait_until
 from pushmirror.push.decide import Send
-from pushmirror.push.engine import Over, Unwatched, View, Watch, settled
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import Over, PushObserver, PushSnapshot, SilentObserver, is_quiet
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, process
@@ -121,13 +121,13 @@ class PushingHub:
         rules = {key: timedelta(seconds=n) if key != "quorum" else n for key, n in self.rules.items()}
         return config.model_copy(update={"push": config.push.model_copy(update=rules)})
 
-    def pushes(self, store: Store, watch: Watch) -> Pushes:
+    def pushes(self, store: Store, watch: PushObserver) -> PushCoordinator:
         """As a process of the hub has them."""
         current = CurrentConfig(load(self.etc))
-        return Pushes(lambda: self._shortened(current()), store, watch)
+        return PushCoordinator(lambda: self._shortened(current()), store, watch)
 
     def push(
-        self, *only: str, over: Over = settled, watch: Watch | None = None, archive: str = ARCHIVE
+        self, *only: str, over: Over = is_quiet, watch: PushObserver | None = None, archive: str = ARCHIVE
     ) -> bool:
         """Push to the end; False when another does it."""
         with self.pushing(*only, over=over, watch=watch, archive=archive) as push:
@@ -138,8 +138,8 @@ class PushingHub:
     def pushing(
         self,
         *only: str,
-        over: Over = settled,
-        watch: Watch | None = None,
+        over: Over = is_quiet,
+        watch: PushObserver | None = None,
         archive: str = ARCHIVE,
         holding: AbstractContextManager[None] | None = None,
     ) -> Iterator[_Push]:
@@ -149,7 +149,7 @@ class PushingHub:
         def work() -> None:
             store = self.open()
             try:
-                pushes = self.pushes(store, watch or Unwatched())
+                pushes = self.pushes(store, watch or SilentObserver())
                 asyncio.run(push.carry_out(pushes.push(archive, over, only=frozenset(only))))
             finally:
                 store.close()
@@ -194,7 +194,7 @@ class Looks:
         self._sends: list[dict[str, str]] = []  # of each look: what is due, by name of the site
         self._looks_before: dict[str, int] = {}  # the last answer to a stage
 
-    def looked(self, view: View) -> None:
+    def looked(self, view: PushSnapshot) -> None:
         self._phases = view.decision.phases
         self.goal = view.goal.published
         self._sends.append({send.site.name: str(send.stage) for send in view.decision.sends})

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pushmirror.config.model import Push, Site
 from pushmirror.lab.services import Sshd, new_key
-from pushmirror.push.ssh.client import SshWire
+from pushmirror.push.ssh.client import SshTransport
 
 T = TypeVar("T")
 FOREVER = "while sleep 0.2; do echo; done"  # until nobody listens any more
@@ -54,19 +54,19 @@ class Sites:
         )
 
     @asynccontextmanager
-    async def wire(self, **options: Any) -> AsyncIterator[SshWire]:
+    async def transport(self, **options: Any) -> AsyncIterator[SshTransport]:
         """A wire, with options of [push]."""
-        wire = SshWire(self.push(**options), self.known_hosts)
+        transport = SshTransport(self.push(**options), self.known_hosts)
         try:
-            yield wire
+            yield transport
         finally:
-            await wire.close()
+            await transport.close()
 
-    def run(self, job: Callable[[SshWire], Awaitable[T]], **options: Any) -> T:
+    def run(self, job: Callable[[SshTransport], Awaitable[T]], **options: Any) -> T:
         """Do something with a wire of its own."""
 
         async def within() -> T:
-            async with asyncio.timeout(_LIMIT_S), self.wire(**options) as wire:
-                return await job(wire)
+            async with asyncio.timeout(_LIMIT_S), self.transport(**options) as transport:
+                return await job(transport)
 
         return asyncio.run(within())

@@ -17,9 +17,9 @@ from pushmirror.lab.archive import Dinstall, LabArchive
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.job import Job
-from pushmirror.sync.owner import Stock
-from pushmirror.sync.tracking import Places
+from pushmirror.sync.job import RunOptions
+from pushmirror.sync.owner import OwnerScan
+from pushmirror.sync.tracking import StatePaths
 
 BY_EACH_STRATEGY = [
     pytest.param(
@@ -66,17 +66,17 @@ def archive_for(strategy: Strategy, directory: Path, **options: Any) -> LabArchi
     return KINDS.get(strategy, LabArchive).create(directory, **options)
 
 
-def places_in(directory: Path, manifest: Path | None = None) -> Places:
+def places_in(directory: Path, manifest: Path | None = None) -> StatePaths:
     """Where an engine or a stock keeps its state, below one directory."""
     files = (directory / "ledger", directory / "inventory.sqlite", directory / "theirs")
-    return Places(*files, manifest, directory / "suites.json")
+    return StatePaths(*files, manifest, directory / "suites.json")
 
 
-def take_stock(tree: Path, places: Places) -> str:
+def take_stock(tree: Path, places: StatePaths) -> str:
     """Take stock of an owner's tree; its generation."""
     archive = Archive(name=ARCHIVE, path=tree)
-    stock = Stock(archive, Mirror(name="owner.lab.example.org"), places=places, progress=Silent())
-    return stock.run(Job(Stage.ALL, "manual"), lambda _: None).generation
+    stock = OwnerScan(archive, Mirror(name="owner.lab.example.org"), places=places, progress=Silent())
+    return stock.run(RunOptions(Stage.ALL, "manual"), lambda _: None).generation
 
 
 def after_a_change(archive: LabArchive) -> None:

@@ -15,7 +15,7 @@ from faults.readers.programs import scratch
 from pushmirror.access import credentials
 from pushmirror.access.site_files import _parsed
 from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
-from pushmirror.archvsync.places import NAME, Places
+from pushmirror.archvsync.places import NAME, ScriptPaths
 from pushmirror.archvsync.runmirrors import read_runmirrors
 from pushmirror.archvsync.values import Runmirrors, Variables
 from pushmirror.archvsync.variables import decoded, mended
@@ -25,13 +25,13 @@ from pushmirror.config.loader import FILE_NAME, SITES, load
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.importing.authorized_keys import read_pushers
-from pushmirror.importing.merge import Told, merge
+from pushmirror.importing.merge import ImportedFiles, merge
 from pushmirror.importing.output import files_of, render, render_site
 from pushmirror.importing.rsyncd_conf import Secrets, read_rsyncd, read_secrets
 from pushmirror.system.bash import read_answer
 
 _HOME = Path("/nowhere/mirror")
-_WHERE = Places((_HOME / ".config/ftpsync",), _HOME / "log", _HOME / "locks", None, here=_HOME)
+_WHERE = ScriptPaths((_HOME / ".config/ftpsync",), _HOME / "log", _HOME / "locks", None, here=_HOME)
 _KNOWN = {"HOME": str(_HOME), "LOGNAME": "mirror", "HOSTNAME": "mirror.example.org", "NAME": "ftpsync"}
 _NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 _SECRET = "pass-of-upstream"  # noqa: S105  no password
@@ -76,7 +76,7 @@ def _ftpsync(data: bytes) -> None:
     asked((), None, {}).changed_by(variables.values)
     password = found.password or ""
     require(" " not in password or password not in repr(found), "a password that is shown")
-    _import(data, Told(ftpsyncs=(("ftpsync.conf", found),)))
+    _import(data, ImportedFiles(ftpsyncs=(("ftpsync.conf", found),)))
 
 
 def _runmirrors(data: bytes) -> None:
@@ -111,11 +111,11 @@ def _mirrors(data: bytes) -> None:
     _import(data, _with_trees(found))
 
 
-def _with_trees(runmirrors: Runmirrors) -> Told:
+def _with_trees(runmirrors: Runmirrors) -> ImportedFiles:
     """An owner's, who has said where the archives of the lines are."""
     told = {runmirrors.archive, *(line.archive for line in runmirrors.lines), "debian"}
     trees = {name: Path("/nowhere", name) for name in told if NAME.fullmatch(name)}
-    return Told(runmirrors=(("runmirrors.conf", "runmirrors.mirror", runmirrors),), trees=trees)
+    return ImportedFiles(runmirrors=(("runmirrors.conf", "runmirrors.mirror", runmirrors),), trees=trees)
 
 
 # --- The rsync daemon's, and sshd's -----------------------------------------------------------------------
@@ -128,7 +128,7 @@ def _rsyncd(data: bytes) -> None:
     secrets = scratch() / "rsyncd.secrets"
     passwords = Secrets(secrets, {"site": "secret", "other": "with blanks "})
     named = {module.get("secretsfile") for module in found.modules} - {""}
-    _import(data, Told(rsyncd=found, secrets={Path(name): passwords for name in named}))
+    _import(data, ImportedFiles(rsyncd=found, secrets={Path(name): passwords for name in named}))
 
 
 def _secrets(data: bytes) -> None:
@@ -155,7 +155,7 @@ def _authorized_keys(data: bytes) -> None:
     list(forced_commands(data.decode("utf-8", "replace")))
 
 
-def _import(data: bytes, told: Told) -> None:
+def _import(data: bytes, told: ImportedFiles) -> None:
     """What is imported is written as files that are read as the same again."""
     if crc32(data) % 4:
         return  # it takes ten times as long as all before it

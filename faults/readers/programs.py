@@ -21,7 +21,7 @@ from pushmirror.fetch import rsync
 from pushmirror.fetch.refusals import in_words, refused_option
 from pushmirror.fetch.unreadable import Complaints
 from pushmirror.fetch.upstream import _Listing
-from pushmirror.inventory.diff import Comparison
+from pushmirror.inventory.diff import DiskDiff
 from pushmirror.push.callback import caller, site_that_called
 from pushmirror.push.ssh import known_hosts
 from pushmirror.push.transport import MAX_OUTPUT, Answer
@@ -85,7 +85,7 @@ def _answer(data: bytes) -> None:
         findings = list(doctor.judge_answer(_site(), answer, _NOW))
         require(bool(findings), "an answer that means nothing")
     shown = public_trace.read(said)
-    public_trace.judge("x", shown, public_trace.Shown(_NOW, "2026111601", "a" * 64), _NOW)
+    public_trace.judge("x", shown, public_trace.PublicTrace(_NOW, "2026111601", "a" * 64), _NOW)
     list(public_trace.judge_clock("x", shown, _NOW))
 
 
@@ -109,7 +109,7 @@ def _listing(parse: rsync.ParseLine) -> Callable[[bytes], None]:
     """As Upstream.listing and the strategy `full` take it, against an empty tree."""
 
     def read(data: bytes) -> None:
-        comparison = Comparison(Path("/nowhere"), lambda _: {})
+        comparison = DiskDiff(Path("/nowhere"), lambda _: {})
         entries: list[Entry] = []
         lines = _Listing(entries.append, parse)
         for line in data.replace(_MARK, rsync.ENTRY).split(b"\n"):
@@ -117,10 +117,10 @@ def _listing(parse: rsync.ParseLine) -> Callable[[bytes], None]:
         for entry in sorted(entries, key=lambda one: one.path.split("/")):
             comparison.take(entry)
         require(all(0 <= entry.size <= MAX_SIZE for entry in entries), "a size out of bounds")
-        survey = comparison.finish()
-        require_inside(survey.names_in_publishing_order())
-        require_inside(survey.directories)
-        for path, link in survey.links.items():
+        diff = comparison.finish()
+        require_inside(diff.names_in_publishing_order())
+        require_inside(diff.directories)
+        for path, link in diff.links.items():
             require_link_inside(path, link.target)
 
     return read

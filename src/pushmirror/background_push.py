@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
 from pushmirror.push.callback import note, site_that_called
-from pushmirror.push.turn import Turn
+from pushmirror.push.lock import PushLock
 from pushmirror.state.records import Stage
 from pushmirror.system import clock, detached
 
@@ -47,7 +47,7 @@ def in_background(config: Config, archive: str) -> None:
     argv = [sys.executable, "-P", "-m", "pushmirror", "--config", str(config.source)]
     log = config.state.logs / "push" / f"{archive}.log"
     try:
-        if Turn(config.state.directory, archive).is_left_to_another():
+        if PushLock(config.state.directory, archive).is_left_to_another():
             return
         detached.start([*argv, "push", archive, "--background"], log=log)
     except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log

@@ -103,7 +103,7 @@ def sites_of(
 ) -> list[SiteHealth]:
     """The health of the sites that we wake for an archive, now."""
     from pushmirror.push.decide import Goal, decide
-    from pushmirror.push.turn import Turn
+    from pushmirror.push.lock import PushLock
     from pushmirror.status.sites import summarise_sites
 
     name, now = archive.name, clock.now()
@@ -127,6 +127,6 @@ def sites_of(
         phases=decide(sites, site_states, goal, config.push, now).phases,
         push=config.push,
         now=now,
-        pushing=Turn(config.state.directory, name).is_taken(),
+        pushing=PushLock(config.state.directory, name).is_taken(),
         stale_after=archive.stale_after,
     )

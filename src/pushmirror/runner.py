@@ -38,8 +38,8 @@ from pushmirror.progress import Logged, Progress
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 from pushmirror.state.suites import path_of as suites_file
-from pushmirror.sync.current import serves_already
-from pushmirror.sync.job import Job
+from pushmirror.sync.current import is_already_served
+from pushmirror.sync.job import RunOptions
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
 from pushmirror.system.owned_directory import state_errors
@@ -48,9 +48,9 @@ if TYPE_CHECKING:  # what only a run needs is imported when there is one
     from pushmirror.hooks import OnHook
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Engine, Preview
-    from pushmirror.sync.owner import Stock
+    from pushmirror.sync.owner import OwnerScan
     from pushmirror.sync.report import Report
-    from pushmirror.sync.tracking import Places
+    from pushmirror.sync.tracking import StatePaths
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -59,7 +59,7 @@ _MOST_RUNS = 100  # that one process does for others before it goes home
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RunRequest:
     """What somebody asks for."""
 
     archive: str
@@ -81,7 +81,7 @@ class Wish:
         return allowed or self.strategy is not None
 
 
-class Hub:
+class Runner:
     """All that this machine does for its archives."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Hub:
         self._on_hook = on_hook
         self.runs: set[int] = set()  # the numbers of those that this process has done
 
-    def preview(self, wish: Wish) -> Preview:
+    def preview(self, wish: RunRequest) -> Preview:
         """What a run would do; neither the tree nor the store is touched."""
         archive = self._config.archives[wish.archive]
         return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
@@ -125,14 +125,18 @@ class Hub:
             _log.info("upstream of %s was asked whether it has anything new: %s", archive, exc)
             return False
 
-    def serve(self, wish: Wish) -> Request:
+    def serve(self, wish: RunRequest) -> Request:
         """Have a wish served by the run that covers it, ours or another's, and return it with its answer.
 
         A push for what is served here already has it at once, without any run.
         """
         archive = self._config.archives[wish.archive]
         require_ours(self._config.state.directory, archive)
-        if wish.generation and not wish.is_special and serves_already(archive, wish.generation, self._store):
+        if (
+            wish.generation
+            and not wish.is_special
+            and is_already_served(archive, wish.generation, self._store)
+        ):
             request = self._add_request(wish, answer=f"already at {short(wish.generation)}")
             if request.id % _FORGET_EVERY == 0:
                 self.prune_runs(archive)
@@ -151,7 +155,7 @@ class Hub:
         self._run_abandoned_requests(archive)
         return request
 
-    def _add_request(self, wish: Wish, answer: str | None = None) -> Request:
+    def _add_request(self, wish: RunRequest, answer: str | None = None) -> Request:
         return self._store.add_request(
             wish.archive,
             wish.stage,
@@ -186,7 +190,7 @@ class Hub:
                 if self._store.pending(archive.name):
                     self._run(archive)  # with nobody's special permissions
 
-    def _run(self, archive: Archive, wish: Wish | None = None) -> None:
+    def _run(self, archive: Archive, wish: RunRequest | None = None) -> None:
         """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
@@ -215,7 +219,12 @@ class Hub:
         self.prune_runs(archive)
 
     def _carry_out(
-        self, archive: Archive, run: Run, work: Engine | Stock, wish: Wish | None, waiting: Sequence[Request]
+        self,
+        archive: Archive,
+        run: Run,
+        work: Engine | OwnerScan,
+        wish: RunRequest | None,
+        waiting: Sequence[Request],
     ) -> None:
         def on_served(generation: str) -> None:
             was_prepared = not work.report.landed  # stage 1 had brought all that our sites could fetch ahead
@@ -296,14 +305,14 @@ class Hub:
             why=report.why,
         )
 
-    def _work(self, archive: Archive) -> Engine | Stock:
+    def _work(self, archive: Archive) -> Engine | OwnerScan:
         if archive.upstream is None:
             from pushmirror.hooks import log_hook
-            from pushmirror.sync.owner import Stock
+            from pushmirror.sync.owner import OwnerScan
 
             places, progress = self.places(archive), Logged(self._progress)
             mirror, on_hook = self._config.mirror, self._on_hook or log_hook
-            return Stock(archive, mirror, places=places, progress=progress, on_hook=on_hook)
+            return OwnerScan(archive, mirror, places=places, progress=progress, on_hook=on_hook)
         return self._engine(archive)
 
     def _engine(self, archive: Archive) -> Engine:
@@ -315,17 +324,17 @@ class Hub:
             progress, on_hook = Logged(self._progress), self._on_hook or log_hook
             return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
 
-    def places(self, archive: Archive) -> Places:
+    def places(self, archive: Archive) -> StatePaths:
         """Where an archive's state is kept, made where it is not there yet."""
         from pushmirror.fetch.stall import stalled_file
-        from pushmirror.sync.tracking import Places
+        from pushmirror.sync.tracking import StatePaths
 
         state = self._config.state
         inventories = state.directory / "inventories"
         with state_errors(self._config.state.directory):
             inventories.mkdir(parents=True, exist_ok=True)
-        return Places(
-            ledger=state.directory / "closures" / archive.name,
+        return StatePaths(
+            closures=state.directory / "closures" / archive.name,
             inventory=inventories / f"{archive.name}.sqlite",
             upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
@@ -398,10 +407,10 @@ def hook_exit_code(run: Run) -> int | None:
     return None if code is None else int(code)
 
 
-def _job(stage: Stage, trigger: str, wish: Wish | None, generation: str | None = None) -> Job:
+def _job(stage: Stage, trigger: str, wish: RunRequest | None, generation: str | None = None) -> RunOptions:
     if wish is None:
-        return Job(stage, trigger, generation=generation)
-    return Job(
+        return RunOptions(stage, trigger, generation=generation)
+    return RunOptions(
         stage,
         trigger,
         allow_mass_delete=wish.allow_mass_delete,

@@ -24,8 +24,8 @@ from pushmirror.access import daemon_files, supervise, transfer_log
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.push.decide import Decision
-from pushmirror.push.engine import Watch
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import PushObserver
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.backups import back_up_daily
 from pushmirror.state.records import SiteState
 from pushmirror.system import locks
@@ -73,7 +73,7 @@ def alone(config: Config) -> Iterator[None]:
         yield
 
 
-async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts: Parts) -> None:
+async def serve(config: Callable[[], Config], store: Store, watch: PushObserver, parts: Parts) -> None:
     """Keep all of it going until cancelled. Raises PushmirrorError when a daemon does not come up at all."""
     argv = daemon_files.rsync_argv(config()) if parts.rsync else []
     files = _Files()
@@ -84,9 +84,9 @@ async def serve(config: Callable[[], Config], store: Store, watch: Watch, parts:
             tasks.create_task(_back_up(config))
             if parts.rsync:
                 log = daemon_files.places(config()).log
-                tasks.create_task(supervise.keep("rsync", lambda: argv, may_fail=False, log=log))
-                tasks.create_task(supervise.keep_tls(config))
-                await supervise.until_it_answers(config())
+                tasks.create_task(supervise.supervise("rsync", lambda: argv, may_fail=False, log=log))
+                tasks.create_task(supervise.supervise_stunnel(config))
+                await supervise.wait_until_listening(config())
             if parts.pushes:
                 tasks.create_task(_push_all(config, store, watch))
     except BaseExceptionGroup as group:  # the first to fail has ended the others
@@ -152,9 +152,9 @@ async def _back_up(config: Callable[[], Config]) -> None:
         await asyncio.to_thread(back_up_daily, state.database_url, state.directory)
 
 
-async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) -> None:
+async def _push_all(config: Callable[[], Config], store: Store, watch: PushObserver) -> None:
     """A push of each archive that has sites, for as long as it has."""
-    pushes = Pushes(config, store, watch, refused=transfer_log.refused)
+    pushes = PushCoordinator(config, store, watch, refused=transfer_log.refused)
     running: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as tasks:
         while True:
@@ -166,7 +166,7 @@ async def _push_all(config: Callable[[], Config], store: Store, watch: Watch) ->
             await asyncio.sleep(_TEND_S)
 
 
-async def _push_for_ever(pushes: Pushes, store: Store, archive: str) -> None:
+async def _push_for_ever(pushes: PushCoordinator, store: Store, archive: str) -> None:
     beside: _Beside | None = None
     while True:
         try:

@@ -94,8 +94,8 @@ def test_a_suite_that_is_held_back_behind_a_new_link_keeps_its_files(pair: Pair)
 
 def _age(state: Path) -> None:
     """As if every state of the tree had been recorded a minute earlier."""
-    with closing(sqlite3.connect(next(state.rglob("ledger.sqlite")))) as ledger, ledger:
-        ledger.execute("UPDATE generations SET replaced = replaced - 60")
+    with closing(sqlite3.connect(next(state.rglob("ledger.sqlite")))) as closures, closures:
+        closures.execute("UPDATE generations SET replaced = replaced - 60")
 
 
 def test_a_directory_above_that_is_held_back_leaves_the_suites_below_it_alone(pair: Pair) -> None:

@@ -27,7 +27,7 @@ from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.tracking import Places
+from pushmirror.sync.tracking import StatePaths
 from upstreams import places_in, take_stock
 
 EXAMPLES = int(os.environ.get("PUSHMIRROR_EXAMPLES", "0"))
@@ -92,9 +92,9 @@ class World:
 
     kind: str
     hub: ChangingTree
-    owner: Places
+    owner: StatePaths
     archive: Archive  # of the site
-    site: Places
+    site: StatePaths
     runner: Runner
 
     def take(self, step: Step, strategy: Strategy) -> None:

@@ -23,7 +23,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.job import Job
+from pushmirror.sync.job import RunOptions
 from pushmirror.sync.report import Report
 from side_by_side import Home, Side
 from trees import snapshot
@@ -50,7 +50,9 @@ class Site:
         """One run; what it did."""
         archive = Archive.model_validate(self._keys)
         engine = Engine(archive, Mirror(name=self._name), places=self.places, progress=Silent())
-        return engine.run(Job(Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy), lambda _: None)
+        return engine.run(
+            RunOptions(Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy), lambda _: None
+        )
 
     @property
     def state(self) -> str:

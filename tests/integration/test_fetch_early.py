@@ -16,10 +16,10 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError
 from pushmirror.fetch import streams
 from pushmirror.fetch.upstream import Upstream
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
+from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.prefetch import fetch_early
-from pushmirror.sync.round import Round
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.published_state import NOTHING
 from pushmirror.tree.work_area import WorkArea
@@ -54,7 +54,7 @@ class Fetching:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{number}" * 10)
             os.utime(file, (1000, 1000))
-        self.survey = Survey(files_upstream=COUNT)
+        self.diff = Diff(files_upstream=COUNT)
         self.heard = Heard()
         self.rsync = "rsync"
         self.limit = ""
@@ -88,15 +88,15 @@ class Fetching:
         area.open()
         return area
 
-    def fetch(self, entries: list[Entry]) -> tuple[Round, Upstream]:
+    def fetch(self, entries: list[Entry]) -> tuple[Attempt, Upstream]:
         for entry in entries:
-            self.survey.add_missing(entry)
-        round_, upstream, area = Round(NOTHING, NOTHING, NOTHING, self.survey), self.upstream(), self.area()
+            self.diff.add_missing(entry)
+        attempt, upstream, area = Attempt(NOTHING, NOTHING, NOTHING, self.diff), self.upstream(), self.area()
         publisher = Publisher(self.tree, area)
         fetch_early(
-            round_, tree=self.tree, upstream=upstream, area=area, publisher=publisher, indexed=lambda *_: {}
+            attempt, tree=self.tree, upstream=upstream, area=area, publisher=publisher, indexed=lambda *_: {}
         )
-        return round_, upstream
+        return attempt, upstream
 
     def landed(self) -> dict[str, str]:
         return {str(file.relative_to(self.tree)): file.read_text() for file in self.tree.glob("pool/*/*")}
@@ -128,10 +128,10 @@ def wrapped(tmp_path: Path, action: str) -> str:
 
 
 def test_all_files_land_and_are_told_of_once(fetching: Fetching) -> None:
-    round_, upstream = fetching.fetch(fetching.entries())
+    attempt, upstream = fetching.fetch(fetching.entries())
     size = sum(len(text) for text in fetching.expected().values())
     assert fetching.landed() == fetching.expected()
-    assert (round_.landed, round_.incomplete, round_.survey.missing) == (COUNT, False, {})
+    assert (attempt.landed, attempt.incomplete, attempt.diff.missing) == (COUNT, False, {})
     assert fetching.heard.steps == [("fetching", COUNT, size)]
     assert (fetching.heard.files, fetching.heard.size) == (COUNT, size)
     assert upstream.traffic.files_fetched == COUNT
@@ -154,8 +154,8 @@ def test_a_file_that_vanished_or_changed_is_noted_as_lost(
 ) -> None:
     entries = fetching.entries()
     change(fetching.theirs / "pool/1/5")
-    round_, _ = fetching.fetch(entries)
-    assert (round_.landed, round_.lost, list(round_.survey.missing)) == (
+    attempt, _ = fetching.fetch(entries)
+    assert (attempt.landed, attempt.lost, list(attempt.diff.missing)) == (
         COUNT - 1,
         {"pool/1/5"},
         ["pool/1/5"],
@@ -182,8 +182,8 @@ def test_a_file_that_is_not_what_its_hash_says_never_lands(
     entries = fetching.entries(hashed=True)
     (fetching.theirs / "pool/1/5").write_text("x" * 10)
     os.utime(fetching.theirs / "pool/1/5", (1000, 1000))
-    round_, _ = fetching.fetch(entries)
-    assert round_.lost == {"pool/1/5"} and "expected SHA256" in caplog.text
+    attempt, _ = fetching.fetch(entries)
+    assert attempt.lost == {"pool/1/5"} and "expected SHA256" in caplog.text
     assert "pool/1/5" not in fetching.landed()
 
 
@@ -203,9 +203,9 @@ def test_a_stream_that_fails_ends_the_others_and_is_the_error(fetching: Fetching
 def test_what_cannot_land_waits_to_be_published(fetching: Fetching) -> None:
     (fetching.tree / "pool").mkdir()
     (fetching.tree / "pool/1").symlink_to("..")
-    round_, _ = fetching.fetch(fetching.entries())
-    assert (round_.landed, round_.incomplete, len(round_.survey.missing)) == (COUNT - 4, False, 4)
-    assert all(round_.survey.wanted(f"pool/1/{number}") for number in range(4, 8))
+    attempt, _ = fetching.fetch(fetching.entries())
+    assert (attempt.landed, attempt.incomplete, len(attempt.diff.missing)) == (COUNT - 4, False, 4)
+    assert all(attempt.diff.wanted(f"pool/1/{number}") for number in range(4, 8))
 
 
 def test_many_other_files_are_fetched_by_several_streams(fetching: Fetching) -> None:
@@ -219,7 +219,7 @@ def test_streams_do_not_add_up_beyond_the_limit_of_the_line(fetching: Fetching, 
     fetching.limit = limit
     entries, threads = fetching.entries(), list[str]()
 
-    def work(_: object, stop: Stop | None) -> str:
+    def work(_: object, stop: CancelToken | None) -> str:
         return "the caller's" if stop is None else "a stream"
 
     fetching.upstream().in_streams(entries, work, threads.append, files=COUNT, size=10)

@@ -16,7 +16,7 @@ from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub
+from pushmirror.runner import Runner
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import clock
@@ -29,7 +29,7 @@ def is_current(site: LabSite) -> bool:
     config = loader.load(site.etc)
     store = open_store(config.state.database_url, config.state.directory)
     try:
-        return Hub(config, store, Silent()).is_current(ARCHIVE)
+        return Runner(config, store, Silent()).is_current(ARCHIVE)
     finally:
         store.close()
 

@@ -14,7 +14,7 @@ from pushing_hub import ARCHIVE, ONE, PushingHub, ended
 from pushmirror.config.model import Site
 from pushmirror.errors import Exit, StateError
 from pushmirror.lab.services import wait_until
-from pushmirror.push.engine import Pusher, Unwatched
+from pushmirror.push.engine import PushLoop, SilentObserver
 from pushmirror.push.transport import Answer
 
 
@@ -128,7 +128,7 @@ async def _stopped_at_an_answer(hub: PushingHub, turns: int) -> bool:
     def _after(turns: int, job) -> None:  # type: ignore[no-untyped-def]
         loop.call_soon(*((_after, turns - 1, job) if turns else (job,)))
 
-    pusher = Pusher(ARCHIVE, hub.config, hub.store, Stopping(), Unwatched())
+    pusher = PushLoop(ARCHIVE, hub.config, hub.store, Stopping(), SilentObserver())
     push = asyncio.ensure_future(pusher.run(lambda _: False))
     _, running = await asyncio.wait({push}, timeout=2)
     for task in running:

@@ -9,7 +9,7 @@ import pytest
 
 from pushmirror.config.loader import load
 from pushmirror.config.model import Site
-from pushmirror.push.engine import Pusher, Unwatched, settled
+from pushmirror.push.engine import PushLoop, SilentObserver, is_quiet
 from pushmirror.push.transport import Answer
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
@@ -73,8 +73,8 @@ def push(tmp_path: Path, told: Path):
 
 async def _push(store: Store, config, told: Path) -> None:
     store.publish_generation("debian", "g1", None, clock.now())
-    pusher = Pusher("debian", lambda: config, store, Scripted(told), Unwatched())
-    await pusher.run(settled)
+    pusher = PushLoop("debian", lambda: config, store, Scripted(told), SilentObserver())
+    await pusher.run(is_quiet)
 
 
 def test_the_hooks_run_around_the_triggers_and_know_who_is_late(push, tmp_path):

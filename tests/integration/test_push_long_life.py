@@ -14,8 +14,8 @@ from pushmirror.config.model import Site
 from pushmirror.config.reload import CurrentConfig
 from pushmirror.push import engine
 from pushmirror.push.decide import Decision
-from pushmirror.push.engine import Pusher, Unwatched
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import PushLoop, SilentObserver
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.push.transport import Answer
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.state.store import Store, open_store
@@ -52,7 +52,7 @@ class Hub:
             (directory / name).mkdir()
         self.configure()
         self.store: Store = open_store(f"sqlite:///{directory}/state.sqlite", directory)
-        self.wire = Recorded()
+        self.transport = Recorded()
 
     def configure(self, **hooks: list[str]) -> None:
         """Write the configuration."""
@@ -77,7 +77,7 @@ class Hub:
         async def within() -> None:
             config = CurrentConfig(load(self.directory))
             async with asyncio.timeout(_LIMIT_S):
-                await Pusher("debian", config, self.store, self.wire, Unwatched()).run(over)
+                await PushLoop("debian", config, self.store, self.transport, SilentObserver()).run(over)
 
         asyncio.run(within())
 
@@ -107,12 +107,12 @@ def test_the_trigger_of_a_site_that_has_moved_is_given_up_and_its_new_place_is_w
     hub.publish("g1")
 
     def over(decision: Decision) -> bool:
-        if hub.wire.sent == [("hanging", "sync:all")]:
+        if hub.transport.sent == [("hanging", "sync:all")]:
             hub.site("elsewhere")
         return decision.phases == {"a": Phase.CURRENT}
 
     hub.push(over)
-    assert hub.wire.sent == [("hanging", "sync:all"), ("elsewhere", "sync:all")]
+    assert hub.transport.sent == [("hanging", "sync:all"), ("elsewhere", "sync:all")]
 
 
 def test_old_triggers_are_forgotten_while_it_goes_on(hub, monkeypatch):
@@ -125,7 +125,7 @@ def test_old_triggers_are_forgotten_while_it_goes_on(hub, monkeypatch):
         if decision.phases in ({}, {"a": Phase.CURRENT}) and (new := next(generations, None)):
             hub.publish(new)
             return False
-        return len(hub.wire.sent) == 4 and len(hub.store.triggers()) == 2
+        return len(hub.transport.sent) == 4 and len(hub.store.triggers()) == 2
 
     hub.push(over)
     assert [trigger.generation for trigger in hub.store.triggers()] == ["g4", "g3"]
@@ -141,7 +141,7 @@ def test_a_slow_hook_after_a_push_does_not_hold_up_the_next_generation(hub, tmp_
 
     def over(decision: Decision) -> bool:
         if decision.phases == {"a": Phase.CURRENT}:
-            if len(hub.wire.sent) == 1:
+            if len(hub.transport.sent) == 1:
                 hub.publish("g2")
                 return False
             read.append(fifo.read_text())
@@ -149,7 +149,7 @@ def test_a_slow_hook_after_a_push_does_not_hold_up_the_next_generation(hub, tmp_
         return bool(read)
 
     hub.push(over)
-    assert len(hub.wire.sent) == 2 and read == ["g1\n"]
+    assert len(hub.transport.sent) == 2 and read == ["g1\n"]
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def pushes(hub):
     hub.store.put_site_states(
         [SiteState("debian", "a", tried="g1", attempts=3, failing_since=clock.now(), next_try_at=later)]
     )
-    return Pushes(CurrentConfig(load(hub.directory)), hub.store, Unwatched())
+    return PushCoordinator(CurrentConfig(load(hub.directory)), hub.store, SilentObserver())
 
 
 def test_a_site_that_is_pushed_by_name_waits_for_the_canaries_and_that_is_no_reason_to_wait_for_it(pushes):
@@ -170,7 +170,7 @@ def test_a_site_that_is_pushed_by_name_waits_for_the_canaries_and_that_is_no_rea
     assert (
         decision.phases == {"b": Phase.WAITING_FOR_CANARY}
         and decision.sends == ()
-        and engine.settled(decision)
+        and engine.is_quiet(decision)
     )
 
 

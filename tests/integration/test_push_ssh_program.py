@@ -11,7 +11,7 @@ from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.lab.services import free_port, wait_until
 from pushmirror.push.ssh import known_hosts
-from pushmirror.push.ssh.client import SshWire
+from pushmirror.push.ssh.client import SshTransport
 from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.system.process import BASE_ENVIRONMENT
 from ssh_sites import FOREVER, Sites
@@ -28,7 +28,7 @@ def sites(tmp_path: Path) -> Iterator[Sites]:
 
 
 def answer(sites: Sites, site: Site, **options: int) -> Answer:
-    return sites.run(lambda wire: wire.trigger(site, WORDS), **options)
+    return sites.run(lambda transport: transport.trigger(site, WORDS), **options)
 
 
 def test_a_site_with_options_is_told_the_words_as_they_are(sites: Sites) -> None:
@@ -39,7 +39,7 @@ def test_a_site_with_options_is_told_the_words_as_they_are(sites: Sites) -> None
 def test_words_cannot_become_options_of_ssh(sites: Sites, tmp_path: Path) -> None:
     site = sites.site('echo "$SSH_ORIGINAL_COMMAND"', ssh_options=OPTIONS)
     words = f"-oProxyCommand=touch {tmp_path}/harm"
-    assert sites.run(lambda wire: wire.trigger(site, words)).output == f"{words}\n"
+    assert sites.run(lambda transport: transport.trigger(site, words)).output == f"{words}\n"
     assert not (tmp_path / "harm").exists()
 
 
@@ -92,8 +92,8 @@ def test_a_cancelled_trigger_leaves_no_program_behind(sites: Sites, tmp_path: Pa
     begun, before = tmp_path / "begun", programs()
     site = sites.site(f"touch {begun}; {FOREVER}", ssh_options=OPTIONS)
 
-    async def cancelled(wire: SshWire) -> None:
-        task = asyncio.create_task(wire.trigger(site, WORDS))
+    async def cancelled(transport: SshTransport) -> None:
+        task = asyncio.create_task(transport.trigger(site, WORDS))
         assert await asyncio.to_thread(wait_until, begun.exists)
         assert programs() > before
         task.cancel()

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pushmirror.access import rsyncd_conf
-from pushmirror.access.rsyncd_conf import Facts, Places
+from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
 
-FACTS = Facts((3, 1, 3), root=False, ipv6=False)  # what every rsync understands
+FACTS = DaemonFacts((3, 1, 3), root=False, ipv6=False)  # what every rsync understands
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SPECIAL = st.text(st.sampled_from("%PATHOME\\#;=[]&'\"$ ~äé/.-_ax\u2028"), max_size=20)
 TEXT = SPECIAL | st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
@@ -27,7 +27,7 @@ TEXT = SPECIAL | st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_siz
 def conf(directory: Path, **archive: object) -> Path:
     table = {"name": "debian", "access": "open", "path": str(directory), **archive}
     config = Config.model_validate({"archives": {"debian": table}})
-    text = rsyncd_conf.render(config, {}, Places(directory), FACTS)
+    text = rsyncd_conf.render(config, {}, DaemonPaths(directory), FACTS)
     user = [f"uid = {os.geteuid()}", f"gid = {os.getegid()}"] if os.geteuid() == 0 else []
     head, module, tail = text.partition("\n[debian]\n")
     file = directory / "conf"

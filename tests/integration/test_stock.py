@@ -17,9 +17,9 @@ from pushmirror.lab.site import LabSite
 from pushmirror.progress import Progress, Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync import owner as stock
-from pushmirror.sync.job import Job
-from pushmirror.sync.tracking import Places
-from pushmirror.tree.published_state import Published, read_published
+from pushmirror.sync.job import RunOptions
+from pushmirror.sync.tracking import StatePaths
+from pushmirror.tree.published_state import PublishedState, read_published
 
 
 class Owner(LabSite):
@@ -49,11 +49,11 @@ def plain(tmp_path: Path) -> Owner:
     return Owner(tmp_path / "owner", tmp_path / "plain")
 
 
-def stock_of(tree: Path, state: Path) -> stock.Stock:
-    places = Places(
+def stock_of(tree: Path, state: Path) -> stock.OwnerScan:
+    places = StatePaths(
         state / "ledger", state / "inventory", state / "theirs", state / "manifests", state / "suites"
     )
-    return stock.Stock(Archive(name="debian", path=tree), Mirror(), places=places, progress=Silent())
+    return stock.OwnerScan(Archive(name="debian", path=tree), Mirror(), places=places, progress=Silent())
 
 
 def names(tree: Path) -> set[str]:
@@ -102,7 +102,7 @@ def test_sites_find_the_stock_in_the_manifest_before_they_are_told(tmp_path, arc
     def told(generation: str) -> None:
         heads.append(parse_head((tmp_path / "manifests" / "head").read_bytes(), where="head"))
 
-    generation = stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), told).generation
+    generation = stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), told).generation
     with Inventory(tmp_path / "inventory") as inventory:
         assert [(head.generation, head.state) for head in heads] == [(generation, inventory.state)]
 
@@ -140,7 +140,7 @@ def test_release_files_that_change_while_stock_is_taken_are_no_state(
     monkeypatch.setattr(stock.Inventory, "reconcile", update_meanwhile)
     work = stock_of(archive.path, tmp_path)
     with pytest.raises(Behind, match="changed while stock was taken"):
-        work.run(Job(Stage.ALL, "manual"), print)
+        work.run(RunOptions(Stage.ALL, "manual"), print)
     assert not (tmp_path / "manifests").exists()
 
 
@@ -151,11 +151,11 @@ def unreadable(inventory: Inventory, tree: Path, *, progress: Progress) -> Drift
 def test_a_directory_that_cannot_be_read_costs_the_manifest_and_not_the_generation(
     archive: LabArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), print)
+    stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
     assert (tmp_path / "manifests/head").exists()
     monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
     told: list[str] = []
-    report = stock_of(archive.path, tmp_path).run(Job(Stage.ALL, "manual"), told.append)
+    report = stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), told.append)
     assert told == [report.generation] == [read_published(archive.path).generation]
     assert not (tmp_path / "manifests/head").exists() and "pool/private" in caplog.text
 
@@ -166,14 +166,14 @@ def test_a_plain_tree_that_cannot_be_read_has_no_generation(
     (tmp_path / "tree").mkdir()
     monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
     with pytest.raises(UnreadableTree):
-        stock_of(tmp_path / "tree", tmp_path).run(Job(Stage.ALL, "manual"), print)
+        stock_of(tmp_path / "tree", tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
 
 
 def test_modes_are_the_owners_business(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch(0o600)
     work = stock_of(tmp_path / "tree", tmp_path)
-    assert work.run(Job(Stage.ALL, "manual"), print).stock == "1 file"
+    assert work.run(RunOptions(Stage.ALL, "manual"), print).stock == "1 file"
     assert (tmp_path / "tree/file").stat().st_mode & 0o777 == 0o600
 
 
@@ -233,10 +233,10 @@ def test_a_hook_that_fails_fails_the_taking_of_stock(
 
 
 def test_a_tree_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(tree: Path, further: Iterable[str] = ()) -> Published:
+    def refuse(tree: Path, further: Iterable[str] = ()) -> PublishedState:
         raise PermissionError(13, "Permission denied", str(tree / "dists"))
 
     monkeypatch.setattr(stock, "read_published", refuse)
     with pytest.raises(PushmirrorError, match=f"Permission denied .{tmp_path}/dists") as raised:
-        stock_of(tmp_path, tmp_path).run(Job(Stage.ALL, "manual"), print)
+        stock_of(tmp_path, tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
     assert raised.value.exit_code == Exit.STAGE1

@@ -138,8 +138,8 @@ def test_a_whole_suite_can_be_left_out(site: LabSite) -> None:
 
 def pass_grace(site: LabSite) -> None:
     """Let three days pass since every generation that was replaced."""
-    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as ledger, ledger:
-        ledger.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
+    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as closures, closures:
+        closures.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
 
 
 @by_each_strategy

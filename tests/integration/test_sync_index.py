@@ -114,8 +114,8 @@ def test_what_replaced_indices_refer_to_goes_when_their_grace_is_over(
     removed = archive.update(installer=False).removed
     sync(site)
     assert all((site.tree / path).exists() for path in removed)
-    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as ledger, ledger:
-        ledger.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
+    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as closures, closures:
+        closures.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
     assert sync(site)[0] == "index"
     assert not any((site.tree / path).exists() for path in removed)
     assert differences(archive, site) == []

@@ -15,7 +15,7 @@ import pytest
 
 from acceptance.calls import Call, requests
 from acceptance.gate import Gate
-from pushmirror.archive.layout import Part, part_of
+from pushmirror.archive.layout import PublishStep, publish_step
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
@@ -29,7 +29,7 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from pushmirror.system.beneath import Beneath
-from pushmirror.tree.publish import Change, Publisher
+from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.traces import Traces
 from pushmirror.tree.work_area import WorkArea
 from trees import refused, snapshot
@@ -72,8 +72,8 @@ def plain_site(tmp_path: Path, plain: Path, daemon: RsyncDaemon) -> LabSite:
 
 def pass_grace(site: LabSite) -> None:
     """Let three days pass since every generation that was replaced."""
-    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as ledger, ledger:
-        ledger.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
+    with closing(sqlite3.connect(site.state / "closures/debian/ledger.sqlite")) as closures, closures:
+        closures.execute("UPDATE generations SET replaced = replaced - ?", (3 * 86400,))
 
 
 def last_log(site: LabSite) -> str:
@@ -376,7 +376,7 @@ def test_a_suite_that_is_swapped_comes_after_the_pool_files_that_it_names(
         return exchange(beneath, one, other)
 
     monkeypatch.setattr(Beneath, "exchange", watched)
-    Publisher(tree, area).publish(Change(names, {}, [], at_once=("dists/sid",)))
+    Publisher(tree, area).publish(PublishPlan(names, {}, [], at_once=("dists/sid",)))
     assert seen[-1] is True
     assert [(tree / name).read_text() for name in names] == ["new"] * 4
 
@@ -385,7 +385,7 @@ def test_a_suite_that_is_swapped_comes_after_the_pool_files_that_it_names(
     "path", ["packages/a_1_all.deb", "pool-sparc64/main/a/a_1.deb", "all/Packages.d/x.deb"]
 )
 def test_packages_come_before_what_names_them_wherever_they_are(path: str) -> None:
-    assert part_of(path) is Part.EARLY
+    assert publish_step(path) is PublishStep.EARLY
 
 
 def test_landing_leaves_a_link_alone_through_which_live_paths_go(tmp_path: Path) -> None:

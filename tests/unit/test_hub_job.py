@@ -9,10 +9,10 @@ import pytest
 from pushmirror.config.model import Archive, Config, State, Strategy
 from pushmirror.errors import StateError
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub, Wish
+from pushmirror.runner import Runner, RunRequest
 from pushmirror.state.records import Stage
 from pushmirror.state.store import Store, open_store
-from pushmirror.sync.job import Job, Served
+from pushmirror.sync.job import OnPublished, RunOptions
 from pushmirror.sync.report import Report
 from pushmirror.system import clock
 
@@ -23,10 +23,10 @@ class Work:
     """A run that does nothing but remember what it was to do."""
 
     def __init__(self) -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[RunOptions] = []
         self.report = Report(clock.now(), strategy="manifest", why="3 steps")
 
-    def run(self, job: Job, _: Served) -> Report:
+    def run(self, job: RunOptions, _: OnPublished) -> Report:
         self.jobs.append(job)
         return self.report
 
@@ -38,15 +38,15 @@ class Mirror:
         archive = Archive.model_validate({"name": "debian", "path": str(tree), "upstream": "rsync://h/m"})
         state = State(directory=tree.parent / "state", keep_runs=self.keep_runs)
         config = Config(archives={"debian": archive}, state=state)
-        self.hub, self.store, self.work = Hub(config, store, Silent()), store, work
+        self.hub, self.store, self.work = Runner(config, store, Silent()), store, work
 
     def waits(self, generation: str | None = None) -> None:
         """Somebody's request, whose process is gone."""
         self.store.add_request("debian", Stage.ALL, trigger="ssh", generation=generation)
 
-    def serve(self, generation: str | None = None, strategy: Strategy | None = None) -> Job:
+    def serve(self, generation: str | None = None, strategy: Strategy | None = None) -> RunOptions:
         """The run of a wish."""
-        wish = Wish("debian", Stage.ALL, "ssh", generation=generation, strategy=strategy)
+        wish = RunRequest("debian", Stage.ALL, "ssh", generation=generation, strategy=strategy)
         assert self.hub.serve(wish).exit_code == 0
         return self.work.jobs[-1]
 
@@ -54,7 +54,7 @@ class Mirror:
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     work = Work()
-    monkeypatch.setattr(Hub, "_work", lambda *_: work)
+    monkeypatch.setattr(Runner, "_work", lambda *_: work)
     (tmp_path / "tree").mkdir()
     with closing(open_store(f"sqlite:///{tmp_path}/state.sqlite", tmp_path / "state")) as store:
         yield Mirror(tmp_path / "tree", store, work)
@@ -88,8 +88,8 @@ def test_a_run_takes_the_strategy_of_who_carries_it_out_for_itself(mirror: Mirro
 
 
 def test_who_asks_for_a_strategy_is_not_served_by_a_run_that_did_not_know() -> None:
-    assert Wish("debian", Stage.ALL, "manual", strategy=Strategy.FULL).is_special
-    assert not Wish("debian", Stage.ALL, "ssh", generation=ONE).is_special
+    assert RunRequest("debian", Stage.ALL, "manual", strategy=Strategy.FULL).is_special
+    assert not RunRequest("debian", Stage.ALL, "ssh", generation=ONE).is_special
 
 
 def test_it_is_remembered_how_a_run_really_went(mirror: Mirror) -> None:
@@ -102,7 +102,7 @@ def test_answers_that_needed_no_run_are_not_remembered_for_ever(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pushmirror.runner.serves_already", lambda *_: True)
-    wish = Wish("debian", Stage.ALL, "ssh", generation=ONE)
+    wish = RunRequest("debian", Stage.ALL, "ssh", generation=ONE)
     first, *_ = [mirror.hub.serve(wish) for _ in range(mirror.keep_runs + 100)]
     with pytest.raises(StateError):
         mirror.store.request(first.id)

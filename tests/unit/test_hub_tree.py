@@ -5,7 +5,7 @@ import pytest
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConfigError
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub
+from pushmirror.runner import Runner
 from pushmirror.state.records import Generation
 
 
@@ -29,7 +29,7 @@ def test_a_disk_with_nothing_but_its_own_is_not_the_tree_that_was_published(tmp_
     for name in names:
         (tmp_path / name).mkdir()
     archive = Archive(name="a", path=tmp_path, upstream="rsync://hub.example.org/debian")
-    hub = Hub(None, Published(), Silent())
+    hub = Runner(None, Published(), Silent())
     if mounted:
         hub.require_mounted(archive)
     else:

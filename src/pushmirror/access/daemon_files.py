@@ -33,8 +33,8 @@ from pathlib import Path
 from pushmirror.access import credentials, rsyncd_conf
 from pushmirror.access import tls as stunnel
 from pushmirror.access.credentials import Login
-from pushmirror.access.rsyncd_conf import Facts, Places
-from pushmirror.access.units import Setting
+from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
+from pushmirror.access.units import UnitContext
 from pushmirror.config import loader, model
 from pushmirror.errors import ConfigError, ProgramMissing, PushmirrorError
 from pushmirror.system import clock
@@ -80,7 +80,7 @@ def changing(config: model.Config) -> Iterator[None]:
 
 
 def write(
-    config: model.Config, *, facts: Facts | None = None, now: datetime | None = None, aloud: bool = True
+    config: model.Config, *, facts: DaemonFacts | None = None, now: datetime | None = None, aloud: bool = True
 ) -> bool:
     """Write the files; to be called within `changing`. Whether one of them changed."""
     where, moment, found = places(config), now or clock.now(), _read(config)
@@ -146,9 +146,9 @@ def site_file(config: model.Config, name: str) -> Path:
     return config.source.parent / loader.SITES / f"{name}.toml"
 
 
-def places(config: model.Config) -> Places:
+def places(config: model.Config) -> DaemonPaths:
     """Where the daemon's files are."""
-    return Places(config.state.directory / "rsyncd")
+    return DaemonPaths(config.state.directory / "rsyncd")
 
 
 def owner_of(config: model.Config) -> int:
@@ -182,17 +182,17 @@ def stunnel_program() -> str:
     return _program(_STUNNEL, "stunnel4")
 
 
-def setting_of(config: model.Config, pushmirror: str) -> Setting:
+def setting_of(config: model.Config, pushmirror: str) -> UnitContext:
     """What the printed units name; `pushmirror` is this program's full path."""
     directory = config.state.directory
     user = pwd.getpwuid(owner_of(config) if directory.exists() else os.geteuid())
     tls = stunnel_program() if config.serve.certificate else _STUNNEL[0]
-    return Setting(user.pw_name, grp.getgrgid(user.pw_gid).gr_name, pushmirror, _rsync(), tls)
+    return UnitContext(user.pw_name, grp.getgrgid(user.pw_gid).gr_name, pushmirror, _rsync(), tls)
 
 
-def facts_of(config: model.Config) -> Facts:
+def facts_of(config: model.Config) -> DaemonFacts:
     """What the daemon is run by, and with."""
-    return Facts(
+    return DaemonFacts(
         rsync_version(_rsync()), root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists()
     )
 

@@ -37,7 +37,7 @@ _HEAD = """\
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DaemonFacts:
     """What the daemon is run by, and with."""
 
     version: tuple[int, int, int]  # of rsync
@@ -55,7 +55,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DaemonPaths:
     """Where the daemon's files are."""
 
     directory: Path
@@ -90,7 +90,9 @@ class Places:
         return self.directory / f"{archive}.lock-of-manifest"
 
 
-def render(config: Config, logins: Mapping[str, Sequence[str]], places: Places, facts: Facts) -> str:
+def render(
+    config: Config, logins: Mapping[str, Sequence[str]], places: DaemonPaths, facts: DaemonFacts
+) -> str:
     """The file's text; `logins` are the users of each site by its name. Raises ConfigError."""
     sections = [_HEAD, *_lines(_globals(config.serve, places, facts))]
     for archive in config.archives.values():
@@ -138,7 +140,7 @@ def path_value(key: str, path: Path) -> str:
     return value(key, f"{text}/" if text.endswith(("\\", " ")) else text)
 
 
-def _globals(serve: Serve, places: Places, facts: Facts) -> Iterator[tuple[str, str]]:
+def _globals(serve: Serve, places: DaemonPaths, facts: DaemonFacts) -> Iterator[tuple[str, str]]:
     host, port = listening(serve.rsync)
     yield "port", str(port)
     if host:  # without, rsync opens a socket for each family
@@ -171,7 +173,7 @@ def _globals(serve: Serve, places: Places, facts: Facts) -> Iterator[tuple[str, 
         yield "auth digest", serve.auth_digest
 
 
-def _confinement(serve: Serve, facts: Facts) -> Iterator[tuple[str, str]]:
+def _confinement(serve: Serve, facts: DaemonFacts) -> Iterator[tuple[str, str]]:
     if facts.root:
         yield "use chroot", "yes"
         yield "uid", serve.uid
@@ -181,7 +183,7 @@ def _confinement(serve: Serve, facts: Facts) -> Iterator[tuple[str, str]]:
     # else unset: the units grant CAP_SYS_CHROOT, and without it rsync goes on without
 
 
-def _module(archive: Archive, users: Sequence[str], places: Places) -> Iterator[tuple[str, str]]:
+def _module(archive: Archive, users: Sequence[str], places: DaemonPaths) -> Iterator[tuple[str, str]]:
     key = f"archives.{archive.name}"
     yield "path", path_value(f"{key}.path", archive.path)
     if comment := archive.comment.strip():
@@ -192,7 +194,7 @@ def _module(archive: Archive, users: Sequence[str], places: Places) -> Iterator[
 
 
 def _manifest(
-    archive: Archive, directory: Path, users: Sequence[str], places: Places
+    archive: Archive, directory: Path, users: Sequence[str], places: DaemonPaths
 ) -> Iterator[tuple[str, str]]:
     """The module beside an archive's, for the same readers; not listed, for it is no archive."""
     yield "path", path_value("state.directory", directory)
@@ -202,7 +204,7 @@ def _manifest(
     yield from _readers(archive, users, places)
 
 
-def _readers(archive: Archive, users: Sequence[str], places: Places) -> Iterator[tuple[str, str]]:
+def _readers(archive: Archive, users: Sequence[str], places: DaemonPaths) -> Iterator[tuple[str, str]]:
     if archive.hosts_allow:
         yield "hosts allow", " ".join(archive.hosts_allow)
         if any(_needs_a_name(peer) for peer in archive.hosts_allow):

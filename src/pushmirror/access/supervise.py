@@ -35,7 +35,7 @@ _TAIL = 4096  # bytes of it that are looked at
 _UP_S = 15.0  # the longest that pushes wait for the daemon
 
 
-async def keep(
+async def supervise(
     name: str,
     argv: Callable[[], Sequence[str]],
     *,
@@ -70,7 +70,7 @@ async def keep(
         await asyncio.sleep(pause_s)
 
 
-async def until_it_answers(config: Config) -> None:
+async def wait_until_listening(config: Config) -> None:
     """Wait until rsync's daemon takes connections; who is woken before would find nobody there."""
     host, port = listening(config.serve.rsync)
     try:
@@ -87,7 +87,7 @@ async def until_it_answers(config: Config) -> None:
         _log.warning("rsync's daemon does not answer on %s; sites are woken all the same", config.serve.rsync)
 
 
-async def keep_tls(config: Callable[[], Config]) -> None:
+async def supervise_stunnel(config: Callable[[], Config]) -> None:
     """Have stunnel run for as long as there is a certificate in the configuration."""
     running: asyncio.Task[None] | None = None
     async with asyncio.TaskGroup() as tasks:
@@ -106,7 +106,7 @@ async def _stunnel(config: Callable[[], Config]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             argv = partial(_stunnel_argv, config)
-            tasks.create_task(keep("stunnel", argv, may_fail=True, on_start=process.is_now))
+            tasks.create_task(supervise("stunnel", argv, may_fail=True, on_start=process.is_now))
             tasks.create_task(_reload(config, process, loaded))
     finally:
         process.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pushmirror.access.rsyncd_conf import Facts, Places, listening
+from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths, listening
 from pushmirror.config.model import Serve
 from pushmirror.errors import ConfigError
 
@@ -123,7 +123,7 @@ def _unusable(serve: Serve, why: str) -> str:
 _HEAD = "; Written by pushmirror and overwritten with every change: edit [serve] in pushmirror.toml instead."
 
 
-def render(serve: Serve, places: Places, facts: Facts, rsync: str) -> str:
+def render(serve: Serve, places: DaemonPaths, facts: DaemonFacts, rsync: str) -> str:
     """The file's text; `rsync` is the program's full path. Raises ConfigError."""
     lines = [_HEAD, "foreground = yes", "pid =", "syslog = no", "debug = notice"]
     lines += [f"output = {_value('state.directory', places.tls_log)}"]
@@ -136,7 +136,7 @@ def render(serve: Serve, places: Places, facts: Facts, rsync: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _services(serve: Serve, facts: Facts) -> Iterator[tuple[str, str, list[str]]]:
+def _services(serve: Serve, facts: DaemonFacts) -> Iterator[tuple[str, str, list[str]]]:
     """One for each family: a socket for both would tell rsync IPv4 clients as ::ffff:192.0.2.1."""
     host, port = listening(serve.rsync_tls)
     if host:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pushmirror.access.rsyncd_conf import RSYNC_PORT, Places, listening
+from pushmirror.access.rsyncd_conf import RSYNC_PORT, DaemonPaths, listening
 from pushmirror.config.model import Access, Config
 from pushmirror.errors import ConfigError
 
@@ -122,7 +122,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class UnitContext:
     """What the texts name; programs by their full paths."""
 
     user: str  # who runs the daemon
@@ -132,7 +132,7 @@ class Setting:
     stunnel: str
 
 
-def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
+def render(kind: Kind, config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     """The files of one kind, each after a comment that says where it belongs. Raises ConfigError."""
     match kind:
         case Kind.SYSTEMD:
@@ -145,7 +145,7 @@ def render(kind: Kind, config: Config, places: Places, setting: Setting) -> str:
             return _logrotate(config, places, setting)
 
 
-def _serve(config: Config, places: Places, setting: Setting) -> str:
+def _serve(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     source = ["--config", str(config.source)] if config.source else []
     ports = [listening(config.serve.rsync)[1], listening(config.serve.rsync_tls)[1]]
     return _text(
@@ -169,7 +169,7 @@ def _serve(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
+def _socket(config: Config, places: DaemonPaths, setting: UnitContext) -> Iterator[str]:
     host, port = listening(config.serve.rsync)
     offered = [one for one in config.archives.values() if one.access is not Access.NONE]
     at_most = len(offered) * config.serve.max_connections + _STRANGERS
@@ -205,7 +205,7 @@ def _socket(config: Config, places: Places, setting: Setting) -> Iterator[str]:
         yield _tls(config, places, setting)
 
 
-def _tls(config: Config, places: Places, setting: Setting) -> str:
+def _tls(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     port = listening(config.serve.rsync_tls)[1]
     return _text(
         f"# {_SYSTEMD}/pushmirror-rsync-tls.service",
@@ -227,7 +227,7 @@ def _tls(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _inetd(config: Config, places: Places, setting: Setting) -> str:
+def _inetd(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     if len(str(places.conf).split()) > 1:
         raise ConfigError(f'state.directory: found a blank in "{places.conf}", which inetd cannot have')
     host, port = listening(config.serve.rsync)
@@ -249,7 +249,7 @@ def _inetd(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _logrotate(config: Config, places: Places, setting: Setting) -> str:
+def _logrotate(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     logs = [f'"{places.log}"', *([f'"{places.tls_log}"'] if config.serve.certificate else [])]
     return _text(
         "# /etc/logrotate.d/pushmirror",
@@ -265,7 +265,7 @@ def _logrotate(config: Config, places: Places, setting: Setting) -> str:
     )
 
 
-def _as_user(setting: Setting, places: Places, limits: Limits) -> Iterator[str]:
+def _as_user(setting: UnitContext, places: DaemonPaths, limits: Limits) -> Iterator[str]:
     yield f"# {setting.user}, whose state is in {places.directory.parent}"
     yield f"User={setting.user}"
     yield f"Group={setting.group}"

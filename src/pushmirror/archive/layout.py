@@ -1,6 +1,6 @@
 """Which part of an archive a path belongs to, and so when it may appear.
 
-The order of `Part` is the order of publishing (design: Publish). A path that nothing live refers to
+The order of `PublishStep` is the order of publishing (design: Publish). A path that nothing live refers to
 may appear at any time before what refers to it; that is all an archive needs to be whole at every instant.
 What a path is, its name tells: an archive may lie in a directory of the tree, be reached through links, or
 have its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
@@ -57,7 +57,7 @@ def may_have_suites(name: str) -> bool:
     return _NO_SUITES.fullmatch(name) is None and not name.startswith(".")
 
 
-class Part(IntEnum):
+class PublishStep(IntEnum):
     """When a path is published; a later part refers to earlier ones."""
 
     EARLY = 1  # packages, by-hash, pdiff patches, installer versions: found only through what comes later
@@ -75,18 +75,18 @@ def is_content(name: str) -> bool:
     return name != LOST and not name.startswith((REQUIRED, "."))
 
 
-def part_of(path: str, *, is_link: bool = False) -> Part:
+def publish_step(path: str, *, is_link: bool = False) -> PublishStep:
     """The part a path belongs to."""
     if path.startswith(f"{TRACES}/"):
-        return Part.MASTER if path == f"{TRACES}/master" else Part.TRACE
+        return PublishStep.MASTER if path == f"{TRACES}/master" else PublishStep.TRACE
     if is_suite_file(path):
-        return Part.RELEASE
+        return PublishStep.RELEASE
     below = _below_dists(path)
     if below is None:
         return _outside(path)
     if is_link:
-        return Part.INDEX_LINK if "/" in below else Part.SUITE_LINK
-    return Part.EARLY if _early.wants(f"{DISTS}/{below}") else Part.INDEX
+        return PublishStep.INDEX_LINK if "/" in below else PublishStep.SUITE_LINK
+    return PublishStep.EARLY if _early.wants(f"{DISTS}/{below}") else PublishStep.INDEX
 
 
 def _below_dists(path: str) -> str | None:
@@ -99,12 +99,12 @@ def _below_dists(path: str) -> str | None:
     return None
 
 
-def _outside(path: str) -> Part:
+def _outside(path: str) -> PublishStep:
     """Of a path that is not below `dists`."""
     first, slash, _ = path.partition("/")
     if _INDEX.fullmatch(path.rpartition("/")[2]) and not (slash and first in NO_PACKAGES):
-        return Part.INDEX
-    return Part.REST if not slash or first in NO_PACKAGES else Part.EARLY
+        return PublishStep.INDEX
+    return PublishStep.REST if not slash or first in NO_PACKAGES else PublishStep.EARLY
 
 
 def is_by_hash(path: str) -> bool:
@@ -114,7 +114,7 @@ def is_by_hash(path: str) -> bool:
 
 def is_package(path: str) -> bool:
     """Whether a path is that of a package or a part of a source package: `NAME_VERSION….SUFFIX`."""
-    return part_of(path) is Part.EARLY and _PACKAGE.fullmatch(path.rpartition("/")[2]) is not None
+    return publish_step(path) is PublishStep.EARLY and _PACKAGE.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_suite_file(path: str) -> bool:
@@ -145,7 +145,7 @@ def is_searched(path: str) -> bool:
 
 def may_land(path: str) -> bool:
     """Whether a *new* path may appear in the tree as soon as it is here: nothing live refers to it yet."""
-    return part_of(path) in {Part.EARLY, Part.REST}
+    return publish_step(path) in {PublishStep.EARLY, PublishStep.REST}
 
 
 def publishing_order(path: str, is_link: bool = False) -> tuple[int, int, str, int]:
@@ -153,13 +153,13 @@ def publishing_order(path: str, is_link: bool = False) -> tuple[int, int, str, i
 
     A Release file that is a link comes after the file that it may lead to.
     """
-    part = part_of(path, is_link=is_link)
+    part = publish_step(path, is_link=is_link)
     directory, _, name = path.rpartition("/")
-    if part is Part.RELEASE:
+    if part is PublishStep.RELEASE:
         return (part, int(is_link), directory, RELEASE_NAMES.index(name))
     return (part, int(is_link), path, 0)
 
 
 def deleting_order(path: str, is_link: bool = False) -> tuple[int, int, str]:
     """Sort key of deleting: what refers goes before what it refers to, links first within a part."""
-    return (-part_of(path, is_link=is_link), int(not is_link), path)
+    return (-publish_step(path, is_link=is_link), int(not is_link), path)

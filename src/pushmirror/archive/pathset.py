@@ -68,7 +68,7 @@ class PathSet:
 # be the last to look.
 
 
-class Seen:
+class GrowingPathSet:
     """A set of paths that grows; a table of their fingerprints, half empty at least."""
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class TraceFacts:
     """What could be read of a trace file."""
 
     date: datetime | None  # of the first line
@@ -128,7 +128,7 @@ def _mail_date(when: datetime) -> str:
     return f"{day}, {when.day:02} {month} {when.year:04} {when:%H:%M:%S} +0000"
 
 
-def parse_trace(text: str) -> Facts:
+def parse_trace(text: str) -> TraceFacts:
     """Whatever can be read of a trace; never raises."""
     first, *lines = text.split("\n")
     fields: dict[str, str] = {}
@@ -136,7 +136,7 @@ def parse_trace(text: str) -> Facts:
         name, separator, value = line.partition(": ")
         if separator:
             fields.setdefault(name, value.strip())
-    return Facts(_first_line_date(first), MappingProxyType(fields))
+    return TraceFacts(_first_line_date(first), MappingProxyType(fields))
 
 
 def _first_line_date(line: str) -> datetime | None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.values import Logs, Variables
 from pushmirror.config.legacy.variables import VARIABLES
 from pushmirror.config.problems import message
@@ -104,7 +104,7 @@ class Checked:
     """The variables of one file."""
 
     variables: Variables
-    places: Places
+    places: ScriptPaths
 
     def __post_init__(self) -> None:
         self.get = self.variables.get

@@ -14,7 +14,7 @@ from typing import Any
 
 from pushmirror.archvsync.checked import Checked, number
 from pushmirror.archvsync.ftpsync_upstream import UpstreamReader
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.rsync_options import Options
 from pushmirror.archvsync.values import Ftpsync, Mail, Variables
 from pushmirror.config.model import Archive, Callback, Delete, Hooks, Mirror, UpdateInProgress
@@ -42,7 +42,7 @@ def archive_name(archive: str, script: str, tree: str) -> str:
 
 
 def read_ftpsync(
-    variables: Variables, *, name: str, archive: str, places: Places, password_file: Path
+    variables: Variables, *, name: str, archive: str, places: ScriptPaths, password_file: Path
 ) -> Ftpsync:
     """All that the variables say.
 
@@ -59,7 +59,7 @@ class _Reader:
     variables: Variables
     name: str
     archive: str
-    places: Places
+    places: ScriptPaths
     password_file: Path
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ _OURS = ("ftpsync*.conf", "runmirrors*.conf")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ScriptPaths:
     """The directories of a command."""
 
     config: tuple[Path, ...]  # the first that has a file wins
@@ -39,7 +39,7 @@ class Places:
     here: Path = Path("/")  # what relative paths in the files are relative to
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], argv0: str = "") -> Places:
+    def of(cls, environment: Mapping[str, str], argv0: str = "") -> ScriptPaths:
         """The directories of the command that was called by this name."""
         home = _home(environment)
         config = (home / ".config/ftpsync", _PACKAGES)
@@ -56,7 +56,7 @@ def config_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
-def find(where: Places, file_name: str) -> Path | None:
+def find(where: ScriptPaths, file_name: str) -> Path | None:
     """The first file of this name; None if there is none."""
     candidates = (directory / config_name(file_name) for directory in where.config)
     return next(filter(os.path.isfile, candidates), None)  # in a directory that is not for us, none is
@@ -125,20 +125,20 @@ _ASKED_NOTHING = {
 }
 
 
-def preset_of_ftpsync(name: str, where: Places, asked: Mapping[str, str]) -> dict[str, str]:
+def preset_of_ftpsync(name: str, where: ScriptPaths, asked: Mapping[str, str]) -> dict[str, str]:
     """Before ftpsync reads NAME.conf; `asked` is what its words say, ARCHIVE at least."""
     return {**_of_both(name, where), **_ASKED_NOTHING, **asked}
 
 
 def preset_of_runmirrors(
-    name: str, where: Places, *, archive_option: str, kind: str = PUSH_KIND, from_ftpsync: bool = False
+    name: str, where: ScriptPaths, *, archive_option: str, kind: str = PUSH_KIND, from_ftpsync: bool = False
 ) -> dict[str, str]:
     """Before runmirrors reads NAME.conf; the rest is what it was told by -a, -k and -f."""
     told = {"CONF": archive_option, "PUSHKIND": kind, "FROMFTPSYNC": "true" if from_ftpsync else "false"}
     return {**_of_both(name, where), **told}
 
 
-def preset_of_file(name: str, where: Places) -> dict[str, str]:
+def preset_of_file(name: str, where: ScriptPaths) -> dict[str, str]:
     """Before either of them reads NAME.conf, where nobody has called it: what it has when timers do."""
     archive = name.partition("-")[2]
     if name.startswith("runmirrors"):
@@ -146,6 +146,6 @@ def preset_of_file(name: str, where: Places) -> dict[str, str]:
     return preset_of_ftpsync(name, where, {"ARCHIVE": archive})
 
 
-def _of_both(name: str, where: Places) -> dict[str, str]:
+def _of_both(name: str, where: ScriptPaths) -> dict[str, str]:
     ours = {"NAME": name, "LOGDIR": str(where.logs), "LOCKDIR": str(where.locks), "VERSION": VERSION}
     return {**ours, "BASEDIR": str(where.base)} if where.base else ours

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pushmirror.archvsync.checked import Shared, number, span
-from pushmirror.archvsync.places import PUSH_KIND, Places, free_name
+from pushmirror.archvsync.places import PUSH_KIND, ScriptPaths, free_name
 from pushmirror.archvsync.values import Mail, MirrorLine, Runmirrors, Variables, site_of
 from pushmirror.config.model import Push, PushKind
 from pushmirror.config.problems import message
@@ -179,7 +179,7 @@ def read_runmirrors(
     *,
     name: str,
     archive_option: str,
-    places: Places,
+    places: ScriptPaths,
     mirror_text: str,
     home: Path,
 ) -> Runmirrors:
@@ -198,7 +198,7 @@ class _Reader:
     variables: Variables
     name: str
     archive_option: str
-    places: Places
+    places: ScriptPaths
     home: Path
 
     def __post_init__(self) -> None:

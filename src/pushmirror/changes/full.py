@@ -7,35 +7,35 @@ from collections.abc import Iterator
 from pushmirror.archive.filters import STAGE1_RULES
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.changes.local_changes import drift_among, in_words
-from pushmirror.changes.question import Question
-from pushmirror.inventory.diff import Comparison, Survey, scanner
+from pushmirror.changes.question import DetectionContext
+from pushmirror.inventory.diff import Diff, DiskDiff, scanner
 from pushmirror.state.records import Stage
 
 
-def by_full(question: Question) -> Survey:
+def by_full(question: DetectionContext) -> Diff:
     """Compare every name of upstream's tree with ours."""
     scan = scanner(question.tree, leave_out=question.leave_out)
     digest = None if question.pinned.suites else TreeDigest()
-    comparison = Comparison(question.tree, scan, digest=digest)
+    comparison = DiskDiff(question.tree, scan, digest=digest)
     rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
     unseen = question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
-    survey = comparison.finish()
+    diff = comparison.finish()
     if unseen:  # what upstream could not show may well be there: it stays here
-        survey.deviates = True
-        survey.extras = [path for path in survey.extras if not unseen.covers(path)]
-        survey.extra_directories = [path for path in survey.extra_directories if not unseen.covers(path)]
-    survey.compared_disk, survey.generation = True, survey.digest
-    drift = drift_among(_differing(survey), question.tree, question.inventory)
-    survey.how = in_words(drift)
+        diff.deviates = True
+        diff.extras = [path for path in diff.extras if not unseen.covers(path)]
+        diff.extra_directories = [path for path in diff.extra_directories if not unseen.covers(path)]
+    diff.compared_disk, diff.generation = True, diff.digest
+    drift = drift_among(_differing(diff), question.tree, question.inventory)
+    diff.how = in_words(drift)
     if drift and not question.is_dry:
         question.inventory.distrust()  # this run puts it right, if it comes to its end
-    return survey
+    return diff
 
 
-def _differing(survey: Survey) -> Iterator[str]:
+def _differing(diff: Diff) -> Iterator[str]:
     """Every name that is not here what it is at upstream."""
-    yield from (entry.path for entry in survey.early)
-    for some in (survey.missing, survey.changed, survey.links, survey.directories):
+    yield from (entry.path for entry in diff.early)
+    for some in (diff.missing, diff.changed, diff.links, diff.directories):
         yield from some
-    yield from survey.extras
-    yield from survey.extra_directories
+    yield from diff.extras
+    yield from diff.extra_directories

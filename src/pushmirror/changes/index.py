@@ -20,7 +20,7 @@ from pathlib import Path
 from pushmirror.archive.index import UNKNOWN, File, record_fingerprint
 from pushmirror.archive.layout import is_by_hash
 from pushmirror.archive.paths import Entry, Kind, as_sha256, link_stays_inside, resolve
-from pushmirror.archive.pathset import Seen, fingerprint
+from pushmirror.archive.pathset import GrowingPathSet, fingerprint
 from pushmirror.changes.index_files import (
     Changed,
     changed_lists,
@@ -28,11 +28,11 @@ from pushmirror.changes.index_files import (
     lists_to_ask_for,
     take_extrafiles,
 )
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.closures import check
 from pushmirror.closures.indices import Indices
 from pushmirror.errors import BadPath, Unusable
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.state.records import Stage
 from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
 from pushmirror.tree.published_state import Suite, TreeLinks
@@ -45,7 +45,7 @@ from pushmirror.tree.published_state import Suite, TreeLinks
 # read.
 
 
-def replaced(question: Question, files: Sequence[File], known: Collection[str]) -> list[File]:
+def replaced(question: DetectionContext, files: Sequence[File], known: Collection[str]) -> list[File]:
     """Those of the files, which are here with the right size, that have another hash.
 
     `known` are the keys of the indices that what is here was vouched for by.
@@ -54,13 +54,13 @@ def replaced(question: Question, files: Sequence[File], known: Collection[str]) 
     doubtful = [file for file in files if file.path not in landed and not _is_known(question, file)]
     if not doubtful:
         return []
-    vouched = set(question.ledger.named({fingerprint(file.path) for file in doubtful}, known))
+    vouched = set(question.closures.named({fingerprint(file.path) for file in doubtful}, known))
     unread = [(file, question.tree / file.path) for file in doubtful if file not in vouched]
     question.upstream.progress.step("comparing", files=len(unread), size=sum(file.size for file, _ in unread))
     return check.wrong(unread, question.upstream.progress)
 
 
-def _is_known(question: Question, file: File) -> bool:
+def _is_known(question: DetectionContext, file: File) -> bool:
     """Whether the file had this hash when it was put there, and was not touched since."""
     entry = question.inventory.get(file.path)
     if entry is None or entry.sha256 != file.digest:
@@ -78,58 +78,58 @@ _log = logging.getLogger(__name__)
 _KINDS_OF_HASH = ("SHA256", "MD5Sum", "SHA1", "SHA512")
 
 
-def by_index(question: Question) -> Survey:
+def by_index(question: DetectionContext) -> Diff:
     """Tell what differs between our tree and the pinned state, as far as signed lists tell.
 
     Raises Unusable where they do not tell enough. A suite whose indices cannot be had is held back.
     """
     require_usable(question)
-    survey = Survey(covers_all=False)
+    diff = Diff(covers_all=False)
     is_new = question.pinned.generation != question.live.generation
-    keys = question.ledger.closures_of(question.pinned.generation)
+    keys = question.closures.closures_of(question.pinned.generation)
     if is_new:
         _require_ways_to_by_hash(question)
-        _take_lists(question, survey, changed_lists(question, TreeLinks(question.tree)))
-        keys = _take_closures(question, survey)
+        _take_lists(question, diff, changed_lists(question, TreeLinks(question.tree)))
+        keys = _take_closures(question, diff)
     elif question.stage is Stage.STAGE1:
         # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
         raise Unusable("upstream's Release files have not changed yet")
     if question.stage is not Stage.STAGE1:
         if is_new:
-            take_extrafiles(question, survey)
-        _take_unneeded(question, survey, _indices(question, survey), keys)
-    survey.files_upstream = question.ledger.count(keys) + sum(
+            take_extrafiles(question, diff)
+        _take_unneeded(question, diff, _indices(question, diff), keys)
+    diff.files_upstream = question.closures.count(keys) + sum(
         len(suite.release.files) for suite in question.pinned.suites.values()
     )
-    survey.files_here = question.inventory.files or survey.files_upstream
-    return survey
+    diff.files_here = question.inventory.files or diff.files_upstream
+    return diff
 
 
-def _take_closures(question: Question, survey: Survey) -> set[str]:
+def _take_closures(question: DetectionContext, diff: Diff) -> set[str]:
     """Note what the indices of suites without a fault add; returns the keys of all closures."""
-    indices = _indices(question, survey)
+    indices = _indices(question, diff)
     indices = indices.holding(question.suites, indices.get(question.upstream, question.live))
-    known = check.readable_of(question.base, question.ledger)
-    readable, faults = check.read_closures(question.pinned, indices, question.ledger)
+    known = check.readable_of(question.base, question.closures)
+    readable, faults = check.read_closures(question.pinned, indices, question.closures)
     if faults:
         indices = indices.holding(question.suites, faults)
-        readable, _ = check.read_closures(question.pinned, indices, question.ledger)
-    _take_files(question, survey, readable.values(), known.values())
+        readable, _ = check.read_closures(question.pinned, indices, question.closures)
+    _take_files(question, diff, readable.values(), known.values())
     return set(readable.values())
 
 
-def _indices(question: Question, survey: Survey) -> Indices:
+def _indices(question: DetectionContext, diff: Diff) -> Indices:
     return Indices(
         tree=question.tree,
         area=question.area,
-        survey=survey,
+        diff=diff,
         suites=question.suites,
         base=question.base,
         wants=question.selection.wants,
     )
 
 
-def require_usable(question: Question) -> None:
+def require_usable(question: DetectionContext) -> None:
     """Raise Unusable where signed lists cannot tell the whole of what matters."""
     base, pinned = question.base.suites, question.pinned.suites
     if not pinned:
@@ -153,7 +153,7 @@ def require_usable(question: Question) -> None:
             raise Unusable(f"the link {path} leads elsewhere now")
 
 
-def _require_ways_to_by_hash(question: Question) -> None:
+def _require_ways_to_by_hash(question: DetectionContext) -> None:
     """Raise Unusable where a link here has the place of by-hash files, and leads to none of them.
 
     Upstream was wrong then; whether it still is, its lists do not tell.
@@ -174,59 +174,59 @@ def _names_of(suite: Suite) -> tuple[str, str]:
     return suite.release.suite, suite.release.codename
 
 
-def _take_lists(question: Question, survey: Survey, changed: list[Changed]) -> None:
+def _take_lists(question: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
     """Fetch what Release files list anew; note what came, and what upstream does not carry any more."""
     is_last = question.stage is not Stage.STAGE1
     fetch_lists(question, changed, also=lists_to_ask_for(question) if is_last else ())
     for one in changed:
-        links = [path for path in one.names if _take_link(question, survey, path)]
+        links = [path for path in one.names if _take_link(question, diff, path)]
         came = [path for path in one.names if question.area.fetched(path)]
         right = [path for path in came if question.area.digest_of(path, like=one.digest) == one.digest]
-        survey.no_links.update(came)
+        diff.no_links.update(came)
         for path in came if right else ():
-            _note(question, survey, path, one.size, like=path if path in right else right[0])
+            _note(question, diff, path, one.size, like=path if path in right else right[0])
         if came and not right:
-            survey.refused.add(one.path)  # until it is asked for once more
+            diff.refused.add(one.path)  # until it is asked for once more
         elif not came and not links and one.was_carried and _is_name(question.tree / one.path):
-            survey.extras.append(one.path)  # upstream carries it no more
-    _drop_dangling(question, survey)
+            diff.extras.append(one.path)  # upstream carries it no more
+    _drop_dangling(question, diff)
 
 
-def _drop_dangling(question: Question, survey: Survey) -> None:
+def _drop_dangling(question: DetectionContext, diff: Diff) -> None:
     """Leave out links to what did not come: they are of a later state of upstream's, or wrong."""
-    links = TreeLinks(question.tree, survey.upstream_links)
-    for path in list(survey.links):
+    links = TreeLinks(question.tree, diff.upstream_links)
+    for path in list(diff.links):
         try:
             place = resolve(path, links, follow_last=True)
         except BadPath:
             place = path
         if question.area.fetched(place) is None and not os.path.exists(question.tree / place):  # noqa: PTH110
-            del survey.links[path], survey.upstream_links[path]
-            survey.refused.add(path)  # until it is asked for by its hash, too
+            del diff.links[path], diff.upstream_links[path]
+            diff.refused.add(path)  # until it is asked for by its hash, too
 
 
-def _take_link(question: Question, survey: Survey, path: str) -> bool:
+def _take_link(question: DetectionContext, diff: Diff, path: str) -> bool:
     """Note a link that upstream has in the place of an index: Debian's lead to the by-hash copy."""
     target = question.area.link_at(path)
     if target is None or not (is_by_hash(path) or link_stays_inside(path, target)):
         return False
-    survey.upstream_links[path] = target
+    diff.upstream_links[path] = target
     if not is_by_hash(path) and _target_of(question.tree / path) != target:
-        survey.links[path] = Entry(path, Kind.LINK, target=target)
+        diff.links[path] = Entry(path, Kind.LINK, target=target)
     return True
 
 
-def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: Collection[str]) -> None:
+def _take_files(question: DetectionContext, diff: Diff, keys: Iterable[str], known: Collection[str]) -> None:
     """Note what the indices add and the tree lacks, or has otherwise.
 
     A file that is here is looked at once for each size and hash that indices give it: one of them may be
     wrong, and must not keep the others from being looked at. One that is not here is fetched once.
     """
-    seen = Seen()
+    seen = GrowingPathSet()
     tree = os.fspath(question.tree)
     unsized: list[File] = []
     of_that_size: list[File] = []
-    for file in question.ledger.additions(keys, known):
+    for file in question.closures.additions(keys, known):
         if not question.named.wants(file.path):
             continue
         here = lstat_or_none(f"{tree}/{file.path}")
@@ -237,19 +237,19 @@ def _take_files(question: Question, survey: Survey, keys: Iterable[str], known: 
             continue
         entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=as_sha256(file.digest))
         if here is None:
-            survey.add_missing(entry)
+            diff.add_missing(entry)
         elif not stat.S_ISREG(here.st_mode) or here.st_size != file.size:
-            survey.changed.setdefault(file.path, entry)
+            diff.changed.setdefault(file.path, entry)
         else:
             of_that_size.append(file)
     for file in replaced(question, of_that_size, known):
         sha256 = as_sha256(file.digest)
         entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
-        survey.changed.setdefault(file.path, entry)
-    _take_unsized(question, survey, unsized)
+        diff.changed.setdefault(file.path, entry)
+    _take_unsized(question, diff, unsized)
 
 
-def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None:
+def _take_unsized(question: DetectionContext, diff: Diff, files: list[File]) -> None:
     """Fetch images that an installer's list names without their sizes; some of them no mirror carries."""
     lacking = [file for file in files if not has_digest(question.tree / file.path, file.digest)]
     if not lacking:
@@ -262,37 +262,37 @@ def _take_unsized(question: Question, survey: Survey, files: list[File]) -> None
         if question.area.digest_of(file.path, like=file.digest) != file.digest:
             _log.warning("upstream's %s is not the one with the hash %s", file.path, file.digest)
             continue
-        _note(question, survey, file.path, found.st_size, like=file.path)
+        _note(question, diff, file.path, found.st_size, like=file.path)
 
 
-def _take_unneeded(question: Question, survey: Survey, indices: Indices, keys: set[str]) -> None:
+def _take_unneeded(question: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:
     """Note what only generations out of their grace referred to, unless upstream keeps it for longer.
 
     What upstream still has is asked for again at each new generation; its directories go when they are empty.
     """
-    pinned, live, ledger = question.pinned.generation, question.live.generation, question.ledger
-    found = ledger.unneeded(
+    pinned, live, closures = question.pinned.generation, question.live.generation, question.closures
+    found = closures.unneeded(
         pinned,
         names=indices.paths,
         keys=keys,
         replaced=live if live != pinned else "",
         grace_s=question.archive.grace.total_seconds(),
     )
-    left = set(ledger.left())
+    left = set(closures.left())
     if pinned == live and left.issuperset(found):
         return
     doubtful = [
         path
         for path in found
-        if question.named.wants(path) and _is_name(question.tree / path) and not survey.wanted(path)
+        if question.named.wants(path) and _is_name(question.tree / path) and not diff.wanted(path)
     ]
     still = question.upstream.present(doubtful, empty=question.area.empty) if doubtful else set()
     if still != left:
-        ledger.note_left(still)
-    survey.extras += sorted(path for path in doubtful if path not in still)
-    if survey.extras:
-        emptied = {above for path in survey.extras for above in _directories_of(path)}
-        survey.extra_directories = sorted(emptied.union(question.inventory.extra_directories()))
+        closures.note_left(still)
+    diff.extras += sorted(path for path in doubtful if path not in still)
+    if diff.extras:
+        emptied = {above for path in diff.extras for above in _directories_of(path)}
+        diff.extra_directories = sorted(emptied.union(question.inventory.extra_directories()))
 
 
 def _directories_of(path: str) -> Iterator[str]:
@@ -307,12 +307,12 @@ def _is_name(path: Path) -> bool:
     return here is not None and not stat.S_ISDIR(here.st_mode)
 
 
-def _note(question: Question, survey: Survey, path: str, size: int, *, like: str) -> None:
+def _note(question: DetectionContext, diff: Diff, path: str, size: int, *, like: str) -> None:
     """What was fetched is to be published under its name; `like` is the file that has the right content."""
     found = question.area.fetched(like)
     assert found is not None
     entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=question.area.sha256_of(like) or "")
-    kind = survey.missing if lstat_or_none(question.tree / path) is None else survey.changed
+    kind = diff.missing if lstat_or_none(question.tree / path) is None else diff.changed
     kind[path] = entry
 
 

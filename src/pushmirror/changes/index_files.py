@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from pushmirror.archive.checksum_lists import parse_extrafiles
-from pushmirror.archive.layout import TRACES, Part, part_of
+from pushmirror.archive.layout import TRACES, PublishStep, publish_step
 from pushmirror.archive.paths import Entry, Kind, resolve
 from pushmirror.archive.release import Listed
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.closures.signatures import check_clearsigned
 from pushmirror.errors import ArchiveError, Unusable
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.system.files import lstat_or_none, mtime_of, read_at_most, sha256_of
 from pushmirror.tree.published_state import Suite
 from pushmirror.tree.work_area import WorkArea
@@ -49,14 +49,14 @@ class Changed:
         return (*by_digest, self.path, *others)
 
 
-def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]:
+def changed_lists(question: DetectionContext, links: Mapping[str, str]) -> list[Changed]:
     """What the pinned Release files list anew or with another hash, and what the tree has lost.
 
     Upstream may carry it or not: of a name that has not changed, that is as it was. Raises Unusable where a
     name leads through a link, which may have turned at upstream: nothing that is listed tells.
     """
     found: list[Changed] = []
-    carried = question.ledger.names_of(question.base.generation)
+    carried = question.closures.names_of(question.base.generation)
     for suite in question.pinned.suites.values():
         base = question.base.suites.get(suite.directory)
         before = base.release.files if base else {}
@@ -77,7 +77,7 @@ def changed_lists(question: Question, links: Mapping[str, str]) -> list[Changed]
     return found
 
 
-def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
+def fetch_lists(question: DetectionContext, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
     """Fetch them into the work area, under each of the names that upstream has; links as what they are.
 
     `also` names files that are fetched along with them, unless the tree has them as upstream does.
@@ -103,7 +103,7 @@ def fetch_lists(question: Question, changed: Sequence[Changed], *, also: Sequenc
         _hash_all(area, [*names, *also])
 
 
-def _copies(question: Question, suite: Suite, listed: Listed) -> Iterator[str]:
+def _copies(question: DetectionContext, suite: Suite, listed: Listed) -> Iterator[str]:
     """The by-hash names that upstream may have: all, or those of the kinds that it had before."""
     for path in suite.copies_of(listed):
         kind = path.rpartition("/")[0]
@@ -136,13 +136,13 @@ LIST = "extrafiles"
 _MAX_LIST = 2**26  # bytes; Debian's has 1 MiB
 
 
-def lists_to_ask_for(question: Question) -> list[str]:
+def lists_to_ask_for(question: DetectionContext) -> list[str]:
     """The name of the list, if upstream may have it and it may be mirrored."""
     is_carried = _is_file(question.tree / LIST) or not question.base.suites
     return [LIST] if is_carried and question.selection.wants(LIST) else []
 
 
-def take_extrafiles(question: Question, survey: Survey) -> None:
+def take_extrafiles(question: DetectionContext, diff: Diff) -> None:
     """Fetch what changed in the list, which came into the area, and note what is right."""
     came, here = question.area.sha256_of(LIST), question.tree / LIST
     if came is None or _is_right(here, came):
@@ -156,11 +156,11 @@ def take_extrafiles(question: Question, survey: Survey) -> None:
         _log.warning("what it names is left alone: %s", exc)
         return
     changed = {path: sha256 for path, sha256 in new.items() if old.get(path) != sha256}
-    if _take(question, survey, {path: changed[path] for path in changed if is_followed(question, path)}):
-        _note(question, survey, LIST)
+    if _take(question, diff, {path: changed[path] for path in changed if is_followed(question, path)}):
+        _note(question, diff, LIST)
 
 
-def _take(question: Question, survey: Survey, changed: dict[str, str]) -> bool:
+def _take(question: DetectionContext, diff: Diff, changed: dict[str, str]) -> bool:
     """Fetch the changed files; whether all of them are what the list says."""
     lacking = [path for path, sha256 in changed.items() if not _is_right(question.tree / path, sha256)]
     if not lacking:
@@ -168,26 +168,26 @@ def _take(question: Question, survey: Survey, changed: dict[str, str]) -> bool:
     question.upstream.fetch(lacking, question.area, basis=question.tree)
     right = [path for path in lacking if question.area.sha256_of(path) == changed[path]]
     for path in right:
-        _note(question, survey, path)
+        _note(question, diff, path)
     if len(right) < len(lacking):
         wrong = next(path for path in lacking if path not in set(right))
         _log.info("%d files are not as %s says, such as %s", len(lacking) - len(right), LIST, wrong)
     return len(right) == len(lacking)
 
 
-def is_followed(question: Question, path: str) -> bool:
+def is_followed(question: DetectionContext, path: str) -> bool:
     """Whether the list decides about a path: it is mirrored, and no Release file covers what is there."""
-    in_suite = path.count("/") > 1 if path.startswith("dists/") else part_of(path) is Part.EARLY
+    in_suite = path.count("/") > 1 if path.startswith("dists/") else publish_step(path) is PublishStep.EARLY
     ours = path.startswith(f"{TRACES}/") or question.leave_out(path) or path == LIST
     return not in_suite and not ours and question.selection.wants(path)
 
 
-def _note(question: Question, survey: Survey, path: str) -> None:
+def _note(question: DetectionContext, diff: Diff, path: str) -> None:
     found = question.area.fetched(path)
     assert found is not None
     sha256 = question.area.sha256_of(path) or ""
     entry = Entry(path, Kind.FILE, found.st_size, mtime_of(found), sha256=sha256)
-    (survey.changed if os.path.lexists(question.tree / path) else survey.missing)[path] = entry
+    (diff.changed if os.path.lexists(question.tree / path) else diff.missing)[path] = entry
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -21,10 +21,10 @@ from pushmirror.archive.manifest import Head, Step, chain
 from pushmirror.archive.manifest_parts import Change, order_of
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.changes.local_changes import in_words
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.errors import Unusable, UpstreamMoved
 from pushmirror.fetch.selection import is_partial
-from pushmirror.inventory.diff import Differences, Survey
+from pushmirror.inventory.diff import Diff, InventoryDiff
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.system.files import mtime_of
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 Net = dict[str, Entry | None]
 
 
-def by_manifest(question: Question) -> Survey:
+def by_manifest(question: DetectionContext) -> Diff:
     """Tell what differs between our tree and the state that upstream's manifest is at.
 
     Raises Unusable where there is no manifest that can be believed, and UpstreamMoved when it tells of
@@ -47,32 +47,32 @@ def by_manifest(question: Question) -> Survey:
     steps = chain(head, question.inventory.followed)
     if why_whole or steps is None or not _leads_by(question.inventory, steps):
         why_whole = why_whole or "its changes since the state that we know are gone"
-        survey, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
+        diff, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
     else:
-        survey = _compare_changes(question, head, steps)
+        diff = _compare_changes(question, head, steps)
         how = _in_words(len(steps))
-        _link_release_files(question, survey)
-    survey.how = how
-    survey.digest, survey.generation = head.state, head.generation
-    survey.files_upstream = head.files
-    survey.files_here = question.inventory.files
+        _link_release_files(question, diff)
+    diff.how = how
+    diff.digest, diff.generation = head.state, head.generation
+    diff.files_upstream = head.files
+    diff.files_here = question.inventory.files
     if found is not None:
-        survey.modes = _wrong_modes(found, survey)
-    return survey
+        diff.modes = _wrong_modes(found, diff)
+    return diff
 
 
-def _link_release_files(question: Question, survey: Survey) -> None:
+def _link_release_files(question: DetectionContext, diff: Diff) -> None:
     """Note links to Release files that are files here: a run was killed while their suite was swapped."""
     suites = question.suites
     for path, target in suites.upstream.links.items():
         known = question.inventory.get(path)
         is_file = known is not None and known.kind is Kind.FILE
-        if is_file and is_suite_file(path) and not suites.leaves(path) and path not in survey.links:
-            survey.upstream_links[path] = target
-            survey.links[path] = Entry(path, Kind.LINK, target=target)
+        if is_file and is_suite_file(path) and not suites.leaves(path) and path not in diff.links:
+            diff.upstream_links[path] = target
+            diff.links[path] = Entry(path, Kind.LINK, target=target)
 
 
-def _look_at_disk(question: Question) -> Drift | None:
+def _look_at_disk(question: DetectionContext) -> Drift | None:
     """What was done to the tree behind our back; None where it is not time to look."""
     inventory = question.inventory
     if not question.is_due and inventory.whole and not inventory.unsettled:
@@ -82,7 +82,7 @@ def _look_at_disk(question: Question) -> Drift | None:
     return inventory.reconcile(question.tree, progress=question.upstream.progress)
 
 
-def _why_whole(question: Question, found: Drift | None) -> str:
+def _why_whole(question: DetectionContext, found: Drift | None) -> str:
     """Why the whole manifest is needed to know what differs, if it is."""
     inventory = question.inventory
     drift = in_words(found) if found else ""
@@ -94,15 +94,15 @@ def _why_whole(question: Question, found: Drift | None) -> str:
     return "" if found is None or is_proven else "it is time to compare all of it"
 
 
-def _wrong_modes(found: Drift, survey: Survey) -> list[tuple[str, int]]:
+def _wrong_modes(found: Drift, diff: Diff) -> list[tuple[str, int]]:
     """Of the names whose mode is wrong, those that upstream has and that stay what they are."""
     if not found.modes:
         return []
     _log.warning(
         "%d names had another mode than they should, such as %s", len(found.modes), found.modes[0][0]
     )
-    replaced = {*survey.changed, *survey.links, *survey.directories}
-    others = {*replaced, *survey.extras, *survey.extra_directories}
+    replaced = {*diff.changed, *diff.links, *diff.directories}
+    others = {*replaced, *diff.extras, *diff.extra_directories}
     return [
         (path, mode) for path, mode in found.modes if path not in others and replaced.isdisjoint(_above(path))
     ]
@@ -127,37 +127,37 @@ def _in_words(steps: int) -> str:
     return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
 
 
-def _compare_changes(question: Question, head: Head, steps: Iterable[Step]) -> Survey:
+def _compare_changes(question: DetectionContext, head: Head, steps: Iterable[Step]) -> Diff:
     """The survey of what upstream changed since the state that we follow, and of what was held back then."""
     inventory = question.inventory
     held, changed = inventory.held(), _net(inventory.followed, question.manifest.changes(head, steps))
     net = held | changed
     pinned = _Pinned(question)
     pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
-    differences = Differences(question.selection, inventory.below)
+    differences = InventoryDiff(question.selection, inventory.below)
     for path in sorted(net, key=order_of):
         pinned.require(path, net[path])
         differences.take(path, net[path], inventory.get(path))
-    survey = differences.survey
+    diff = differences.diff
     gone_before = [
         path
         for path in inventory.extras()
         if not net.get(path) or (path not in changed and inventory.get(path) == held[path])
     ]
-    survey.extras = sorted({*survey.extras, *gone_before})
-    survey.extra_directories = sorted({*survey.extra_directories, *inventory.extra_directories()})
+    diff.extras = sorted({*diff.extras, *gone_before})
+    diff.extra_directories = sorted({*diff.extra_directories, *inventory.extra_directories()})
     kept = {path: target for path, target in inventory.links().items() if path not in net}
-    survey.upstream_links |= kept
-    return survey
+    diff.upstream_links |= kept
+    return diff
 
 
-def _compare_all(question: Question, head: Head) -> Survey:
+def _compare_all(question: DetectionContext, head: Head) -> Diff:
     """The survey of every name that upstream's manifest and our inventory have."""
     later = chain(head, head.snapshot_state) or ()
     net = _net(head.snapshot_state, question.manifest.changes(head, later))
     pinned = _Pinned(question)
     found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
-    differences = Differences(question.selection, question.inventory.below)
+    differences = InventoryDiff(question.selection, question.inventory.below)
     theirs = _with(net, _checked(question.manifest.snapshot(head), head.snapshot_state))
     for path, there, here in _side_by_side(theirs, question.inventory.entries()):
         pinned.require(path, there)
@@ -165,7 +165,7 @@ def _compare_all(question: Question, head: Head) -> Survey:
             found[path] = there
         differences.take(path, there, here)
     pinned.check(found)
-    return differences.survey
+    return differences.diff
 
 
 def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
@@ -223,7 +223,7 @@ def _side_by_side(
 class _Pinned:
     """Whether the manifest tells of the Release files that the round is pinned to."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: DetectionContext) -> None:
         self._area, self._selection = question.area, question.selection
         shown = question.suites.upstream
         self.paths = frozenset(path for files in shown.files.values() for path in files.values())

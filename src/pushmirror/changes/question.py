@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror.archive.filters import Selection
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.state.records import Stage
-from pushmirror.tree.published_state import Published
+from pushmirror.tree.published_state import PublishedState
 from pushmirror.tree.suites import Suites
 from pushmirror.tree.work_area import WorkArea
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DetectionContext:
     """What differs between our tree and upstream's?"""
 
     archive: Archive
@@ -30,10 +30,10 @@ class Question:
     tree: Path  # ours; for a dry run of an archive that has none, an empty directory
     stage: Stage
     suites: Suites  # upstream's state that the answer should be about, and what of it is held back
-    live: Published  # what is served here
-    base: Published  # the same, if the ledger vouches for its closure; else nothing
+    live: PublishedState  # what is served here
+    base: PublishedState  # the same, if the ledger vouches for its closure; else nothing
     area: WorkArea  # its `pin` has the copy of upstream's Release files that `suites` was read from
-    ledger: Ledger  # of closures
+    closures: ClosureStore  # of closures
     inventory: Inventory  # of our tree
     manifest: UpstreamManifest  # if it offers one
     leave_out: Callable[[str], bool]  # tree paths that are not compared
@@ -44,6 +44,6 @@ class Question:
     is_dry: bool = False  # nothing may be changed
 
     @property
-    def pinned(self) -> Published:
+    def pinned(self) -> PublishedState:
         """What is going to be published."""
         return self.suites.target

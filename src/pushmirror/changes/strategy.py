@@ -17,19 +17,19 @@ from pushmirror.archive.layout import DISTS, RELEASE_NAMES, ZZZ_DISTS, is_search
 from pushmirror.changes.full import by_full
 from pushmirror.changes.index import by_index
 from pushmirror.changes.manifest import by_manifest
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.changes.upstream_manifest import UpstreamManifest
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating, key_name
 from pushmirror.fetch.selection import closure_rules, selection_hash, selection_rules
 from pushmirror.fetch.unreadable import Unseen
 from pushmirror.fetch.upstream import Upstream
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.state.records import Stage
 from pushmirror.system import clock
-from pushmirror.tree.published_state import NOTHING, Fault, Published, read_published
+from pushmirror.tree.published_state import NOTHING, Fault, PublishedState, read_published
 from pushmirror.tree.suites import SuiteMemory, Suites
 from pushmirror.tree.traces import Traces, upstream_flags
 from pushmirror.tree.work_area import WorkArea
@@ -52,7 +52,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StrategyInputs:
     """What the choice depends on."""
 
     wanted: Strategy  # as configured, or as somebody asked for this run
@@ -69,7 +69,7 @@ class Facts:
         return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
 
 
-def choices(facts: Facts) -> list[Choice]:
+def choices(facts: StrategyInputs) -> list[Choice]:
     """The strategies to try, in this order."""
     wanted = facts.wanted
     if wanted is Strategy.FULL:
@@ -83,7 +83,7 @@ def choices(facts: Facts) -> list[Choice]:
     return found
 
 
-def _why_full(facts: Facts) -> str:
+def _why_full(facts: StrategyInputs) -> str:
     if not facts.has_suites:
         return "a tree without Release files has nothing else to be compared by"
     if facts.is_new:
@@ -97,14 +97,14 @@ _log = logging.getLogger(__name__)
 _HINT = "tell upstream's operator: its rsync daemon may not read them"
 _LOOKS = 5  # at upstream's Release files: links may lead to links
 
-STRATEGIES: dict[Strategy, Callable[[Question], Survey]] = {
+STRATEGIES: dict[Strategy, Callable[[DetectionContext], Diff]] = {
     Strategy.MANIFEST: by_manifest,
     Strategy.INDEX: by_index,
     Strategy.FULL: by_full,
 }
 
 
-def _is_looked_at(place: str, published: Published) -> bool:
+def _is_looked_at(place: str, published: PublishedState) -> bool:
     """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
     is_file = place in published.places_of_files
     path = place if is_file else f"{place}/Release"
@@ -116,7 +116,7 @@ def _is_looked_at(place: str, published: Published) -> bool:
     )
 
 
-def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
+def _unreadable(unseen: Unseen, live: PublishedState) -> dict[str, Fault]:
     """The suites whose Release files upstream has, or may have, and cannot read."""
     directories = {where for where in live.directories if unseen.covers(joined(where, "InRelease"))}
     for path in unseen.files:
@@ -129,21 +129,21 @@ def _unreadable(unseen: Unseen, live: Published) -> dict[str, Fault]:
 
 
 @dataclass(slots=True)
-class Learner:
+class ChangeDetector:
     """Learns about one archive's upstream."""
 
     archive: Archive
     mirror: Mirror
     upstream: Upstream
-    ledger: Ledger
+    closures: ClosureStore
     traces: Traces
     upstream_manifest: Path  # where the copy of it is kept
     taken: Callable[[Strategy, str], None]  # told which strategy is tried, and, once it has answered, why
     memory: SuiteMemory
-    given_up: set[Strategy] = field(default_factory=set)  # for the rest of the run
+    failed_strategies: set[Strategy] = field(default_factory=set)  # for the rest of the run
     manifest: UpstreamManifest | None = None  # of the round
 
-    def look(self, asked: Strategy | None, area: WorkArea, live: Published) -> Published:
+    def look(self, asked: Strategy | None, area: WorkArea, live: PublishedState) -> PublishedState:
         """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted.
 
         `asked` is the strategy that somebody asked for in this run, in the place of the configured one.
@@ -155,12 +155,12 @@ class Learner:
             is_asked_for=asked is Strategy.MANIFEST,
         )
         wanted = asked or self.archive.strategy
-        if wanted not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.given_up:
+        if wanted not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.failed_strategies:
             return self.pin(area, live)
         with self.manifest.asked_ahead():
             return self.pin(area, live)
 
-    def pin(self, area: WorkArea, live: Published) -> Published:
+    def pin(self, area: WorkArea, live: PublishedState) -> PublishedState:
         """Copy upstream's published state into the area.
 
         Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
@@ -190,30 +190,30 @@ class Learner:
         if flags:
             raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
 
-    def base(self, live: Published) -> Published:
+    def base(self, live: PublishedState) -> PublishedState:
         """What is served here, if the ledger vouches for its closure; else nothing."""
-        known = bool(live.suites) and self.ledger.knows_generation(live.generation)
+        known = bool(live.suites) and self.closures.knows_generation(live.generation)
         return live if known else NOTHING
 
-    def survey(
+    def diff(
         self,
         stage: Stage,
         asked: Strategy | None,
         *,
         suites: Suites,
-        live: Published,
+        live: PublishedState,
         area: WorkArea,
         inventory: Inventory,
         tree: Path,
         is_dry: bool = False,
-    ) -> Survey:
+    ) -> Diff:
         """What differs between the tree and the pinned state, by the cheapest strategy that can tell.
 
         After `look`, and about what it found.
         """
         assert self.manifest
         mark = selection_hash(self.archive)
-        facts = Facts(
+        facts = StrategyInputs(
             wanted=asked or self.archive.strategy,
             is_asked_for=asked is not None,
             has_suites=bool(suites.upstream.directories),
@@ -222,7 +222,7 @@ class Learner:
             now=clock.now(),
             full_every=self.archive.full_every,
         )
-        question = Question(
+        question = DetectionContext(
             archive=self.archive,
             upstream=self.upstream,
             tree=tree,
@@ -231,7 +231,7 @@ class Learner:
             live=live,
             base=self.base(live),
             area=area,
-            ledger=self.ledger,
+            closures=self.closures,
             inventory=inventory,
             manifest=self.manifest,
             leave_out=self.traces.is_left_out,
@@ -243,15 +243,15 @@ class Learner:
         )
         return self._ask(question, facts)
 
-    def _ask(self, question: Question, facts: Facts) -> Survey:
+    def _ask(self, question: DetectionContext, facts: StrategyInputs) -> Diff:
         refusals: list[str] = []
         for choice in choices(facts):
-            if choice.strategy in self.given_up:
+            if choice.strategy in self.failed_strategies:
                 refusals.append(f"{choice.strategy} led nowhere")
                 continue
             self.taken(choice.strategy, "")  # also one that does not get to its end
             try:
-                survey = STRATEGIES[choice.strategy](question)
+                diff = STRATEGIES[choice.strategy](question)
             except UpstreamMoved:
                 self.require_finished_upstream(question.area)  # then there is nothing strange about it
                 raise
@@ -259,9 +259,9 @@ class Learner:
                 _log.info("not by %s: %s", choice.strategy, exc)
                 refusals.append(f"not by {choice.strategy}: {exc}")
                 continue
-            why = [survey.how] if choice.strategy is Strategy.MANIFEST else [choice.why, survey.how]
+            why = [diff.how] if choice.strategy is Strategy.MANIFEST else [choice.why, diff.how]
             reason = "; ".join(filter(None, [*why, *refusals]))
             self.taken(choice.strategy, reason)
             _log.info("by %s: %s", choice.strategy, reason)
-            return survey
+            return diff
         raise AssertionError("`full` is never unusable")

@@ -25,7 +25,7 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import ArchiveError, UnknownModule, Unusable, UpstreamError
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.system import clock
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 
 _HEAD, _NONE = "head", "none"
 _CHUNK = 256 * 1024
@@ -48,7 +48,7 @@ class UpstreamManifest:
     @contextmanager
     def asked_ahead(self) -> Iterator[None]:
         """Ask for the head while the block asks upstream for something else; both have come at its end."""
-        with Stop() as stop, ThreadPoolExecutor(1) as thread:
+        with CancelToken() as stop, ThreadPoolExecutor(1) as thread:
             self._asked = thread.submit(self._ask, stop)
             try:
                 yield
@@ -77,7 +77,7 @@ class UpstreamManifest:
             yield from read_snapshot(chunks, head.snapshot, where="upstream's manifest, its snapshot")
         file.unlink(missing_ok=True)  # it is large, and rarely wanted again
 
-    def _ask(self, stop: Stop | None) -> Head:
+    def _ask(self, stop: CancelToken | None) -> Head:
         self._require_hope()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ class UpstreamManifest:
                 if file.name not in named:
                     file.unlink(missing_ok=True)
 
-    def _copy(self, name: str, size: int, stop: Stop | None = None) -> None:
+    def _copy(self, name: str, size: int, stop: CancelToken | None = None) -> None:
         """Copy one file of the module that is not larger; no link is followed or made."""
         upstream = self._archive.upstream
         assert upstream is not None

@@ -125,7 +125,7 @@ _SLACK = timedelta(minutes=5)  # between two clocks
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PublicTrace:
     """What a trace tells of a mirror's state."""
 
     finished: datetime | None  # none: it is no trace
@@ -159,17 +159,17 @@ def addresses(site: Site) -> dict[str, str]:
     return {name: site.url.replace("{archive}", name).rstrip("/") + end for name in names}
 
 
-def read(text: str) -> Shown:
+def read(text: str) -> PublicTrace:
     """What can be read of a trace."""
     facts = parse_trace(text)
-    return Shown(facts.date, archive_serial(text) or "", facts.fields.get("Generation", ""))
+    return PublicTrace(facts.date, archive_serial(text) or "", facts.fields.get("Generation", ""))
 
 
-def ours(archive: Archive, mirror: str) -> Shown:
+def ours(archive: Archive, mirror: str) -> PublicTrace:
     """What our own tree says: the serial is its origin's, the generation our trace's."""
     own, master = (_local(archive.path / _DIRECTORY / name) for name in (mirror, "master"))
     shown = read(own)
-    return Shown(shown.finished, archive_serial(master) or shown.serial, shown.generation)
+    return PublicTrace(shown.finished, archive_serial(master) or shown.serial, shown.generation)
 
 
 def _local(file: Path) -> str:
@@ -179,7 +179,7 @@ def _local(file: Path) -> str:
         return ""
 
 
-def judge(subject: str, shown: Shown, own: Shown, now: datetime) -> Finding:
+def judge(subject: str, shown: PublicTrace, own: PublicTrace, now: datetime) -> Finding:
     """Whether a site shows what we serve, by its trace."""
     if shown.finished is None:
         return warning(subject, "what is there is no trace", "see `url` and `trace` in the site's file")
@@ -206,7 +206,7 @@ def _is_newer(theirs: str, wanted: str, what: str) -> bool:
     return comparable and int(theirs[:20]) > int(wanted[:20])
 
 
-def judge_clock(subject: str, shown: Shown, now: datetime) -> Iterator[Finding]:
+def judge_clock(subject: str, shown: PublicTrace, now: datetime) -> Iterator[Finding]:
     """A trace from the future means that one of the two clocks is wrong."""
     if shown.finished and shown.finished > now + _SLACK:
         ahead = span(shown.finished - now)

@@ -20,8 +20,8 @@ from pathlib import Path
 import click
 
 from pushmirror.cli.context import Session
-from pushmirror.cli.init_prompts import Given, answers, asked
-from pushmirror.cli.init_template import Answers, render, render_archive
+from pushmirror.cli.init_prompts import InitOptions, answers, asked
+from pushmirror.cli.init_template import InitAnswers, render, render_archive
 from pushmirror.cli.output import print_json
 from pushmirror.config import loader, model
 from pushmirror.config.types import absolute, is_public
@@ -50,7 +50,7 @@ def make_key(key: Path) -> bool:
 # What a configuration that is there already says, beside what `init` was given; nothing is changed.
 
 
-def section_to_add(file: Path, given: Given) -> str | None:
+def section_to_add(file: Path, given: InitOptions) -> str | None:
     """The section of an archive that the file lacks; none when the file says what was given.
 
     Raises ConfigError when it says something else, for init changes nothing.
@@ -65,7 +65,7 @@ def section_to_add(file: Path, given: Given) -> str | None:
     return None
 
 
-def _differences(config: model.Config, given: Given) -> Iterator[str]:
+def _differences(config: model.Config, given: InitOptions) -> Iterator[str]:
     """Where the configuration that is there says something else than what was given."""
     found: dict[str, tuple[object, object]] = {
         "mirror.name": (given.mirror_name, config.mirror.name),
@@ -89,7 +89,7 @@ def _differences(config: model.Config, given: Given) -> Iterator[str]:
             yield f"{key} is {there or 'not set'} there, not {wanted}; change it there"
 
 
-def _upstreams(given: Given, archive: model.Archive) -> tuple[str | None, str | None]:
+def _upstreams(given: InitOptions, archive: model.Archive) -> tuple[str | None, str | None]:
     """What was given, with the login that is there if it has none, and what is there."""
     there = archive.upstream
     if not given.upstream:
@@ -125,7 +125,7 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CreatedItem:
     """One thing that init looked after."""
 
     what: str
@@ -137,7 +137,7 @@ class Made:
 class Report:
     """What init did, and what is left to do."""
 
-    made: tuple[Made, ...]
+    made: tuple[CreatedItem, ...]
     public_key: str  # for the authorized_keys of our sites
     authorized_keys: str  # a line for ours, the hub's public key is to be put in; empty for an owner
     next: tuple[str, ...]
@@ -171,7 +171,7 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
     """
     session: Session = ctx.obj
     asks = sys.stdin.isatty() and not (yes or as_json)
-    given = Given(**options)  # type: ignore[arg-type]  # click has made each what Given says
+    given = InitOptions(**options)  # type: ignore[arg-type]  # click has made each what Given says
     file = _file(session)
     told = None
     if not file.exists():
@@ -196,7 +196,7 @@ def _file(session: Session) -> Path:
     return place if place.suffix == ".toml" else place / loader.FILE_NAME
 
 
-def _asked_password(told: Answers) -> str:
+def _asked_password(told: InitAnswers) -> str:
     """The last question, before anything is made: Ctrl-C leaves nothing half done."""
     if told.password_file is None or told.password_file.exists():
         return ""
@@ -204,7 +204,7 @@ def _asked_password(told: Answers) -> str:
     return str(click.prompt(question, "", hide_input=True, show_default=False))
 
 
-def _carry_out(file: Path, told: Answers | None, password: str) -> Report:
+def _carry_out(file: Path, told: InitAnswers | None, password: str) -> Report:
     """Make what is missing; `told` is none when there is a configuration already."""
     try:
         made = list(_configuration(file, told))
@@ -214,7 +214,7 @@ def _carry_out(file: Path, told: Answers | None, password: str) -> Report:
         trees = (_tree(archive.path) for archive in config.archives.values())
         made += [tree for tree in trees if tree]
         made.append(_directory("state directory", config.state.directory, 0o750))
-        made.append(Made("ssh key", config.push.key, kept=not make_key(config.push.key)))
+        made.append(CreatedItem("ssh key", config.push.key, kept=not make_key(config.push.key)))
         public_key = config.push.key.with_name(f"{config.push.key.name}.pub").read_text("utf-8").strip()
         steps = tuple(_next_steps(file, config, made))
     except OSError as exc:
@@ -227,15 +227,15 @@ def _is_pushed(config: model.Config) -> bool:
     return any(archive.upstream for archive in config.archives.values())
 
 
-def _configuration(file: Path, told: Answers | None) -> Iterator[Made]:
+def _configuration(file: Path, told: InitAnswers | None) -> Iterator[CreatedItem]:
     yield _directory("configuration directory", file.parent, 0o755)
     yield _directory("sites' directory", file.parent / loader.SITES, 0o755)
     if told:
         write_atomically(file, render(told).encode())
-    yield Made("configuration", file, kept=told is None)
+    yield CreatedItem("configuration", file, kept=told is None)
 
 
-def _tree(path: Path) -> Made | None:
+def _tree(path: Path) -> CreatedItem | None:
     """A tree's directory, which everybody may read; none if this user may not make it."""
     try:
         missing = [above for above in path.parents if not above.exists()]
@@ -248,21 +248,21 @@ def _tree(path: Path) -> Made | None:
         raise
 
 
-def _directory(what: str, path: Path, mode: int) -> Made:
+def _directory(what: str, path: Path, mode: int) -> CreatedItem:
     if path.is_dir():
-        return Made(what, path, kept=True)
+        return CreatedItem(what, path, kept=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=mode)
     path.chmod(mode)  # whatever the umask says
-    return Made(what, path, kept=False)
+    return CreatedItem(what, path, kept=False)
 
 
-def _password_file(path: Path, password: str) -> Made:
+def _password_file(path: Path, password: str) -> CreatedItem:
     if path.exists():
-        return Made("password file", path, kept=True)
+        return CreatedItem("password file", path, kept=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     create_private(path, f"{password}\n".encode() if password else b"")
-    return Made("password file", path, kept=False)
+    return CreatedItem("password file", path, kept=False)
 
 
 def _authorized_keys(file: Path) -> str:
@@ -280,7 +280,7 @@ def _program() -> str:
     return str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
 
 
-def _next_steps(file: Path, config: model.Config, made: list[Made]) -> Iterator[str]:
+def _next_steps(file: Path, config: model.Config, made: list[CreatedItem]) -> Iterator[str]:
     from pushmirror.checks.machine import made_by_root
 
     trees = {one.path for one in made if one.what == "tree"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from pushmirror.cli.init_template import Answers
+from pushmirror.cli.init_template import InitAnswers
 from pushmirror.config import loader, model
 from pushmirror.config.model import DEBIAN_KEYRING, looks_like_debian
 from pushmirror.config.problems import explain
@@ -21,7 +21,7 @@ _NONE = "-"  # the answer for none, where an empty one means the default
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InitOptions:
     """What the options say."""
 
     archive: str | None = None
@@ -35,7 +35,7 @@ class Given:
     state: Path | None = None
 
 
-def asked(given: Given, directory: Path) -> Given:
+def asked(given: InitOptions, directory: Path) -> InitOptions:
     """Ask for what was not given; `directory` is the configuration's."""
     archive_valid = _valid(model.Archive, "name", path="/tree")
     given = replace(
@@ -57,7 +57,7 @@ def asked(given: Given, directory: Path) -> Given:
     return _asked_of_upstream(given, directory) if given.upstream else given
 
 
-def _asked_of_upstream(given: Given, directory: Path) -> Given:
+def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
     user = given.user
     if not user and "@" not in str(given.upstream):
         user = click.prompt(
@@ -82,7 +82,7 @@ def _asked_of_upstream(given: Given, directory: Path) -> Given:
     return replace(given, user=user or None, password_file=secret, keyring=keyring)
 
 
-def answers(given: Given) -> Answers:
+def answers(given: InitOptions) -> InitAnswers:
     """The answers, checked; raises UsageError or ConfigError before anything is written."""
     if given.archive is None or given.path is None:
         raise UsageError(
@@ -95,7 +95,7 @@ def answers(given: Given) -> Answers:
             f"this host calls itself {name}: mirror checkers look for project/trace/NAME under a public name",
             hint="give it, such as: --mirror-name mirror.example.org",
         )
-    found = Answers(
+    found = InitAnswers(
         mirror_name=name,
         archive=given.archive,
         path=absolute(given.path),

@@ -11,7 +11,7 @@ from pushmirror.config.model import DEBIAN_KEYRING
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class InitAnswers:
     """What `init` was told."""
 
     mirror_name: str
@@ -24,7 +24,7 @@ class Answers:
     state: Path
 
 
-def render(answers: Answers) -> str:
+def render(answers: InitAnswers) -> str:
     """The file's text."""
     return _TEXT.format(
         name=_quoted(answers.mirror_name),
@@ -35,7 +35,7 @@ def render(answers: Answers) -> str:
     )
 
 
-def render_archive(answers: Answers) -> str:
+def render_archive(answers: InitAnswers) -> str:
     """The text of the archive's section alone."""
     return _ARCHIVE.format(
         table=tomlkit.key(answers.archive).as_string(),

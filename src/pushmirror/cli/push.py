@@ -26,8 +26,8 @@ from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
-    from pushmirror.push.engine import Over, View, Watch
-    from pushmirror.push.pushes import Pushes
+    from pushmirror.push.engine import Over, PushObserver, PushSnapshot
+    from pushmirror.push.pushes import PushCoordinator
     from pushmirror.state.records import SiteState
     from pushmirror.state.store import Store
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class SiteRow:
     """Where one site is with one archive after a push, or before one."""
 
     archive: str
@@ -120,7 +120,7 @@ def push(
     return Exit.BEHIND if behind and not dry_run else Exit.OK
 
 
-def _is_behind(one: Reached, *, named: bool) -> bool:
+def _is_behind(one: SiteRow, *, named: bool) -> bool:
     """Whether it lacks what it was to get; a paused site was, if it was named."""
     if one.phase == "paused":
         return named and one.generation != one.wanted
@@ -140,21 +140,21 @@ def carry_out(
     only: frozenset[str],
     drawn: bool,
     background: bool = False,
-) -> list[Reached]:
+) -> list[SiteRow]:
     """Push these archives at the same time; returns where their sites are then."""
     from pushmirror.access import transfer_log
     from pushmirror.config.reload import CurrentConfig
-    from pushmirror.push.engine import settled
-    from pushmirror.push.pushes import Pushes, patient
+    from pushmirror.push.engine import is_quiet
+    from pushmirror.push.pushes import PushCoordinator, until_quiet_or
     from pushmirror.push.site_state import at_once
     from pushmirror.system import signals
 
     _let_in(config)
-    over = patient(config.push.retry_for) if background else settled
+    over = until_quiet_or(config.push.retry_for) if background else is_quiet
     if not background:
         _change(config, store, names, only, at_once)
     with _watch(drawn=drawn) as watch:
-        pushes = Pushes(CurrentConfig(config), store, watch, refused=transfer_log.refused)
+        pushes = PushCoordinator(CurrentConfig(config), store, watch, refused=transfer_log.refused)
         try:
             signals.run(_push(pushes, names, over, only, follow=not background))
         except Stopped as exc:
@@ -176,7 +176,7 @@ def _let_in(config: Config) -> None:
 
 
 async def _push(
-    pushes: Pushes, names: Sequence[str], over: Over, only: frozenset[str], *, follow: bool
+    pushes: PushCoordinator, names: Sequence[str], over: Over, only: frozenset[str], *, follow: bool
 ) -> None:
     """All of them to their end, also when one cannot go on; its error is raised then."""
     push = pushes.follow if follow else pushes.push
@@ -186,7 +186,7 @@ async def _push(
 
 
 @contextmanager
-def _watch(*, drawn: bool) -> Iterator[Watch]:
+def _watch(*, drawn: bool) -> Iterator[PushObserver]:
     """A live table on a terminal, nothing in a pipe or journal."""
     if drawn and sys.stderr.isatty():
         from pushmirror.cli.push_table import TerminalPush
@@ -194,9 +194,9 @@ def _watch(*, drawn: bool) -> Iterator[Watch]:
         with TerminalPush() as terminal:
             yield terminal
     else:
-        from pushmirror.push.engine import Unwatched
+        from pushmirror.push.engine import SilentObserver
 
-        yield Unwatched()
+        yield SilentObserver()
 
 
 def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list[str]:
@@ -235,19 +235,19 @@ def look(
     names: Sequence[str],
     only: frozenset[str],
     change: Callable[[SiteState], SiteState] | None = None,
-) -> list[Reached]:
+) -> list[SiteRow]:
     """Where the sites are, and what each would be sent now, if they stood where `change` has them."""
     from pushmirror.config.reload import CurrentConfig
-    from pushmirror.push.engine import Unwatched
-    from pushmirror.push.pushes import Pushes
+    from pushmirror.push.engine import SilentObserver
+    from pushmirror.push.pushes import PushCoordinator
 
-    pushes = Pushes(CurrentConfig(config), store, Unwatched())
+    pushes = PushCoordinator(CurrentConfig(config), store, SilentObserver())
     return [one for name in names for one in _reached(config, store, pushes.view(name, only, change))]
 
 
-def _reached(config: Config, store: Store, view: View) -> list[Reached]:
+def _reached(config: Config, store: Store, view: PushSnapshot) -> list[SiteRow]:
+    from pushmirror.push.lock import PushLock
     from pushmirror.push.trigger import words_to
-    from pushmirror.push.turn import Turn
     from pushmirror.status.sites import summarise_sites
     from pushmirror.system import clock
 
@@ -265,10 +265,10 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
         phases=view.decision.phases,
         push=config.push,
         now=clock.now(),
-        pushing=Turn(config.state.directory, archive).is_taken(),
+        pushing=PushLock(config.state.directory, archive).is_taken(),
     )
     return [
-        Reached(
+        SiteRow(
             archive=archive,
             site=one.site,
             phase=str(view.decision.phases[one.site]),
@@ -281,7 +281,7 @@ def _reached(config: Config, store: Store, view: View) -> list[Reached]:
     ]
 
 
-def _tell(reached: Sequence[Reached], *, as_json: bool, dry_run: bool) -> None:
+def _tell(reached: Sequence[SiteRow], *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print_json(reached)
     elif dry_run:
@@ -291,7 +291,7 @@ def _tell(reached: Sequence[Reached], *, as_json: bool, dry_run: bool) -> None:
         _count(reached)
 
 
-def _count(reached: Sequence[Reached]) -> None:
+def _count(reached: Sequence[SiteRow]) -> None:
     """One line for each archive, and one for each site that is not current."""
     for archive in dict.fromkeys(one.archive for one in reached):
         its = [one for one in reached if one.archive == archive]

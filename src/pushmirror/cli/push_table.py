@@ -15,7 +15,7 @@ from pushmirror.archive.generation import short
 from pushmirror.cli.output import printable
 from pushmirror.config.types import span
 from pushmirror.push.decide import Send
-from pushmirror.push.engine import View
+from pushmirror.push.engine import PushSnapshot
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.system import clock
 
@@ -51,7 +51,7 @@ class TerminalPush:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._views: dict[str, View] = {}  # by archive
+        self._views: dict[str, PushSnapshot] = {}  # by archive
         self._began = monotonic()
         self._live = Live(self, console=self._console, transient=True, refresh_per_second=_FRAMES_PER_S)
 
@@ -64,7 +64,7 @@ class TerminalPush:
     ) -> None:
         self._live.stop()
 
-    def looked(self, view: View) -> None:
+    def looked(self, view: PushSnapshot) -> None:
         """It was decided what to do now."""
         self._views[view.goal.archive] = view
 
@@ -83,7 +83,7 @@ class TerminalPush:
         room = max(3, self._console.height - 4) // max(1, len(self._views))
         return Group(*(line for view in self._views.values() for line in self._lines(view, room)))
 
-    def _lines(self, view: View, room: int) -> list[Text]:
+    def _lines(self, view: PushSnapshot, room: int) -> list[Text]:
         phases = view.decision.phases
         counts = Counter(phases.values())
         spinner = _FRAME[int((monotonic() - self._began) * _FRAMES_PER_S) % len(_FRAME)]
@@ -96,7 +96,7 @@ class TerminalPush:
         lines = [self._line(name, longest, view) for name in sorted(names[: room - 1])]
         return [_cut(line, self._console.width) for line in (head, *lines)]
 
-    def _line(self, name: str, longest: int, view: View) -> Text:
+    def _line(self, name: str, longest: int, view: PushSnapshot) -> Text:
         phase = view.decision.phases[name]
         words = _WORDS.get(phase) or _in_words(phase, view.site_states[name])
         return Text.assemble(f"  {name:<{longest}}  ", (words, _STYLES[phase]))

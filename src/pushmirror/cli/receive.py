@@ -52,7 +52,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     from pushmirror.progress import Silent
     from pushmirror.push.callback import caller
     from pushmirror.push.trigger import CHECK, parse_trigger, words_of
-    from pushmirror.runner import Hub, Wish
+    from pushmirror.runner import Runner, RunRequest
 
     outlive_connection()
     original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
@@ -76,7 +76,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         _tell(f"sync:callback is ignored: [archives.{archive}.callback] is not configured")
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
-    wish = Wish(
+    wish = RunRequest(
         archive,
         wanted.stage,
         trigger=trigger or ("ssh" if original or client else "manual"),  # ssh may bring no words
@@ -86,7 +86,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         generation=wanted.generation,
     )
     with session.store(config) as store:
-        answer = Hub(config, store, Silent()).serve(wish)
+        answer = Runner(config, store, Silent()).serve(wish)
         push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
     if wanted.callback and answer.exit_code in {Exit.OK, Exit.HELD}:
         _call_back(config, archive)

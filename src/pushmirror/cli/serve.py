@@ -57,13 +57,13 @@ def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) 
 
 def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> None:
     from pushmirror.config.reload import CurrentConfig
-    from pushmirror.push.engine import Unwatched
+    from pushmirror.push.engine import SilentObserver
     from pushmirror.service import Parts, alone, serve
     from pushmirror.system import signals
 
     with session.store(config) as store, alone(config):
         parts = Parts(rsync=rsync, pushes=pushes)
-        signals.run(serve(CurrentConfig(config), store, Unwatched(), parts))
+        signals.run(serve(CurrentConfig(config), store, SilentObserver(), parts))
 
 
 def _require_own_daemon(config: Config) -> None:

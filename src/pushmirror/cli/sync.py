@@ -25,7 +25,7 @@ from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config, Strategy
-    from pushmirror.runner import Wish
+    from pushmirror.runner import RunRequest
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
@@ -173,7 +173,7 @@ def sync(
       pushmirror sync debian --allow-mass-delete
     """
     from pushmirror.config.model import Strategy
-    from pushmirror.runner import Wish
+    from pushmirror.runner import RunRequest
     from pushmirror.state.records import Run, Stage
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
@@ -183,7 +183,7 @@ def sync(
         raise UsageError("--if-changed leaves nothing for --dry-run, --from-scratch and --allow-…")
     if strategy:
         _require_upstream(config, names)
-    wish = Wish(
+    wish = RunRequest(
         archive="",  # each of these
         stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
         trigger=trigger,
@@ -241,17 +241,17 @@ def _names(config: Config, archive: str | None, *, dry_run: bool) -> list[str]:
 def _is_current(config: Config, store: Store, name: str) -> bool:
     """Whether upstream has nothing new."""
     from pushmirror.progress import Silent
-    from pushmirror.runner import Hub
+    from pushmirror.runner import Runner
 
-    return Hub(config, store, Silent()).is_current(name)
+    return Runner(config, store, Silent()).is_current(name)
 
 
-def _one(config: Config, store: Store, wish: Wish, *, dry_run: bool, drawn: bool) -> Run | Preview:
+def _one(config: Config, store: Store, wish: RunRequest, *, dry_run: bool, drawn: bool) -> Run | Preview:
     """The run of one archive, or what it would do."""
-    from pushmirror.runner import Hub
+    from pushmirror.runner import Runner
 
     with progress_on(wish.archive, drawn=drawn) as progress:
-        hub = Hub(config, store, progress)
+        hub = Runner(config, store, progress)
         return hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
 
 

@@ -23,7 +23,7 @@ from pushmirror.status.words import clock as time_of_day
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from pushmirror.verify.checkpoint import Verified
+    from pushmirror.verify.checkpoint import VerifyResult
     from pushmirror.verify.reader import Finding
 
 
@@ -145,7 +145,7 @@ def verify(
     return worst
 
 
-def _as_json(found: Verified, all_found: list[Finding]) -> Mapping[str, object]:
+def _as_json(found: VerifyResult, all_found: list[Finding]) -> Mapping[str, object]:
     told = as_json(found)
     assert isinstance(told, dict)
     return {**told, "whole": found.whole, "findings": as_json(all_found)}
@@ -156,7 +156,7 @@ def _print_finding(finding: Finding) -> None:
     click.echo(printable(f"{finding.problem.value:<10} {finding.path}{why}"))
 
 
-def _tell(found: Verified, *, is_listed: bool) -> None:
+def _tell(found: VerifyResult, *, is_listed: bool) -> None:
     """The result in a few lines."""
     read = _looked_at(found)
     mended = f", {found.repaired} repaired" if found.repaired else ""
@@ -193,7 +193,7 @@ def _tell(found: Verified, *, is_listed: bool) -> None:
         click.echo(f"hint: pushmirror sync {found.archive}")
 
 
-def _looked_at(found: Verified) -> str:
+def _looked_at(found: VerifyResult) -> str:
     """How much was looked at, when, and how closely."""
     if found.remembered:
         when = time_of_day(found.ended_at, clock.now())
@@ -209,7 +209,7 @@ def _looked_at(found: Verified) -> str:
     return f"{_files(found.files)}{served} ({found.size / 1e6:.1f} MB read) {took}{closely}"
 
 
-def _upstream(found: Verified) -> str:
+def _upstream(found: VerifyResult) -> str:
     if not found.upstream:
         return ""
     first = next((one.path for one in found.findings if one.problem == "upstream"), "")
@@ -217,7 +217,7 @@ def _upstream(found: Verified) -> str:
     return f"; {_files(found.upstream)} {are} missing upstream, too, or wrong there{such}"
 
 
-def _extra(found: Verified) -> str:
+def _extra(found: VerifyResult) -> str:
     if not found.extra:
         return ""
     known = "pushmirror does not" if found.inventory else "the indices do not"

@@ -36,11 +36,11 @@ from pushmirror.archive.index import (
 from pushmirror.archive.index_blocks import blocks
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.errors import ArchiveError, MalformedFile, Mismatch
 from pushmirror.progress import Progress
 from pushmirror.system.files import has_digest
-from pushmirror.tree.published_state import Fault, Published, Suite
+from pushmirror.tree.published_state import Fault, PublishedState, Suite
 from pushmirror.tree.work_area import WorkArea
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,9 @@ class Unread:
 Readable = dict[tuple[str, str], str]  # (suite directory, path in the suite) -> key in the ledger
 
 
-def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[Readable, dict[str, Fault]]:
+def read_closures(
+    pinned: PublishedState, indices: Indices, closures: ClosureStore
+) -> tuple[Readable, dict[str, Fault]]:
     """Make the ledger know every index of the pinned state.
 
     Returns the keys of their closures, and the faults of the suites of which one cannot be read.
@@ -84,11 +86,11 @@ def read_closures(pinned: Published, indices: Indices, ledger: Ledger) -> tuple[
         for kind, listed in variants:
             place = indices.placed(suite.path_of(listed))
             key = known[suite.directory, listed.path] = closure_key(kind, suite, place, listed.digest)
-            if not ledger.knows_index(key):
+            if not closures.knows_index(key):
                 unpacked = _unpacked_size(suite, listed.path, listed.size)
                 base, file = _base_of(kind, suite, place), indices.content_of(suite, listed)
                 unread[key] = Unread(kind, place, file, listed.size, key, unpacked, base, suite.is_flat)
-    broken = _read_all(list(unread.values()), ledger) if unread else {}
+    broken = _read_all(list(unread.values()), closures) if unread else {}
     for (directory, _), key in known.items():
         if key in broken:
             faults.setdefault(directory, Fault(broken[key], "tell upstream's operator"))
@@ -111,7 +113,7 @@ def _base_of(kind: IndexKind, suite: Suite, place: str) -> str:
     return place.rpartition("/")[0] if kind.is_relative else suite.base
 
 
-def readable_of(published: Published, ledger: Ledger) -> Readable:
+def readable_of(published: PublishedState, closures: ClosureStore) -> Readable:
     """The indices of an earlier state that the ledger knows, as `read_closures` returned them."""
     keys = {
         (suite.directory, path): closure_key(kind, suite, suite.path_of(listed), listed.digest)
@@ -119,11 +121,11 @@ def readable_of(published: Published, ledger: Ledger) -> Readable:
         for path, listed in suite.release.files.items()
         if (kind := kind_of(path)) is not None
     }
-    known = ledger.closures_of(published.generation)
+    known = closures.closures_of(published.generation)
     return {name: key for name, key in keys.items() if key in known}
 
 
-class Came:
+class NewFiles:
     """What came from upstream since the last publish, to be looked at once for each record of it.
 
     Indices that disagree about a file are rare: one record of each is held in an array, the others in a set.
@@ -230,12 +232,15 @@ def _unpacked_size(suite: Suite, path: str, size: int) -> int:
     return max(size * 100, 1_000_000) if size else 0
 
 
-def _read_all(unread: list[Unread], ledger: Ledger) -> dict[str, str]:
+def _read_all(unread: list[Unread], closures: ClosureStore) -> dict[str, str]:
     """Read indices into the ledger; returns why some cannot be read, by their keys."""
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
     broken: dict[str, str] = {}
-    with ledger.writing(), ThreadPoolExecutor(os.cpu_count()) as pool:  # most of it is unpacking and hashing
-        reading = {index.key: pool.submit(_read, index, ledger) for index in largest_first}
+    with (
+        closures.writing(),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):  # most of it is unpacking and hashing
+        reading = {index.key: pool.submit(_read, index, closures) for index in largest_first}
         try:
             for key, one in reading.items():
                 try:
@@ -248,7 +253,7 @@ def _read_all(unread: list[Unread], ledger: Ledger) -> dict[str, str]:
     return broken
 
 
-def _read(index: Unread, ledger: Ledger) -> None:
+def _read(index: Unread, closures: ClosureStore) -> None:
     with index.file.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size != index.size:
@@ -258,7 +263,7 @@ def _read(index: Unread, ledger: Ledger) -> None:
         if index.is_flat and not index.kind.is_relative:
             text, base = _peeked(text, base)
         refused: list[str] = []
-        ledger.remember_index(
+        closures.remember_index(
             index.key,
             _stanzas_required(blocks(index.kind, text, where=index.path), index),
             partial(read_index, index.kind, base=base, where=index.path, refused=refused.append),

@@ -63,7 +63,7 @@ class Prints(NamedTuple):
     blocks: memoryview  # beside each the number of the block that it is in
 
 
-class LedgerFile:
+class ClosureDb:
     """The file, open."""
 
     def __init__(self, path: Path) -> None:

@@ -23,10 +23,10 @@ from pushmirror.archive.paths import prefixes, resolve
 from pushmirror.archive.release import Listed
 from pushmirror.errors import BadPath
 from pushmirror.fetch.upstream import Upstream
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.system import clock
 from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
-from pushmirror.tree.published_state import Fault, Published, Suite, TreeLinks
+from pushmirror.tree.published_state import Fault, PublishedState, Suite, TreeLinks
 from pushmirror.tree.suites import SECOND_LOOK, Suites
 from pushmirror.tree.work_area import WorkArea
 
@@ -35,7 +35,7 @@ _NEEDED = {IndexKind.PACKAGES, IndexKind.SOURCES}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """One listed file of a suite, and where it has to be."""
 
     suite: Suite
@@ -52,9 +52,9 @@ class Indices:
         *,
         tree: Path,
         area: WorkArea,
-        survey: Survey,
+        diff: Diff,
         suites: Suites,
-        base: Published,
+        base: PublishedState,
         wants: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`base` is the published state whose indices are known to be right in the tree.
@@ -63,16 +63,16 @@ class Indices:
         """
         self._tree = tree
         self._area = area
-        self._survey = survey
+        self._diff = diff
         self._pinned = suites.target
         self._base = base
         # Held back, or kept because the only way to it is through a link that is: nothing of it is fetched.
         self._held = suites.faults.keys() | (self._pinned.suites.keys() - suites.upstream.suites.keys())
         self._held_before = suites.held_before
         self._wants = wants
-        links = survey.upstream_links
-        known = {**dict.fromkeys(survey.no_links), **links}
-        self._links: Mapping[str, str] = links if survey.covers_all else TreeLinks(tree, known)
+        links = diff.upstream_links
+        known = {**dict.fromkeys(diff.no_links), **links}
+        self._links: Mapping[str, str] = links if diff.covers_all else TreeLinks(tree, known)
         self._required: dict[str, list[Listed]] = {}  # by suite; asking the disk once is enough
         self.staged: set[str] = set()  # tree paths that wait in the work area
         self.uncovered: set[str] = set()  # suites of which an index without a by-hash copy is staged
@@ -87,7 +87,7 @@ class Indices:
         fewer = Indices(
             tree=self._tree,
             area=self._area,
-            survey=self._survey,
+            diff=self._diff,
             suites=suites,
             base=self._base,
             wants=self._wants,
@@ -96,14 +96,14 @@ class Indices:
         fewer._required = {where: one for where, one in self._required.items() if where not in suites.faults}
         return fewer
 
-    def get(self, upstream: Upstream, live: Published) -> dict[str, Fault]:
+    def get(self, upstream: Upstream, live: PublishedState) -> dict[str, Fault]:
         """Stage everything that the tree does not have yet; returns the faults of suites, by directory.
 
         `live` is what is served here: what it has of a suite, the next state is expected to have, too.
         """
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
         lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
-        asked = self._survey.refused  # a moment ago, by whoever filled in the survey
+        asked = self._diff.refused  # a moment ago, by whoever filled in the survey
         if unasked := [wanted for wanted in lacking if wanted.path not in asked]:
             names = [name for wanted in unasked for name in self._to_fetch(wanted)]
             upstream.progress.step("indices", files=len(names))
@@ -112,13 +112,13 @@ class Indices:
         if doubtful := self._doubtful(wrong):
             self._ask_again(upstream, doubtful)
             wrong = [wanted for wanted in wrong if not self._stage_from_fetched(wanted)]
-        by_suite: dict[str, list[Wanted]] = {suite.directory: [] for suite in changed}
+        by_suite: dict[str, list[WantedFile]] = {suite.directory: [] for suite in changed}
         for wanted in wrong:
             by_suite[wanted.suite.directory].append(wanted)
         found = {suite.directory: self._fault_of(suite, by_suite[suite.directory], live) for suite in changed}
         return {directory: fault for directory, fault in found.items() if fault}
 
-    def _fault_of(self, suite: Suite, wrong: Sequence[Wanted], live: Published) -> Fault | None:
+    def _fault_of(self, suite: Suite, wrong: Sequence[WantedFile], live: PublishedState) -> Fault | None:
         """Leave out what upstream has not, or not right; the fault that this is, if so."""
         served = self._served(suite, live)
         lost = self._lost(suite, {family(path) for path in served})
@@ -138,9 +138,9 @@ class Indices:
             )
         return faults[0] if faults else None
 
-    def _doubtful(self, wrong: Iterable[Wanted]) -> list[Wanted]:
+    def _doubtful(self, wrong: Iterable[WantedFile]) -> list[WantedFile]:
         """Of these the variants of what clients need and upstream has in no form; not what was so before."""
-        families: dict[tuple[str, str], list[Wanted]] = {}
+        families: dict[tuple[str, str], list[WantedFile]] = {}
         for wanted in wrong:
             suite, path = wanted.suite, wanted.listed.path
             if kind_of(path) in _NEEDED and suite.directory not in self._held_before:
@@ -153,32 +153,32 @@ class Indices:
             for name, variants in families.items()
             if len(variants) == present[name]
             for wanted in variants
-            if wanted.path not in self._survey.asked_twice
+            if wanted.path not in self._diff.asked_twice
         ]
 
-    def _ask_again(self, upstream: Upstream, doubtful: Iterable[Wanted]) -> None:
+    def _ask_again(self, upstream: Upstream, doubtful: Iterable[WantedFile]) -> None:
         """Fetch once more what upstream had otherwise a moment ago: it may be publishing."""
         names = [name for wanted in doubtful for name in self._to_fetch(wanted)]
         for name in names:
             self._area.drop(name)  # rsync would take it for right
         clock.sleep(SECOND_LOOK)
         upstream.fetch(names, self._area)
-        self._survey.asked_twice.update(wanted.path for wanted in doubtful)
+        self._diff.asked_twice.update(wanted.path for wanted in doubtful)
 
-    def wanted(self, suites: Iterable[Suite]) -> Iterator[Wanted]:
+    def wanted(self, suites: Iterable[Suite]) -> Iterator[WantedFile]:
         """Every file that these suites list and upstream has."""
         for suite in suites:
             for listed in self.required(suite):
                 path = self.content_path(suite, listed)
                 place = self.placed(suite.path_of(listed))
-                if path != self.resolved(place) and place in self._survey.links:
-                    self._survey.held[place] = self._survey.links.pop(place)
+                if path != self.resolved(place) and place in self._diff.links:
+                    self._diff.held[place] = self._diff.links.pop(place)
                 # By the real directory: nothing that is made may have to take the place of a link.
                 copies = {
                     self.placed(copy): copy for copy in suite.copies_of(listed) if self._upstream_has(copy)
                 }
                 copies.pop(path, None)
-                yield Wanted(suite, listed, path, tuple(copies))
+                yield WantedFile(suite, listed, path, tuple(copies))
 
     def required(self, suite: Suite) -> list[Listed]:
         """What of a suite's list has to be in the tree: Release files also list what no mirror carries."""
@@ -246,16 +246,16 @@ class Indices:
         if suite.directory in self._held:
             return False
         base = self._base.suites.get(suite.directory)
-        touched = (*self._survey.missing, *self._survey.changed, *self._survey.links)
+        touched = (*self._diff.missing, *self._diff.changed, *self._diff.links)
         return base is None or base.texts != suite.texts or any(map(suite.has, touched))
 
     def _upstream_has(self, path: str) -> bool:
         """Whether upstream has a path, or what a link of that name leads to."""
         place = self.placed(path)
-        if not self._survey.upstream_has(place, self._tree):
+        if not self._diff.upstream_has(place, self._tree):
             return False
         real = self.resolved(place)
-        return real == place or self._survey.upstream_has(real, self._tree)
+        return real == place or self._diff.upstream_has(real, self._tree)
 
     def _carries(self, suite: Suite, listed: Listed) -> bool:
         """Whether upstream has a listed file under whichever of its names."""
@@ -271,7 +271,7 @@ class Indices:
     def _is_in_tree(self, path: str) -> bool:
         return os.path.exists(f"{self._tree}/{path}")  # noqa: PTH110  links are followed, as clients do
 
-    def _served(self, suite: Suite, live: Published) -> set[str]:
+    def _served(self, suite: Suite, live: PublishedState) -> set[str]:
         """What of a suite's list is served, as named in the list of its state here."""
         before = live.suites.get(suite.directory)
         if before is None:
@@ -298,21 +298,21 @@ class Indices:
         lost = [listed[name] for name in sorted((listed.keys() & served) - has)]
         return [path for path in lost if self._wants(joined(suite.directory, path))]
 
-    def _refuse(self, wanted: Wanted) -> Fault | None:
+    def _refuse(self, wanted: WantedFile) -> Fault | None:
         """Leave out a file that upstream has with another content; the fault that this is, if so."""
         suite, listed = wanted.suite, wanted.listed
         for path in self._places(wanted):
             if "/by-hash/" in path:
                 continue  # its name says what it is
-            survey = self._survey
-            survey.refused.add(path)
-            if (there := survey.wanted(path)) is not None:
-                survey.held[path] = there
-            survey.missing.pop(path, None)
-            if survey.changed.pop(path, None) or self._is_in_tree(path):
-                survey.extras.append(path)  # with its former content it is nobody's
+            diff = self._diff
+            diff.refused.add(path)
+            if (there := diff.wanted(path)) is not None:
+                diff.held[path] = there
+            diff.missing.pop(path, None)
+            if diff.changed.pop(path, None) or self._is_in_tree(path):
+                diff.extras.append(path)  # with its former content it is nobody's
         self._required[suite.directory] = [one for one in self.required(suite) if one != listed]
-        turning = next(filter(self._survey.links.__contains__, prefixes(suite.path_of(listed))), None)
+        turning = next(filter(self._diff.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
             return Fault(
                 f"upstream's link {turning} leads to other content than the Release file lists",
@@ -327,10 +327,10 @@ class Indices:
             f"upstream has {suite.path_of(listed)} with another content than its Release file lists"
             f" (expected {listed.size} bytes with the hash {listed.digest})",
             "upstream may be publishing; if it stays so, tell its operator",
-            asked_twice=wanted.path in self._survey.asked_twice,
+            asked_twice=wanted.path in self._diff.asked_twice,
         )
 
-    def _stage_from_copies(self, wanted: Wanted) -> bool:
+    def _stage_from_copies(self, wanted: WantedFile) -> bool:
         """Whether a file is in place or could be staged from content that is already here."""
         lacking = [path for path in self._places(wanted) if not self._in_tree(wanted, path)]
         if not lacking:
@@ -341,11 +341,11 @@ class Indices:
                 return True
         return False
 
-    def _is_here(self, wanted: Wanted) -> bool:
+    def _is_here(self, wanted: WantedFile) -> bool:
         """Whether a file is in place, or could be staged from the tree or what was fetched before."""
         return self._stage_from_copies(wanted) or self._stage_from_fetched(wanted)
 
-    def _stage_from_fetched(self, wanted: Wanted) -> bool:
+    def _stage_from_fetched(self, wanted: WantedFile) -> bool:
         """Whether a file could be staged from what was fetched, under whichever of its names."""
         right = [path for path in self._places(wanted) if self._is_right(path, wanted.listed)]
         if not right:
@@ -357,18 +357,18 @@ class Indices:
             self.uncovered.add(wanted.suite.directory)
         return True
 
-    def _places(self, wanted: Wanted) -> tuple[str, ...]:
+    def _places(self, wanted: WantedFile) -> tuple[str, ...]:
         return (wanted.path, *wanted.copies)
 
-    def _to_fetch(self, wanted: Wanted) -> list[str]:
+    def _to_fetch(self, wanted: WantedFile) -> list[str]:
         """The names under which it is a file at upstream."""
-        return [path for path in self._places(wanted) if path not in self._survey.upstream_links]
+        return [path for path in self._places(wanted) if path not in self._diff.upstream_links]
 
-    def _in_tree(self, wanted: Wanted, path: str) -> bool:
+    def _in_tree(self, wanted: WantedFile, path: str) -> bool:
         """Whether the tree has the content under this name already, with upstream's time."""
         if path != wanted.path:
             return self._is_copy(wanted, path)
-        if self._survey.wanted(path):
+        if self._diff.wanted(path):
             return False
         base = self._base.suites.get(wanted.suite.directory)
         known = base.release.files.get(wanted.listed.path) if base else None
@@ -378,7 +378,7 @@ class Indices:
         file = self._tree / path
         return _size(file) == wanted.listed.size and has_digest(file, wanted.listed.digest)
 
-    def _is_copy(self, wanted: Wanted, path: str) -> bool:
+    def _is_copy(self, wanted: WantedFile, path: str) -> bool:
         """Whether a by-hash name is in the tree with its content.
 
         What we fetched was checked against its name when it came; another program's is read.
@@ -398,7 +398,7 @@ class Indices:
 
     def _stage(self, paths: Iterable[str], source: Path) -> None:
         for path in paths:
-            entry = self._survey.wanted(path)
+            entry = self._diff.wanted(path)
             mtime = entry.mtime if entry else mtime_of(source.lstat())
             self._area.take(source, path, mtime=mtime)
             self.staged.add(path)

@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import PathSet, fingerprint
-from pushmirror.closures.db import Block, LedgerFile, Prints
+from pushmirror.closures.db import Block, ClosureDb, Prints
 from pushmirror.system.batched import batched
 from pushmirror.system.rebuildable import reads, reads_on
 
@@ -44,13 +44,13 @@ class _Generation(NamedTuple):
     prints: PathSet  # of its own files
 
 
-class Ledger:
+class ClosureStore:
     """The ledger of one archive."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self._file = LedgerFile(directory / "ledger.sqlite")
+        self._file = ClosureDb(directory / "ledger.sqlite")
         self._run_began: float | None = None  # on the clock, in seconds since the epoch
         self._steady = 0.0  # the same on the monotonic clock
         self._oldest: float | None = None  # as `unneeded` took it: `prune` must not forget more

@@ -21,7 +21,7 @@ _OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class FollowUpLock:
     """At what follows a run."""
 
     _mark: Path
@@ -38,19 +38,19 @@ class Turn:
 
 
 @contextmanager
-def turn_after(run: Run, state: Path) -> Iterator[Turn]:
+def turn_after(run: Run, state: Path) -> Iterator[FollowUpLock]:
     """While nobody else does what follows a run; waits for who does. Raises StateError."""
     mark = _mark(run, state)
     with state_errors(state):
         mark.mkdir(parents=True, exist_ok=True)
     _forget_old(mark.parent)
     with locked(mark):
-        yield Turn(mark)
+        yield FollowUpLock(mark)
 
 
 def is_followed(run: Run, state: Path) -> bool:
     """Whether what follows a run has been done."""
-    return Turn(_mark(run, state)).is_over
+    return FollowUpLock(_mark(run, state)).is_over
 
 
 def is_being_followed(run: Run, state: Path) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archvsync.ftpsync import TO, archive_name, read_ftpsync
-from pushmirror.archvsync.places import Places, config_name, find, preset_of_ftpsync
+from pushmirror.archvsync.places import ScriptPaths, config_name, find, preset_of_ftpsync
 from pushmirror.archvsync.values import Ftpsync, Variables
 from pushmirror.archvsync.variables import read_variables
 from pushmirror.compat import entrypoint
@@ -30,7 +30,7 @@ _SWITCHES = ("SYNCSTAGE1", "SYNCSTAGE2", "SYNCALL", "SYNCMHOP", "SYNCCALLBACK")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FtpsyncArgs:
     """One call of ftpsync, as ftpsync itself notes it."""
 
     archive: str  # as it was named; empty: the main one
@@ -63,17 +63,17 @@ class Asked:
         told = {name: "true" if on else "false" for name, on in zip(_SWITCHES, switches, strict=True)}
         return {"ARCHIVE": self.archive, **told, **({"INFO_TRIGGER": self.trigger} if self.trigger else {})}
 
-    def changed_by(self, values: Mapping[str, str]) -> Asked:
+    def changed_by(self, values: Mapping[str, str]) -> FtpsyncArgs:
         """The same with what a configuration has set of it."""
         now = {**self.variables(), **{name: values[name] for name in _SWITCHES if name in values}}
         stage1, stage2, everything, mhop, callback = (now[name] == "true" for name in _SWITCHES)
         trigger = values.get("INFO_TRIGGER", self.trigger)
-        return Asked(
+        return FtpsyncArgs(
             self.archive, stage1, stage2, everything, mhop, callback, trigger, self.words, self.ignored
         )
 
 
-def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[str, str]) -> Asked:
+def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[str, str]) -> FtpsyncArgs:
     """What the words of a command line (without options) ask for, after those of SSH_ORIGINAL_COMMAND."""
     original = environment.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, arguments)
@@ -81,7 +81,7 @@ def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[st
     told = {"sync:stage1", "sync:stage2", "sync:all"}
     stages = [word for word in spoken if word in told]
     default = trigger or environment.get("INFO_TRIGGER", "")
-    return Asked(
+    return FtpsyncArgs(
         archive=wanted.archive,
         stage1="sync:stage1" in stages,
         stage2="sync:stage2" in stages,
@@ -111,10 +111,10 @@ _PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
+class FtpsyncCall:
     """A call with its configuration."""
 
-    asked: Asked  # with what the configuration has set of it
+    asked: FtpsyncArgs  # with what the configuration has set of it
     variables: Variables
     ftpsync: Ftpsync
     config: Config
@@ -131,11 +131,11 @@ class Configured:
             entrypoint.complain(f"warning: {warning}")
 
 
-def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Configured:
+def configured(argv0: str, asked: FtpsyncArgs, environment: Mapping[str, str]) -> FtpsyncCall:
     """Read the configuration of a script of this name; raises ConfigError, StateError."""
     script = Path(argv0).name
     name = config_name(f"{script}-{asked.archive}" if asked.archive else script)  # logs have it, too
-    where = Places.of(environment, argv0)
+    where = ScriptPaths.of(environment, argv0)
     file = find(where, f"{name}.conf")
     if file is None:
         raise ConfigError(
@@ -160,7 +160,7 @@ def configured(argv0: str, asked: Asked, environment: Mapping[str, str]) -> Conf
     as_there = {"strategy": Strategy.MANIFEST, "retries": 0, "rollback": Rollback.WARN}
     mirrored = ftpsync.archive.model_copy(update=as_there)
     config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
-    return Configured(asked.changed_by(variables.values), variables, ftpsync, config)
+    return FtpsyncCall(asked.changed_by(variables.values), variables, ftpsync, config)
 
 
 def _export(variables: Variables) -> None:

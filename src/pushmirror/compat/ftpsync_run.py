@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.layout import TRACES, UPDATING
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.compat import entrypoint
 from pushmirror.compat.after_run import is_being_followed, is_followed, turn_after
-from pushmirror.compat.ftpsync_config import Configured
+from pushmirror.compat.ftpsync_config import FtpsyncCall
 from pushmirror.compat.logs import ScriptLog
 from pushmirror.compat.messages import of_withheld
 from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, HookFailed, PushmirrorError
 from pushmirror.hooks import Hook, run_hook
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub, Wish, hook_exit_code
+from pushmirror.runner import Runner, RunRequest, hook_exit_code
 from pushmirror.state.records import Request, Run, Stage
 from pushmirror.state.store import open_store
 from pushmirror.sync.engine import Preview
@@ -89,7 +89,7 @@ class SyncRun:
     """One call."""
 
     argv0: str
-    told: Configured
+    told: FtpsyncCall
     environment: Mapping[str, str]
 
     def carry_out(self, log: ScriptLog) -> int:
@@ -126,7 +126,7 @@ class SyncRun:
     def go_where_hooks_are_run(self) -> None:
         """BASEDIR, as the script goes there, or where we were called; raises PushmirrorError."""
         told = self.told.variables.get("BASEDIR")
-        place = Path(told) if told else Places.of(self.environment, self.argv0).here
+        place = Path(told) if told else ScriptPaths.of(self.environment, self.argv0).here
         try:
             if place != Path.cwd():  # which may be another user's, and closed to us
                 os.chdir(place)
@@ -152,7 +152,7 @@ class SyncRun:
         if last is None or not (last.stage is Stage.STAGE1 or is_followed(last, config.state.directory)):
             return False
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            return Hub(config, store, Silent()).is_current(self.archive.name)
+            return Runner(config, store, Silent()).is_current(self.archive.name)
 
     def is_turned_away(self) -> bool:
         """Whether archvsync's own script is at work here; then says so."""
@@ -165,11 +165,11 @@ class SyncRun:
         """What a run would do to the tree; nothing is done."""
         config = self.told.config
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            return Hub(config, store, Silent()).preview(self._wish())
+            return Runner(config, store, Silent()).preview(self._wish())
 
-    def _wish(self) -> Wish:
+    def _wish(self) -> RunRequest:
         asked = self.told.asked
-        return Wish(
+        return RunRequest(
             self.archive.name,
             asked.stage,
             trigger=asked.trigger,
@@ -187,7 +187,7 @@ class SyncRun:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            hub = Hub(config, store, Silent(), on_hook=log.on_hook)
+            hub = Runner(config, store, Silent(), on_hook=log.on_hook)
             answer = hub.serve(self._wish())
             run = store.run(answer.run_id) if answer.run_id is not None else None
         if answer.run_id not in hub.runs:  # what another process's run said is in its log only

@@ -14,7 +14,7 @@ _FROM_FTPSYNC = "from-ftpsync"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RunmirrorsArgs:
     """One call."""
 
     argv0: str
@@ -30,18 +30,18 @@ class Call:
         return (self.argv0, self.name, self.archive_option, self.kind, inside)
 
     @classmethod
-    def of(cls, words: Sequence[str]) -> Call:
+    def of(cls, words: Sequence[str]) -> RunmirrorsArgs:
         """The call that has these `words`."""
         argv0, name, archive_option, kind, inside = words
         return cls(argv0, name, archive_option, kind, from_ftpsync=inside == _FROM_FTPSYNC)
 
 
-def asked(argv: Sequence[str]) -> Call | None:
+def asked(argv: Sequence[str]) -> RunmirrorsArgs | None:
     """What a command line asks for; none: help. Raises UsageError."""
     argv0, script, words = argv[0], script_name(argv), argv[1:]
     if not words or not words[0].startswith("-"):
         archive = words[0] if words else ""
-        return Call(argv0, _named(script, archive), archive, "", from_ftpsync=False)
+        return RunmirrorsArgs(argv0, _named(script, archive), archive, "", from_ftpsync=False)
     name, archive, kind, inside = script, "", "", False
     for option, value in _options(words):
         match option:
@@ -53,12 +53,14 @@ def asked(argv: Sequence[str]) -> Call | None:
                 kind = value or kind
             case _:
                 inside = True
-    return Call(argv0, name, archive, kind, from_ftpsync=inside)
+    return RunmirrorsArgs(argv0, name, archive, kind, from_ftpsync=inside)
 
 
-def of_ftpsync(argv0: str, archive_option: str, kind: str) -> Call:
+def of_ftpsync(argv0: str, archive_option: str, kind: str) -> RunmirrorsArgs:
     """The call `runmirrors [-a ARCHIVE_OPTION] -f -k KIND` of an ftpsync, whose runmirrors is beside it."""
-    return Call(argv0, _named("runmirrors", archive_option), archive_option, kind, from_ftpsync=True)
+    return RunmirrorsArgs(
+        argv0, _named("runmirrors", archive_option), archive_option, kind, from_ftpsync=True
+    )
 
 
 def script_name(argv: Sequence[str]) -> str:

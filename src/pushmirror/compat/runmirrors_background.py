@@ -17,16 +17,16 @@ from pathlib import Path
 from time import monotonic
 
 from pushmirror.compat import entrypoint, runmirrors_sites
-from pushmirror.compat.runmirrors_args import Call
+from pushmirror.compat.runmirrors_args import RunmirrorsArgs
 from pushmirror.compat.runmirrors_push import PushLog
 from pushmirror.compat.runmirrors_sites import CurrentSites
-from pushmirror.compat.runmirrors_ssh import Notes, ScriptWire, called, run_hook
+from pushmirror.compat.runmirrors_ssh import Notes, OpensshTransport, called, run_hook
 from pushmirror.config.model import State
 from pushmirror.errors import Exit, PushmirrorError, Stopped
-from pushmirror.push.decide import Aim, Decision, Send
-from pushmirror.push.engine import View, finished, settled
-from pushmirror.push.pushes import Pushes
-from pushmirror.push.turn import Turn
+from pushmirror.push.decide import Decision, Send, Targets
+from pushmirror.push.engine import PushSnapshot, is_finished, is_quiet
+from pushmirror.push.lock import PushLock
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.backups import back_up_daily
 from pushmirror.state.records import SiteState
 from pushmirror.state.store import open_store
@@ -35,22 +35,22 @@ from pushmirror.system import signals
 # What an operator of runmirrors is told of a push: log lines, and one mail for each mirror that fails.
 
 
-class Told:
+class RunmirrorsObserver:
     """A `Watch`."""
 
-    def __init__(self, notes: Notes, sites: CurrentSites, wire: ScriptWire) -> None:
+    def __init__(self, notes: Notes, sites: CurrentSites, transport: OpensshTransport) -> None:
         self._notes = notes
         self._sites = sites
-        self._wire = wire
-        self._aim: Aim | None = None
+        self._transport = transport
+        self._aim: Targets | None = None
         self._reported: set[str] = set()  # that failed since there is this to push
 
-    def looked(self, view: View) -> None:
+    def looked(self, view: PushSnapshot) -> None:
         """See `Watch.looked`."""
         if view.goal.aim != self._aim:
             self._aim = view.goal.aim
             self._reported.clear()
-            self._wire.begin_again()
+            self._transport.begin_again()
 
     def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - theirs
         """See `Watch.answered`."""
@@ -66,7 +66,7 @@ class Told:
             self._notes.note(f"{text} ({how}): {site_state.last_words}")
             return
         self._reported.add(name)
-        self._notes.error(text, f"{how}: {site_state.last_words}\n\n{self._wire.said.get(name, '')}")
+        self._notes.error(text, f"{how}: {site_state.last_words}\n\n{self._transport.said.get(name, '')}")
 
 
 _LOOK_S = 0.2  # between two looks at what another process does
@@ -81,7 +81,7 @@ def _push(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     directory, state, archive, *call = argv[1:]
     with suppress(OSError):
         os.chdir(directory)  # of who called: relative paths are of there
-    read = partial(runmirrors_sites.read, Call.of(call), environment)
+    read = partial(runmirrors_sites.read, RunmirrorsArgs.of(call), environment)
     sites = CurrentSites(read, archive, State(directory=Path(state)))
     os.chdir("/")  # no file system is to be kept busy
     return BackgroundPush(archive, sites, environment).carry_out()
@@ -90,7 +90,7 @@ def _push(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 class Patience:
     """How long sites that fail are tried again, counted from the last call."""
 
-    def __init__(self, turn: Turn, patience: timedelta) -> None:
+    def __init__(self, turn: PushLock, patience: timedelta) -> None:
         self._turn = turn
         self._patience_s = patience.total_seconds()
         self._asked = turn.last_asked()
@@ -101,7 +101,7 @@ class Patience:
         asked = self._turn.last_asked()
         if asked != self._asked:
             self._asked, self._until = asked, monotonic() + self._patience_s
-        return finished(decision) or (settled(decision) and monotonic() >= self._until)
+        return is_finished(decision) or (is_quiet(decision) and monotonic() >= self._until)
 
 
 @dataclass(frozen=True)
@@ -143,26 +143,30 @@ class BackgroundPush:
         state = self.sites.state
         environment = {**self.environment, **self.sites.for_programs}
         with closing(open_store(state.database_url, state.directory)) as store:
-            wire = ScriptWire(self.sites, notes, environment)
-            watch = Told(notes, self.sites, wire)
-            pushes = Pushes(self.sites, store, watch, wire=lambda _: wire)
+            transport = OpensshTransport(self.sites, notes, environment)
+            watch = RunmirrorsObserver(notes, self.sites, transport)
+            pushes = PushCoordinator(self.sites, store, watch, transport=lambda _: transport)
             signals.run(self._carried_out(pushes, watch, notes, environment))
         back_up_daily(state.database_url, state.directory)
 
     async def _carried_out(
-        self, pushes: Pushes, watch: Told, notes: PushLog, environment: Mapping[str, str]
+        self,
+        pushes: PushCoordinator,
+        watch: RunmirrorsObserver,
+        notes: PushLog,
+        environment: Mapping[str, str],
     ) -> None:
         """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""
         runmirrors = self.sites.runmirrors
         retry_for = runmirrors.push.retry_for
         until, is_told = monotonic() + retry_for.total_seconds(), False
-        while not await pushes.push(self.archive, settled):
+        while not await pushes.push(self.archive, is_quiet):
             if not is_told:
                 notes.note(f"Another process is pushing {self.archive}; it was asked to wake who lacks it")
                 is_told = True
             view = pushes.view(self.archive)
             watch.looked(view)
-            if settled(view.decision) or monotonic() >= until:
+            if is_quiet(view.decision) or monotonic() >= until:
                 break
             await asyncio.sleep(_LOOK_S)
         if hook := runmirrors.hooks[2]:

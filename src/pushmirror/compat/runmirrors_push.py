@@ -17,8 +17,8 @@ from pushmirror.archvsync.values import Runmirrors
 from pushmirror.background_push import wait_for_stage1
 from pushmirror.compat import entrypoint, logs, mail, runmirrors_sites
 from pushmirror.compat.mail import Letter
-from pushmirror.compat.runmirrors_args import Call, of_ftpsync
-from pushmirror.compat.runmirrors_sites import Course, CurrentSites
+from pushmirror.compat.runmirrors_args import RunmirrorsArgs, of_ftpsync
+from pushmirror.compat.runmirrors_sites import CurrentSites, PushMode
 from pushmirror.compat.runmirrors_ssh import run_hook
 from pushmirror.config.model import State
 from pushmirror.errors import Exit, PushmirrorError
@@ -121,7 +121,7 @@ def push_from_ftpsync(
 class PushRun:
     """One call with its configuration."""
 
-    call: Call
+    call: RunmirrorsArgs
     archive: str  # our name of it
     is_known: bool  # whether the caller knows that what is to be pushed is in the store
     sites: CurrentSites
@@ -130,7 +130,7 @@ class PushRun:
     @classmethod
     def read(
         cls,
-        call: Call,
+        call: RunmirrorsArgs,
         environment: Mapping[str, str],
         *,
         archive: str | None = None,
@@ -157,9 +157,9 @@ class PushRun:
         return self.sites.runmirrors
 
     @property
-    def course(self) -> Course:
+    def course(self) -> PushMode:
         """How sites are to be woken."""
-        return Course(self.call.kind or self.runmirrors.kind, self.call.from_ftpsync)
+        return PushMode(self.call.kind or self.runmirrors.kind, self.call.from_ftpsync)
 
     def _begin(self, notes: PushLog) -> int:
         if not self.runmirrors.key.is_file():

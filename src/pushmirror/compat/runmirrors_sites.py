@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror.archvsync.ftpsync import TO, archive_name
-from pushmirror.archvsync.places import PUSH_KIND, Places, find, preset_of_ftpsync, preset_of_runmirrors
+from pushmirror.archvsync.places import PUSH_KIND, ScriptPaths, find, preset_of_ftpsync, preset_of_runmirrors
 from pushmirror.archvsync.runmirrors import read_runmirrors
 from pushmirror.archvsync.values import MirrorLine, Runmirrors, Variables
 from pushmirror.archvsync.variables import read_variables
 from pushmirror.compat import entrypoint
-from pushmirror.compat.runmirrors_args import Call
+from pushmirror.compat.runmirrors_args import RunmirrorsArgs
 from pushmirror.config.model import Config, PushKind, Site, State
 from pushmirror.config.reload import Stamp, facts_of
 from pushmirror.errors import ConfigError
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 # Guaranteed: an archive has the same name here as for that ftpsync, so that both mean the same site states.
 
 
-def read(call: Call, environment: Mapping[str, str]) -> Read:
+def read(call: RunmirrorsArgs, environment: Mapping[str, str]) -> Read:
     """A call's configuration; ConfigError without one."""
-    where = Places.of(environment, call.argv0)
+    where = ScriptPaths.of(environment, call.argv0)
     file = find(where, f"{call.name}.conf")
     if file is None:
         directories = ", ".join(map(str, where.config))
@@ -67,10 +67,10 @@ def read(call: Call, environment: Mapping[str, str]) -> Read:
     return Read(found, (file, *([mirrors] if mirrors else [])), variables.for_programs)
 
 
-def archive_of(call: Call, environment: Mapping[str, str]) -> str:
+def archive_of(call: RunmirrorsArgs, environment: Mapping[str, str]) -> str:
     """Our name of what this call pushes: that of the ftpsync beside it."""
     script = call.name.replace("runmirrors", "ftpsync", 1)
-    where = Places.of(environment, call.argv0)
+    where = ScriptPaths.of(environment, call.argv0)
     file = find(where, f"{script}.conf")
     tree = ""
     if file is not None:
@@ -82,7 +82,7 @@ def archive_of(call: Call, environment: Mapping[str, str]) -> str:
     return archive_name(call.archive_option, script, tree)
 
 
-def _mirrors(variables: Variables, call: Call, where: Places, home: Path) -> Path | None:
+def _mirrors(variables: Variables, call: RunmirrorsArgs, where: ScriptPaths, home: Path) -> Path | None:
     told = variables.get("MIRRORS")
     return home / told if told else find(where, f"{call.name}.mirror")
 
@@ -105,7 +105,7 @@ def _text(file: Path | None) -> str:
 _MADE_UP = " by runmirrors"
 
 
-def aim(store: Store, archive: str, sites: Iterable[Site], course: Course, now: datetime) -> None:
+def aim(store: Store, archive: str, sites: Iterable[Site], course: PushMode, now: datetime) -> None:
     """Have these sites woken as the caller says, whatever they have."""
     if course.is_ahead:
         _prepare(store, archive, now)
@@ -191,7 +191,7 @@ _MHOP, _STAGE2 = "mhop", "stage2"
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class PushMode:
     """How sites are woken: what runmirrors was told by -k and -f."""
 
     kind: str = _MHOP  # all, stage2, mhop; anything else counts as all
@@ -257,19 +257,19 @@ class CurrentSites:
         """What the files have programs inherit."""
         return self._found.for_programs
 
-    def take(self, course: Course) -> None:
+    def take(self, course: PushMode) -> None:
         """This is how the archive's sites are woken from now on, by whoever does it."""
         with state_errors(self.state.directory, self._course_file):
             self._course_file.parent.mkdir(parents=True, exist_ok=True)
             files.write_atomically(self._course_file, json.dumps(asdict(course)).encode(), durable=False)
 
     @property
-    def course(self) -> Course:
+    def course(self) -> PushMode:
         """How the archive's sites are woken now."""
         try:
-            return Course(**json.loads(self._course_file.read_bytes()))
+            return PushMode(**json.loads(self._course_file.read_bytes()))
         except (OSError, ValueError, TypeError):  # nobody has said, or somebody else's file
-            return Course()
+            return PushMode()
 
     def line(self, site: str) -> MirrorLine:
         """The line of a site."""

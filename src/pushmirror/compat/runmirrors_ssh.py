@@ -58,7 +58,7 @@ class Notes(Protocol):
         """A line as the log has it, for another one."""
 
 
-class ScriptWire:
+class OpensshTransport:
     """A `Wire` for one push; each trigger is an ssh of its own, so that there is nothing to let go of."""
 
     def __init__(self, sites: CurrentSites, notes: Notes, environment: Mapping[str, str]) -> None:

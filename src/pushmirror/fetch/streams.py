@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 
 from pushmirror.archive.paths import Entry
 from pushmirror.errors import UpstreamFull
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 
 _log = logging.getLogger(__name__)
 _FEW_FILES, _FEW_BYTES = 2_000, 50_000_000  # a second connection would cost more than it gains
@@ -82,7 +82,7 @@ def _group(path: str) -> str:
 
 def in_streams(
     jobs: Iterable[Job],
-    work: Callable[[Job, Stop | None], Got],
+    work: Callable[[Job, CancelToken | None], Got],
     take: Callable[[Got], None],
     *,
     streams: int,
@@ -97,7 +97,7 @@ def in_streams(
         for job in jobs:
             take(work(job, None))
         return
-    with Stop() as stop:
+    with CancelToken() as stop:
         crew = _Crew(iter(jobs), work, stop, streams)
         try:
             crew.start()
@@ -161,7 +161,11 @@ class _Crew(Generic[Job, Got]):
     """The threads of one `in_streams`."""
 
     def __init__(
-        self, jobs: Iterator[Job], work: Callable[[Job, Stop | None], Got], stop: Stop, streams: int
+        self,
+        jobs: Iterator[Job],
+        work: Callable[[Job, CancelToken | None], Got],
+        stop: CancelToken,
+        streams: int,
     ) -> None:
         self._jobs = _Jobs(jobs, streams)
         self._work = work

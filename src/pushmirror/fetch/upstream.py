@@ -52,7 +52,7 @@ from pushmirror.fetch.streams import in_batches, in_streams, streams_for
 from pushmirror.fetch.unreadable import Complaints, Unseen, shown
 from pushmirror.progress import Progress
 from pushmirror.system import process
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 from pushmirror.system.rsync_version import rsync_version
 from pushmirror.tree.work_area import WorkArea
 
@@ -245,7 +245,7 @@ class Upstream:
         mean = size // max(len(ordered), 1)
         entries = [Entry(name, Kind.FILE, mean) for name in ordered]
 
-        def work(batch: Sequence[Entry], stop: Stop | None) -> None:
+        def work(batch: Sequence[Entry], stop: CancelToken | None) -> None:
             names = [entry.path for entry in batch]
             self.fetch_batch(names, area, basis=basis, stop=stop, links=links)
 
@@ -254,7 +254,7 @@ class Upstream:
     def in_streams(
         self,
         entries: Iterable[Entry],
-        work: Callable[[Sequence[Entry], Stop | None], Got],
+        work: Callable[[Sequence[Entry], CancelToken | None], Got],
         take: Callable[[Got], None],
         *,
         files: int,
@@ -282,7 +282,7 @@ class Upstream:
         area: WorkArea,
         *,
         basis: Path | None = None,
-        stop: Stop | None = None,
+        stop: CancelToken | None = None,
         links: bool = False,
     ) -> Fetched:
         """Fetch these files in one transfer, as `fetch` does; several threads may, for other names each.
@@ -334,7 +334,7 @@ class Upstream:
             self.progress.advance(files=files, size=size)
 
     def copy_from(
-        self, source: Archive, name: str, into: Path, *, largest: int, stop: Stop | None = None
+        self, source: Archive, name: str, into: Path, *, largest: int, stop: CancelToken | None = None
     ) -> None:
         """Copy one file of at most `largest` bytes from the top of `source`, which is beside upstream's tree.
 
@@ -362,7 +362,7 @@ class Upstream:
         *,
         stdin: bytes = b"",
         vanishing_is_fine: bool = False,
-        stop: Stop | None = None,
+        stop: CancelToken | None = None,
         complaints_log: logging.Logger = _rsync_errors,
         of: Archive | None = None,
     ) -> Complaints:

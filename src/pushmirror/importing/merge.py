@@ -24,14 +24,14 @@ from pushmirror.archvsync.values import Ftpsync, Runmirrors
 from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, PushKind, Serve, Site
 from pushmirror.errors import ConfigError
 from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets
-from pushmirror.importing.rsyncd_modules import Offer, offered_as, offers, serve
+from pushmirror.importing.rsyncd_modules import ExportedModule, offered_as, offers, serve
 from pushmirror.importing.sites import Lines, give_logins, sites_of
 
 _MAIN = "debian"  # an owner's archive of which nobody says the name
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ImportedFiles:
     """Everything that was read, each with the place it is from; the main archive's first."""
 
     ftpsyncs: tuple[tuple[str, Ftpsync], ...] = ()
@@ -57,7 +57,7 @@ class Merged:
     warnings: tuple[str, ...] = ()
 
 
-def merge(told: Told) -> Merged:
+def merge(told: ImportedFiles) -> Merged:
     """The configuration that these files mean.
 
     Raises ConfigError where they contradict each other, or leave open what cannot be guessed.
@@ -83,7 +83,7 @@ def merge(told: Told) -> Merged:
 # -- archives -----------------------------------------------------------------------------------------
 
 
-def _fetched(told: Told, said: list[str]) -> Iterator[tuple[str, Archive]]:
+def _fetched(told: ImportedFiles, said: list[str]) -> Iterator[tuple[str, Archive]]:
     """The archives that an ftpsync.conf fetches."""
     trees: dict[str, Path] = {}
     for place, ftpsync in told.ftpsyncs:
@@ -112,7 +112,7 @@ def _without_idle_hooks(archive: Archive) -> Archive:
 
 
 def _pushed(
-    told: Told, archives: dict[str, Archive], offered: tuple[Offer, ...], said: list[str]
+    told: ImportedFiles, archives: dict[str, Archive], offered: tuple[ExportedModule, ...], said: list[str]
 ) -> Iterator[Lines]:
     """The lines of each runmirrors; an archive that no ftpsync.conf fetches is added, as its owner's."""
     for name, path in told.trees.items():
@@ -134,7 +134,7 @@ def _pushed(
         yield Lines(place, mirror, name, runmirrors, has_ssh_opts=told.sets(place, "SSH_OPTS"))
 
 
-def _archive_of(told: Told, runmirrors: Runmirrors, offered: tuple[Offer, ...]) -> str:
+def _archive_of(told: ImportedFiles, runmirrors: Runmirrors, offered: tuple[ExportedModule, ...]) -> str:
     """The archive of ours that it pushes: that of the ftpsync which calls it."""
     suffix = runmirrors.name.partition("-")[2]
     for _, ftpsync in told.ftpsyncs:
@@ -144,7 +144,7 @@ def _archive_of(told: Told, runmirrors: Runmirrors, offered: tuple[Offer, ...]) 
     return suffix or runmirrors.archive or (named[0] if len(named) == 1 else _MAIN)
 
 
-def _tree_of_owner(place: str, name: str, offered: tuple[Offer, ...]) -> Path:
+def _tree_of_owner(place: str, name: str, offered: tuple[ExportedModule, ...]) -> Path:
     for offer in offered:
         if offer.module.casefold() == name.casefold():
             return offer.tree
@@ -191,7 +191,7 @@ def overlap(one: Path, other: Path) -> bool:
 # -- sections -----------------------------------------------------------------------------------------
 
 
-def _mirror(told: Told, said: list[str]) -> Mirror:
+def _mirror(told: ImportedFiles, said: list[str]) -> Mirror:
     if not told.ftpsyncs:
         return Mirror()
     first_place, first = told.ftpsyncs[0]
@@ -222,7 +222,7 @@ def _push(lines: list[Lines], said: list[str]) -> Push:
     return first.runmirrors.push
 
 
-def _serve(told: Told, said: list[str]) -> Serve:
+def _serve(told: ImportedFiles, said: list[str]) -> Serve:
     if told.rsyncd is None:
         return Serve()
     keys, warnings = serve(told.rsyncd)
@@ -230,7 +230,7 @@ def _serve(told: Told, said: list[str]) -> Serve:
     return Serve.model_validate(keys)
 
 
-def _passwords(told: Told) -> dict[Path, str]:
+def _passwords(told: ImportedFiles) -> dict[Path, str]:
     return {
         ftpsync.archive.password_file: ftpsync.password
         for _, ftpsync in told.ftpsyncs
@@ -242,7 +242,7 @@ def _passwords(told: Told) -> dict[Path, str]:
 
 
 def _loose_ends(
-    told: Told, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
+    told: ImportedFiles, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
 ) -> Iterator[str]:
     woken = [site for site in sites if site.push is not PushKind.NONE]
     pushed = {name for site in woken for name in site.archives}
@@ -275,7 +275,7 @@ def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) 
     )
 
 
-def _main(told: Told, archives: Mapping[str, Archive]) -> Iterator[str]:
+def _main(told: ImportedFiles, archives: Mapping[str, Archive]) -> Iterator[str]:
     """A push that names no archive means `debian` where there is one (cli/receive.py)."""
     for place, ftpsync in told.ftpsyncs[:1]:
         if ftpsync.name == "ftpsync" and ftpsync.archive.name != _MAIN and _MAIN in archives:
@@ -285,7 +285,7 @@ def _main(told: Told, archives: Mapping[str, Archive]) -> Iterator[str]:
             )
 
 
-def _hubs(told: Told, pushed: set[str]) -> Iterator[str]:
+def _hubs(told: ImportedFiles, pushed: set[str]) -> Iterator[str]:
     for place, ftpsync in told.ftpsyncs:
         name = ftpsync.archive.name
         if ftpsync.is_hub and name not in pushed:
@@ -297,7 +297,7 @@ def _hubs(told: Told, pushed: set[str]) -> Iterator[str]:
             )
 
 
-def _mails(told: Told) -> Iterator[str]:
+def _mails(told: ImportedFiles) -> Iterator[str]:
     places: dict[str, list[str]] = {}
     mails = [(place, ftpsync.mail) for place, ftpsync in told.ftpsyncs]
     mails += [(place, runmirrors.mail) for place, _, runmirrors in told.runmirrors]

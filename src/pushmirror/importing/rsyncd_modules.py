@@ -60,7 +60,7 @@ _WITHOUT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ExportedModule:
     """A module, as an archive offers it."""
 
     module: str
@@ -81,7 +81,7 @@ class Offer:
         return False
 
 
-def offers(rsyncd: Rsyncd) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+def offers(rsyncd: Rsyncd) -> tuple[tuple[ExportedModule, ...], tuple[str, ...]]:
     """Every module that can be offered, and warnings."""
     warnings: list[str] = []
     found = [_offer(module, warnings) for module in rsyncd.modules]
@@ -153,7 +153,7 @@ def _known(parameter: Parameter | None) -> Parameter | None:
     return parameter if parameter and not parameter.variable else None
 
 
-def _offer(module: Module, warnings: list[str]) -> Offer | None:
+def _offer(module: Module, warnings: list[str]) -> ExportedModule | None:
     told = module.get("path")
     path = Path(os.path.normpath(told)) if told else Path()
     if not path.is_absolute():
@@ -170,7 +170,7 @@ def _offer(module: Module, warnings: list[str]) -> Offer | None:
     if _is_write_only(module):
         rules = ()  # its users never read anything
     secrets = module.get("secretsfile")
-    return Offer(module.name, path, module.place, keys, Path(secrets) if secrets else None, rules)
+    return ExportedModule(module.name, path, module.place, keys, Path(secrets) if secrets else None, rules)
 
 
 def _closed(module: Module, keys: Mapping[str, object]) -> str:
@@ -289,14 +289,14 @@ assert all(name == key(name) for name in (*_USED, *_OF_SERVE, *_OF_SERVE_TOO, *_
 
 
 def offered_as(
-    archives: Mapping[str, Archive], offered: Sequence[Offer], said: list[str], *, closed: bool
-) -> tuple[dict[str, Archive], dict[str, Offer]]:
+    archives: Mapping[str, Archive], offered: Sequence[ExportedModule], said: list[str], *, closed: bool
+) -> tuple[dict[str, Archive], dict[str, ExportedModule]]:
     """The archives with what their modules say, and further ones; and the module of each.
 
     `closed`: what has no module is offered to nobody.
     """
     found = dict(archives)
-    offer_of: dict[str, Offer] = {}
+    offer_of: dict[str, ExportedModule] = {}
     for offer in sorted(offered, key=lambda one: one.module not in archives):  # the best name is the first
         owner = _owner(found, offer, said)
         if owner is None:
@@ -318,7 +318,7 @@ def offered_as(
     return found, offer_of
 
 
-def _owner(archives: dict[str, Archive], offer: Offer, said: list[str]) -> str | None:
+def _owner(archives: dict[str, Archive], offer: ExportedModule, said: list[str]) -> str | None:
     """The archive that has the module's tree, perhaps a new one; none: it cannot be offered."""
     if not NAME.fullmatch(offer.module):
         said.append(

@@ -18,7 +18,7 @@ from pushmirror.archvsync.values import Runmirrors
 from pushmirror.config.model import PushKind, Site
 from pushmirror.config.problems import message
 from pushmirror.importing.rsyncd_conf import Secrets
-from pushmirror.importing.rsyncd_modules import Offer
+from pushmirror.importing.rsyncd_modules import ExportedModule
 
 _PINNED = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
 _OF_A_PAIR = {"name", "archives", "main_archive", "archive_names"}  # that two sites need not agree in
@@ -155,7 +155,10 @@ _NOBODY = "nobody"  # the account of a site that is never woken
 
 
 def give_logins(
-    sites: list[Site], offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], said: list[str]
+    sites: list[Site],
+    offer_of: Mapping[str, ExportedModule],
+    secrets: Mapping[Path, Secrets],
+    said: list[str],
 ) -> tuple[list[Site], dict[str, str]]:
     """The sites, with those who only read; and the password of each that has one."""
     known = {site.name.casefold(): site.name for site in sites}
@@ -177,7 +180,10 @@ def give_logins(
 
 
 def _users(
-    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str], said: list[str]
+    offer_of: Mapping[str, ExportedModule],
+    secrets: Mapping[Path, Secrets],
+    sites: Mapping[str, str],
+    said: list[str],
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """The archives that each user may read, and its password; `sites` are names, by the name without case."""
     reads: dict[str, list[str]] = {}
@@ -196,8 +202,8 @@ def _users(
 
 
 def _logins(
-    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets]
-) -> Iterator[tuple[str, Offer, str, str]]:
+    offer_of: Mapping[str, ExportedModule], secrets: Mapping[Path, Secrets]
+) -> Iterator[tuple[str, ExportedModule, str, str]]:
     """Archive, module, user and password of all who are let in."""
     for archive, offer in offer_of.items():
         file = secrets.get(offer.secrets) if offer.secrets and offer.rules else None
@@ -207,7 +213,7 @@ def _logins(
 
 
 def _spelt(
-    offer_of: Mapping[str, Offer], secrets: Mapping[Path, Secrets], sites: Mapping[str, str]
+    offer_of: Mapping[str, ExportedModule], secrets: Mapping[Path, Secrets], sites: Mapping[str, str]
 ) -> dict[str, str]:
     """Of users that differ in case only, the one that counts: that of a site's own name, else the first."""
     known: dict[str, str] = {}
@@ -261,7 +267,9 @@ def _reader(user: str, archives: list[str]) -> Site:
     return Site(name=user, host=user, user=_NOBODY, push=PushKind.NONE, archives=tuple(archives))
 
 
-def _with_reads(site: Site, reads: list[str], offer_of: Mapping[str, Offer], said: list[str]) -> Site:
+def _with_reads(
+    site: Site, reads: list[str], offer_of: Mapping[str, ExportedModule], said: list[str]
+) -> Site:
     said += (
         f"{offer_of[name].place}: {site.name} is pushed for {name}, so it may read it now; rsync kept it out"
         for name in site.archives

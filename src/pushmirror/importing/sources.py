@@ -13,13 +13,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pushmirror.archvsync.ftpsync import TO, archive_name, read_ftpsync
-from pushmirror.archvsync.places import Places, preset_of_file
+from pushmirror.archvsync.places import ScriptPaths, preset_of_file
 from pushmirror.archvsync.runmirrors import read_runmirrors
 from pushmirror.archvsync.values import Ftpsync, Runmirrors, Variables
 from pushmirror.archvsync.variables import is_utf8, mended, read_text, read_variables
 from pushmirror.errors import ConfigError, UsageError
 from pushmirror.importing.authorized_keys import Pusher, read_pushers
-from pushmirror.importing.merge import Told
+from pushmirror.importing.merge import ImportedFiles
 from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets, key, read_rsyncd, read_secrets
 from pushmirror.system.users import only_root_changes
 
@@ -135,7 +135,7 @@ _NAMES_UPSTREAM = ("RSYNC_HOST", "RSYNC_SOURCE")
 class Sources:
     """Everything that was read."""
 
-    told: Told
+    told: ImportedFiles
     pushers: tuple[Pusher, ...] = ()
     read: tuple[str, ...] = ()  # places, in words
     warnings: tuple[str, ...] = ()
@@ -182,7 +182,7 @@ def read_files(
     ftpsyncs = tuple((str(file), reader.ftpsync(file)) for file in found.ftpsync)
     runmirrors = tuple(reader.all_runmirrors(found))
     pushers = tuple(pusher for file in found.keys for pusher in read_pushers(file))
-    told = Told(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
+    told = ImportedFiles(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
     over = (
         f"{file} was passed over: {first} has its name and is read first" for file, first in found.passed_over
     )
@@ -207,7 +207,7 @@ def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources
     if environment.get("MIRRORS"):
         made = reader.runmirrors("runmirrors", None, None)
         runmirrors.append((ENVIRONMENT, environment["MIRRORS"], made))
-    told = Told(((ENVIRONMENT, ftpsync),), tuple(runmirrors), variables=reader.set)
+    told = ImportedFiles(((ENVIRONMENT, ftpsync),), tuple(runmirrors), variables=reader.set)
     return Sources(told, (), (ENVIRONMENT,), tuple(reader.warnings))
 
 
@@ -247,7 +247,7 @@ class _Reader:
             home=Path(self.environment.get("HOME") or "/"),
         )
 
-    def _variables(self, file: Path | None, name: str, where: Places) -> Variables:
+    def _variables(self, file: Path | None, name: str, where: ScriptPaths) -> Variables:
         preset = preset_of_file(name, where)
         if file is not None:
             _require_safe_for_bash(file)
@@ -255,11 +255,11 @@ class _Reader:
         self.set[str(file or ENVIRONMENT)] = {one for one in _ASKED_FOR if found.get(one)}
         return found
 
-    def _places(self, file: Path | None) -> Places:
+    def _places(self, file: Path | None) -> ScriptPaths:
         """Those of the command whose file it is: a tarball's are beside its `etc`."""
         directory = file.absolute().parent if file else Path("/nowhere")
         base = directory.parent if directory.name == "etc" else Path("/nowhere")
-        return Places.of(self.environment, str(base / "bin/ftpsync"))
+        return ScriptPaths.of(self.environment, str(base / "bin/ftpsync"))
 
 
 def _require_safe_for_bash(file: Path) -> None:

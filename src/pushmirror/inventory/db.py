@@ -16,8 +16,15 @@ from typing import Any
 
 from pushmirror.archive.paths import Entry
 from pushmirror.errors import Damaged, StateError
-from pushmirror.inventory.tables import VERSION, Facts, entries_in, make_tables, ranges_below, read_facts
-from pushmirror.inventory.transaction import Changing
+from pushmirror.inventory.tables import (
+    VERSION,
+    InventoryFacts,
+    entries_in,
+    make_tables,
+    ranges_below,
+    read_facts,
+)
+from pushmirror.inventory.transaction import Transaction
 from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, put_aside
 
 _BUSY_S = 30.0  # how long to wait for another process; our transactions take milliseconds
@@ -32,7 +39,7 @@ _ADVICE = {
 }
 
 
-class InventoryFile:
+class InventoryDb:
     """The file, open for one process."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -61,7 +68,7 @@ class InventoryFile:
         """Let go of the file."""
         self._connection.close()
 
-    def facts(self) -> Facts:
+    def facts(self) -> InventoryFacts:
         """What is known of the whole."""
         with self.advised():
             return read_facts(self._connection)
@@ -78,13 +85,13 @@ class InventoryFile:
                 yield from entries_in(self._connection, one)
 
     @contextmanager
-    def changing(self, *, durable: bool = False) -> Iterator[Changing]:
+    def changing(self, *, durable: bool = False) -> Iterator[Transaction]:
         """One transaction; a durable one, and all before it, outlives a power cut."""
         with self.advised():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                change = Changing(self._connection)
+                change = Transaction(self._connection)
                 yield change
                 change.finish()
                 self._connection.execute("COMMIT")

@@ -1,7 +1,7 @@
 """What changed? The tree here against upstream's listing, name by name, in one pass over both.
 
-`Survey` is the seam between the strategies and the engine: whoever can fill one in can be fetched from,
-verified, published and deleted after in the same way. `Comparison` fills it in for `full`. It holds one
+`Diff` is the seam between the strategies and the engine: whoever can fill one in can be fetched from,
+verified, published and deleted after in the same way. `DiskDiff` fills it in for `full`. It holds one
 directory per level at a time, so its memory grows with the change and not with the tree; new files that may
 be fetched ahead, and a first sync has nothing else, are spooled.
 
@@ -21,15 +21,17 @@ from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.layout import DIRECTORY_MODE, FILE_MODE, OURS, is_by_hash, may_land, publishing_order
 from pushmirror.archive.paths import Entry, Kind, link_stays_inside, tree_path
 from pushmirror.errors import UpstreamError
-from pushmirror.inventory.spool import Spool
+from pushmirror.inventory.spool import EntrySpool
 from pushmirror.system.files import mtime_of
 
 
 @dataclass(slots=True)
-class Survey:
+class Diff:
     """What a strategy learnt: everything the engine needs to know of the change."""
 
-    early: Spool = field(default_factory=Spool)  # files that the tree lacks and that may be fetched ahead
+    early: EntrySpool = field(
+        default_factory=EntrySpool
+    )  # files that the tree lacks and that may be fetched ahead
     missing: dict[str, Entry] = field(default_factory=dict)  # other files that it lacks; see add_missing
     changed: dict[str, Entry] = field(default_factory=dict)  # files it has with another size or time
     links: dict[str, Entry] = field(default_factory=dict)  # links it lacks or has with another target
@@ -133,14 +135,14 @@ class _Open:
     here: dict[str, os.stat_result]  # what is in it here; names leave when upstream has them too
 
 
-class Comparison:
+class DiskDiff:
     """Takes upstream's entries in rsync's order (depth first) and gathers a Survey.
 
     `digest` is fed with every entry, for a plain tree: its generation is that of the whole listing.
     """
 
     def __init__(self, tree: Path, scan: Scan, *, digest: TreeDigest | None = None) -> None:
-        self.survey = Survey()
+        self.diff = Diff()
         self._tree = os.fspath(tree)
         self._scan = scan
         self._digest = digest
@@ -160,8 +162,8 @@ class Comparison:
         if entry.kind is Kind.LINK and path in OURS:
             entry = Entry(path, Kind.DIRECTORY)
         if entry.kind is Kind.LINK and is_by_hash(path):
-            self.survey.upstream_links[path] = entry.target  # here it is a file, made from what it is to have
-            self.survey.deviates = True
+            self.diff.upstream_links[path] = entry.target  # here it is a file, made from what it is to have
+            self.diff.deviates = True
             return
         if entry.kind is Kind.LINK and not link_stays_inside(path, entry.target):
             return  # as rsync's --safe-links, in case the one that lists is an old one
@@ -174,56 +176,56 @@ class Comparison:
         else:
             self._directory(path, here)
 
-    def finish(self) -> Survey:
+    def finish(self) -> Diff:
         """The survey, once the listing has ended."""
         while self._stack:
             self._close(self._stack.pop())
         if self._digest is not None:
-            self.survey.digest = self._digest.hexdigest()
-        return self.survey
+            self.diff.digest = self._digest.hexdigest()
+        return self.diff
 
     def _file(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
-        survey = self.survey
-        survey.files_upstream += 1
+        diff = self.diff
+        diff.files_upstream += 1
         if here is None:
-            survey.add_missing(entry)
+            diff.add_missing(entry)
             return
-        survey.files_here += 1
+        diff.files_here += 1
         if not stat.S_ISREG(here.st_mode):
-            survey.changed[path] = entry
+            diff.changed[path] = entry
             self._obstacle(path, here)
         elif here.st_size != entry.size or mtime_of(here) != entry.mtime:
-            survey.changed[path] = entry
+            diff.changed[path] = entry
         elif stat.S_IMODE(here.st_mode) != FILE_MODE:
-            survey.modes.append((path, FILE_MODE))
+            diff.modes.append((path, FILE_MODE))
 
     def _link(self, path: str, entry: Entry, here: os.stat_result | None) -> None:
-        self.survey.upstream_links[path] = entry.target
+        self.diff.upstream_links[path] = entry.target
         if here is None or not stat.S_ISLNK(here.st_mode):
-            self.survey.links[path] = entry
+            self.diff.links[path] = entry
             if here is not None:
                 self._obstacle(path, here)
         elif os.readlink(f"{self._tree}/{path}") != entry.target:  # noqa: PTH115  see scanner
-            self.survey.links[path] = entry
+            self.diff.links[path] = entry
 
     def _directory(self, path: str, here: os.stat_result | None) -> None:
         if here is not None and stat.S_ISDIR(here.st_mode):
             if stat.S_IMODE(here.st_mode) & 0o777 != DIRECTORY_MODE:
-                self.survey.modes.append((path, DIRECTORY_MODE))
+                self.diff.modes.append((path, DIRECTORY_MODE))
             self._stack.append(_Open(path, self._scan(path)))
             return
-        self.survey.directories.append(path)
+        self.diff.directories.append(path)
         self._stack.append(_Open(path, {}))
 
     def _obstacle(self, path: str, here: os.stat_result) -> None:
         """A directory where upstream has something else: what is in it leaves when that is published."""
         if stat.S_ISDIR(here.st_mode):
-            self._gather(path, here, self.survey.obstructing, [])
+            self._gather(path, here, self.diff.obstructing, [])
 
     def _close(self, directory: _Open) -> None:
         prefix = f"{directory.path}/" if directory.path else ""
         for name, here in directory.here.items():
-            self._gather(prefix + name, here, self.survey.extras, self.survey.extra_directories)
+            self._gather(prefix + name, here, self.diff.extras, self.diff.extra_directories)
 
     def _gather(self, path: str, here: os.stat_result, files: list[str], directories: list[str]) -> None:
         """Add a name, and all below it, to what is only here."""
@@ -231,7 +233,7 @@ class Comparison:
         while left:
             path, here = left.pop()
             if not stat.S_ISDIR(here.st_mode):
-                self.survey.files_here += 1
+                self.diff.files_here += 1
                 files.append(path)
                 continue
             if path not in OURS:
@@ -247,16 +249,16 @@ def bytes_of(entries: Mapping[str, Entry]) -> int:
 
 # Two accounts of a tree, theirs and ours, name by name, gathered into a survey. Pure but for its spool.
 #
-# What `Comparison` does with a listing and the disk, this does with a manifest and the inventory: the rules
+# What `DiskDiff` does with a listing and the disk, this does with a manifest and the inventory: the rules
 # of what counts as changed are the same, so that every strategy ends in the same tree.
 
 
-class Differences:
+class InventoryDiff:
     """Fills in a survey."""
 
     def __init__(self, selection: Selection, below: Callable[[str], Iterable[Entry]]) -> None:
         """`selection` is what of theirs is mirrored; `below` tells what is below a directory of ours."""
-        self.survey = Survey()
+        self.diff = Diff()
         self._selection = selection
         self._below = below
         self._cleared: set[str] = set()  # directories here whose name something else is going to have
@@ -267,7 +269,7 @@ class Differences:
             self._only_here(path, ours)
         elif theirs.kind is Kind.DIRECTORY or path in OURS:
             if ours is None or ours.kind is not Kind.DIRECTORY:
-                self.survey.directories.append(path)
+                self.diff.directories.append(path)
         elif theirs.kind is Kind.LINK:
             self._link(path, theirs, ours)
         else:
@@ -276,29 +278,29 @@ class Differences:
     def _only_here(self, path: str, ours: Entry | None) -> None:
         if ours is not None and path not in OURS and not self._leaves_with_its_directory(path):
             is_directory = ours.kind is Kind.DIRECTORY
-            (self.survey.extra_directories if is_directory else self.survey.extras).append(path)
+            (self.diff.extra_directories if is_directory else self.diff.extras).append(path)
 
     def _link(self, path: str, theirs: Entry, ours: Entry | None) -> None:
-        self.survey.upstream_links[path] = theirs.target
+        self.diff.upstream_links[path] = theirs.target
         if is_by_hash(path):
-            self.survey.deviates = True  # here it is a file, made from what it is to have
+            self.diff.deviates = True  # here it is a file, made from what it is to have
             return
         if ours is None or ours.facts != theirs.facts:
-            self.survey.links[path] = theirs
+            self.diff.links[path] = theirs
             self._clear_the_way(path, ours)
 
     def _file(self, path: str, theirs: Entry, ours: Entry | None) -> None:
         if ours is None:
-            self.survey.add_missing(theirs)
+            self.diff.add_missing(theirs)
         elif ours.facts != theirs.facts:
-            self.survey.changed[path] = theirs
+            self.diff.changed[path] = theirs
             self._clear_the_way(path, ours)
 
     def _clear_the_way(self, path: str, ours: Entry | None) -> None:
         """What is below a directory here leaves when they have something else under its name."""
         if ours is not None and ours.kind is Kind.DIRECTORY:
             self._cleared.add(path)
-            self.survey.obstructing += [
+            self.diff.obstructing += [
                 entry.path for entry in self._below(path) if entry.kind is not Kind.DIRECTORY
             ]
 

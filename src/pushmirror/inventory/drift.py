@@ -10,7 +10,7 @@ _MOST_MODES = 100_000  # that are put right at once; whatever is beyond is found
 
 
 @dataclass(slots=True)
-class Names:
+class Sample:
     """Names that differ in one way: all counted, the first of them kept."""
 
     count: int = 0
@@ -27,9 +27,9 @@ class Names:
 class Drift:
     """What changed in a tree without its inventory being told; no names if that was not whole before."""
 
-    missing: Names = field(default_factory=Names)  # that were in the tree
-    changed: Names = field(default_factory=Names)  # that are something else now
-    extra: Names = field(default_factory=Names)  # that were not in the tree
+    missing: Sample = field(default_factory=Sample)  # that were in the tree
+    changed: Sample = field(default_factory=Sample)  # that are something else now
+    extra: Sample = field(default_factory=Sample)  # that were not in the tree
     # Names that not every client can read, or others can change, and the mode that each should have. They
     # are no drift: no inventory knows of modes, nor would every tree's owner have them so.
     modes: list[tuple[str, int]] = field(default_factory=list)

@@ -22,7 +22,7 @@ from pushmirror.archive.layout import OURS
 from pushmirror.archive.manifest_parts import Change, order_of
 from pushmirror.archive.paths import Entry, Kind, decoded, encoded
 from pushmirror.errors import StateError
-from pushmirror.inventory.db import InventoryFile
+from pushmirror.inventory.db import InventoryDb
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.scan import reconcile
 from pushmirror.inventory.tables import (
@@ -35,7 +35,7 @@ from pushmirror.inventory.tables import (
     path_of,
     row_from,
 )
-from pushmirror.inventory.transaction import Disk
+from pushmirror.inventory.transaction import NameRefresher
 from pushmirror.progress import Progress
 from pushmirror.system.rebuildable import reads
 
@@ -51,7 +51,7 @@ class Inventory:
 
         With `read_only` nothing is begun or changed, and one that cannot be used is simply not whole.
         """
-        self._file = InventoryFile(file, read_only=read_only)
+        self._file = InventoryDb(file, read_only=read_only)
 
     def close(self) -> None:
         """Let go of it."""
@@ -245,7 +245,7 @@ class Inventory:
         """
         known = hashes or {}
         while batch := self._file.ask(f"SELECT path FROM expected ORDER BY path LIMIT {_BATCH}"):  # noqa: S608  a number
-            disk = Disk(tree)
+            disk = NameRefresher(tree)
             with self._file.changing() as change:
                 for (name,) in batch:
                     path = decoded(name)

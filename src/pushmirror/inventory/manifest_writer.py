@@ -67,7 +67,7 @@ class Tree(Protocol):
     def forget(self) -> None: ...
 
 
-class Manifests:
+class ManifestWriter:
     """The manifest of one archive."""
 
     def __init__(self, directory: Path, inventory: Tree) -> None:

@@ -17,7 +17,7 @@ from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.layout import DIRECTORY_MODE, FILE_MODE, TRACES
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.errors import UnreadableTree
-from pushmirror.inventory.db import InventoryFile
+from pushmirror.inventory.db import InventoryDb
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.tables import NUMBER_OF, counts_in, entry_of, path_of, row_from
 from pushmirror.progress import Progress
@@ -35,7 +35,7 @@ _Known = dict[bytes, tuple[Any, ...]]  # by name: (name, kind, size, mtime, targ
 
 
 @dataclass(slots=True)
-class Walked:
+class ScanResult:
     """What a share of the tree holds that its inventory has otherwise."""
 
     left: list[bytes] = field(default_factory=list)  # directories that still have to be walked
@@ -60,7 +60,7 @@ class Walked:
         self.size += entry.size
 
 
-class Walker:
+class Scanner:
     """Walks a tree beside the file of its inventory; without a file, beside an empty one."""
 
     def __init__(self, tree: Path, file: Path | None) -> None:
@@ -76,12 +76,12 @@ class Walker:
         if self._names is not None:
             self._names.close()
 
-    def walk(self, directories: list[bytes]) -> Walked:
+    def walk(self, directories: list[bytes]) -> ScanResult:
         """Walk these directories and all below them, until there is enough to tell.
 
         UnreadableTree if one of them cannot be read: nobody knows what is in it.
         """
-        walked = Walked(left=list(directories))
+        walked = ScanResult(left=list(directories))
         while walked.left and walked.names_seen < _ENOUGH:
             directory = walked.left.pop()
             try:
@@ -94,7 +94,7 @@ class Walker:
                 ) from exc
         return walked
 
-    def _walk_one(self, directory: bytes, walked: Walked) -> None:
+    def _walk_one(self, directory: bytes, walked: ScanResult) -> None:
         try:
             listing = os.scandir(self._root + directory)
         except (FileNotFoundError, NotADirectoryError):
@@ -105,7 +105,7 @@ class Walker:
             with listing:
                 self._compare(directory, listing, walked)
 
-    def _compare(self, directory: bytes, listing: Iterator[os.DirEntry[bytes]], walked: Walked) -> None:
+    def _compare(self, directory: bytes, listing: Iterator[os.DirEntry[bytes]], walked: ScanResult) -> None:
         """Compare what is in one directory; all the time goes here, so no name costs more than it must."""
         prefix = directory + b"/" if directory else b""
         known = self._known(directory)
@@ -132,7 +132,7 @@ class Walker:
         walked.gone.extend(path_of(directory, name) for name in known)
 
     def _look(
-        self, directory: bytes, item: os.DirEntry[bytes], row: tuple[Any, ...] | None, walked: Walked
+        self, directory: bytes, item: os.DirEntry[bytes], row: tuple[Any, ...] | None, walked: ScanResult
     ) -> bool:
         """Tell of a name that is new, or may be something else than before; whether it counts."""
         path = path_of(directory, item.name)
@@ -201,13 +201,13 @@ _MOST_PROCESSES = 8  # more wait for the disk, and for this one, that puts right
 _SHARE = 50  # directories handed out at once; what is below them comes back when there is too much of it
 
 
-def reconcile(file: InventoryFile, tree: Path, *, progress: Progress, workers: int | None) -> Drift:
+def reconcile(file: InventoryDb, tree: Path, *, progress: Progress, workers: int | None) -> Drift:
     """Make the inventory what the tree is, and whole; see `Inventory.reconcile`."""
     drift, facts = Drift(), file.facts()
     begins = not (facts.whole or facts.sealed or file.ask("SELECT 1 FROM names LIMIT 1"))
     progress.step("taking stock of the tree", files=facts.files if facts.whole else None)
     expected = facts.files if facts.whole else 0
-    with file.advised(), closing(Walker(tree, None if begins else file.path)) as walker:
+    with file.advised(), closing(Scanner(tree, None if begins else file.path)) as walker:
         for walked in _walk(walker, workers or processes(), expected=expected):
             _take(walked, file, drift)
             progress.advance(files=walked.files_seen)
@@ -222,7 +222,7 @@ def processes() -> int:
     return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
-def _take(walked: Walked, file: InventoryFile, drift: Drift) -> None:
+def _take(walked: ScanResult, file: InventoryDb, drift: Drift) -> None:
     """Put right what one share of the walk found; modes are the business of who asked."""
     drift.add_modes(walked.modes)
     if not (walked.rows or walked.found or walked.gone):
@@ -237,7 +237,7 @@ def _take(walked: Walked, file: InventoryFile, drift: Drift) -> None:
             (drift.changed if before else drift.extra).add(entry.path)
 
 
-def _walk(walker: Walker, workers: int, *, expected: int) -> Iterator[Walked]:
+def _walk(walker: Scanner, workers: int, *, expected: int) -> Iterator[ScanResult]:
     """What all shares of the tree hold; in no particular order."""
     stack, seen = [b""], 0
     while stack and (workers == 1 or max(seen, expected) < _WORTH_PROCESSES):
@@ -249,11 +249,11 @@ def _walk(walker: Walker, workers: int, *, expected: int) -> Iterator[Walked]:
         yield from _walk_together(walker, stack, workers)
 
 
-def _walk_together(walker: Walker, stack: list[bytes], workers: int) -> Iterator[Walked]:
+def _walk_together(walker: Scanner, stack: list[bytes], workers: int) -> Iterator[ScanResult]:
     context = get_context("spawn")
     pool = ProcessPoolExecutor(workers - 1, context, initializer=_begin, initargs=walker.facts)
     with pool:
-        under_way: set[Future[Walked]] = set()
+        under_way: set[Future[ScanResult]] = set()
         try:
             while stack or under_way:
                 while stack and len(under_way) < 2 * (workers - 1):
@@ -276,14 +276,14 @@ def _share(stack: list[bytes]) -> list[bytes]:
     return share
 
 
-_walker: Walker  # of a process that helps
+_walker: Scanner  # of a process that helps
 
 
 def _begin(tree: Path, file: Path | None) -> None:
     global _walker  # noqa: PLW0603  what a process of a pool works with has no other place
     die_with_parent()  # a pool does not notice that its owner was killed
-    _walker = Walker(tree, file)
+    _walker = Scanner(tree, file)
 
 
-def _walk_share(directories: list[bytes]) -> Walked:
+def _walk_share(directories: list[bytes]) -> ScanResult:
     return _walker.walk(directories)

@@ -21,7 +21,7 @@ _IN_MEMORY = 1024 * 1024  # bytes, packed: about forty thousand entries
 _HEAD = struct.Struct("=Q")  # how long the block after it is
 
 
-class Spool:
+class EntrySpool:
     """Files in the order in which they were appended."""
 
     def __init__(self) -> None:

@@ -118,7 +118,7 @@ _BEYOND_ALL = b"\xff" * 256  # after every directory: a component has 255 bytes 
 Range = tuple[bytes, bytes]
 
 
-class Facts(NamedTuple):
+class InventoryFacts(NamedTuple):
     """What is known of the whole inventory, beside its names."""
 
     whole: bool = False
@@ -169,17 +169,17 @@ def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables, with nothing in them."""
     for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
-    connection.execute(f"INSERT INTO facts VALUES ({marks(Facts())})", Facts())  # noqa: S608  question marks
+    connection.execute(f"INSERT INTO facts VALUES ({marks(InventoryFacts())})", InventoryFacts())  # noqa: S608  question marks
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def read_facts(connection: sqlite3.Connection) -> Facts:
+def read_facts(connection: sqlite3.Connection) -> InventoryFacts:
     """What is known of the whole. sqlite3.DatabaseError if there is no such row."""
-    rows = connection.execute(f"SELECT {', '.join(Facts._fields)} FROM facts").fetchall()  # noqa: S608  names
+    rows = connection.execute(f"SELECT {', '.join(InventoryFacts._fields)} FROM facts").fetchall()  # noqa: S608  names
     if len(rows) != 1:
         raise sqlite3.DatabaseError("what it knows of the whole is not there")
     whole, *others = rows[0]
-    return Facts(bool(whole), *others)
+    return InventoryFacts(bool(whole), *others)
 
 
 def entries_in(connection: sqlite3.Connection, directories: Range) -> Iterator[Entry]:

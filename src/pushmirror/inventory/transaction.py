@@ -15,7 +15,7 @@ from pushmirror.inventory.tables import (
     COLUMNS,
     ENTRY,
     TABLES,
-    Facts,
+    InventoryFacts,
     counts,
     entries_in,
     entry_from,
@@ -35,14 +35,14 @@ sha256 = excluded.sha256
 """  # noqa: S608  names of columns
 
 
-class Changing:
+class Transaction:
     """What may be done in one transaction; whoever began it ends it, after `finish`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._begin(read_facts(connection))
 
-    def _begin(self, facts: Facts) -> None:
+    def _begin(self, facts: InventoryFacts) -> None:
         self.facts = facts
         self._digest = TreeDigest(facts.state)
         self._files, self._size, self._pending = facts.files, facts.size, facts.pending
@@ -54,7 +54,7 @@ class Changing:
         facts = self.facts._replace(
             state=self._digest.hexdigest(), files=self._files, size=self._size, pending=self._pending
         )
-        self.execute(f"UPDATE facts SET ({', '.join(Facts._fields)}) = ({marks(facts)})", facts)  # noqa: S608  as above
+        self.execute(f"UPDATE facts SET ({', '.join(InventoryFacts._fields)}) = ({marks(facts)})", facts)  # noqa: S608  as above
 
     def note(self, **facts: object) -> None:
         """Note facts of the whole, by the names of their fields."""
@@ -73,7 +73,7 @@ class Changing:
         for table in TABLES:
             self.execute(f"DROP TABLE IF EXISTS {table}")
         make_tables(self._connection)
-        self._begin(Facts(boot=self.facts.boot))
+        self._begin(InventoryFacts(boot=self.facts.boot))
 
     def get(self, path: str) -> Entry | None:
         """What is kept of a name."""
@@ -159,14 +159,14 @@ class Changing:
 # Looking at names on the disk, one by one, and keeping what is there.
 
 
-class Disk:
+class NameRefresher:
     """A tree on the disk, while nothing of it changes: a directory is looked at once."""
 
     def __init__(self, tree: Path) -> None:
         self._root = os.fsencode(tree) + b"/"
         self._seen: dict[str, Entry | None] = {"": Entry("", Kind.DIRECTORY)}  # directories, or what is there
 
-    def settle(self, path: str, change: Changing, *, sha256: str) -> None:
+    def settle(self, path: str, change: Transaction, *, sha256: str) -> None:
         """Keep what is there under a name.
 
         The directories above it are kept, too. Where one is not there, or is something else now, that is
@@ -185,14 +185,14 @@ class Disk:
         else:
             change.put(found)
 
-    def _has_directory(self, path: str, change: Changing) -> bool:
+    def _has_directory(self, path: str, change: Transaction) -> bool:
         if path not in self._seen:
             above = path.rpartition("/")[0]
             self._seen[path] = self._directory(path, change) if self._has_directory(above, change) else None
         found = self._seen[path]
         return found is not None and found.kind is Kind.DIRECTORY
 
-    def _directory(self, path: str, change: Changing) -> Entry | None:
+    def _directory(self, path: str, change: Transaction) -> Entry | None:
         """What is there in place of a directory, after keeping it."""
         found, before = self._look(path), change.get(path)
         if found is None:

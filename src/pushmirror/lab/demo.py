@@ -28,7 +28,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.verify import SHORT, Standing, files_of, generation_of, owner_now, verify
 from pushmirror.lab.watch import Watcher
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub, Wish
+from pushmirror.runner import Runner, RunRequest
 from pushmirror.state.records import Request, Stage
 from pushmirror.system import clock
 
@@ -297,7 +297,7 @@ def in_words(last: Call | None) -> str:
 def _sync_here(node: Node) -> Request:
     """A sync in this process: starting another one takes as long as the sync."""
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # its log is in the mirror's files
-    return Hub(node.config, node.store, Silent()).serve(Wish(ARCHIVE, Stage.ALL, trigger="manual"))
+    return Runner(node.config, node.store, Silent()).serve(RunRequest(ARCHIVE, Stage.ALL, trigger="manual"))
 
 
 def _since(began: datetime) -> float:

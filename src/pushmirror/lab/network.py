@@ -26,8 +26,8 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.processes import descendants, end_all_of
 from pushmirror.lab.services import HOST, Service, Sshd, new_key
 from pushmirror.lab.site import ARCHIVE, LabSite
-from pushmirror.push.engine import Unwatched, View
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import PushSnapshot, SilentObserver
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.records import Generation
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import process
@@ -104,9 +104,9 @@ class Node:
         """What it says that it serves."""
         return self.store.latest_generation(ARCHIVE)
 
-    def view(self) -> View:
+    def view(self) -> PushSnapshot:
         """Where its sites are."""
-        return Pushes(self._current, self.store, Unwatched()).view(ARCHIVE)
+        return PushCoordinator(self._current, self.store, SilentObserver()).view(ARCHIVE)
 
     def add_site(self, site: Node) -> None:
         """Make another one our site, at both ends."""

@@ -13,7 +13,7 @@ from enum import Enum
 
 from pushmirror.lab.network import Network, Node
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.push.engine import View
+from pushmirror.push.engine import PushSnapshot
 from pushmirror.state.records import Phase, SiteState, Stage, Trigger
 from pushmirror.system import clock
 
@@ -121,7 +121,7 @@ class Passage:
 
     # -- one mirror -----------------------------------------------------------------------------------
 
-    def _now(self, node: Node, view: View) -> Now:
+    def _now(self, node: Node, view: PushSnapshot) -> Now:
         site_state = view.site_states.get(node.name, SiteState(ARCHIVE, node.name))
         phase = view.decision.phases.get(node.name)
         mark, doing, since = self._state(node, phase, site_state)

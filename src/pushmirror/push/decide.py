@@ -26,7 +26,7 @@ from math import ceil
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.state.records import Phase, SiteState, Stage
 
-Aim = tuple[str | None, str | None]  # the published and the prepared generation
+Targets = tuple[str | None, str | None]  # the published and the prepared generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Goal:
     )
 
     @property
-    def aim(self) -> Aim:
+    def aim(self) -> Targets:
         """What makes it another goal."""
         return self.published, self.prepared
 
@@ -116,7 +116,7 @@ def decide(
     """
     everyone = _everyone(sites, site_states, goal)
     awaited = [one for one in everyone if one.is_willing]
-    scene = _Scene(
+    scene = _Situation(
         goal, rules, now, canaries=_only(awaited, canary=True), others=_only(awaited, canary=False)
     )
     phases = {one.site.name: _phase(one, scene) for one in everyone}
@@ -138,14 +138,15 @@ def lacking_stage1(
     return [one.site.name for one in lacking if not one.is_given_up(rules, now)]
 
 
-def _everyone(sites: Iterable[Site], site_states: Mapping[str, SiteState], goal: Goal) -> list[_One]:
+def _everyone(sites: Iterable[Site], site_states: Mapping[str, SiteState], goal: Goal) -> list[_SiteView]:
     return [
-        _One(site, site_states.get(site.name, SiteState(goal.archive, site.name)), goal) for site in sites
+        _SiteView(site, site_states.get(site.name, SiteState(goal.archive, site.name)), goal)
+        for site in sites
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class _One:
+class _SiteView:
     """A site, and where it stands with the goal."""
 
     site: Site
@@ -202,14 +203,14 @@ class _One:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class _Situation:
     """What a site's phase depends on beside itself."""
 
     goal: Goal
     rules: Push
     now: datetime
-    canaries: Sequence[_One]  # that are willing
-    others: Sequence[_One]  # the same
+    canaries: Sequence[_SiteView]  # that are willing
+    others: Sequence[_SiteView]  # the same
     is_open: Mapping[bool, bool] = field(init=False)  # the barrier, of the canaries and of the others
 
     def __post_init__(self) -> None:
@@ -260,14 +261,14 @@ class _Scene:
         return min(max([began, *(at for at in staged if at)]), began + self.rules.deadline)
 
 
-def _phase(one: _One, scene: _Scene) -> Phase:
+def _phase(one: _SiteView, scene: _Situation) -> Phase:
     for phase, holds in _PHASES:
         if holds(one, scene):
             return phase
     return Phase.DUE
 
 
-def _waits_for_canaries(one: _One, scene: _Scene) -> bool:
+def _waits_for_canaries(one: _SiteView, scene: _Situation) -> bool:
     if one.site.canary or one.next is None:
         return False
     # What a canary still needs of the prepared generation keeps nobody from the published one.
@@ -275,14 +276,14 @@ def _waits_for_canaries(one: _One, scene: _Scene) -> bool:
     return any(canary.next is not None and canary.next[1] in gating for canary in scene.canaries)
 
 
-def _waits_for_its_delay(one: _One, scene: _Scene) -> bool:
+def _waits_for_its_delay(one: _SiteView, scene: _Situation) -> bool:
     if not one.site.delay or one.next is None or one.next[0] is Stage.STAGE2:
         return False
     is_ahead = one.next[1] != scene.goal.published  # nobody knows since when that is prepared
     return not is_ahead and scene.delays_from(one.site) <= scene.now < scene.turn_of(one.site)
 
 
-def _rests(one: _One, scene: _Scene) -> bool:
+def _rests(one: _SiteView, scene: _Situation) -> bool:
     site_state = one.site_state
     if site_state.next_try_at is None or one.next is None or site_state.tried != one.next[1]:
         return False  # something newer than what it failed with is tried at once
@@ -290,12 +291,12 @@ def _rests(one: _One, scene: _Scene) -> bool:
     return scene.now < site_state.next_try_at <= scene.now + far
 
 
-def _waits_for_stage1_of_others(one: _One, scene: _Scene) -> bool:
+def _waits_for_stage1_of_others(one: _SiteView, scene: _Situation) -> bool:
     return one.next is not None and one.next[0] is Stage.STAGE2 and not scene.is_open[one.site.canary]
 
 
 #: What keeps a site from being woken; the first that holds is its phase, and if none does it is DUE.
-_PHASES: tuple[tuple[Phase, Callable[[_One, _Scene], bool]], ...] = (
+_PHASES: tuple[tuple[Phase, Callable[[_SiteView, _Situation], bool]], ...] = (
     (Phase.TRIGGERED, lambda one, _: one.is_in_flight),
     (Phase.CURRENT, lambda one, _: one.next is None),
     (Phase.PAUSED, lambda one, _: not one.is_willing),
@@ -306,7 +307,9 @@ _PHASES: tuple[tuple[Phase, Callable[[_One, _Scene], bool]], ...] = (
 )
 
 
-def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scene) -> Iterable[datetime]:
+def _moments(
+    everyone: Iterable[_SiteView], phases: Mapping[str, Phase], scene: _Situation
+) -> Iterable[datetime]:
     """The moments still to come at which the same facts lead to another decision."""
     rules, held = scene.rules, False
     moments: list[datetime | None] = []
@@ -323,10 +326,10 @@ def _moments(everyone: Iterable[_One], phases: Mapping[str, Phase], scene: _Scen
             held = True
             moments.append(scene.began(one.site.canary) + rules.deadline)
     if held:
-        given_up = (one.site_state.failing_since for one in everyone)
-        moments += [since + rules.deadline for since in given_up if since]
+        failed_strategies = (one.site_state.failing_since for one in everyone)
+        moments += [since + rules.deadline for since in failed_strategies if since]
     return [moment for moment in moments if moment and moment > scene.now]
 
 
-def _only(sites: Iterable[_One], *, canary: bool) -> list[_One]:
+def _only(sites: Iterable[_SiteView], *, canary: bool) -> list[_SiteView]:
     return [one for one in sites if one.site.canary is canary]

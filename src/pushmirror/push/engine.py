@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Protocol
 from pushmirror.archive.generation import short
 from pushmirror.config.model import Config, Push, Site
 from pushmirror.push import site_state as stands
-from pushmirror.push.decide import Aim, Decision, Goal, Send, decide
-from pushmirror.push.hooks import Around
-from pushmirror.push.in_flight import Flight, Heard
-from pushmirror.push.transport import Wire
+from pushmirror.push.decide import Decision, Goal, Send, Targets, decide
+from pushmirror.push.hooks import PushHooks
+from pushmirror.push.in_flight import InFlight, TriggerResult
+from pushmirror.push.transport import Transport
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.system import clock
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PushSnapshot:
     """A push at one moment."""
 
     goal: Goal
@@ -49,20 +49,20 @@ class View:
     decision: Decision
 
 
-class Watch(Protocol):
+class PushObserver(Protocol):
     """Hears of a push's course."""
 
-    def looked(self, view: View) -> None:
+    def looked(self, view: PushSnapshot) -> None:
         """It was decided what to do now."""
 
     def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """A site answered, or failed to; `site_state` says what that means."""
 
 
-class Unwatched:
+class SilentObserver:
     """Tells nobody."""
 
-    def looked(self, view: View) -> None:
+    def looked(self, view: PushSnapshot) -> None:
         """Ignored."""
 
     def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
@@ -90,7 +90,7 @@ def never_refused(_: Config, site: str, since: datetime) -> str:  # noqa: ARG001
     return ""
 
 
-def aim_of(store: Store, archive: str) -> Aim:
+def targets_of(store: Store, archive: str) -> Targets:
     """What the sites of an archive are to reach now."""
     served, prepared = store.latest_generation(archive), store.preparation(archive)
     return served.digest if served else None, prepared.generation if prepared else None
@@ -127,17 +127,17 @@ def decided(
     return decision.among(only) if only else decision
 
 
-def settled(decision: Decision) -> bool:
+def is_quiet(decision: Decision) -> bool:
     """Whether nothing more happens without a retry, a canary's recovery, news or the operator."""
     return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.WAITING_FOR_STAGE1, Phase.DELAYED)
 
 
-def finished(decision: Decision) -> bool:
+def is_finished(decision: Decision) -> bool:
     """Whether nothing more happens without news or the operator, retries included."""
-    return settled(decision) and not decision.sites_in(Phase.BACKING_OFF, Phase.WAITING_FOR_CANARY)
+    return is_quiet(decision) and not decision.sites_in(Phase.BACKING_OFF, Phase.WAITING_FOR_CANARY)
 
 
-class Pusher:
+class PushLoop:
     """Pushes one archive's sites for as long as it is asked to."""
 
     def __init__(
@@ -145,8 +145,8 @@ class Pusher:
         archive: str,
         config: Callable[[], Config],
         store: Store,
-        wire: Wire,
-        watch: Watch,
+        transport: Transport,
+        watch: PushObserver,
         *,
         only: frozenset[str] = frozenset(),
         hurried: Callable[[], frozenset[str]] = frozenset,
@@ -165,8 +165,8 @@ class Pusher:
         self._refused = refused
         self._news_of_hurry = hurried
         self._hurried: frozenset[str] = frozenset()  # for the goal of now
-        self._flight = Flight(wire)
-        self._around = Around(archive, config)
+        self._flight = InFlight(transport)
+        self._around = PushHooks(archive, config)
         self._goal = Goal(archive, None, clock.now())
         self._delayed = False  # whether a site was waiting for its delay at the last look
         self._rules = Push()
@@ -184,7 +184,7 @@ class Pusher:
                 decision = self._decide()
                 self._report(decision)
                 await self._release(decision)
-                if settled(decision):
+                if is_quiet(decision):
                     self._around.conclude(self._goal, decision)
                 if over(decision):
                     await self._around.finish()
@@ -213,7 +213,7 @@ class Pusher:
             return
         self._news_at = monotonic() + _NEWS_S
         self._forget_old_triggers()
-        published, prepared = aim_of(self._store, self._archive)
+        published, prepared = targets_of(self._store, self._archive)
         if published != self._goal.published:
             _log.info("goal: generation %s", short(published))
         if published != self._goal.published or not published:
@@ -254,11 +254,11 @@ class Pusher:
         decision = decided(self._sites, *facts, only=self._only, hurried=self._hurried)
         self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
-        self._watch.looked(View(self._goal, sites, self._site_states, decision))
+        self._watch.looked(PushSnapshot(self._goal, sites, self._site_states, decision))
         return decision
 
     @property
-    def aim(self) -> Aim:
+    def aim(self) -> Targets:
         """The generations that were worked towards, as of the last look."""
         return self._goal.aim
 
@@ -296,7 +296,7 @@ class Pusher:
         for heard in await self._flight.hear(wait_s):
             self._take(heard)
 
-    def _take(self, heard: Heard) -> None:
+    def _take(self, heard: TriggerResult) -> None:
         """Remember an answer, and what it changes."""
         name, code = heard.send.site.name, heard.exit_code
         change = self._change(heard)
@@ -314,7 +314,7 @@ class Pusher:
             _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, how, after.last_words)
         self._watch.answered(heard.send, after, heard.seconds)
 
-    def _change(self, heard: Heard) -> Callable[[SiteState], SiteState]:
+    def _change(self, heard: TriggerResult) -> Callable[[SiteState], SiteState]:
         """What an answer changes in where its site stands."""
         if heard.exit_code in stands.CONFIRMING:
             return partial(

@@ -14,19 +14,19 @@ from contextlib import suppress
 from pushmirror.config.model import Config
 from pushmirror.errors import PushmirrorError
 from pushmirror.hooks import Hook, run_hook_beside
-from pushmirror.push.decide import Aim, Decision, Goal
+from pushmirror.push.decide import Decision, Goal, Targets
 from pushmirror.state.records import Phase
 
 _log = logging.getLogger(__name__)
 
 
-class Around:
+class PushHooks:
     """Runs the hooks of one archive's pushes, in one process."""
 
     def __init__(self, archive: str, config: Callable[[], Config]) -> None:
         self._archive = archive
         self._config = config
-        self._announced: Aim | None = None  # the goal that was announced last
+        self._announced: Targets | None = None  # the goal that was announced last
         self._concluded = True  # that one
         self._after: asyncio.Task[None] | None = None  # the hook after it, and what that waits for
 

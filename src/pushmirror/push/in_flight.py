@@ -1,7 +1,7 @@
 """The triggers that are under way, and the connections that wait for their next one.
 
-Guaranteed: each ends in the queue as one `Heard`, whatever becomes of it, unless it is given up; nothing of
-it is left after `stop`. Not the business of this module: what is sent, and what an answer means.
+Guaranteed: each ends in the queue as one `TriggerResult`, whatever becomes of it, unless it is given up;
+nothing of it is left after `stop`. Not the business of this module: what is sent, and what an answer means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import monotonic
 from pushmirror.config.model import Site
 from pushmirror.errors import TriggerFailed
 from pushmirror.push.decide import Send
-from pushmirror.push.transport import Answer, Wire
+from pushmirror.push.transport import Answer, Transport
 from pushmirror.push.trigger import words_to
 from pushmirror.state.records import Trigger
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TriggerResult:
     """How one trigger ended."""
 
     send: Send
@@ -46,14 +46,14 @@ class Heard:
         return self.answer.last_words if self.answer else self.error
 
 
-class Flight:
+class InFlight:
     """What was sent and is not answered yet; one trigger a site at a time."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by name of the site
         self._sites: dict[str, Site] = {}  # that were sent something, as they were then
-        self._heard: asyncio.Queue[Heard] = asyncio.Queue()
+        self._heard: asyncio.Queue[TriggerResult] = asyncio.Queue()
 
     def __contains__(self, name: str) -> bool:
         return name in self._tasks
@@ -65,11 +65,11 @@ class Flight:
         """Send a trigger; its end will be heard."""
         name = send.site.name
         if _place(self._sites.get(name, send.site)) != _place(send.site):
-            await self._wire.release(self._sites[name])
+            await self._transport.release(self._sites[name])
         self._sites[name] = send.site
         self._tasks[name] = asyncio.create_task(self._carry(send, trigger))
 
-    async def hear(self, wait_s: float) -> list[Heard]:
+    async def hear(self, wait_s: float) -> list[TriggerResult]:
         """What has ended; empty when nothing does within that time."""
         try:
             async with asyncio.timeout(wait_s):  # wait_for() of Python 3.11 may lose a cancellation
@@ -78,7 +78,7 @@ class Flight:
             return []
         return [self._landed(first), *self.heard()]
 
-    def heard(self) -> list[Heard]:
+    def heard(self) -> list[TriggerResult]:
         """What has ended already."""
         landed = []
         while not self._heard.empty():
@@ -88,7 +88,7 @@ class Flight:
     async def release(self, name: str) -> None:
         """Nothing more is to be sent to a site for now: let go of its connection."""
         if name not in self._tasks and name in self._sites:
-            await self._wire.release(self._sites.pop(name))
+            await self._transport.release(self._sites.pop(name))
 
     async def give_up_moved(self, sites: dict[str, Site]) -> list[str]:
         """Give up the triggers of sites that are elsewhere by now: what answers is another machine."""
@@ -107,7 +107,7 @@ class Flight:
         """The sites that may have a connection."""
         return [*self._sites]
 
-    async def stop(self) -> list[Heard]:
+    async def stop(self) -> list[TriggerResult]:
         """Nobody will listen any more; returns what came just before. `close` is to follow."""
         for task in self._tasks.values():
             task.cancel()
@@ -118,9 +118,9 @@ class Flight:
 
     async def close(self) -> None:
         """Let go of all connections."""
-        await self._wire.close()
+        await self._transport.close()
 
-    def _landed(self, heard: Heard) -> Heard:
+    def _landed(self, heard: TriggerResult) -> TriggerResult:
         self._tasks.pop(heard.send.site.name, None)
         return heard
 
@@ -128,13 +128,13 @@ class Flight:
         began, answer, error = monotonic(), None, ""
         words = words_to(send.site, trigger.archive, send.stage, send.generation)
         try:
-            answer = await self._wire.trigger(send.site, words)
+            answer = await self._transport.trigger(send.site, words)
         except TriggerFailed as exc:
             error = exc.with_hint
         except Exception as exc:  # noqa: BLE001  logged whole
             _log.exception("a mistake in pushmirror")  # one site's trouble must not end the others' push
             error = f"{type(exc).__name__}: {exc}"
-        self._heard.put_nowait(Heard(send, trigger, answer, error, monotonic() - began))
+        self._heard.put_nowait(TriggerResult(send, trigger, answer, error, monotonic() - began))
 
 
 def _place(site: Site) -> tuple[object, ...]:

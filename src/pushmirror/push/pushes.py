@@ -19,20 +19,20 @@ from pushmirror.config.model import Config
 from pushmirror.push.decide import Goal
 from pushmirror.push.engine import (
     Over,
-    Pusher,
+    PushLoop,
+    PushObserver,
+    PushSnapshot,
     Refused,
-    View,
-    Watch,
-    aim_of,
     chosen,
     decided,
-    finished,
+    is_finished,
+    is_quiet,
     never_refused,
-    settled,
+    targets_of,
 )
-from pushmirror.push.ssh.client import CurrentWire
-from pushmirror.push.transport import Wire
-from pushmirror.push.turn import Turn
+from pushmirror.push.lock import PushLock
+from pushmirror.push.ssh.client import ReloadingTransport
+from pushmirror.push.transport import Transport
 from pushmirror.state.records import SiteState
 from pushmirror.system import clock
 
@@ -46,32 +46,32 @@ _SILENT_S = 10.0  # before it is said that another process is waited for
 _LOOK_S = 0.2  # between two looks at what another process does
 
 
-def patient(patience: timedelta) -> Over:
+def until_quiet_or(patience: timedelta) -> Over:
     """A push is over when all is done, or when retries have gone on for this long."""
     until = monotonic() + patience.total_seconds()
-    return lambda decision: finished(decision) or (settled(decision) and monotonic() >= until)
+    return lambda decision: is_finished(decision) or (is_quiet(decision) and monotonic() >= until)
 
 
-class Pushes:
+class PushCoordinator:
     """The pushes of one configuration's archives."""
 
     def __init__(
         self,
         config: Callable[[], Config],
         store: Store,
-        watch: Watch,
-        wire: Callable[[Callable[[], Config]], Wire] = CurrentWire,
+        watch: PushObserver,
+        transport: Callable[[Callable[[], Config]], Transport] = ReloadingTransport,
         *,
         refused: Refused = never_refused,
     ) -> None:
-        """`wire` makes what carries the triggers of one push; `refused` is asked about sites that failed."""
+        """`transport` makes what carries one push's triggers; `refused` is asked about sites that failed."""
         self._refused = refused
-        self._wire = wire
+        self._transport = transport
         self._config = config
         self._store = store
         self._watch = watch
 
-    async def push(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> bool:
+    async def push(self, archive: str, over: Over = is_quiet, *, only: frozenset[str] = frozenset()) -> bool:
         """Push an archive's sites until it is over; False when another process is doing it, ours included.
 
         `only` names the sites to push, empty: all.
@@ -92,11 +92,13 @@ class Pushes:
                 await pusher.run(over)
             if turn.last_asked() != asked:
                 only = frozenset()  # who asked has gone home, and meant every site
-            elif aim_of(self._store, archive) == pusher.aim:
+            elif targets_of(self._store, archive) == pusher.aim:
                 break
         return True
 
-    async def follow(self, archive: str, over: Over = settled, *, only: frozenset[str] = frozenset()) -> None:
+    async def follow(
+        self, archive: str, over: Over = is_quiet, *, only: frozenset[str] = frozenset()
+    ) -> None:
         """The same; while another process does it, look on until it is over or has gone away.
 
         That process is asked not to let the sites of `only` wait for others.
@@ -119,36 +121,36 @@ class Pushes:
         archive: str,
         only: frozenset[str] = frozenset(),
         change: Callable[[SiteState], SiteState] | None = None,
-    ) -> View:
+    ) -> PushSnapshot:
         """What would be done now, if the sites stood where `change` has them; nothing is."""
         config = self._config()
         sites = config.sites_of(archive)
-        published, prepared = aim_of(self._store, archive)
+        published, prepared = targets_of(self._store, archive)
         site_states, now = self._store.site_states(archive), clock.now()
         if change:
             site_states = {name: change(one) for name, one in site_states.items()}
         goal = Goal(archive, published, since=now, prepared=prepared)
         decision = decided(sites, site_states, goal, config.push, now, only=only)
-        return View(goal, chosen(sites, only), site_states, decision)
+        return PushSnapshot(goal, chosen(sites, only), site_states, decision)
 
-    def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> Pusher:
+    def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> PushLoop:
         """Who carries a push out; the caller has the lock."""
         clock.allow_many_files()
-        wire, hurried = self._wire(self._config), self.turn(archive).take_hurried
-        return Pusher(
+        transport, hurried = self._transport(self._config), self.turn(archive).take_hurried
+        return PushLoop(
             archive,
             self._config,
             self._store,
-            wire,
+            transport,
             self._watch,
             only=only,
             hurried=hurried,
             refused=self._refused,
         )
 
-    def turn(self, archive: str) -> Turn:
+    def turn(self, archive: str) -> PushLock:
         """Whose turn it is to push an archive."""
-        return Turn(self._config().state.directory, archive)
+        return PushLock(self._config().state.directory, archive)
 
 
 def _some(names: Sequence[str]) -> str:

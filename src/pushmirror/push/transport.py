@@ -51,7 +51,7 @@ class Answer:
         return last_line(self.output)[:_MOST_WORDS] or _MEANING.get(self.exit_code, "it said nothing")
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """Carries triggers to sites."""
 
     async def trigger(self, site: Site, words: str) -> Answer:

@@ -21,7 +21,7 @@ CHECK = "sync:check"  # asks whether the key works; starts nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TriggerWords:
     """What a push asks for."""
 
     archive: str  # empty: the main one
@@ -32,7 +32,7 @@ class Wanted:
     generation: str | None = None  # the digest of what the push announces; none: it does not say
 
 
-def parse_trigger(words: Iterable[str]) -> Wanted:
+def parse_trigger(words: Iterable[str]) -> TriggerWords:
     """The meaning of a trigger's words; of two that contradict each other the later wins.
 
     `sync:stage1` and `sync:stage2`, or either and then `sync:all`, together ask for everything; a stage
@@ -59,7 +59,7 @@ def parse_trigger(words: Iterable[str]) -> Wanted:
                 generation = digest
             case _:
                 ignored.append(word)
-    return Wanted(archive, combined(stages), mhop, callback, tuple(ignored), generation)
+    return TriggerWords(archive, combined(stages), mhop, callback, tuple(ignored), generation)
 
 
 def combined(stages: Iterable[Stage]) -> Stage:

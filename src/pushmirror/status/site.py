@@ -31,7 +31,7 @@ _STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
 _MEANING = {126: "its forced command cannot be run", 127: "its forced command was not found"}
 
 
-def doing(one: Seen) -> str:
+def doing(one: SiteView) -> str:
     """What it does or waits for, and why it fails; empty when there is nothing to say."""
     if one.state is SiteStatus.PAUSED:
         lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
@@ -42,7 +42,7 @@ def doing(one: Seen) -> str:
     return in_words(one) if in_words else ""
 
 
-def owes(one: Seen) -> str:
+def owes(one: SiteView) -> str:
     """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
     if one.pushed_for is None:
         return ""
@@ -50,13 +50,13 @@ def owes(one: Seen) -> str:
     return f"pushed for {short(one.pushed_for)}, {f'is at {at}' if at else 'has confirmed none yet'}"
 
 
-def _failed(one: Seen) -> str:
+def _failed(one: SiteView) -> str:
     since = clock(one.site_state.failing_since or one.scene.now, one.scene.now)
     attempts = one.site_state.attempts
     return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
 
 
-def _next_try(one: Seen) -> str:
+def _next_try(one: SiteView) -> str:
     if one.phase is Phase.TRIGGERED:
         woken = f"woken again {ago(one.site_state.sent_at, one.scene.now)}"
         return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
@@ -68,7 +68,7 @@ def _next_try(one: Seen) -> str:
     return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
 
 
-def _why(one: Seen) -> str:
+def _why(one: SiteView) -> str:
     """What came of the last trigger, in the site's own words where it had any."""
     words, code = one.site_state.last_words, one.site_state.exit_code
     said = cut(words)
@@ -80,7 +80,7 @@ def _why(one: Seen) -> str:
     return f"{told}, {said}" if said else f"{told}, without a word"
 
 
-def _woken(one: Seen) -> str:
+def _woken(one: SiteView) -> str:
     stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
     woken = f"woken{stage} {ago(one.site_state.sent_at, one.scene.now)}"
     if one.is_abandoned:
@@ -88,42 +88,42 @@ def _woken(one: Seen) -> str:
     return f"{woken}, has not answered yet"
 
 
-def _unheard(one: Seen) -> str:
+def _unheard(one: SiteView) -> str:
     return f"nobody waits for its answer any more: {_push(one)}"
 
 
-def _gated(one: Seen) -> str:
+def _gated(one: SiteView) -> str:
     canaries = one.scene.gating
     return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}{_unpushed(one)}"
 
 
-def _delayed(one: Seen) -> str:
+def _delayed(one: SiteView) -> str:
     return f"waits for its delay of {' and '.join(map(str, one.site.delay))}{_unpushed(one)}"
 
 
-def _held(one: Seen) -> str:
+def _held(one: SiteView) -> str:
     """A canary waits for the other canaries only, the others for each other."""
     others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
     awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
     return f"has stage 1, waits for {awaited}{_unpushed(one)}"
 
 
-def _unpushed(one: Seen) -> str:
+def _unpushed(one: SiteView) -> str:
     return f"; nobody pushes: {_push(one)}" if one.scene.pushing is False else ""
 
 
-def _due(one: Seen) -> str:
+def _due(one: SiteView) -> str:
     has = "has stage 1, " if one.state is SiteStatus.STAGED else ""
     if one.is_left_alone:
         return f"{has}is to be woken, and nobody does it: {_push(one)}"
     return f"{has}is to be woken now"
 
 
-def _push(one: Seen) -> str:
+def _push(one: SiteView) -> str:
     return f"run pushmirror serve, or pushmirror push {one.scene.archive}"
 
 
-def _ready(one: Seen) -> str:
+def _ready(one: SiteView) -> str:
     if one.holds_back:
         return f"holds suites back: {cut(one.site_state.last_words) or 'it did not say which'}"
     if one.state is SiteStatus.STAGED:
@@ -131,7 +131,7 @@ def _ready(one: Seen) -> str:
     return "" if one.scene.served else "nothing is published here yet"
 
 
-_BY_PHASE: dict[Phase | None, Callable[[Seen], str]] = {
+_BY_PHASE: dict[Phase | None, Callable[[SiteView], str]] = {
     Phase.TRIGGERED: _woken,
     Phase.WAITING_FOR_CANARY: _gated,
     Phase.DELAYED: _delayed,
@@ -159,7 +159,7 @@ class SiteStatus(StrEnum):
 
 
 @dataclass(frozen=True)  # without slots: what is worked out once is kept in it
-class Scene:
+class StatusContext:
     """What all sites of one archive are seen against."""
 
     archive: str
@@ -178,10 +178,10 @@ class Scene:
         return next((one for one in self.generations if one.replaced_at is None), None)
 
     @cached_property
-    def everyone(self) -> list[Seen]:
+    def everyone(self) -> list[SiteView]:
         """All sites, in the given order."""
         return [
-            Seen(site, self.site_states.get(site.name) or SiteState(self.archive, site.name), self)
+            SiteView(site, self.site_states.get(site.name) or SiteState(self.archive, site.name), self)
             for site in self.sites
         ]
 
@@ -197,12 +197,12 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SiteView:
     """One site."""
 
     site: Site
     site_state: SiteState
-    scene: Scene
+    scene: StatusContext
 
     @property
     def phase(self) -> Phase | None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pushmirror.archive.generation import short
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, SiteState
-from pushmirror.status.site import Scene, Seen, SiteStatus, doing, owes
+from pushmirror.status.site import SiteStatus, SiteView, StatusContext, doing, owes
 from pushmirror.status.words import Level, by_age, clock, cut, listed
 
 _URGENT = (Level.ERROR, Level.WARNING)
@@ -59,13 +59,13 @@ def summarise_sites(
     what we serve for `stale_after` is a warning whatever it does, and an error after three times that, unless
     it was paused by hand.
     """
-    scene = Scene(archive, sites, site_states, generations, phases, push, now, pushing, stale_after)
+    scene = StatusContext(archive, sites, site_states, generations, phases, push, now, pushing, stale_after)
     found = [_health(one) for one in scene.everyone]
     urgent = [one for level in _URGENT for one in found if one.level is level]
     return [*urgent, *(one for one in found if one.level not in _URGENT)]
 
 
-def _health(one: Seen) -> SiteHealth:
+def _health(one: SiteView) -> SiteHealth:
     site_state = one.site_state
     confirmed = [at for at in (site_state.stage1_at, site_state.stage2_at) if at]
     return SiteHealth(
@@ -86,7 +86,7 @@ def _health(one: Seen) -> SiteHealth:
     )
 
 
-def _since(one: Seen) -> datetime | None:
+def _since(one: SiteView) -> datetime | None:
     match one.state:
         case SiteStatus.LIVE:
             return one.site_state.stage2_at
@@ -99,7 +99,7 @@ def _since(one: Seen) -> datetime | None:
     return one.lacks_since
 
 
-def _level(one: Seen) -> Level:
+def _level(one: SiteView) -> Level:
     """By what it does, or by its age if that is worse."""
     level = _level_of_doing(one)
     if one.state is SiteStatus.PAUSED or one.lacks_since is None or level is Level.ERROR:
@@ -108,7 +108,7 @@ def _level(one: Seen) -> Level:
     return level if aged is Level.OK else aged
 
 
-def _level_of_doing(one: Seen) -> Level:
+def _level_of_doing(one: SiteView) -> Level:
     now, push, failing_since = one.scene.now, one.scene.push, one.site_state.failing_since
     if one.state is SiteStatus.FAILING and failing_since:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING

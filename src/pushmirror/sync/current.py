@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RUNS = 20  # looked at: of these one should have published
 
 
-def serves_already(archive: Archive, generation: str, store: Store) -> bool:
+def is_already_served(archive: Archive, generation: str, store: Store) -> bool:
     """Whether the tree serves this generation, and there is nothing that a run would have to right.
 
     A run that is under way may be about to publish something newer: that it is served now stays true.

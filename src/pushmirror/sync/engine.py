@@ -24,9 +24,9 @@ from pathlib import Path
 from pushmirror.archive.generation import short
 from pushmirror.archive.layout import DISTS, POOL, TRACES, ZZZ_DISTS
 from pushmirror.archive.paths import Entry
-from pushmirror.changes.strategy import Learner
+from pushmirror.changes.strategy import ChangeDetector
 from pushmirror.closures.signatures import check_keyrings
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import (
@@ -44,27 +44,27 @@ from pushmirror.fetch.refusals import REFUSED
 from pushmirror.fetch.selection import selection_hash
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.progress import Progress
 from pushmirror.state.records import Stage
 from pushmirror.sync import deletion
+from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.deletion import Deletion
-from pushmirror.sync.extras import Extras
-from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.extra_files import ExtraFiles
+from pushmirror.sync.job import OnPublished, RunOptions, errors_by_stage
 from pushmirror.sync.kind_changes import KindChanges, settle_kinds
 from pushmirror.sync.prefetch import fetch_early
 from pushmirror.sync.report import Report, architectures_of, trace_of
-from pushmirror.sync.round import Round
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
-from pushmirror.sync.tracking import Bookkeeping, Places
+from pushmirror.sync.tracking import InventoryTracker, StatePaths
 from pushmirror.system import clock
-from pushmirror.tree.publish import Change, Publisher
-from pushmirror.tree.published_state import NOTHING, Published, read_published
+from pushmirror.tree.publish import Publisher, PublishPlan
+from pushmirror.tree.published_state import NOTHING, PublishedState, read_published
 from pushmirror.tree.suites import SuiteMemory, Suites
 from pushmirror.tree.traces import Traces, has_traces, upstream_hierarchy
 from pushmirror.tree.work_area import WorkArea, way_out
-from pushmirror.tree.writer import Destination
+from pushmirror.tree.writer import TreeWriter
 
 _log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
@@ -94,7 +94,7 @@ class Engine:
         archive: Archive,
         mirror: Mirror,
         *,
-        places: Places,
+        places: StatePaths,
         progress: Progress,
         on_hook: OnHook = log_hook,
     ) -> None:
@@ -107,17 +107,17 @@ class Engine:
         self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._stalled = places.stalled
         self._area = WorkArea(self._tree)
-        self._ledger = Ledger(places.ledger)
+        self._closures = ClosureStore(places.closures)
         self._traces = Traces(self._tree, mirror.name, self._area.beneath)
-        self._books = Bookkeeping(archive, places, progress)
-        self._publisher = Publisher(self._tree, self._area, self._books)
+        self._tracker = InventoryTracker(archive, places, progress)
+        self._publisher = Publisher(self._tree, self._area, self._tracker)
         self._memory = SuiteMemory(places.suites)
         self._staging = Staging(
             archive,
             upstream=self._upstream,
             area=self._area,
             publisher=self._publisher,
-            ledger=self._ledger,
+            closures=self._closures,
             memory=self._memory,
         )
         self._phase = Exit.STAGE1
@@ -125,20 +125,20 @@ class Engine:
         self._aim = ""  # the generation that the round works towards, once it is known
         self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last round, and its aim
         self.report = Report(started=clock.now(), selection=selection_hash(archive))
-        self._learner = Learner(
+        self._detector = ChangeDetector(
             archive,
             mirror,
             self._upstream,
-            self._ledger,
+            self._closures,
             self._traces,
             places.upstream_manifest,
             self.report.note_strategy,
             self._memory,
         )
-        self._check = SuiteCheck(archive, self._learner, self._ledger, self._memory)
-        self._extras = Extras(archive, self._staging, self._ledger)
+        self._check = SuiteCheck(archive, self._detector, self._closures, self._memory)
+        self._extras = ExtraFiles(archive, self._staging, self._closures)
 
-    def run(self, job: Job, on_served: Served) -> Report:
+    def run(self, job: RunOptions, on_served: OnPublished) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).
 
         Raises a PushmirrorError whose exit code tells the stage that failed; the served tree is then as
@@ -154,7 +154,7 @@ class Engine:
     def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
         run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
-    def preview(self, job: Job) -> Preview:
+    def preview(self, job: RunOptions) -> Preview:
         """What a run would fetch, publish and delete; nothing is changed."""
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
@@ -171,43 +171,43 @@ class Engine:
             with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
                 area = WorkArea(Path(directory))
                 live = self._read_served()
-                shown = self._learner.pin(area, live)
+                shown = self._detector.pin(area, live)
                 pin = area.pin
                 tells = bool(shown.directories) or (pin / TRACES / "master").is_file()
                 return (
                     tells
                     and not self._memory.held
-                    and not self._ledger.missing()
+                    and not self._closures.missing()
                     and shown.generation == live.generation
                     and not self._traces.serial_differs(pin)
                 )
 
-    def _preview(self, job: Job) -> Preview:
-        with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory, self._books.open(is_dry=True):
+    def _preview(self, job: RunOptions) -> Preview:
+        with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory, self._tracker.open(is_dry=True):
             tree = self._tree if self._tree.is_dir() else Path(directory, "tree")
             tree.mkdir(exist_ok=True)
             area = WorkArea(Path(directory))
             area.open()
-            learner = replace(self._learner, upstream_manifest=Path(directory, "manifest"))
+            detector = replace(self._detector, upstream_manifest=Path(directory, "manifest"))
             live = read_published(tree, self._archive.release_directories)
-            suites = self._check.once(job, learner.look(job.strategy, area, live), live, area)
+            suites = self._check.once(job, detector.look(job.strategy, area, live), live, area)
             pinned = suites.target
-            survey = learner.survey(
+            diff = detector.diff(
                 job.stage,
                 job.strategy,
                 suites=suites,
                 live=live,
                 area=area,
-                inventory=self._books.inventory,
+                inventory=self._tracker.inventory,
                 tree=tree,
                 is_dry=True,
             )
-            self._require_no_ways_out(survey)
-            suites.restrict(survey)
+            self._require_no_ways_out(diff)
+            suites.restrict(diff)
         return Preview(
-            fetch=tuple(sorted([*survey.early, *survey.missing.values(), *survey.changed.values()])),
-            publish=tuple(survey.names_in_publishing_order()),
-            delete=self._foreseen_deletion(job, survey, live, pinned),
+            fetch=tuple(sorted([*diff.early, *diff.missing.values(), *diff.changed.values()])),
+            publish=tuple(diff.names_in_publishing_order()),
+            delete=self._foreseen_deletion(job, diff, live, pinned),
             generation=pinned.generation,
             live=live.generation,
             strategy=self.report.strategy,
@@ -217,7 +217,7 @@ class Engine:
 
     # -- the story of a run ---------------------------------------------------------------------------
 
-    def _rounds(self, job: Job, on_served: Served) -> None:
+    def _rounds(self, job: RunOptions, on_served: OnPublished) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = failures = 0
         while self.report.rounds < self._most_rounds:
@@ -246,50 +246,50 @@ class Engine:
             " inconsistent",
         )
 
-    def _round(self, job: Job, on_served: Served) -> bool:
+    def _round(self, job: RunOptions, on_served: OnPublished) -> bool:
         """One attempt; whether the run has reached its aim."""
         self.report.rounds += 1
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
-        round_ = self._look(job)
-        self._books.prepare_for(round_.survey)
+        attempt = self._look(job)
+        self._tracker.prepare_for(attempt.diff)
         fetch_early(
-            round_,
+            attempt,
             tree=self._tree,
             upstream=self._upstream,
             area=self._area,
             publisher=self._publisher,
             indexed=self._staging.indexed,
         )
-        self.report.landed += round_.landed
+        self.report.landed += attempt.landed
         self.report.seconds_stage1 += time.monotonic() - started
         if job.stage is Stage.STAGE1:
-            self._account_for_lost(round_)
+            self._account_for_lost(attempt)
             self._run_hook("after_stage1", self.report.facts())
-            self._books.seal(self._read_served().generation)
+            self._tracker.seal(self._read_served().generation)
             self._write_trace(job)
-            self.report.prepared = "" if round_.incomplete else round_.pinned.generation
-            return not round_.incomplete
+            self.report.prepared = "" if attempt.incomplete else attempt.pinned.generation
+            return not attempt.incomplete
         if job.stage is Stage.ALL:
             self._run_hook("after_stage1", self.report.facts())
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
-        self._learner.require_finished_upstream(self._area)
-        self._staging.stage(round_)
-        self._check.require_any(round_.suites, job.stage)
-        self._check.require_nothing_dropped(round_)
-        self._account_for_lost(round_)
-        foreign_traces_changed = self._publish(job, round_)
-        self._books.arrived(round_.survey, complete=not round_.incomplete)
-        self._remember_suites(round_.suites)
-        self._books.seal(self.report.generation)
+        self._detector.require_finished_upstream(self._area)
+        self._staging.stage(attempt)
+        self._check.require_any(attempt.suites, job.stage)
+        self._check.require_nothing_dropped(attempt)
+        self._account_for_lost(attempt)
+        foreign_traces_changed = self._publish(job, attempt)
+        self._tracker.arrived(attempt.diff, complete=not attempt.incomplete)
+        self._remember_suites(attempt.suites)
+        self._tracker.seal(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
         on_served(self.report.generation)
-        deleted = self._delete(job, round_)
+        deleted = self._delete(job, attempt)
         if deleted:
-            self._books.seal(self.report.generation)
-        current = self._is_current(job, round_)
+            self._tracker.seal(self.report.generation)
+        current = self._is_current(job, attempt)
         self.report.seconds_stage2 += time.monotonic() - started
         changed = self.report.published or deleted or foreign_traces_changed
         if changed or self._traces.generation() != self.report.generation:
@@ -316,16 +316,16 @@ class Engine:
             raise ConfigError(f"{authorities} does not exist", hint=f"check {key_name('tls_ca')}")
 
     @contextmanager
-    def _working(self, job: Job) -> Iterator[None]:
+    def _working(self, job: RunOptions) -> Iterator[None]:
         """The work area and the flag of a run. What was fetched outlives a run that failed, and stage 1."""
         self._traces.raise_flag()
         self._upstream.stillness.file = self._stalled
         keep_new = True
         try:
             self._area.open()
-            self._ledger.keep_time(self._archive.grace.total_seconds())
-            self._traces.make_room(Destination(self._area))
-            with self._books.open():
+            self._closures.keep_time(self._archive.grace.total_seconds())
+            self._traces.make_room(TreeWriter(self._area))
+            with self._tracker.open():
                 yield
             # What was fetched of a suite that is held back is not fetched again at each run.
             keep_new = job.stage is Stage.STAGE1 or bool(self.report.held)
@@ -337,7 +337,7 @@ class Engine:
 
     # -- learn ----------------------------------------------------------------------------------------
 
-    def _look(self, job: Job) -> Round:
+    def _look(self, job: RunOptions) -> Attempt:
         """Pin upstream's published state and learn what differs here."""
         self._progress.step("asking upstream")
         live = self._read_served()
@@ -346,38 +346,38 @@ class Engine:
         self._aim = shown.generation
         self._check.require_any(suites, job.stage)
         remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
-        if self._ledger.knows_generation(remaining.generation):  # for its grace, unchanged
+        if self._closures.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining
         if suites.dropped:
             _log.warning(
                 "suites are gone at upstream, and stay for their grace: %s", ", ".join(suites.dropped)
             )
         self._progress.step("comparing")
-        survey = self._learner.survey(
+        diff = self._detector.diff(
             job.stage,
             job.strategy,
             suites=suites,
             live=live,
             area=self._area,
-            inventory=self._books.inventory,
+            inventory=self._tracker.inventory,
             tree=self._tree,
         )
-        self._require_no_ways_out(survey)
-        suites.restrict(survey)
-        survey.deviates |= bool(suites.faults)
-        if survey.files_upstream == 0 and not shown.directories and not has_traces(self._area.pin):
+        self._require_no_ways_out(diff)
+        suites.restrict(diff)
+        diff.deviates |= bool(suites.faults)
+        if diff.files_upstream == 0 and not shown.directories and not has_traces(self._area.pin):
             path = key_name("upstream.path", "the path in `upstream`")
             raise UpstreamError("upstream's tree is empty", hint=f"check {path}")
         _log.info(
             "diff: %d files upstream; %d to add, %d to change, %d only here",
-            *(survey.files_upstream, len(survey.early) + len(survey.missing)),
-            *(len(survey.changed), len(survey.extras)),
+            *(diff.files_upstream, len(diff.early) + len(diff.missing)),
+            *(len(diff.changed), len(diff.extras)),
         )
-        return Round(suites, live, self._learner.base(live), survey)
+        return Attempt(suites, live, self._detector.base(live), diff)
 
-    def _require_no_ways_out(self, survey: Survey) -> None:
+    def _require_no_ways_out(self, diff: Diff) -> None:
         """Refuse to put a directory in the place of a link to another disk: upstream makes no such links."""
-        names = survey.directories if survey.covers_all else _tops(self._tree)
+        names = diff.directories if diff.covers_all else _tops(self._tree)
         for path in names:
             if (to := way_out(self._tree, path)) is not None:
                 raise ConfigError(
@@ -387,7 +387,7 @@ class Engine:
                     f" {self._tree / path}",
                 )
 
-    def _read_served(self) -> Published:
+    def _read_served(self) -> PublishedState:
         return read_published(self._tree, self._archive.release_directories)
 
     def _remember_suites(self, suites: Suites) -> None:
@@ -405,22 +405,22 @@ class Engine:
                 }
             )
 
-    def _account_for_lost(self, round_: Round) -> None:
+    def _account_for_lost(self, attempt: Attempt) -> None:
         """Files that did not come: those that nobody can explain make another round, once.
 
         The same that cannot be fetched in two rounds is a strategy's error, or upstream's.
         """
-        suites = round_.suites
+        suites = attempt.suites
         explained = {path for paths in suites.missing.values() for path in paths}
         explained.update(path for fault in suites.faults.values() for path in fault.missing)
-        left = frozenset(round_.lost - explained - round_.survey.refused - self._upstream.unreadable)
+        left = frozenset(attempt.lost - explained - attempt.diff.refused - self._upstream.unreadable)
         if not left:
             return
-        towards = (suites.upstream.generation, round_.survey.digest, left)
+        towards = (suites.upstream.generation, attempt.diff.digest, left)
         if self._lost == towards and not self._fall_back():
             _log.warning("%d files cannot be fetched from upstream, such as %s", len(left), min(left))
             return
-        round_.incomplete = True
+        attempt.incomplete = True
         self._lost = towards
 
     def _fall_back(self) -> bool:
@@ -429,7 +429,7 @@ class Engine:
             return False
         taken = Strategy(self.report.strategy)
         _log.warning("strategy %s failed twice; falling back", taken)
-        self._learner.given_up.add(taken)
+        self._detector.failed_strategies.add(taken)
         self._most_rounds = self.report.rounds + self._archive.rounds
         return True
 
@@ -460,58 +460,58 @@ class Engine:
 
     # -- publish and delete ---------------------------------------------------------------------------
 
-    def _publish(self, job: Job, round_: Round) -> bool:
+    def _publish(self, job: RunOptions, attempt: Attempt) -> bool:
         """Make the staged state the served one; returns whether upstream's traces changed."""
-        survey = round_.survey
-        self._ledger.replaced(round_.live.generation)  # from here on, its grace counts for all who ask
-        kinds = self._settle_kinds(job, round_)
-        round_.withheld = kinds.withheld
-        round_.staged -= {path for path in round_.staged if kinds.leave(path)}
+        diff = attempt.diff
+        self._closures.replaced(attempt.live.generation)  # from here on, its grace counts for all who ask
+        kinds = self._settle_kinds(job, attempt)
+        attempt.withheld = kinds.withheld
+        attempt.staged -= {path for path in attempt.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
-        self._progress.step("publishing", files=len(round_.staged) + len(survey.links))
-        self._ledger.add_names(round_.live.generation, kinds.carried)
-        self._books.publishing(survey)
+        self._progress.step("publishing", files=len(attempt.staged) + len(diff.links))
+        self._closures.add_names(attempt.live.generation, kinds.carried)
+        self._tracker.publishing(diff)
         changed = self._traces.copy_foreign(self._area.pin)
-        at_once = round_.at_once()
-        suites = round_.pinned.suites
-        change = Change(
-            round_.staged,
-            survey.links,
-            survey.directories,
+        at_once = attempt.at_once()
+        suites = attempt.pinned.suites
+        change = PublishPlan(
+            attempt.staged,
+            diff.links,
+            diff.directories,
             at_once=at_once,
             elsewhere={where: suites[where].elsewhere for where in at_once},
-            suite_links={path for path in survey.links if path in round_.suites.upstream.links},
-            release_files=round_.pinned.release_files.keys(),
+            suite_links={path for path in diff.links if path in attempt.suites.upstream.links},
+            release_files=attempt.pinned.release_files.keys(),
             become_directories=kinds.become_directories,
             carried=kinds.carried,
-            dropped=self._publisher.dropped_release_files(round_.pinned),
+            dropped=self._publisher.dropped_release_files(attempt.pinned),
         )
         self.report.published += self._publisher.publish(change)
-        self._publisher.drop_release_files(round_.pinned)
-        self._publisher.correct_modes(survey.modes)
+        self._publisher.drop_release_files(attempt.pinned)
+        self._publisher.correct_modes(diff.modes)
         self._area.forget_landed()
-        self.report.generation = round_.pinned.generation or survey.generation
-        self.report.architectures = architectures_of(round_.pinned, self._tree)
+        self.report.generation = attempt.pinned.generation or diff.generation
+        self.report.architectures = architectures_of(attempt.pinned, self._tree)
         return changed
 
-    def _settle_kinds(self, job: Job, round_: Round) -> KindChanges:
+    def _settle_kinds(self, job: RunOptions, attempt: Attempt) -> KindChanges:
         """Where something changes its kind, what is in its place leaves at once: only if all of it may."""
-        survey = round_.survey
+        diff = attempt.diff
         grace_s = self._archive.grace.total_seconds()
 
         def needed(paths: Collection[str]) -> set[str]:
-            if not paths or not round_.pinned.suites:
+            if not paths or not attempt.pinned.suites:
                 return set()
-            return self._ledger.referred_to(paths, live=round_.pinned.generation, grace_s=grace_s)
+            return self._closures.referred_to(paths, live=attempt.pinned.generation, grace_s=grace_s)
 
-        protected = {*survey.obstructing} - {*deletion.candidates(survey.obstructing, self._archive.protect)}
+        protected = {*diff.obstructing} - {*deletion.candidates(diff.obstructing, self._archive.protect)}
         limits = None if job.allow_mass_delete else self._archive.delete
         kinds = settle_kinds(
-            survey,
+            diff,
             self._tree,
             self._area,
             needed=lambda paths: needed(paths) | protected,
-            decide=lambda paths: deletion.decide(paths, (), files_here=survey.files_here, limits=limits),
+            decide=lambda paths: deletion.decide(paths, (), files_here=diff.files_here, limits=limits),
         )
         if kinds.stuck:
             raise Mismatch(
@@ -521,10 +521,10 @@ class Engine:
             )
         return kinds
 
-    def _delete(self, job: Job, round_: Round) -> int:
+    def _delete(self, job: RunOptions, attempt: Attempt) -> int:
         """Remove what upstream no longer has and no recent index refers to; returns how many files."""
-        decided = self._extras.after(round_, allow_mass=job.allow_mass_delete)
-        decided = deletion.together(decided, round_.withheld)
+        decided = self._extras.after(attempt, allow_mass=job.allow_mass_delete)
+        decided = deletion.together(decided, attempt.withheld)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
@@ -532,16 +532,16 @@ class Engine:
                 "%d files that upstream's indices name are not at upstream as named, such as %s; kept",
                 *(len(decided.lost), decided.lost[0]),
             )
-        self._ledger.note_withheld(decided.withheld_paths)
+        self._closures.note_withheld(decided.withheld_paths)
         if decided.withheld:
             self.report.withheld_reason += f"; if upstream really removed them: {self._way_out}"
             what = f"{decided.withheld} FILES WERE NOT DELETED" if decided.paths else "NOTHING WAS DELETED"
             _log.warning("%s: %s", what, self.report.withheld_reason)
         if decided.paths:
             self._progress.step("deleting", files=len(decided.paths))
-        deleted = self._publisher.delete(decided.paths, round_.survey.extra_directories)
+        deleted = self._publisher.delete(decided.paths, attempt.diff.extra_directories)
         self.report.deleted += deleted
-        self._ledger.prune(live=round_.pinned.generation, grace_s=self._archive.grace.total_seconds())
+        self._closures.prune(live=attempt.pinned.generation, grace_s=self._archive.grace.total_seconds())
         return deleted
 
     @property
@@ -549,36 +549,38 @@ class Engine:
         command = "sync --allow-mass-delete"
         return key_name(command, f"pushmirror sync {self._archive.name} --allow-mass-delete")
 
-    def _foreseen_deletion(self, job: Job, survey: Survey, live: Published, pinned: Published) -> Deletion:
+    def _foreseen_deletion(
+        self, job: RunOptions, diff: Diff, live: PublishedState, pinned: PublishedState
+    ) -> Deletion:
         """What would be deleted once the pinned state is live, and the one that is live now replaced."""
         if job.stage is Stage.STAGE1:
             return Deletion()
         over = not self._archive.grace and pinned.generation != live.generation
         live = NOTHING if over else live
-        return self._extras.decide(survey, live, beside=pinned, allow_mass=job.allow_mass_delete)
+        return self._extras.decide(diff, live, beside=pinned, allow_mass=job.allow_mass_delete)
 
-    def _is_current(self, job: Job, round_: Round) -> bool:
+    def _is_current(self, job: RunOptions, attempt: Attempt) -> bool:
         """Whether what is published is what was asked for by name, or upstream's state now.
 
         Upstream is asked again, for an exit code proves nothing.
         """
-        if round_.incomplete:
+        if attempt.incomplete:
             return False
-        if self._check.news(round_.suites):
+        if self._check.news(attempt.suites):
             return False  # upstream may have been in the middle of publishing
         if job.generation and job.generation == self.report.generation:
             return True
-        if not (round_.landed or round_.staged or round_.survey.links):
+        if not (attempt.landed or attempt.staged or attempt.diff.links):
             return True  # the listing, Release files and all, was just made, and found nothing to do
-        if not round_.pinned.suites:
+        if not attempt.pinned.suites:
             return False  # a plain tree has nothing to ask for but another listing
         self._progress.step("asking upstream")
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
-        return self._learner.pin(self._area, round_.live).generation == round_.suites.upstream.generation
+        return self._detector.pin(self._area, attempt.live).generation == attempt.suites.upstream.generation
 
     # -- traces ---------------------------------------------------------------------------------------
 
-    def _write_trace(self, job: Job) -> None:
+    def _write_trace(self, job: RunOptions) -> None:
         self.report.take_traffic(self._upstream.traffic)
         trace = trace_of(
             self.report,

@@ -12,11 +12,11 @@ from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.state.records import Stage
 
 #: Called with a generation as soon as the tree serves it, for the run may not live to its end.
-Served = Callable[[str], None]
+OnPublished = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunOptions:
     """What one run is to do."""
 
     stage: Stage

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pushmirror.archive.layout import Part, is_by_hash, part_of
+from pushmirror.archive.layout import PublishStep, is_by_hash, publish_step
 from pushmirror.archive.paths import resolve
 from pushmirror.errors import BadPath
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.sync.deletion import Deletion, number_of
 from pushmirror.system.files import lstat_or_none, mtime_of, sha256_of
 from pushmirror.tree.published_state import TreeLinks
@@ -47,7 +47,7 @@ class KindChanges:
 
 
 def settle_kinds(
-    survey: Survey,
+    diff: Diff,
     tree: Path,
     area: WorkArea,
     *,
@@ -60,14 +60,14 @@ def settle_kinds(
     some files may be deleted.
     """
     changes = KindChanges()
-    links = {**survey.upstream_links, **{path: entry.target for path, entry in survey.links.items()}}
-    plan = _Plan(survey, tree, area, needed, decide, links, changes)
+    links = {**diff.upstream_links, **{path: entry.target for path, entry in diff.links.items()}}
+    plan = _Plan(diff, tree, area, needed, decide, links, changes)
     plan.keep_files()
-    plan.directories_leave([path for path in (*survey.links, *survey.changed) if _is_directory(tree, path)])
-    for path in survey.links:
+    plan.directories_leave([path for path in (*diff.links, *diff.changed) if _is_directory(tree, path)])
+    for path in diff.links:
         plan.link_turns(path)
     top: list[str] = []
-    for path in sorted(survey.directories):
+    for path in sorted(diff.directories):
         if _is_below_any(path, top) or not _is_obstacle(tree, path):
             continue
         top.append(path)
@@ -82,7 +82,7 @@ class _Loss(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    survey: Survey
+    diff: Diff
     tree: Path
     area: WorkArea
     needed: Callable[[Collection[str]], set[str]]
@@ -95,9 +95,9 @@ class _Plan:
 
         A link to the same content may come.
         """
-        survey = self.survey
-        links = [path for path in survey.links if _is_file(self.tree, path) and _is_asked_for(path)]
-        directories = [path for path in survey.directories if _is_file(self.tree, path)]
+        diff = self.diff
+        links = [path for path in diff.links if _is_file(self.tree, path) and _is_asked_for(path)]
+        directories = [path for path in diff.directories if _is_file(self.tree, path)]
         kept = {path for path in self.needed([*links, *directories]) if not self._leads_to_same(path)}
         if not kept:
             return
@@ -105,15 +105,15 @@ class _Plan:
             "%d files that are still referred to stay, though upstream has something else there, such as %s",
             *(len(kept), min(kept)),
         )
-        survey.digest = ""  # the next run compares everything again
+        diff.digest = ""  # the next run compares everything again
         self.changes.staying |= kept
         for path in kept:
-            survey.links.pop(path, None)
-        for some in (survey.missing, survey.changed, survey.links):
+            diff.links.pop(path, None)
+        for some in (diff.missing, diff.changed, diff.links):
             for path in [path for path in some if _is_below_any(path, kept)]:
                 del some[path]
-        survey.directories = [
-            path for path in survey.directories if path not in kept and not _is_below_any(path, kept)
+        diff.directories = [
+            path for path in diff.directories if path not in kept and not _is_below_any(path, kept)
         ]
 
     def directories_leave(self, paths: Iterable[str]) -> None:
@@ -139,7 +139,7 @@ class _Plan:
 
     def _directory_leaves(self, path: str) -> _Loss | None:
         """What becomes of the files below; None if the directory has to stay."""
-        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
+        below = [name for name in self.diff.obstructing if name.startswith(f"{path}/")]
         carried: dict[str, str] = {}
         gone = list[str]()
         kept = self.needed([name for name in below if _is_asked_for(name)])
@@ -149,7 +149,7 @@ class _Plan:
                 if name in kept and not is_by_hash(name) and not self._is_same(name, place):
                     self._stays(path, f"{place} is another file than {name}, which is still referred to")
                     return None
-            elif name in kept and place is not None and path in self.survey.links:
+            elif name in kept and place is not None and path in self.diff.links:
                 carried[place] = name
             elif name in kept:
                 self._stays(path, f"{name} is still referred to")
@@ -160,13 +160,16 @@ class _Plan:
 
     def _is_asked_for_below(self, path: str) -> bool:
         """Whether clients of the target look for what is below a directory that cannot go, and miss it."""
-        below = [name for name in self.survey.obstructing if name.startswith(f"{path}/")]
-        if any(is_by_hash(name) or part_of(name) not in {Part.EARLY, Part.REST} for name in below):
+        below = [name for name in self.diff.obstructing if name.startswith(f"{path}/")]
+        if any(
+            is_by_hash(name) or publish_step(name) not in {PublishStep.EARLY, PublishStep.REST}
+            for name in below
+        ):
             return True  # it is a suite's
         place = self._place_of(path)
         if place is None:
             return False
-        coming = [name for some in (self.survey.missing, self.survey.changed) for name in some]
+        coming = [name for some in (self.diff.missing, self.diff.changed) for name in some]
         there = {name.removeprefix(f"{place}/") for name in coming if name.startswith(f"{place}/")}
         there.update(_files_below(self.tree / place))
         names = {f"{path}/{rest}" for rest in there}.difference(below)
@@ -182,13 +185,13 @@ class _Plan:
         names = {name: real for name, real in names.items() if _is_asked_for(name) and self._is_there(real)}
         kept = self.needed([*names, *names.values()])
         for name, real in names.items():
-            if (name in kept or real in kept) and not self.survey.wanted(name):
+            if (name in kept or real in kept) and not self.diff.wanted(name):
                 self.changes.carried[name] = real
 
     def link_turns(self, path: str) -> None:
         """A link here leads to another directory, and the one of before is no longer at upstream."""
         before = _real(self.tree, path)
-        if before in {None, path} or before not in self.survey.extra_directories:
+        if before in {None, path} or before not in self.diff.extra_directories:
             return
         after = self._place_of(path)
         names = [name for name in _files_below(self.tree / before) if is_by_hash(name)] if after else []
@@ -196,7 +199,7 @@ class _Plan:
         kept = self.needed([f"{before}/{name}" for name in names])
         for name in names:
             place = f"{after}/{name}"
-            if f"{before}/{name}" in kept and not self.survey.wanted(place):
+            if f"{before}/{name}" in kept and not self.diff.wanted(place):
                 self.changes.carried[place] = f"{before}/{name}"
 
     def _place_of(self, name: str) -> str | None:
@@ -209,9 +212,9 @@ class _Plan:
 
     def _will_be(self, place: str) -> bool:
         """Whether a file is there after the change."""
-        if self.survey.wanted(place):
+        if self.diff.wanted(place):
             return True
-        return self.survey.upstream_has(place, self.tree) and (self.tree / place).is_file()
+        return self.diff.upstream_has(place, self.tree) and (self.tree / place).is_file()
 
     def _is_there(self, name: str) -> bool:
         """Whether a name leads to a file: what is below a link of an upstream that is wrong need not."""
@@ -219,7 +222,7 @@ class _Plan:
 
     def _leads_to_same(self, path: str) -> bool:
         """Whether a link that takes a file's place leads to the same content."""
-        place = self._place_of(path) if path in self.survey.links else None
+        place = self._place_of(path) if path in self.diff.links else None
         return place is not None and self._will_be(place) and self._is_same(path, place)
 
     def _is_same(self, name: str, place: str) -> bool:
@@ -235,14 +238,14 @@ class _Plan:
     def _stays(self, path: str, why: str) -> None:
         _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
         self.changes.staying.add(path)
-        self.survey.links.pop(path, None)
-        self.survey.changed.pop(path, None)
-        self.survey.digest = ""  # the next run compares everything again
+        self.diff.links.pop(path, None)
+        self.diff.changed.pop(path, None)
+        self.diff.digest = ""  # the next run compares everything again
 
 
 def _is_asked_for(path: str) -> bool:
     """Whether clients of an older state ask for a path: for packages and indices by hash, not by name."""
-    return is_by_hash(path) or part_of(path) is Part.EARLY
+    return is_by_hash(path) or publish_step(path) is PublishStep.EARLY
 
 
 def _is_below_any(path: str, names: Iterable[str]) -> bool:

@@ -18,14 +18,14 @@ from pushmirror.errors import Behind, Exit, UnreadableTree, key_name
 from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.inventory import Inventory
-from pushmirror.inventory.manifest_writer import Manifests
+from pushmirror.inventory.manifest_writer import ManifestWriter
 from pushmirror.progress import Progress
 from pushmirror.state.records import STOCK
-from pushmirror.sync.job import Job, Served, errors_by_stage
+from pushmirror.sync.job import OnPublished, RunOptions, errors_by_stage
 from pushmirror.sync.report import Report, architectures_of
-from pushmirror.sync.tracking import Places
+from pushmirror.sync.tracking import StatePaths
 from pushmirror.system import clock
-from pushmirror.tree.published_state import Published, read_published
+from pushmirror.tree.published_state import PublishedState, read_published
 from pushmirror.tree.traces import upstream_flags
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _LOOKS, _PAUSE = 3, timedelta(seconds=1)
 _TRY_AGAIN = "sync again when it is done"
 
 
-class Stock:
+class OwnerScan:
     """Takes stock of one archive."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Stock:
         archive: Archive,
         mirror: Mirror,
         *,
-        places: Places,
+        places: StatePaths,
         progress: Progress,
         on_hook: OnHook = log_hook,
     ) -> None:
@@ -53,7 +53,7 @@ class Stock:
         self._phase = Exit.STAGE1
         self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
 
-    def run(self, job: Job, on_served: Served) -> Report:
+    def run(self, job: RunOptions, on_served: OnPublished) -> Report:
         """Learn the generation that the tree serves now, as a run that published it.
 
         Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
@@ -78,7 +78,7 @@ class Stock:
         if self._places.manifests is not None or not published.suites:  # else nobody asks for all names
             self._take_stock(published)
 
-    def _take_stock(self, published: Published) -> None:
+    def _take_stock(self, published: PublishedState) -> None:
         """Look at every name, and tell sites of them; their modes are the owner's business."""
         with Inventory(self._places.inventory) as inventory:
             try:
@@ -90,24 +90,24 @@ class Stock:
             self.report.generation = published.generation or inventory.state
             self.report.stock = _told(inventory.files, drift)
             if self._places.manifests is not None:
-                Manifests(self._places.manifests, inventory).seal(self.report.generation)
+                ManifestWriter(self._places.manifests, inventory).seal(self.report.generation)
 
-    def _go_without(self, why: UnreadableTree, published: Published, inventory: Inventory) -> None:
+    def _go_without(self, why: UnreadableTree, published: PublishedState, inventory: Inventory) -> None:
         """Sites can do without a manifest, if there are Release files that name the generation."""
         if not published.suites:
             raise why
         _log.warning("sites are not told name by name what there is: %s; %s", why, why.hint)
         inventory.forget()
         if self._places.manifests is not None:
-            Manifests(self._places.manifests, inventory).withdraw()
+            ManifestWriter(self._places.manifests, inventory).withdraw()
         self._require_still(published)
         self.report.stock = "not all of it can be read"
 
-    def _require_still(self, published: Published) -> None:
+    def _require_still(self, published: PublishedState) -> None:
         if self._published().generation != published.generation:
             raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
 
-    def _published(self) -> Published:
+    def _published(self) -> PublishedState:
         """What the tree's Release files say; Behind if they are being replaced.
 
         What is strange about them after several looks is not going to change.

@@ -21,11 +21,11 @@ from pushmirror.archive.layout import is_package, may_land
 from pushmirror.archive.paths import Entry, name_of
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import bytes_of
-from pushmirror.inventory.spool import Spool
-from pushmirror.sync.round import Round
+from pushmirror.inventory.spool import EntrySpool
+from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.signed import LookUp, Signed, leave_unsigned
 from pushmirror.system.files import has_digest, sha256_of
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.work_area import WorkArea
 
@@ -34,13 +34,13 @@ _FEW = 20_000  # new files of which all that the indices say is held in memory
 
 
 def fetch_early(
-    round_: Round,
+    attempt: Attempt,
     *,
     tree: Path,
     upstream: Upstream,
     area: WorkArea,
     publisher: Publisher,
-    indexed: Callable[[Round], LookUp],
+    indexed: Callable[[Attempt], LookUp],
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once.
 
@@ -49,44 +49,48 @@ def fetch_early(
     ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
     it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
     """
-    survey = round_.survey
-    early, survey.early = survey.early, Spool()
+    diff = attempt.diff
+    early, diff.early = diff.early, EntrySpool()
     signed, is_ahead = None, False
-    if upstream.archive.keyring and (early or round_.suites.faults):
-        signed = Signed(round_.pinned, survey.upstream_links)
-        is_ahead = not round_.suites.faults and round_.pinned.generation == round_.live.generation
+    if upstream.archive.keyring and (early or attempt.suites.faults):
+        signed = Signed(attempt.pinned, diff.upstream_links)
+        is_ahead = not attempt.suites.faults and attempt.pinned.generation == attempt.live.generation
     fetching = _Fetching(upstream, area, publisher, signed, is_ahead)
     if signed:
-        early = _fetch_signed(round_, early, fetching, signed, indexed)
-    changed = _early(survey.changed)
+        early = _fetch_signed(attempt, early, fetching, signed, indexed)
+    changed = _early(diff.changed)
     if changed:
         upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
         upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
-    fetching.all_of(early, round_)
+    fetching.all_of(early, attempt)
 
 
 def _fetch_signed(
-    round_: Round, early: Spool, fetching: _Fetching, signed: Signed, indexed: Callable[[Round], LookUp]
-) -> Spool:
+    attempt: Attempt,
+    early: EntrySpool,
+    fetching: _Fetching,
+    signed: Signed,
+    indexed: Callable[[Attempt], LookUp],
+) -> EntrySpool:
     """Fetch what is beside the indices, then these; returns the other files that may be fetched now."""
-    survey = round_.survey
-    is_doubtful = bool(round_.suites.faults)  # of the Release files: nothing else was looked at
-    lists, others = Spool(), Spool()
+    diff = attempt.diff
+    is_doubtful = bool(attempt.suites.faults)  # of the Release files: nothing else was looked at
+    lists, others = EntrySpool(), EntrySpool()
     for entry in early:
         (lists if signed.is_beside_indices(entry.path) else others).append(entry)
-    fetching.all_of(lists, round_)
-    round_.suites.restrict(survey)
-    look_up = indexed(round_)
+    fetching.all_of(lists, attempt)
+    attempt.suites.restrict(diff)
+    look_up = indexed(attempt)
     paths = {entry.path for entry in islice(others, _FEW)}
     if len(others) > _FEW:  # upstream lists what it likes: only what something signed names counts
         signed.indexed = look_up(None)
         paths = set(islice((entry.path for entry in others if signed.covers(entry.path)), _FEW + 1))
     if len(paths) <= _FEW:
-        paths |= {*survey.missing, *survey.changed} if is_doubtful else set()
+        paths |= {*diff.missing, *diff.changed} if is_doubtful else set()
         signed.indexed = look_up({name for path in paths for name in signed.names_of(path)})
     if not is_doubtful:
         return others
-    return leave_unsigned(survey, others, round_.suites, signed)
+    return leave_unsigned(diff, others, attempt.suites, signed)
 
 
 def _early(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -113,16 +117,16 @@ class _Fetching:
     signed: Signed | None  # None, where there is no keyring: everything may land
     is_ahead: bool  # upstream has no Release files that are not served here
 
-    def all_of(self, entries: Spool, round_: Round) -> None:
+    def all_of(self, entries: EntrySpool, attempt: Attempt) -> None:
         """Fetch these files; what may not enter the tree yet is among the missing from then on."""
         if entries:
             self.upstream.progress.step("fetching", files=len(entries), size=entries.size)
-        missing = round_.survey.missing
+        missing = attempt.diff.missing
 
         def land(batch: _Batch) -> None:
             landed = self.publisher.land(filter(self._may_land, batch.came), batch.hashes)
-            round_.landed += len(landed)
-            round_.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
+            attempt.landed += len(landed)
+            attempt.lost |= {entry.path for entry in batch.entries if entry.path not in batch.came}
             missing.update((entry.path, entry) for entry in batch.entries if entry.path not in landed)
 
         self.upstream.in_streams(entries, self.fetch, land, files=len(entries), size=entries.size)
@@ -130,7 +134,7 @@ class _Fetching:
     def _may_land(self, path: str) -> bool:
         return self.signed is None or self.signed.covers(path) or (self.is_ahead and is_package(path))
 
-    def fetch(self, entries: Sequence[Entry], stop: Stop | None) -> _Batch:
+    def fetch(self, entries: Sequence[Entry], stop: CancelToken | None) -> _Batch:
         """Fetch these files. What upstream has with another hash, twice, did not come."""
         names = [entry.path for entry in entries]
         fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
@@ -153,7 +157,7 @@ class _Fetching:
         self.upstream.advance(files=max(len(came) - fetched.files, 0), size=max(whole - fetched.size, 0))
         return _Batch(entries, came, hashes)
 
-    def _fetch_again(self, entries: Sequence[Entry], stop: Stop | None) -> None:
+    def _fetch_again(self, entries: Sequence[Entry], stop: CancelToken | None) -> None:
         for entry in entries:
             self.area.drop(entry.path)  # rsync would take it for right
         self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)

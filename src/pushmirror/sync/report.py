@@ -15,7 +15,7 @@ from pushmirror.config.upstream_url import Scheme
 from pushmirror.fetch.upstream import Traffic
 from pushmirror.state.records import STOCK, Stage
 from pushmirror.system import clock
-from pushmirror.tree.published_state import Published
+from pushmirror.tree.published_state import PublishedState
 from pushmirror.tree.traces import Traces
 
 _ARCHITECTURE = re.compile(r"(?:^|/)(?:binary-([^/]+)/Packages|(source)/Sources)\b")
@@ -124,7 +124,7 @@ class Report:
         return ", ".join(words)
 
 
-def architectures_of(published: Published, tree: Path) -> tuple[str, ...]:
+def architectures_of(published: PublishedState, tree: Path) -> tuple[str, ...]:
     """The architectures whose Packages or Sources are in the tree."""
     found: set[str] = set()
     for suite in published.suites.values():

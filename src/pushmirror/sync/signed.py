@@ -20,9 +20,9 @@ from pushmirror.archive.index import File
 from pushmirror.archive.layout import is_by_hash
 from pushmirror.archive.paths import Entry
 from pushmirror.archive.pathset import PathSet
-from pushmirror.inventory.diff import Survey
-from pushmirror.inventory.spool import Spool
-from pushmirror.tree.published_state import OtherNames, Published
+from pushmirror.inventory.diff import Diff
+from pushmirror.inventory.spool import EntrySpool
+from pushmirror.tree.published_state import OtherNames, PublishedState
 from pushmirror.tree.suites import Suites
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Signed:
     `links` are those of upstream.
     """
 
-    def __init__(self, state: Published, links: Mapping[str, str]) -> None:
+    def __init__(self, state: PublishedState, links: Mapping[str, str]) -> None:
         listed = [(suite, one) for suite in state.suites.values() for one in suite.release.files.values()]
         self._paths = {suite.path_of(one) for suite, one in listed} | state.release_files.keys()
         self._hashes = {digest for _, one in listed for digest in (one.digest, *dict(one.others).values())}
@@ -71,25 +71,25 @@ class Signed:
         return is_by_hash(path) or path.startswith(self._suites)
 
 
-def leave_unsigned(survey: Survey, early: Spool, suites: Suites, signed: Signed) -> Spool:
+def leave_unsigned(diff: Diff, early: EntrySpool, suites: Suites, signed: Signed) -> EntrySpool:
     """Leave all names that nothing signed covers as they are here: some Release file of upstream is not good.
 
     Links stay upstream's where they lead to a suite, or are in the directory of one: what they lead to is
     verified. Returns those of the `early` files that are covered.
     """
-    covered, left = Spool(), dict[str, Entry]()
+    covered, left = EntrySpool(), dict[str, Entry]()
     for entry in early:
         if signed.covers(entry.path):
             covered.append(entry)
         else:
             left[entry.path] = entry
-    for some in (survey.missing, survey.changed):
+    for some in (diff.missing, diff.changed):
         left |= {path: some.pop(path) for path in list(some) if not signed.covers(path)}
-    for path in survey.links.keys() - suites.upstream.links.keys():
+    for path in diff.links.keys() - suites.upstream.links.keys():
         if not signed.is_beside_indices(path):
-            left[path] = survey.links.pop(path)
-    survey.held |= left
-    survey.keeps_unsigned = True
+            left[path] = diff.links.pop(path)
+    diff.held |= left
+    diff.keeps_unsigned = True
     if left:
         why = suites.faults[min(suites.faults)].reason
         _log.warning(

@@ -17,25 +17,32 @@ from pathlib import Path
 
 from pushmirror.archive.filters import Selection
 from pushmirror.archive.index import File, kind_of
-from pushmirror.archive.layout import ZZZ_DISTS, Part, is_component, is_searched, is_suite_file, part_of
+from pushmirror.archive.layout import (
+    ZZZ_DISTS,
+    PublishStep,
+    is_component,
+    is_searched,
+    is_suite_file,
+    publish_step,
+)
 from pushmirror.archive.paths import Entry, resolve
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.closures import check
 from pushmirror.closures.check import Readable
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadPath
 from pushmirror.fetch.selection import closure_rules, selection_rules
 from pushmirror.fetch.upstream import Upstream
-from pushmirror.inventory.diff import Survey
-from pushmirror.sync.round import Round
+from pushmirror.inventory.diff import Diff
+from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.signed import Indexed, LookUp
 from pushmirror.system import clock
 from pushmirror.system.batched import batched
 from pushmirror.system.files import mtime_of
 from pushmirror.tree.publish import Publisher
-from pushmirror.tree.published_state import Fault, Published
+from pushmirror.tree.published_state import Fault, PublishedState
 from pushmirror.tree.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
 from pushmirror.tree.work_area import WorkArea
 
@@ -53,7 +60,7 @@ class Staging:
         upstream: Upstream,
         area: WorkArea,
         publisher: Publisher,
-        ledger: Ledger,
+        closures: ClosureStore,
         memory: SuiteMemory,
     ) -> None:
         self._archive = archive
@@ -62,7 +69,7 @@ class Staging:
         self._progress = upstream.progress
         self._area = area
         self._publisher = publisher
-        self._ledger = ledger
+        self._closures = closures
         self._memory = memory
         self._selection = Selection(tuple(selection_rules(archive)))
         self._named = Selection(tuple(closure_rules(archive)))
@@ -75,7 +82,7 @@ class Staging:
         """Whether it has, if an index that is mirrored names the file."""
         return self._named.wants(path)
 
-    def contradicted(self, paths: Iterable[str], published: Published) -> set[str]:
+    def contradicted(self, paths: Iterable[str], published: PublishedState) -> set[str]:
         """Those of the paths that a state's Release files list with another content than the tree has."""
         asked = set(paths)
         listed = {
@@ -89,31 +96,31 @@ class Staging:
         here = [(file, place) for file, place in places if place.is_file()]
         return {file.path for file in check.wrong(here, self._progress)} if here else set()
 
-    def stage(self, round_: Round) -> None:
+    def stage(self, attempt: Attempt) -> None:
         """Get everything else that is to be published, and its closure onto the disk."""
-        indices = round_.indices or self._get_indices(round_)
-        self._stage_others(round_, indices.staged)
-        if round_.pinned.suites:
+        indices = attempt.indices or self._get_indices(attempt)
+        self._stage_others(attempt, indices.staged)
+        if attempt.pinned.suites:
             newly_read = any(kind_of(path) is not None for path in indices.staged)
-            is_new = round_.pinned.generation != round_.base.generation
-            if newly_read or is_new or self._leaves_out_more(round_):
-                self._require_closure(round_, indices)
+            is_new = attempt.pinned.generation != attempt.base.generation
+            if newly_read or is_new or self._leaves_out_more(attempt):
+                self._require_closure(attempt, indices)
             else:
-                self._require_repairs(round_)
-        self._stage_release_files(round_)
+                self._require_repairs(attempt)
+        self._stage_release_files(attempt)
 
-    def indexed(self, round_: Round) -> LookUp:
+    def indexed(self, attempt: Attempt) -> LookUp:
         """Fetch and read the indices of the pinned state; what they name can be looked up then.
 
         Those that cannot be had or read name nothing; `stage` finds fault with them.
         """
-        round_.indices = indices = self._get_indices(round_)
+        attempt.indices = indices = self._get_indices(attempt)
         self._progress.step("reading indices")
-        readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
+        readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
 
         def look_up(paths: Collection[str] | None) -> Indexed:
             if paths is None:
-                return self._ledger.paths(readable.values())
+                return self._closures.paths(readable.values())
             found: dict[str, list[File]] = {}
             for file in self._records({*paths}, readable.values()):
                 found.setdefault(file.path, []).append(file)
@@ -121,60 +128,64 @@ class Staging:
 
         return look_up
 
-    def _leaves_out_more(self, round_: Round) -> bool:
+    def _leaves_out_more(self, attempt: Attempt) -> bool:
         """Whether the configuration leaves out indices that the served state refers to."""
-        left_out = {path for path in round_.survey.extras if not self._selection.wants(path)}
-        return bool(left_out) and not left_out.isdisjoint(self._ledger.names_of(round_.base.generation))
+        left_out = {path for path in attempt.diff.extras if not self._selection.wants(path)}
+        return bool(left_out) and not left_out.isdisjoint(self._closures.names_of(attempt.base.generation))
 
-    def _get_indices(self, round_: Round) -> Indices:
+    def _get_indices(self, attempt: Attempt) -> Indices:
         """Stage the indices; suites whose indices cannot be had are held back."""
-        indices = self._indices(round_)
-        faults = indices.get(self._upstream, round_.live)
-        round_.staged |= indices.staged
-        round_.uncovered |= indices.uncovered
-        round_.dropped |= {where: path for where, path in indices.dropped.items() if where not in faults}
-        return self._without(round_, faults, indices)
+        indices = self._indices(attempt)
+        faults = indices.get(self._upstream, attempt.live)
+        attempt.staged |= indices.staged
+        attempt.uncovered |= indices.uncovered
+        attempt.dropped |= {where: path for where, path in indices.dropped.items() if where not in faults}
+        return self._without(attempt, faults, indices)
 
-    def _without(self, round_: Round, faults: dict[str, Fault], indices: Indices) -> Indices:
+    def _without(self, attempt: Attempt, faults: dict[str, Fault], indices: Indices) -> Indices:
         """The indices of what is still to be published when suites with faults are held back."""
         for directory, fault in faults.items():
-            round_.hold(directory, fault)
-        return indices.holding(round_.suites, faults)
+            attempt.hold(directory, fault)
+        return indices.holding(attempt.suites, faults)
 
-    def _indices(self, round_: Round) -> Indices:
+    def _indices(self, attempt: Attempt) -> Indices:
         return Indices(
             tree=self._tree,
             area=self._area,
-            survey=round_.survey,
-            suites=round_.suites,
-            base=round_.base,
+            diff=attempt.diff,
+            suites=attempt.suites,
+            base=attempt.base,
             wants=self._selection.wants,
         )
 
-    def _stage_others(self, round_: Round, indices: Collection[str]) -> None:
+    def _stage_others(self, attempt: Attempt, indices: Collection[str]) -> None:
         """Fetch what no Release file lists; what vanished meanwhile makes the run look again.
 
         A Release file that was not there when upstream's state was pinned is not for this round.
         """
-        survey, ours = round_.survey, round_.suites.upstream
-        wanted = {**survey.missing, **survey.changed}
+        diff, ours = attempt.diff, attempt.suites.upstream
+        wanted = {**diff.missing, **diff.changed}
         pinned = {path for files in ours.files.values() for path in files.values()}
         others = [
             entry
             for path, entry in wanted.items()
             if path not in indices
-            and path not in survey.refused
+            and path not in diff.refused
             and path not in pinned
             and (path in ours.plain or not is_suite_file(path) or self._is_let_through(path))
         ]
-        others += self._of_no_suite(round_, wanted.keys() - pinned)
-        late = [entry.path for entry in others if part_of(entry.path) in {Part.INDEX, Part.RELEASE}]
+        others += self._of_no_suite(attempt, wanted.keys() - pinned)
+        late = [
+            entry.path
+            for entry in others
+            if publish_step(entry.path) in {PublishStep.INDEX, PublishStep.RELEASE}
+        ]
         if late:
             self._progress.step("indices", files=len(late))
             self._upstream.fetch(late, self._area)
         came = self._publisher.came(others)
-        round_.staged |= came
-        round_.lost |= {entry.path for entry in others if entry.path not in came}
+        attempt.staged |= came
+        attempt.lost |= {entry.path for entry in others if entry.path not in came}
 
     def _is_let_through(self, path: str) -> bool:
         """Whether a Release file that no suite is known by is mirrored: not where all has to be signed."""
@@ -188,105 +199,105 @@ class Staging:
             return False
         return True
 
-    def _of_no_suite(self, round_: Round, wanted: Iterable[str]) -> list[Entry]:
+    def _of_no_suite(self, attempt: Attempt, wanted: Iterable[str]) -> list[Entry]:
         """Release files in zzz-dists that no link leads to, as a suite that was taken away leaves them."""
         if self._archive.keyring:
             return []  # nobody checks their signatures
         there = {path for path in wanted if ZZZ_DISTS in path.split("/")}
         there = {path for path in there if (self._area.pin / path).is_file()}
-        links = round_.survey.upstream_links
+        links = attempt.diff.upstream_links
         for link in links if there else ():
             with suppress(BadPath):
                 there.discard(resolve(link, links, follow_last=True))
-        return [entry for path in sorted(there) if (entry := round_.survey.wanted(path))]
+        return [entry for path in sorted(there) if (entry := attempt.diff.wanted(path))]
 
-    def _stage_release_files(self, round_: Round) -> None:
+    def _stage_release_files(self, attempt: Attempt) -> None:
         """Stage the pinned Release files that differ from those in the tree."""
-        live = round_.live.release_files
-        for directory, suite in round_.pinned.suites.items():
-            if directory in round_.suites.faults:
+        live = attempt.live.release_files
+        for directory, suite in attempt.pinned.suites.items():
+            if directory in attempt.suites.faults:
                 continue
             for name, text in suite.texts.items():
                 path = suite.files[name]
-                if live.get(path) != text or path in round_.survey.changed:
+                if live.get(path) != text or path in attempt.diff.changed:
                     source = self._area.pin / path
                     self._area.take(source, path, mtime=mtime_of(source.stat()))
-                    round_.staged.add(path)
+                    attempt.staged.add(path)
 
     # -- closure --------------------------------------------------------------------------------------
 
-    def _require_closure(self, round_: Round, indices: Indices) -> None:
+    def _require_closure(self, attempt: Attempt, indices: Indices) -> None:
         """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
-        known = check.readable_of(round_.base, self._ledger)  # before the new ones are known too
-        readable, faults = check.read_closures(round_.pinned, indices, self._ledger)
+        known = check.readable_of(attempt.base, self._closures)  # before the new ones are known too
+        readable, faults = check.read_closures(attempt.pinned, indices, self._closures)
         if faults:
-            indices = self._without(round_, faults, indices)
-            readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
-        came = check.Came(self._area.landed(), round_.staged)
+            indices = self._without(attempt, faults, indices)
+            readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
+        came = check.NewFiles(self._area.landed(), attempt.staged)
         self._progress.step("verifying", files=len(came))
         closures = readable.values()
         bad: list[File] = []
-        for files in batched(self._ledger.additions(closures, known.values()), _TOGETHER):
+        for files in batched(self._closures.additions(closures, known.values()), _TOGETHER):
             added = [file for file in files if self._named.wants(file.path)]
             others = [
-                file for file in added if file.path in round_.asked_again
+                file for file in added if file.path in attempt.asked_again
             ]  # `came` knows nothing of these
-            lacking = check.lacking(added, self._tree, round_.staged, self._area)
-            bad += self._fetch_again(round_, lacking, closures)
-            bad += self._require_hashes(round_, [*came.take(added), *others], closures)
-        bad += self._require_rest(round_, came, closures)
-        bad += self._try_again(round_, closures)
-        while self._judge(round_, bad, readable):  # each pass holds one more suite back
-            held = [key for (directory, _), key in readable.items() if directory in round_.suites.faults]
-            self._ledger.remember_held(held)
-            indices = self._without(round_, round_.suites.faults, indices)
-            readable, _ = check.read_closures(round_.pinned, indices, self._ledger)
+            lacking = check.lacking(added, self._tree, attempt.staged, self._area)
+            bad += self._fetch_again(attempt, lacking, closures)
+            bad += self._require_hashes(attempt, [*came.take(added), *others], closures)
+        bad += self._require_rest(attempt, came, closures)
+        bad += self._try_again(attempt, closures)
+        while self._judge(attempt, bad, readable):  # each pass holds one more suite back
+            held = [key for (directory, _), key in readable.items() if directory in attempt.suites.faults]
+            self._closures.remember_held(held)
+            indices = self._without(attempt, attempt.suites.faults, indices)
+            readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
             bad = []
-        self._ledger.begin(beside_a_tree=bool(round_.live.generation))
-        self._remember_live(round_.live)
-        self._remember(round_.pinned, indices, readable)
+        self._closures.begin(beside_a_tree=bool(attempt.live.generation))
+        self._remember_live(attempt.live)
+        self._remember(attempt.pinned, indices, readable)
 
-    def _require_repairs(self, round_: Round) -> None:
+    def _require_repairs(self, attempt: Attempt) -> None:
         """The indices are those we know, but files of their closure may have come anew: check these."""
-        came = check.Came(self._area.landed(), round_.staged)
-        readable = check.readable_of(round_.pinned, self._ledger)
+        came = check.NewFiles(self._area.landed(), attempt.staged)
+        readable = check.readable_of(attempt.pinned, self._closures)
         closures = readable.values()
-        bad = self._require_rest(round_, came, closures)
-        bad += self._try_again(round_, closures)
-        while self._judge(round_, bad, readable):
-            readable = check.readable_of(round_.pinned, self._ledger)
+        bad = self._require_rest(attempt, came, closures)
+        bad += self._try_again(attempt, closures)
+        while self._judge(attempt, bad, readable):
+            readable = check.readable_of(attempt.pinned, self._closures)
             bad = []
 
-    def _require_rest(self, round_: Round, came: check.Came, closures: Collection[str]) -> list[File]:
+    def _require_rest(self, attempt: Attempt, came: check.NewFiles, closures: Collection[str]) -> list[File]:
         """Read what came and is named by the indices, though these do not add it.
 
         Upstream may send a damaged file under a name that they had before.
         """
         bad: list[File] = []
         if left := came.rest():
-            for files in batched(self._ledger.named(left, closures), _TOGETHER):
-                bad += self._require_hashes(round_, came.take(files), closures)
+            for files in batched(self._closures.named(left, closures), _TOGETHER):
+                bad += self._require_hashes(attempt, came.take(files), closures)
         return bad
 
-    def _try_again(self, round_: Round, closures: Collection[str]) -> list[File]:
+    def _try_again(self, attempt: Attempt, closures: Collection[str]) -> list[File]:
         """Ask once more for what upstream lacked before; what it still lacks."""
-        before = {path for paths in self._ledger.missing().values() for path in paths}
+        before = {path for paths in self._closures.missing().values() for path in paths}
         if not before:
             return []
         files = [
             file
-            for file in self._ledger.named(set(map(fingerprint, before)), closures)
+            for file in self._closures.named(set(map(fingerprint, before)), closures)
             if file.path in before and self._named.wants(file.path)
         ]
-        lacking = check.lacking(files, self._tree, round_.staged, self._area)
+        lacking = check.lacking(files, self._tree, attempt.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
-        return self._fetch_again(round_, [*lacking, *self._wrong(here, round_.staged)], closures)
+        return self._fetch_again(attempt, [*lacking, *self._wrong(here, attempt.staged)], closures)
 
-    def _require_hashes(self, round_: Round, files: list[File], closures: Collection[str]) -> list[File]:
-        return self._fetch_again(round_, self._wrong(files, round_.staged), closures)
+    def _require_hashes(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> list[File]:
+        return self._fetch_again(attempt, self._wrong(files, attempt.staged), closures)
 
-    def _fetch_again(self, round_: Round, files: list[File], closures: Collection[str]) -> list[File]:
+    def _fetch_again(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> list[File]:
         """Fetch files that are missing or wrong by their names; those that there is no right one of.
 
         Where upstream's is damaged and ours is right, ours stays. Where indices disagree about a file, it is
@@ -294,34 +305,34 @@ class Staging:
         """
         if not files:
             return []
-        if unasked := self._unasked(round_, files, closures):
+        if unasked := self._unasked(attempt, files, closures):
             _log.info("%d files of the closure are missing or wrong: %s …", len(unasked), next(iter(unasked)))
             for path in unasked:
                 self._area.drop(path)  # rsync would take it for right
             size = sum(max(size, 0) for size in unasked.values())
             self._progress.step("fetching", files=len(unasked), size=size)
             self._upstream.fetch(unasked, self._area)
-        round_.asked_again.update(file.path for file in files)
+        attempt.asked_again.update(file.path for file in files)
         came = {file.path for file in files if self._area.fetched(file.path)}
         bad = self._wrong(files, came)
         wrong = {file.path for file in bad}
         right = {file.path for file in set(files).difference(bad)}
-        disputed = wrong & (round_.staged | right)  # another index may say what it is
-        round_.staged |= came - wrong
-        round_.staged -= wrong
-        round_.damaged |= wrong & came
+        disputed = wrong & (attempt.staged | right)  # another index may say what it is
+        attempt.staged |= came - wrong
+        attempt.staged -= wrong
+        attempt.damaged |= wrong & came
         nowhere = self._wrong(bad, ())
         if ours := sorted((wrong & came) - {file.path for file in nowhere}):
             _log.warning("upstream's %d files are damaged, ours stay: such as %s", len(ours), ours[0])
         return [*nowhere, *(file for file in bad if file.path in disputed)]
 
-    def _unasked(self, round_: Round, files: list[File], closures: Collection[str]) -> dict[str, int]:
+    def _unasked(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> dict[str, int]:
         """The files that upstream was not asked for again yet, with their sizes.
 
         A copy that waits already, and is what another index says, is what upstream has.
         """
-        unasked = {file.path: file.size for file in files if file.path not in round_.asked_again}
-        waiting = {path for path in unasked if path in round_.staged and self._area.fetched(path)}
+        unasked = {file.path: file.size for file in files if file.path not in attempt.asked_again}
+        waiting = {path for path in unasked if path in attempt.staged and self._area.fetched(path)}
         if waiting:
             said = self._records(waiting, closures)
             for file in said.difference(self._wrong(list(said), waiting)):
@@ -330,10 +341,10 @@ class Staging:
 
     def _records(self, paths: set[str], closures: Collection[str]) -> set[File]:
         """All that the indices say of some paths."""
-        found = self._ledger.named(set(map(fingerprint, paths)), closures)
+        found = self._closures.named(set(map(fingerprint, paths)), closures)
         return {file for file in found if file.path in paths}
 
-    def _settled(self, round_: Round, bad: list[File], closures: Collection[str]) -> set[File]:
+    def _settled(self, attempt: Attempt, bad: list[File], closures: Collection[str]) -> set[File]:
         """What indices say of these files, and neither we nor upstream have.
 
         Indices may disagree about a file. Ours stays if one of them says what it is: what is served names it.
@@ -348,60 +359,60 @@ class Staging:
         ours = {file.path for file in here}
         there = said.difference(self._wrong([file for file in said if file.path in came], came))
         theirs = {file.path for file in there if file.path in came} - ours
-        round_.staged -= paths - theirs
-        round_.staged |= theirs
-        round_.damaged -= ours | theirs
+        attempt.staged -= paths - theirs
+        attempt.staged |= theirs
+        attempt.damaged -= ours | theirs
         return {
             file
             for file in said
             if not (file in here if file.path in ours else file in there and file.path in theirs)
         }
 
-    def _contested(self, round_: Round, readable: Readable) -> dict[str, str]:
+    def _contested(self, attempt: Attempt, readable: Readable) -> dict[str, str]:
         """Files that are to be replaced, though a suite that is held back refers to them; which one does.
 
         Its clients ask for them, whatever others say of the same name.
         """
-        if not round_.suites.faults:
+        if not attempt.suites.faults:
             return {}
-        replaced = {path for path in round_.staged if os.path.lexists(self._tree / path)}
+        replaced = {path for path in attempt.staged if os.path.lexists(self._tree / path)}
         found: dict[str, str] = {}
-        for directory in round_.suites.faults if replaced else ():
+        for directory in attempt.suites.faults if replaced else ():
             keys = [key for (where, _), key in readable.items() if where == directory]
             named = list(self._records(replaced, keys))
-            found |= {file.path: directory for file in self._wrong(named, round_.staged)}
+            found |= {file.path: directory for file in self._wrong(named, attempt.staged)}
         return found
 
-    def _judge(self, round_: Round, bad: list[File], readable: Readable) -> bool:
+    def _judge(self, attempt: Attempt, bad: list[File], readable: Readable) -> bool:
         """Decide about each suite that says of a file what it is not; whether any is held back for it.
 
         One that is published all the same has what upstream has: nothing, or something wrong.
         """
         closures = readable.values()
-        contested = self._contested(round_, readable)
+        contested = self._contested(attempt, readable)
         of_these = self._records(set(contested), closures) if contested else set()
-        unsettled = self._settled(round_, [*bad, *of_these], closures)
+        unsettled = self._settled(attempt, [*bad, *of_these], closures)
         paths = {file.path for file in unsettled}
         prints = set(map(fingerprint, paths))
         is_any_held = False
-        for directory in round_.pinned.suites if unsettled else ():
-            if directory in round_.suites.faults:
+        for directory in attempt.pinned.suites if unsettled else ():
+            if directory in attempt.suites.faults:
                 continue
             keys = [key for (where, _), key in readable.items() if where == directory]
-            named = {file for file in self._ledger.named(prints, keys) if file.path in paths}
+            named = {file for file in self._closures.named(prints, keys) if file.path in paths}
             right = {file.path for file in named - unsettled}  # where its own indices disagree, one is
             lost = sorted({file.path for file in named & unsettled} - right)
-            if fault := self._fault_for(round_, directory, lost, contested):
+            if fault := self._fault_for(attempt, directory, lost, contested):
                 is_any_held = True
-                round_.hold(directory, fault)
+                attempt.hold(directory, fault)
             elif lost:
-                before = round_.suites.missing.get(directory, ())
-                round_.suites.missing[directory] = tuple(sorted({*before, *lost}))
-                round_.staged |= round_.damaged & {*lost}
+                before = attempt.suites.missing.get(directory, ())
+                attempt.suites.missing[directory] = tuple(sorted({*before, *lost}))
+                attempt.staged |= attempt.damaged & {*lost}
         return is_any_held
 
     def _fault_for(
-        self, round_: Round, directory: str, lost: list[str], contested: Mapping[str, str]
+        self, attempt: Attempt, directory: str, lost: list[str], contested: Mapping[str, str]
     ) -> Fault | None:
         """Why a suite is held back for files that are not what it says; None if it may lack them."""
         if waits := next((path for path in lost if path in contested), None):
@@ -412,12 +423,12 @@ class Staging:
             return None
         words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
         reason = f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
-        if self._may_lack(round_, directory, lost):
+        if self._may_lack(attempt, directory, lost):
             _log.warning("%s is published all the same: %s", directory or "the archive", reason)
             return None
         return Fault(reason, self._when_incomplete(), tuple(lost))
 
-    def _may_lack(self, round_: Round, directory: str, lost: list[str]) -> bool:
+    def _may_lack(self, attempt: Attempt, directory: str, lost: list[str]) -> bool:
         """Whether a state is published though upstream lacks some of its files.
 
         It lacked them for so long already, in whatever state: where a push brings a new one every few
@@ -425,9 +436,9 @@ class Staging:
         """
         if self._archive.incomplete is Policy.HOLD:
             return False
-        if directory not in round_.live.suites:
+        if directory not in attempt.live.suites:
             return True  # there is nothing better here
-        if not self._ledger.missing().get(directory, set()) >= {*lost}:
+        if not self._closures.missing().get(directory, set()) >= {*lost}:
             return False
         if self._memory.is_served(directory):
             return True  # what is served lacks them already
@@ -448,16 +459,16 @@ class Staging:
         ]
         return check.wrong(places, self._progress) if places else []
 
-    def _remember_live(self, live: Published) -> None:
+    def _remember_live(self, live: PublishedState) -> None:
         """Let the ledger know a served state that another program published: its files have a grace too."""
-        if not live.suites or self._ledger.knows_generation(live.generation):
+        if not live.suites or self._closures.knows_generation(live.generation):
             return
         suites = Suites(live, live)
-        indices = Indices(tree=self._tree, area=self._area, survey=Survey(), suites=suites, base=live)
-        readable, faults = check.read_closures(live, indices, self._ledger)
+        indices = Indices(tree=self._tree, area=self._area, diff=Diff(), suites=suites, base=live)
+        readable, faults = check.read_closures(live, indices, self._closures)
         for directory, fault in faults.items():
             _log.warning("the state of %s served until now gets no grace period: %s", directory, fault.reason)
         self._remember(live, indices, readable)
 
-    def _remember(self, published: Published, indices: Indices, readable: Readable) -> None:
-        self._ledger.remember_generation(published.generation, indices.paths(), readable.values())
+    def _remember(self, published: PublishedState, indices: Indices, readable: Readable) -> None:
+        self._closures.remember_generation(published.generation, indices.paths(), readable.values())

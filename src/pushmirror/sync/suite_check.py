@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from pushmirror.changes.strategy import Learner
+from pushmirror.changes.strategy import ChangeDetector
 from pushmirror.closures.signatures import check_signatures, detached_problem, fingerprint
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
-from pushmirror.sync.job import Job
-from pushmirror.sync.round import Round
+from pushmirror.sync.attempt import Attempt
+from pushmirror.sync.job import RunOptions
 from pushmirror.system import clock
-from pushmirror.tree.published_state import Fault, Published, Suite
+from pushmirror.tree.published_state import Fault, PublishedState, Suite
 from pushmirror.tree.suites import SECOND_LOOK, SuiteMemory, Suites
 from pushmirror.tree.work_area import WorkArea
 
@@ -51,8 +51,8 @@ class SuiteCheck:
     """Checks the suites of one archive, for one run."""
 
     archive: Archive
-    learner: Learner
-    ledger: Ledger
+    detector: ChangeDetector
+    closures: ClosureStore
     memory: SuiteMemory
     _seen: set[_Oddity] = field(init=False)
     _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
@@ -62,17 +62,17 @@ class SuiteCheck:
     def __post_init__(self) -> None:
         self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
 
-    def twice(self, job: Job, live: Published, area: WorkArea) -> Suites:
+    def twice(self, job: RunOptions, live: PublishedState, area: WorkArea) -> Suites:
         """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
         for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(job, self.learner.look(job.strategy, area, live), live, area)
+            suites = self.once(job, self.detector.look(job.strategy, area, live), live, area)
             news = self.news(suites)  # what was seen before is none
             if not news or not looks_left:
                 break
-            self.learner.require_finished_upstream(area)
+            self.detector.require_finished_upstream(area)
             _log.info("looking at upstream's Release files again: %s", news[0])
             clock.sleep(SECOND_LOOK)
         return suites
@@ -91,15 +91,15 @@ class SuiteCheck:
                 found[_Oddity(_What.ODD, directory, suite.state)] = suite.odd
         return self._not_seen(found)
 
-    def require_nothing_dropped(self, round_: Round) -> None:
+    def require_nothing_dropped(self, attempt: Attempt) -> None:
         """Raise UpstreamMoved where an index that is served would go, for upstream has another one there.
 
         It may be publishing. The same state twice is what there is: clients can miss these.
         """
-        states = round_.suites.upstream.states
+        states = attempt.suites.upstream.states
         found = {
             _Oddity(_What.DROPPED, where, states.get(where, "")): path
-            for where, path in round_.dropped.items()
+            for where, path in attempt.dropped.items()
         }
         if news := self._not_seen(found):
             raise UpstreamMoved(
@@ -112,7 +112,7 @@ class SuiteCheck:
         self._seen |= found.keys()
         return news
 
-    def once(self, job: Job, shown: Published, live: Published, area: WorkArea) -> Suites:
+    def once(self, job: RunOptions, shown: PublishedState, live: PublishedState, area: WorkArea) -> Suites:
         """Upstream's suites; those are held back that cannot be read, or are unsigned, too weak, too old."""
         held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
@@ -129,7 +129,7 @@ class SuiteCheck:
                 suites.hold(directory, Fault(reason, f"if upstream really went back: {way_out}"))
         return suites
 
-    def _replayed(self, suite: Suite, live: Published) -> str:
+    def _replayed(self, suite: Suite, live: PublishedState) -> str:
         """What is wrong with a state that the same keys signed before the one that is served; "" if nothing.
 
         Whoever stands between may serve an old state with known holes; TUF calls that a rollback attack.
@@ -189,16 +189,16 @@ class SuiteCheck:
 
     def remember(self, suites: Suites) -> None:
         """Remember what is held back and why, and what upstream lacks."""
-        known = self.ledger.missing()
+        known = self.closures.missing()
         missing = {  # of what is served still, and of what is held back
             where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
         }
         self.memory.note(
             suites, self._signers, clock.now(), keyrings=self._keyrings, known_missing=known
         )  # first: what a run that was killed leaves must not make lacking files look older than they are
-        self.ledger.note_missing({**missing, **suites.missing})
+        self.closures.note_missing({**missing, **suites.missing})
         if not suites.faults:
-            self.ledger.forget_held()
+            self.closures.forget_held()
         told = sorted({*_warnings(suites)} - self._told)
         self._told.update(told)  # a second round of a run need not say it again
         for warning in told:

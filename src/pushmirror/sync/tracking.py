@@ -20,9 +20,9 @@ from pushmirror.archive.layout import OURS
 from pushmirror.archive.paths import Entry
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.fetch.selection import is_partial, selection_hash
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.inventory import Inventory
-from pushmirror.inventory.manifest_writer import Manifests
+from pushmirror.inventory.manifest_writer import ManifestWriter
 from pushmirror.inventory.tables import counts_in
 from pushmirror.progress import Progress
 
@@ -33,10 +33,10 @@ _MANY = 50_000  # names; for a share of the tree beyond that, looking at the dis
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class StatePaths:
     """Where an archive's state is kept, beside its tree."""
 
-    ledger: Path  # the closures of its generations
+    closures: Path  # the closures of its generations
     inventory: Path  # what its tree holds
     upstream_manifest: Path  # the copy of upstream's
     manifests: Path | None  # our own manifest, as sites read it; none: no site does
@@ -44,10 +44,10 @@ class Places:
     stalled: Path | None = None  # since when a run has received nothing; none: nobody is told
 
 
-class Bookkeeping:
+class InventoryTracker:
     """The account of one archive's tree."""
 
-    def __init__(self, archive: Archive, places: Places, progress: Progress) -> None:
+    def __init__(self, archive: Archive, places: StatePaths, progress: Progress) -> None:
         self._archive = archive
         self._tree = archive.path
         self._places = places
@@ -91,53 +91,53 @@ class Bookkeeping:
         if self.inventory.whole:
             self.inventory.settle(tree, hashes)
 
-    def prepare_for(self, survey: Survey) -> None:
+    def prepare_for(self, diff: Diff) -> None:
         """The tree is going to change by this: first by names that nothing refers to yet."""
         inventory = self.inventory
-        if survey.to_fetch > max(_MANY, inventory.files):
+        if diff.to_fetch > max(_MANY, inventory.files):
             inventory.forget()
-        elif survey.leads_to_a_state and inventory.selection == self._mark:
-            if inventory.followed and survey.changes_anything:
-                inventory.head_for(survey.digest)
+        elif diff.leads_to_a_state and inventory.selection == self._mark:
+            if inventory.followed and diff.changes_anything:
+                inventory.head_for(diff.digest)
         elif inventory.followed:
             inventory.follow("", inventory.selection)  # no steps of a manifest name what changes now
 
-    def publishing(self, survey: Survey) -> None:
+    def publishing(self, diff: Diff) -> None:
         """The rest of the change begins, and must not be taken for done if we are killed."""
-        if self.inventory.whole and survey.changes_anything:
-            self.inventory.head_for(survey.digest or SOMEWHERE)
+        if self.inventory.whole and diff.changes_anything:
+            self.inventory.head_for(diff.digest or SOMEWHERE)
 
-    def arrived(self, survey: Survey, *, complete: bool) -> None:
+    def arrived(self, diff: Diff, *, complete: bool) -> None:
         """The tree is what the survey led to; `complete` unless something of it is still missing."""
         if not self._is_kept:
             return
         inventory = self.inventory
-        if survey.compared_disk or not inventory.whole:
+        if diff.compared_disk or not inventory.whole:
             self._take_stock()
-        if survey.covers_all:
-            inventory.set_extras(survey.extras, survey.extra_directories)
-        if complete and survey.covers_all:
-            inventory.hold(self._held(survey) if survey.digest else ())
-            is_there = survey.deviates or self._is_at(survey.digest)
-            inventory.follow(survey.digest if is_there else "", self._mark)
+        if diff.covers_all:
+            inventory.set_extras(diff.extras, diff.extra_directories)
+        if complete and diff.covers_all:
+            inventory.hold(self._held(diff) if diff.digest else ())
+            is_there = diff.deviates or self._is_at(diff.digest)
+            inventory.follow(diff.digest if is_there else "", self._mark)
         elif complete and inventory.heading:
             inventory.follow("", inventory.selection)
-        elif survey.compared_disk:
+        elif diff.compared_disk:
             inventory.follow("", NOT_COMPARED)  # somewhere is something missing
 
-    def _held(self, survey: Survey) -> list[Entry]:
+    def _held(self, diff: Diff) -> list[Entry]:
         """What upstream has otherwise than our tree after all: it was left as it is here, or did not come.
 
         Also what both have and ours is going to lose, for a Release file lists it otherwise.
         """
-        theirs = {**survey.missing, **survey.changed, **survey.links, **survey.held}
+        theirs = {**diff.missing, **diff.changed, **diff.links, **diff.held}
         here = {path: self.inventory.get(path) for path in theirs}
         held = {
             path: entry
             for path, entry in theirs.items()
             if (ours := here[path]) is None or ours.facts != entry.facts
         }
-        for path in survey.refused.intersection(survey.extras) - held.keys():
+        for path in diff.refused.intersection(diff.extras) - held.keys():
             if entry := theirs.get(path) or self.inventory.get(path):
                 held[path] = entry
         return list(held.values())
@@ -149,7 +149,7 @@ class Bookkeeping:
         """
         if self._places.manifests is None:
             return
-        manifests = Manifests(self._places.manifests, self.inventory)
+        manifests = ManifestWriter(self._places.manifests, self.inventory)
         if not self.inventory.whole:
             manifests.withdraw()
         elif known := generation or manifests.generation:

@@ -78,7 +78,7 @@ def run(
     idle_s: float | None = None,
     least_rate: float = LEAST_RATE,
     on_look: Callable[[bool], None] | None = None,
-    stop: Stop | None = None,
+    stop: CancelToken | None = None,
 ) -> Result:
     """Run a program to its end.
 
@@ -107,7 +107,7 @@ def run(
     )
 
 
-class Stop:
+class CancelToken:
     """One thread sets it, and the programs that others run with it are ended; for a `with` block."""
 
     def __init__(self) -> None:
@@ -334,7 +334,7 @@ class _Reader:
         return self._errors.decode("utf-8", "replace")
 
     def pump(
-        self, *, deadline: float | None, expired: Exception, idle: _Idle | None, stop: Stop | None
+        self, *, deadline: float | None, expired: Exception, idle: _Idle | None, stop: CancelToken | None
     ) -> None:
         assert self._child.stdin and self._child.stdout and self._child.stderr
         with selectors.DefaultSelector() as selector, _end_of(self._child) as end:

@@ -21,18 +21,18 @@ from typing import Protocol
 from pushmirror.archive.layout import (
     DIRECTORY_MODE,
     RELEASE_NAMES,
-    Part,
+    PublishStep,
     deleting_order,
     joined,
     may_land,
-    part_of,
+    publish_step,
     publishing_order,
 )
 from pushmirror.archive.paths import Entry
 from pushmirror.system.files import mtime_of, sha256_of
-from pushmirror.tree.published_state import Published
+from pushmirror.tree.published_state import PublishedState
 from pushmirror.tree.work_area import WorkArea
-from pushmirror.tree.writer import Destination
+from pushmirror.tree.writer import TreeWriter
 
 _log = logging.getLogger(__name__)
 _MOST_LINKS = 40  # on one way: as many as the kernel follows
@@ -41,7 +41,7 @@ _HASHES = {"MD5Sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha51
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PublishPlan:
     """What is to be published."""
 
     files: Collection[str]  # tree paths of files that wait in the work area
@@ -78,7 +78,7 @@ class Publisher:
         self._tree = tree
         self._area = area
         self._account = account
-        self._served = Destination(area)
+        self._served = TreeWriter(area)
         self._beneath = area.beneath
 
     def land(self, came: Iterable[str], hashes: Mapping[str, str] = NO_HASHES) -> set[str]:
@@ -102,7 +102,7 @@ class Publisher:
         """Those of the files that were fetched whole: with upstream's size, by-hash ones with their hash."""
         return {entry.path for entry in entries if self._is_whole(entry.path, entry)}
 
-    def publish(self, change: Change) -> int:
+    def publish(self, change: PublishPlan) -> int:
         """Publish a change; returns how many names changed."""
         self._begin()
         names = [*change.files, *change.links, *change.directories, *change.carried]
@@ -111,7 +111,7 @@ class Publisher:
         with self._accounted(names, change.hashes):
             return self._publish(change)
 
-    def _publish(self, change: Change) -> int:
+    def _publish(self, change: PublishPlan) -> int:
         roots = [*change.become_directories, *self._swappable(change.at_once)]
         names = [(path, False) for path in change.files] + [(path, True) for path in change.links]
         targets = _targets_of_early(change.links)
@@ -122,7 +122,7 @@ class Publisher:
         durable = False
         swapped: set[str] = set()
         for path, is_link in names:
-            if not durable and part_of(path, is_link=is_link) > Part.EARLY:
+            if not durable and publish_step(path, is_link=is_link) > PublishStep.EARLY:
                 self._area.sync()
                 durable = True
             root = _root_of(path, roots)
@@ -160,10 +160,10 @@ class Publisher:
                 continue  # the same
             with suppress(OSError):  # something in it is kept for its grace period
                 self._beneath.remove_directory(directory)
-        self._served = Destination(self._area)  # what it knew to be there may be gone
+        self._served = TreeWriter(self._area)  # what it knew to be there may be gone
         return deleted
 
-    def dropped_release_files(self, published: Published) -> list[str]:
+    def dropped_release_files(self, published: PublishedState) -> list[str]:
         """Forms of a suite's Release here that upstream no longer has; a directory is none."""
         suites = published.suites.values()
         forms = [
@@ -172,7 +172,7 @@ class Publisher:
         places = ((path, self._tree / path) for path in forms)
         return [path for path, at in places if os.path.lexists(at) and (at.is_symlink() or not at.is_dir())]
 
-    def drop_release_files(self, published: Published) -> None:
+    def drop_release_files(self, published: PublishedState) -> None:
         """Take them away, where no swap has done so: clients prefer an InRelease."""
         gone = self.dropped_release_files(published)
         with self._accounted(gone):
@@ -190,7 +190,7 @@ class Publisher:
     def _begin(self) -> None:
         """Hooks, and whoever else is at work in the tree, may have moved directories."""
         self._beneath.forget_all()
-        self._served = Destination(self._area)
+        self._served = TreeWriter(self._area)
 
     @contextmanager
     def _accounted(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
@@ -213,7 +213,7 @@ class Publisher:
                 )
         return able
 
-    def _swap(self, root: str, names: Iterable[tuple[str, bool]], change: Change) -> None:
+    def _swap(self, root: str, names: Iterable[tuple[str, bool]], change: PublishPlan) -> None:
         """Build a directory anew beside the tree, of hard links and what changes, and swap it in."""
         fresh = self._area.scratch(root)
         is_there = self._served.has_directory(root)
@@ -225,7 +225,7 @@ class Publisher:
         for path in change.dropped:
             if path.startswith(f"{root}/"):
                 self._beneath.unlink(f"{fresh}/{path.removeprefix(f'{root}/')}", missing_ok=True)
-        beside = Destination(self._area, fresh, root)
+        beside = TreeWriter(self._area, fresh, root)
         for path, is_link in names:
             if path.startswith(f"{root}/"):
                 below = path.removeprefix(f"{root}/")
@@ -242,9 +242,9 @@ class Publisher:
         self._area.sync()
         self._served.make_directory(root.rpartition("/")[0])
         self._served.replace(fresh, root)
-        self._served = Destination(self._area)
+        self._served = TreeWriter(self._area)
 
-    def _link_release_files(self, swapped: Iterable[str], change: Change) -> None:
+    def _link_release_files(self, swapped: Iterable[str], change: PublishPlan) -> None:
         """Where a suite's Release files are links, they were files for as long as both places changed."""
         for root in swapped:
             for name, path in change.elsewhere.get(root, {}).items():
@@ -256,13 +256,13 @@ class Publisher:
                     f"{root}/{name}",
                 )
 
-    def _carry(self, destination: Destination, source: str, path: str) -> None:
+    def _carry(self, destination: TreeWriter, source: str, path: str) -> None:
         """Let a file of the tree have another name, too; what is a link here is a file there."""
         beside = self._area.scratch(path)
         self._link((self._tree / source).resolve(), beside)
         destination.put_file(beside, path)
 
-    def _put(self, destination: Destination, path: str, name: str, target: str | None) -> None:
+    def _put(self, destination: TreeWriter, path: str, name: str, target: str | None) -> None:
         if target is None:
             destination.put_file(self._area.name_of(path), name)
         else:
@@ -290,7 +290,7 @@ class Publisher:
 
 
 def _order(
-    name: tuple[str, bool], roots: Iterable[str], change: Change, targets: Collection[str]
+    name: tuple[str, bool], roots: Iterable[str], change: PublishPlan, targets: Collection[str]
 ) -> tuple[int, int, str, int]:
     """Sort key of publishing; what is swapped in as a whole waits for all that comes early.
 
@@ -300,19 +300,19 @@ def _order(
     path, is_link = name
     root = _root_of(path, roots)
     if root is not None and root in change.become_directories:
-        own = part_of(root, is_link=True)
-        return (Part.SUITE_LINK if own is Part.REST else own, -1, root, 0)
+        own = publish_step(root, is_link=True)
+        return (PublishStep.SUITE_LINK if own is PublishStep.REST else own, -1, root, 0)
     part, kind, directory, rank = publishing_order(path, is_link)
     if is_link and path in change.suite_links:
-        part = Part.SUITE_LINK
+        part = PublishStep.SUITE_LINK
     if path in change.release_files:
-        part = Part.RELEASE
-    if part is Part.REST and path in targets:
-        part = Part.EARLY
+        part = PublishStep.RELEASE
+    if part is PublishStep.REST and path in targets:
+        part = PublishStep.EARLY
     if is_link:
         kind = 1 + sum(passed in change.links for passed in _way_of(path, change.links))
-    if part < Part.INDEX and root is not None:
-        part = Part.INDEX
+    if part < PublishStep.INDEX and root is not None:
+        part = PublishStep.INDEX
     return (part, kind, directory, rank)
 
 
@@ -324,7 +324,7 @@ def _root_of(path: str, roots: Iterable[str]) -> str | None:
 
 def _targets_of_early(links: Mapping[str, Entry]) -> set[str]:
     """The names that links among the packages lead over: by themselves they need not come early."""
-    early = [path for path in links if part_of(path, is_link=True) is Part.EARLY]
+    early = [path for path in links if publish_step(path, is_link=True) is PublishStep.EARLY]
     return {name for path in early for name in _way_of(path, links)}
 
 

@@ -89,7 +89,7 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedState:
     """One published state of an archive."""
 
     suites: Mapping[str, Suite]  # by directory
@@ -109,11 +109,11 @@ class Published:
         """Where suites are, also those that cannot be read."""
         return {*self.suites, *self.faults}
 
-    def only(self, directories: Collection[str]) -> Published:
+    def only(self, directories: Collection[str]) -> PublishedState:
         """The same state as if it had no other suites than these."""
         return self.with_suites(suite for where, suite in self.suites.items() if where in directories)
 
-    def with_suites(self, suites: Iterable[Suite]) -> Published:
+    def with_suites(self, suites: Iterable[Suite]) -> PublishedState:
         """The same state with these suites in place of its own, all of which can be read."""
         chosen = {suite.directory: suite for suite in sorted(suites, key=lambda suite: suite.directory)}
         states = {where: suite.state for where, suite in chosen.items()}
@@ -121,7 +121,7 @@ class Published:
             self, suites=chosen, faults={}, states=states, generation=_generation_of(_texts_of(chosen))
         )
 
-    def requiring(self, directories: Collection[str]) -> Published:
+    def requiring(self, directories: Collection[str]) -> PublishedState:
         """The same state; where a suite was and now a Release file is that cannot be read as one is a fault.
 
         An empty Release is one that upstream is about to write.
@@ -138,7 +138,7 @@ class Published:
         files = {**self.files, **{where: {path.rpartition("/")[2]: path} for where, path in lost.items()}}
         return replace(self.with_faults(faults), files=files, plain=self.plain - {*lost.values()})
 
-    def with_faults(self, faults: Mapping[str, Fault]) -> Published:
+    def with_faults(self, faults: Mapping[str, Fault]) -> PublishedState:
         """The same state, in which these suites cannot be read."""
         if not faults:
             return self
@@ -160,7 +160,7 @@ class Published:
         return {joined(suite.directory, name) for suite in self.suites.values() for name in suite.texts}
 
 
-NOTHING = Published({}, "")
+NOTHING = PublishedState({}, "")
 
 
 def state_of(texts: Mapping[str, bytes]) -> str:
@@ -168,7 +168,7 @@ def state_of(texts: Mapping[str, bytes]) -> str:
     return generation(texts)
 
 
-def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
+def read_published(tree: Path, further: Iterable[str] = ()) -> PublishedState:
     """The published state of a tree; `further` are directories where Release files are looked for, too.
 
     A suite that cannot be read is among the `faults`; its Release files still count for the generation.
@@ -206,7 +206,7 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> Published:
         texts.setdefault(directory, {})
         reason = f"a Release file of {directory} is a link to {target}, which is not there"
         faults.setdefault(directory, Fault(reason, "tell upstream's operator"))
-    return Published(
+    return PublishedState(
         suites,
         _generation_of(texts),
         faults,

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from pushmirror.archive.layout import is_searched, is_suite_file, joined
 from pushmirror.archive.paths import Entry, Kind, prefixes
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.state.suites import MAX_PATHS, SuiteRecord, read_suites, write_suites
-from pushmirror.tree.published_state import Fault, Published, Suite
+from pushmirror.tree.published_state import Fault, PublishedState, Suite
 
 SECOND_LOOK = timedelta(seconds=1)  # after a fault that is news: upstream may be about to mend it
 INCOMPLETE_AFTER = timedelta(minutes=10)  # the same incomplete state in two looks so far apart is upstream's
@@ -31,12 +31,12 @@ INCOMPLETE_AFTER = timedelta(minutes=10)  # the same incomplete state in two loo
 class Suites:
     """The suites of one round."""
 
-    upstream: Published
-    live: Published
+    upstream: PublishedState
+    live: PublishedState
     faults: dict[str, Fault] = field(default_factory=dict)  # of those that are held back
     missing: dict[str, tuple[str, ...]] = field(default_factory=dict)  # published without these files
     held_before: frozenset[str] = frozenset()  # of which an earlier run held upstream's present state back
-    _target: Published | None = None
+    _target: PublishedState | None = None
 
     def hold(self, directory: str, fault: Fault) -> None:
         """Leave a suite as it is served here, and with it what can only turn together with it."""
@@ -49,13 +49,13 @@ class Suites:
                     self.hold(other, Fault(reason, fault.hint))
 
     @property
-    def target(self) -> Published:
+    def target(self) -> PublishedState:
         """What is to be published."""
         if self._target is None:
             self._target = self._mixture()
         return self._target
 
-    def _mixture(self) -> Published:
+    def _mixture(self) -> PublishedState:
         chosen = {where: suite for where, suite in self.upstream.suites.items() if where not in self.faults}
         kept = {where: suite for where, suite in self.live.suites.items() if where in self.faults}
         for link in self.held_links:
@@ -69,22 +69,22 @@ class Suites:
         """Links that stay as they are: at upstream they lead to what is not to be seen here."""
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
-    def restrict(self, survey: Survey) -> None:
+    def restrict(self, diff: Diff) -> None:
         """Move from a survey to its `held` what would change a suite that is held back, or show another."""
         seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
-        for path in [path for path in survey.links if is_suite_file(path) and is_searched(path)]:
+        for path in [path for path in diff.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:
-                survey.held[path] = survey.links.pop(path)
+                diff.held[path] = diff.links.pop(path)
         if not self.faults and not self.dropped:
             return
-        for some in (survey.missing, survey.changed, survey.links):
+        for some in (diff.missing, diff.changed, diff.links):
             for path in [path for path in some if self.leaves(path)]:
-                survey.held[path] = some.pop(path)
-        left = set(filter(self.leaves, survey.directories))
-        survey.held |= {path: Entry(path, Kind.DIRECTORY) for path in left}
-        survey.directories = [path for path in survey.directories if path not in left]
-        replaced = {*survey.changed, *survey.links}
-        survey.obstructing = [path for path in survey.obstructing if _is_below_any(path, replaced)]
+                diff.held[path] = some.pop(path)
+        left = set(filter(self.leaves, diff.directories))
+        diff.held |= {path: Entry(path, Kind.DIRECTORY) for path in left}
+        diff.directories = [path for path in diff.directories if path not in left]
+        replaced = {*diff.changed, *diff.links}
+        diff.obstructing = [path for path in diff.obstructing if _is_below_any(path, replaced)]
 
     def leaves(self, path: str) -> bool:
         """Whether what upstream has under a name is left alone: its suite is held back, or gone at upstream.

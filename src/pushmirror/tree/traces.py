@@ -29,7 +29,7 @@ from pushmirror.errors import MalformedFile
 from pushmirror.state.records import Stage
 from pushmirror.system.beneath import Beneath
 from pushmirror.system.files import mtime_of, read_at_most
-from pushmirror.tree.writer import Destination
+from pushmirror.tree.writer import TreeWriter
 
 _log = logging.getLogger(__name__)
 _HIERARCHY, _HIERARCHY_MIRROR, _LIST, _MASTER = "_hierarchy", "_hierarchy.mirror", "_traces", "master"
@@ -74,7 +74,7 @@ class Traces:
             return parse_trace(text).fields.get("Generation", "")
         return ""
 
-    def make_room(self, destination: Destination) -> None:
+    def make_room(self, destination: TreeWriter) -> None:
         """Make the trace directory a real one: a link in its place would lead our traces elsewhere."""
         for name in prefixes(TRACES):
             if (self.directory.parents[1] / name).is_symlink():

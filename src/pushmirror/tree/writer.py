@@ -12,7 +12,7 @@ import stat
 from pushmirror.tree.work_area import WorkArea
 
 
-class Destination:
+class TreeWriter:
     """The served tree, or a part of it that is being built beside it."""
 
     def __init__(self, area: WorkArea, root: str = "", above: str = "") -> None:

@@ -29,7 +29,7 @@ _SHOWN = 20  # findings that the last verify's record names
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifyResult:
     """A verify that came to its end."""
 
     archive: str
@@ -64,7 +64,7 @@ class Verified:
 
 
 @dataclass(slots=True)
-class Position:
+class Checkpoint:
     """How far a verify has come."""
 
     generation: str
@@ -79,7 +79,7 @@ class Position:
     knows_all: bool = True  # of all that its generation refers to; else it does not go on with another one
 
 
-class VerifyState:
+class VerifyStore:
     """The directory of one archive's verifies."""
 
     def __init__(self, directory: Path) -> None:
@@ -89,14 +89,14 @@ class VerifyState:
         self._findings = directory / "findings"
         self._length = 0
 
-    def begin(self, generation: str) -> Position:
+    def begin(self, generation: str) -> Checkpoint:
         """A new verify: nothing is found yet."""
         self._progress.unlink(missing_ok=True)
         self._findings.write_bytes(b"")
         self._length = 0
-        return Position(generation, clock.now())
+        return Checkpoint(generation, clock.now())
 
-    def resume(self, generation: str) -> Position | None:
+    def resume(self, generation: str) -> Checkpoint | None:
         """Where an interrupted verify stopped, to go on with this generation; none: there is none.
 
         It may have begun with another one: every tree is read in one order, and what has become new before
@@ -110,7 +110,7 @@ class VerifyState:
             data["after"] = bytes.fromhex(data["after"])
             for name in _TIMES:
                 data[name] = data[name] and datetime.fromisoformat(data[name])
-            position = Position(**data)
+            position = Checkpoint(**data)
             if self._findings.stat().st_size < position.findings:
                 return None
             if position.generation != generation:
@@ -131,7 +131,7 @@ class VerifyState:
                 file.write(data)
             self._length += len(data)
 
-    def save(self, position: Position) -> None:
+    def save(self, position: Checkpoint) -> None:
         """Remember where the verify is."""
         position.findings = self._length
         data = {**asdict(position), "format": _FORMAT}
@@ -155,7 +155,7 @@ class VerifyState:
             self._length = file.tell()
         beside.replace(self._findings)
 
-    def finish(self, found: Verified, position: Position | None) -> Verified:
+    def finish(self, found: VerifyResult, position: Checkpoint | None) -> VerifyResult:
         """The verify is over: its counts and first findings are added, and it is remembered as the last.
 
         With a `position`, a repair may begin with what was found.
@@ -196,7 +196,7 @@ def directory_of(state: Path, archive: str) -> Path:
     return state / "verify" / archive
 
 
-def last_verified(directory: Path) -> Verified | None:
+def last_verified(directory: Path) -> VerifyResult | None:
     """What the last verify that came to its end found; none: there was none."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         data = json.loads((directory / "last").read_text())
@@ -206,7 +206,7 @@ def last_verified(directory: Path) -> Verified | None:
         data["findings"] = tuple(
             Finding(one["path"], Problem(one["problem"]), one["why"]) for one in data["findings"]
         )
-        return Verified(**data)
+        return VerifyResult(**data)
     return None
 
 

@@ -30,15 +30,15 @@ from pushmirror.archive.paths import Entry, Kind, link_stays_inside
 from pushmirror.archive.release import Listed
 from pushmirror.closures.check import read_closures
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import Ledger
-from pushmirror.inventory.diff import Survey
+from pushmirror.closures.store import ClosureStore
+from pushmirror.inventory.diff import Diff
 from pushmirror.system.files import has_digest
-from pushmirror.tree.published_state import NOTHING, Published, Suite, read_published
+from pushmirror.tree.published_state import NOTHING, PublishedState, Suite, read_published
 from pushmirror.tree.suites import Suites
 from pushmirror.tree.work_area import WorkArea
 from pushmirror.verify.plan_lines import (
     Expected,
-    What,
+    LineKind,
     expectations,
     key_in,
     key_of,
@@ -92,13 +92,13 @@ Named = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
-class Sources:
+class Expectations:
     """Where it is known from what a tree should hold, at one moment."""
 
     tree: Path
     generation: str  # whose closure it is; empty: a plain tree
-    ledger: Ledger
-    closures: frozenset[str]  # keys in the ledger
+    closures: ClosureStore
+    index_keys: frozenset[str]  # of the closures that count, in the store
     own: tuple[Named, ...]
     inventory: Known | None
     notes: tuple[str, ...] = ()  # what could not be learnt
@@ -157,9 +157,9 @@ class Sources:
 
     def _closure(self) -> Iterator[Named]:
         """What the indices name; an installer's list may name what is not mirrored."""
-        file, optional = What.FILE.value, What.OPTIONAL.value
-        for key in sorted(self.closures):
-            for line in self.ledger.lines(key) or ():
+        file, optional = LineKind.FILE.value, LineKind.OPTIONAL.value
+        for key in sorted(self.index_keys):
+            for line in self.closures.lines(key) or ():
                 path, size, digest = line.split("\t")
                 if size == _UNKNOWN:
                     yield path, "", digest, optional
@@ -214,12 +214,12 @@ class Sources:
 def look(
     tree: Path,
     *,
-    ledger: Ledger,
+    closures: ClosureStore,
     inventory: Known | None,
     scratch: Path,
     served: str,
     further: Iterable[str] = (),
-) -> Sources:
+) -> Expectations:
     """Find out what is known of a tree now.
 
     `scratch` is for closures that the ledger does not have; `served` is the generation that we published;
@@ -232,35 +232,37 @@ def look(
         notes.append("nothing is known of what should be here: there is no Release file, and no inventory")
     weak = tuple(directory or "." for directory, suite in live.suites.items() if suite.release.weak)
     generation = live.generation
-    if served and generation != served and _knows(ledger, served) and not _knows(ledger, generation):
+    if served and generation != served and _knows(closures, served) and not _knows(closures, generation):
         notes.append(f"the Release files are not those of generation {short(served)} that was published here")
         generation = served
-    if _knows(ledger, generation):
-        own = tuple(_own(live, tree, lambda paths: ledger.referred_to(paths, live=generation, grace_s=0)))
-        closures = frozenset(ledger.closures_of(generation))
-        return Sources(tree, generation, ledger, closures, own, known, tuple(notes), weak)
+    if _knows(closures, generation):
+        own = tuple(_own(live, tree, lambda paths: closures.referred_to(paths, live=generation, grace_s=0)))
+        keys = frozenset(closures.closures_of(generation))
+        return Expectations(tree, generation, closures, keys, own, known, tuple(notes), weak)
     indices = _SoundIndices(tree, live)
-    fresh = Ledger(scratch)
+    fresh = ClosureStore(scratch)
     readable, faults = read_closures(live, indices, fresh)
     read = set(readable.values())
     notes += [f"what {where} refers to is not known: {fault.reason}" for where, fault in faults.items()]
     own = tuple(_own(live, tree, lambda paths: {path for path in paths if os.path.lexists(tree / path)}))
-    return Sources(tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound), weak)
+    return Expectations(
+        tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound), weak
+    )
 
 
-def _knows(ledger: Ledger, generation: str) -> bool:
+def _knows(closures: ClosureStore, generation: str) -> bool:
     """Whether the ledger has all that a generation refers to."""
-    keys = ledger.closures_of(generation)
-    return bool(keys) and ledger.knows_generation(generation) and all(map(ledger.knows_index, keys))
+    keys = closures.closures_of(generation)
+    return bool(keys) and closures.knows_generation(generation) and all(map(closures.knows_index, keys))
 
 
-def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str]]) -> Iterator[Named]:
+def _own(live: PublishedState, tree: Path, there: Callable[[set[str]], Collection[str]]) -> Iterator[Named]:
     """Index files and Release files; of those that a suite may have, the ones that `there` are to be."""
     named: dict[str, Named] = {}
     for suite in live.suites.values():
         for name in RELEASE_NAMES:
             path = suite.files.get(name, joined(suite.directory, name))
-            named[path] = (path, "", "", What.FILE.value)
+            named[path] = (path, "", "", LineKind.FILE.value)
         for listed in suite.release.files.values():
             for place in (suite.path_of(listed), *suite.copies_of(listed)):
                 path = _really(tree, place, follow_last="/by-hash/" not in place)
@@ -269,11 +271,11 @@ def _own(live: Published, tree: Path, there: Callable[[set[str]], Collection[str
     return (own for path, own in sorted(named.items()) if path in is_there)
 
 
-def _need_of(file: Path) -> What:
+def _need_of(file: Path) -> LineKind:
     """A by-hash copy is needed where there are others of its kind: not each upstream has all kinds."""
     if file.parent.parent.name != "by-hash" or file.parent.is_dir():
-        return What.FILE
-    return What.OPTIONAL
+        return LineKind.FILE
+    return LineKind.OPTIONAL
 
 
 def _really(tree: Path, path: str, *, follow_last: bool = False) -> str:
@@ -289,10 +291,8 @@ def _really(tree: Path, path: str, *, follow_last: bool = False) -> str:
 class _SoundIndices(Indices):
     """The indices in a tree that can be read: those of which one variant has the hash that it should."""
 
-    def __init__(self, tree: Path, live: Published) -> None:
-        super().__init__(
-            tree=tree, area=WorkArea(tree), survey=Survey(), suites=Suites(live, live), base=NOTHING
-        )
+    def __init__(self, tree: Path, live: PublishedState) -> None:
+        super().__init__(tree=tree, area=WorkArea(tree), diff=Diff(), suites=Suites(live, live), base=NOTHING)
         self._tree = tree
         self.unsound: list[str] = []
 

@@ -20,7 +20,7 @@ _NUL = b"\0"
 _PRECEDENCE = b"foldih"
 
 
-class What(StrEnum):
+class LineKind(StrEnum):
     """What a name is said to be; of several sayings of one name, the first here counts."""
 
     FILE = "f"
@@ -36,7 +36,7 @@ class Expected(NamedTuple):
 
     directory: str
     name: str
-    what: What
+    what: LineKind
     size: int | None = None  # bytes
     digest: str = ""  # of whatever kind; several, with commas, where indices disagree
     mtime: int | None = None  # of a file of which there is no hash
@@ -45,7 +45,7 @@ class Expected(NamedTuple):
     @property
     def is_file(self) -> bool:
         """Whether it is to be a file, if it is there at all."""
-        return self.what in {What.FILE, What.OPTIONAL}
+        return self.what in {LineKind.FILE, LineKind.OPTIONAL}
 
     @property
     def disputed(self) -> bool:
@@ -133,7 +133,7 @@ def parse(line: str) -> Expected:
     return Expected(
         directory,
         name,
-        What(what),
+        LineKind(what),
         int(size) if size else None,
         digest,
         int(mtime) if mtime else None,
@@ -144,7 +144,7 @@ def parse(line: str) -> Expected:
 def expectations(lines: Iterable[bytes]) -> dict[str, Expected]:
     """What is known of some names, by path, of lines in any order."""
     found = [parse(decoded(line)) for line in merged(sorted(lines))]
-    return {one.path: one for one in found if one.what is not What.HERE}
+    return {one.path: one for one in found if one.what is not LineKind.HERE}
 
 
 def by_directory(text: bytes) -> Iterator[tuple[str, list[Expected]]]:

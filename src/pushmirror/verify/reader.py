@@ -23,8 +23,8 @@ from pushmirror.archive.paths import name_of
 from pushmirror.errors import Stopped
 from pushmirror.system.files import mtime_of, new_hash
 from pushmirror.system.process import die_with_parent
-from pushmirror.verify.plan_lines import Expected, What, by_directory, key_of
-from pushmirror.verify.throttle import Pace
+from pushmirror.verify.plan_lines import Expected, LineKind, by_directory, key_of
+from pushmirror.verify.throttle import Throttle
 
 _CHUNK = 256 * 1024  # bytes
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -115,7 +115,7 @@ class Reader:
             with os.scandir(handle) as entries:
                 here = {entry.name: entry for entry in entries}
             for one in expected:
-                if one.what is not What.HERE and (found := self._name(one, here, handle, seen)):
+                if one.what is not LineKind.HERE and (found := self._name(one, here, handle, seen)):
                     seen.findings.append(found)
                     if piece is not None and one.name in here and _kind(here[one.name]) == "directory":
                         seen.findings += self._below(one.path)  # what is in the directory in its place
@@ -139,7 +139,7 @@ class Reader:
             )
         found = _kind(entry)
         if found != _NOUNS[one.what]:
-            if one.what is What.IMPLIED:
+            if one.what is LineKind.IMPLIED:
                 return None  # what is missing in it says so
             return Finding(one.path, Problem.WRONG, f"is a {found}, expected a {_NOUNS[one.what]}")
         try:
@@ -152,7 +152,7 @@ class Reader:
     def _content(self, one: Expected, handle: int, seen: Seen) -> Finding | None:
         if one.is_file:
             return self._file(one, handle, seen)
-        return _link(one, handle) if one.what is What.LINK else None
+        return _link(one, handle) if one.what is LineKind.LINK else None
 
     def _file(self, one: Expected, directory: int, seen: Seen) -> Finding | None:
         handle = self._open(one.name, directory)
@@ -241,11 +241,11 @@ class Reader:
 
 
 _NOUNS = {
-    What.FILE: "file",
-    What.OPTIONAL: "file",
-    What.LINK: "link",
-    What.DIRECTORY: "directory",
-    What.IMPLIED: "directory",
+    LineKind.FILE: "file",
+    LineKind.OPTIONAL: "file",
+    LineKind.LINK: "link",
+    LineKind.DIRECTORY: "directory",
+    LineKind.IMPLIED: "directory",
 }
 
 
@@ -263,7 +263,7 @@ def _date(seconds: int) -> str:
     return str(seconds)
 
 
-_MAY_LACK = {What.OPTIONAL, What.IMPLIED, What.HERE}
+_MAY_LACK = {LineKind.OPTIONAL, LineKind.IMPLIED, LineKind.HERE}
 
 
 def is_ours(path: str) -> bool:
@@ -290,7 +290,7 @@ def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
             f"expected a {_NOUNS[one.what]}" if is_gone else f"its directory: {exc.strerror}",
         )
         for one in expected
-        if one.what is not What.HERE and not (is_gone and one.what in _MAY_LACK)
+        if one.what is not LineKind.HERE and not (is_gone and one.what in _MAY_LACK)
     ]
 
 
@@ -300,7 +300,7 @@ _reader: Reader
 _plan: Path
 
 
-def begin(tree: Path, plan: Path, pace: Pace) -> None:
+def begin(tree: Path, plan: Path, pace: Throttle) -> None:
     """Make this process one that reads; the plan need not be there yet."""
     global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us

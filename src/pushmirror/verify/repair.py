@@ -23,11 +23,11 @@ from pushmirror.fetch.refusals import REFUSED
 from pushmirror.fetch.upstream import Traffic, Upstream
 from pushmirror.progress import Progress
 from pushmirror.sync.job import errors_by_stage
-from pushmirror.sync.tracking import Bookkeeping, Places
+from pushmirror.sync.tracking import InventoryTracker, StatePaths
 from pushmirror.system.files import digest_of, lstat_or_none, mtime_of
-from pushmirror.tree.publish import Change, Publisher
+from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.work_area import WorkArea
-from pushmirror.verify.plan_lines import Expected, What
+from pushmirror.verify.plan_lines import Expected, LineKind
 from pushmirror.verify.reader import Finding
 
 _log = logging.getLogger(__name__)
@@ -68,15 +68,15 @@ class Repaired:
 class Repair:
     """Repairs one archive."""
 
-    def __init__(self, archive: Archive, places: Places, progress: Progress) -> None:
+    def __init__(self, archive: Archive, places: StatePaths, progress: Progress) -> None:
         self._archive = archive
         self._tree = archive.path
         self._progress = progress
         self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
         self._upstream.stillness.file = places.stalled
         self._area = WorkArea(self._tree)
-        self._books = Bookkeeping(archive, places, progress)
-        self._publisher = Publisher(self._tree, self._area, self._books)
+        self._tracker = InventoryTracker(archive, places, progress)
+        self._publisher = Publisher(self._tree, self._area, self._tracker)
         self.done = Repaired(traffic=self._upstream.traffic)
 
     def run(self, wrong: Iterable[Wrong], generation: str) -> Repaired:
@@ -84,14 +84,14 @@ class Repair:
 
         Raises a PushmirrorError when upstream cannot be asked or the tree not be written.
         """
-        with errors_by_stage(self._tree, lambda: Exit.FAILED), self._books.open():
+        with errors_by_stage(self._tree, lambda: Exit.FAILED), self._tracker.open():
             self._area.open()
             try:
                 rest = iter(wrong)
                 while batch := list(islice(rest, _BATCH)):
                     self._batch(batch)
                 if self.done.repaired:
-                    self._books.seal(generation)
+                    self._tracker.seal(generation)
             finally:
                 self._upstream.stillness.over()
                 self._area.close(
@@ -101,7 +101,7 @@ class Repair:
 
     def _batch(self, batch: list[Wrong]) -> None:
         able = dict(self._able(batch))
-        files = {path: one for path, one in able.items() if one.what is What.FILE}
+        files = {path: one for path, one in able.items() if one.what is LineKind.FILE}
         self._fetch(files)
         right: dict[str, str] = {}
         for path, one in files.items():
@@ -113,11 +113,11 @@ class Repair:
         links = {
             path: Entry(path, Kind.LINK, target=one.target)
             for path, one in able.items()
-            if one.what is What.LINK
+            if one.what is LineKind.LINK
         }
-        directories = [path for path, one in able.items() if one.what is What.DIRECTORY]
+        directories = [path for path, one in able.items() if one.what is LineKind.DIRECTORY]
         hashes = {path: sha256 for path, digest in right.items() if (sha256 := as_sha256(digest))}
-        self._publisher.publish(Change(right.keys(), links, directories, hashes))
+        self._publisher.publish(PublishPlan(right.keys(), links, directories, hashes))
         self.done.repaired += len(right) + len(links) + len(directories)
         for path in (*right, *links, *directories):
             _log.info("repaired %s", path)
@@ -125,7 +125,7 @@ class Repair:
     def _able(self, batch: list[Wrong]) -> Iterator[tuple[str, Expected]]:
         """What can be asked for at all."""
         for finding, expected in batch:
-            if expected is None or expected.what not in {What.FILE, What.LINK, What.DIRECTORY}:
+            if expected is None or expected.what not in {LineKind.FILE, LineKind.LINK, LineKind.DIRECTORY}:
                 self._leave(finding, "it is not known what it should be")
             elif expected.disputed:
                 self._leave(finding, "upstream's own indices disagree about it")
@@ -149,7 +149,7 @@ class Repair:
             if not stat.S_ISDIR(found.st_mode):
                 return f"{above} is no directory: move it away"
         found = lstat_or_none(self._tree / path)
-        if found is None or not stat.S_ISDIR(found.st_mode) or expected.what is What.DIRECTORY:
+        if found is None or not stat.S_ISDIR(found.st_mode) or expected.what is LineKind.DIRECTORY:
             return ""
         if any(files for _, _, files in os.walk(self._tree / path)):
             return "a directory with files in it has its place: move it away"

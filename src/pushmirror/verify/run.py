@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pushmirror.archive.layout import is_content
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Config
 from pushmirror.errors import ConfigError, Exit, PushmirrorError, Stopped
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.ownership import require_ours
 from pushmirror.progress import Logged, Progress
-from pushmirror.runner import Hub, logged_to
+from pushmirror.runner import Runner, logged_to
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.system.owned_directory import state_errors
-from pushmirror.verify.checkpoint import Verified, directory_of
+from pushmirror.verify.checkpoint import VerifyResult, directory_of
 from pushmirror.verify.reader import Finding
 from pushmirror.verify.repair import Repair, require_upstream
 from pushmirror.verify.verifier import Verifier
@@ -40,7 +40,7 @@ class VerifyRun:
         self._config = config
         self._store = store
         self._progress = progress
-        self._hub = Hub(config, store, progress)
+        self._hub = Runner(config, store, progress)
 
     def verify(
         self,
@@ -50,7 +50,7 @@ class VerifyRun:
         rate: int = 0,
         from_scratch: bool = False,
         each: Callable[[Finding], None] | None = None,
-    ) -> Verified:
+    ) -> VerifyResult:
         """Read everything that an archive's tree should hold; `each` is then called with all that was found.
 
         `rate` is in bytes per second, 0 for no limit. Runs go on meanwhile; a repair is a run itself.
@@ -95,7 +95,7 @@ class VerifyRun:
             verifier = Verifier(
                 archive,
                 directory,
-                ledger=Ledger(places.ledger),
+                closures=ClosureStore(places.closures),
                 inventory=inventory,
                 progress=Logged(self._progress),
                 served=served,

@@ -1,7 +1,7 @@
 """How fast files may be read: one bucket of bytes for all who read, whatever their number.
 
-Pure but for `Pace`, which keeps the bucket's one number, and how much was read, where several processes see
-them. What is not its business: the line; `bandwidth_limit` of an archive is rsync's.
+Pure but for `Throttle`, which keeps the bucket's one number, and how much was read, where several processes
+see them. What is not its business: the line; `bandwidth_limit` of an archive is rsync's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def book(paid_until: float, now: float, *, size: int, rate: float) -> tuple[floa
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throttle:
     """The bucket, and the word to stop, as one of several readers sees them."""
 
     paid_until: Synchronized[float]

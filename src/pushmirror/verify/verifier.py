@@ -29,18 +29,18 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 from pushmirror.archive.filters import Selection
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive
 from pushmirror.errors import PushmirrorError
 from pushmirror.fetch.selection import closure_rules
 from pushmirror.progress import Progress
 from pushmirror.system import clock, locks
 from pushmirror.system.batched import batched
-from pushmirror.verify.checkpoint import Position, Verified, VerifyState
-from pushmirror.verify.plan import PLAN, Known, Sources, look
+from pushmirror.verify.checkpoint import Checkpoint, VerifyResult, VerifyStore
+from pushmirror.verify.plan import PLAN, Expectations, Known, look
 from pushmirror.verify.plan_lines import Expected
 from pushmirror.verify.reader import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece
-from pushmirror.verify.throttle import Pace
+from pushmirror.verify.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 _AHEAD = 64  # pieces that are given out: enough for one huge file to be read beside many others
@@ -58,7 +58,7 @@ class Verifier:
         archive: Archive,
         directory: Path,
         *,
-        ledger: Ledger,
+        closures: ClosureStore,
         inventory: Known | None,
         progress: Progress,
         served: Callable[[], str],
@@ -66,14 +66,14 @@ class Verifier:
         """`directory` is where its verifies are remembered; `served` tells which generation we published."""
         self._archive = archive
         self._tree = archive.path
-        self._ledger = ledger
+        self._closures = closures
         self._inventory = inventory
         self._progress = progress
         self._served = served
-        self._state = VerifyState(directory)
+        self._state = VerifyStore(directory)
         self._scratch = directory / "scratch"
         self._selection = Selection(tuple(closure_rules(archive)))
-        self._position = Position("", clock.now())
+        self._position = Checkpoint("", clock.now())
         self._notes: tuple[str, ...] = ()
         self._weak: tuple[str, ...] = ()
         self._lacking = frozenset[str]()  # what upstream lacks, too
@@ -186,9 +186,9 @@ class Verifier:
         """All that was found."""
         return self._state.findings()
 
-    def finish(self) -> Verified:
+    def finish(self) -> VerifyResult:
         """The verify is over; its result is remembered."""
-        found = Verified(
+        found = VerifyResult(
             archive=self._archive.name,
             generation=self._position.generation,
             started_at=self._position.started_at,
@@ -205,10 +205,10 @@ class Verifier:
         )
         return self._state.finish(found, self._position if self._repaired is None else None)
 
-    def _look(self) -> Sources:
+    def _look(self) -> Expectations:
         return look(
             self._tree,
-            ledger=self._ledger,
+            closures=self._closures,
             inventory=self._inventory,
             scratch=self._scratch / "closures",
             served=self._served(),
@@ -228,10 +228,10 @@ class Verifier:
                 saved = time.monotonic()
         self._position.complete = True
 
-    def _take(self, sources: Sources) -> None:
+    def _take(self, sources: Expectations) -> None:
         """What is known beside the names."""
         self._notes, self._weak = sources.notes, sources.weak
-        missing = self._ledger.missing().values()
+        missing = self._closures.missing().values()
         self._lacking = frozenset(sources.real(path) for paths in missing for path in paths)
 
     def _judged(self, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -244,7 +244,7 @@ class Verifier:
             is_upstreams = not is_there and finding.path in self._lacking
             yield replace(finding, problem=Problem.UPSTREAM) if is_upstreams else finding
 
-    def _still(self, batch: Sequence[Finding], sources: Sources, reader: Reader) -> Iterator[Finding]:
+    def _still(self, batch: Sequence[Finding], sources: Expectations, reader: Reader) -> Iterator[Finding]:
         """Those of the findings that are still true."""
         known = sources.expected([finding.path for finding in batch])
         yield from self._judged(reader.names(known))
@@ -262,7 +262,7 @@ class _Readers:
     read: Synchronized[int]  # bytes so far, also of pieces that are under way
 
 
-class _Heard:
+class _ProgressRelay:
     """Tells a progress how far the readers are, also within a file.
 
     What a piece has less of than was planned, or more, is made up for when it is done.
@@ -296,7 +296,7 @@ def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[_Reade
     """Processes that read pieces of a plan; told to stop at the end of the block, whatever they are at."""
     context = get_context("spawn")  # a fork of a process with threads may hang
     stop, read = context.Value("b", 0), context.Value("q", 0)
-    pace = Pace(context.Value("d", 0.0), stop, read, rate)
+    pace = Throttle(context.Value("d", 0.0), stop, read, rate)
     pool = ProcessPoolExecutor(workers, context, initializer=begin, initargs=(tree, plan, pace))
     try:
         for _ in range(workers):
@@ -309,7 +309,7 @@ def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[_Reade
 
 def _in_order(readers: _Readers, pieces: list[Piece], progress: Progress) -> Iterator[tuple[Piece, Seen]]:
     """Each piece with what was seen, in their order; several are read at a time."""
-    todo, heard = iter(pieces), _Heard(progress, readers.read)
+    todo, heard = iter(pieces), _ProgressRelay(progress, readers.read)
     under_way: deque[tuple[Piece, Future[Seen | None]]] = deque()
     try:
         while True:

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from pushmirror.access import rsyncd_conf
-from pushmirror.access.rsyncd_conf import Facts, Places
+from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
 from pushmirror.config import problems
 from pushmirror.config.model import Archive, Config, Site
 from pushmirror.errors import ConfigError
 
-PLACES = Places(Path("/state/rsyncd"))
-ROOT = Facts((3, 5, 0), root=True, ipv6=True)
-USER = Facts((3, 5, 0), root=False, ipv6=True)
-OLD = Facts((3, 2, 3), root=False, ipv6=True)
+PLACES = DaemonPaths(Path("/state/rsyncd"))
+ROOT = DaemonFacts((3, 5, 0), root=True, ipv6=True)
+USER = DaemonFacts((3, 5, 0), root=False, ipv6=True)
+OLD = DaemonFacts((3, 2, 3), root=False, ipv6=True)
 
 
 def config(*, serve=None, sites=(), state=None, **archive):

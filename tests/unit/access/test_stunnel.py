@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.access import tls
-from pushmirror.access.rsyncd_conf import Facts, Places
+from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
 from pushmirror.config.model import Serve
 from pushmirror.errors import ConfigError
 
@@ -13,9 +13,9 @@ TLS = {"certificate": "/etc/cert.pem", "certificate_key": "/etc/key.pem"}
 
 
 def rendered(*, ipv6=True, directory="/state/rsyncd", **serve):
-    facts = Facts((3, 2, 7), root=False, ipv6=ipv6)
+    facts = DaemonFacts((3, 2, 7), root=False, ipv6=ipv6)
     found = Serve.model_validate({**TLS, **serve})
-    return tls.render(found, Places(Path(directory)), facts, "/usr/bin/rsync").splitlines()
+    return tls.render(found, DaemonPaths(Path(directory)), facts, "/usr/bin/rsync").splitlines()
 
 
 def accepts(lines):

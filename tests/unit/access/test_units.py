@@ -8,15 +8,17 @@ import pytest
 
 from pushmirror import system
 from pushmirror.access import units
-from pushmirror.access.rsyncd_conf import Places
-from pushmirror.access.units import Kind, Setting
+from pushmirror.access.rsyncd_conf import DaemonPaths
+from pushmirror.access.units import Kind, UnitContext
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
 
-PLACES = Places(Path("/var/lib/mirror/rsyncd"))
-MIRROR = Setting("archvsync", "archvsync", "/usr/local/bin/pushmirror", "/usr/bin/rsync", "/usr/bin/stunnel4")
-ROOT = Setting("root", "root", "/usr/local/bin/pushmirror", "/usr/bin/rsync", "/usr/bin/stunnel4")
+PLACES = DaemonPaths(Path("/var/lib/mirror/rsyncd"))
+MIRROR = UnitContext(
+    "archvsync", "archvsync", "/usr/local/bin/pushmirror", "/usr/bin/rsync", "/usr/bin/stunnel4"
+)
+ROOT = UnitContext("root", "root", "/usr/local/bin/pushmirror", "/usr/bin/rsync", "/usr/bin/stunnel4")
 TLS = {"certificate": "/etc/cert.pem", "certificate_key": "/etc/key.pem"}
 
 
@@ -142,7 +144,7 @@ def test_inetd_listens_where_the_configuration_says(rsync, begins):
 
 def test_inetd_cannot_have_a_blank_in_a_path():
     with pytest.raises(ConfigError, match="which inetd cannot have"):
-        rendered(Kind.INETD, places=Places(Path("/var/lib/my mirror/rsyncd")))
+        rendered(Kind.INETD, places=DaemonPaths(Path("/var/lib/my mirror/rsyncd")))
 
 
 def test_the_log_is_rotated_as_its_owner():
@@ -169,7 +171,7 @@ def test_a_path_means_itself_to_systemd():
 
 def written(directory, setting):
     """Files with all units of the two kinds; what they start is there."""
-    program = Setting(setting.user, setting.group, "/bin/true", "/bin/true", "/bin/true")
+    program = UnitContext(setting.user, setting.group, "/bin/true", "/bin/true", "/bin/true")
     files = []
     for text in (rendered(Kind.SYSTEMD, setting=program), rendered(Kind.SOCKET, setting=program, **TLS)):
         for unit in text.split("# /etc/systemd/system/")[1:]:

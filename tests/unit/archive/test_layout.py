@@ -2,61 +2,68 @@
 
 import pytest
 
-from pushmirror.archive.layout import Part, deleting_order, is_package, may_land, part_of, publishing_order
+from pushmirror.archive.layout import (
+    PublishStep,
+    deleting_order,
+    is_package,
+    may_land,
+    publish_step,
+    publishing_order,
+)
 
 
 @pytest.mark.parametrize(
     ("path", "part"),
     [
-        ("pool/main/a/a_1.deb", Part.EARLY),
-        ("dists/sid/main/binary-amd64/by-hash/SHA256/00", Part.EARLY),
-        ("dists/sid/main/binary-amd64/Packages.diff/2026-01-01.gz", Part.EARLY),
-        ("dists/sid/main/installer-amd64/20260101/images/mini.iso", Part.EARLY),
-        ("dists/sid/main/binary-amd64/Packages.diff/Index", Part.INDEX),
-        ("dists/sid/main/binary-amd64/Packages.xz", Part.INDEX),
-        ("dists/sid/main/binary-amd64/Release", Part.INDEX),
-        ("dists/sid/main/source/Sources.xz", Part.INDEX),
-        ("dists/sid/main/i18n/Translation-en.xz", Part.INDEX),
-        ("dists/sid/main/dep11/Components-amd64.yml.xz", Part.INDEX),
-        ("dists/sid/main/cnf/Commands-amd64.xz", Part.INDEX),
-        ("dists/sid/Contents-amd64.gz", Part.INDEX),
-        ("project/trace/master", Part.MASTER),
-        ("dists/sid/Release", Part.RELEASE),
-        ("dists/sid/Release.gpg", Part.RELEASE),
-        ("dists/sid/InRelease", Part.RELEASE),
-        ("dists/stretch/updates/InRelease", Part.RELEASE),
-        ("ls-lR.gz", Part.REST),
-        ("doc/FAQ", Part.REST),
-        ("InRelease", Part.RELEASE),
-        ("Packages.gz", Part.INDEX),
-        ("zzz-dists/sid/InRelease", Part.RELEASE),
-        ("debian/dists/sid/InRelease", Part.RELEASE),
-        ("debian/dists/sid/main/binary-amd64/Packages.xz", Part.INDEX),
-        ("dists/xenial/mongodb-org/4.0/InRelease", Part.RELEASE),
-        ("binary/a_1.deb", Part.EARLY),
-        ("doc/Release", Part.REST),
-        ("poolside/x", Part.EARLY),
-        ("project/trace/hub.example.org", Part.TRACE),
-        ("project/README", Part.REST),
+        ("pool/main/a/a_1.deb", PublishStep.EARLY),
+        ("dists/sid/main/binary-amd64/by-hash/SHA256/00", PublishStep.EARLY),
+        ("dists/sid/main/binary-amd64/Packages.diff/2026-01-01.gz", PublishStep.EARLY),
+        ("dists/sid/main/installer-amd64/20260101/images/mini.iso", PublishStep.EARLY),
+        ("dists/sid/main/binary-amd64/Packages.diff/Index", PublishStep.INDEX),
+        ("dists/sid/main/binary-amd64/Packages.xz", PublishStep.INDEX),
+        ("dists/sid/main/binary-amd64/Release", PublishStep.INDEX),
+        ("dists/sid/main/source/Sources.xz", PublishStep.INDEX),
+        ("dists/sid/main/i18n/Translation-en.xz", PublishStep.INDEX),
+        ("dists/sid/main/dep11/Components-amd64.yml.xz", PublishStep.INDEX),
+        ("dists/sid/main/cnf/Commands-amd64.xz", PublishStep.INDEX),
+        ("dists/sid/Contents-amd64.gz", PublishStep.INDEX),
+        ("project/trace/master", PublishStep.MASTER),
+        ("dists/sid/Release", PublishStep.RELEASE),
+        ("dists/sid/Release.gpg", PublishStep.RELEASE),
+        ("dists/sid/InRelease", PublishStep.RELEASE),
+        ("dists/stretch/updates/InRelease", PublishStep.RELEASE),
+        ("ls-lR.gz", PublishStep.REST),
+        ("doc/FAQ", PublishStep.REST),
+        ("InRelease", PublishStep.RELEASE),
+        ("Packages.gz", PublishStep.INDEX),
+        ("zzz-dists/sid/InRelease", PublishStep.RELEASE),
+        ("debian/dists/sid/InRelease", PublishStep.RELEASE),
+        ("debian/dists/sid/main/binary-amd64/Packages.xz", PublishStep.INDEX),
+        ("dists/xenial/mongodb-org/4.0/InRelease", PublishStep.RELEASE),
+        ("binary/a_1.deb", PublishStep.EARLY),
+        ("doc/Release", PublishStep.REST),
+        ("poolside/x", PublishStep.EARLY),
+        ("project/trace/hub.example.org", PublishStep.TRACE),
+        ("project/README", PublishStep.REST),
     ],
 )
-def test_a_file_belongs_to_the_part_that_says_when_it_appears(path: str, part: Part) -> None:
-    assert part_of(path) is part
+def test_a_file_belongs_to_the_part_that_says_when_it_appears(path: str, part: PublishStep) -> None:
+    assert publish_step(path) is part
 
 
 @pytest.mark.parametrize(
     ("path", "part"),
     [
-        ("dists/stable", Part.SUITE_LINK),
-        ("dists", Part.SUITE_LINK),
-        ("dists/sid/InRelease", Part.RELEASE),
-        ("dists/sid/main/installer-amd64/current", Part.INDEX_LINK),
-        ("pool/main/link", Part.EARLY),
-        ("doc/link", Part.REST),
+        ("dists/stable", PublishStep.SUITE_LINK),
+        ("dists", PublishStep.SUITE_LINK),
+        ("dists/sid/InRelease", PublishStep.RELEASE),
+        ("dists/sid/main/installer-amd64/current", PublishStep.INDEX_LINK),
+        ("pool/main/link", PublishStep.EARLY),
+        ("doc/link", PublishStep.REST),
     ],
 )
-def test_a_link_belongs_after_what_it_leads_to(path: str, part: Part) -> None:
-    assert part_of(path, is_link=True) is part
+def test_a_link_belongs_after_what_it_leads_to(path: str, part: PublishStep) -> None:
+    assert publish_step(path, is_link=True) is part
 
 
 def test_names_are_published_in_the_order_that_keeps_clients_whole() -> None:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.values import Ftpsync, Logs, Mail, Variables
 from pushmirror.config.model import Delete, TlsMethod
 from pushmirror.errors import ConfigError
 
 HOME = Path("/nowhere/mirror")
-WHERE = Places((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None, here=HOME)
+WHERE = ScriptPaths((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None, here=HOME)
 SECRET = Path("/nowhere/secret")
 
 

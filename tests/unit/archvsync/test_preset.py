@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archvsync.places import Places, preset_of_file, preset_of_ftpsync
+from pushmirror.archvsync.places import ScriptPaths, preset_of_file, preset_of_ftpsync
 
-PACKAGE = Places((), Path("/log"), Path("/locks"), None)
-TARBALL = Places((), Path("/base/log"), Path("/base/locks"), Path("/base"))
+PACKAGE = ScriptPaths((), Path("/log"), Path("/locks"), None)
+TARBALL = ScriptPaths((), Path("/base/log"), Path("/base/locks"), Path("/base"))
 
 
 @pytest.mark.parametrize(("where", "base"), [(PACKAGE, None), (TARBALL, "/base")])

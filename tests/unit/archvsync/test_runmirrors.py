@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.runmirrors import read_runmirrors
 from pushmirror.archvsync.values import Logs, Mail, Runmirrors, Variables
 
 HOME = Path("/nowhere/mirror")
-WHERE = Places((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None)
+WHERE = ScriptPaths((HOME / ".config/ftpsync",), HOME / "log", HOME / "locks", None)
 
 
 def read(

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pushmirror.changes.strategy import Facts, choices
+from pushmirror.changes.strategy import StrategyInputs, choices
 from pushmirror.config.model import Strategy
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 A_DAY = timedelta(days=1)
-USUAL = Facts(
+USUAL = StrategyInputs(
     wanted=Strategy.AUTO,
     is_asked_for=False,
     has_suites=True,
@@ -38,7 +38,7 @@ AUTO, INDEX, MANIFEST, FULL = Strategy.AUTO, Strategy.INDEX, Strategy.MANIFEST, 
         (replace(USUAL, wanted=INDEX, is_new=True), [FULL]),
     ],
 )
-def test_the_cheapest_comes_first_and_full_last(facts: Facts, expected: list[Strategy]) -> None:
+def test_the_cheapest_comes_first_and_full_last(facts: StrategyInputs, expected: list[Strategy]) -> None:
     assert [choice.strategy for choice in choices(facts)] == expected
 
 
@@ -53,5 +53,5 @@ def test_the_cheapest_comes_first_and_full_last(facts: Facts, expected: list[Str
         (replace(USUAL, has_suites=False), "without Release files"),
     ],
 )
-def test_the_last_choice_says_why_it_is_taken(facts: Facts, why: str) -> None:
+def test_the_last_choice_says_why_it_is_taken(facts: StrategyInputs, why: str) -> None:
     assert why in choices(facts)[-1].why

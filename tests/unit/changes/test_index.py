@@ -8,14 +8,14 @@ import pytest
 
 from pushmirror.archive.release import parse_release
 from pushmirror.changes.index import require_usable
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.errors import Unusable
-from pushmirror.tree.published_state import NOTHING, Published, Suite
+from pushmirror.tree.published_state import NOTHING, PublishedState, Suite
 
 TEXT = b"Suite: unstable\nCodename: sid\nSHA256:\n"
 
 
-def published(*names: str, text: bytes = TEXT) -> Published:
+def published(*names: str, text: bytes = TEXT) -> PublishedState:
     suites = {
         f"dists/{name}": Suite(
             f"dists/{name}",
@@ -25,10 +25,10 @@ def published(*names: str, text: bytes = TEXT) -> Published:
         )
         for name in names
     }
-    return Published(suites, "0" * 64)
+    return PublishedState(suites, "0" * 64)
 
 
-def question(tree: Path, **facts: object) -> Question:
+def question(tree: Path, **facts: object) -> DetectionContext:
     usual: dict[str, Any] = {
         "tree": tree,
         "pinned": published("sid"),
@@ -39,7 +39,7 @@ def question(tree: Path, **facts: object) -> Question:
     }
     asked = {**usual, **facts}
     suites = SimpleNamespace(upstream=asked["pinned"], held_links=set())
-    return cast("Question", SimpleNamespace(suites=suites, **asked))
+    return cast("DetectionContext", SimpleNamespace(suites=suites, **asked))
 
 
 def test_the_usual_case_is_usable(tmp_path: Path) -> None:

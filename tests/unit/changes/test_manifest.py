@@ -13,9 +13,9 @@ from pushmirror.archive.manifest import Head
 from pushmirror.archive.manifest_parts import Part
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.changes.manifest import _wrong_modes, by_manifest
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 from pushmirror.config.model import Archive
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.progress import Silent
@@ -41,7 +41,7 @@ def inventory(tree: Path, tmp_path: Path) -> Iterator[Inventory]:
         yield opened
 
 
-def question(inventory: Inventory, tree: Path) -> Question:
+def question(inventory: Inventory, tree: Path) -> DetectionContext:
     """A look at the whole disk is due; upstream is where our tree is."""
     state = inventory.followed
     head = Head(state, "1" * 64, 2, 14, state, Part("snapshot-1.gz", 1, "1" * 64, 3), ())
@@ -58,7 +58,7 @@ def question(inventory: Inventory, tree: Path) -> Question:
         suites=SimpleNamespace(upstream=NOTHING),
         area=None,
     )
-    return cast("Question", asked)
+    return cast("DetectionContext", asked)
 
 
 def state_without_extras(inventory: Inventory) -> str:
@@ -77,17 +77,17 @@ def test_modes_that_were_changed_by_hand_are_corrected_and_nothing_else_is_asked
     (tree / "pool").chmod(0o700)
     (tree / "pool/a").chmod(0o600)
     (tree / "extra/c").chmod(0o600)  # upstream has it not: it may be anybody's
-    survey = by_manifest(question(inventory, tree))
-    assert sorted(survey.modes) == [("pool", 0o755), ("pool/a", 0o644)]
-    assert survey.how == "upstream's manifest has nothing new" and survey.to_fetch == 0
+    diff = by_manifest(question(inventory, tree))
+    assert sorted(diff.modes) == [("pool", 0o755), ("pool/a", 0o644)]
+    assert diff.how == "upstream's manifest has nothing new" and diff.to_fetch == 0
 
 
 @pytest.mark.parametrize("path", ["now-a-link", "now-a-link/below", "now-a-directory", "new-file", "extra"])
 def test_the_mode_of_what_is_going_to_be_something_else_is_let_be(path: str) -> None:
-    survey = Survey(
+    diff = Diff(
         links={"now-a-link": Entry("now-a-link", Kind.LINK, target="x")},
         directories=["now-a-directory"],
         changed={"new-file": Entry("new-file", Kind.FILE, 1, 1)},
         extras=["extra"],
     )
-    assert _wrong_modes(Drift(modes=[(path, 0o644), ("stays", 0o644)]), survey) == [("stays", 0o644)]
+    assert _wrong_modes(Drift(modes=[(path, 0o644), ("stays", 0o644)]), diff) == [("stays", 0o644)]

@@ -11,7 +11,7 @@ import pytest
 from pushmirror.archive.trace import Trace, render_trace
 from pushmirror.checks import public_trace
 from pushmirror.checks import public_trace as fetching
-from pushmirror.checks.public_trace import MAX_BYTES, NotFetchedError, Shown, fetch
+from pushmirror.checks.public_trace import MAX_BYTES, NotFetchedError, PublicTrace, fetch
 from pushmirror.config.model import Archive, Config, Mirror, Site
 from pushmirror.status.words import Level
 
@@ -137,8 +137,8 @@ def test_a_trace_has_one_address_for_each_archive_whose_place_is_known(more, exp
 def judged(
     serial: str = "", generation: str = "", *, finished: datetime | None = NOW
 ) -> public_trace.Finding:
-    own = Shown(NOW, "2026080103", "a" * 64)
-    return public_trace.judge("trace", Shown(finished, serial, generation), own, NOW)
+    own = PublicTrace(NOW, "2026080103", "a" * 64)
+    return public_trace.judge("trace", PublicTrace(finished, serial, generation), own, NOW)
 
 
 def test_a_trace_of_our_serial_is_the_same_state():
@@ -170,7 +170,7 @@ def test_a_page_that_is_no_trace_is_not_taken_for_one():
 
 def test_a_trace_from_the_future_means_a_wrong_clock():
     def clocks(ahead: int) -> list[str]:
-        shown = Shown(NOW + timedelta(minutes=ahead), "", "")
+        shown = PublicTrace(NOW + timedelta(minutes=ahead), "", "")
         return [one.found for one in public_trace.judge_clock("clock", shown, NOW)]
 
     assert (clocks(4), clocks(7)) == ([], ["its trace is 7 min in the future"])

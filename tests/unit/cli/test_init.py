@@ -10,8 +10,8 @@ import pytest
 
 from pushmirror.cli import init_prompts
 from pushmirror.cli import main as cli
-from pushmirror.cli.init_prompts import Given, answers, asked
-from pushmirror.cli.init_template import Answers, render
+from pushmirror.cli.init_prompts import InitOptions, answers, asked
+from pushmirror.cli.init_template import InitAnswers, render
 from pushmirror.config.loader import load
 from pushmirror.config.model import DEBIAN_KEYRING, Strategy
 from pushmirror.errors import Exit
@@ -107,7 +107,7 @@ def test_on_a_terminal_only_what_was_not_given_is_asked(monkeypatch):
         "Keyring that signs it (-: do not check signatures)": "-",
     }
     monkeypatch.setattr("click.prompt", lambda question, *_, **__: told.pop(question))
-    given = Given(path=Path("/srv/debian"), upstream="rsync://hub/debian", mirror_name="m.example.org")
+    given = InitOptions(path=Path("/srv/debian"), upstream="rsync://hub/debian", mirror_name="m.example.org")
     found = answers(asked(given, Path("/etc")))
     assert (found.upstream, found.keyring) == ("rsync://site1@hub/debian", None)
     assert told == {}
@@ -132,20 +132,20 @@ def prompts(monkeypatch):
 
 def test_a_wrong_answer_is_asked_for_again_at_once(prompts):
     questions = prompts("mirror", "m.example.org", "a b", "debian", "tree", "/srv/debian", "http://h", "")
-    found = answers(asked(Given(), Path("/etc")))
+    found = answers(asked(InitOptions(), Path("/etc")))
     assert (found.mirror_name, found.archive, found.upstream) == ("m.example.org", "debian", None)
     assert len(questions) == 8
 
 
 def test_debians_keyring_is_the_one_to_use_for_an_archive_of_that_name(prompts):
     prompts("/etc/secret", "")
-    given = Given("debian", Path("/srv/debian"), "rsync://u@h/debian", mirror_name="m.example.org")
+    given = InitOptions("debian", Path("/srv/debian"), "rsync://u@h/debian", mirror_name="m.example.org")
     assert asked(given, Path("/etc")).keyring == Path(DEBIAN_KEYRING)
 
 
 def test_a_login_that_cannot_be_one_is_asked_for_again(prompts):
     questions = prompts("site 1", "site1", "/etc/secret", "-")
-    given = Given("debian", Path("/srv/debian"), "rsync://h/debian", mirror_name="m.example.org")
+    given = InitOptions("debian", Path("/srv/debian"), "rsync://h/debian", mirror_name="m.example.org")
     assert asked(given, Path("/etc")).user == "site1" and len(questions) == 4
 
 
@@ -274,7 +274,7 @@ def test_a_wrong_answer_writes_nothing(init, tmp_path, argv, code, said):
     assert list(tmp_path.iterdir()) == []
 
 
-ANSWERS = Answers(
+ANSWERS = InitAnswers(
     "m", "debian", Path("/srv/debian"), None, None, None, Path("/home/m/key"), Path("/home/m/state")
 )
 

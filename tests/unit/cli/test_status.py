@@ -7,11 +7,11 @@ import pytest
 
 from pushmirror.cli import main as cli
 from pushmirror.cli.context import Session
-from pushmirror.push.engine import Unwatched
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import SilentObserver
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.records import Outcome, SiteState, Stage
 from pushmirror.system import clock
-from pushmirror.verify.checkpoint import Verified, VerifyState, directory_of
+from pushmirror.verify.checkpoint import VerifyResult, VerifyStore, directory_of
 from pushmirror.verify.reader import Finding, Problem
 
 OLD, NEW = "b" * 64, "a" * 64
@@ -123,10 +123,10 @@ def test_programs_get_the_sites_of_each_archive(hub, capsys):
 
 def test_the_last_verify_of_an_archive_is_told(hub, capsys):
     at = clock.now() - timedelta(days=3)
-    state = VerifyState(directory_of(hub / "state", "debian"))
+    state = VerifyStore(directory_of(hub / "state", "debian"))
     state.begin(NEW)
     state.add([Finding("pool/a", Problem.MISSING), Finding("pool/b", Problem.MISSING)])
-    state.finish(Verified("debian", NEW, at, at, files=7, size=7), None)
+    state.finish(VerifyResult("debian", NEW, at, at, files=7, size=7), None)
     status(hub)
     assert "debian: verified 3 d ago, 2 files missing" in capsys.readouterr().out
     status(hub, "--json")
@@ -158,7 +158,7 @@ def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, ca
             "debian", "new.example", sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=clock.now()
         )
         store.put_site_states([woken])
-        with Pushes(lambda: config, store, Unwatched()).turn("debian").taken():
+        with PushCoordinator(lambda: config, store, SilentObserver()).turn("debian").taken():
             status(hub, "--site", "new.example")
     assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
     status(hub, "--site", "new.example")

@@ -18,7 +18,7 @@ from pushmirror.cli import push, sync
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
 from pushmirror.progress import Silent
-from pushmirror.runner import Hub, Wish
+from pushmirror.runner import Runner, RunRequest
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
 
 
@@ -45,13 +45,13 @@ class Story:
 
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch) -> Story:
-    made, serve = Story(), Hub.serve
+    made, serve = Story(), Runner.serve
 
-    def served(hub: Hub, wish: Wish) -> Request:
+    def served(hub: Runner, wish: RunRequest) -> Request:
         made.tell(f"run {wish.archive}")
         return serve(hub, wish)
 
-    monkeypatch.setattr(Hub, "serve", served)
+    monkeypatch.setattr(Runner, "serve", served)
     monkeypatch.setattr(background_push, "in_background", lambda _, name: made.tell(f"wake {name}"))
     monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
     monkeypatch.setattr(sync, "progress_on", lambda *_, **__: nullcontext(Silent()))

@@ -9,11 +9,11 @@ from pushmirror.cli import main as cli
 from pushmirror.cli.verify import _tell
 from pushmirror.errors import Exit, Stopped
 from pushmirror.system import clock
-from pushmirror.verify.checkpoint import Verified
+from pushmirror.verify.checkpoint import VerifyResult
 from pushmirror.verify.run import VerifyRun
 
 END = datetime(2026, 11, 23, 4, 10, tzinfo=UTC)
-FOUND = Verified("debian", "", END - timedelta(minutes=5), END, 265, 50_100_000)
+FOUND = VerifyResult("debian", "", END - timedelta(minutes=5), END, 265, 50_100_000)
 UNHASHED = "not read: by size and time only, as nobody knows their SHA256"
 
 

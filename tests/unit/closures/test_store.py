@@ -8,7 +8,7 @@ import pytest
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.closures import store as module
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.errors import MalformedFile
 
 OLD, NEW, SHA, OLD_SHA = "0" * 64, "1" * 64, "a" * 64, "b" * 64
@@ -37,16 +37,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Ledger:
+def closures(tmp_path: Path, clock: Clock) -> ClosureStore:
     """Knows a replaced generation with pool/old and a live one with pool/new; both have pool/both."""
-    ledger = Ledger(tmp_path / "ledger")
+    closures = ClosureStore(tmp_path / "ledger")
     for digest, index, name in ((OLD, OLD_SHA, "old"), (NEW, SHA, "new")):
-        remember(ledger, index, [f"pool/{name}"], ["pool/both"])
-        ledger.remember_generation(digest, [f"dists/{name}/InRelease", "dists/both"], [index])
-    return ledger
+        remember(closures, index, [f"pool/{name}"], ["pool/both"])
+        closures.remember_generation(digest, [f"dists/{name}/InRelease", "dists/both"], [index])
+    return closures
 
 
-def remember(ledger: Ledger, key: str, *blocks: Iterable[str], salt: str = "") -> list[str]:
+def remember(closures: ClosureStore, key: str, *blocks: Iterable[str], salt: str = "") -> list[str]:
     """Remember an index of these blocks of paths; returns those that were read."""
     read: list[str] = []
 
@@ -56,24 +56,24 @@ def remember(ledger: Ledger, key: str, *blocks: Iterable[str], salt: str = "") -
         return [File(name, 1, "c" * 64) for name in names]
 
     texts = [" ".join(block).encode("utf-8", "surrogateescape") for block in blocks]
-    ledger.remember_index(key, texts, parse, salt=salt)
+    closures.remember_index(key, texts, parse, salt=salt)
     return read
 
 
-def replaced_at(ledger: Ledger, clock: Clock, digest: str, ago_s: float) -> None:
+def replaced_at(closures: ClosureStore, clock: Clock, digest: str, ago_s: float) -> None:
     clock.now -= ago_s
-    ledger.replaced(digest)
+    closures.replaced(digest)
     clock.now += ago_s
 
 
-def test_live_and_recent_generations_keep_their_files(ledger: Ledger) -> None:
-    kept = ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
+def test_live_and_recent_generations_keep_their_files(closures: ClosureStore) -> None:
+    kept = closures.referred_to(ASKED, live=NEW, grace_s=HOUR)
     assert kept == {"pool/old", "pool/new", "dists/old/InRelease"}
 
 
-def test_a_generation_whose_grace_is_over_keeps_nothing(ledger: Ledger, clock: Clock) -> None:
-    replaced_at(ledger, clock, OLD, 2 * HOUR)
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == {"pool/new"}
+def test_a_generation_whose_grace_is_over_keeps_nothing(closures: ClosureStore, clock: Clock) -> None:
+    replaced_at(closures, clock, OLD, 2 * HOUR)
+    assert closures.referred_to(ASKED, live=NEW, grace_s=HOUR) == {"pool/new"}
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_a_generation_whose_grace_is_over_keeps_nothing(ledger: Ledger, clock: C
 def test_a_ledger_that_begins_beside_a_tree_lets_nothing_go_within_the_grace(
     tmp_path: Path, clock: Clock, beside_a_tree: bool, ago_s: float, kept: set[str]
 ) -> None:
-    ledger = Ledger(tmp_path / "ledger")
-    ledger.begin(beside_a_tree=beside_a_tree)
-    remember(ledger, SHA, ["pool/new"])
-    ledger.remember_generation(NEW, [], [SHA])
+    closures = ClosureStore(tmp_path / "ledger")
+    closures.begin(beside_a_tree=beside_a_tree)
+    remember(closures, SHA, ["pool/new"])
+    closures.remember_generation(NEW, [], [SHA])
     clock.now += ago_s
-    ledger.begin(beside_a_tree=True)
-    assert ledger.still_needed(ASKED, live=NEW, grace_s=HOUR) == kept
-    assert ledger.still_needed(ASKED, live=NEW, grace_s=0) == {"pool/new"}
+    closures.begin(beside_a_tree=True)
+    assert closures.still_needed(ASKED, live=NEW, grace_s=HOUR) == kept
+    assert closures.still_needed(ASKED, live=NEW, grace_s=0) == {"pool/new"}
 
 
 def test_the_records_of_former_versions_leave(tmp_path: Path) -> None:
@@ -103,33 +103,33 @@ def test_the_records_of_former_versions_leave(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / SHA).touch()
     (tmp_path / "keyrings").touch()
-    Ledger(tmp_path).begin(beside_a_tree=True)
+    ClosureStore(tmp_path).begin(beside_a_tree=True)
     assert {file.name.partition("-")[0] for file in tmp_path.iterdir()} == {"ledger.sqlite"}
 
 
-def test_the_live_generation_keeps_its_files_however_old_it_is(ledger: Ledger, clock: Clock) -> None:
-    replaced_at(ledger, clock, NEW, 1000 * HOUR)
-    assert "pool/new" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
+def test_the_live_generation_keeps_its_files_however_old_it_is(closures: ClosureStore, clock: Clock) -> None:
+    replaced_at(closures, clock, NEW, 1000 * HOUR)
+    assert "pool/new" in closures.referred_to(ASKED, live=NEW, grace_s=HOUR)
 
 
-def test_grace_begins_when_a_generation_is_replaced(ledger: Ledger, clock: Clock) -> None:
+def test_grace_begins_when_a_generation_is_replaced(closures: ClosureStore, clock: Clock) -> None:
     clock.now += 2 * HOUR
-    ledger.replaced(OLD)
-    assert "pool/old" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
+    closures.replaced(OLD)
+    assert "pool/old" in closures.referred_to(ASKED, live=NEW, grace_s=HOUR)
 
 
-def test_replacing_a_generation_that_is_not_known_is_no_error(ledger: Ledger) -> None:
-    ledger.replaced("2" * 64)
-    ledger.replaced("")
+def test_replacing_a_generation_that_is_not_known_is_no_error(closures: ClosureStore) -> None:
+    closures.replaced("2" * 64)
+    closures.replaced("")
 
 
-def test_without_a_record_of_the_live_generation_everything_is_kept(ledger: Ledger) -> None:
-    assert ledger.referred_to(ASKED, live="2" * 64, grace_s=HOUR) == set(ASKED)
+def test_without_a_record_of_the_live_generation_everything_is_kept(closures: ClosureStore) -> None:
+    assert closures.referred_to(ASKED, live="2" * 64, grace_s=HOUR) == set(ASKED)
 
 
-def test_very_many_questions_are_answered_as_few_are(ledger: Ledger) -> None:
+def test_very_many_questions_are_answered_as_few_are(closures: ClosureStore) -> None:
     asked = [*ASKED, *(f"pool/{number}" for number in range(1000))]
-    assert ledger.referred_to(asked, live=NEW, grace_s=0) == {
+    assert closures.referred_to(asked, live=NEW, grace_s=0) == {
         "pool/old",
         "pool/new",
         "dists/old/InRelease",
@@ -137,154 +137,156 @@ def test_very_many_questions_are_answered_as_few_are(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("digest", [OLD, NEW])
-def test_an_index_that_is_not_known_keeps_everything(ledger: Ledger, digest: str) -> None:
-    ledger.remember_generation(digest, [], [SHA, OLD_SHA, "d" * 64])
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
-    assert not ledger.knows_generation(digest)
+def test_an_index_that_is_not_known_keeps_everything(closures: ClosureStore, digest: str) -> None:
+    closures.remember_generation(digest, [], [SHA, OLD_SHA, "d" * 64])
+    assert closures.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
+    assert not closures.knows_generation(digest)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe nothing of ours", b"SQLite format 3\0" + bytes(5000)])
 def test_a_damaged_ledger_knows_nothing_and_keeps_everything(
-    ledger: Ledger, tmp_path: Path, damage: bytes
+    closures: ClosureStore, tmp_path: Path, damage: bytes
 ) -> None:
-    ledger.close()
+    closures.close()
     (tmp_path / "ledger/ledger.sqlite").write_bytes(damage)
-    again = Ledger(tmp_path / "ledger")
+    again = ClosureStore(tmp_path / "ledger")
     assert again.referred_to(ASKED, live=NEW, grace_s=HOUR) == set(ASKED)
     assert not again.knows_index(SHA) and not again.knows_generation(NEW)
     assert again.lines(SHA) is None
 
 
-def test_what_is_known_is_known_to_the_next_run(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.close()
-    again = Ledger(tmp_path / "ledger")
+def test_what_is_known_is_known_to_the_next_run(closures: ClosureStore, tmp_path: Path) -> None:
+    closures.close()
+    again = ClosureStore(tmp_path / "ledger")
     assert again.knows_generation(NEW) and again.closures_of(NEW) == {SHA}
 
 
-def test_pruning_forgets_what_is_over_and_keeps_what_is_shared(ledger: Ledger, clock: Clock) -> None:
-    ledger.remember_generation("3" * 64, [], [SHA])
+def test_pruning_forgets_what_is_over_and_keeps_what_is_shared(closures: ClosureStore, clock: Clock) -> None:
+    closures.remember_generation("3" * 64, [], [SHA])
     for digest in (OLD, "3" * 64):
-        replaced_at(ledger, clock, digest, 2 * HOUR)
-    ledger.prune(live=NEW, grace_s=HOUR)
-    assert [ledger.knows_generation(digest) for digest in (OLD, "3" * 64, NEW)] == [False, False, True]
-    assert [ledger.knows_index(key) for key in (OLD_SHA, SHA)] == [False, True]
-    assert ledger.referred_to([*ASKED, "pool/both"], live=NEW, grace_s=HOUR) == {"pool/new", "pool/both"}
+        replaced_at(closures, clock, digest, 2 * HOUR)
+    closures.prune(live=NEW, grace_s=HOUR)
+    assert [closures.knows_generation(digest) for digest in (OLD, "3" * 64, NEW)] == [False, False, True]
+    assert [closures.knows_index(key) for key in (OLD_SHA, SHA)] == [False, True]
+    assert closures.referred_to([*ASKED, "pool/both"], live=NEW, grace_s=HOUR) == {"pool/new", "pool/both"}
 
 
-def test_what_was_forgotten_is_read_again(ledger: Ledger, clock: Clock) -> None:
-    replaced_at(ledger, clock, OLD, 2 * HOUR)
-    ledger.prune(live=NEW, grace_s=HOUR)
-    assert remember(ledger, OLD_SHA, ["pool/old"], ["pool/both"]) == ["pool/old"]
-    ledger.remember_generation(OLD, [], [OLD_SHA])
-    assert "pool/old" in ledger.referred_to(ASKED, live=NEW, grace_s=HOUR)
+def test_what_was_forgotten_is_read_again(closures: ClosureStore, clock: Clock) -> None:
+    replaced_at(closures, clock, OLD, 2 * HOUR)
+    closures.prune(live=NEW, grace_s=HOUR)
+    assert remember(closures, OLD_SHA, ["pool/old"], ["pool/both"]) == ["pool/old"]
+    closures.remember_generation(OLD, [], [OLD_SHA])
+    assert "pool/old" in closures.referred_to(ASKED, live=NEW, grace_s=HOUR)
 
 
-def test_only_blocks_that_are_new_are_read(ledger: Ledger) -> None:
-    assert remember(ledger, "d" * 64, ["pool/x"], ["pool/new"], ["pool/x"], ["pool/both"]) == ["pool/x"]
-    assert [line.split("\t")[0] for line in ledger.lines("d" * 64) or []].count("pool/both") == 1
+def test_only_blocks_that_are_new_are_read(closures: ClosureStore) -> None:
+    assert remember(closures, "d" * 64, ["pool/x"], ["pool/new"], ["pool/x"], ["pool/both"]) == ["pool/x"]
+    assert [line.split("\t")[0] for line in closures.lines("d" * 64) or []].count("pool/both") == 1
 
 
-def test_a_block_with_another_salt_is_another_one(ledger: Ledger) -> None:
-    assert remember(ledger, "d" * 64, ["pool/new"], salt="elsewhere") == ["pool/new"]
+def test_a_block_with_another_salt_is_another_one(closures: ClosureStore) -> None:
+    assert remember(closures, "d" * 64, ["pool/new"], salt="elsewhere") == ["pool/new"]
 
 
-def test_an_index_that_cannot_be_read_leaves_nothing_known(ledger: Ledger) -> None:
+def test_an_index_that_cannot_be_read_leaves_nothing_known(closures: ClosureStore) -> None:
     def parse(block: bytes) -> list[File]:
         raise MalformedFile("it is damaged")
 
-    with pytest.raises(MalformedFile), ledger.writing():  # noqa: PT012  together is the point
-        remember(ledger, "d" * 64, ["pool/x"])
-        ledger.remember_index("e" * 64, [b"pool/y"], parse)
-    assert not ledger.knows_index("d" * 64)
+    with pytest.raises(MalformedFile), closures.writing():  # noqa: PT012  together is the point
+        remember(closures, "d" * 64, ["pool/x"])
+        closures.remember_index("e" * 64, [b"pool/y"], parse)
+    assert not closures.knows_index("d" * 64)
 
 
-def test_additions_are_what_the_old_indices_did_not_name(ledger: Ledger) -> None:
-    remember(ledger, "d" * 64, ["pool/new", "pool/x"], ["pool/both"])
-    assert [file.path for file in ledger.additions(["d" * 64], [SHA])] == ["pool/x"]
-    assert {file.path for file in ledger.additions([SHA, OLD_SHA], [])} == {
+def test_additions_are_what_the_old_indices_did_not_name(closures: ClosureStore) -> None:
+    remember(closures, "d" * 64, ["pool/new", "pool/x"], ["pool/both"])
+    assert [file.path for file in closures.additions(["d" * 64], [SHA])] == ["pool/x"]
+    assert {file.path for file in closures.additions([SHA, OLD_SHA], [])} == {
         "pool/old",
         "pool/new",
         "pool/both",
     }
 
 
-def test_what_indices_say_of_some_paths_is_found(ledger: Ledger) -> None:
+def test_what_indices_say_of_some_paths_is_found(closures: ClosureStore) -> None:
     asked = {fingerprint("pool/new"), fingerprint("pool/old")}
-    assert list(ledger.named(asked, [SHA])) == [File("pool/new", 1, "c" * 64)]
+    assert list(closures.named(asked, [SHA])) == [File("pool/new", 1, "c" * 64)]
 
 
-def test_files_are_counted_once(ledger: Ledger) -> None:
-    assert (ledger.count([SHA]), ledger.count([SHA, OLD_SHA])) == (2, 3)
+def test_files_are_counted_once(closures: ClosureStore) -> None:
+    assert (closures.count([SHA]), closures.count([SHA, OLD_SHA])) == (2, 3)
 
 
 def test_very_many_files_are_counted_by_a_share_of_them(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    closures: ClosureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remember(ledger, "d" * 64, [f"pool/{number}" for number in range(20_000)])
+    remember(closures, "d" * 64, [f"pool/{number}" for number in range(20_000)])
     monkeypatch.setattr(module, "_SAMPLE", 2000)
-    assert 18_000 < ledger.count(["d" * 64]) < 22_000
+    assert 18_000 < closures.count(["d" * 64]) < 22_000
 
 
-def unneeded(ledger: Ledger, *, grace_s: float, replaced: str = OLD) -> list[str]:
+def unneeded(closures: ClosureStore, *, grace_s: float, replaced: str = OLD) -> list[str]:
     names = {"dists/new/InRelease", "dists/both"}
-    return ledger.unneeded(NEW, names=lambda: names, keys=[SHA], replaced=replaced, grace_s=grace_s)
+    return closures.unneeded(NEW, names=lambda: names, keys=[SHA], replaced=replaced, grace_s=grace_s)
 
 
 LEFT = ["dists/old/InRelease", "pool/old"]
 
 
-def test_what_a_generation_leaves_behind_is_told_once_its_grace_is_over(ledger: Ledger, clock: Clock) -> None:
-    assert unneeded(ledger, grace_s=HOUR, replaced="") == []
+def test_what_a_generation_leaves_behind_is_told_once_its_grace_is_over(
+    closures: ClosureStore, clock: Clock
+) -> None:
+    assert unneeded(closures, grace_s=HOUR, replaced="") == []
     clock.now += 2 * HOUR
-    assert unneeded(ledger, grace_s=HOUR) == []  # it begins now
-    assert unneeded(ledger, grace_s=HOUR, replaced="") == LEFT
+    assert unneeded(closures, grace_s=HOUR) == []  # it begins now
+    assert unneeded(closures, grace_s=HOUR, replaced="") == LEFT
 
 
-def test_without_grace_it_is_told_at_once(ledger: Ledger) -> None:
-    assert unneeded(ledger, grace_s=0) == LEFT
+def test_without_grace_it_is_told_at_once(closures: ClosureStore) -> None:
+    assert unneeded(closures, grace_s=0) == LEFT
 
 
-def test_what_another_recent_generation_needs_is_not_told(ledger: Ledger, clock: Clock) -> None:
+def test_what_another_recent_generation_needs_is_not_told(closures: ClosureStore, clock: Clock) -> None:
     clock.now += 2 * HOUR
-    ledger.remember_generation("3" * 64, ["dists/old/InRelease"], [SHA])
-    assert unneeded(ledger, grace_s=HOUR, replaced="") == ["pool/old"]
+    closures.remember_generation("3" * 64, ["dists/old/InRelease"], [SHA])
+    assert unneeded(closures, grace_s=HOUR, replaced="") == ["pool/old"]
 
 
-def test_nothing_is_told_where_an_index_is_not_known(ledger: Ledger) -> None:
-    ledger.remember_generation("3" * 64, [], ["d" * 64])
-    assert unneeded(ledger, grace_s=HOUR, replaced="3" * 64) == []
+def test_nothing_is_told_where_an_index_is_not_known(closures: ClosureStore) -> None:
+    closures.remember_generation("3" * 64, [], ["d" * 64])
+    assert unneeded(closures, grace_s=HOUR, replaced="3" * 64) == []
 
 
-def test_what_was_withheld_is_told_until_it_is_deleted(ledger: Ledger, clock: Clock) -> None:
+def test_what_was_withheld_is_told_until_it_is_deleted(closures: ClosureStore, clock: Clock) -> None:
     clock.now += 1
-    ledger.prune(live=NEW, grace_s=0)
-    assert unneeded(ledger, grace_s=0) == []
-    ledger.note_withheld(["pool/stray", "dists/both"])
-    assert unneeded(ledger, grace_s=0) == ["pool/stray"]
-    ledger.note_withheld([])
-    assert unneeded(ledger, grace_s=0) == []
+    closures.prune(live=NEW, grace_s=0)
+    assert unneeded(closures, grace_s=0) == []
+    closures.note_withheld(["pool/stray", "dists/both"])
+    assert unneeded(closures, grace_s=0) == ["pool/stray"]
+    closures.note_withheld([])
+    assert unneeded(closures, grace_s=0) == []
 
 
-def test_nothing_is_forgotten_that_was_not_told_yet(ledger: Ledger, clock: Clock) -> None:
-    unneeded(ledger, grace_s=HOUR, replaced="")
+def test_nothing_is_forgotten_that_was_not_told_yet(closures: ClosureStore, clock: Clock) -> None:
+    unneeded(closures, grace_s=HOUR, replaced="")
     clock.now += 2 * HOUR
-    ledger.prune(live=NEW, grace_s=HOUR)
-    assert ledger.knows_generation(OLD)
+    closures.prune(live=NEW, grace_s=HOUR)
+    assert closures.knows_generation(OLD)
 
 
-def test_names_that_are_not_utf_8_are_remembered(ledger: Ledger) -> None:
-    remember(ledger, SHA, ["pool/\udce9"])
-    assert ledger.referred_to(["pool/\udce9"], live=NEW, grace_s=HOUR) == {"pool/\udce9"}
+def test_names_that_are_not_utf_8_are_remembered(closures: ClosureStore) -> None:
+    remember(closures, SHA, ["pool/\udce9"])
+    assert closures.referred_to(["pool/\udce9"], live=NEW, grace_s=HOUR) == {"pool/\udce9"}
 
 
 A_DAY, A_YEAR = 24 * HOUR, 365 * 24 * HOUR
 
 
-def runs_after(ledger: Ledger, clock: Clock, seconds: float, *, grace_s: float) -> set[str]:
+def runs_after(closures: ClosureStore, clock: Clock, seconds: float, *, grace_s: float) -> set[str]:
     """What is kept by a run, on a clock that went on by so much since the last one."""
     clock.now += seconds
-    ledger.keep_time(grace_s)
-    return ledger.referred_to(ASKED, live=NEW, grace_s=grace_s) & {"pool/old"}
+    closures.keep_time(grace_s)
+    return closures.referred_to(ASKED, live=NEW, grace_s=grace_s) & {"pool/old"}
 
 
 @pytest.mark.parametrize(
@@ -304,22 +306,22 @@ def runs_after(ledger: Ledger, clock: Clock, seconds: float, *, grace_s: float) 
     ],
 )
 def test_a_clock_that_jumps_neither_ends_a_grace_nor_keeps_it_going(
-    ledger: Ledger, clock: Clock, jumps: list[float], kept: bool
+    closures: ClosureStore, clock: Clock, jumps: list[float], kept: bool
 ) -> None:
-    ledger.keep_time(1.5 * A_DAY)
-    ledger.replaced(OLD)
-    found = [runs_after(ledger, clock, jump, grace_s=1.5 * A_DAY) for jump in jumps]
+    closures.keep_time(1.5 * A_DAY)
+    closures.replaced(OLD)
+    found = [runs_after(closures, clock, jump, grace_s=1.5 * A_DAY) for jump in jumps]
     assert bool(found[-1]) == kept
 
 
 @pytest.mark.parametrize("jump", [A_YEAR, -A_YEAR])
 def test_a_clock_that_is_set_during_a_run_ends_no_grace_and_keeps_nothing_for_a_year(
-    ledger: Ledger, clock: Clock, jump: float
+    closures: ClosureStore, clock: Clock, jump: float
 ) -> None:
-    ledger.keep_time(A_DAY)
-    ledger.replaced(OLD)
+    closures.keep_time(A_DAY)
+    closures.replaced(OLD)
     clock.now += jump
-    assert ledger.referred_to(ASKED, live=NEW, grace_s=A_DAY) & {"pool/old"}
-    ledger.replaced(OLD)
-    assert runs_after(ledger, clock, HOUR, grace_s=A_DAY)
-    assert not runs_after(ledger, clock, 1.1 * A_DAY, grace_s=A_DAY)
+    assert closures.referred_to(ASKED, live=NEW, grace_s=A_DAY) & {"pool/old"}
+    closures.replaced(OLD)
+    assert runs_after(closures, clock, HOUR, grace_s=A_DAY)
+    assert not runs_after(closures, clock, 1.1 * A_DAY, grace_s=A_DAY)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.compat.ftpsync_config import Configured, asked, configured
+from pushmirror.compat.ftpsync_config import FtpsyncCall, asked, configured
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
 
@@ -18,7 +18,7 @@ def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHMIRROR_STATE", str(tmp_path / "state"))
 
 
-def call(home: Path, file: str, text: str, *words: str, **environment: str) -> Configured:
+def call(home: Path, file: str, text: str, *words: str, **environment: str) -> FtpsyncCall:
     (home / file).parent.mkdir(parents=True, exist_ok=True)
     (home / file).write_text(f"RSYNC_HOST=up.example.org\nMIRRORNAME=m.example.org\n{text}")
     surroundings: Mapping[str, str] = {"HOME": str(home), "PATH": "/usr/bin:/bin", **environment}

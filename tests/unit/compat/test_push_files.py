@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.compat import runmirrors_sites
-from pushmirror.compat.runmirrors_args import Call
+from pushmirror.compat.runmirrors_args import RunmirrorsArgs
 from pushmirror.compat.runmirrors_push import PushRun
-from pushmirror.compat.runmirrors_sites import Course
+from pushmirror.compat.runmirrors_sites import PushMode
 from pushmirror.errors import ConfigError
 
 
@@ -22,9 +22,9 @@ class Home:
     def write(self, name: str, text: str) -> None:
         (self.etc / name).write_text(text)
 
-    def call(self, archive_option: str = "", kind: str = "") -> Call:
+    def call(self, archive_option: str = "", kind: str = "") -> RunmirrorsArgs:
         name = f"runmirrors-{archive_option}" if archive_option else "runmirrors"
-        return Call("/nowhere/bin/runmirrors", name, archive_option, kind, from_ftpsync=False)
+        return RunmirrorsArgs("/nowhere/bin/runmirrors", name, archive_option, kind, from_ftpsync=False)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_pushkind_is_the_kind_of_a_call_that_names_none(
     home.write("runmirrors.conf", conf)
     surroundings = {**home.environment, "PUSHKIND": environment}
     run = PushRun.read(home.call(kind=option), surroundings, archive="debian", state=home.etc / "state")
-    assert run.course == Course(wanted)
+    assert run.course == PushMode(wanted)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from pushmirror.archvsync.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.compat.runmirrors_sites import CurrentSites, Read
-from pushmirror.compat.runmirrors_ssh import ScriptWire, script_argv
+from pushmirror.compat.runmirrors_ssh import OpensshTransport, script_argv
 from pushmirror.config.model import Push, PushKind, State
 from pushmirror.errors import TriggerFailed
 from pushmirror.push.transport import Answer
@@ -85,10 +85,10 @@ class Sending:
         self.sites = CurrentSites(lambda: read, "debian", State(directory=directory / "state"))
         self.notes = Notes()
         self.environment = {"RSYNC_PASSWORD": "secret", "SSH_AUTH_SOCK": "/agent", "OTHER": "x"}
-        self.wire = ScriptWire(self.sites, self.notes, self.environment)
+        self.transport = OpensshTransport(self.sites, self.notes, self.environment)
 
     def trigger(self, name: str, words: str = WORDS) -> Coroutine[Any, Any, Answer]:
-        return self.wire.trigger(self.sites().sites[name], words)
+        return self.transport.trigger(self.sites().sites[name], words)
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_trigger_that_is_given_up_leaves_no_ssh_behind(tmp_path: Path, ssh: Ca
     ssh("echo $$ >pid; exec sleep 60")
     sending = Sending(tmp_path, "one", hook2=("sleep", "60"))
 
-    async def given_up() -> None:
+    async def failed_strategies() -> None:
         task = asyncio.ensure_future(sending.trigger("one"))
         for _ in range(500):
             if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
@@ -225,5 +225,5 @@ def test_a_trigger_that_is_given_up_leaves_no_ssh_behind(tmp_path: Path, ssh: Ca
         task.cancel()
         await asyncio.wait({task})
 
-    asyncio.run(given_up())
+    asyncio.run(failed_strategies())
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()

@@ -10,24 +10,24 @@ import pytest
 
 from pushmirror.archvsync.values import Logs, Mail, MirrorLine, Runmirrors
 from pushmirror.compat import runmirrors_background
-from pushmirror.compat.runmirrors_args import Call, asked
-from pushmirror.compat.runmirrors_sites import Course, CurrentSites, Read, aim, stage1_was_had
+from pushmirror.compat.runmirrors_args import RunmirrorsArgs, asked
+from pushmirror.compat.runmirrors_sites import CurrentSites, PushMode, Read, aim, stage1_was_had
 from pushmirror.config.model import Archive, Config, Push, PushKind, Site, State
 from pushmirror.errors import ConfigError, UsageError
 from pushmirror.progress import Silent
 from pushmirror.push.decide import Decision, Goal, decide
-from pushmirror.push.engine import aim_of
+from pushmirror.push.engine import targets_of
+from pushmirror.push.lock import PushLock
 from pushmirror.push.trigger import words_to
-from pushmirror.push.turn import Turn
-from pushmirror.runner import Hub, Wish
+from pushmirror.runner import Runner, RunRequest
 from pushmirror.state.records import Phase, SiteState, Stage
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 
 NOW = datetime(2026, 7, 11, 10, tzinfo=UTC)
 SERVED, PREPARED = "1" * 40, "2" * 40
-PLAIN, AHEAD, STAGE2 = Course(), Course("mhop", from_ftpsync=True), Course("stage2", from_ftpsync=True)
-EVERYTHING = Course("all")
+PLAIN, AHEAD, STAGE2 = PushMode(), PushMode("mhop", from_ftpsync=True), PushMode("stage2", from_ftpsync=True)
+EVERYTHING = PushMode("all")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,9 @@ EVERYTHING = Course("all")
     ],
 )
 def test_a_command_line_asks_for(words: list[str], name: str, archive: str, kind: str, inside: bool) -> None:
-    assert asked(["/bin/runmirrors", *words]) == Call("/bin/runmirrors", name, archive, kind, inside)
+    assert asked(["/bin/runmirrors", *words]) == RunmirrorsArgs(
+        "/bin/runmirrors", name, archive, kind, inside
+    )
 
 
 def test_a_symbolic_link_is_a_configuration_of_its_own() -> None:
@@ -84,12 +86,12 @@ A, B, M = site("a", PushKind.ALL), site("b"), site("m", PushKind.MHOP)
         (PLAIN, [PushKind.ALL, PushKind.STAGED, PushKind.MHOP]),
         (EVERYTHING, [PushKind.ALL, PushKind.STAGED, PushKind.STAGED]),
         (STAGE2, [PushKind.ALL, PushKind.STAGED, PushKind.STAGED]),
-        (Course("odd"), [PushKind.ALL, PushKind.STAGED, PushKind.STAGED]),
+        (PushMode("odd"), [PushKind.ALL, PushKind.STAGED, PushKind.STAGED]),
         (AHEAD, [None, PushKind.STAGED, PushKind.MHOP]),
     ],
 )
 def test_the_kind_of_push_says_who_is_woken_and_told_of_mhop(
-    course: Course, kinds: list[PushKind | None]
+    course: PushMode, kinds: list[PushKind | None]
 ) -> None:
     woken = [course.of(one) for one in (A, B, M)]
     assert [one.push if one else None for one in woken] == kinds
@@ -152,17 +154,17 @@ class Story:
         self.name = f"archive{next(_numbers)}"
         self._calls = 0
 
-    def call(self, course: Course, sites: Sequence[Site] = (A, B)) -> list[str]:
+    def call(self, course: PushMode, sites: Sequence[Site] = (A, B)) -> list[str]:
         """What is due after a call; all of that is then confirmed."""
         self._calls += 1
         aim(self.store, self.name, sites, course, NOW + self._calls * timedelta(seconds=1))
         return self.due(course, sites)
 
-    def due(self, course: Course, sites: Sequence[Site] = (A, B)) -> list[str]:
+    def due(self, course: PushMode, sites: Sequence[Site] = (A, B)) -> list[str]:
         said: list[str] = []
         woken = [one for one in map(course.of, sites) if one]
         for _ in range(3):
-            published, prepared = aim_of(self.store, self.name)
+            published, prepared = targets_of(self.store, self.name)
             goal = Goal(self.name, published, since=clock.now(), prepared=prepared)
             decision = decide(woken, self.store.site_states(self.name), goal, Push(), clock.now())
             said += [f"{send.site.name} {send.stage}" for send in decision.sends]
@@ -277,7 +279,7 @@ def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: Store,
     mirror.path.mkdir()
     config = Config(archives={"empty": mirror}, state=State(directory=tmp_path))
     aim(store, "empty", [], PLAIN, NOW)
-    answer = Hub(config, store, Silent()).serve(Wish("empty", Stage.ALL, "cron"))
+    answer = Runner(config, store, Silent()).serve(RunRequest("empty", Stage.ALL, "cron"))
     assert "was published in it" not in answer.message
 
 
@@ -289,7 +291,7 @@ def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(runmirrors_background, "monotonic", lambda: now)
-    turn = Turn(tmp_path, "debian")
+    turn = PushLock(tmp_path, "debian")
     with turn.taken():
         is_over = runmirrors_background.Patience(turn, timedelta(hours=24))
         assert is_over(Decision((), {"a": Phase.CURRENT})) and not is_over(RESTING)

@@ -14,7 +14,7 @@ from pushmirror.archive.paths import Entry, Kind
 from pushmirror.errors import UpstreamFull
 from pushmirror.fetch.streams import in_batches, in_streams, streams_for
 from pushmirror.system import process
-from pushmirror.system.process import Stop
+from pushmirror.system.process import CancelToken
 
 _LIMIT_S = 10.0  # of a test that fails
 MB = 1_000_000
@@ -29,7 +29,7 @@ def cut(files: list[Entry], *, streams: int = 4, longest: int = 20_000) -> list[
     return list(in_batches(files, files=len(files), size=size, streams=streams, longest=longest))
 
 
-def waits(job: int, stop: Stop | None) -> int:
+def waits(job: int, stop: CancelToken | None) -> int:
     """A job that ends only when it is told to."""
     assert stop is not None
     until = threading.Event()
@@ -100,7 +100,7 @@ def test_every_job_is_done_once_and_taken_in_the_calling_thread(streams: int) ->
 
 
 def test_the_first_failure_ends_the_others_and_is_what_is_raised() -> None:
-    def work(job: int, stop: Stop | None) -> int:
+    def work(job: int, stop: CancelToken | None) -> int:
         if job == 2:
             raise ValueError("two")
         return waits(job, stop)
@@ -120,7 +120,7 @@ def test_whatever_interrupts_the_caller_ends_the_streams() -> None:
 
 
 def test_a_signal_ends_the_programs_of_all_streams(tmp_path: Path) -> None:
-    def work(job: int, stop: Stop | None) -> None:
+    def work(job: int, stop: CancelToken | None) -> None:
         file = tmp_path / f"{job}"
         process.run(["sh", "-c", f"echo $$ >{file}.new; mv {file}.new {file}; exec sleep 60"], stop=stop)
 
@@ -158,7 +158,7 @@ class Full:
         self.most, self.open, self.refused = most, 0, 0
         self.lock, self.barrier = threading.Lock(), threading.Barrier(tries)
 
-    def work(self, job: int, _: Stop | None) -> int:
+    def work(self, job: int, _: CancelToken | None) -> int:
         with self.lock:
             self.open += 1
             is_full = self.open > self.most
@@ -193,7 +193,7 @@ def test_an_upstream_that_refuses_the_last_stream_is_an_error() -> None:
 def test_who_is_refused_when_the_others_have_just_ended_tries_once_more() -> None:
     ended, tried = threading.Event(), list[int]()
 
-    def work(job: int, _: Stop | None) -> int:
+    def work(job: int, _: CancelToken | None) -> int:
         if job == 0:
             return job
         tried.append(job)
@@ -213,7 +213,7 @@ def test_who_is_refused_when_the_others_have_just_ended_tries_once_more() -> Non
 def test_results_do_not_pile_up_before_whoever_takes_them() -> None:
     begun, taken, most = [0], [0], [0]
 
-    def work(job: int, _: Stop | None) -> int:
+    def work(job: int, _: CancelToken | None) -> int:
         begun[0] += 1
         most[0] = max(most[0], begun[0] - taken[0])
         return job

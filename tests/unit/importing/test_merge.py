@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
-from pushmirror.archvsync.places import Places
+from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.runmirrors import read_runmirrors
 from pushmirror.archvsync.values import Ftpsync, Runmirrors, Variables
 from pushmirror.config.model import Access, PushKind, Site
 from pushmirror.errors import ConfigError
-from pushmirror.importing.merge import Merged, Told, merge
+from pushmirror.importing.merge import ImportedFiles, Merged, merge
 from pushmirror.importing.rsyncd_conf import read_rsyncd, read_secrets
 from pushmirror.push.trigger import words_to
 from pushmirror.state.records import Stage
 
 HOME = Path("/home/m")
-PLACES = Places((), HOME / "log", HOME / "lock", None)
+PLACES = ScriptPaths((), HOME / "log", HOME / "lock", None)
 
 
 def ftpsync(name: str = "ftpsync", **values: str) -> tuple[str, Ftpsync]:
@@ -43,7 +43,7 @@ SECURITY = ftpsync("ftpsync-security", TO="/srv/mirrors/security/", RSYNC_PATH="
 
 
 def hub(*files: tuple[str, str, Runmirrors], **told: object) -> Merged:
-    return merge(Told(ftpsyncs=(HUB, SECURITY), runmirrors=files, **told))  # type: ignore[arg-type]
+    return merge(ImportedFiles(ftpsyncs=(HUB, SECURITY), runmirrors=files, **told))  # type: ignore[arg-type]
 
 
 def served(directory: Path, modules: str, **secrets: str) -> dict[str, object]:
@@ -86,34 +86,36 @@ def test_each_ftpsync_conf_is_an_archive_named_as_its_pushes_name_it():
 def test_two_mirror_names_are_refused_and_both_named():
     other = ftpsync("ftpsync-x", TO="/srv/x", MIRRORNAME="other.example.org")
     with pytest.raises(ConfigError, match=r"found other\.example\.org, expected m\.example\.org"):
-        merge(Told((HUB, other)))
+        merge(ImportedFiles((HUB, other)))
 
 
 def test_what_else_of_the_mirror_differs_is_told():
-    merged = merge(Told((ftpsync(INFO_COUNTRY="DE"), ftpsync("ftpsync-x", TO="/srv/x"))))
+    merged = merge(ImportedFiles((ftpsync(INFO_COUNTRY="DE"), ftpsync("ftpsync-x", TO="/srv/x"))))
     assert said(merged, "/etc/ftpsync-x.conf: country") and merged.config.mirror.country == "DE"
 
 
 @pytest.mark.parametrize("to", ["/srv/mirrors/debian/", "/srv/mirrors/debian/x", "/srv/mirrors"])
 def test_two_archives_in_one_tree_are_refused(to):
     with pytest.raises(ConfigError, match="in or around"):
-        merge(Told((HUB, ftpsync("ftpsync-x", TO=to))))
+        merge(ImportedFiles((HUB, ftpsync("ftpsync-x", TO=to))))
 
 
 def test_two_files_for_one_archive_are_refused():
     with pytest.raises(ConfigError, match="as another one is already"):
-        merge(Told((ftpsync(TO="/srv/security"), SECURITY)))
+        merge(ImportedFiles((ftpsync(TO="/srv/security"), SECURITY)))
 
 
 def test_a_password_is_for_a_file_and_in_no_repr():
-    merged = merge(Told((ftpsync(RSYNC_USER="u", RSYNC_PASSWORD="hunter2"),)))
+    merged = merge(ImportedFiles((ftpsync(RSYNC_USER="u", RSYNC_PASSWORD="hunter2"),)))
     assert merged.passwords == {Path("/to/debian.secret"): "hunter2"}
     assert merged.config.archives["debian"].password_file == Path("/to/debian.secret")
     assert "hunter2" not in repr(merged)
 
 
 def test_hooks_that_are_not_there_leave_no_trace_and_others_run_as_before():
-    hooks = merge(Told((HUB, ftpsync("ftpsync-x", TO="/srv/x", HOOK3="/bin/true a")))).config.archives
+    hooks = merge(
+        ImportedFiles((HUB, ftpsync("ftpsync-x", TO="/srv/x", HOOK3="/bin/true a")))
+    ).config.archives
     assert hooks["debian"].hooks == type(hooks["debian"].hooks)()
     assert hooks["x"].hooks.after_publish == ("/bin/true", "a") and hooks["x"].hooks.inherit_environment
 
@@ -122,19 +124,23 @@ def test_hooks_that_are_not_there_leave_no_trace_and_others_run_as_before():
 
 
 def test_an_owner_says_where_the_tree_is():
-    told = Told(runmirrors=(runmirrors("all a a.example.org m"),), trees={"debian": Path("/srv/debian")})
+    told = ImportedFiles(
+        runmirrors=(runmirrors("all a a.example.org m"),), trees={"debian": Path("/srv/debian")}
+    )
     archive = merge(told).config.archives["debian"]
     assert (archive.upstream, archive.path) == (None, Path("/srv/debian"))
 
 
 def test_an_owners_tree_may_be_that_of_its_module(tmp_path):
-    told = Told(runmirrors=(runmirrors("all a a.example.org m"),), **served(tmp_path, "[x]\npath=/srv/x\n"))
+    told = ImportedFiles(
+        runmirrors=(runmirrors("all a a.example.org m"),), **served(tmp_path, "[x]\npath=/srv/x\n")
+    )
     assert merge(told).config.archives["x"].path == Path("/srv/x")
 
 
 def test_an_owner_without_a_tree_is_asked_for_it():
     with pytest.raises(ConfigError) as error:
-        merge(Told(runmirrors=(runmirrors("all a a.example.org m", "runmirrors-bpo"),)))
+        merge(ImportedFiles(runmirrors=(runmirrors("all a a.example.org m", "runmirrors-bpo"),)))
     assert "/etc/runmirrors-bpo.conf" in str(error.value) and "--tree bpo=" in str(error.value.hint)
 
 
@@ -223,7 +229,7 @@ def test_a_site_that_differs_between_two_files_is_two_sites_and_told(line, why):
 
 
 def test_a_runmirrors_conf_that_pushes_nobody_is_left_out_and_told():
-    merged = merge(Told((ftpsync(),), (runmirrors("# nobody\n", "runmirrors-x"),)))
+    merged = merge(ImportedFiles((ftpsync(),), (runmirrors("# nobody\n", "runmirrors-x"),)))
     assert [*merged.config.archives] == ["debian"]
     assert said(merged, "/etc/runmirrors-x.mirror: names no mirror")
 
@@ -248,7 +254,7 @@ def test_hooks_of_runmirrors_are_those_around_a_push():
     ],
 )
 def test_a_hub_and_its_sites_belong_together(is_hub, files, told):
-    assert said(merge(Told((ftpsync(HUB=is_hub),), files)), told)
+    assert said(merge(ImportedFiles((ftpsync(HUB=is_hub),), files)), told)
 
 
 # -- the rsync daemon ---------------------------------------------------------------------------------
@@ -281,7 +287,7 @@ def test_a_module_is_the_archive_that_has_its_tree_and_keeps_its_own_name(tmp_pa
 def test_a_tree_is_found_through_links(tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "tree")
-    told = Told((ftpsync(TO=f"{tmp_path}/tree/"),), **served(tmp_path, "[ftp]\npath = @/link\n"))
+    told = ImportedFiles((ftpsync(TO=f"{tmp_path}/tree/"),), **served(tmp_path, "[ftp]\npath = @/link\n"))
     assert merge(told).config.archives["tree"].module == "ftp"
 
 
@@ -307,20 +313,20 @@ def test_a_module_that_cannot_be_offered_is_told(tmp_path, modules, told):
 
 
 def test_a_root_directory_alone_is_left_out_too(tmp_path):
-    merged = merge(Told(**served(tmp_path, "[all]\npath = /\n[b]\npath=/srv/b\n")))
+    merged = merge(ImportedFiles(**served(tmp_path, "[all]\npath = /\n[b]\npath=/srv/b\n")))
     assert [*merged.config.archives] == ["b"] and said(merged, "[all] is left out: path: ")
 
 
 def test_a_name_that_two_modules_would_have_is_free(tmp_path):
     modules = "[x]\npath=/srv/1\n[X-module]\npath=/srv/2\n[debian]\npath=/srv/3\n[x-module]\npath=/srv/4\n"
-    told = Told(trees={"X": Path("/srv/0"), "x-module": Path("/srv/5")}, **served(tmp_path, modules))
+    told = ImportedFiles(trees={"X": Path("/srv/0"), "x-module": Path("/srv/5")}, **served(tmp_path, modules))
     archives = merge(told).config.archives
     assert len({name.casefold() for name in archives}) == len(archives) == 5
 
 
 @pytest.mark.parametrize(("name", "path"), [("a b", "/srv/x"), ("x", "/srv/a\tb"), ("x", "/")])
 def test_an_owners_module_that_cannot_be_ours_is_an_error_with_its_place(tmp_path, name, path):
-    told = Told(
+    told = ImportedFiles(
         runmirrors=(runmirrors("all a a.example.org m"),), **served(tmp_path, f"[{name}]\npath={path}\n")
     )
     with pytest.raises(ConfigError, match=r"/etc/runmirrors\.conf: its archive") as error:
@@ -419,13 +425,13 @@ def test_two_sites_of_one_machine_need_one_password(tmp_path):
 
 
 def test_main_archives_that_pushes_would_not_mean_are_told():
-    told = Told((ftpsync(TO="/srv/ubuntu"), ftpsync("ftpsync-debian")))
+    told = ImportedFiles((ftpsync(TO="/srv/ubuntu"), ftpsync("ftpsync-debian")))
     assert said(merge(told), "a push that names no archive is for debian here, not for ubuntu")
 
 
 def test_mails_are_told_once_for_each_address():
     files = (ftpsync(MAILTO="a@b c@d"), ftpsync("ftpsync-x", TO="/srv/x", MAILTO="a@b c@d"))
-    merged = merge(Told(files, variables={place: ["MAILTO"] for place, _ in files}))
+    merged = merge(ImportedFiles(files, variables={place: ["MAILTO"] for place, _ in files}))
     (warning,) = said(merged, "MAILTO")
     assert warning.startswith(
         "/etc/ftpsync.conf, /etc/ftpsync-x.conf: MAILTO: pushmirror sends no mail to a@b, c@d;"
@@ -433,5 +439,5 @@ def test_mails_are_told_once_for_each_address():
 
 
 def test_who_only_reads_does_not_make_a_hub(tmp_path):
-    told = Told((ftpsync(),), **served(tmp_path, MODULES, one=ONE, two=TWO))
+    told = ImportedFiles((ftpsync(),), **served(tmp_path, MODULES, one=ONE, two=TWO))
     assert not said(merge(told), "HUB")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pushmirror.archive.filters import Selection, exclude_rules
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.inventory.diff import Comparison, Differences, Survey, scanner
+from pushmirror.inventory.diff import Diff, DiskDiff, InventoryDiff, scanner
 
 ALL = Selection()
 
@@ -26,30 +26,30 @@ def directory(path: str) -> Entry:
     return Entry(path, Kind.DIRECTORY)
 
 
-def survey_of(theirs: list[Entry], ours: list[Entry], selection: Selection = ALL) -> Survey:
+def survey_of(theirs: list[Entry], ours: list[Entry], selection: Selection = ALL) -> Diff:
     there, here = ({entry.path: entry for entry in entries} for entries in (theirs, ours))
 
     def below(path: str) -> list[Entry]:
         return [entry for entry in ours if entry.path.startswith(f"{path}/")]
 
-    differences = Differences(selection, below)
+    differences = InventoryDiff(selection, below)
     for path in sorted({*there, *here}):
         differences.take(path, there.get(path), here.get(path))
-    return differences.survey
+    return differences.diff
 
 
-def told(survey: Survey) -> dict[str, object]:
+def told(diff: Diff) -> dict[str, object]:
     """All that a survey says of names, in no order."""
     return {
-        "early": {entry.path for entry in survey.early},
-        "missing": set(survey.missing),
-        "changed": set(survey.changed),
-        "links": {path: entry.target for path, entry in survey.links.items()},
-        "directories": set(survey.directories),
-        "extras": set(survey.extras),
-        "obstructing": set(survey.obstructing),
-        "extra_directories": set(survey.extra_directories),
-        "upstream_links": survey.upstream_links,
+        "early": {entry.path for entry in diff.early},
+        "missing": set(diff.missing),
+        "changed": set(diff.changed),
+        "links": {path: entry.target for path, entry in diff.links.items()},
+        "directories": set(diff.directories),
+        "extras": set(diff.extras),
+        "obstructing": set(diff.obstructing),
+        "extra_directories": set(diff.extra_directories),
+        "upstream_links": diff.upstream_links,
     }
 
 
@@ -88,14 +88,14 @@ def test_a_hash_that_only_one_of_them_knows_is_no_difference() -> None:
 
 
 def test_what_is_below_a_directory_leaves_when_a_file_takes_its_name() -> None:
-    survey = survey_of([file("a")], [directory("a"), file("a/b"), directory("a/c"), file("a/c/d")])
-    assert set(survey.obstructing) == {"a/b", "a/c/d"} and "a" in survey.changed
+    diff = survey_of([file("a")], [directory("a"), file("a/b"), directory("a/c"), file("a/c/d")])
+    assert set(diff.obstructing) == {"a/b", "a/c/d"} and "a" in diff.changed
 
 
 def test_what_is_not_mirrored_is_only_here() -> None:
     selection = Selection(tuple(exclude_rules(["*.iso"])))
-    survey = survey_of([file("a.iso"), file("b.iso"), file("c")], [file("a.iso")], selection)
-    assert (survey.extras, [entry.path for entry in survey.early]) == (["a.iso"], ["c"])
+    diff = survey_of([file("a.iso"), file("b.iso"), file("c")], [file("a.iso")], selection)
+    assert (diff.extras, [entry.path for entry in diff.early]) == (["a.iso"], ["c"])
 
 
 NAMES = st.sampled_from(
@@ -152,7 +152,7 @@ def test_manifest_and_inventory_tell_the_same_as_listing_and_disk(
     there, here = entries_of(theirs), entries_of(ours)
     top = tmp_path_factory.mktemp("tree")
     make(here, top)
-    comparison = Comparison(top, scanner(top, leave_out=lambda _: False))
+    comparison = DiskDiff(top, scanner(top, leave_out=lambda _: False))
     for entry in there:
         comparison.take(entry)
     assert told(survey_of(there, here)) == told(comparison.finish())

@@ -261,7 +261,7 @@ def test_extras_that_are_known_are_not_written_again(
 ) -> None:
     put(tree, "kept", "by protect")
     taken(inventory, tree).set_extras(extras, [])
-    monkeypatch.delattr(inventory_file.InventoryFile, "changing")
+    monkeypatch.delattr(inventory_file.InventoryDb, "changing")
     inventory.set_extras(extras, [])
     assert inventory.extras() == extras
 

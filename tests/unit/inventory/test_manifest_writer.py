@@ -15,7 +15,7 @@ from pushmirror.archive.paths import Entry
 from pushmirror.errors import StateError
 from pushmirror.inventory import manifest_writer
 from pushmirror.inventory.inventory import Inventory
-from pushmirror.inventory.manifest_writer import Manifests, is_far, shortened
+from pushmirror.inventory.manifest_writer import ManifestWriter, is_far, shortened
 from pushmirror.progress import Silent
 from pushmirror.system import files
 
@@ -50,7 +50,7 @@ class Hub:
         self.inventory.settle(self.tree)
 
     def seal(self, generation: str = G1) -> str:
-        return Manifests(self.served, self.inventory).seal(generation)
+        return ManifestWriter(self.served, self.inventory).seal(generation)
 
     @property
     def head(self) -> Head:
@@ -252,14 +252,14 @@ def test_not_too_many_of_them_stay(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_withdrawn_there_is_no_head_until_the_next_seal(hub: Hub) -> None:
     hub.seal()
-    Manifests(hub.served, hub.inventory).withdraw()
+    ManifestWriter(hub.served, hub.inventory).withdraw()
     assert "head" not in hub.names and len(hub.names) == 1
     hub.seal()
     hub.assert_told()
 
 
 def test_there_may_be_nothing_to_withdraw(hub: Hub) -> None:
-    Manifests(hub.served, hub.inventory).withdraw()
+    ManifestWriter(hub.served, hub.inventory).withdraw()
     assert not hub.served.exists()
 
 

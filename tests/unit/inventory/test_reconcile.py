@@ -8,7 +8,7 @@ import pytest
 
 from pushmirror.errors import UnreadableTree
 from pushmirror.inventory import drift, scan
-from pushmirror.inventory.drift import Drift, Names
+from pushmirror.inventory.drift import Drift, Sample
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.progress import Silent
 
@@ -183,7 +183,7 @@ def test_drift_counts_all_and_keeps_examples() -> None:
     for number in range(1500):
         found.extra.add(str(number))
     assert found and str(found) == "0 missing, 0 changed, 1500 new"
-    assert found.extra == Names(1500, [str(number) for number in range(1000)])
+    assert found.extra == Sample(1500, [str(number) for number in range(1000)])
 
 
 def test_what_comes_into_an_empty_tree_is_extra(tmp_path: Path) -> None:

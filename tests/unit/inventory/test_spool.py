@@ -4,7 +4,7 @@ import pytest
 
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.inventory import spool
-from pushmirror.inventory.spool import Spool
+from pushmirror.inventory.spool import EntrySpool
 
 NAMES = ["pool/a", "pool/umlaut \u00fc", "pool/not utf-8 \udcff", "dists/x"]
 
@@ -13,15 +13,15 @@ def entry(path: str, size: int = 7) -> Entry:
     return Entry(path, Kind.FILE, size, 1000, "", "ab" * 32)
 
 
-def spooled(count: int) -> Spool:
-    found = Spool()
+def spooled(count: int) -> EntrySpool:
+    found = EntrySpool()
     for number in range(count):
         found.append(entry(f"pool/{number}"))
     return found
 
 
 def test_what_was_appended_comes_back_as_it_was() -> None:
-    spool = Spool()
+    spool = EntrySpool()
     for name in NAMES:
         spool.append(entry(name))
     assert list(spool) == list(spool) == [entry(name) for name in NAMES]

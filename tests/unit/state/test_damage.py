@@ -21,10 +21,10 @@ from pushmirror.cli.history import _row
 from pushmirror.errors import Exit, StateDamaged, StateError
 from pushmirror.health import health_of
 from pushmirror.progress import Silent
-from pushmirror.push.engine import Unwatched
-from pushmirror.push.pushes import Pushes
+from pushmirror.push.engine import SilentObserver
+from pushmirror.push.pushes import PushCoordinator
 from pushmirror.push.site_state import anew
-from pushmirror.runner import Hub
+from pushmirror.runner import Runner
 from pushmirror.state import database
 from pushmirror.state.records import Outcome, SiteState, Stage
 from pushmirror.state.store import open_store
@@ -118,8 +118,8 @@ def use(config) -> None:
         for run in store.runs(limit=1000):
             _row(run)
         store.triggers(site="site1.example", limit=1000)
-        Pushes(lambda: config, store, Unwatched()).view("debian", frozenset(), anew)
-        Hub(config, store, Silent()).is_current("debian")
+        PushCoordinator(lambda: config, store, SilentObserver()).view("debian", frozenset(), anew)
+        Runner(config, store, Silent()).is_current("debian")
         store.recover("debian")
         live(store, since=16, until=17)
         store.change_site_states("debian", anew)

@@ -10,7 +10,7 @@ from pushmirror.config.model import Archive
 from pushmirror.fetch.selection import selection_hash
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import Store, open_store
-from pushmirror.sync.current import serves_already
+from pushmirror.sync.current import is_already_served
 from pushmirror.system import clock, locks
 from pushmirror.tree.published_state import read_published
 
@@ -52,7 +52,7 @@ class Mirror:
         self.store.begin_run("debian", ALL, strategy="", trigger="ssh")
 
     def is_there(self, generation: str | None = None) -> bool:
-        return serves_already(self.archive, generation or self.generation, self.store)
+        return is_already_served(self.archive, generation or self.generation, self.store)
 
 
 @pytest.fixture

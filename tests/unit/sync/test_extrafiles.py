@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.archive.filters import Selection, exclude_rules
 from pushmirror.changes.index_files import is_followed
-from pushmirror.changes.question import Question
+from pushmirror.changes.question import DetectionContext
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_the_list_decides_about_what_no_release_file_covers(path: str, expected:
         leave_out=lambda path: path.startswith("Archive-Update-"),
         selection=Selection(tuple(exclude_rules(["/tools/"]))),
     )
-    assert is_followed(cast("Question", asked), path) is expected
+    assert is_followed(cast("DetectionContext", asked), path) is expected

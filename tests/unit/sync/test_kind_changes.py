@@ -8,7 +8,7 @@ import pytest
 
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.config.model import Delete
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.sync import deletion
 from pushmirror.sync.kind_changes import KindChanges, settle_kinds
 from pushmirror.tree.work_area import WorkArea
@@ -30,22 +30,22 @@ def put(tree: Path, path: str, text: str) -> None:
 
 def settled(
     tree: Path,
-    survey: Survey,
+    diff: Diff,
     needed: Callable[[Collection[str]], set[str]] = set,
     limits: Delete | None = None,
 ) -> KindChanges:
     """Where everything is needed, unless told otherwise."""
-    decide = partial(deletion.decide, kept=(), files_here=survey.files_here, limits=limits)
-    return settle_kinds(survey, tree, WorkArea(tree), needed=needed, decide=decide)
+    decide = partial(deletion.decide, kept=(), files_here=diff.files_here, limits=limits)
+    return settle_kinds(diff, tree, WorkArea(tree), needed=needed, decide=decide)
 
 
-def becoming_links(tree: Path, **files: int) -> Survey:
+def becoming_links(tree: Path, **files: int) -> Diff:
     """Directories with so many files, which become links to others of the same names in `new`."""
     for name, number in files.items():
         for count in range(number):
             put(tree, f"{name}/{count}", "old")
         put(tree, f"new/{name}/readme", "new")
-    return Survey(
+    return Diff(
         links={name: Entry(name, Kind.LINK, target=f"new/{name}") for name in files},
         obstructing=[f"{name}/{count}" for name, number in files.items() for count in range(number)],
         files_here=1000,
@@ -58,39 +58,39 @@ def test_a_file_that_is_needed_becomes_a_link_to_the_same_content_only(
 ) -> None:
     put(tree, SUMS, "sums")
     put(tree, COPY, there)
-    survey = Survey(links={SUMS: Entry(SUMS, Kind.LINK, target="by-hash/SHA256/00")})
-    settled(tree, survey)
-    assert (SUMS in survey.links) == becomes_link
+    diff = Diff(links={SUMS: Entry(SUMS, Kind.LINK, target="by-hash/SHA256/00")})
+    settled(tree, diff)
+    assert (SUMS in diff.links) == becomes_link
     assert (tree / SUMS).is_file()
 
 
 def test_what_is_needed_of_a_directory_that_becomes_a_link_is_carried_to_where_it_leads(tree: Path) -> None:
     old, new = f"dists/a/{COPY[10:]}", f"dists/b/{COPY[10:]}"
     put(tree, old, "graced")
-    survey = Survey(links={"dists/a": Entry("dists/a", Kind.LINK, target="b")}, obstructing=[old])
-    assert settled(tree, survey) == KindChanges(carried={new: old})
+    diff = Diff(links={"dists/a": Entry("dists/a", Kind.LINK, target="b")}, obstructing=[old])
+    assert settled(tree, diff) == KindChanges(carried={new: old})
 
 
 def test_a_directory_stays_where_a_link_would_lead_what_is_needed_to_another_content(tree: Path) -> None:
     put(tree, "pool/a/x.deb", "right")
     put(tree, "pool/b/x.deb", "something else")
-    survey = Survey(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"])
-    survey.digest = "0" * 64
-    assert settled(tree, survey) == KindChanges(staying={"pool/a"})
-    assert not survey.links and not survey.digest
+    diff = Diff(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"])
+    diff.digest = "0" * 64
+    assert settled(tree, diff) == KindChanges(staying={"pool/a"})
+    assert not diff.links and not diff.digest
 
 
 def test_a_directory_with_what_is_needed_does_not_become_a_file(tree: Path) -> None:
     put(tree, "pool/a/x.deb", "right")
-    survey = Survey(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, obstructing=["pool/a/x.deb"])
-    changes = settled(tree, survey)
-    assert changes.leave("pool/a") and not survey.changed
+    diff = Diff(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, obstructing=["pool/a/x.deb"])
+    changes = settled(tree, diff)
+    assert changes.leave("pool/a") and not diff.changed
 
 
 def test_a_directory_that_would_lose_too_much_stays_and_others_change(tree: Path) -> None:
-    survey = becoming_links(tree, doc=7, tools=2)
-    changes = settled(tree, survey, lambda _: set(), Delete(max_files=5))
-    assert changes.staying == {"doc"} and list(survey.links) == ["tools"] and not changes.stuck
+    diff = becoming_links(tree, doc=7, tools=2)
+    changes = settled(tree, diff, lambda _: set(), Delete(max_files=5))
+    assert changes.staying == {"doc"} and list(diff.links) == ["tools"] and not changes.stuck
     assert sorted(changes.gone) == ["tools/0", "tools/1"]
     assert changes.withheld.withheld == len(changes.withheld.withheld_paths) == 7
     assert "delete.max_files = 5" in changes.withheld.reason
@@ -100,12 +100,12 @@ def test_a_directory_that_would_lose_too_much_stays_and_others_change(tree: Path
 def test_a_directory_cannot_stay_where_the_target_needs_what_the_link_leads_to(
     tree: Path, name: str, stuck: list[str]
 ) -> None:
-    survey = becoming_links(tree, doc=7)
-    assert settled(tree, survey, {name}.intersection, Delete(max_files=5)).stuck == stuck
+    diff = becoming_links(tree, doc=7)
+    assert settled(tree, diff, {name}.intersection, Delete(max_files=5)).stuck == stuck
 
 
 def test_a_suite_that_would_lose_too_much_cannot_stay_what_it_is(tree: Path) -> None:
     put(tree, "dists/a/InRelease", "old")
     link = Entry("dists/a", Kind.LINK, target="b")
-    survey = Survey(links={"dists/a": link}, obstructing=["dists/a/InRelease"])
-    assert settled(tree, survey, lambda _: set(), Delete(max_files=0)).stuck == ["dists/a"]
+    diff = Diff(links={"dists/a": link}, obstructing=["dists/a/InRelease"])
+    assert settled(tree, diff, lambda _: set(), Delete(max_files=0)).stuck == ["dists/a"]

@@ -8,10 +8,10 @@ import pytest
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.config.model import Archive
 from pushmirror.fetch.selection import selection_hash
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.progress import Silent
-from pushmirror.sync.tracking import NOT_COMPARED, SOMEWHERE, Bookkeeping, Places
+from pushmirror.sync.tracking import NOT_COMPARED, SOMEWHERE, InventoryTracker, StatePaths
 
 A, B = "a" * 64, "b" * 64
 
@@ -24,21 +24,21 @@ def archive(tmp_path: Path) -> Archive:
 
 
 @pytest.fixture
-def books(archive: Archive, tmp_path: Path) -> Iterator[Bookkeeping]:
-    places = Places(
+def tracker(archive: Archive, tmp_path: Path) -> Iterator[InventoryTracker]:
+    places = StatePaths(
         *(tmp_path / name for name in ("ledger", "inventory", "upstream")), None, tmp_path / "suites"
     )
-    books = Bookkeeping(archive, places, Silent())
-    with books.open():
-        books.inventory.reconcile(archive.path, progress=Silent())
-        books.inventory.follow(A, selection_hash(archive))
-        yield books
+    tracker = InventoryTracker(archive, places, Silent())
+    with tracker.open():
+        tracker.inventory.reconcile(archive.path, progress=Silent())
+        tracker.inventory.follow(A, selection_hash(archive))
+        yield tracker
 
 
-def changing(*, digest: str = "", covers_all: bool = True, compared_disk: bool = False) -> Survey:
-    survey = Survey(digest=digest, covers_all=covers_all, compared_disk=compared_disk)
-    survey.add_missing(Entry("pool/new", Kind.FILE, 1, 1))
-    return survey
+def changing(*, digest: str = "", covers_all: bool = True, compared_disk: bool = False) -> Diff:
+    diff = Diff(digest=digest, covers_all=covers_all, compared_disk=compared_disk)
+    diff.add_missing(Entry("pool/new", Kind.FILE, 1, 1))
+    return diff
 
 
 BY_MANIFEST = changing(digest=B)
@@ -59,46 +59,46 @@ def known(inventory: Inventory) -> tuple[str, str]:
     ],
 )
 def test_a_change_is_not_taken_for_done_before_it_is(
-    books: Bookkeeping,
-    survey: Survey,
+    tracker: InventoryTracker,
+    diff: Diff,
     prepared: tuple[str, str],
     publishing: tuple[str, str],
     arrived: tuple[str, str],
 ) -> None:
-    books.prepare_for(survey)
-    assert known(books.inventory) == prepared
-    books.publishing(survey)
-    assert known(books.inventory) == publishing
-    books.arrived(survey, complete=True)
-    assert known(books.inventory) == arrived
+    tracker.prepare_for(diff)
+    assert known(tracker.inventory) == prepared
+    tracker.publishing(diff)
+    assert known(tracker.inventory) == publishing
+    tracker.arrived(diff, complete=True)
+    assert known(tracker.inventory) == arrived
 
 
-def test_what_changed_nothing_leaves_everything_as_it_was(books: Bookkeeping) -> None:
-    nothing = Survey(covers_all=False)
-    books.prepare_for(nothing)
-    books.publishing(nothing)
-    books.arrived(nothing, complete=True)
-    assert books.inventory.heading == ""
+def test_what_changed_nothing_leaves_everything_as_it_was(tracker: InventoryTracker) -> None:
+    nothing = Diff(covers_all=False)
+    tracker.prepare_for(nothing)
+    tracker.publishing(nothing)
+    tracker.arrived(nothing, complete=True)
+    assert tracker.inventory.heading == ""
 
 
-def test_a_full_comparison_that_lacks_something_is_none(books: Bookkeeping) -> None:
-    books.prepare_for(BY_FULL)
-    books.publishing(BY_FULL)
-    books.arrived(BY_FULL, complete=False)
-    assert books.inventory.selection == NOT_COMPARED
+def test_a_full_comparison_that_lacks_something_is_none(tracker: InventoryTracker) -> None:
+    tracker.prepare_for(BY_FULL)
+    tracker.publishing(BY_FULL)
+    tracker.arrived(BY_FULL, complete=False)
+    assert tracker.inventory.selection == NOT_COMPARED
 
 
-def test_a_run_that_did_not_arrive_is_remembered_as_under_way(books: Bookkeeping) -> None:
-    books.prepare_for(BY_MANIFEST)
-    books.publishing(BY_MANIFEST)
-    books.arrived(BY_MANIFEST, complete=False)
-    assert known(books.inventory) == (A, B)
+def test_a_run_that_did_not_arrive_is_remembered_as_under_way(tracker: InventoryTracker) -> None:
+    tracker.prepare_for(BY_MANIFEST)
+    tracker.publishing(BY_MANIFEST)
+    tracker.arrived(BY_MANIFEST, complete=False)
+    assert known(tracker.inventory) == (A, B)
 
 
 def test_a_narrower_selection_ends_what_was_followed_before_anything_is_deleted(
-    books: Bookkeeping, archive: Archive
+    tracker: InventoryTracker, archive: Archive
 ) -> None:
-    books.inventory.follow(A, selection_hash(archive) + 1)
-    books.prepare_for(BY_MANIFEST)
-    assert known(books.inventory) == ("", "")
-    assert books.inventory.selection == selection_hash(archive) + 1
+    tracker.inventory.follow(A, selection_hash(archive) + 1)
+    tracker.prepare_for(BY_MANIFEST)
+    assert known(tracker.inventory) == ("", "")
+    assert tracker.inventory.selection == selection_hash(archive) + 1

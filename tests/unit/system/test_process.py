@@ -11,7 +11,7 @@ import pytest
 
 from pushmirror.errors import ProgramFailed, ProgramMissing, Stalled, TookTooLong
 from pushmirror.system import process
-from pushmirror.system.process import MAX_OUTPUT, Stop, background, run
+from pushmirror.system.process import MAX_OUTPUT, CancelToken, background, run
 
 
 def python(line: str, *arguments: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_a_time_limit_may_be_of_years() -> None:
 
 def test_another_thread_ends_a_program_and_all_it_started(tmp_path: Path) -> None:
     pids, failures = tmp_path / "pids", []
-    with Stop() as stop:
+    with CancelToken() as stop:
 
         def work() -> None:
             try:
@@ -78,7 +78,7 @@ def test_another_thread_ends_a_program_and_all_it_started(tmp_path: Path) -> Non
 
 
 def test_a_program_that_is_not_stopped_ends_as_it_would_otherwise() -> None:
-    with Stop() as stop:
+    with CancelToken() as stop:
         assert run(["sh", "-c", "cat; exit 4"], stdin=b"x" * 300_000, stop=stop).exit_code == 4
 
 

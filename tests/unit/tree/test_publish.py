@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.tree.publish import Change, Publisher
+from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.work_area import WorkArea
-from pushmirror.tree.writer import Destination
+from pushmirror.tree.writer import TreeWriter
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_by_hash_file_lands_only_under_its_own_hash(
 def test_files_links_and_directories_are_published(tree: Path, area: WorkArea) -> None:
     put(tree, "a", "old")
     put(area.new, "a")
-    published = Publisher(tree, area).publish(Change(["a"], links(b="a"), ["empty/er"]))
+    published = Publisher(tree, area).publish(PublishPlan(["a"], links(b="a"), ["empty/er"]))
     assert published == 2
     assert (tree / "b").read_text() == "new" and (tree / "empty/er").is_dir()
 
@@ -77,7 +77,7 @@ def test_what_is_in_the_way_leaves(tree: Path, area: WorkArea) -> None:
     put(tree, "link/below", "old")
     for path in ("file", "directory/below"):
         put(area.new, path)
-    Publisher(tree, area).publish(Change(["file", "directory/below"], links(link="file"), []))
+    Publisher(tree, area).publish(PublishPlan(["file", "directory/below"], links(link="file"), []))
     assert (tree / "file").read_text() == (tree / "link").read_text() == "new"
     assert (tree / "directory/below").read_text() == "new"
 
@@ -86,7 +86,7 @@ def test_nothing_is_written_through_a_link(tree: Path, area: WorkArea, tmp_path:
     put(tmp_path, "outside/a", "precious")
     (tree / "pool").symlink_to(tmp_path / "outside")
     put(area.new, "pool/a")
-    Publisher(tree, area).publish(Change(["pool/a"], {}, []))
+    Publisher(tree, area).publish(PublishPlan(["pool/a"], {}, []))
     assert (tmp_path / "outside/a").read_text() == "precious"
     assert (tree / "pool/a").read_text() == "new" and not (tree / "pool").is_symlink()
 
@@ -112,7 +112,7 @@ def test_a_suite_is_swapped_as_a_whole(tree: Path, area: WorkArea) -> None:
         put(area.new, f"dists/sid/{name}")
     before = (tree / "dists/sid").stat().st_ino
     names = ["dists/sid/InRelease", "dists/sid/Packages"]
-    Publisher(tree, area).publish(Change(names, {}, [], at_once=("dists/sid",)))
+    Publisher(tree, area).publish(PublishPlan(names, {}, [], at_once=("dists/sid",)))
     assert [(tree / name).read_text() for name in (*names, "dists/sid/kept")] == ["new", "new", "old"]
     assert (tree / "dists/sid").stat().st_ino != before
 
@@ -121,7 +121,7 @@ def test_a_release_file_that_goes_does_so_in_the_swap(tree: Path, area: WorkArea
     for name in ("dists/sid/InRelease", "dists/sid/Packages", "dists/other/InRelease"):
         put(tree, name, "old")
     put(area.new, "dists/sid/Packages")
-    change = Change(
+    change = PublishPlan(
         ["dists/sid/Packages"],
         {},
         [],
@@ -148,7 +148,7 @@ def test_a_directory_comes_before_the_link_that_leads_to_it_and_has_its_place(
     (tree / "dists/b").symlink_to("a")
     put(area.new, "dists/b/InRelease")
     turned = {"dists/a": Entry("dists/a", Kind.LINK, target="b")}
-    change = Change(
+    change = PublishPlan(
         ["dists/b/InRelease"], turned, ["dists/b"], become_directories=["dists/b"], carried={new: old}
     )
     Publisher(tree, area).publish(change)
@@ -174,15 +174,15 @@ def test_a_link_comes_after_the_one_that_it_leads_through(
     order: list[str],
 ) -> None:
     made: list[str] = []
-    put_link = Destination.put_link
+    put_link = TreeWriter.put_link
 
-    def noting(self: Destination, target: str, path: str) -> None:
+    def noting(self: TreeWriter, target: str, path: str) -> None:
         made.append(path)
         put_link(self, target, path)
 
-    monkeypatch.setattr(Destination, "put_link", noting)
+    monkeypatch.setattr(TreeWriter, "put_link", noting)
     Publisher(tree, area).publish(
-        Change([], {path: Entry(path, Kind.LINK, target=to) for path, to in targets.items()}, [])
+        PublishPlan([], {path: Entry(path, Kind.LINK, target=to) for path, to in targets.items()}, [])
     )
     assert made == order
 
@@ -192,20 +192,20 @@ def test_what_a_link_among_the_packages_leads_to_comes_before_it(
 ) -> None:
     put(area.new, "README")
     seen: list[bool] = []
-    put_link = Destination.put_link
+    put_link = TreeWriter.put_link
 
-    def noting(self: Destination, target: str, path: str) -> None:
+    def noting(self: TreeWriter, target: str, path: str) -> None:
         put_link(self, target, path)
         seen.append((tree / path).exists())
 
-    monkeypatch.setattr(Destination, "put_link", noting)
+    monkeypatch.setattr(TreeWriter, "put_link", noting)
     link = Entry("pool/a", Kind.LINK, target="../README")
-    Publisher(tree, area).publish(Change(["README"], {"pool/a": link}, []))
+    Publisher(tree, area).publish(PublishPlan(["README"], {"pool/a": link}, []))
     assert seen == [True]
 
 
 def test_a_link_whose_file_stays_needed_is_a_file_under_its_other_name(tree: Path, area: WorkArea) -> None:
     put(tree, "dists/a/real", "needed")
     (tree / "dists/a/link").symlink_to("real")
-    Publisher(tree, area).publish(Change([], {}, [], carried={"dists/b/link": "dists/a/link"}))
+    Publisher(tree, area).publish(PublishPlan([], {}, [], carried={"dists/b/link": "dists/a/link"}))
     assert (tree / "dists/b/link").read_text() == "needed" and not (tree / "dists/b/link").is_symlink()

@@ -4,10 +4,10 @@ import os
 import pytest
 
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.closures.store import Ledger
+from pushmirror.closures.store import ClosureStore
 from pushmirror.verify import plan as verify_plan
-from pushmirror.verify.plan import Sources, look
-from pushmirror.verify.plan_lines import Expected, What
+from pushmirror.verify.plan import Expectations, look
+from pushmirror.verify.plan_lines import Expected, LineKind
 from pushmirror.verify.reader import Finding, Problem, Reader, Seen
 
 DATA = b"some content"
@@ -50,7 +50,7 @@ def tree(tmp_path):
 
 
 def sources(tree, inventory=None, paths=NAMES):
-    return Sources(tree, "g", Closures(paths), frozenset(["one", "other"]), (), inventory)
+    return Expectations(tree, "g", Closures(paths), frozenset(["one", "other"]), (), inventory)
 
 
 def findings(tree, plan, after=b""):
@@ -193,7 +193,7 @@ def test_what_only_the_inventory_knows_is_verified_too(tree, tmp_path):
 def test_times_are_told_as_dates(tmp_path, mtime, told):
     (tmp_path / "a").touch()
     os.utime(tmp_path / "a", (0, 1_795_407_472))
-    (finding,) = Reader(tmp_path).names({"a": Expected("", "a", What.FILE, 0, mtime=mtime)})
+    (finding,) = Reader(tmp_path).names({"a": Expected("", "a", LineKind.FILE, 0, mtime=mtime)})
     assert finding.why == (
         f"was changed at 2026-11-23 04:17:52 UTC, expected {told}; its SHA256 is not known"
     )
@@ -201,7 +201,11 @@ def test_times_are_told_as_dates(tmp_path, mtime, told):
 
 def test_a_tree_of_which_nothing_is_known_is_not_said_to_be_whole(tree, tmp_path):
     looked = look(
-        tree, ledger=Ledger(tmp_path / "ledger"), inventory=None, scratch=tmp_path / "scratch", served=""
+        tree,
+        closures=ClosureStore(tmp_path / "ledger"),
+        inventory=None,
+        scratch=tmp_path / "scratch",
+        served="",
     )
     assert [note[:16] for note in looked.notes] == ["nothing is known"]
 
@@ -233,5 +237,5 @@ def test_what_is_expected_of_a_few_names_is_what_the_plan_says_of_them(tree):
 def test_a_file_costs_as_many_bytes_of_a_limited_rate_as_it_has(tmp_path, size):
     (tmp_path / "a").write_bytes(bytes(size))
     paid = []
-    Reader(tmp_path, paid.append).names({"a": Expected("", "a", What.FILE, size, "0" * 64)})
+    Reader(tmp_path, paid.append).names({"a": Expected("", "a", LineKind.FILE, size, "0" * 64)})
     assert sum(paid) == size

@@ -2,7 +2,7 @@ import pytest
 
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.verify.plan_lines import (
-    What,
+    LineKind,
     expectations,
     key_in,
     key_of,
@@ -25,16 +25,16 @@ LINK = lines_of_entry(Entry("pool/x", Kind.LINK, target="y"))[0]
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ([BY_INDEX, BY_INDEX], (What.FILE, 5, A, None)),
-        ([BY_INDEX, BY_INVENTORY], (What.FILE, 5, A, 99)),  # the index counts
-        ([BY_LIST], (What.OPTIONAL, None, A, None)),
-        ([BY_LIST, BY_INVENTORY], (What.FILE, 7, A, 99)),  # it is mirrored, then
-        ([BY_LIST, BY_INDEX], (What.FILE, 5, A, None)),
-        ([UNHASHED], (What.FILE, 7, "", 99)),
-        ([UNHASHED, BY_INDEX], (What.FILE, 5, A, 99)),
-        ([BY_INDEX, OTHERWISE], (What.FILE, 5, f"{A},{B}", None)),
-        ([LINK], (What.LINK, None, "", None)),
-        ([LINK, BY_INDEX], (What.FILE, 5, A, None)),
+        ([BY_INDEX, BY_INDEX], (LineKind.FILE, 5, A, None)),
+        ([BY_INDEX, BY_INVENTORY], (LineKind.FILE, 5, A, 99)),  # the index counts
+        ([BY_LIST], (LineKind.OPTIONAL, None, A, None)),
+        ([BY_LIST, BY_INVENTORY], (LineKind.FILE, 7, A, 99)),  # it is mirrored, then
+        ([BY_LIST, BY_INDEX], (LineKind.FILE, 5, A, None)),
+        ([UNHASHED], (LineKind.FILE, 7, "", 99)),
+        ([UNHASHED, BY_INDEX], (LineKind.FILE, 5, A, 99)),
+        ([BY_INDEX, OTHERWISE], (LineKind.FILE, 5, f"{A},{B}", None)),
+        ([LINK], (LineKind.LINK, None, "", None)),
+        ([LINK, BY_INDEX], (LineKind.FILE, 5, A, None)),
     ],
 )
 def test_what_is_known_of_a_name_becomes_one_line(lines, expected):
@@ -68,7 +68,7 @@ def test_the_key_of_a_path_is_that_of_its_line(path):
 def test_a_directory_that_is_named_is_more_than_one_that_something_is_in():
     named = lines_of_entry(Entry("a/b", Kind.DIRECTORY))
     found = expectations([*lines_of_directory("a/b"), *named])
-    assert found["a/b"].what is What.DIRECTORY
+    assert found["a/b"].what is LineKind.DIRECTORY
 
 
 MD5 = "1" * 32

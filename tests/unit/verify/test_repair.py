@@ -1,7 +1,7 @@
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.config.model import Archive
 from pushmirror.progress import Silent
-from pushmirror.sync.tracking import Places
+from pushmirror.sync.tracking import StatePaths
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.work_area import WorkArea
 from pushmirror.verify.repair import Repair
@@ -12,7 +12,9 @@ def _repaired(tmp_path):
     tree = tmp_path / "tree"
     archive = Archive(name="a", path=tree, upstream="rsync://hub.example.org/debian")
     state = tmp_path / "state"
-    places = Places(*(state / name for name in ("ledger", "inventory", "upstream")), None, state / "suites")
+    places = StatePaths(
+        *(state / name for name in ("ledger", "inventory", "upstream")), None, state / "suites"
+    )
     Repair(archive, places, Silent()).run([], "")
     return WorkArea(tree)
 

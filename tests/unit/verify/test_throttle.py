@@ -3,7 +3,7 @@ import multiprocessing
 import pytest
 
 from pushmirror.errors import Stopped
-from pushmirror.verify.throttle import BURST_S, Pace, book
+from pushmirror.verify.throttle import BURST_S, Throttle, book
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_many_small_takes_cost_what_one_large_one_does():
 def test_readers_share_one_bucket():
     paid_until, stop = multiprocessing.Value("d", 50.0), multiprocessing.Value("b", 0)
     read = multiprocessing.Value("q", 0)
-    one, other = (Pace(paid_until, stop, read, 1000, clock=lambda: 100.0) for _ in range(2))
+    one, other = (Throttle(paid_until, stop, read, 1000, clock=lambda: 100.0) for _ in range(2))
     one.keep(200)
     other.keep(200)
     assert paid_until.value == pytest.approx(100.0 - BURST_S + 0.4)
@@ -40,4 +40,4 @@ def test_readers_share_one_bucket():
 def test_a_reader_that_is_to_stop_does_so_also_while_it_waits(rate):
     paid_until, stop = multiprocessing.Value("d", 1e9), multiprocessing.Value("b", 1)
     with pytest.raises(Stopped):
-        Pace(paid_until, stop, multiprocessing.Value("q", 0), rate).keep(10)
+        Throttle(paid_until, stop, multiprocessing.Value("q", 0), rate).keep(10)

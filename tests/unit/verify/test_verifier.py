@@ -4,7 +4,7 @@ from multiprocessing import Value
 import pytest
 
 from pushmirror.verify.reader import Piece, Seen
-from pushmirror.verify.verifier import _Heard
+from pushmirror.verify.verifier import _ProgressRelay
 
 
 class Listener:
@@ -34,7 +34,7 @@ def listener():
 
 def test_a_progress_hears_of_bytes_in_the_middle_of_a_file(listener):
     read = Value("q", 0)
-    heard = _Heard(listener, read)
+    heard = _ProgressRelay(listener, read)
     read.value = 40
     heard.tell()
     heard.tell()
@@ -47,7 +47,7 @@ def test_a_progress_hears_of_bytes_in_the_middle_of_a_file(listener):
 
 def test_what_is_missing_in_a_piece_counts_as_done(listener):
     read = Value("q", 30)
-    heard = _Heard(listener, read)
+    heard = _ProgressRelay(listener, read)
     heard.done(Piece(0, 1, 2, 100, b""), _done(Seen(files=1, size=30)))
     heard.tell()
     assert (listener.files, listener.size) == (2, 100)
@@ -60,7 +60,7 @@ def test_a_piece_that_was_not_read_to_its_end_is_not_done(listener, end):
         future.set_exception(OSError())
     if end == "cancelled":
         future.cancel()
-    heard = _Heard(listener, Value("q", 0))
+    heard = _ProgressRelay(listener, Value("q", 0))
     heard.done(Piece(0, 1, 2, 100, b""), future)
     heard.tell()
     assert (listener.files, listener.size) == (0, 0)

@@ -143,7 +143,7 @@ def _signal_number(name: str) -> int:
 _CLOSE_S = 5.0
 
 
-class SshWire:
+class SshTransport:
     """Carries triggers to sites, and keeps their connections from stage 1 to stage 2."""
 
     def __init__(self, push: Push, known_hosts: Path) -> None:
@@ -237,26 +237,26 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
 # A wire that follows the configuration: a change of [push] holds from the next trigger on.
 
 
-class CurrentWire:
+class ReloadingTransport:
     """A `Wire` for each state of [push] that was used; what is under way goes on by the one it began with."""
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
-        self._wires: dict[tuple[Push, Path], SshWire] = {}
+        self._wires: dict[tuple[Push, Path], SshTransport] = {}
 
     async def trigger(self, site: Site, words: str) -> Answer:
         """See `Wire.trigger`."""
         config = self._config()
         key = config.push, config.known_hosts
         if key not in self._wires:
-            self._wires[key] = SshWire(*key)
+            self._wires[key] = SshTransport(*key)
         return await self._wires[key].trigger(site, words)
 
     async def release(self, site: Site) -> None:
         """See `Wire.release`."""
-        for wire in [*self._wires.values()]:
-            await wire.release(site)
+        for transport in [*self._wires.values()]:
+            await transport.release(site)
 
     async def close(self) -> None:
         """See `Wire.close`."""
-        await asyncio.gather(*(wire.close() for wire in self._wires.values()))
+        await asyncio.gather(*(transport.close() for transport in self._wires.values()))

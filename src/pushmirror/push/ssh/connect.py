@@ -66,7 +66,7 @@ class Connector:
 
         A host key that is new is pinned.
         """
-        judge = Judge(self.pinned(to))
+        judge = HostKeyCheck(self.pinned(to))
         connection = await self.log_in(to, judge)
         if judge.pins.is_new and judge.shown:
             try:
@@ -76,7 +76,7 @@ class Connector:
                 raise
         return connection
 
-    async def log_in(self, to: Endpoint, judge: Judge) -> asyncssh.SSHClientConnection:
+    async def log_in(self, to: Endpoint, judge: HostKeyCheck) -> asyncssh.SSHClientConnection:
         """As `connect`, but nothing is pinned; what the host key is can be read from the judge.
 
         Only those that have begun to speak take one of the few turns.
@@ -132,7 +132,7 @@ class Connector:
             ) from exc
 
     async def _shake_hands(
-        self, to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: Judge
+        self, to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: HostKeyCheck
     ) -> asyncssh.SSHClientConnection:
         try:
             with _translated(to, late=f"did not finish the login within {self._limit_s:.0f} s"):
@@ -188,7 +188,7 @@ async def drop(connection: asyncssh.SSHClientConnection) -> None:
     await connection.wait_closed()
 
 
-class Judge(asyncssh.SSHClient):
+class HostKeyCheck(asyncssh.SSHClient):
     """Says of a host key whether it is good: pinned, or new where none is pinned; and remembers it."""
 
     def __init__(self, pins: Pins) -> None:
@@ -202,7 +202,7 @@ class Judge(asyncssh.SSHClient):
 
 
 def _options(
-    to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: Judge
+    to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: HostKeyCheck
 ) -> dict[str, Any]:
     """What asyncssh is told: above all, to use nothing but what it is given here."""
     return {

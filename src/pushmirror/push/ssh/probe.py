@@ -20,7 +20,7 @@ from pushmirror.config.model import Push, Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.push.ssh import known_hosts, openssh
 from pushmirror.push.ssh.client import NotOpenedError, no_session, say
-from pushmirror.push.ssh.connect import Connector, Endpoint, Judge, drop, resolve
+from pushmirror.push.ssh.connect import Connector, Endpoint, HostKeyCheck, drop, resolve
 from pushmirror.push.ssh.known_hosts import Pins
 from pushmirror.push.transport import Answer
 
@@ -56,9 +56,9 @@ async def probe(site: Site, push: Push, known_hosts_file: Path, words: str | Non
     if site.ssh_options:
         return await _by_program(found, site, push, known_hosts_file, words)
     connector = Connector(push, known_hosts_file)
-    judge, connection = Judge(Pins()), None
+    judge, connection = HostKeyCheck(Pins()), None
     try:
-        judge = Judge(connector.pinned(endpoint))
+        judge = HostKeyCheck(connector.pinned(endpoint))
         connection = await connector.log_in(endpoint, judge)
         found = replace(found, is_let_in=True)
         if words is not None:
@@ -89,7 +89,7 @@ async def _addresses(to: Endpoint) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(address[0]) for *_, address in places))
 
 
-def _with_key(found: Probe, judge: Judge) -> Probe:
+def _with_key(found: Probe, judge: HostKeyCheck) -> Probe:
     if isinstance(found.trouble, HostKeyChanged):
         kind = HostKey.CHANGED
     elif judge.shown is None:

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 from pushmirror.archive.layout import is_suite_file
 from pushmirror.closures.indices import Indices
-from pushmirror.inventory.diff import Survey
+from pushmirror.inventory.diff import Diff
 from pushmirror.sync.deletion import Deletion
-from pushmirror.tree.published_state import Fault, Published
+from pushmirror.tree.published_state import Fault, PublishedState
 from pushmirror.tree.suites import Suites
 
 
 @dataclass(slots=True)
-class Round:
+class Attempt:
     """What one round has learnt and done; a new one starts with nothing."""
 
     suites: Suites  # upstream's state that it works towards, and what of it is held back
-    live: Published  # what is served here
-    base: Published  # the same, if the ledger vouches for its closure; else nothing
-    survey: Survey
+    live: PublishedState  # what is served here
+    base: PublishedState  # the same, if the ledger vouches for its closure; else nothing
+    diff: Diff
     indices: Indices | None = None  # of the pinned state, once they are staged
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
     landed: int = 0  # new files that entered the tree at once
@@ -36,14 +36,14 @@ class Round:
     withheld: Deletion = field(default_factory=Deletion)  # of names that would have changed their kind
 
     @property
-    def pinned(self) -> Published:
+    def pinned(self) -> PublishedState:
         """What is going to be published."""
         return self.suites.target
 
     def hold(self, directory: str, fault: Fault) -> None:
         """Leave a suite as it is served here."""
         self.suites.hold(directory, fault)
-        self.suites.restrict(self.survey)
+        self.suites.restrict(self.diff)
         self.staged -= {path for path in self.staged if self.suites.leaves(path)}
 
     def at_once(self) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class Round:
             or any(suite is not None and not suite.release.acquire_by_hash for suite in states)
             or any(
                 _moves(path, target.target)
-                for path, target in self.survey.links.items()
+                for path, target in self.diff.links.items()
                 if path.startswith(f"{directory}/")
             )
         )

@@ -21,7 +21,7 @@ from pushmirror.system.owned_directory import state_errors
 _HURRIED = "hurried"  # a directory with an empty file for each site that was named
 
 
-class Turn:
+class PushLock:
     """The right to push one archive, from one state directory."""
 
     def __init__(self, state: Path, archive: str) -> None:
