@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Callback
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.push.callback import call_back, callback_argv, last_call
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 HUB, KEY = "hub.example.org", "/home/me/.ssh/callback"
 PUSH = "sync:archive:debian sync:callback sync:all"
