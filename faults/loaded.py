@@ -29,14 +29,14 @@ from forked import ForkedSite, serving
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import Churn
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import Judge, broken, same_tree
 from pushmirror.lab.listed import read
 from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.churn import Churn
+from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive
 
 EACH = (Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST)

@@ -26,10 +26,10 @@ from forked import Cli, ForkedSite, serving
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import Dinstall
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.judge import OWN, broken, same_tree
 from pushmirror.lab.services import HOST, Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 from upstreams import OwnedArchive
 
 _ROUNDS = 20  # of a whole campaign, each with a try for every site

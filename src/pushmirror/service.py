@@ -108,14 +108,14 @@ class _Files:
         except PushmirrorError as exc:
             if not daemon_files.places(config).conf.exists():
                 raise
-            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            self._say(f"rsync daemon configuration not updated: {exc}")
 
     async def renew(self, config: Config) -> bool:
         """Write them when something has changed; whether that worked."""
         try:
             await self._update(config)
         except PushmirrorError as exc:
-            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            self._say(f"rsync daemon configuration not updated: {exc}")
             return False
         return True
 

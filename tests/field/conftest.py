@@ -10,7 +10,7 @@ from field.apt import Apt, judging
 from field.case import Case
 from field.scene import OddDaemon, Scene
 from forked import Cli, cli
-from pushmirror.lab.daemon import RsyncDaemon
+from support.rsync_daemon import RsyncDaemon
 
 __all__ = ["cli"]
 

@@ -17,8 +17,6 @@ import pytest
 from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import flipping
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import SETTLE_S, Judge, broken, same_tree
@@ -29,6 +27,8 @@ from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.churn import flipping
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 
 
 @pytest.fixture(params=Layout)

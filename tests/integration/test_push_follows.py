@@ -13,13 +13,13 @@ from acceptance.processes import kill
 from downstream import Downstream, SitesSshd, naming
 from pushing_hub import PushingHub, ended
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import free_port, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.state.records import SiteState, Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import locks, process
 from pushmirror.tree.published_state import read_published
+from support.rsync_daemon import RsyncDaemon
 
 EVERYTHING = ["stage1", "stage2"]
 

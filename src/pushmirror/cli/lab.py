@@ -69,7 +69,7 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the story goes to stderr.")
 def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
-    """See it all work on this machine, in a temporary directory.
+    """Run a demo network on this machine.
 
     Makes a signed archive and a network of pushmirrors on the loopback: its owner, a hub, and sites, of which
     the last is a hub itself. Each has its own configuration, sshd and, as a hub, `pushmirror serve`. The

@@ -33,24 +33,30 @@ _OTHERS_WRITE = 0o022
 
 #: name -> (module:function, short help); modules are imported when their verb is called.
 VERBS = {
-    "init": ("pushmirror.cli.init:init", "Write a first configuration, an ssh key and the directories."),
+    "init": ("pushmirror.cli.init:init", "Create a configuration, an ssh key and the directories."),
     "import": (
         "pushmirror.cli.import_command:import_",
-        "Make a configuration of ftpsync's, runmirrors' and rsyncd's.",
+        "Import ftpsync, runmirrors and rsyncd configuration.",
     ),
-    "check": ("pushmirror.cli.check:check", "See whether everything is in order, and say what to do."),
-    "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
-    "push": ("pushmirror.cli.push:push", "Wake the sites that are not current, and see them become so."),
-    "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
-    "serve": ("pushmirror.cli.serve:serve", "Give sites rsync access, and push until all are current."),
-    "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
+    "check": ("pushmirror.cli.check:check", "Check the installation and suggest fixes."),
+    "sync": ("pushmirror.cli.sync:sync", "Update archives from upstream."),
+    "push": (
+        "pushmirror.cli.push:push",
+        "Push to sites that are out of date and wait until they are current.",
+    ),
+    "receive": ("pushmirror.cli.receive:receive", "Handle a push (forced command of an ssh key)."),
+    "serve": ("pushmirror.cli.serve:serve", "Run the rsync daemon and push to sites until all are current."),
+    "status": ("pushmirror.cli.status:status", "Show the health of archives and sites."),
     "suites": ("pushmirror.cli.status:suites", "List the suites of each archive, and which are held back."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
-    "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),
-    "site": ("pushmirror.cli.site:site", "The mirrors below us: add, list, kit, pause, rotate, remove …"),
-    "state": ("pushmirror.cli.state:state", "The state database: check it, back it up, restore a backup."),
-    "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
+    "verify": (
+        "pushmirror.cli.verify:verify",
+        "Read every file again and compare hashes; repair with --repair.",
+    ),
+    "site": ("pushmirror.cli.site:site", "Manage the sites that mirror from here: add, list, kit, pause …"),
+    "state": ("pushmirror.cli.state:state", "Check, back up and restore the state database."),
+    "lab": ("pushmirror.cli.lab:lab", "Run a demo network on this machine."),
 }
 
 
@@ -79,7 +85,7 @@ class Verbs(click.Group):
     "config_path",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="The configuration: a directory or its pushmirror.toml. Default: $PUSHMIRROR_CONFIG, "
+    help="Configuration directory or file. Default: $PUSHMIRROR_CONFIG, "
     "/etc/pushmirror or ~/.config/pushmirror.",
 )
 @click.version_option(package_name="pushmirror", message="%(prog)s %(version)s")
@@ -135,8 +141,8 @@ def _explain(exc: BaseException) -> int:
             _say(f"{exc.filename or 'a file, or the output,'} cannot be read or written: {exc.strerror}")
             _let_go_of_output()
             return Exit.FAILED
-    _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")
-    _say(f"hint: please report it, with {_keep_traceback(exc)}")
+    _say(f"internal error: {type(exc).__name__}: {exc}")
+    _say(f"hint: please report this, with {_keep_traceback(exc)}")
     return Exit.SOFTWARE
 
 

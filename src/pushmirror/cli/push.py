@@ -54,17 +54,17 @@ class SiteRow:
     "sites",
     multiple=True,
     metavar="NAME",
-    help="Only this site, without waiting for the stage 1 of others; canaries go first all the same. May be "
-    "given again.",
+    help="Push to this site only, without waiting for others' stage 1 (but canaries still go first). Can be "
+    "repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; nothing is.")
-@click.option("--again", is_flag=True, help="Also to sites that have confirmed it already.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent; send nothing.")
+@click.option("--again", is_flag=True, help="Push also to sites that are current.")
 @click.option(
     "--background",
     is_flag=True,
-    help="Go on with failing sites for [push] retry_for; leave at once if a push is under way.",
+    help="Retry failing sites for [push] retry_for; exit at once if another push is running.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print where each site is, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the state of each site as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @quiet_option
 @click.pass_obj
@@ -159,7 +159,7 @@ def carry_out(
             signals.run(_push(pushes, names, over, only, follow=not background))
         except Stopped as exc:
             if others := [name for name in names if pushes.turn(name).is_taken()]:
-                goes_on = f"{exc}; another process goes on with the push of {', '.join(others)}"
+                goes_on = f"{exc}; another process continues the push of {', '.join(others)}"
                 raise Stopped(goes_on, exit_code=exc.exit_code) from exc
             raise
     return look(config, store, names, only)
@@ -172,7 +172,7 @@ def _let_in(config: Config) -> None:
     try:
         daemon_files.update(config)
     except PushmirrorError as exc:
-        _log.warning("the rsync daemon's files stay as they are: %s", exc)
+        _log.warning("rsync daemon configuration not updated: %s", exc)
 
 
 async def _push(
@@ -207,8 +207,8 @@ def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list
         of = f"archive {archive}" if archive else "any archive"
         whom = f"the sites {', '.join(sorted(only))}" if only else "no site"
         raise UsageError(
-            f"{whom} {'are not' if only else 'is'} to be woken for {of}",
-            hint="pushmirror site add NAME … adds one; pushmirror site list shows them",
+            f"{whom} to push for {of}",
+            hint="add a site: pushmirror site add NAME …; list sites: pushmirror site list",
         )
     return found
 

@@ -38,11 +38,11 @@ _ORDER = (
 )
 _WORDS = {
     Phase.CURRENT: "current",
-    Phase.WAITING_FOR_STAGE1: "has stage 1, waits for the others",
+    Phase.WAITING_FOR_STAGE1: "stage 1 done, waits for the others",
     Phase.WAITING_FOR_CANARY: "waits for the canaries",
     Phase.DELAYED: "waits for its delay",
     Phase.PAUSED: "paused by hand",
-    Phase.DUE: "about to be woken",
+    Phase.DUE: "push due",
 }
 
 

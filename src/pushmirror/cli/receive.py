@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "trigger",
     default=None,
     metavar="TRIGGER",
-    help="Name of the trigger, written into the trace. Default: ssh.",
+    help="Trigger name for the trace file. Default: ssh.",
 )
 @click.argument("words", nargs=-1)
 @click.pass_obj
@@ -73,7 +73,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
             f"there is no archive {archive!r} here", hint=f"archives: {', '.join(config.archives)}"
         )
     if wanted.callback and config.archives[archive].callback is None:
-        _tell(f"sync:callback is ignored: [archives.{archive}.callback] is not configured")
+        _tell(f"sync:callback ignored: [archives.{archive}.callback] is not configured")
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
     wish = RunRequest(

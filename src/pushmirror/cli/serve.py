@@ -18,14 +18,16 @@ _KINDS = ("systemd", "socket", "inetd", "logrotate")
 
 
 @click.command()
-@click.option("--no-rsync", is_flag=True, help="No rsync daemon: the system's has our files (see --print).")
-@click.option("--no-push", is_flag=True, help="Only the rsync daemon; sites are not woken.")
+@click.option(
+    "--no-rsync", is_flag=True, help="Do not run the rsync daemon: the system runs it (see --print)."
+)
+@click.option("--no-push", is_flag=True, help="Run only the rsync daemon; do not push.")
 @click.option(
     "--print",
     "kind",
     type=click.Choice(_KINDS),
-    help="Print units for systemd (a service that runs this; or a socket that starts rsync), the line for "
-    "inetd, or the rotation of the daemon's log, and end.",
+    help="Print configuration and exit: systemd service, systemd socket that starts rsync, line for "
+    "inetd, or log rotation.",
 )
 @click.pass_obj
 def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) -> int:

@@ -79,7 +79,7 @@ def resume(session: Session, name: str, as_json: bool) -> None:
 @site.command()
 @click.argument("name")
 @click.option(
-    "--grace", metavar="DURATION", help="How long the old password works.  [default: [serve]'s, 7d]"
+    "--grace", metavar="DURATION", help="How long the old password stays valid.  [default: [serve]'s, 7d]"
 )
 @old_ssh_option
 @as_json_option
@@ -108,13 +108,13 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
     ends = {one.user: one.until for one in credentials.valid(daemon_files.logins(config)[name], clock.now())}
     for one in before:
         until = ends.get(one.user)
-        what = f"works until {until:%Y-%m-%d %H:%M} UTC" if until else "works no longer"
+        what = f"is valid until {until:%Y-%m-%d %H:%M} UTC" if until else "is no longer valid"
         click.echo(f"pushmirror: note: {one.user} {what}", err=True)
 
 
 @site.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json_option
 @click.pass_obj
 def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
@@ -132,8 +132,8 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
     found = site_files.known(config, name)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"site remove needs --yes where it cannot ask; {name} is still there")
-        click.confirm(f"Remove {name}, its file and its passwords?", abort=True, err=True)
+            raise UsageError(f"site remove needs --yes when it cannot ask; {name} was not removed")
+        click.confirm(f"Remove {name}, its site file and its passwords?", abort=True, err=True)
     session.as_owner(config, lambda _: None)  # a state that cannot be used leaves the site as it is
     try:
         site_files.remove(config, name)
@@ -143,7 +143,7 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"site": name, "removed": True})
     else:
-        click.echo(f"{name} is removed; its operator should take our key out of ~/.ssh/authorized_keys")
+        click.echo(f"{name} removed; its operator should remove our key from ~/.ssh/authorized_keys")
 
 
 def _forget(store: Store, config: Config, site: Site) -> None:

@@ -292,8 +292,8 @@ def next_steps(
         likely = f', such as "{DEBIAN_KEYRING}"' if any(map(looks_like_debian, unchecked)) else ""
         yield f"set keyring of {', '.join(unchecked)}{likely}: without it signatures are not checked"
     if not is_public(config.mirror.name):
-        yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
-    yield f"look through {file}, and call `{command} check` as the user who ran ftpsync"
+        yield f"set [mirror] name to a public host name, not {config.mirror.name}: it names our trace file"
+    yield f"review {file}, and call `{command} check` as the user who ran ftpsync"
     if sources.pushers:
         yield "exchange the pushers' lines in authorized_keys for those below"
     elif unchecked or any(one.upstream for one in config.archives.values()):

@@ -11,8 +11,8 @@ import pytest
 from pushmirror.checks import upstream
 from pushmirror.cli import main as cli
 from pushmirror.config.model import Archive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.status.words import Level
+from support.rsync_daemon import RsyncDaemon
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 

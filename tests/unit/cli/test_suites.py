@@ -57,7 +57,7 @@ def test_what_is_wrong_with_a_suite_and_what_to_do_is_below_it(mirror, capsys):
 
 def test_an_archive_without_suites_says_so(mirror, capsys):
     assert run(mirror, "suites", "plain") == 0
-    assert capsys.readouterr().out.startswith("plain: no suites are known")
+    assert capsys.readouterr().out.startswith("plain: no suites known")
 
 
 def test_programs_get_the_names_of_missing_files(mirror, capsys):
