@@ -20,13 +20,13 @@ from bench.contenders import make
 from bench.mirror import Contender, Upstream
 from bench.report import say, table
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken
 from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 _EVERY_S = 0.7
 _LOOK_S = 0.05

@@ -167,10 +167,10 @@ def _live_and_die(trial: Trial, hub: _Hub) -> None:
     then_s, jump = random.random() * _LIFE_S, random.choice(_JUMPS_S)
     mark = hub.directory / "mark"
     mark.unlink(missing_ok=True)
-    when, method = random.choice(("before", "after")), random.choice(("send", "answered"))
+    when, method = random.choice(("before", "after")), random.choice(("add_triggers", "record_answer"))
     stage, number = (
         random.choice(list(Stage)),
-        random.randint(1, 1 if method == "send" else len(hub.sites) // 4),
+        random.randint(1, 1 if method == "add_triggers" else len(hub.sites) // 4),
     )
     hold = (when, method, stage.value, str(number), str(mark)) if random.random() < 0.5 else ()
     with hub.pushing(*hold) as child:

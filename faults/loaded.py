@@ -29,14 +29,14 @@ from forked import ForkedSite, serving
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import Churn
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import Judge, broken, same_tree
 from pushmirror.lab.listed import read
 from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.churn import Churn
+from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive
 
 EACH = (Strategy.FULL, Strategy.INDEX, Strategy.MANIFEST)
@@ -46,6 +46,7 @@ _EVERY_S = 1.5  # an update of the archive
 _ATTEMPTS = 3  # of apt, by plain names
 _REST_S, _PAUSE_S = 0.3, 0.1  # between two looks by apt, by the judge
 _GRACE = "36h"
+_IMAGES = "/SHA256SUMS: "  # in what the judge says of an installer's
 _WAYS = ("no", "yes", "force")  # of apt's by-hash
 #: What an apt that asks by hash reads, and one that asks for plain names: these change in one instant only
 #: where the suite has no by-hash.
@@ -82,8 +83,9 @@ class _Look:
         """An excuse may have been completed since."""
         if self.excuse is None:
             return self.problems
-        if self.is_apt:  # which does not tell what it lacks in the judge's words
-            return [] if self.excuse.lacks else self.problems
+        if self.is_apt:  # which does not tell what it lacks in the judge's words, and reads no images
+            lacks = [problem for problem in self.excuse.lacks if _IMAGES not in problem]
+            return [] if lacks else self.problems
         return [problem for problem in self.problems if problem not in self.excuse.lacks]
 
 

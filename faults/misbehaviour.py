@@ -16,9 +16,9 @@ from pathlib import Path
 from random import Random
 
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.dists import RELEASE_FILES
 from pushmirror.lab.signing import LabKey
+from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive
 
 #: What no signed list names, and nobody but an upstream that means harm puts there.

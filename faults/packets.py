@@ -31,11 +31,11 @@ from faults.line import Heartbeat
 from faults.network import Upstream
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, ProgramFailed, ProgramMissing
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 _TRIES = 30
 _SITE, _UPSTREAM = "10.77.0.1", "10.77.0.2"  # in namespaces of their own only

@@ -20,12 +20,12 @@ from acceptance.processes import descendants, kill
 from faults.campaign import Trial
 from faults.loaded import LONGEST_S, Followed, followed
 from pushmirror.config.model import Strategy
-from pushmirror.lab.churn import Churn
 from pushmirror.lab.services import HOST, wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from side_by_side import Home, Side
+from support.churn import Churn
 
 _CYCLES = 14  # of a whole campaign, for each of them
 _WHOLE_S = 2.0  # about what a run takes while upstream changes

@@ -23,12 +23,12 @@ from acceptance.processes import kill
 from faults.campaign import Trial
 from faults.loaded import EACH, Followed, followed, recovers
 from pushmirror.config.model import Strategy
-from pushmirror.lab.churn import Churn
 from pushmirror.lab.judge import Judge
 from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process
 from pushmirror.system.files import sync_file_system
+from support.churn import Churn
 
 _RUNS = 9  # of a whole campaign, on one disk and on two
 _CUTS = 4  # in each run

@@ -28,7 +28,6 @@ from faults.campaign import Trial
 from faults.network import Upstream
 from forked import Cli, ForkedSite, serving
 from pushmirror.errors import Exit, ProgramFailed, StateError
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE
@@ -38,6 +37,7 @@ from pushmirror.state.records import Outcome, Request, Run, Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import clock, process
 from pushmirror.tree.published_state import read_published
+from support.rsync_daemon import RsyncDaemon
 from trees import Dates, dates_of_suites
 
 _TRIGGERS = 10_000

@@ -68,6 +68,7 @@ def _upstream(all_: Loaded) -> Upstream:
 
 def _misbehave(all_: Loaded, up: Upstream, strategy: Strategy, number: int) -> None:
     trial, site, random = all_.trial, all_.sites[strategy], all_.trial.random
+    random.seed(f"{trial.seed} {trial.part} {number}")  # the tries before do not always draw as much
     kinds = [random.choice(PUBLISHING)] if random.random() < 0.3 else []
     kinds += sorted(
         random.sample(OTHERS, k=random.choice((1, 1, 2) if kinds else (1, 1, 2, 3))), key=OTHERS.index

@@ -25,11 +25,11 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import OWN
 from pushmirror.lab.services import HOST, Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 SCRIPTS = ("ftpsync", "runmirrors")
 needs_the_scripts = pytest.mark.skipif(

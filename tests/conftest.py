@@ -7,8 +7,8 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
+from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive, archive_for
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

@@ -1,6 +1,6 @@
 """Runs `pushmirror`, and holds it still at one moment of a push, for tests that kill it there.
 
-    python stopping.py before|after send|answered STAGE NUMBER MARK WORDS…
+    python stopping.py before|after add_triggers|record_answer STAGE NUMBER MARK WORDS…
 
 The moment is around the NUMBER-th call of that method of the store that is about STAGE; the file MARK says
 that it has come.

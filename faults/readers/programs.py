@@ -10,7 +10,6 @@ from pathlib import Path
 
 from faults.readers.judged import Reader, require, require_inside, require_link_inside, text
 from pushmirror.access import transfer_log
-from pushmirror.access.daemon_files import _VERSION as DAEMON_VERSION
 from pushmirror.archive.paths import Entry
 from pushmirror.archive.release import MAX_SIZE
 from pushmirror.checks import public_trace
@@ -27,6 +26,7 @@ from pushmirror.push.callback import caller, site_that_called
 from pushmirror.push.ssh import known_hosts
 from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.push.trigger import MAX_WORDS, parse_trigger, words_for, words_of
+from pushmirror.system.rsync_version import parse_version
 
 _NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 _MARK = b">MARK"  # stands in the corpus for what is another word in each process: rsync.ENTRY
@@ -160,10 +160,8 @@ def _complaints(data: bytes) -> None:
 
 def _version(data: bytes) -> None:
     told = data[:200].decode("utf-8", "replace")
-    version = rsync.parse_version(told)
+    version = rsync.Version(parse_version(told))
     require(str(version).replace(".", "").isdigit(), "no version")
-    if found := DAEMON_VERSION.search(told):
-        tuple(int(number or 0) for number in found.groups())
 
 
 def _log(data: bytes) -> None:

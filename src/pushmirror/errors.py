@@ -64,6 +64,11 @@ class PushmirrorError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.hint = hint  # what to do about it: one sentence, printed on a line of its own
 
+    @property
+    def with_hint(self) -> str:
+        """The message and what to do about it, where both have to be one text."""
+        return f"{self}; {self.hint}" if self.hint else str(self)
+
 
 class UsageError(PushmirrorError):
     """The command was called wrongly."""

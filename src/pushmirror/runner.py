@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pushmirror.archive.generation import short
 from pushmirror.archive.layout import is_content
 from pushmirror.config.model import Archive, Config, Strategy
 from pushmirror.errors import (
@@ -28,7 +29,6 @@ from pushmirror.errors import (
     Exit,
     HookFailed,
     PushmirrorError,
-    StateError,
     Stopped,
     key_name,
 )
@@ -42,6 +42,7 @@ from pushmirror.sync.current import is_already_served
 from pushmirror.sync.job import RunOptions
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
+from pushmirror.system.owned_directory import state_errors
 
 if TYPE_CHECKING:  # what only a run needs is imported when there is one
     from pushmirror.hooks import OnHook
@@ -53,7 +54,6 @@ if TYPE_CHECKING:  # what only a run needs is imported when there is one
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
-_SHORT = 12  # digits of a generation that people compare
 _FORGET_EVERY = 50  # requests answered without a run: old ones are forgotten then, as each run does
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
@@ -137,7 +137,7 @@ class Runner:
             and not wish.is_special
             and is_already_served(archive, wish.generation, self._store)
         ):
-            request = self._add_request(wish, answer=f"already at {wish.generation[:_SHORT]}")
+            request = self._add_request(wish, answer=f"already at {short(wish.generation)}")
             if request.id % _FORGET_EVERY == 0:
                 self.prune_runs(archive)
             return request
@@ -248,7 +248,7 @@ class Runner:
         except PushmirrorError as exc:
             if isinstance(exc, HookFailed):
                 work.report.hook_exit_code = exc.code
-            message = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+            message = exc.with_hint
             _log.error("%s", message)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
@@ -320,7 +320,7 @@ class Runner:
         from pushmirror.sync.engine import Engine
 
         places = self.places(archive)
-        with self.state_errors(places.closures):
+        with state_errors(self._config.state.directory):
             progress, on_hook = Logged(self._progress), self._on_hook or log_hook
             return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
 
@@ -331,7 +331,7 @@ class Runner:
 
         state = self._config.state
         inventories = state.directory / "inventories"
-        with self.state_errors(inventories):
+        with state_errors(self._config.state.directory):
             inventories.mkdir(parents=True, exist_ok=True)
         return StatePaths(
             closures=state.directory / "closures" / archive.name,
@@ -365,7 +365,7 @@ class Runner:
         if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
             return
         raise ConfigError(
-            f"the tree {archive.path} is empty, but generation {was.digest[:12]} was published in it",
+            f"the tree {archive.path} is empty, but generation {short(was.digest)} was published in it",
             hint="mount its disk; or, if it is to be so: pushmirror sync --refill",
         )
 
@@ -384,21 +384,10 @@ class Runner:
     def new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name
         file = directory / f"{clock.now():%Y%m%dT%H%M%S.%f}-{os.getpid()}.log"
-        with self.state_errors(file):
+        with state_errors(self._config.state.directory):
             directory.mkdir(parents=True, exist_ok=True)
             file.touch()
         return file
-
-    @contextmanager
-    def state_errors(self, what: Path) -> Iterator[None]:
-        """Translate what keeps us from writing below the state directory."""
-        try:
-            yield
-        except OSError as exc:
-            raise StateError(
-                f"{exc.filename or what} cannot be written: {exc.strerror}",
-                hint=f"whoever runs pushmirror has to own all below {self._config.state.directory}",
-            ) from exc
 
     def prune_runs(self, archive: Archive) -> None:
         for run in self._store.prune(archive.name, self._config.state.keep_runs):

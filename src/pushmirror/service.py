@@ -108,14 +108,14 @@ class _Files:
         except PushmirrorError as exc:
             if not daemon_files.places(config).conf.exists():
                 raise
-            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            self._say(f"rsync daemon configuration not updated: {exc}")
 
     async def renew(self, config: Config) -> bool:
         """Write them when something has changed; whether that worked."""
         try:
             await self._update(config)
         except PushmirrorError as exc:
-            self._say(f"the rsync daemon's files stay as they are: {exc}")
+            self._say(f"rsync daemon configuration not updated: {exc}")
             return False
         return True
 
@@ -176,8 +176,7 @@ async def _push_for_ever(pushes: PushCoordinator, store: Store, archive: str) ->
                 beside = beside or _Beside(archive)
                 beside.tell(store.site_states(archive))
         except PushmirrorError as exc:
-            hint = f"; {exc.hint}" if exc.hint else ""
-            _log.error("the push of %s failed and is begun again: %s%s", archive, exc, hint)
+            _log.error("the push of %s failed and is begun again: %s", archive, exc.with_hint)
         except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
             _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
         await asyncio.sleep(_AGAIN_S)

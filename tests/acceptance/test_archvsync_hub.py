@@ -40,11 +40,11 @@ from archvsync import (
 )
 from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Tally, Watcher
+from support.rsync_daemon import RsyncDaemon
 
 pytestmark = needs_the_scripts
 

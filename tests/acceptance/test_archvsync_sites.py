@@ -39,7 +39,6 @@ from pushmirror.access import kit, site_files
 from pushmirror.archive.trace import parse_trace
 from pushmirror.config.loader import load
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.network import Serving
 from pushmirror.lab.services import HOST, wait_until
@@ -48,6 +47,7 @@ from pushmirror.push.callback import last_call
 from pushmirror.state.records import SiteState, Stage, Trigger
 from pushmirror.state.store import open_store
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 pytestmark = needs_the_scripts
 

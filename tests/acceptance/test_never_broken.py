@@ -9,10 +9,10 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import Churn, flipping
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher
+from support.churn import Churn, flipping
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything, share_by
 
 BURSTS = 2  # of changes, with a rest after each: on a slow machine, nothing can be published within one

@@ -39,21 +39,21 @@ def hub(tmp_path: Path, sites_sshd: SitesSshd) -> Iterator[PushingHub]:
 
 #: Moments that nobody sees from outside: around the store's calls, by method, stage and number of the call.
 MOMENTS = {
-    "before the first trigger": (STAGED, "before send stage1 1"),
-    "stage 1 is remembered, and not on its way yet": (STAGED, "after send stage1 1"),
-    "the first answer to stage 1 is heard, and not remembered": (STAGED, "before answered stage1 1"),
-    "the first answer to stage 1 is remembered": (STAGED, "after answered stage1 1"),
-    "the last answer to stage 1 is heard, and not remembered": (STAGED, "before answered stage1 3"),
-    "between the last stage 1 and the barrier": (STAGED, "after answered stage1 3"),
-    "the barrier is open, and nothing was sent": (STAGED, "before send stage2 1"),
-    "stage 2 is remembered, and not on its way yet": (STAGED, "after send stage2 1"),
-    "the first answer to stage 2 is remembered": (STAGED, "after answered stage2 1"),
-    "the last answer to stage 2 is heard, and not remembered": (STAGED, "before answered stage2 3"),
-    "after the last answer": (STAGED, "after answered stage2 3"),
-    "all is remembered, and not on its way yet": (ALL, "after send all 1"),
-    "one of all has answered": (ALL, "after answered all 1"),
-    "all have answered": (ALL, "after answered all 2"),
-    "one is woken by all beside those with stages": (MIXED, "after answered all 1"),
+    "before the first trigger": (STAGED, "before add_triggers stage1 1"),
+    "stage 1 is remembered, and not on its way yet": (STAGED, "after add_triggers stage1 1"),
+    "the first answer to stage 1 is heard, and not remembered": (STAGED, "before record_answer stage1 1"),
+    "the first answer to stage 1 is remembered": (STAGED, "after record_answer stage1 1"),
+    "the last answer to stage 1 is heard, and not remembered": (STAGED, "before record_answer stage1 3"),
+    "between the last stage 1 and the barrier": (STAGED, "after record_answer stage1 3"),
+    "the barrier is open, and nothing was sent": (STAGED, "before add_triggers stage2 1"),
+    "stage 2 is remembered, and not on its way yet": (STAGED, "after add_triggers stage2 1"),
+    "the first answer to stage 2 is remembered": (STAGED, "after record_answer stage2 1"),
+    "the last answer to stage 2 is heard, and not remembered": (STAGED, "before record_answer stage2 3"),
+    "after the last answer": (STAGED, "after record_answer stage2 3"),
+    "all is remembered, and not on its way yet": (ALL, "after add_triggers all 1"),
+    "one of all has answered": (ALL, "after record_answer all 1"),
+    "all have answered": (ALL, "after record_answer all 2"),
+    "one is woken by all beside those with stages": (MIXED, "after record_answer all 1"),
 }
 
 
@@ -165,7 +165,7 @@ def test_killed_again_and_again_it_ends_all_the_same(hub: PushingHub) -> None:
         hub.site(name, push=kind)
     hub.publish()
     for number, moment in enumerate(
-        ("after send stage1 1", "after answered stage1 2", "after send stage2 1")
+        ("after add_triggers stage1 1", "after record_answer stage1 2", "after add_triggers stage2 1")
     ):
         mark = hub.directory / f"mark{number}"
         with _running(hub, [stopping.__file__, *moment.split(), str(mark)]) as push:

@@ -10,7 +10,7 @@ from field.apt import Apt, judging
 from field.case import Case
 from field.scene import OddDaemon, Scene
 from forked import Cli, cli
-from pushmirror.lab.daemon import RsyncDaemon
+from support.rsync_daemon import RsyncDaemon
 
 __all__ = ["cli"]
 
@@ -30,7 +30,7 @@ def field_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RsyncDaem
 def apt(tmp_path_factory: pytest.TempPathFactory, field_directory: Path) -> Iterator[Apt]:
     if not shutil.which("apt-get"):
         pytest.skip("needs apt-get, the judge")
-    with judging(tmp_path_factory.mktemp("apt"), field_directory) as judge:
+    with judging(tmp_path_factory.mktemp("apt"), field_directory, remembers=True) as judge:
         yield judge
 
 

@@ -17,13 +17,15 @@ from field.scene import State
 from field.served import Expected, Tree, names
 from pushmirror.config.model import Strategy
 
+STRATEGIES = tuple(one for one in Strategy if one is not Strategy.AUTO)
 
-def crowd(name: str, cases: Sequence[Case], strategy: Strategy) -> Case:
+
+def crowd(name: str, cases: Sequence[Case]) -> Case:
     """A case that has all of these in one archive."""
     steps = zip(*(case.steps for case in cases), strict=True)
     together = tuple(_together([case.name for case in cases], each) for each in steps)
     options = cases[0].options
-    return Case(name, together, mine=("dists", "pool"), options=options, strategies=(strategy,))
+    return Case(name, together, mine=("dists", "pool"), options=options, strategies=STRATEGIES)
 
 
 def _together(suites: Sequence[str], steps: Sequence[Step]) -> Step:

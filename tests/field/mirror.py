@@ -12,10 +12,10 @@ from field.scene import NO_DELAY, OddDaemon, Scene, State
 from field.served import Expected, names
 from forked import ForkedSite
 from pushmirror.config.model import Strategy
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.state.suites import path_of, read_suites, write_suites
 from pushmirror.system.process import Result
+from support.rsync_daemon import RsyncDaemon
 
 
 @dataclass

@@ -18,7 +18,7 @@ from field.served import Tree, names
 from forked import Cli
 from pushmirror.config.model import Strategy
 from pushmirror.errors import PushmirrorError
-from pushmirror.lab.daemon import RsyncDaemon
+from support.rsync_daemon import RsyncDaemon
 from upstreams import places_in, take_stock
 
 GOOD = "good main"

@@ -11,9 +11,9 @@ from field.mirror import mirroring
 from field.scene import Scene
 from field.test_cases import CASES
 from pushmirror.config.model import Strategy
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import HOST
 from side_by_side import Home, Side
+from support.rsync_daemon import RsyncDaemon
 
 #: Where ftpsync may be content and we might not: kinds of trouble, each once.
 NAMES = (

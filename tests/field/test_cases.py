@@ -14,7 +14,7 @@ import pytest
 
 from field import daemons, incomplete, indices, layouts, partial, release_day, releases, trees
 from field.case import Case
-from field.crowd import Crowd, crowd
+from field.crowd import STRATEGIES, Crowd, crowd
 from field.mirror import mirroring
 from field.scene import Scene
 from pushmirror.config.model import Strategy
@@ -45,12 +45,12 @@ def test_every_case_has_a_name_of_its_own() -> None:
     assert len(CASES) > 120
 
 
-@pytest.mark.parametrize("strategy", [one for one in Strategy if one is not Strategy.AUTO])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", CROWDS)
 def test_many_odd_suites_have_each_a_fate_of_its_own(
     name: str, strategy: Strategy, make_scene: Callable[[Case], Scene]
 ) -> None:
-    scene = make_scene(crowd(f"{name}_{strategy.value}", CROWDS[name], strategy))
+    scene = make_scene(crowd(name, CROWDS[name]))
     with mirroring(scene, strategy) as mirror:
         found = Crowd(mirror, CROWDS[name]).problems()
     assert not found, "\n".join(found)

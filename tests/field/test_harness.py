@@ -1,6 +1,8 @@
 """What judges the cases can say no: apt of a tree that is broken, the comparison of one that differs."""
 
+import shutil
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,24 @@ def test_apt_misses_a_package(apt: Apt, up: Upstream) -> None:
 def test_apt_sees_a_package_of_another_content(apt: Apt, up: Upstream) -> None:
     up.put("pool/main/o/odd/odd_1.1_amd64.deb", b"x" * 400)
     assert "Hash Sum mismatch" in problem(apt, up, "odd")
+
+
+def test_apt_is_asked_again_only_of_what_it_would_see_otherwise(
+    apt: Apt, up: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    get = Apt._get
+    monkeypatch.setattr(Apt, "_get", lambda apt, *words: asked.append(words) or get(apt, *words))
+    same = copy(up)
+    same.tree = shutil.copytree(up.tree, up.tree.with_name("same"), symlinks=True)
+    assert problem(apt, up, "odd") == "" and len(asked) == 2  # update, download
+    same.put("dists/good/Release", b"of another suite")
+    assert problem(apt, same, "odd") == "" and len(asked) == 2
+    assert problem(apt, same, "odd", "odd-old") == "" and len(asked) == 4
+    same.put("pool/main/o/odd/odd_1.1_amd64.deb", b"x" * 400)
+    assert "Hash Sum mismatch" in problem(apt, same, "odd")
+    same.put("dists/odd/InRelease", b"x")
+    assert problem(apt, same, "odd").startswith("apt-get update")
 
 
 def test_apt_misses_an_index(apt: Apt, up: Upstream) -> None:

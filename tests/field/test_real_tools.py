@@ -17,9 +17,9 @@ from field.scene import NO_DELAY
 from field.served import names, without_time
 from forked import Cli, ForkedSite
 from pushmirror.config.model import Strategy
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.signing import LabKey
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 _ADDRESS = "case@example.org"
 _OWNER = f"Case <{_ADDRESS}>"

@@ -21,13 +21,13 @@ from crashing import Run, Runner
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.tracking import StatePaths
+from support.rsync_daemon import RsyncDaemon
 from upstreams import places_in, take_stock
 
 EXAMPLES = int(os.environ.get("PUSHMIRROR_EXAMPLES", "0"))

@@ -21,11 +21,11 @@ from acceptance.gate import Gate
 from acceptance.processes import alive, descendants
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.services import HOST, wait_until
 from pushmirror.system import process
 from side_by_side import Home, Side
+from support.rsync_daemon import RsyncDaemon
 
 MIRROR = "mirror.example.org"
 TRACE = f"project/trace/{MIRROR}"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pushmirror.config.model import Callback
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.push.callback import call_back, callback_argv, last_call
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 HUB, KEY = "hub.example.org", "/home/me/.ssh/callback"
 PUSH = "sync:archive:debian sync:callback sync:all"
@@ -100,7 +100,7 @@ def test_nobody_is_called_unless_asked_or_after_a_run_that_failed(
 
 def test_a_callback_without_anybody_to_call_is_told_of(site: LabSite) -> None:
     said = push(site, PUSH).check().output.decode()
-    assert "sync:callback is ignored: [archives.debian.callback] is not configured\n" in said
+    assert "sync:callback ignored: [archives.debian.callback] is not configured\n" in said
 
 
 def test_a_call_that_failed_is_in_the_log(ssh: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
@@ -134,4 +134,4 @@ def test_the_last_call_of_a_site_is_in_its_log(site: LabSite) -> None:
     (site.etc / "sites.d").mkdir()
     (site.etc / "sites.d/site1.toml").write_text('host = "h"\nuser = "me"\narchives = ["debian"]\n')
     push(site, "callback:site1").check()
-    assert b"called back last at 20" in site.run("site", "log", "site1").check().output
+    assert b"last callback at 20" in site.run("site", "log", "site1").check().output

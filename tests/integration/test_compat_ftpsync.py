@@ -19,10 +19,10 @@ import pytest
 
 from acceptance.calls import Call
 from acceptance.gate import Gate
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import wait_until
 from pushmirror.system import process
 from side_by_side import Home, Side
+from support.rsync_daemon import RsyncDaemon
 
 MIRROR = "mirror.example.org"
 TRACE = f"project/trace/{MIRROR}"

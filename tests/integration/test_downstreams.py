@@ -16,7 +16,6 @@ from pushmirror.archive.manifest_parts import Part
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.errors import UpstreamError
 from pushmirror.inventory.inventory import Inventory
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
@@ -26,6 +25,7 @@ from pushmirror.sync.engine import Engine
 from pushmirror.sync.job import RunOptions
 from pushmirror.sync.report import Report
 from side_by_side import Home, Side
+from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, places_in
 

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.services import free_port
 from side_by_side import Ended, Home, Side, facts
+from support.rsync_daemon import RsyncDaemon
 
 _TABLE = tomllib.loads((Path(__file__).parents[1] / "data" / "ftpsync_cases.toml").read_text())
 _MIRROR = "mirror.example.org"

@@ -12,7 +12,6 @@ from pushmirror.archive.layout import TRACES
 from pushmirror.config import loader
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.progress import Silent
@@ -20,6 +19,7 @@ from pushmirror.runner import Runner
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import clock
+from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
 
 SERIAL = "Archive serial: 2026112301\n"

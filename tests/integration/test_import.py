@@ -21,12 +21,12 @@ from pushmirror.access import daemon_files as access
 from pushmirror.config import loader
 from pushmirror.config.model import Config, PushKind
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import HOST, Service, free_port, new_key, wait_until
 from pushmirror.push.trigger import without_generation, words_to
 from pushmirror.state.records import Stage
 from pushmirror.system import process
 from pushmirror.tree.published_state import read_published
+from support.rsync_daemon import RsyncDaemon
 
 SETS = Path(__file__).parents[1] / "data/import"
 PASSWORDS = {

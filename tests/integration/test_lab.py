@@ -5,7 +5,7 @@ import shutil
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,6 @@ import pytest
 from pushmirror.config.model import PushKind
 from pushmirror.errors import ProgramFailed
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import flipping
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import SETTLE_S, Judge, broken, same_tree
@@ -29,6 +27,8 @@ from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.churn import flipping
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 
 
 @pytest.fixture(params=Layout)
@@ -325,6 +325,18 @@ def test_the_judge_finds_a_link_to_an_installer_that_is_gone(archive: LabArchive
 def test_the_judge_finds_a_missing_image(archive: LabArchive) -> None:
     (archive.path / "dists/sid/main/installer-amd64/current/images/netboot/mini.iso").unlink()
     assert any("netboot/mini.iso is missing" in problem for problem in broken(archive.path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("place", ["an image", "a package"])
+def test_the_judge_misses_what_is_no_file(
+    archive: LabArchive, place: str, make: Callable[[Path], None]
+) -> None:
+    image = "dists/sid/main/installer-amd64/current/images/netboot/mini.iso"
+    path = archive.path / (image if place == "an image" else archive.pool_files[0])
+    path.unlink()
+    make(path)
+    assert any(f"{path.name} is missing" in problem for problem in broken(archive.path, thorough=True))
 
 
 def test_the_watcher_counts_broken_samples_and_keeps_the_first_words(archive: LabArchive) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.churn import Churn
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken, suites_in
 from pushmirror.lab.release_day import before_release, change_kinds, release
+from support.churn import Churn
 
 
 @pytest.fixture(params=Layout)

@@ -9,9 +9,9 @@ import pytest
 from offering import open_directory
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
+from support.rsync_daemon import RsyncDaemon
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for, see_everything
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

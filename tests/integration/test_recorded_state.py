@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pushmirror.config.loader import load
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.state.database import find_damage
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import open_store
 from pushmirror.state.suites import path_of, read_suites
 from recorded import RecordedMirror
+from support.rsync_daemon import RsyncDaemon
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 from offering import open_directory
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 from side_by_side import Home, Side
+from support.rsync_daemon import RsyncDaemon
 from trees import refused
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")

@@ -12,7 +12,6 @@ from pushmirror.errors import Behind, Exit, PushmirrorError, UnreadableTree
 from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.progress import Progress, Silent
 from pushmirror.state.records import Stage
@@ -20,6 +19,7 @@ from pushmirror.sync import owner as stock
 from pushmirror.sync.job import RunOptions
 from pushmirror.sync.tracking import StatePaths
 from pushmirror.tree.published_state import PublishedState, read_published
+from support.rsync_daemon import RsyncDaemon
 
 
 class Owner(LabSite):

@@ -8,10 +8,10 @@ import pytest
 from crashing import Run, Runner
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
+from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive, places_in
 
 SID = r"/(zzz-)?dists/sid(/(InRelease|Release|Release\.gpg))?$"

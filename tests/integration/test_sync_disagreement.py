@@ -12,10 +12,10 @@ import pytest
 from pushmirror.archive.index import File
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import LabSite
 from pushmirror.sync import owner
 from pushmirror.system.process import Result
+from support.rsync_daemon import RsyncDaemon
 from trees import refused
 from upstreams import places_in, take_stock
 

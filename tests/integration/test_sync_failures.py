@@ -16,12 +16,12 @@ from acceptance.processes import descendants
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import free_port, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 from trees import Seen, mounted_tmpfs, refused, remount, snapshot
 from upstreams import archive_for, see_everything
 

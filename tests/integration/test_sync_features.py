@@ -12,10 +12,10 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.errors import Exit
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

@@ -10,9 +10,9 @@ import pytest
 
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
+from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

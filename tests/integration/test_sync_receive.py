@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.judge import same_tree
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 from trees import refused
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

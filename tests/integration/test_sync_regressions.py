@@ -19,7 +19,6 @@ from pushmirror.archive.layout import PublishStep, publish_step
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import OWN, broken, same_tree
@@ -32,6 +31,7 @@ from pushmirror.system.beneath import Beneath
 from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.traces import Traces
 from pushmirror.tree.work_area import WorkArea
+from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for
 

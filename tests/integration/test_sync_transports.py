@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.judge import same_tree
 from pushmirror.lab.services import Sshd, new_key, wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 from trees import refused, snapshot
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"

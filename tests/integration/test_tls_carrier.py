@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.services import HOST, wait_until
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 
 SENT = bytes(range(256)) * 12_000  # far more than lies between two programs
 

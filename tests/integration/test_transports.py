@@ -15,10 +15,10 @@ import pytest
 from pushmirror.config.model import Archive
 from pushmirror.errors import UpstreamError
 from pushmirror.fetch.upstream import Upstream
-from pushmirror.lab.daemon import RsyncDaemon, TlsTunnel
 from pushmirror.lab.services import HOST, Sshd, new_key
 from pushmirror.progress import Silent
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon, TlsTunnel
 
 MODULE, USER, PASSWORD = "debian", "site1.example.com", "correct horse battery staple"
 OTHER_NAME = "127.0.0.2"  # answers, and is not in the certificate

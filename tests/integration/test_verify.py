@@ -164,7 +164,7 @@ def test_what_upstream_lacks_too_is_named_and_no_error_until_upstream_has_it(
     code, told = _verify(site)
     assert (code, told["whole"], told["missing"], told["upstream"]) == (Exit.OK, True, 0, 1)
     assert _found(told) == {lost: "upstream"}
-    assert f"1 file is missing upstream, too, or wrong there (such as {lost})" in _said(site)
+    assert f"1 file is also missing or wrong upstream (such as {lost})" in _said(site)
     assert "all is there that upstream has" in site.json("status")[0]["verified"]
     archive.restore_file(lost)
     site.sync().check()
@@ -193,7 +193,7 @@ def test_suites_with_weak_hashes_only_are_compared_and_never_called_verified(tmp
     code, told = _verify(owner)
     assert (code, told["weak"]) == (Exit.OK, ["dists/old"])
     said = _said(owner)
-    assert "no damage found" in said and "not verified, by MD5Sum or SHA1 alone: dists/old" in said
+    assert "no damage found" in said and "not verified, only MD5Sum or SHA1 known: dists/old" in said
     assert "ok" not in said and "weak hashes" in owner.json("status")[0]["verified"]
 
 

@@ -101,7 +101,7 @@ def test_it_is_remembered_how_a_run_really_went(mirror: Mirror) -> None:
 def test_answers_that_needed_no_run_are_not_remembered_for_ever(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pushmirror.runner.serves_already", lambda *_: True)
+    monkeypatch.setattr("pushmirror.runner.is_already_served", lambda *_: True)
     wish = RunRequest("debian", Stage.ALL, "ssh", generation=ONE)
     first, *_ = [mirror.hub.serve(wish) for _ in range(mirror.keep_runs + 100)]
     with pytest.raises(StateError):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import pushmirror
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.system import process
 from recorded import RecordedMirror
+from support.rsync_daemon import RsyncDaemon
 
 ROOT = Path(pushmirror.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

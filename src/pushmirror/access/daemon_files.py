@@ -23,7 +23,6 @@ import grp
 import logging
 import os
 import pwd
-import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,14 +36,13 @@ from pushmirror.access.credentials import Login
 from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
 from pushmirror.access.units import UnitContext
 from pushmirror.config import loader, model
-from pushmirror.errors import ConfigError, ProgramFailed, ProgramMissing, PushmirrorError
-from pushmirror.system import clock, process
+from pushmirror.errors import ConfigError, ProgramMissing, PushmirrorError
+from pushmirror.system import clock
 from pushmirror.system.files import make_open_directories, opened_directory, write_atomically
 from pushmirror.system.locks import locked
+from pushmirror.system.rsync_version import rsync_version
 
 _log = logging.getLogger(__name__)
-_VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
-_TIMEOUT_S = 30.0
 _PRIVATE = 0o700  # of the directory
 _PATIENCE_S = 5.0  # with who changes sites at the moment, and may have been stopped (Ctrl-Z)
 _STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
@@ -194,14 +192,9 @@ def setting_of(config: model.Config, pushmirror: str) -> UnitContext:
 
 def facts_of(config: model.Config) -> DaemonFacts:
     """What the daemon is run by, and with."""
-    said = (
-        process.run([_rsync(), "--version"], timeout_s=_TIMEOUT_S).check().output.decode("utf-8", "replace")
+    return DaemonFacts(
+        rsync_version(_rsync()), root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists()
     )
-    found = _VERSION.search(said)
-    if not found:
-        raise ProgramFailed(f"this is not rsync: its --version begins with {said[:60]!r}")
-    version = (int(found[1]), int(found[2]), int(found[3] or 0))
-    return DaemonFacts(version, root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists())
 
 
 def require_owner(config: model.Config) -> None:

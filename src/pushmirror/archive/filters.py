@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from pushmirror.archive.paths import encoded
 from pushmirror.errors import ConfigError
 
 _MOST_KNOWN = 20_000  # directories of which the answer is kept: their paths may be 4 KB each
@@ -62,7 +63,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         # The empty group behind each alternative tells by its number which rule it was.
-        alternatives = b"|".join(_regex(_encoded(rule.pattern)) + b"()" for rule in self.rules)
+        alternatives = b"|".join(_regex(encoded(rule.pattern)) + b"()" for rule in self.rules)
         object.__setattr__(self, "_first", re.compile(b"(?:" + alternatives + rb")\Z", re.DOTALL))
 
     def wants(self, path: str, *, is_dir: bool = False) -> bool:
@@ -90,12 +91,8 @@ class Selection:
         return wanted
 
     def _passes(self, path: str, *, is_dir: bool) -> bool:
-        match = self._first.match(b"/" + _encoded(path) + (b"\0" if is_dir else b""))
+        match = self._first.match(b"/" + encoded(path) + (b"\0" if is_dir else b""))
         return match is None or match.lastindex is None or self.rules[match.lastindex - 1].include
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")  # rsync compares bytes: "?" is one of them
 
 
 def _regex(pattern: bytes) -> bytes:

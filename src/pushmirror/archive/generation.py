@@ -9,10 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import overload
 
-from pushmirror.archive.paths import Entry, Kind
+from pushmirror.archive.paths import Entry, Kind, encoded
 
 _MODULUS = 2**256
+_SHORT = 12
+
+
+@overload
+def short(digest: str) -> str: ...
+@overload
+def short(digest: str | None) -> str | None: ...
+def short(digest: str | None) -> str | None:
+    """The digits of a generation that people compare."""
+    return digest and digest[:_SHORT]
 
 
 def generation(files: Mapping[str, bytes]) -> str:
@@ -23,7 +34,7 @@ def generation(files: Mapping[str, bytes]) -> str:
     No path has a NUL and the rest has a fixed length, so no two mappings give the same bytes.
     """
     digest = hashlib.sha256(b"pushmirror generation 1\n")
-    for path, content in sorted((_encoded(path), content) for path, content in files.items()):
+    for path, content in sorted((encoded(path), content) for path, content in files.items()):
         digest.update(path + b"\0" + hashlib.sha256(content).digest())
     return digest.hexdigest()
 
@@ -67,9 +78,5 @@ _LETTERS = {Kind.FILE: b"f", Kind.LINK: b"l", Kind.DIRECTORY: b"d"}
 def _number_of(entry: Entry) -> int:
     """The SHA256 of `PATH NUL letter NUL size NUL mtime NUL target`, as a number."""
     kind, size, mtime, target = entry.facts
-    facts = b"%b\0%b\0%d\0%d\0%b" % (_encoded(entry.path), _LETTERS[kind], size, mtime, _encoded(target))
+    facts = b"%b\0%b\0%d\0%d\0%b" % (encoded(entry.path), _LETTERS[kind], size, mtime, encoded(target))
     return int.from_bytes(hashlib.sha256(facts).digest(), "big")
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pushmirror.archive.compression import MAX_LINE, blocks_of_lines, check
-from pushmirror.archive.paths import MAX_PATH, Entry, Kind, link_stays_inside, tree_path
+from pushmirror.archive.paths import MAX_PATH, Entry, Kind, decoded, encoded, link_stays_inside, tree_path
 from pushmirror.archive.release import MAX_SIZE
 from pushmirror.errors import BadPath, MalformedFile, UnknownVersion
 
@@ -96,10 +96,10 @@ def _packed(title: bytes, marked: Iterator[tuple[str, Entry]]) -> Iterator[bytes
         lines.append(f"{mark}{_LETTERS[entry.kind]}\t{name}{_facts(entry)}\n")
         count += 1
         if count % _BATCH == 0:
-            yield packer.compress(_encoded(lines))
+            yield packer.compress(encoded("".join(lines)))
             lines.clear()
     lines.append(f"end\t{count}\n")
-    yield packer.compress(_encoded(lines))
+    yield packer.compress(encoded("".join(lines)))
     yield packer.flush()
 
 
@@ -107,10 +107,6 @@ def _facts(entry: Entry) -> str:
     if entry.kind is Kind.FILE:
         return f"\t{entry.size}\t{entry.mtime}\t{entry.sha256 or '-'}"
     return f"\t{entry.target}" if entry.kind is Kind.LINK else ""
-
-
-def _encoded(lines: list[str]) -> bytes:
-    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 # --- Reading ----------------------------------------------------------------------------------------------
@@ -220,7 +216,7 @@ class _Lines:
         if raw <= self.directory:
             raise self.wrong("a directory that comes after the one before", raw)
         self._count_directory(raw)
-        path = _decoded(raw)
+        path = decoded(raw)
         if tree_path(path, where=self.at) != path:
             raise BadPath(f"{self.at}: expected a path without ./, found {raw[:80]!r}")
         self.directory, self.prefix, self.last = raw, f"{path}/", None
@@ -241,10 +237,10 @@ class _Lines:
         if self.last and (raw, added) <= self.last:
             raise self.wrong("a name that comes after the one before", raw)
         self.last = (raw, added)
-        return tree_path(self.prefix + _decoded(raw), where=self.at)
+        return tree_path(self.prefix + decoded(raw), where=self.at)
 
     def _link(self, path: str, raw: bytes) -> Entry:
-        target = _decoded(raw)
+        target = decoded(raw)
         if len(raw) > MAX_PATH or not link_stays_inside(path, target):
             raise BadPath(f"{self.at}: expected a link that stays in the tree, found {raw[:80]!r}")
         return Entry(path, Kind.LINK, target=target)
@@ -273,10 +269,6 @@ def require_title(raw: bytes, title: bytes, *, where: str) -> None:
             f"{where}: expected version {_VERSION.decode()} of {title.decode()}, found {version.decode()}",
             hint="install a newer pushmirror to read it",
         )
-
-
-def _decoded(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
 
 
 # --- The quick reader -------------------------------------------------------------------------------------

@@ -24,6 +24,16 @@ _MAX_LINKS = 40  # as Linux follows in one path (MAXSYMLINKS)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+def encoded(text: str) -> bytes:
+    """The bytes of a path, or of what has paths in it."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decoded(data: bytes) -> str:
+    """The text of such bytes."""
+    return data.decode("utf-8", "surrogateescape")
+
+
 def tree_path(raw: str, *, where: str) -> str:
     """Return the path when it belongs into a tree, without the "./" that flat repositories write.
 

@@ -113,14 +113,12 @@ class Release:
     """A suite's Release file; a text field that is not there is empty."""
 
     origin: str
-    label: str
     suite: str
     codename: str
     date: datetime | None  # None also where it cannot be read
     valid_until: datetime | None
     acquire_by_hash: bool
     architectures: tuple[str, ...]
-    components: tuple[str, ...]
     files: Mapping[str, Listed]  # by path; what only sections name that are not asked is left out
     weak: str = ""  # MD5Sum or SHA1, where no stronger hash is listed: nothing of it can be called verified
     refused: tuple[str, ...] = ()  # entries that are not given, each with its line and the reason
@@ -171,14 +169,12 @@ def parse_release(data: bytes, *, where: str) -> Release:
 
     return Release(
         origin=text("Origin"),
-        label=text("Label"),
         suite=text("Suite"),
         codename=text("Codename"),
         date=read_date(text("Date")),
         valid_until=read_date(text("Valid-Until")),
         acquire_by_hash=text("Acquire-By-Hash").lower() == "yes",
         architectures=tuple(text("Architectures").split()),
-        components=tuple(text("Components").split()),
         files=MappingProxyType(_files(entries, asked or weak)),
         weak=weak[0] if weak else "",
         refused=tuple(reason for _, reason in sorted(refused.items())),

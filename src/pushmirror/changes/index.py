@@ -34,7 +34,7 @@ from pushmirror.closures.indices import Indices
 from pushmirror.errors import BadPath, Unusable
 from pushmirror.inventory.diff import Diff
 from pushmirror.state.records import Stage
-from pushmirror.system.files import has_digest, mtime_of
+from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
 from pushmirror.tree.published_state import Suite, TreeLinks
 
 # Files that upstream replaced by others of the same name and size: no size tells, only the content.
@@ -65,11 +65,12 @@ def _is_known(question: DetectionContext, file: File) -> bool:
     entry = question.inventory.get(file.path)
     if entry is None or entry.sha256 != file.digest:
         return False
-    try:
-        here = os.lstat(question.tree / file.path)
-    except OSError:
-        return False
-    return stat.S_ISREG(here.st_mode) and (here.st_size, mtime_of(here)) == (entry.size, entry.mtime)
+    here = lstat_or_none(question.tree / file.path)
+    return (
+        here is not None
+        and stat.S_ISREG(here.st_mode)
+        and (here.st_size, mtime_of(here)) == (entry.size, entry.mtime)
+    )
 
 
 _log = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ def _take_files(question: DetectionContext, diff: Diff, keys: Iterable[str], kno
     for file in question.closures.additions(keys, known):
         if not question.named.wants(file.path):
             continue
-        here = _lstat(f"{tree}/{file.path}")
+        here = lstat_or_none(f"{tree}/{file.path}")
         if not (seen.add(file.path) if here is None else seen.add_number(record_fingerprint(file))):
             continue
         if file.size == UNKNOWN:
@@ -302,7 +303,7 @@ def _directories_of(path: str) -> Iterator[str]:
 
 def _is_name(path: Path) -> bool:
     """Whether there is a file or link."""
-    here = _lstat(path)
+    here = lstat_or_none(path)
     return here is not None and not stat.S_ISDIR(here.st_mode)
 
 
@@ -311,19 +312,12 @@ def _note(question: DetectionContext, diff: Diff, path: str, size: int, *, like:
     found = question.area.fetched(like)
     assert found is not None
     entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=question.area.sha256_of(like) or "")
-    kind = diff.missing if _lstat(question.tree / path) is None else diff.changed
+    kind = diff.missing if lstat_or_none(question.tree / path) is None else diff.changed
     kind[path] = entry
 
 
 def _target_of(path: Path) -> str | None:
     try:
         return os.readlink(path)  # noqa: PTH115  text, as it is
-    except OSError:
-        return None
-
-
-def _lstat(path: Path | str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
     except OSError:
         return None

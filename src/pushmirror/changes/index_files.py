@@ -24,7 +24,7 @@ from pushmirror.changes.question import DetectionContext
 from pushmirror.closures.signatures import check_clearsigned
 from pushmirror.errors import ArchiveError, Unusable
 from pushmirror.inventory.diff import Diff
-from pushmirror.system.files import mtime_of, read_at_most, sha256_of
+from pushmirror.system.files import lstat_or_none, mtime_of, read_at_most, sha256_of
 from pushmirror.tree.published_state import Suite
 from pushmirror.tree.work_area import WorkArea
 
@@ -196,10 +196,8 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
+    here = lstat_or_none(path)
+    return here is not None and stat.S_ISREG(here.st_mode)
 
 
 def _is_right(file: Path, sha256: str) -> bool:

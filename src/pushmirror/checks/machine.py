@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pushmirror.archive.generation import short
 from pushmirror.archive.layout import DISTS, POOL, ZZZ_DISTS, is_content
 from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Config, Mirror, State, TlsMethod
@@ -103,7 +104,7 @@ def emptied(archive: Archive, state: State) -> Finding | None:
     """An empty directory where an archive was published: a disk that is not mounted, so no sync goes on."""
     if not _is_empty(archive.path) or (was := _published(archive, state)) is None:
         return None
-    found = f"{archive.path} is empty, but generation {was.digest[:12]} was published in it"
+    found = f"{archive.path} is empty, but generation {short(was.digest)} was published in it"
     todo = f"mount its disk; or, if it is to be so: pushmirror sync {archive.name} --refill"
     return error(f"tree of {archive.name}", found, todo)
 

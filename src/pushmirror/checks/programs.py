@@ -8,8 +8,9 @@ from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Config, PushKind, TlsMethod
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import PushmirrorError
-from pushmirror.fetch.rsync import Version, parse_version
+from pushmirror.fetch.rsync import Version
 from pushmirror.system import process
+from pushmirror.system.rsync_version import rsync_version
 
 _OLDEST = (3, 1, 3)
 _REJECTS_NAMES = {(3, 2, 4), (3, 2, 5)}
@@ -46,8 +47,7 @@ def needs_ssh(config: Config) -> bool:
 def rsync(program: str) -> Finding:
     """One rsync."""
     try:
-        told = process.run([program, "--version"], timeout_s=30).check()
-        version = parse_version(told.output[:200].decode("utf-8", "replace"))
+        version = Version(rsync_version(program))
     except PushmirrorError as exc:
         return error(program, str(exc), exc.hint or "install the Debian package rsync")
     return judge_rsync(program, version)

@@ -28,11 +28,13 @@ from urllib.request import (
 )
 
 import pushmirror
+from pushmirror.archive.generation import short
 from pushmirror.archive.trace import archive_serial, parse_trace
 from pushmirror.checks.finding import Finding, ok, warning
 from pushmirror.config.model import Archive, Config, Site
+from pushmirror.config.types import span
 from pushmirror.errors import PushmirrorError
-from pushmirror.status.words import ago, cut, short, span
+from pushmirror.status.words import ago, cut
 
 # A small text from the web.
 #

@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from pushmirror.checks import public_trace
 from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Config, PushKind, Site
+from pushmirror.config.types import span
 from pushmirror.push.ssh.probe import HostKey, Probe, probe
 from pushmirror.push.transport import Answer
-from pushmirror.status.words import cut, span
-from pushmirror.system import clock, loop
+from pushmirror.status.words import cut
+from pushmirror.system import clock, signals
 
 # What a site answers to words that mean nothing to a push (WORDS), and what that says of its key. Pure.
 #
@@ -129,7 +130,7 @@ def of_sites(sites: Sequence[Site], config: Config) -> list[Finding]:
 
         return [finding for found in await asyncio.gather(*map(one, sites)) for finding in found]
 
-    return loop.run(look())
+    return signals.run(look())
 
 
 async def _woken(site: Site, config: Config) -> list[Finding]:

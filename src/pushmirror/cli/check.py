@@ -26,12 +26,12 @@ _ALL = "all"
     "names",
     multiple=True,
     metavar="SITE",
-    help='Look at this site instead: the way to it, its answer, its public trace; can be repeated; "all".',
+    help='Check this site instead: connection, login, public trace. Can be repeated; "all" for all sites.',
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def check(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
-    """See whether everything is in order, and say what to do.
+    """Check the installation and suggest fixes.
 
     Looks at the configuration, programs, directories, keys, disk, clock, upstream and signatures, and at what
     sites need of us. Run it as the user who runs the mirror. Ends with 1 if something does not work, with 0

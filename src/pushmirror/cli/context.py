@@ -93,7 +93,10 @@ class Session:
 
 def warn_of_broken_sites(exc: ConfigError) -> None:
     """Say on standard error that we go on without our sites; nobody's having gone away changes that."""
-    what = [*str(exc).splitlines(), "until this is mended only a `serve` that runs already wakes our sites"]
+    what = [
+        *str(exc).splitlines(),
+        "until this is fixed, only a `serve` that is already running pushes to sites",
+    ]
     with suppress(OSError):
         for line in what:
             click.echo(f"pushmirror: warning: {printable(line)}", err=True)
@@ -134,14 +137,14 @@ def site_named(config: Config, name: str) -> Site:
 
 
 quiet_option = click.option(
-    "-q", "--quiet", is_flag=True, help="Say nothing if all went well; for cron, which mails what is said."
+    "-q", "--quiet", is_flag=True, help="Print nothing on success; for cron, which mails all output."
 )
 
 
 def require_one_way(*, quiet: bool, verbose: bool, as_json: bool) -> None:
     """Refuse to be quiet and to say much."""
     if quiet and (verbose or as_json):
-        raise click.UsageError(f"--quiet and {'--verbose' if verbose else '--json'} do not go together")
+        raise click.UsageError(f"--quiet cannot be combined with {'--verbose' if verbose else '--json'}")
 
 
 class _Stderr(logging.Handler):
@@ -182,5 +185,5 @@ def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 old_ssh_option = click.option(
-    "--old-ssh", is_flag=True, help="For an sshd before OpenSSH 7.2, without `restrict`."
+    "--old-ssh", is_flag=True, help="For OpenSSH before 7.2, which does not know `restrict`."
 )

@@ -11,8 +11,8 @@ import click
 
 from pushmirror.cli.context import Session, archive_named
 from pushmirror.cli.output import print_json, print_list, printable
+from pushmirror.config.types import span
 from pushmirror.errors import StateError, UsageError
-from pushmirror.status.words import span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ _COLUMNS = ("run", "archive", "stage", "trigger", "started (UTC)", "took", "outc
 
 @click.command()
 @click.argument("archive", required=False)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many runs.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Number of runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(session: Session, archive: str | None, limit: int, as_json: bool) -> None:
@@ -61,7 +63,7 @@ def _row(run: Run) -> tuple[tuple[object, ...], tuple[str, ...]]:
 
 @click.command()
 @click.argument("run")
-@click.option("--debug", is_flag=True, help="All of it, also how each program was called and what it said.")
+@click.option("--debug", is_flag=True, help="Print everything, also each program's command line and output.")
 @click.pass_obj
 def log(session: Session, run: str, debug: bool) -> None:
     """Print the log of a run: its number, or "last".
@@ -100,8 +102,8 @@ def _find(store: Store, run: str) -> Run:
     if run == "last":
         runs = store.runs(limit=1)
         if not runs:
-            raise StateError("there was no run yet")
+            raise StateError("no runs yet")
         return runs[0]
     if not (run.isascii() and run.isdigit() and len(run) < 18):
-        raise UsageError(f"{run!r} is no run, expected a number as `pushmirror history` lists them, or last")
+        raise UsageError(f"{run!r} is not a run; expected a number from `pushmirror history`, or last")
     return store.run(int(run))

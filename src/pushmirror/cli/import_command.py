@@ -61,17 +61,23 @@ class _Order:
 @click.command("import")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
 @click.option("--to", "directory", type=click.Path(path_type=Path), help="Directory to write into.")
-@click.option("--user", metavar="NAME", help="Root only: whose mirror it is; the files become this user's.")
+@click.option(
+    "--user", metavar="NAME", help="Root only: the user who runs the mirror and will own the files."
+)
 @click.option("--state", type=click.Path(path_type=Path), help="Directory for the database and logs.")
 @click.option(
-    "--tree", "trees", multiple=True, metavar="NAME=PATH", help="Tree of an owner's archive; repeat."
+    "--tree",
+    "trees",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Tree of an archive without upstream. Can be repeated.",
 )
+@click.option("--mirror-name", metavar="HOST", help="Public name of this mirror, if MIRRORNAME is not set.")
 @click.option(
-    "--mirror-name", metavar="HOST", help="Public name of this mirror, if MIRRORNAME does not say it."
+    "--environment", is_flag=True, help="Read environment variables only, as in a container; no files."
 )
-@click.option("--environment", is_flag=True, help="Read variables only, as of a container; no files.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, passwords masked; write nothing.")
-@click.option("--force", is_flag=True, help="Replace a configuration that is there; a copy is kept.")
+@click.option("--force", is_flag=True, help="Replace an existing configuration; a copy is kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def import_(
@@ -127,7 +133,7 @@ def _act_for(user: str) -> pwd.struct_passwd | None:
     except KeyError as exc:
         raise UsageError(f"--user: there is no user {user!r}") from exc
     if os.geteuid() not in {0, found.pw_uid}:
-        raise UsageError("--user: only root can write files of another user's")
+        raise UsageError("--user: only root can write files for another user")
     os.environ.update(HOME=found.pw_dir, LOGNAME=user, USER=user)
     return None if found.pw_uid == os.geteuid() else found
 
@@ -166,7 +172,7 @@ def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
     """The files to read; none where the environment is to be."""
     if environment:
         if paths:
-            raise UsageError("--environment reads no files; name either")
+            raise UsageError("--environment reads no files: give either --environment or files")
         return None
     searched = paths or tuple(path for path in usual_places(Path.home()) if os.path.exists(path))  # noqa: PTH110
     found = sort_files(map(absolute, searched))
@@ -197,7 +203,7 @@ def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
     if order.state:
         told["state"] = model.State(directory=order.state)
     if name and sources.told.ftpsyncs and name != config.mirror.name:
-        raise UsageError(f"--mirror-name {name}: MIRRORNAME is {config.mirror.name}; one of them is wrong")
+        raise UsageError(f"--mirror-name {name}: MIRRORNAME is {config.mirror.name}; they must be equal")
     if name:
         try:
             told["mirror"] = model.Mirror.model_validate({**dict(config.mirror), "name": name})
@@ -230,14 +236,14 @@ def _print(report: Report, *, dry_run: bool) -> None:
     for place in report.read:
         click.echo(f"read     {place}")
     if report.backup:
-        click.echo(f"copied   what was there: {report.backup}")
+        click.echo(f"copied   the previous files to {report.backup}")
     for file in report.files:
         click.echo(f"{'would be' if dry_run else 'written '} {file['path']}")
         if dry_run:
             click.echo("".join(f"    {line}\n" for line in file["text"].splitlines()))
     for warning in report.warnings:
         click.echo(f"pushmirror: warning: {printable(warning)}", err=True)
-    click.echo("Nothing was written. After an import without --dry-run:" if dry_run else "\nNext:")
+    click.echo("Nothing was written. Next steps after an import without --dry-run:" if dry_run else "\nNext:")
     for number, step in enumerate(report.next, 1):
         click.echo(f"  {number}. {step}")
     for place, line in report.authorized_keys.items():

@@ -57,7 +57,7 @@ def section_to_add(file: Path, given: InitOptions) -> str | None:
     """
     config = settled(file)
     if given.archive is None and (given.path or given.upstream or given.password_file or given.keyring):
-        raise UsageError(f"{file} exists: init needs --archive to compare with it")
+        raise UsageError(f"{file} exists: init needs --archive to compare it with the options")
     if given.archive is not None and given.archive not in config.archives:
         return render_archive(answers(replace(given, mirror_name=given.mirror_name or config.mirror.name)))
     if differing := list(_differences(config, given)):
@@ -86,7 +86,7 @@ def _differences(config: model.Config, given: InitOptions) -> Iterator[str]:
         }
     for key, (wanted, there) in found.items():
         if wanted is not None and wanted != there:
-            yield f"{key} is {there or 'not set'} there, not {wanted}; change it there"
+            yield f"{key} is {there or 'not set'} in it, not {wanted}; change it in the file"
 
 
 def _upstreams(given: InitOptions, archive: model.Archive) -> tuple[str | None, str | None]:
@@ -145,19 +145,25 @@ class Report:
 
 @click.command()
 @click.option("--archive", metavar="NAME", help="Name of the archive, such as debian.")
-@click.option("--path", type=click.Path(path_type=Path), help="Directory of its tree.")
-@click.option("--upstream", metavar="URL", help="rsync://, rsyncs:// or rsync+ssh://; none for the owner.")
-@click.option("--user", help="Login at upstream, if the URL has none.")
+@click.option("--path", type=click.Path(path_type=Path), help="Directory of the archive's tree.")
+@click.option(
+    "--upstream", metavar="URL", help="rsync://, rsyncs:// or rsync+ssh://; none if the archive is made here."
+)
+@click.option("--user", help="User name at upstream, if it is not in the URL.")
 @click.option("--password-file", type=click.Path(path_type=Path), help="File with the password for upstream.")
-@click.option("--keyring", type=click.Path(path_type=Path), help="Keys that must sign its Release files.")
+@click.option(
+    "--keyring",
+    type=click.Path(path_type=Path),
+    help="Keyring; one of its keys must have signed the Release files.",
+)
 @click.option("--mirror-name", metavar="HOST", help="Public name of this mirror.  [default: the host's name]")
-@click.option("--key", type=click.Path(path_type=Path), help="The ssh key that pushes.")
+@click.option("--key", type=click.Path(path_type=Path), help="SSH key for pushing to sites.")
 @click.option("--state", type=click.Path(path_type=Path), help="Directory for the database and logs.")
-@click.option("--yes", is_flag=True, help="Ask nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Ask nothing, print JSON.")
+@click.option("--yes", is_flag=True, help="Do not ask questions.")
+@click.option("--json", "as_json", is_flag=True, help="Do not ask questions; print JSON.")
 @click.pass_context
 def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Path | None) -> None:
-    """Write a first configuration, an ssh key and the directories.
+    """Create a configuration, an ssh key and the directories.
 
     What is there already is kept. On a terminal it asks for what was not given.
 
@@ -200,7 +206,7 @@ def _asked_password(told: InitAnswers) -> str:
     """The last question, before anything is made: Ctrl-C leaves nothing half done."""
     if told.password_file is None or told.password_file.exists():
         return ""
-    question = "Password at upstream (empty: write it into the file later)"
+    question = "Password at upstream (empty: write it to the file later)"
     return str(click.prompt(question, "", hide_input=True, show_default=False))
 
 
@@ -286,25 +292,25 @@ def _next_steps(file: Path, config: model.Config, made: list[CreatedItem]) -> It
     trees = {one.path for one in made if one.what == "tree"}
     for archive in config.archives.values():
         if archive.path not in trees:
-            yield f"make the tree's directory, as root: {made_by_root(archive.path)}"
+            yield f"create the tree's directory, as root: {made_by_root(archive.path)}"
     for one in made:
         if one.what == "password file" and not one.path.stat().st_size:
-            yield f"write the password for upstream into {one.path}, which is empty"
+            yield f"write the password for upstream to {one.path}; it is empty"
     for archive in config.archives.values():
         if archive.upstream and not archive.keyring:
             yield f"set keyring of archives.{archive.name}: without it signatures are not checked"
     if not is_public(config.mirror.name):
-        yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
-    yield f"look through {file}"
+        yield f"set [mirror] name to a public host name, not {config.mirror.name}: it names our trace file"
+    yield f"review {file}"
     yield "run `pushmirror check`, then `pushmirror sync`, as this user"
     if not _is_pushed(config):
         yield "add each site that mirrors from here: pushmirror site add"
-        yield "let them in and push them: pushmirror serve (`serve --print systemd` prints its service)"
-        yield "whenever the archive has changed, run `pushmirror sync` again: it pushes the sites"
+        yield "serve the sites and push to them: pushmirror serve (`serve --print systemd` prints a service)"
+        yield "after each change of the archive run `pushmirror sync`: it pushes to the sites"
         return
     yield (
-        "to be pushed, put the line below into ~/.ssh/authorized_keys, with the hub's address and public key "
-        "in place of the capitals (leave out from= only if the address changes)"
+        "to receive pushes, add the line below to ~/.ssh/authorized_keys: "
+        "replace HUB-ADDRESS and HUB-PUBLIC-KEY (remove from= only if the hub's address changes)"
     )
 
 
@@ -316,7 +322,9 @@ def _print(report: Report) -> None:
         click.echo(f"  {number}. {step}")
     if report.authorized_keys:
         click.echo(f"\n{report.authorized_keys}\n")  # at the start of its line, to be copied as it is
-        click.echo("For later, when this machine pushes sites itself, its key for their authorized_keys:\n")
+        click.echo("Public key of this machine, for the authorized_keys of sites that it will push to:\n")
     else:
-        click.echo("\nOur key, which `site add` puts into the line for a site's authorized_keys:\n")
+        click.echo(
+            "\nPublic key of this hub; `site add` puts it into the line for a site's authorized_keys:\n"
+        )
     click.echo(report.public_key)

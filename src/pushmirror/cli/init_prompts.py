@@ -51,7 +51,7 @@ def asked(given: InitOptions, directory: Path) -> InitOptions:
         )
     )
     upstream = given.upstream or click.prompt(
-        "Upstream URL (empty: this machine is the owner)", "", value_proc=_upstream
+        "Upstream URL (empty: the archive is made on this machine)", "", value_proc=_upstream
     )
     given = replace(given, path=path, upstream=upstream or None)
     return _asked_of_upstream(given, directory) if given.upstream else given
@@ -61,7 +61,7 @@ def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
     user = given.user
     if not user and "@" not in str(given.upstream):
         user = click.prompt(
-            "Login at upstream (empty: none)",
+            "User name at upstream (empty: none)",
             "",
             value_proc=lambda told: told and _upstream(_with_user(given.upstream, told) or "") and told,
         )
@@ -70,11 +70,11 @@ def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
     if url.user and url.scheme is not Scheme.RSYNC_SSH and not secret:
         valid = _valid(model.Archive, "password_file", name="a", path="/tree", upstream="rsync://u@h/m")
         default = f"{directory}/{given.archive}.secret"
-        secret = Path(click.prompt("File for its password", default, value_proc=valid))
+        secret = Path(click.prompt("File with the password for upstream", default, value_proc=valid))
     if not keyring:
         likely = looks_like_debian(str(given.archive)) and Path(DEBIAN_KEYRING).exists()
         told = click.prompt(
-            f"Keyring that signs it ({_NONE}: do not check signatures)",
+            f"Keyring of the archive ({_NONE}: do not check signatures)",
             DEBIAN_KEYRING if likely else _NONE,
             value_proc=_keyring,
         )
@@ -86,14 +86,14 @@ def answers(given: InitOptions) -> InitAnswers:
     """The answers, checked; raises UsageError or ConfigError before anything is written."""
     if given.archive is None or given.path is None:
         raise UsageError(
-            "init needs --archive and --path where it does not ask for them",
+            "init needs --archive and --path when it cannot ask",
             hint="such as: pushmirror init --yes --archive debian --path /srv/mirrors/debian",
         )
     name = given.mirror_name or own_name()
     if not given.mirror_name and not is_public(name):
         raise UsageError(
-            f"this host calls itself {name}: mirror checkers look for project/trace/NAME under a public name",
-            hint="give it, such as: --mirror-name mirror.example.org",
+            f"{name} is not a public host name: mirror checkers look for project/trace/NAME",
+            hint="give a public name, such as: --mirror-name mirror.example.org",
         )
     found = InitAnswers(
         mirror_name=name,
@@ -151,7 +151,7 @@ def _valid(kind: type[model.Values], key: str, **others: str) -> Callable[[str],
 
 def _name(told: str) -> str:
     if not is_public(told):
-        raise click.UsageError("mirror checkers look for project/trace/NAME: expected a public name")
+        raise click.UsageError("expected a public host name: mirror checkers look for project/trace/NAME")
     return _valid(model.Mirror, "name")(told)
 
 
@@ -163,5 +163,5 @@ def _keyring(told: str) -> str:
     if told == _NONE:
         return told
     if not absolute(Path(told)).is_file():
-        raise click.UsageError(f"{told} is not there")
+        raise click.UsageError(f"{told} does not exist")
     return _valid(model.Archive, "keyring", name="a", path="/tree")(told)

@@ -56,13 +56,13 @@ def _quoted(value: object) -> str:
 
 
 _TEXT = """\
-# Configuration of pushmirror. `pushmirror check` says whether it is right.
+# Configuration of pushmirror. `pushmirror check` checks it.
 #
-# "# default:" shows what holds anyway; "# example:" shows a key that has no default and is NOT set.
-# To set either, take away the # and the word behind it.
+# "# default:" shows a key with its default; "# example:" shows a key that has no default and is NOT set.
+# To set either, remove the # and the word after it.
 
 [mirror]
-name = {name}  # public name, and that of this mirror's file in project/trace/
+name = {name}  # public name, also the name of this mirror's file in project/trace/
 # example: country = "DE"
 # example: location = "Example City"
 # example: sponsor = "Example Org <https://example.org>"
@@ -71,54 +71,54 @@ name = {name}  # public name, and that of this mirror's file in project/trace/
 
 {section}
 [push]
-key = {key}  # made by `pushmirror init`; its .pub goes to the sites
+key = {key}  # SSH key for pushing; sites get its .pub
 # default: deadline = "10min"  # how long stage 2 waits for late sites
-# default: quorum = 1.0  # the share of the staged sites that stage 2 waits for
-# example: addresses = ["192.0.2.1"]  # where our pushes come from, for from="…" at the sites
+# default: quorum = 1.0  # share of the staged sites that stage 2 waits for
+# example: addresses = ["192.0.2.1"]  # addresses that our pushes come from, for from="…" at the sites
 
 [serve]
-# default: host = {name}  # the name that sites reach us by
+# default: host = {name}  # host name that sites connect to
 # default: rsync = "[::]:873"
-# example: certificate = "/etc/pushmirror/hub.pem"  # with its key: TLS on rsync_tls = "[::]:1873"
+# example: certificate = "/etc/pushmirror/hub.pem"  # with certificate_key: TLS on rsync_tls = "[::]:1873"
 # example: certificate_key = "/etc/pushmirror/hub.key"
 # default: max_connections = 50  # per archive
 # default: password_grace = "7d"  # how long an old password works after `site rotate`
 
 [state]
-directory = {state}  # the same for whoever calls pushmirror
+directory = {state}  # the same for every user who calls pushmirror
 # default: keep_runs = 500
 
-# Each downstream site has a file in sites.d/: `pushmirror site add` writes it.
+# Each site has a file in sites.d/; `pushmirror site add` writes it.
 """
 
 _ARCHIVE = """\
 [archives.{table}]
 path = {path}
-# rsyncs:// for TLS, rsync+ssh:// over ssh; none when this machine is where the archive is made
+# rsyncs:// for TLS, rsync+ssh:// over ssh; no upstream if the archive is made on this machine
 {upstream}
 {password_file}  # mode 0600, the password on its first line
 {keyring}  # Release files must be signed by one of its keys{unchecked}
 # example: architectures = ["amd64", "arm64", "source"]  # not set: all
 # default: exclude_architectures = []
-# default: exclude = []  # rsync patterns that are not mirrored; what of them is here goes
+# default: exclude = []  # rsync patterns that are not mirrored; matching files here are deleted
 # default: protect = []  # rsync patterns that are never deleted
-# default: strategy = "auto"  # the first of "manifest", "index", "full" that upstream allows; or one of these
-# default: grace = "36h"  # how long files stay that only replaced indices refer to
-# default: full_every = "24h"  # how often the whole disk is looked at, after "index" all of upstream, too
-# default: incomplete = "publish"  # a state of which upstream lacks files in two looks; or "hold" it back
-# default: weak = "publish"  # a state that has no hashes stronger than MD5 or SHA1; or "hold" it back
-# default: rollback = "refuse"  # with a keyring: a state older than the one here; or "warn" and publish it
-# default: stale_after = "12h"  # status warns so long after the last success or change; error: three times
+# default: strategy = "auto"  # or "manifest", "index", "full"; auto: the first that upstream allows
+# default: grace = "36h"  # how long files are kept that only replaced indices refer to
+# default: full_every = "24h"  # how often the whole tree is scanned (with "index" also all of upstream)
+# default: incomplete = "publish"  # if upstream lacks files: publish without them, or "hold" the suite
+# default: weak = "publish"  # if there are only MD5 or SHA1 hashes: publish, or "hold" the suite
+# default: rollback = "refuse"  # with a keyring, if upstream went back to an older state; or "warn"
+# default: stale_after = "12h"  # status warns after this time without success or change; error: 3 times
 # example: bandwidth_limit = "20M"  # per second: "500K", "20M", "1G", or a number of KiB; not set: no limit
-# default: streams = 4  # transfers at a time, where there is much to fetch
-# default: manifest = true  # sites are offered a manifest, by which they fetch only what changed
-# default: timeout = "120s"  # with next to nothing from upstream
-# default: retries = 3  # after a connection that failed; 15 s later, and twice as long each further time
+# default: streams = 4  # parallel transfers, if there is much to fetch
+# default: manifest = true  # offer sites a manifest, so that they fetch only what changed
+# default: timeout = "120s"  # without data from upstream
+# default: retries = 3  # after a failed connection: after 15 s, then doubled each time
 # default: connect_timeout = "30s"
 
-# default: [archives.{table}.delete]  # beyond either of these a run deletes nothing, and says so
+# default: [archives.{table}.delete]  # above either limit a run deletes nothing and reports it
 # default: max_files = 40000
-# default: max_share = 0.25  # of the files here; 100 files or fewer always go
+# default: max_share = 0.25  # of the files here; up to 100 files are always deleted
 
 # example: [archives.{table}.hooks]  # argv lists
 # example: after_publish = ["/usr/local/bin/announce", "published"]

@@ -9,16 +9,16 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from pushmirror.cli.context import Session
 from pushmirror.cli.output import console, print_json, printable
-from pushmirror.errors import Exit, PushmirrorError, Stopped
+from pushmirror.errors import Exit, PushmirrorError
+from pushmirror.system.signals import until_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 @click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the story goes to stderr.")
 def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
-    """See it all work on this machine, in a temporary directory.
+    """Run a demo network on this machine.
 
     Makes a signed archive and a network of pushmirrors on the loopback: its owner, a hub, and sites, of which
     the last is a hub itself. Each has its own configuration, sshd and, as a hub, `pushmirror serve`. The
@@ -94,7 +94,6 @@ def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep:
     narrator = ConsoleNarrator(screen)
     os.umask(0o022)  # as a mirror's operator has it: rsync's daemon may be another user
     with ExitStack() as stack:
-        stack.enter_context(_one_signal())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pushmirror-lab-")))
         screen.print("A network of mirrors on this machine, with real rsync, ssh and gpgv", highlight=False)
         narrator.title("An archive is made and signed")
@@ -157,7 +156,7 @@ def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
     screen.print(f"\n{enter}Ctrl-C ends it.", style="bold", highlight=False)
     for hub in made.hubs:
         hub.mirror.configure_section("push", deadline=_DEADLINE)
-    with suppress(KeyboardInterrupt):
+    with until_ctrl_c():
         for _ in _wishes():
             _change(made, narrator, screen)
 
@@ -220,25 +219,3 @@ def _conclude(verdict: Verdict, screen: Console) -> None:
     screen.print(
         f"{words}, after {verdict.seconds:.1f} s; everything is cleaned up.", style=style, highlight=False
     )
-
-
-@contextmanager
-def _one_signal() -> Iterator[None]:
-    """The first signal unwinds; nothing after it, such as a second Ctrl-C, cuts the clearing up short."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        for one in before:
-            signal.signal(one, signal.SIG_IGN)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Stopped(f"stopped by {signal.Signals(number).name}")
-
-    now = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    before = {one: handler for one, handler in now.items() if handler is not signal.SIG_IGN}  # nohup's stays
-    for one in before:
-        signal.signal(one, stop)
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

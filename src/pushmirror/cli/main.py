@@ -11,22 +11,20 @@ import errno
 import gc
 import importlib
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from pushmirror.cli.context import Session
 from pushmirror.errors import Exit, PushmirrorError, Stopped
 from pushmirror.system.clock import allow_deep_directories
+from pushmirror.system.signals import unwind_on_signals
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: Errors that tell of a disk or of limits, not of a mistake of ours.
 _OF_THE_MACHINE = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _OF_THE_MACHINE |= {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -35,24 +33,30 @@ _OTHERS_WRITE = 0o022
 
 #: name -> (module:function, short help); modules are imported when their verb is called.
 VERBS = {
-    "init": ("pushmirror.cli.init:init", "Write a first configuration, an ssh key and the directories."),
+    "init": ("pushmirror.cli.init:init", "Create a configuration, an ssh key and the directories."),
     "import": (
         "pushmirror.cli.import_command:import_",
-        "Make a configuration of ftpsync's, runmirrors' and rsyncd's.",
+        "Import ftpsync, runmirrors and rsyncd configuration.",
     ),
-    "check": ("pushmirror.cli.check:check", "See whether everything is in order, and say what to do."),
-    "sync": ("pushmirror.cli.sync:sync", "Bring archives up to date with their upstream."),
-    "push": ("pushmirror.cli.push:push", "Wake the sites that are not current, and see them become so."),
-    "receive": ("pushmirror.cli.receive:receive", "Serve a push: the forced command of an ssh key."),
-    "serve": ("pushmirror.cli.serve:serve", "Give sites rsync access, and push until all are current."),
-    "status": ("pushmirror.cli.status:status", "Show how each archive is doing."),
+    "check": ("pushmirror.cli.check:check", "Check the installation and suggest fixes."),
+    "sync": ("pushmirror.cli.sync:sync", "Update archives from upstream."),
+    "push": (
+        "pushmirror.cli.push:push",
+        "Push to sites that are out of date and wait until they are current.",
+    ),
+    "receive": ("pushmirror.cli.receive:receive", "Handle a push (forced command of an ssh key)."),
+    "serve": ("pushmirror.cli.serve:serve", "Run the rsync daemon and push to sites until all are current."),
+    "status": ("pushmirror.cli.status:status", "Show the health of archives and sites."),
     "suites": ("pushmirror.cli.status:suites", "List the suites of each archive, and which are held back."),
     "history": ("pushmirror.cli.history:history", "List past runs."),
     "log": ("pushmirror.cli.history:log", "Print the log of a run."),
-    "verify": ("pushmirror.cli.verify:verify", "Read every file again, and repair what is not right."),
-    "site": ("pushmirror.cli.site:site", "The mirrors below us: add, list, kit, pause, rotate, remove …"),
-    "state": ("pushmirror.cli.state:state", "The state database: check it, back it up, restore a backup."),
-    "lab": ("pushmirror.cli.lab:lab", "See it all work on this machine, in a temporary directory."),
+    "verify": (
+        "pushmirror.cli.verify:verify",
+        "Read every file again and compare hashes; repair with --repair.",
+    ),
+    "site": ("pushmirror.cli.site:site", "Manage the sites that mirror from here: add, list, kit, pause …"),
+    "state": ("pushmirror.cli.state:state", "Check, back up and restore the state database."),
+    "lab": ("pushmirror.cli.lab:lab", "Run a demo network on this machine."),
 }
 
 
@@ -81,7 +85,7 @@ class Verbs(click.Group):
     "config_path",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="The configuration: a directory or its pushmirror.toml. Default: $PUSHMIRROR_CONFIG, "
+    help="Configuration directory or file. Default: $PUSHMIRROR_CONFIG, "
     "/etc/pushmirror or ~/.config/pushmirror.",
 )
 @click.version_option(package_name="pushmirror", message="%(prog)s %(version)s")
@@ -94,7 +98,7 @@ def pushmirror(ctx: click.Context, config_path: Path | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     gc.set_threshold(100_000, 20, 50)  # what is made here is kept: looking for garbage in it costs a tenth
-    _unwind_on_signals()
+    unwind_on_signals()
     allow_deep_directories()
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
     before = sys.stdout
@@ -137,8 +141,8 @@ def _explain(exc: BaseException) -> int:
             _say(f"{exc.filename or 'a file, or the output,'} cannot be read or written: {exc.strerror}")
             _let_go_of_output()
             return Exit.FAILED
-    _say(f"this is a mistake in pushmirror: {type(exc).__name__}: {exc}")
-    _say(f"hint: please report it, with {_keep_traceback(exc)}")
+    _say(f"internal error: {type(exc).__name__}: {exc}")
+    _say(f"hint: please report this, with {_keep_traceback(exc)}")
     return Exit.SOFTWARE
 
 
@@ -177,20 +181,3 @@ def _keep_traceback(exc: BaseException) -> str:
         click.echo(text, err=True)
         return "the traceback above"
     return f"the traceback in {name}"
-
-
-def _unwind_on_signals() -> None:
-    for number in _ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's stays
-            signal.signal(number, _stop)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    for one in _ENDING:  # once: a second one, also of another kind, must not cut the clearing up short
-        signal.signal(one, _too_late)
-    code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-    raise Stopped(f"stopped by {signal.Signals(number).name}", exit_code=code)
-
-
-def _too_late(number: int, _: FrameType | None) -> None:
-    """Nothing; SIG_IGN would have Python complain about a signal that came just before it was set."""

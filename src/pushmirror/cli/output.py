@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
+
+    from pushmirror.progress import Progress
 
 _STYLES = {
     "ok": "green",
@@ -203,3 +206,17 @@ def _in_columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _coloured(line: str) -> list[tuple[str, str]]:
     """The words of a line; a known outcome or level has its colour."""
     return [(word, _STYLES.get(word, "")) for word in re.split(r"(\s+)", line)]
+
+
+@contextmanager
+def progress_on(title: str, *, drawn: bool) -> Iterator[Progress]:
+    """A bar on a terminal, nothing in a pipe or journal."""
+    if drawn and sys.stderr.isatty():
+        from pushmirror.cli.progress import TerminalProgress
+
+        with TerminalProgress(title) as bars:
+            yield bars
+    else:
+        from pushmirror.progress import Silent
+
+        yield Silent()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -53,17 +54,17 @@ class SiteRow:
     "sites",
     multiple=True,
     metavar="NAME",
-    help="Only this site, without waiting for the stage 1 of others; canaries go first all the same. May be "
-    "given again.",
+    help="Push to this site only, without waiting for others' stage 1 (but canaries still go first). Can be "
+    "repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; nothing is.")
-@click.option("--again", is_flag=True, help="Also to sites that have confirmed it already.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent; send nothing.")
+@click.option("--again", is_flag=True, help="Push also to sites that are current.")
 @click.option(
     "--background",
     is_flag=True,
-    help="Go on with failing sites for [push] retry_for; leave at once if a push is under way.",
+    help="Retry failing sites for [push] retry_for; exit at once if another push is running.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print where each site is, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the state of each site as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @quiet_option
 @click.pass_obj
@@ -146,7 +147,7 @@ def carry_out(
     from pushmirror.push.engine import is_quiet
     from pushmirror.push.pushes import PushCoordinator, until_quiet_or
     from pushmirror.push.site_state import at_once
-    from pushmirror.system import loop
+    from pushmirror.system import signals
 
     _let_in(config)
     over = until_quiet_or(config.push.retry_for) if background else is_quiet
@@ -155,10 +156,10 @@ def carry_out(
     with _watch(drawn=drawn) as watch:
         pushes = PushCoordinator(CurrentConfig(config), store, watch, refused=transfer_log.refused)
         try:
-            loop.run(_push(pushes, names, over, only, follow=not background))
+            signals.run(_push(pushes, names, over, only, follow=not background))
         except Stopped as exc:
             if others := [name for name in names if pushes.turn(name).is_taken()]:
-                goes_on = f"{exc}; another process goes on with the push of {', '.join(others)}"
+                goes_on = f"{exc}; another process continues the push of {', '.join(others)}"
                 raise Stopped(goes_on, exit_code=exc.exit_code) from exc
             raise
     return look(config, store, names, only)
@@ -171,7 +172,7 @@ def _let_in(config: Config) -> None:
     try:
         daemon_files.update(config)
     except PushmirrorError as exc:
-        _log.warning("the rsync daemon's files stay as they are: %s", exc)
+        _log.warning("rsync daemon configuration not updated: %s", exc)
 
 
 async def _push(
@@ -206,8 +207,8 @@ def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list
         of = f"archive {archive}" if archive else "any archive"
         whom = f"the sites {', '.join(sorted(only))}" if only else "no site"
         raise UsageError(
-            f"{whom} {'are not' if only else 'is'} to be woken for {of}",
-            hint="pushmirror site add NAME … adds one; pushmirror site list shows them",
+            f"{whom} to push for {of}",
+            hint="add a site: pushmirror site add NAME …; list sites: pushmirror site list",
         )
     return found
 
@@ -298,7 +299,7 @@ def _count(reached: Sequence[SiteRow]) -> None:
         colour = "green" if current == len(its) else "yellow"
         counted = click.style(f"{current} of {len(its)} sites", fg=colour)
         wanted = its[0].wanted
-        told = f"{counted} have generation {wanted[:12]}" if wanted else "nothing is published yet"
+        told = f"{counted} have generation {short(wanted)}" if wanted else "nothing is published yet"
         click.echo(f"{archive}: {told}")
         for one in its:
             if one.phase == "paused":

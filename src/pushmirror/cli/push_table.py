@@ -11,11 +11,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.output import printable
+from pushmirror.config.types import span
 from pushmirror.push.decide import Send
 from pushmirror.push.engine import PushSnapshot
 from pushmirror.state.records import Phase, SiteState
-from pushmirror.status.words import span
 from pushmirror.system import clock
 
 _FRAMES_PER_S = 8.0
@@ -37,11 +38,11 @@ _ORDER = (
 )
 _WORDS = {
     Phase.CURRENT: "current",
-    Phase.WAITING_FOR_STAGE1: "has stage 1, waits for the others",
+    Phase.WAITING_FOR_STAGE1: "stage 1 done, waits for the others",
     Phase.WAITING_FOR_CANARY: "waits for the canaries",
     Phase.DELAYED: "waits for its delay",
     Phase.PAUSED: "paused by hand",
-    Phase.DUE: "about to be woken",
+    Phase.DUE: "push due",
 }
 
 
@@ -88,7 +89,7 @@ class TerminalPush:
         spinner = _FRAME[int((monotonic() - self._began) * _FRAMES_PER_S) % len(_FRAME)]
         tally = ", ".join(f"{counts[phase]} {phase}" for phase in reversed(_ORDER) if counts[phase])
         head = Text.assemble(
-            f"{spinner} ", (view.goal.archive, "bold"), f" {(view.goal.published or 'none')[:12]}: {tally}"
+            f"{spinner} ", (view.goal.archive, "bold"), f" {short(view.goal.published or 'none')}: {tally}"
         )
         names = sorted(phases, key=lambda name: _ORDER.index(phases[name]))
         longest = max(map(len, names), default=0)

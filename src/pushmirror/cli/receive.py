@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 
 from pushmirror.cli.context import Session, warn_of_broken_sites
 from pushmirror.errors import Exit, UsageError
+from pushmirror.system.signals import outlive_connection
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "trigger",
     default=None,
     metavar="TRIGGER",
-    help="Name of the trigger, written into the trace. Default: ssh.",
+    help="Trigger name for the trace file. Default: ssh.",
 )
 @click.argument("words", nargs=-1)
 @click.pass_obj
@@ -54,8 +54,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     from pushmirror.push.trigger import CHECK, parse_trigger, words_of
     from pushmirror.runner import Runner, RunRequest
 
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a push outlives the connection that brought it
+    outlive_connection()
     original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, words)
     wanted, name = parse_trigger(spoken), caller(words_of(original, ()))
@@ -74,7 +73,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
             f"there is no archive {archive!r} here", hint=f"archives: {', '.join(config.archives)}"
         )
     if wanted.callback and config.archives[archive].callback is None:
-        _tell(f"sync:callback is ignored: [archives.{archive}.callback] is not configured")
+        _tell(f"sync:callback ignored: [archives.{archive}.callback] is not configured")
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
     wish = RunRequest(

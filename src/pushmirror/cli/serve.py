@@ -18,14 +18,16 @@ _KINDS = ("systemd", "socket", "inetd", "logrotate")
 
 
 @click.command()
-@click.option("--no-rsync", is_flag=True, help="No rsync daemon: the system's has our files (see --print).")
-@click.option("--no-push", is_flag=True, help="Only the rsync daemon; sites are not woken.")
+@click.option(
+    "--no-rsync", is_flag=True, help="Do not run the rsync daemon: the system runs it (see --print)."
+)
+@click.option("--no-push", is_flag=True, help="Run only the rsync daemon; do not push.")
 @click.option(
     "--print",
     "kind",
     type=click.Choice(_KINDS),
-    help="Print units for systemd (a service that runs this; or a socket that starts rsync), the line for "
-    "inetd, or the rotation of the daemon's log, and end.",
+    help="Print configuration and exit: systemd service, systemd socket that starts rsync, line for "
+    "inetd, or log rotation.",
 )
 @click.pass_obj
 def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) -> int:
@@ -59,11 +61,11 @@ def _serve(session: Session, config: Config, *, rsync: bool, pushes: bool) -> No
     from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import SilentObserver
     from pushmirror.service import Parts, alone, serve
-    from pushmirror.system import loop
+    from pushmirror.system import signals
 
     with session.store(config) as store, alone(config):
         parts = Parts(rsync=rsync, pushes=pushes)
-        loop.run(serve(CurrentConfig(config), store, SilentObserver(), parts))
+        signals.run(serve(CurrentConfig(config), store, SilentObserver(), parts))
 
 
 def _require_own_daemon(config: Config) -> None:

@@ -17,11 +17,12 @@ from pushmirror.cli.context import Session, as_json_option, old_ssh_option
 from pushmirror.cli.output import print_json
 from pushmirror.cli.site_add import add
 from pushmirror.cli.site_show import kit_, list_, show, site_log, tell, tell_login
-from pushmirror.config.model import Config
+from pushmirror.config.model import Config, Site
 from pushmirror.config.types import parse_duration
 from pushmirror.errors import UsageError
 from pushmirror.push.site_state import forgiven
 from pushmirror.system import clock
+from pushmirror.system.owned_directory import state_errors
 
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
@@ -78,7 +79,7 @@ def resume(session: Session, name: str, as_json: bool) -> None:
 @site.command()
 @click.argument("name")
 @click.option(
-    "--grace", metavar="DURATION", help="How long the old password works.  [default: [serve]'s, 7d]"
+    "--grace", metavar="DURATION", help="How long the old password stays valid.  [default: [serve]'s, 7d]"
 )
 @old_ssh_option
 @as_json_option
@@ -107,17 +108,19 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
     ends = {one.user: one.until for one in credentials.valid(daemon_files.logins(config)[name], clock.now())}
     for one in before:
         until = ends.get(one.user)
-        what = f"works until {until:%Y-%m-%d %H:%M} UTC" if until else "works no longer"
+        what = f"is valid until {until:%Y-%m-%d %H:%M} UTC" if until else "is no longer valid"
         click.echo(f"pushmirror: note: {one.user} {what}", err=True)
 
 
 @site.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json_option
 @click.pass_obj
 def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
-    """Remove a site: its file, its passwords, and what is remembered of its pushes.
+    """Remove a site: its file, its passwords, its host key, and what is remembered of its pushes.
+
+    The host key stays while another site is on the same host, and in a file that known_hosts in [push] names.
 
     What it is reading at the moment it may read to the end.
 
@@ -126,21 +129,31 @@ def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
       pushmirror site remove site1.example.com --yes
     """
     config = session.config(as_root=True)
-    site_files.known(config, name)
+    found = site_files.known(config, name)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"site remove needs --yes where it cannot ask; {name} is still there")
-        click.confirm(f"Remove {name}, its file and its passwords?", abort=True, err=True)
+            raise UsageError(f"site remove needs --yes when it cannot ask; {name} was not removed")
+        click.confirm(f"Remove {name}, its site file and its passwords?", abort=True, err=True)
     session.as_owner(config, lambda _: None)  # a state that cannot be used leaves the site as it is
     try:
         site_files.remove(config, name)
     finally:  # it may be gone, though the daemon's files could not follow
         if not daemon_files.site_file(config, name).exists():
-            session.as_owner(config, lambda store: store.forget_site(name))
+            session.as_owner(config, lambda store: _forget(store, config, found))
     if as_json:
         print_json({"site": name, "removed": True})
     else:
-        click.echo(f"{name} is removed; its operator should take our key out of ~/.ssh/authorized_keys")
+        click.echo(f"{name} removed; its operator should remove our key from ~/.ssh/authorized_keys")
+
+
+def _forget(store: Store, config: Config, site: Site) -> None:
+    from pushmirror.push.ssh import known_hosts
+
+    store.forget_site(site.name)
+    others = [one for one in config.sites.values() if one.name != site.name]
+    if config.push.known_hosts is None and not any(known_hosts.is_same_host(site, one) for one in others):
+        with state_errors(config.state.directory, config.known_hosts):
+            known_hosts.unpin(config.known_hosts, site.host, site.port)
 
 
 def _forgive(store: Store, config: Config, name: str) -> None:

@@ -21,24 +21,32 @@ from pushmirror.errors import PushmirrorError, UsageError
 
 @click.command()
 @click.argument("name")
-@click.option("--host", required=True, help="Where its ssh is: a name or an address.")
-@click.option("--user", required=True, help="The account there that is pushed, such as archvsync.")
+@click.option("--host", required=True, help="SSH host name or address.")
+@click.option("--user", required=True, help="Remote account, such as archvsync.")
 @click.option(
     "--push",
     type=click.Choice([kind.value for kind in PushKind]),
     default=PushKind.STAGED.value,
     show_default=True,
-    help="How it is woken.",
+    help="Push mode.",
 )
-@click.option("--archive", "archives", multiple=True, metavar="NAME", help="An archive it mirrors; repeat.")
-@click.option("--main-archive", metavar="NAME", help="The one that its ftpsync knows without a name.")
-@click.option("--port", type=int, help="Of its ssh.  [default: 22]")
-@click.option("--key", type=click.Path(path_type=Path), help="Our ssh key for it, if not that of [push].")
-@click.option("--canary", is_flag=True, help="Pushed first: the others wait until it is current.")
-@click.option("--url", help="Where the public reads it, with {archive} for an archive's name.")
-@click.option("--trace", metavar="NAME", help="File name of its trace.  [default: its name]")
 @click.option(
-    "--ssh-option", "ssh_options", multiple=True, metavar="WORD", help="For the program ssh; repeat."
+    "--archive", "archives", multiple=True, metavar="NAME", help="Archive that it mirrors. Can be repeated."
+)
+@click.option(
+    "--main-archive", metavar="NAME", help="Archive of its ftpsync.conf (the others have ftpsync-NAME.conf)."
+)
+@click.option("--port", type=int, help="SSH port.  [default: 22]")
+@click.option("--key", type=click.Path(path_type=Path), help="Our SSH key for it, if not the key of [push].")
+@click.option("--canary", is_flag=True, help="Push to it first; the others wait until it is current.")
+@click.option("--url", help="Public URL of its archives; {archive} stands for the archive's name.")
+@click.option("--trace", metavar="NAME", help="File name of its trace.  [default: the site's name]")
+@click.option(
+    "--ssh-option",
+    "ssh_options",
+    multiple=True,
+    metavar="WORD",
+    help="Option for the program ssh. Can be repeated.",
 )
 @old_ssh_option
 @as_json_option
@@ -79,7 +87,7 @@ def _need_key(config: Config, told: object) -> None:
             return
         if key.exists():
             again = f"ssh-keygen -y -f {quoted} > {shlex.quote(str(public))}"
-            raise PushmirrorError(f"{public}, the half of the key that sites need, is missing", hint=again)
+            raise PushmirrorError(f"the public key {public} is missing", hint=again)
         if key != config.push.key:
             raise PushmirrorError(
                 f"the key {key} is missing", hint=f"ssh-keygen -t ed25519 -N '' -f {quoted}"
@@ -88,7 +96,7 @@ def _need_key(config: Config, told: object) -> None:
         make_key(key)
     except OSError as exc:
         raise PushmirrorError(f"the key {key} cannot be used: {exc.strerror}") from exc
-    click.echo(f"pushmirror: made the key {key}, which wakes sites", err=True)
+    click.echo(f"pushmirror: created the key {key} for pushing to sites", err=True)
 
 
 def _be_who_pushes(config: Config, key: Path) -> None:
@@ -97,7 +105,7 @@ def _be_who_pushes(config: Config, key: Path) -> None:
     if owner != os.geteuid():
         name = pwd.getpwuid(owner).pw_name
         raise PushmirrorError(
-            f"the key {key} of [push] is missing", hint=f"run this as {name}: it is made then"
+            f"the key {key} of [push] is missing", hint=f"run this as {name}: it creates the key"
         )
 
 
@@ -108,6 +116,6 @@ def _archives(config: Config, told: object) -> tuple[str, ...]:
     if len(config.archives) == 1:
         return (*config.archives,)
     raise UsageError(
-        "site add needs --archive: which of our archives it mirrors",
+        "site add needs --archive: the archive that the site mirrors",
         hint=f"archives here: {', '.join(config.archives) or 'none'}",
     )

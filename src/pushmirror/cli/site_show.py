@@ -14,11 +14,13 @@ import click
 
 from pushmirror.access import credentials, daemon_files, kit, site_files, transfer_log
 from pushmirror.access.credentials import Login
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import Session, as_json_option, old_ssh_option, site_named
 from pushmirror.cli.output import print_json, print_list, print_table, printable
 from pushmirror.config.model import Config, Site
+from pushmirror.config.types import span
 from pushmirror.errors import ConfigError, PushmirrorError
-from pushmirror.status.words import ago, short, span
+from pushmirror.status.words import ago
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def _only_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_loopback or address.is_link_local or address.is_unspecified
 
 
-_COLUMNS = ("site", "host", "push", "archives", "user of rsync", "last login", "remarks")
+_COLUMNS = ("site", "host", "push", "archives", "rsync user", "last login", "remarks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +154,16 @@ def show(session: Session, name: str, as_json: bool) -> None:
         if value not in (None, [], {}, False):
             click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for user in shown.users:
-        last = f"last login {ago(user.last_login, now)}" if user.last_login else "no login in the log"
-        click.echo(f"user of rsync: {user.user}{_until(user.until)}, {last}")
+        last = f"last login {ago(user.last_login, now)}" if user.last_login else "no login logged"
+        click.echo(f"rsync user: {user.user}{_until(user.until)}, {last}")
     if shown.kept_out:
-        click.echo(f"kept out: {shown.kept_out}")
+        click.echo(f"no access: {shown.kept_out}")
 
 
 @click.command("kit")
 @click.argument("name")
-@click.option("--pushmirror", is_flag=True, help="Only what a site with pushmirror needs.")
-@click.option("--ftpsync", is_flag=True, help="Only what a site with ftpsync needs.")
+@click.option("--pushmirror", is_flag=True, help="Print only what a site with pushmirror needs.")
+@click.option("--ftpsync", is_flag=True, help="Print only what a site with ftpsync needs.")
 @old_ssh_option
 @as_json_option
 @click.pass_obj
@@ -198,7 +200,7 @@ def _current(session: Session) -> Config:
     except ConfigError:
         raise
     except PushmirrorError as exc:
-        click.echo(f"pushmirror: the rsync daemon's files were not brought up to date: {exc}", err=True)
+        click.echo(f"pushmirror: rsync daemon configuration not updated: {exc}", err=True)
     return config
 
 
@@ -234,7 +236,7 @@ def _plain(shown: Shown) -> dict[str, object]:
 
 def _row(shown: Shown) -> tuple[object, ...]:
     found = shown.site
-    told = ("paused", found.paused), ("canary", found.canary), ("kept out: see `show`", bool(shown.kept_out))
+    told = ("paused", found.paused), ("canary", found.canary), ("no access: see `show`", bool(shown.kept_out))
     remarks = [word for word, is_so in told if is_so]
     users = ", ".join(f"{user.user}{_until(user.until)}" for user in shown.users) or "no password"
     where = f"{found.user}@{found.host}{f':{found.port}' if found.port else ''}"
@@ -264,9 +266,11 @@ _LOG_COLUMNS = ("sent (UTC)", "archive", "stage", "generation", "took", "exit co
 @click.command("log")
 @click.argument("name")
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many triggers."
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Number of triggers."
 )
-@click.option("--output", is_flag=True, help="All that it said, not only the last line (kept: 64 KiB each).")
+@click.option(
+    "--output", is_flag=True, help="Print its whole output, not only the last line (64 KiB of each are kept)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: bool) -> None:
@@ -292,7 +296,7 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
             click.echo(printable(trigger.output.strip()) or "(nothing)")
     else:
         if called := last_call(config.state.directory, site):
-            click.echo(f"called back last at {called:%Y-%m-%d %H:%M:%S} (UTC)")
+            click.echo(f"last callback at {called:%Y-%m-%d %H:%M:%S} (UTC)")
         print_list(_LOG_COLUMNS, ((_cells(trigger), (last_line(trigger.output),)) for trigger in triggers))
 
 

@@ -46,7 +46,7 @@ def _directory_option(command: _Command) -> _Command:
     return click.option(
         "--directory",
         type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="The state directory, where no configuration names it (as of ftpsync's files).",
+        help="State directory, if it is not in a configuration file (as with ftpsync.conf).",
     )(command)
 
 
@@ -93,7 +93,7 @@ def check(session: Session, directory: Path | None, as_json: bool) -> int:
     elif found:
         _tell(found, now)
     else:
-        click.echo(f"there is no state in {place.directory} yet: the first sync makes it")
+        click.echo(f"there is no state database in {place.directory} yet: the first sync creates it")
     damaged = {one.kind for one in found if one.problem}
     return Exit.DAMAGED if "state" in damaged else Exit.FAILED if damaged else Exit.OK
 
@@ -124,9 +124,9 @@ def backup(session: Session, directory: Path | None, as_json: bool) -> None:
 
 @state.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--empty", is_flag=True, help="Begin with an empty database instead.")
-@click.option("--force", is_flag=True, help="Also in the place of a database that is good.")
-@click.option("--dry-run", is_flag=True, help="Only list what there is, as `state check` does.")
+@click.option("--empty", is_flag=True, help="Start with an empty database instead.")
+@click.option("--force", is_flag=True, help="Replace the database even if it is good.")
+@click.option("--dry-run", is_flag=True, help="Only list the backups, as `state check` does.")
 @_directory_option
 @as_json_option
 @click.pass_context
@@ -164,7 +164,7 @@ def restore(
     if dry_run:
         return int(ctx.invoke(check, directory=directory, as_json=as_json))
     if file and empty:
-        raise UsageError("FILE and --empty do not go together")
+        raise UsageError("FILE cannot be combined with --empty")
     session: Session = ctx.obj
     place = _place(session, directory)
     if file and not file.exists() and (known := backup_directory(place.directory) / file.name).exists():
@@ -172,7 +172,7 @@ def restore(
     if not (force or file) and not find_damage(place.file):
         raise UsageError(
             f"the state database {place.file} is good: nothing needs to be restored",
-            hint="--force does it all the same; pushmirror state check shows what there is",
+            hint="--force restores it anyway; `pushmirror state check` lists the backups",
         )
     done = put_back(place.file, place.directory, source=file, empty=empty, archives=place.archives)
     if as_json:
@@ -192,7 +192,7 @@ def _place(session: Session, directory: Path | None) -> Place:
     file = sqlite_file(config.state.database_url)
     if file is None:
         raise UsageError(
-            "state.database is no SQLite file: there is nothing here to back up or restore",
+            "state.database is not an SQLite file: pushmirror can only back up and restore SQLite",
             hint="use the tools of that database, such as pg_dump and pg_restore",
         )
     return Place(config.state.directory, file, tuple(config.archives))
@@ -225,15 +225,15 @@ def _tell(found: Iterable[Looked], now: datetime) -> None:
 
 def _tell_what_was_done(done: Restored, file: Path) -> None:
     for name, problem in done.skipped.items():
-        click.echo(f"not taken: {name}: {problem}", err=True)
+        click.echo(f"skipped: {name}: {problem}", err=True)
     for kept in done.kept_aside:
-        click.echo(f"kept aside: {kept}")
+        click.echo(f"old file kept as: {kept}")
     if done.source is None:
-        click.echo(f"{file} is empty now: history, and what sites have confirmed, begin anew")
+        click.echo(f"{file} is now empty: history and site states start anew")
     else:
         assert done.made_at
         since = f"{done.made_at:%Y-%m-%d %H:%M} UTC ({ago(done.made_at, clock.now())})"
-        click.echo(f"{file} is that of {done.source} now; what happened since {since} is not in it")
+        click.echo(f"{file} was restored from {done.source}; nothing after {since} is in it")
     click.echo(
-        "next: pushmirror sync, which also pushes every site anew; then start `pushmirror serve` again"
+        "next: run `pushmirror sync`, which also pushes to every site; then start `pushmirror serve` again"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,14 @@ import click
 
 from pushmirror.cli.context import Session, archive_named, site_named, warn_of_broken_sites
 from pushmirror.cli.output import console, fitting, folded, print_json, print_list, printable
-from pushmirror.errors import Exit, Stopped
+from pushmirror.config.types import span
+from pushmirror.errors import Exit
 from pushmirror.health import health_of
 from pushmirror.status.archives import ArchiveHealth
 from pushmirror.status.suites import SuiteHealth, attention_to_suite, summarise_suites
-from pushmirror.status.words import Level, ago, span
+from pushmirror.status.words import Level, ago
 from pushmirror.system import clock
+from pushmirror.system.signals import until_ctrl_c
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,7 +75,7 @@ def suites(session: Session, archive: str | None, as_json: bool) -> None:
 
 def _tell(archive: str, found: list[SuiteHealth], now: datetime, *, titled: bool) -> None:
     if not found:
-        click.echo(f"{archive}: no suites are known: it is a plain tree, or was not synced yet")
+        click.echo(f"{archive}: no suites known: it is a plain tree, or has not been synced yet")
         return
     if titled:
         click.secho(f"The suites of {archive}", bold=True)
@@ -108,11 +109,11 @@ _STYLES = {Level.OK: "green", Level.RUNNING: "cyan", Level.WARNING: "yellow", Le
 @click.argument("archive", required=False)
 @click.option("--site", "sites", multiple=True, metavar="SITE", help="Only this site; can be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
 @click.option(
     "--exit-code",
     is_flag=True,
-    help="End with 1 if an archive's level is error (0: ok, running, warning), for monitoring.",
+    help="Exit with 1 if an archive's level is error (0: ok, running, warning), for monitoring.",
 )
 @click.pass_obj
 def status(
@@ -152,9 +153,9 @@ def status(
       pushmirror status --json | jq '.[] | select(.level != "ok") | .attention'
     """
     if as_json and watch:
-        raise click.UsageError("--json and --watch do not go together")
+        raise click.UsageError("--json cannot be combined with --watch")
     if exit_code and watch:
-        raise click.UsageError("--exit-code and --watch do not go together")
+        raise click.UsageError("--exit-code cannot be combined with --watch")
     from pushmirror.config.reload import CurrentConfig
 
     # Their mistake is shown below; who asks for a site by its name has to be told at once.
@@ -172,7 +173,8 @@ def status(
             return [_with_mistake(one, current.mistake) for one in found]
 
         if watch:
-            _watch_until_ctrl_c(look)
+            with until_ctrl_c():
+                _watch(look)
             return Exit.OK
         health = look()
     if current.mistake and not health:
@@ -194,20 +196,11 @@ def _with_mistake(health: ArchiveHealth, mistake: ConfigError | None) -> Archive
     if mistake is None:
         return health
     told = (
-        "the configuration has a mistake; until it is mended only a `serve` that runs already wakes sites: "
+        "invalid configuration; until it is fixed, only a `serve` that is already running pushes to sites: "
         f"{'; '.join(str(mistake).splitlines())}"
     )
     level = Level.WARNING if health.level is Level.OK else health.level
     return replace(health, level=level, attention=(*health.attention, told))
-
-
-def _watch_until_ctrl_c(look: Callable[[], list[ArchiveHealth]]) -> None:
-    with suppress(KeyboardInterrupt):
-        try:
-            _watch(look)
-        except Stopped as exc:
-            if exc.exit_code != Exit.INTERRUPTED:
-                raise
 
 
 def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -18,13 +19,12 @@ from pushmirror.cli.context import (
     require_one_way,
     warn_of_broken_sites,
 )
-from pushmirror.cli.output import as_json, print_json, print_table, printable
+from pushmirror.cli.output import as_json, print_json, print_table, printable, progress_on
+from pushmirror.config.types import span
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
-from pushmirror.status.words import span
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config, Strategy
-    from pushmirror.progress import Progress
     from pushmirror.runner import RunRequest
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
@@ -43,13 +43,13 @@ def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-del
     if preview.strategy:
         click.echo(printable(f"by {preview.strategy}: {preview.why}"))
     doomed, size = preview.delete, sum(entry.size for entry in preview.fetch)
-    too_many = f"too many to delete without {way_out}: {doomed.reason}"
+    too_many = f"too many files to delete without {way_out}: {doomed.reason}"
     rows = [
         (len(preview.fetch), "to fetch", f"{size / 1e6:.1f} MB"),
         (len(preview.publish), "to publish", ""),
         (len(doomed.paths), "to delete", ""),
-        (doomed.kept - len(doomed.lost), "gone upstream", "stays for its grace period"),
-        (len(doomed.lost), "lost upstream", "stays, for upstream's indices still name it"),
+        (doomed.kept - len(doomed.lost), "gone upstream", "kept for the grace period"),
+        (len(doomed.lost), "lost upstream", "kept, because upstream's indices still name it"),
         (doomed.withheld, "not deleted", too_many),
     ]
     if any(count for count, *_ in rows):
@@ -63,14 +63,16 @@ def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-del
 
 
 def _named(generation: str) -> str:
-    return f"generation {generation[:_SHORT]}" if generation else "no generation"
+    return f"generation {short(generation)}" if generation else "no generation"
 
 
 def _here(preview: Preview) -> str:
     if not preview.live:
         return "nothing is published here yet"
     return (
-        "which is live here" if preview.generation == preview.live else f"{_named(preview.live)} is live here"
+        "which is published here"
+        if preview.generation == preview.live
+        else f"{_named(preview.live)} is published here"
     )
 
 
@@ -82,47 +84,46 @@ def _some(what: str, names: Sequence[str]) -> None:
 
 
 _NOTHING_NEW = "upstream has nothing new"
-_SHORT = 12  # digits of a generation that people compare
 _STAGES = {"1": "stage1", "2": "stage2"}
 _STRATEGIES = ("auto", "manifest", "index", "full")  # config.model has them, and takes long to import
 
 
 @click.command()
 @click.argument("archive", required=False)
-@click.option("--stage", type=click.Choice(["1", "2"]), help="Only fetch ahead (1), or only publish (2).")
+@click.option(
+    "--stage", type=click.Choice(["1", "2"]), help="Run only stage 1 (fetch packages) or stage 2 (publish)."
+)
 @click.option(
     "--strategy",
     type=click.Choice(_STRATEGIES),
-    help="How this run learns what has changed, in the place of the configured way.",
+    help="Strategy to detect changes, instead of the configured one.",
 )
-@click.option(
-    "-T", "trigger", default="manual", metavar="TRIGGER", help="Name of the trigger, written into the trace."
-)
+@click.option("-T", "trigger", default="manual", metavar="TRIGGER", help="Trigger name for the trace file.")
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Say what would be fetched, published and deleted, and how that was learnt.",
+    help="Print what would be fetched, published and deleted; change nothing.",
 )
 @click.option(
-    "--allow-mass-delete", is_flag=True, help="Delete even if it is more than [archives.X.delete] allows."
+    "--allow-mass-delete", is_flag=True, help="Delete even more files than [archives.X.delete] allows."
 )
 @click.option(
-    "--allow-rollback", is_flag=True, help="Publish suites that went back to an older state at upstream."
+    "--allow-rollback", is_flag=True, help="Publish suites even if upstream's state is older than ours."
 )
 @click.option(
     "--refill",
     is_flag=True,
-    help="Fetch everything again into a tree that is empty although an archive was published in it.",
+    help="Refill a tree that is empty although an archive was published in it.",
 )
 @click.option(
-    "--if-changed", is_flag=True, help="First ask upstream cheaply whether it has anything new; for timers."
+    "--if-changed", is_flag=True, help="Run only if upstream has changed (a cheap check); for timers."
 )
-@click.option("--no-push", is_flag=True, help="Do not wake our own sites afterwards.")
+@click.option("--no-push", is_flag=True, help="Do not push to our sites afterwards.")
 @click.option(
     "--json",
     "is_json",
     is_flag=True,
-    help="Print the run, or what a dry run found, as JSON; null if --if-changed finds nothing new.",
+    help="Print the result (of the run or dry run) as JSON; null if --if-changed finds nothing new.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @quiet_option
@@ -185,7 +186,7 @@ def sync(
     config = session.config(on_broken_sites=warn_of_broken_sites, is_told=not quiet)
     names = _names(config, archive, dry_run=dry_run)
     if if_changed and (dry_run or refill or allow_mass_delete or allow_rollback):
-        raise UsageError("--if-changed leaves nothing for --dry-run, --refill and --allow-…")
+        raise UsageError("--if-changed cannot be combined with --dry-run, --refill and --allow-…")
     if strategy:
         _require_upstream(config, names)
     wish = RunRequest(
@@ -255,7 +256,7 @@ def _one(config: Config, store: Store, wish: RunRequest, *, dry_run: bool, drawn
     """The run of one archive, or what it would do."""
     from pushmirror.runner import Runner
 
-    with _progress(wish.archive, drawn=drawn) as progress:
+    with progress_on(wish.archive, drawn=drawn) as progress:
         hub = Runner(config, store, progress)
         return hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
 
@@ -282,7 +283,9 @@ def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[
         for name in over:
             in_background(config, name)
         if over and isinstance(exc, Stopped):
-            goes_on = f"{exc}; the push of {', '.join(over)} goes on in the background (pushmirror status)"
+            goes_on = (
+                f"{exc}; the push of {', '.join(over)} continues in the background (see pushmirror status)"
+            )
             raise Stopped(goes_on, exit_code=exc.exit_code) from exc
         raise
 
@@ -292,8 +295,8 @@ def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
     found = [name for name in names if config.archives[name].upstream]
     if not found:
         raise UsageError(
-            f"{', '.join(names)} has no upstream: there is nothing to foretell",
-            hint="pushmirror push --dry-run shows which sites would be woken",
+            f"{', '.join(names)} has no upstream: --dry-run needs one",
+            hint="pushmirror push --dry-run shows which sites would be pushed",
         )
     return found
 
@@ -303,8 +306,8 @@ def _require_upstream(config: Config, names: Sequence[str]) -> None:
     owned = [name for name in names if config.archives[name].upstream is None]
     if owned:
         raise UsageError(
-            f"{', '.join(owned)} has no upstream, so that there is no --strategy to take",
-            hint="name an archive that has one, or leave --strategy out",
+            f"{', '.join(owned)} has no upstream: --strategy needs one",
+            hint="name an archive that has an upstream, or omit --strategy",
         )
 
 
@@ -354,29 +357,16 @@ def _tell(run: Run, asked: Strategy | None = None) -> None:
             if held
             else click.style("ok", fg="green")
         )
-        served = f"generation {run.generation[:_SHORT]}, " if run.generation else ""
+        served = f"generation {short(run.generation)}, " if run.generation else ""
         by = f", by {run.strategy}" if run.strategy_text else ""
         click.echo(f"{run.archive}: {mark} in {took}: {served}{printable(run.message)}{by} (run {run.id})")
         if run.strategy_text and asked and asked.value not in {"auto", run.strategy}:
             click.echo(
-                f"{run.archive}: not by {asked.value}, as asked for: {printable(run.strategy_text)}", err=True
+                f"{run.archive}: strategy {asked.value} could not be used: {printable(run.strategy_text)}",
+                err=True,
             )
         return
     mark = click.style(f"failed ({run.exit_code})", fg="red")
     click.echo(
         f"{run.archive}: {mark} in {took}: {printable(run.message)}; see `pushmirror log {run.id}`", err=True
     )
-
-
-@contextmanager
-def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
-    """A bar on a terminal, nothing in a pipe or journal."""
-    if drawn and sys.stderr.isatty():
-        from pushmirror.cli.progress import TerminalProgress
-
-        with TerminalProgress(title) as bars:
-            yield bars
-    else:
-        from pushmirror.progress import Silent
-
-        yield Silent()

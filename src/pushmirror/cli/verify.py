@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
+from pushmirror.archive.generation import short
 from pushmirror.cli.context import (
     Session,
     archive_named,
@@ -17,19 +16,15 @@ from pushmirror.cli.context import (
     require_one_way,
     warn_of_broken_sites,
 )
-from pushmirror.cli.output import as_json, print_json, print_table, printable
-from pushmirror.config.types import parse_rate
+from pushmirror.cli.output import as_json, print_json, print_table, printable, progress_on
+from pushmirror.config.types import parse_rate, span
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 from pushmirror.status.words import clock as time_of_day
-from pushmirror.status.words import span
 from pushmirror.system import clock
 
 if TYPE_CHECKING:
-    from pushmirror.progress import Progress
     from pushmirror.verify.checkpoint import VerifyResult
     from pushmirror.verify.reader import Finding
-
-_SHORT = 12  # digits of a generation that people compare
 
 
 def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -42,22 +37,22 @@ def _rate(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 @click.command()
 @click.argument("archive", required=False)
-@click.option("--repair", is_flag=True, help="Fetch what is missing or wrong again, and just that.")
+@click.option("--repair", is_flag=True, help="Fetch missing and damaged files again, nothing else.")
 @click.option(
     "--max-rate",
     "rate",
     default="0",
     metavar="RATE",
     callback=_rate,
-    help='Read no faster, all cores together: "50M" is 50 MiB/s; 0, as without it: no limit.',
+    help='Limit of the read rate in total, such as "50M" (50 MiB/s).  [default: 0, no limit]',
 )
-@click.option("--restart", is_flag=True, help="Read all anew, whatever an earlier verify has read or found.")
-@click.option("--list", "is_listed", is_flag=True, help="Print all names that were found, extra ones too.")
+@click.option("--restart", is_flag=True, help="Start again; do not resume an interrupted verify.")
+@click.option("--list", "is_listed", is_flag=True, help="Print all names with problems, and extra files.")
 @click.option(
     "--json",
     "is_json",
     is_flag=True,
-    help="Print the result, with all names, as JSON: an object with ARCHIVE, an array without.",
+    help="Print the result with all names as JSON: an object with ARCHIVE, else an array.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print the log as it is written.")
 @quiet_option
@@ -114,7 +109,7 @@ def verify(
     if repair and archive is None:
         names = [name for name in names if config.archives[name].upstream]
         if not names:
-            raise UsageError("no archive has an upstream that anything could be repaired from")
+            raise UsageError("--repair needs an archive with an upstream")
     from pushmirror.verify.run import VerifyRun
 
     log_to_stderr(verbose=verbose, quiet=quiet)
@@ -125,12 +120,12 @@ def verify(
             all_found: list[Finding] = []
             each = all_found.append if is_json else _print_finding if is_listed else None
             try:
-                with _progress(name, drawn=not (verbose or quiet)) as progress:
+                with progress_on(name, drawn=not (verbose or quiet)) as progress:
                     run = VerifyRun(config, store, progress)
                     found = run.verify(name, repair=repair, rate=rate, restart=restart, each=each)
             except Stopped as exc:
                 raise Stopped(
-                    f"{exc}; pushmirror verify {name} goes on where it stopped", exit_code=exc.exit_code
+                    f"{exc}; `pushmirror verify {name}` resumes it", exit_code=exc.exit_code
                 ) from exc
             except PushmirrorError as exc:
                 if len(names) == 1:
@@ -170,15 +165,15 @@ def _tell(found: VerifyResult, *, is_listed: bool) -> None:
         counts = {"missing": found.missing, "wrong": found.wrong, "unreadable": found.unreadable}
         words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         click.echo(
-            f"{found.archive}: {click.style('not whole', fg='red')}: "
+            f"{found.archive}: {click.style('FAILED', fg='red')}: "
             f"{words or 'not everything could be verified'}; {read}{mended}{_upstream(found)}{_extra(found)}"
         )
     is_empty = bool(found.missing) and not found.files and not found.extra and not found.remembered
     if is_empty:
-        click.echo("  the tree is empty: there is nothing where files should be")
+        click.echo("  the tree is empty, but files are expected")
     if found.weak:
         suites = ", ".join(found.weak)
-        click.echo(printable(f"  compared, but not verified, by MD5Sum or SHA1 alone: {suites}"))
+        click.echo(printable(f"  not verified, only MD5Sum or SHA1 known: {suites}"))
     for note in found.notes:
         click.echo(printable(f"  {note}"))
     if is_listed:
@@ -200,15 +195,15 @@ def _looked_at(found: VerifyResult) -> str:
     """How much was looked at, when, and how closely."""
     if found.remembered:
         when = time_of_day(found.ended_at, clock.now())
-        return f"what the verify of {when} found was looked at again, nothing else"
-    served = f" of generation {found.generation[:_SHORT]}" if found.generation else ""
+        return f"only the problems that the verify of {when} found were checked again"
+    served = f" of generation {short(found.generation)}" if found.generation else ""
     took = f"in {span(found.ended_at - found.started_at)}"
     if found.resumed:
-        took = f"begun {time_of_day(found.started_at, clock.now())}, interrupted and resumed"
+        took = f"started {time_of_day(found.started_at, clock.now())}, interrupted and resumed"
     closely = ""
     if found.unhashed:
         these = "" if found.unhashed == found.files else f"{found.unhashed} of them "
-        closely = f", {these}not read: by size and time only, as nobody knows their SHA256"
+        closely = f", {these}checked by size and time only (no SHA256 known)"
     return f"{_files(found.files)}{served} ({found.size / 1e6:.1f} MB read) {took}{closely}"
 
 
@@ -217,7 +212,7 @@ def _upstream(found: VerifyResult) -> str:
         return ""
     first = next((one.path for one in found.findings if one.problem == "upstream"), "")
     are, such = "is" if found.upstream == 1 else "are", f" (such as {first})" if first else ""
-    return f"; {_files(found.upstream)} {are} missing upstream, too, or wrong there{such}"
+    return f"; {_files(found.upstream)} {are} also missing or wrong upstream{such}"
 
 
 def _extra(found: VerifyResult) -> str:
@@ -229,17 +224,3 @@ def _extra(found: VerifyResult) -> str:
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{number} files"
-
-
-@contextmanager
-def _progress(title: str, *, drawn: bool) -> Iterator[Progress]:
-    """A bar on a terminal, nothing in a pipe or journal."""
-    if drawn and sys.stderr.isatty():
-        from pushmirror.cli.progress import TerminalProgress
-
-        with TerminalProgress(title) as bars:
-            yield bars
-    else:
-        from pushmirror.progress import Silent
-
-        yield Silent()

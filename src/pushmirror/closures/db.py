@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pushmirror.errors import Damaged, StateError
+from pushmirror.system.batched import batched
 from pushmirror.system.rebuildable import MISREAD, is_damage, put_aside
 
 _T = TypeVar("_T")
@@ -102,14 +103,14 @@ class ClosureDb:
     def numbers_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
         """The numbers of those of the blocks that are known."""
         found: dict[bytes, int] = {}
-        for part in _parts(digests):
+        for part in batched(digests, _MANY):
             sql = f"SELECT digest, id FROM blocks WHERE digest IN ({_marks(part)})"  # noqa: S608  question marks
             found |= self.ask(sql, part)
         return found
 
     def lines_of(self, numbers: Iterable[int]) -> Iterator[bytes]:
         """The lines of blocks, block by block."""
-        for part in _parts(sorted(numbers)):
+        for part in batched(sorted(numbers), _MANY):
             sql = f"SELECT lines FROM blocks WHERE id IN ({_marks(part)})"  # noqa: S608  as above
             yield from (lines for (lines,) in self.ask(sql, part))
 
@@ -211,10 +212,6 @@ def _require_version(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -25,7 +25,7 @@ from pushmirror.errors import BadPath
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import Diff
 from pushmirror.system import clock
-from pushmirror.system.files import has_digest, mtime_of
+from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
 from pushmirror.tree.published_state import Fault, PublishedState, Suite, TreeLinks
 from pushmirror.tree.suites import SECOND_LOOK, Suites
 from pushmirror.tree.work_area import WorkArea
@@ -419,7 +419,5 @@ def _is_hash_of(path: str, listed: Listed) -> bool:
 
 
 def _size(file: Path) -> int | None:
-    try:
-        return os.lstat(file).st_size
-    except OSError:
-        return None
+    found = lstat_or_none(file)
+    return found.st_size if found else None

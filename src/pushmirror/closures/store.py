@@ -17,13 +17,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.closures.db import Block, ClosureDb, Prints
+from pushmirror.system.batched import batched
 from pushmirror.system.rebuildable import reads, reads_on
 
 _T = TypeVar("_T")
@@ -81,7 +81,7 @@ class ClosureStore:
         order: list[bytes] = []
         fresh: dict[bytes, Block] = {}
         size = 0
-        for some in together(blocks, _TOGETHER):
+        for some in batched(blocks, _TOGETHER):
             texts: dict[bytes, bytes] = {}
             for text in some:
                 hashed = start.copy()
@@ -442,10 +442,3 @@ def _decoded(text: bytes) -> list[str]:
 def _file_of(line: str) -> File:
     path, size, digest = line.split("\t")
     return File(path, int(size), digest)
-
-
-def together(things: Iterable[_T], number: int) -> Iterator[list[_T]]:
-    """The things in lists of at most so many."""
-    waiting = iter(things)
-    while some := list(islice(waiting, number)):
-        yield some

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.errors import StateError
 from pushmirror.state.records import Run
 from pushmirror.system.locks import locked
+from pushmirror.system.owned_directory import state_errors
 
 _KEPT = 50  # runs; far more than somebody still has to come back from
 _OVER = "over"
@@ -33,7 +33,7 @@ class FollowUpLock:
 
     def end(self) -> None:
         """Nobody has to do it any more; raises StateError."""
-        with _writing(self._mark):
+        with state_errors(self._mark.parents[2]):
             (self._mark / _OVER).touch()
 
 
@@ -41,7 +41,7 @@ class FollowUpLock:
 def turn_after(run: Run, state: Path) -> Iterator[FollowUpLock]:
     """While nobody else does what follows a run; waits for who does. Raises StateError."""
     mark = _mark(run, state)
-    with _writing(mark):
+    with state_errors(state):
         mark.mkdir(parents=True, exist_ok=True)
     _forget_old(mark.parent)
     with locked(mark):
@@ -72,14 +72,3 @@ def _forget_old(directory: Path) -> None:
         with suppress(OSError):
             (old / _OVER).unlink(missing_ok=True)
             old.rmdir()
-
-
-@contextmanager
-def _writing(mark: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise StateError(
-            f"{mark} cannot be written: {exc.strerror}",
-            hint=f"who runs this has to own all below {mark.parents[2]}",
-        ) from exc

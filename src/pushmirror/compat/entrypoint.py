@@ -8,28 +8,25 @@ other signal unwinds the stack, so that children are ended, and ends the command
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from getopt import GetoptError, getopt
-from types import FrameType
 from typing import TextIO
 
 from pushmirror.config.legacy.variables import VARIABLES
-from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError, keys_named
+from pushmirror.errors import PushmirrorError, Stopped, UsageError, keys_named
 from pushmirror.system.clock import allow_deep_directories
+from pushmirror.system.signals import outlive_connection, unwind_on_signals
 
 Command = Callable[[Sequence[str], Mapping[str, str]], int]  # of argv and environment; its exit code
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def run(command: Command) -> int:
     """Run a command on this process's argv and environment; its exit code, also of whatever it raises."""
     _fill_standard_streams()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in _ENDING:
-        signal.signal(number, _stop)
+    outlive_connection()
+    unwind_on_signals()
     os.umask(0o022)
     allow_deep_directories()
     try:
@@ -104,14 +101,3 @@ def split(
     except GetoptError as exc:
         raise UsageError(str(exc)) from exc
     return dict(options), tuple(words)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    for one in _ENDING:  # once: a second one must not cut the clearing up short
-        signal.signal(one, _too_late)
-    code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
-    raise Stopped(f"stopped by {signal.Signals(number).name}", exit_code=code)
-
-
-def _too_late(number: int, _: FrameType | None) -> None:
-    """Nothing; SIG_IGN would be inherited by what is started while we clear up."""

@@ -18,13 +18,13 @@ from pushmirror.archvsync.values import Ftpsync, Variables
 from pushmirror.archvsync.variables import read_variables
 from pushmirror.compat import entrypoint
 from pushmirror.config.model import Config, Rollback, State, Strategy
-from pushmirror.errors import ConfigError, StateError
+from pushmirror.errors import ConfigError
 from pushmirror.ownership import become_owner_of
 from pushmirror.push.trigger import parse_trigger, words_of
 from pushmirror.state.records import Stage
 from pushmirror.system import process
 from pushmirror.system.files import write_atomically
-from pushmirror.system.owned_directory import keep_to_owner
+from pushmirror.system.owned_directory import keep_to_owner, state_errors
 
 _SWITCHES = ("SYNCSTAGE1", "SYNCSTAGE2", "SYNCALL", "SYNCMHOP", "SYNCCALLBACK")
 
@@ -176,11 +176,6 @@ def _keep(file: Path, password: str) -> None:
     with suppress(OSError):
         if file.read_bytes() == data and file.stat().st_mode & 0o777 == 0o600:
             return
-    try:
+    with state_errors(file.parent.parent, file):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, data, mode=0o600)
-    except OSError as exc:
-        raise StateError(
-            f"{file} cannot be written: {exc.strerror}",
-            hint=f"who runs ftpsync has to own all below {file.parent.parent}",
-        ) from exc

@@ -30,7 +30,7 @@ from pushmirror.push.pushes import PushCoordinator
 from pushmirror.state.backups import back_up_daily
 from pushmirror.state.records import SiteState
 from pushmirror.state.store import open_store
-from pushmirror.system import loop
+from pushmirror.system import signals
 
 # What an operator of runmirrors is told of a push: log lines, and one mail for each mirror that fails.
 
@@ -122,7 +122,7 @@ class BackgroundPush:
                 notes.note(f"{exc}; what is not pushed waits for the next push")
                 return exc.exit_code
             except PushmirrorError as exc:
-                notes.error(f"{exc}; {exc.hint}" if exc.hint else str(exc))
+                notes.error(exc.with_hint)
                 return exc.exit_code
             except Exception as exc:
                 notes.error(f"a mistake in pushmirror: {type(exc).__name__}: {exc}")
@@ -146,7 +146,7 @@ class BackgroundPush:
             transport = OpensshTransport(self.sites, notes, environment)
             watch = RunmirrorsObserver(notes, self.sites, transport)
             pushes = PushCoordinator(self.sites, store, watch, transport=lambda _: transport)
-            loop.run(self._carried_out(pushes, watch, notes, environment))
+            signals.run(self._carried_out(pushes, watch, notes, environment))
         back_up_daily(state.database_url, state.directory)
 
     async def _carried_out(

@@ -25,7 +25,7 @@ from pushmirror.errors import Exit, PushmirrorError
 from pushmirror.hooks import as_ours
 from pushmirror.ownership import become_owner_of
 from pushmirror.state.store import Store, open_store
-from pushmirror.system import clock, detached, loop
+from pushmirror.system import clock, detached, signals
 
 # The log of runmirrors: a new one for each call, lines as the script's, errors mailed as they happen.
 #
@@ -181,14 +181,14 @@ class PushRun:
                 if self.course.is_ahead:
                     self._wait(store, notes)
         except PushmirrorError as exc:
-            notes.error(f"{exc}; {exc.hint}" if exc.hint else str(exc))
+            notes.error(exc.with_hint)
             return Exit.FAILED
         return Exit.OK
 
     def _hook_1(self, notes: PushLog) -> int:
         environment = {**self.environment, **self.sites.for_programs}
         argv = self.runmirrors.hooks[0]
-        return loop.run(run_hook(1, argv, notes, environment)) if argv else 0
+        return signals.run(run_hook(1, argv, notes, environment)) if argv else 0
 
     def _aim(self, store: Store) -> None:
         """Remember what is to be pushed, and how; whoever pushes the archive at the moment sees it."""

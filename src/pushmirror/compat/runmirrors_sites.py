@@ -24,10 +24,11 @@ from pushmirror.compat import entrypoint
 from pushmirror.compat.runmirrors_args import RunmirrorsArgs
 from pushmirror.config.model import Config, PushKind, Site, State
 from pushmirror.config.reload import Stamp, facts_of
-from pushmirror.errors import ConfigError, StateError
+from pushmirror.errors import ConfigError
 from pushmirror.push.site_state import anew, at_once
 from pushmirror.state.records import SiteState
 from pushmirror.system import files
+from pushmirror.system.owned_directory import state_errors
 
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
@@ -258,14 +259,9 @@ class CurrentSites:
 
     def take(self, course: PushMode) -> None:
         """This is how the archive's sites are woken from now on, by whoever does it."""
-        try:
+        with state_errors(self.state.directory, self._course_file):
             self._course_file.parent.mkdir(parents=True, exist_ok=True)
             files.write_atomically(self._course_file, json.dumps(asdict(course)).encode(), durable=False)
-        except OSError as exc:
-            raise StateError(
-                f"{self._course_file} cannot be written: {exc.strerror}",
-                hint=f"whoever runs runmirrors has to own all below {self.state.directory}",
-            ) from exc
 
     @property
     def course(self) -> PushMode:

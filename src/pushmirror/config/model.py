@@ -279,7 +279,7 @@ class Push(Values):
 class Serve(Values):
     """What `pushmirror serve` and the daemon's configuration offer to sites."""
 
-    host: Host | None = None  # the name that sites reach us by; none: the mirror's name
+    host: Host | None = None  # host name that sites connect to; none: the mirror's name
     rsync: Listening = "[::]:873"
     rsync_tls: Listening = "[::]:1873"  # only with a certificate
     certificate: AbsolutePath | None = None  # PEM, with its chain

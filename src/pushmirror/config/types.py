@@ -35,6 +35,7 @@ _SECONDS = {
     "days": 86400,
     "w": 604800,
 }
+_SPANS = ((86400 * 2, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
 _KIB = {"": 1, "k": 1, "m": 1024, "g": 1024 * 1024}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b(?:/s)?)?", re.ASCII | re.IGNORECASE)
@@ -62,16 +63,25 @@ def parse_duration(value: object) -> timedelta:
     if match[2] not in _SECONDS:
         raise ValueError(expected)
     try:
-        span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+        length = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     except OverflowError:
-        span = timedelta.max
-    return _within_reason(span)
+        length = timedelta.max
+    return _within_reason(length)
 
 
-def _within_reason(span: timedelta) -> timedelta:
-    if span > _LONGEST:
+def _within_reason(length: timedelta) -> timedelta:
+    if length > _LONGEST:
         raise ValueError("expected a duration of at most ten years")
-    return span
+    return length
+
+
+def span(length: timedelta | float) -> str:
+    """A time span, which may be in seconds, in its largest telling unit: `3 min`, `26 h`, `4 d`."""
+    seconds = max(0, int(length.total_seconds() if isinstance(length, timedelta) else length))
+    for least, unit, name in _SPANS:
+        if seconds >= least:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"
 
 
 def parse_rate(value: object) -> int:

@@ -80,14 +80,6 @@ class Version:
         return self.number >= (3, 2, 5)
 
 
-def parse_version(text: str) -> Version:
-    """The version from the first line of `rsync --version`."""
-    found = re.search(r"version v?(\d+)\.(\d+)(?:\.(\d+))?", text)
-    if found is None:
-        raise UpstreamError(f"this is not rsync: its --version begins with {text[:60]!r}")
-    return Version((int(found[1]), int(found[2]), int(found[3] or 0)))
-
-
 def source_of(archive: Archive) -> str:
     """The operand that names upstream's tree, with the slash that makes it the content, not the directory.
 

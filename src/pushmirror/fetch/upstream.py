@@ -53,6 +53,7 @@ from pushmirror.fetch.unreadable import Complaints, Unseen, shown
 from pushmirror.progress import Progress
 from pushmirror.system import process
 from pushmirror.system.process import CancelToken
+from pushmirror.system.rsync_version import rsync_version
 from pushmirror.tree.work_area import WorkArea
 
 Got = TypeVar("Got")
@@ -351,8 +352,7 @@ class Upstream:
     def version(self) -> Version:
         """The version of the rsync here."""
         if self._version is None:
-            told = process.run([self.archive.rsync, "--version"], timeout_s=30).check()
-            self._version = rsync.parse_version(told.output[:200].decode("utf-8", "replace"))
+            self._version = Version(rsync_version(self.archive.rsync))
         return self._version
 
     def _run(

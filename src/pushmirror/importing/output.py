@@ -127,9 +127,9 @@ def _plain_value(value: object) -> Any:
         case Enum():
             found = value.value
         case timedelta():
-            found = _span(value)
+            found = _duration(value)
         case Wait():
-            found = f"{_span(value.at_most)}{' or stage1' if value.until_stage1 else ''}"
+            found = f"{_duration(value.at_most)}{' or stage1' if value.until_stage1 else ''}"
         case Mapping():
             found = tomlkit.inline_table()
             found.update({name: _plain_value(one) for name, one in value.items()})
@@ -145,7 +145,7 @@ def _listed(words: list[Any]) -> Any:
     return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
 
 
-def _span(value: timedelta) -> str:
+def _duration(value: timedelta) -> str:
     seconds = value.total_seconds()
     for unit, length in _UNITS:
         if seconds and seconds % length == 0:
@@ -292,8 +292,8 @@ def next_steps(
         likely = f', such as "{DEBIAN_KEYRING}"' if any(map(looks_like_debian, unchecked)) else ""
         yield f"set keyring of {', '.join(unchecked)}{likely}: without it signatures are not checked"
     if not is_public(config.mirror.name):
-        yield f"set [mirror] name: mirror checkers look for project/trace/NAME, not for {config.mirror.name}"
-    yield f"look through {file}, and call `{command} check` as the user who ran ftpsync"
+        yield f"set [mirror] name to a public host name, not {config.mirror.name}: it names our trace file"
+    yield f"review {file}, and call `{command} check` as the user who ran ftpsync"
     if sources.pushers:
         yield "exchange the pushers' lines in authorized_keys for those below"
     elif unchecked or any(one.upstream for one in config.archives.values()):

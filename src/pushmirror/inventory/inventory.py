@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pushmirror.archive.generation import TreeDigest
+from pushmirror.archive.generation import TreeDigest, short
 from pushmirror.archive.layout import OURS
 from pushmirror.archive.manifest_parts import Change, order_of
-from pushmirror.archive.paths import Entry, Kind
+from pushmirror.archive.paths import Entry, Kind, decoded, encoded
 from pushmirror.errors import StateError
 from pushmirror.inventory.db import InventoryDb
 from pushmirror.inventory.drift import Drift
@@ -234,8 +234,8 @@ class Inventory:
     def expect(self, paths: Iterable[str]) -> None:
         """These names may change from now on, also if we are killed, or the power fails."""
         with self._file.changing(durable=True) as change:
-            encoded = ((_encoded(path),) for path in paths if counts(path))
-            change.execute_each("INSERT OR IGNORE INTO expected VALUES (?)", encoded)
+            rows = ((encoded(path),) for path in paths if counts(path))
+            change.execute_each("INSERT OR IGNORE INTO expected VALUES (?)", rows)
 
     def settle(self, tree: Path, hashes: Mapping[str, str] | None = None) -> None:
         """Look at every expected name on the disk, and keep what is there.
@@ -247,8 +247,8 @@ class Inventory:
         while batch := self._file.ask(f"SELECT path FROM expected ORDER BY path LIMIT {_BATCH}"):  # noqa: S608  a number
             disk = NameRefresher(tree)
             with self._file.changing() as change:
-                for (encoded,) in batch:
-                    path = encoded.decode("utf-8", "surrogateescape")
+                for (name,) in batch:
+                    path = decoded(name)
                     disk.settle(path, change, sha256=known.get(path, ""))
                 change.execute_each("DELETE FROM expected WHERE path = ?", batch)
 
@@ -282,7 +282,7 @@ class Inventory:
         """A manifest tells of this state, ours now; changes are kept from here on."""
         with self._file.changing() as change:
             if state != change.state:
-                raise StateError(f"state {state[:12]} was sealed, but the tree's is {change.state[:12]}")
+                raise StateError(f"state {short(state)} was sealed, but the tree's is {short(change.state)}")
             change.forget_touched(sealed=state)
 
     def _touched(self) -> list[tuple[Entry | None, Entry | None]]:
@@ -293,7 +293,3 @@ class Inventory:
         rows = self._file.ask(f"{sql} ORDER BY touched.directory, touched.name")
         half = len(ENTRY.split(", "))
         return [(entry_from(row[:half]), entry_from(row[half:])) for row in rows]
-
-
-def _encoded(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

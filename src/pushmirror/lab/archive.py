@@ -3,7 +3,7 @@
 Guaranteed: everything but key and signatures follows from seed and clock; an update writes new files by
 rename in dak's order, pool, indices, Release, and deletes last; two generations never share a
 second, so no changed file keeps both size and time. What the files contain beyond names and hashes is noise.
-Not the business of this module: serving the tree (`lab.daemon`), or judging a copy of it (`lab.watch`).
+Not the business of this module: serving the tree, or judging a copy of it (`lab.watch`).
 """
 
 from __future__ import annotations

@@ -158,9 +158,8 @@ class Judge:
             path = self.tree / file.path
             if file.path in self.allowed:
                 continue
-            try:
-                size = path.stat().st_size
-            except OSError:
+            size = _size(path)
+            if size is None:
                 problems.append(f"{file.path} is missing")
                 continue
             if _WORK in file.path:
@@ -274,6 +273,15 @@ def _settled(file: Path, text: bytes, settle_s: float) -> bool:
             return False
         time.sleep(SETTLE_S / 20)
     return read(file) == text
+
+
+def _size(path: Path) -> int | None:
+    """Bytes; None where there is no file: no client gets anything from a directory, a pipe or a device."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _real(path: Path) -> Path:

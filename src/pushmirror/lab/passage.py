@@ -21,11 +21,11 @@ _HELD_UP = (Phase.PAUSED, Phase.WAITING_FOR_CANARY, Phase.DELAYED)
 _TRIES = 3  # of a site that fails, before nobody waits for it
 _TRIGGERS = 200  # looked at for each hub
 _WAITING = {
-    Phase.WAITING_FOR_STAGE1: "has stage 1, waits for the others",
+    Phase.WAITING_FOR_STAGE1: "stage 1 done, waits for the others",
     Phase.PAUSED: "paused by hand",
     Phase.WAITING_FOR_CANARY: "waits for the canaries",
     Phase.DELAYED: "waits for its delay",
-    Phase.DUE: "about to be woken",
+    Phase.DUE: "push due",
 }
 _STAGES = {Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2", Stage.ALL: "all"}
 

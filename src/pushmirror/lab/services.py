@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ class Service:
     """
 
     greeting = b""  # what it must say to a new connection; empty: accepting one is enough
+    ends_by = signal.SIGTERM
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -61,6 +63,8 @@ class Service:
 
     def stop(self) -> None:
         """End it, with what it started."""
+        if self._child and self._child.poll() is None:
+            process.signal_group(self._child.pid, self.ends_by)
         self._child = None
         self._stack.close()
 

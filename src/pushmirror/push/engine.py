@@ -20,6 +20,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from pushmirror.archive.generation import short
 from pushmirror.config.model import Config, Push, Site
 from pushmirror.push import site_state as stands
 from pushmirror.push.decide import Decision, Goal, Send, Targets, decide
@@ -214,7 +215,7 @@ class PushLoop:
         self._forget_old_triggers()
         published, prepared = targets_of(self._store, self._archive)
         if published != self._goal.published:
-            _log.info("goal: generation %.12s", published)
+            _log.info("goal: generation %s", short(published))
         if published != self._goal.published or not published:
             since = (self._goal.delays_since or self._goal.since) if self._delayed else None
             self._goal = Goal(self._archive, published, since=clock.now(), delays_since=since)
@@ -284,7 +285,7 @@ class PushLoop:
             self._site_states[name] = stands.sent(before, send, now)
         triggers = self._store.add_triggers(self._site_states[send.site.name] for send in sends)
         for send, trigger in zip(sends, triggers, strict=True):
-            _log.info("%s: %s of %.12s", send.site.name, send.stage, send.generation)
+            _log.info("%s: %s of %s", send.site.name, send.stage, short(send.generation))
             await self._flight.send(send, trigger)
 
     async def _listen(self, wake_at: datetime | None) -> None:

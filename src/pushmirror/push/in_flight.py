@@ -130,7 +130,7 @@ class InFlight:
         try:
             answer = await self._transport.trigger(send.site, words)
         except TriggerFailed as exc:
-            error = f"{exc}; {exc.hint}" if exc.hint else str(exc)
+            error = exc.with_hint
         except Exception as exc:  # noqa: BLE001  logged whole
             _log.exception("a mistake in pushmirror")  # one site's trouble must not end the others' push
             error = f"{type(exc).__name__}: {exc}"

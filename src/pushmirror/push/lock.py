@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
 
-from pushmirror.errors import StateError
 from pushmirror.system import locks
 from pushmirror.system.locks import is_held
+from pushmirror.system.owned_directory import state_errors
 
 _HURRIED = "hurried"  # a directory with an empty file for each site that was named
 
@@ -31,7 +31,7 @@ class PushLock:
     @contextmanager
     def taken(self) -> Iterator[bool]:
         """Have it until the end of the block; False while another process has it."""
-        with self._writing(self._directory):
+        with state_errors(self._state):
             self._directory.mkdir(parents=True, exist_ok=True)
         with locks.locked(self._directory, wait=False) as held:
             yield held
@@ -50,7 +50,7 @@ class PushLock:
     def leave_word(self) -> None:
         """Ask whoever has the turn to look once more when it lets go."""
         file, now = self._directory / "asked", time_ns()  # the file system's own clock ticks slowly
-        with self._writing(file):
+        with state_errors(self._state, file):
             file.touch()
             os.utime(file, ns=(now, now))
 
@@ -58,7 +58,7 @@ class PushLock:
         """Ask whoever has the turn not to let these sites wait for others."""
         for site in sites:
             file = self._directory / _HURRIED / site
-            with self._writing(file):
+            with state_errors(self._state, file):
                 file.parent.mkdir(exist_ok=True)
                 file.touch()
 
@@ -70,7 +70,7 @@ class PushLock:
         except FileNotFoundError:
             return frozenset()
         for name in names:
-            with self._writing(directory / name):
+            with state_errors(self._state, directory / name):
                 (directory / name).unlink(missing_ok=True)
         return frozenset(names)
 
@@ -80,13 +80,3 @@ class PushLock:
             return (self._directory / "asked").stat().st_mtime_ns
         except FileNotFoundError:
             return 0
-
-    @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise StateError(
-                f"{path} cannot be written: {exc.strerror}",
-                hint=f"whoever runs pushmirror has to own all below {self._state}",
-            ) from exc

@@ -83,8 +83,8 @@ def back_up_daily(url: str, state: Path) -> None:
             if is_free:
                 _write_backup(file, state, clock.now())
     except (PushmirrorError, OSError) as exc:
-        hint = f"; {exc.hint}" if isinstance(exc, PushmirrorError) and exc.hint else ""
-        _log.warning("the state database was not backed up: %s%s", exc, hint)
+        why = exc.with_hint if isinstance(exc, PushmirrorError) else exc
+        _log.warning("the state database was not backed up: %s", why)
 
 
 def back_up(file: Path, state: Path) -> Backup:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from pushmirror.config.types import span
 from pushmirror.state.records import Generation
 from pushmirror.status.archives import OWNER, ArchiveHealth
-from pushmirror.status.words import Level, by_age, raised, span
+from pushmirror.status.words import Level, by_age, raised
 
 _LEAST_GAPS = 2  # between changes, before they are called usual
 _GAPS = 20  # the last of them

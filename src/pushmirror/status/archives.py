@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from pushmirror.archive.generation import short
+from pushmirror.config.types import span
 from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
 from pushmirror.status.site import SiteStatus
 from pushmirror.status.sites import SiteHealth, attention_to
 from pushmirror.status.suites import SuiteHealth, attention_to_suite
-from pushmirror.status.words import Level, ago, raised, short, span
+from pushmirror.status.words import Level, ago, raised
 
 OWNER = "owner"  # in the place of an upstream: the archive is made here
 _PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye

@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
+from pushmirror.archive.generation import short
 from pushmirror.config.model import Push, Site
+from pushmirror.config.types import span
 from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Phase, SiteState, Stage, is_digest
-from pushmirror.status.words import ago, clock, cut, listed, short, span
+from pushmirror.status.words import ago, clock, cut, listed
 
 # What a site does, waits for or suffers from, in words that a tired person understands.
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pushmirror.archive.generation import short
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, SiteState
 from pushmirror.status.site import SiteStatus, SiteView, StatusContext, activity, behind
-from pushmirror.status.words import Level, by_age, clock, cut, listed, short
+from pushmirror.status.words import Level, by_age, clock, cut, listed
 
 _URGENT = (Level.ERROR, Level.WARNING)
 

@@ -6,19 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-_UNITS = ((86400 * 2, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
-_SHORT = 12  # digits of a generation that people compare
+from pushmirror.config.types import span
+
 _LONGEST = 200  # characters of what somebody else said
 _NAMED = 3  # of many, before the rest is only counted
-
-
-def span(length: timedelta) -> str:
-    """A time span in its largest telling unit: `3 min`, `26 h`, `4 d`."""
-    seconds = max(0, int(length.total_seconds()))
-    for least, unit, name in _UNITS:
-        if seconds >= least:
-            return f"{seconds // unit} {name}"
-    return f"{seconds} s"
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -31,11 +22,6 @@ def clock(at: datetime, now: datetime) -> str:
     at = at.astimezone(UTC)
     today = at.date() == now.astimezone(UTC).date()
     return f"{at:%H:%M} UTC" if today else f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def short(digest: str | None) -> str | None:
-    """The first digits of a generation."""
-    return digest[:_SHORT] if digest else None
 
 
 def listed(names: Sequence[str], *, of: int | None = None) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from pushmirror.archive.generation import short
 from pushmirror.archive.layout import DISTS, POOL, TRACES, ZZZ_DISTS
 from pushmirror.archive.paths import Entry
 from pushmirror.changes.strategy import ChangeDetector
@@ -238,7 +239,7 @@ class Engine:
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
                 clock.sleep(_PAUSE * 2 ** (self.report.rounds - 1))  # upstream may be in the middle of it
-        last = moved[1] if moved else f"generation {self.report.generation[:12]} is live here"
+        last = moved[1] if moved else f"generation {short(self.report.generation)} is live here"
         raise Behind(
             f"upstream moved on {self.report.rounds} times while it was being fetched; {last}",
             hint="try again; if it stays so, upstream changes faster than this connection can follow, or is"

@@ -23,7 +23,7 @@ from pushmirror.archive.paths import resolve
 from pushmirror.errors import BadPath
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync.deletion import Deletion, number_of
-from pushmirror.system.files import mtime_of, sha256_of
+from pushmirror.system.files import lstat_or_none, mtime_of, sha256_of
 from pushmirror.tree.published_state import TreeLinks
 from pushmirror.tree.work_area import WorkArea
 
@@ -260,10 +260,8 @@ def _real(tree: Path, path: str) -> str | None:
 
 
 def _mode(tree: Path, path: str) -> int:
-    try:
-        return os.lstat(f"{tree}/{path}").st_mode
-    except OSError:
-        return 0
+    found = lstat_or_none(f"{tree}/{path}")
+    return found.st_mode if found else 0
 
 
 def _is_file(tree: Path, path: str) -> bool:

@@ -30,7 +30,7 @@ from pushmirror.archive.pathset import fingerprint
 from pushmirror.closures import check
 from pushmirror.closures.check import Readable
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import ClosureStore, together
+from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Policy
 from pushmirror.errors import BadPath
 from pushmirror.fetch.selection import closure_rules, selection_rules
@@ -39,6 +39,7 @@ from pushmirror.inventory.diff import Diff
 from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.signed import Indexed, LookUp
 from pushmirror.system import clock
+from pushmirror.system.batched import batched
 from pushmirror.system.files import mtime_of
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.published_state import Fault, PublishedState
@@ -237,7 +238,7 @@ class Staging:
         self._progress.step("verifying", files=len(came))
         closures = readable.values()
         bad: list[File] = []
-        for files in together(self._closures.additions(closures, known.values()), _TOGETHER):
+        for files in batched(self._closures.additions(closures, known.values()), _TOGETHER):
             added = [file for file in files if self._named.wants(file.path)]
             others = [
                 file for file in added if file.path in attempt.asked_again
@@ -275,7 +276,7 @@ class Staging:
         """
         bad: list[File] = []
         if left := came.rest():
-            for files in together(self._closures.named(left, closures), _TOGETHER):
+            for files in batched(self._closures.named(left, closures), _TOGETHER):
                 bad += self._require_hashes(attempt, came.take(files), closures)
         return bad
 

@@ -106,7 +106,9 @@ def evaluate(
     try:
         ended = process.run(
             ["bash", "--noprofile", "--norc", "-c", _SCRIPT, name],
-            stdin=b"".join(_encoded(field) + b"\0" for record in records for field in record),
+            stdin="".join(f"{field}\0" for record in records for field in record).encode(
+                "utf-8", "surrogateescape"
+            ),
             keep=_MOST_OUTPUT,
             env=wanted,
             timeout_s=timeout_s,
@@ -141,10 +143,6 @@ def called_by(argv: Sequence[str]) -> tuple[str, ...]:
 
 def _is_wanted(name: str, value: str) -> bool:
     return bool(_NAME.fullmatch(name)) and name not in _UNWANTED and "\0" not in value
-
-
-def _encoded(field: str) -> bytes:
-    return field.encode("utf-8", "surrogateescape")
 
 
 def _records(output: bytes) -> Iterator[tuple[str, str, str]]:

@@ -200,6 +200,14 @@ def mtime_of(found: os.stat_result) -> int:
     return found.st_mtime_ns // 10**9
 
 
+def lstat_or_none(path: Path | str) -> os.stat_result | None:
+    """What is at a path, links not followed; None where nothing can be seen."""
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
 def is_private(path: Path) -> bool:
     """Whether only the owner can read a file."""
     return not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)

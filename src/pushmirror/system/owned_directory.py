@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.errors import StateError
@@ -22,6 +23,18 @@ from pushmirror.errors import StateError
 _log = logging.getLogger(__name__)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def state_errors(directory: Path, what: Path | None = None) -> Iterator[None]:
+    """StateError where the block cannot write below a state directory; `what` is named, none: what failed."""
+    try:
+        yield
+    except OSError as exc:
+        raise StateError(
+            f"{what or exc.filename or directory} cannot be written: {exc.strerror}",
+            hint=f"{directory} and all below it have to belong to the user who runs pushmirror",
+        ) from exc
 
 
 def keep_to_owner(directory: Path) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pushmirror.archive.compression import family
+from pushmirror.archive.generation import short
 from pushmirror.archive.index import UNKNOWN, kind_of
 from pushmirror.archive.layout import RELEASE_NAMES, joined
 from pushmirror.archive.paths import Entry, Kind, link_stays_inside
@@ -50,7 +51,6 @@ from pushmirror.verify.reader import Piece, is_ours
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = str(UNKNOWN)
-_SHORT = 12  # digits of a generation that people compare
 PLAN = "plan"
 _RUN = 300_000  # lines that are sorted at once: 80 MB
 _PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
@@ -233,9 +233,7 @@ def look(
     weak = tuple(directory or "." for directory, suite in live.suites.items() if suite.release.weak)
     generation = live.generation
     if served and generation != served and _knows(closures, served) and not _knows(closures, generation):
-        notes.append(
-            f"the Release files are not those of generation {served[:_SHORT]} that was published here"
-        )
+        notes.append(f"the Release files are not those of generation {short(served)} that was published here")
         generation = served
     if _knows(closures, generation):
         own = tuple(_own(live, tree, lambda paths: closures.referred_to(paths, live=generation, grace_s=0)))

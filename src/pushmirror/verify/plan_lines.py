@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
-from pushmirror.archive.paths import Entry, Kind, strongest
+from pushmirror.archive.paths import Entry, Kind, decoded, encoded, strongest
 
 _NUL = b"\0"
 _PRECEDENCE = b"foldih"
@@ -61,20 +61,20 @@ class Expected(NamedTuple):
 def key_of(path: str) -> bytes:
     """The start of the lines of a path; compares as the lines do."""
     directory, _, name = path.rpartition("/")
-    return _encoded(f"{directory}\0{name}")
+    return encoded(f"{directory}\0{name}")
 
 
 def line_of_file(directory: str, name: str, size: str, digest: str, what: str) -> bytes:
     """What an index says of a file; `size` in digits, empty where it does not say."""
-    return _encoded(f"{directory}\0{name}\0{what}\0{size}\0{digest}\0\0")
+    return encoded(f"{directory}\0{name}\0{what}\0{size}\0{digest}\0\0")
 
 
 def lines_of_directory(path: str) -> list[bytes]:
     """A directory that something is in."""
-    own = [_encoded(f"{path}\0\0h\0\0\0\0")]
+    own = [encoded(f"{path}\0\0h\0\0\0\0")]
     if path:
         directory, _, name = path.rpartition("/")
-        own.append(_encoded(f"{directory}\0{name}\0i\0\0\0\0"))
+        own.append(encoded(f"{directory}\0{name}\0i\0\0\0\0"))
     return own
 
 
@@ -83,10 +83,10 @@ def lines_of_entry(entry: Entry) -> list[bytes]:
     directory, _, name = entry.path.rpartition("/")
     where = f"{directory}\0{name}"
     if entry.kind is Kind.FILE:
-        return [_encoded(f"{where}\0f\0{entry.size}\0{entry.sha256}\0{entry.mtime}\0")]
+        return [encoded(f"{where}\0f\0{entry.size}\0{entry.sha256}\0{entry.mtime}\0")]
     if entry.kind is Kind.LINK:
-        return [_encoded(f"{where}\0l\0\0\0\0{entry.target}")]
-    return [_encoded(f"{where}\0d\0\0\0\0")]
+        return [encoded(f"{where}\0l\0\0\0\0{entry.target}")]
+    return [encoded(f"{where}\0d\0\0\0\0")]
 
 
 def key_in(line: bytes) -> bytes:
@@ -143,20 +143,12 @@ def parse(line: str) -> Expected:
 
 def expectations(lines: Iterable[bytes]) -> dict[str, Expected]:
     """What is known of some names, by path, of lines in any order."""
-    found = [parse(_decoded(line)) for line in merged(sorted(lines))]
+    found = [parse(decoded(line)) for line in merged(sorted(lines))]
     return {one.path: one for one in found if one.what is not LineKind.HERE}
 
 
 def by_directory(text: bytes) -> Iterator[tuple[str, list[Expected]]]:
     """The lines of a piece of a plan, one directory after the other."""
-    lines = map(parse, _decoded(text).split("\n")[:-1])
+    lines = map(parse, decoded(text).split("\n")[:-1])
     for directory, group in groupby(lines, key=lambda one: one.directory):
         yield directory, list(group)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _decoded(line: bytes) -> str:
-    return line.decode("utf-8", "surrogateescape")

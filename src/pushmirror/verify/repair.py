@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 
 from pushmirror.archive.layout import TRACES, is_suite_file
 from pushmirror.archive.paths import Entry, Kind, as_sha256, name_of
@@ -25,7 +24,7 @@ from pushmirror.fetch.upstream import Traffic, Upstream
 from pushmirror.progress import Progress
 from pushmirror.sync.job import errors_by_stage
 from pushmirror.sync.tracking import InventoryTracker, StatePaths
-from pushmirror.system.files import digest_of, mtime_of
+from pushmirror.system.files import digest_of, lstat_or_none, mtime_of
 from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.work_area import WorkArea
 from pushmirror.verify.plan_lines import Expected, LineKind
@@ -144,12 +143,12 @@ class Repair:
         parts = path.split("/")
         for depth in range(1, len(parts)):
             above = "/".join(parts[:depth])
-            found = _lstat(self._tree / above)
+            found = lstat_or_none(self._tree / above)
             if found is None:
                 return ""
             if not stat.S_ISDIR(found.st_mode):
                 return f"{above} is no directory: move it away"
-        found = _lstat(self._tree / path)
+        found = lstat_or_none(self._tree / path)
         if found is None or not stat.S_ISDIR(found.st_mode) or expected.what is LineKind.DIRECTORY:
             return ""
         if any(files for _, _, files in os.walk(self._tree / path)):
@@ -192,10 +191,3 @@ def require_upstream(archive: Archive) -> None:
             hint="restore the files from the archive's own tools or a backup, or copy them from a mirror; "
             f"`pushmirror verify {archive.name} --list` names them",
         )
-
-
-def _lstat(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None

@@ -21,6 +21,7 @@ from pushmirror.ownership import require_ours
 from pushmirror.progress import Logged, Progress
 from pushmirror.runner import Runner, logged_to
 from pushmirror.state.records import Outcome, Stage
+from pushmirror.system.owned_directory import state_errors
 from pushmirror.verify.checkpoint import VerifyResult, directory_of
 from pushmirror.verify.reader import Finding
 from pushmirror.verify.repair import Repair, require_upstream
@@ -89,7 +90,8 @@ class VerifyRun:
 
         places = self._hub.places(archive)
         directory = directory_of(self._config.state.directory, archive.name)
-        with self._hub.state_errors(directory), Inventory(places.inventory, read_only=True) as inventory:
+        state = self._config.state.directory
+        with state_errors(state), Inventory(places.inventory, read_only=True) as inventory:
             verifier = Verifier(
                 archive,
                 directory,

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -35,6 +35,7 @@ from pushmirror.errors import PushmirrorError
 from pushmirror.fetch.selection import closure_rules
 from pushmirror.progress import Progress
 from pushmirror.system import clock, locks
+from pushmirror.system.batched import batched
 from pushmirror.verify.checkpoint import Checkpoint, VerifyResult, VerifyStore
 from pushmirror.verify.plan import PLAN, Expectations, Known, look
 from pushmirror.verify.plan_lines import Expected
@@ -149,7 +150,7 @@ class Verifier:
 
         def still() -> Iterator[Finding]:
             nonlocal problems
-            for batch in _batches(self._state.findings(), _AGAIN):
+            for batch in batched(self._state.findings(), _AGAIN):
                 for finding in self._still(batch, sources, reader):
                     problems += finding.problem.is_error
                     yield finding
@@ -162,7 +163,7 @@ class Verifier:
         """What is wrong, and what is expected; the caller still holds the lock of `look_again`."""
         sources = self._look()
         wrong = (finding for finding in self._state.findings() if finding.problem.is_error)
-        for batch in _batches(wrong, _AGAIN):
+        for batch in batched(wrong, _AGAIN):
             known = sources.expected([finding.path for finding in batch])
             yield from ((finding, known.get(finding.path)) for finding in batch)
 
@@ -243,7 +244,7 @@ class Verifier:
             is_upstreams = not is_there and finding.path in self._lacking
             yield replace(finding, problem=Problem.UPSTREAM) if is_upstreams else finding
 
-    def _still(self, batch: list[Finding], sources: Expectations, reader: Reader) -> Iterator[Finding]:
+    def _still(self, batch: Sequence[Finding], sources: Expectations, reader: Reader) -> Iterator[Finding]:
         """Those of the findings that are still true."""
         known = sources.expected([finding.path for finding in batch])
         yield from self._judged(reader.names(known))
@@ -330,9 +331,3 @@ def _in_order(readers: _Readers, pieces: list[Piece], progress: Progress) -> Ite
             "a process that read files was ended from outside",
             hint="the kernel's log tells whether memory ran out; verify goes on where it stopped",
         ) from exc
-
-
-def _batches(findings: Iterable[Finding], number: int) -> Iterator[list[Finding]]:
-    rest = iter(findings)
-    while batch := list(islice(rest, number)):
-        yield batch

@@ -7,10 +7,10 @@ import pytest
 from pushmirror.access import daemon_files, site_files
 from pushmirror.checks import hub as access
 from pushmirror.config import loader
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.services import Sshd, new_key
 from pushmirror.status.words import Level
 from pushmirror.system import process
+from support.rsync_daemon import RsyncDaemon
 
 CONFIG = """\
 [archives.debian]

@@ -8,9 +8,9 @@ import pytest
 from pushmirror.checks import signatures
 from pushmirror.config.model import DEBIAN_KEYRING, Archive
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.lab.signing import LabKey
 from pushmirror.status.words import Level
+from support.rsync_daemon import RsyncDaemon
 
 
 @pytest.fixture(scope="module")

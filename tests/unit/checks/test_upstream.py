@@ -11,8 +11,8 @@ import pytest
 from pushmirror.checks import upstream
 from pushmirror.cli import main as cli
 from pushmirror.config.model import Archive
-from pushmirror.lab.daemon import RsyncDaemon
 from pushmirror.status.words import Level
+from support.rsync_daemon import RsyncDaemon
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 
@@ -131,7 +131,7 @@ def test_the_owner_of_an_archive_has_no_upstream_to_look_at():
 
 
 def test_check_ends_with_1_when_something_does_not_work(hub, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     text = '[archives.debian]\npath = "{0}/tree"\nupstream = "{1}"\n[state]\ndirectory = "{0}/state"\n'
     codes = []
     for module in ("open", "nosuch"):
@@ -143,7 +143,7 @@ def test_check_ends_with_1_when_something_does_not_work(hub, tmp_path, capsys, m
 
 
 def test_check_lists_each_mistake_of_the_configuration(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text("a = 1\nb = 2\n")
     assert cli.main(["--config", str(tmp_path), "check", "--json"]) == 1
     assert [one["level"] for one in json.loads(capsys.readouterr().out)] == ["error", "error"]

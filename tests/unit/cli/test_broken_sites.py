@@ -17,7 +17,7 @@ SAID = "push: expected 'all', 'staged', 'mhop' or 'none', found \"stged\""
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Runs a command line of an owner in whose one site's file somebody mistyped a word."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     monkeypatch.setattr(logging.getLogger("pushmirror"), "handlers", [])  # each call adds its own
     monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "tree/project/trace").mkdir(parents=True)
@@ -36,7 +36,7 @@ def call(tmp_path, monkeypatch):
 def test_a_mirror_goes_on_mirroring_and_says_so(call, capsys, words):
     assert call(*words) == 0
     said = capsys.readouterr()
-    assert "debian" in said.out and SAID in said.err and "until this is mended" in said.err
+    assert "debian" in said.out and SAID in said.err and "until this is fixed" in said.err
 
 
 def test_status_goes_on_and_shows_the_mistake_at_each_archive(call, capsys, tmp_path):

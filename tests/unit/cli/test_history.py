@@ -12,7 +12,7 @@ from pushmirror.state.records import Outcome, Stage
 
 @pytest.fixture
 def call(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text(
         f'[archives.debian]\npath = "{tmp_path}/tree"\n[state]\ndirectory = "{tmp_path}/state"\n'
     )
@@ -87,7 +87,7 @@ def test_the_log_of_the_last_run_is_printed(call, run, tmp_path):
 
 @pytest.mark.parametrize(
     ("which", "said"),
-    [("last", "there was no run yet"), ("7", "there is no run 7"), ("x", "'x' is no run, expected a number")],
+    [("last", "no runs yet"), ("7", "there is no run 7"), ("x", "'x' is not a run; expected a number")],
 )
 def test_a_run_that_is_not_there_is_named(call, which, said):
     code, _, err = call("log", which)

@@ -31,7 +31,7 @@ KEY = 'command="~/bin/ftpsync" ssh-ed25519 AAAA hub\n'
 
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     for variable in ("RSYNC_HOST", "RSYNC_SOURCE", "TO", "MIRRORNAME", "MIRRORS", "PUSHMIRROR_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -323,7 +323,7 @@ def home():
 def run_for(home, capsys, monkeypatch):
     """Runs an import of root's for that user."""
     found = pwd.struct_passwd(("m", "x", 65534, 65534, "", str(home), "/bin/sh"))
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: {"m": found}[name])
     monkeypatch.setattr(pwd, "getpwuid", lambda _: found)
     for name in ("HOME", "LOGNAME", "USER"):

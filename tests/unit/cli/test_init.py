@@ -19,7 +19,7 @@ from pushmirror.errors import Exit
 
 @pytest.fixture
 def init(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     places = ["--key", f"{tmp_path}/ssh/key", "--state", f"{tmp_path}/state", "--path", f"{tmp_path}/tree"]
 
     def init(*argv):
@@ -84,7 +84,7 @@ def test_a_password_file_that_is_there_is_kept(init, tmp_path):
 
 def test_an_empty_password_file_is_the_first_thing_to_do(init, tmp_path):
     _, out, _ = init(*WHAT, "--upstream", "rsync://u@h/m", "--password-file", f"{tmp_path}/secret")
-    assert f"1. write the password for upstream into {tmp_path}/secret" in out
+    assert f"1. write the password for upstream to {tmp_path}/secret" in out
 
 
 def test_the_line_for_the_hubs_key_lets_it_do_one_thing_from_one_place(init, tmp_path):
@@ -102,9 +102,9 @@ def test_the_public_key_is_told(init):
 def test_on_a_terminal_only_what_was_not_given_is_asked(monkeypatch):
     told = {
         "Name of the archive": "debian",
-        "Login at upstream (empty: none)": "site1",
-        "File for its password": "/etc/secret",
-        "Keyring that signs it (-: do not check signatures)": "-",
+        "User name at upstream (empty: none)": "site1",
+        "File with the password for upstream": "/etc/secret",
+        "Keyring of the archive (-: do not check signatures)": "-",
     }
     monkeypatch.setattr("click.prompt", lambda question, *_, **__: told.pop(question))
     given = InitOptions(path=Path("/srv/debian"), upstream="rsync://hub/debian", mirror_name="m.example.org")
@@ -193,10 +193,10 @@ def test_another_archive_with_a_wrong_value_is_told_what_is_wrong(init):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("--mirror-name", "n.example.org"), "mirror.name is m.example.org there, not n.example.org"),
-        (("--path", "/srv/x"), "tree there, not /srv/x; change it there"),
-        (HUB, "archives.debian.upstream is not set there"),
-        (("--keyring", "/k.gpg"), "archives.debian.keyring is not set there, not /k.gpg"),
+        (("--mirror-name", "n.example.org"), "mirror.name is m.example.org in it, not n.example.org"),
+        (("--path", "/srv/x"), "tree in it, not /srv/x; change it in the file"),
+        (HUB, "archives.debian.upstream is not set in it"),
+        (("--keyring", "/k.gpg"), "archives.debian.keyring is not set in it, not /k.gpg"),
     ],
 )
 def test_what_the_configuration_says_otherwise_is_not_passed_over(init, argv, said):
@@ -210,7 +210,7 @@ def test_a_password_that_is_still_missing_is_told_again(init, tmp_path):
     init(*WHAT, *HUB, *secret)
     code, out, _ = init(*WHAT, *HUB, *secret)
     assert code == 0 and f"kept     password file: {tmp_path}/secret" in out
-    assert f"1. write the password for upstream into {tmp_path}/secret" in out
+    assert f"1. write the password for upstream to {tmp_path}/secret" in out
 
 
 def test_a_tree_that_this_user_may_not_make_is_for_root(init, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_the_lines_to_copy_stand_alone(init):
     _, out, _ = init(*WHAT, *HUB)
     lines = out.splitlines()
     assert any(line.startswith("restrict,") for line in lines)
-    assert lines[-1].startswith("ssh-ed25519 ") and lines[-3].startswith("For later")
+    assert lines[-1].startswith("ssh-ed25519 ") and lines[-3].startswith("Public key of this machine")
 
 
 def test_an_owner_is_told_how_to_push_and_not_how_to_be_pushed(init):

@@ -80,7 +80,7 @@ def test_add_makes_the_push_key_that_is_missing(add, etc, tmp_path):
     code, out, err = add()
     made = (tmp_path / "key.pub").read_text()
     assert code == 0 and made in out and "HUB-PUBLIC-KEY" not in out
-    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600 and f"made the key {tmp_path}/key" in err
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600 and f"created the key {tmp_path}/key" in err
 
 
 def test_for_a_site_that_is_not_pushed_no_key_is_made(add, tmp_path):
@@ -184,8 +184,8 @@ def test_the_list_says_who_and_how(add, call):
 def test_a_site_that_is_kept_out_is_shown_so_with_the_reason(add, call, etc):
     add()
     daemon_files.secret_file(loader.load(etc), A).chmod(0o644)
-    assert "kept out: see `show`" in call("list")[1]
-    assert "kept out: " in call("show", A)[1] and "others can read it" in call("show", A, "--json")[1]
+    assert "no access: see `show`" in call("list")[1]
+    assert "no access: " in call("show", A)[1] and "others can read it" in call("show", A, "--json")[1]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_rotation_tells_the_new_user_and_show_until_when_the_old_one_works(add
     add()
     assert f"user: {A}+2\n" in call("rotate", A, "--grace", "3d")[1]
     out = call("show", A)[1]
-    assert f"user of rsync: {A} (until " in out and f"user of rsync: {A}+2, no login in the log\n" in out
+    assert f"rsync user: {A} (until " in out and f"rsync user: {A}+2, no login logged\n" in out
 
 
 def test_a_rotation_prints_only_the_lines_that_change(add, call, etc):
@@ -264,8 +264,8 @@ def test_the_login_that_a_site_came_with_last_is_shown(add, call, tmp_path):
     log = tmp_path / "state/rsyncd/transfers.log"
     log.write_text(f"{at} [7] rsync on debian/ from {A}@UNDETERMINED (192.0.2.9)\n")
     shown = call("show", A)[1].splitlines()
-    assert any(line.startswith(f"user of rsync: {A} (until") and "last login" in line for line in shown)
-    assert f"user of rsync: {A}+2, no login in the log" in shown
+    assert any(line.startswith(f"rsync user: {A} (until") and "last login" in line for line in shown)
+    assert f"rsync user: {A}+2, no login logged" in shown
     assert f"  {A}, " in call("list")[1]
     users = json.loads(call("show", A, "--json")[1])["users"]
     assert [one["last_login"] is not None for one in users] == [True, False]
@@ -275,14 +275,14 @@ def test_a_rotation_says_until_when_every_earlier_login_works(add, call):
     add()
     call("rotate", A, "--grace", "3d")
     _, out, err = call("rotate", A, "--grace", "1h")
-    first, second = (line for line in err.splitlines() if " works until " in line)
-    assert f" {A} works until" in first and f" {A}+2 works until" in second
-    assert first.split()[-3:] == second.split()[-3:] and "works until" not in out
+    first, second = (line for line in err.splitlines() if " is valid until " in line)
+    assert f" {A} is valid until" in first and f" {A}+2 is valid until" in second
+    assert first.split()[-3:] == second.split()[-3:] and "is valid until" not in out
 
 
 def test_a_rotation_without_grace_says_that_earlier_logins_are_over(add, call):
     add()
-    assert f"{A} works no longer" in call("rotate", A, "--grace", "0", "--json")[2]
+    assert f"{A} is no longer valid" in call("rotate", A, "--grace", "0", "--json")[2]
 
 
 @pytest.mark.parametrize(("option", "there", "gone"), [("--ftpsync", "RSYNC_HOST", "[archives.debian]")])
@@ -353,6 +353,30 @@ def test_a_removed_site_is_forgotten_also_when_the_daemons_files_cannot_follow(a
         assert (A in loader.load(etc).sites, store.site_states("debian")) == (False, {})
 
 
+def test_a_removed_site_leaves_no_host_key(add, call, etc):
+    add(A)
+    (known_hosts := loader.load(etc).known_hosts).write_text(f"{A} {KEY}\nother.example.org {KEY}\n")
+    assert call("remove", A, "--yes")[0] == Exit.OK
+    assert known_hosts.read_text() == f"other.example.org {KEY}\n"
+
+
+def test_the_host_key_of_a_removed_site_stays_for_another_site_on_the_host(add, call, etc):
+    add(A)
+    call("add", "twin", "--host", A, "--user", "other", "--archive", "security")
+    (known_hosts := loader.load(etc).known_hosts).write_text(f"{A} {KEY}\n")
+    call("remove", A, "--yes")
+    assert known_hosts.read_text() == f"{A} {KEY}\n"
+
+
+def test_a_file_of_host_keys_that_the_operator_names_is_left_alone(add, call, etc, tmp_path):
+    (file := tmp_path / "own").write_text(f"{A} {KEY}\n")
+    text = (etc / loader.FILE_NAME).read_text()
+    (etc / loader.FILE_NAME).write_text(text.replace("[push]", f'[push]\nknown_hosts = "{file}"'))
+    add()
+    assert call("remove", A, "--yes")[0] == Exit.OK
+    assert file.read_text() == f"{A} {KEY}\n"
+
+
 def test_a_site_that_cannot_be_removed_is_not_forgotten(add, call, etc, monkeypatch):
     add()
     session = Session(etc)
@@ -403,7 +427,7 @@ def test_looking_works_also_where_the_daemons_files_cannot_be_written(add, call,
     add()
     monkeypatch.setattr(daemon_files, "update", refuse)
     code, out, err = call("list")
-    assert code == 0 and A in out and "not brought up to date: no right to" in err
+    assert code == 0 and A in out and "configuration not updated: no right to" in err
 
 
 def refuse(_config):

@@ -17,7 +17,7 @@ SENT = SiteState(
 @pytest.fixture
 def call(tmp_path, capsys, monkeypatch):
     """Runs `site log` for a site that was sent stage 1 and said what is given."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "sites.d").mkdir()
     (tmp_path / "sites.d" / "a.toml").write_text('host = "h"\nuser = "u"\narchives = ["debian"]\n')
     (tmp_path / "pushmirror.toml").write_text(

@@ -19,7 +19,7 @@ from pushmirror.system import clock
 @pytest.fixture
 def mirror(tmp_path, monkeypatch) -> Path:
     """A configuration, and a state that knows of one published generation."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text(
         f'[archives.debian]\npath = "{tmp_path}/tree"\nupstream = "rsync://us@hub.example.org/debian"\n'
         f'[state]\ndirectory = "{tmp_path}/state"\n'
@@ -43,8 +43,12 @@ def test_what_was_damaged_is_restored_and_asked_for_anew(mirror, capsys):
     assert state(mirror, "check") == Exit.DAMAGED
     assert state(mirror, "restore") == Exit.OK
     said = capsys.readouterr().out
-    assert "file is not a database" in said and "kept aside: " in said and "next: pushmirror sync" in said
-    assert "what happened since 20" in said
+    assert (
+        "file is not a database" in said
+        and "old file kept as: " in said
+        and "next: run `pushmirror sync`" in said
+    )
+    assert "nothing after 20" in said
     with stored(mirror) as store:
         assert [(one.stage, one.trigger) for one in store.pending("debian")] == [(Stage.ALL, "restore")]
     assert state(mirror, "check") == Exit.OK

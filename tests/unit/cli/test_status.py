@@ -21,7 +21,7 @@ MIN = timedelta(minutes=1)
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub whose archive `debian` has three sites: one live, one failing for two hours, one never woken."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     (tmp_path / "pushmirror.toml").write_text(
         f'[archives.debian]\npath = "{tmp_path}/tree"\nupstream = "rsync://us@hub.example.org/debian"\n'
         f'[archives.own]\npath = "{tmp_path}/own"\n[state]\ndirectory = "{tmp_path}/state"\n'

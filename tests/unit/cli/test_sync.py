@@ -54,7 +54,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(Runner, "serve", served)
     monkeypatch.setattr(background_push, "in_background", lambda _, name: made.tell(f"wake {name}"))
     monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
-    monkeypatch.setattr(sync, "_progress", lambda *_, **__: nullcontext(Silent()))
+    monkeypatch.setattr(sync, "progress_on", lambda *_, **__: nullcontext(Silent()))
     return made
 
 
@@ -99,7 +99,7 @@ def test_a_strategy_is_refused_for_an_archive_that_is_made_here(
     call: Callable[..., int], story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("b", "--strategy", "full") == Exit.USAGE
-    assert "b has no upstream, so that there is no --strategy to take" in capsys.readouterr().err
+    assert "b has no upstream: --strategy needs one" in capsys.readouterr().err
     assert story.told == []
 
 
@@ -137,7 +137,7 @@ def test_a_strategy_that_was_asked_for_and_not_taken_is_told_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sync._tell(run_by("full", "any daemon; not by index: no Release files"), Strategy.INDEX)
-    said = "debian: not by index, as asked for: by full: any daemon; not by index: no Release files\n"
+    said = "debian: strategy index could not be used: by full: any daemon; not by index: no Release files\n"
     assert capsys.readouterr().err == said
 
 
@@ -169,7 +169,7 @@ def test_a_push_that_is_shown_goes_on_in_the_background_after_a_signal_and_says_
     assert on_a_terminal() == Exit.INTERRUPTED
     assert story.told[-3:] == ["show a b", "wake a", "wake b"]
     said = capsys.readouterr().err
-    assert "stopped by SIGINT; the push of a, b goes on in the background (pushmirror status)" in said
+    assert "stopped by SIGINT; the push of a, b continues in the background (see pushmirror status)" in said
 
 
 def test_quietly_nothing_is_said_that_went_well(

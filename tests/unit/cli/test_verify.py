@@ -14,7 +14,7 @@ from pushmirror.verify.run import VerifyRun
 
 END = datetime(2026, 11, 23, 4, 10, tzinfo=UTC)
 FOUND = VerifyResult("debian", "", END - timedelta(minutes=5), END, 265, 50_100_000)
-UNHASHED = "not read: by size and time only, as nobody knows their SHA256"
+UNHASHED = "checked by size and time only (no SHA256 known)"
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def told(monkeypatch, capsys):
         ),
         ({"unhashed": 12}, f"265 files (50.1 MB read) in 5 min, 12 of them {UNHASHED}"),
         ({"unhashed": 265, "size": 0}, f"265 files (0.0 MB read) in 5 min, {UNHASHED}"),
-        ({"resumed": True}, "265 files (50.1 MB read) begun 04:05 UTC, interrupted and resumed"),
+        ({"resumed": True}, "265 files (50.1 MB read) started 04:05 UTC, interrupted and resumed"),
         (
             {"remembered": True, "repaired": 1},
-            "debian: ok: what the verify of 04:10 UTC found was looked at again, nothing else, 1 repaired",
+            "debian: ok: only the problems that the verify of 04:10 UTC found were checked again, 1 repaired",
         ),
         ({"files": 0, "missing": 7}, "the tree is empty"),
         ({"files": 0, "missing": 7}, "hint: mount its disk"),
@@ -63,7 +63,7 @@ def call(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     state = f'[state]\ndirectory = "{tmp_path / "state"}"\n'
     (etc / "pushmirror.toml").write_text(f'[archives.a]\npath = "{tmp_path / "a"}"\n{state}')
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     return lambda *words: cli.main(["--config", str(etc), "verify", *words])
 
 
@@ -83,7 +83,7 @@ def test_who_stops_it_is_told_that_it_can_go_on(call, capsys, monkeypatch):
 
     monkeypatch.setattr(VerifyRun, "verify", stopped)
     assert call() == Exit.INTERRUPTED
-    assert "stopped by SIGINT; pushmirror verify a goes on where it stopped" in capsys.readouterr().err
+    assert "stopped by SIGINT; `pushmirror verify a` resumes it" in capsys.readouterr().err
 
 
 def test_a_rate_that_is_none_is_told_of(call, capsys):

@@ -79,7 +79,7 @@ def kept(tmp_path_factory) -> Path:
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """The configuration of that hub."""
-    monkeypatch.setattr(cli, "_unwind_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
     monkeypatch.setattr(database, "_prepare", careless)
     monkeypatch.setattr(database, "_engine", cache(database._engine))  # statements are compiled once
     (tmp_path / "tree").mkdir()

@@ -260,7 +260,7 @@ def test_processes_that_push_at_once_lose_nothing_of_each_others_sites(tmp_path)
 FREQUENT = {
     "preparation": lambda store: store.preparation("debian"),
     "site_states": lambda store: store.site_states("debian"),
-    "answered": lambda store: store.record_answer(
+    "record_answer": lambda store: store.record_answer(
         *store.triggers(site="a"), becomes(SENT), exit_code=0, output=""
     ),
     "triggers_of_archive": lambda store: store.triggers(archive="debian"),

@@ -51,7 +51,7 @@ def known(inventory: Inventory) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("survey", "prepared", "publishing", "arrived"),
+    ("diff", "prepared", "publishing", "arrived"),
     [
         (BY_MANIFEST, (A, B), (A, B), (B, "")),
         (BY_INDEX, ("", ""), ("", SOMEWHERE), ("", "")),

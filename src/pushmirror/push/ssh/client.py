@@ -22,6 +22,7 @@ from pathlib import Path
 import asyncssh
 
 from pushmirror.config.model import Config, Push, Site
+from pushmirror.config.types import span
 from pushmirror.errors import TriggerFailed
 from pushmirror.push.ssh import openssh
 from pushmirror.push.ssh.connect import Connector, Endpoint, drop, printable
@@ -137,14 +138,6 @@ def _signal_number(name: str) -> int:
         return signal.Signals[f"SIG{name}"]
     except KeyError:
         return _UNKNOWN_SIGNAL
-
-
-def span(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 _CLOSE_S = 5.0

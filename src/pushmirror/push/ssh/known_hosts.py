@@ -18,6 +18,8 @@ from pathlib import Path
 
 import asyncssh
 
+from pushmirror.archive.paths import encoded
+from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged
 from pushmirror.system import files, locks
 
@@ -83,6 +85,11 @@ def entry_name(host: str, port: int | None) -> str:
     """A host's name in the file."""
     name = host.lower()
     return name if port in {None, _SSH_PORT} else f"[{name}]:{port}"
+
+
+def is_same_host(one: Site, other: Site) -> bool:
+    """Whether two sites have one name in the file."""
+    return entry_name(one.host, one.port) == entry_name(other.host, other.port)
 
 
 def pins_of(text: str, host: str, port: int | None) -> Pins:
@@ -156,7 +163,7 @@ def unpin(file: Path, host: str, port: int | None) -> bool:
         rest = without(text, host, port)
         if rest != text:
             mode = file.stat().st_mode & 0o777
-            files.write_atomically(file.resolve(), _encoded(rest), mode=mode)
+            files.write_atomically(file.resolve(), encoded(rest), mode=mode)
         return rest != text
 
 
@@ -198,10 +205,6 @@ def _read(file: Path) -> str:
         return ""
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
 def _append(file: Path, line: str) -> None:
     """In one write(2): renaming a new file into its place would lose what an `ssh` adds at that moment."""
     is_ours = not file.exists()
@@ -209,7 +212,7 @@ def _append(file: Path, line: str) -> None:
     try:
         if is_ours:
             os.fchmod(handle, 0o644)  # whatever the umask says: there is nothing secret in it
-        os.write(handle, _encoded(line))
+        os.write(handle, encoded(line))
         os.fsync(handle)
     finally:
         os.close(handle)

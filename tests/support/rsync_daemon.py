@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class RsyncDaemon(Service):
     """`rsync --daemon`; modules can be added while it runs, since it reads its files for each connection."""
 
     greeting = b"@RSYNCD:"
+    ends_by = signal.SIGKILL  # it has nothing to tidy up, and waits for 0.4 s after a SIGTERM
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
