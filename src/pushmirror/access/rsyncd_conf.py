@@ -3,7 +3,7 @@
 Guaranteed: a module is read-only, and either open because the configuration says so or open to exactly the
 logins of its sites; an archive's manifest is for the readers of the archive; a value that rsync would read as
 something else than it says is refused. Not the business of this module: where passwords come from, and how
-the text reaches the disk (daemon.py).
+the text reaches the disk (daemon_files.py).
 
 Two things of rsync that everything here must respect. An empty `auth users` lets everybody in, so there is
 always a rule. And there is no way to write `%NAME%` literally: rsync puts a variable of its environment in

@@ -1,6 +1,6 @@
 """What starts the rsync daemon: units of systemd, lines of inetd, and logrotate's words for its log. Pure.
 
-Three ways, and each of them runs as the user whom the daemon's files belong to (see daemon.py):
+Three ways, and each of them runs as the user whom the daemon's files belong to (see daemon_files.py):
 
     systemd   one service for all: `pushmirror serve` runs rsync and, with a certificate, stunnel
     socket    systemd listens, and starts an rsync for each connection; TLS is a service of its own

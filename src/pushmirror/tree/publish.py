@@ -3,7 +3,7 @@
 Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are
 on the disk before an index names them; nothing is changed through a link; whoever keeps account of the tree
 is told which names may change before they do, and when they have. Not the business of this module: whether
-the files are right (`closures/check.py`, `indices.py`).
+the files are right (`closures/check.py`, `closures/indices.py`).
 """
 
 from __future__ import annotations

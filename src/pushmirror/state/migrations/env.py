@@ -1,4 +1,4 @@
-"""Run by alembic, inside the transaction that `state/migrate.py` has begun."""
+"""Run by alembic, inside the transaction that `state/database.py` has begun."""
 
 from __future__ import annotations
 
