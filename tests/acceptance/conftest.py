@@ -8,8 +8,17 @@ import pytest
 
 from acceptance.calls import Call, Start, requests
 from acceptance.gate import Gate
+from forked import Cli, cli, fork_sites
 from pushmirror.lab.services import Sshd, wait_until
 from pushmirror.lab.site import LabSite
+
+__all__ = ["cli"]
+
+
+@pytest.fixture
+def forked(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test of many runs that are neither killed nor timed: none waits for what imports take."""
+    fork_sites(cli, monkeypatch)
 
 
 @pytest.fixture

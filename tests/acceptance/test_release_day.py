@@ -29,6 +29,7 @@ def archive(tmp_path: Path, strategy: Strategy, layout: Layout) -> LabArchive:
     return before_release(tmp_path / "archive", create=create, layout=layout)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(("layout", "strategy"), ON)
 @pytest.mark.parametrize("steps", [release, change_kinds])
 def test_a_mirror_is_current_after_each_step_and_never_broken(
