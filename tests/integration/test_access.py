@@ -340,7 +340,7 @@ def test_root_does_not_run_another_users_daemon_which_would_let_nobody_in(tmp_pa
         pytest.skip("only root can make a file another user's")
     hub = UsersOffering(tmp_path / "hub", [])
     hub.offer("debian")
-    with pytest.raises(PushmirrorError, match="is that of nobody"):
+    with pytest.raises(PushmirrorError, match="runs as nobody"):
         daemon_files.rsync_argv(hub.config)
 
 
@@ -367,7 +367,7 @@ def test_why_a_site_was_refused_is_read_from_the_daemons_log(hub):
     hub.pull("debian/", B, "x")
     said = transfer_log.refused(hub.config, A, began)
     assert said.startswith(f"our rsync daemon refused its login {A}+2 to debian at ")
-    assert said.endswith(": this module is not for that user, or there is none of that name")
+    assert said.endswith(": the module does not allow this user, or the user does not exist")
     hub.pull("debian/", A, "wrong")
     assert transfer_log.refused(hub.config, A, began).endswith(": password mismatch")
 

@@ -106,7 +106,7 @@ def test_a_callback_without_anybody_to_call_is_told_of(site: LabSite) -> None:
 def test_a_call_that_failed_is_in_the_log(ssh: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
     ssh(7)
     assert not call_back(Callback(host=HUB, key=KEY), hostname="box")
-    assert f"calling back {HUB} failed: ssh ended with exit code 7" in caplog.text
+    assert f"callback to {HUB} failed: ssh ended with exit code 7" in caplog.text
 
 
 # The other end

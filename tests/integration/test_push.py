@@ -160,7 +160,7 @@ def test_a_site_that_hangs_fails_when_its_time_is_over(hub: PushingHub) -> None:
     with hanging.held("all"):
         hub.push()
     assert hub.site_state(good).stage2 == ONE
-    assert "did not end its run within 2 s" in hub.site_state(hanging).last_words
+    assert "did not finish its run within 2 s" in hub.site_state(hanging).last_words
 
 
 def test_an_answer_after_the_deadline_counts(hub: PushingHub) -> None:

@@ -42,7 +42,7 @@ def test_a_login_that_our_daemon_refused_is_part_of_the_reason(hub: PushingHub) 
     assert hub.run("push").exit_code == Exit.BEHIND
     said = hub.site_state(site).last_words
     assert said.startswith("our rsync daemon refused its login one to debian at ")
-    assert "password mismatch; it said nothing; stage 1 failed there" in said
+    assert "password mismatch; no output; stage 1 failed there" in said
 
 
 def test_push_by_hand_tries_a_site_at_once_that_has_failed_before(hub: PushingHub) -> None:
@@ -86,7 +86,7 @@ def test_push_of_what_does_not_exist_is_wrong_usage(hub: PushingHub, words: list
 
 def test_push_without_a_site_says_so(hub: PushingHub) -> None:
     result = hub.run("push")
-    assert (result.exit_code, "no site is to be woken" in result.errors) == (Exit.USAGE, True)
+    assert (result.exit_code, "no site to push" in result.errors) == (Exit.USAGE, True)
 
 
 def test_push_before_anything_is_published_says_so(hub: PushingHub) -> None:

@@ -83,7 +83,7 @@ def programs() -> set[int]:
 
 def test_a_site_that_takes_too_long_leaves_no_program_behind(sites: Sites) -> None:
     before = programs()
-    with pytest.raises(TriggerFailed, match="did not end its run within 2 s"):
+    with pytest.raises(TriggerFailed, match="did not finish its run within 2 s"):
         answer(sites, sites.site(FOREVER, ssh_options=OPTIONS), timeout=2)
     assert programs() == before
 

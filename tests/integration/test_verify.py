@@ -165,7 +165,7 @@ def test_what_upstream_lacks_too_is_named_and_no_error_until_upstream_has_it(
     assert (code, told["whole"], told["missing"], told["upstream"]) == (Exit.OK, True, 0, 1)
     assert _found(told) == {lost: "upstream"}
     assert f"1 file is also missing or wrong upstream (such as {lost})" in _said(site)
-    assert "all is there that upstream has" in site.json("status")[0]["verified"]
+    assert "complete except for files missing upstream" in site.json("status")[0]["verified"]
     archive.restore_file(lost)
     site.sync().check()
     (site.tree / lost).unlink()

@@ -37,14 +37,14 @@ _PLACE = re.compile(r" \(at [a-z0-9, ]+\)$")  # of a mistake, at the end of what
 _EXPECTED = {
     "user": "expected text in quotes",
     "password": f"expected 1 to {_LONGEST} characters on one line, in quotes",
-    "until": "expected a time with its zone, such as 2026-01-31T12:00:00Z",
+    "until": "expected a time with its time zone, such as 2026-01-31T12:00:00Z",
 }
 
 _HEAD = """\
-# Who may log in to our rsync daemon as the site {name}; the newest last. `pushmirror site rotate {name}`
-# adds one and ends the one before: "until" is when it stops to work, and one without goes on for ever.
-# Users are {name}, {name}+2, {name}+3 and so on: rsync knows one password of a user only.
-# After a change by hand: `pushmirror site show {name}`, which brings the daemon's files up to date, too.
+# Logins of the site {name} at our rsync daemon; the newest is last. `pushmirror site rotate {name}` adds
+# one and sets "until" of the one before: the time when it expires. A login without "until" does not expire.
+# Users are {name}, {name}+2, {name}+3 and so on, because rsync allows only one password for each user.
+# After a manual change run `pushmirror site show {name}`, which also updates the daemon's files.
 """
 
 
@@ -157,8 +157,8 @@ def read(file: Path, name: str) -> tuple[Login, ...]:
     except OSError as exc:
         error = ConfigError if exc.errno in _OF_THE_FILE else PushmirrorError
         raise error(
-            f"{file}: the passwords of {name} cannot be read: {exc.strerror}",
-            hint="run this as the user whom the file belongs to",
+            f"{file}: cannot read the passwords of {name}: {exc.strerror}",
+            hint="run this as the user who owns the file",
         ) from exc
     if not private:
         raise ConfigError(
@@ -196,7 +196,7 @@ def _wrong_users(logins: Sequence[Login], name: str) -> Iterator[str]:
         if not _number(login.user, name):
             yield f"login {number}.user: expected {name} or {name}+2, {name}+3 …"
     if len({login.user for login in logins}) < len(logins):
-        yield "expected each user once: rsync reads only the first password of one"
+        yield "expected each user once: rsync uses only a user's first password"
 
 
 def _number(user: str, name: str) -> int:

@@ -72,7 +72,7 @@ def changing(config: model.Config) -> Iterator[None]:
             pass
     except OSError as exc:
         raise PushmirrorError(
-            f"the rsync daemon's files cannot be kept in {directory}: {exc.strerror}",
+            f"cannot write the rsync daemon's files in {directory}: {exc.strerror}",
             hint="run this as the user who runs the mirror, or as root",
         ) from exc
     with locked(directory, patience_s=_PATIENCE_S):
@@ -112,7 +112,7 @@ def unusable(config: model.Config) -> dict[str, ConfigError]:
 
 def kept_out(why: ConfigError) -> str:
     """What that means, for a log."""
-    return f"{why}; this site is kept out until it is mended"
+    return f"{why}; site disabled until this is fixed"
 
 
 def _read(config: model.Config) -> dict[str, tuple[Login, ...] | ConfigError]:
@@ -142,7 +142,7 @@ def secret_file(config: model.Config, name: str) -> Path:
 def site_file(config: model.Config, name: str) -> Path:
     """The file of a site."""
     if config.source is None:
-        raise PushmirrorError("this configuration is not from a file, so it has no sites.d")
+        raise PushmirrorError("this configuration was not read from a file, so it has no sites.d")
     return config.source.parent / loader.SITES / f"{name}.toml"
 
 
@@ -206,7 +206,7 @@ def require_owner(config: model.Config) -> None:
     if owner != os.geteuid():
         name = pwd.getpwuid(owner).pw_name
         raise PushmirrorError(
-            f"the rsync daemon is that of {name}, who owns {config.state.directory}; this is another user",
+            f"the rsync daemon runs as {name}, the owner of {config.state.directory}",
             hint=f"run this as {name}",
         )
 
@@ -228,7 +228,7 @@ def _make_manifest_directories(config: model.Config) -> None:
             make_open_directories(manifests.parent, manifests.name, name, owner=owner_of(config))
     except OSError as exc:
         raise PushmirrorError(
-            f"{config.state.manifests}, for the manifests that sites read, cannot be made: {exc.strerror}",
+            f"cannot create {config.state.manifests}, for the manifests that sites read: {exc.strerror}",
             hint="run this as the user who runs the mirror, or as root",
         ) from exc
 
@@ -243,7 +243,7 @@ def _write(config: model.Config, path: Path, text: str, mode: int) -> bool:
             write_atomically(file, data, mode=mode, owner=owner)
     except OSError as exc:
         raise PushmirrorError(
-            f"{path} cannot be written: {exc.strerror}",
+            f"cannot write {path}: {exc.strerror}",
             hint="run this as the user who owns it, or as root",
         ) from exc
     return True

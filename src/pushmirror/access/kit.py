@@ -52,10 +52,10 @@ _TREES = "/srv/mirrors"
 _KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
 _WITH_LOGIN = ("upstream = ", "RSYNC_USER=", "RSYNC_PASSWORD=")  # beginnings of lines
 NO_KEY = "HUB-PUBLIC-KEY"
-_ASK = "  # ask {} for this file: without it signatures are not checked"
+_ASK = "  # get this file from {}: without it signatures are not checked"
 # Debian's rsync-ssl-tunnel lacks what rsync's own rsync-ssl tells stunnel; it hands this value on as it is.
 _WITHOUT_DELAY = """\
-# The second line is for stunnel, which would wait a minute after each of the two transfers.
+# The second line is for stunnel, which otherwise waits a minute after each of the two transfers.
 RSYNC_SSL_METHOD=stunnel
 RSYNC_SSL_CAPATH='/etc/ssl/certs
 TIMEOUTclose = 0'
@@ -232,17 +232,17 @@ def _notes(
         if config.archives[name].access is Access.NONE:
             yield f'our rsync daemon does not offer {name}: archives.{name}.access is "none"'
     if not is_public(config.public_host) and ":" not in config.public_host:
-        yield f"sites can hardly reach us by the name {config.public_host}: set host in [serve]"
+        yield f"{config.public_host} is not a public host name: set host in [serve]"
     if site.push is PushKind.NONE:
         return
     if public_key is None:
-        yield f"there is no {site.key or config.push.key}.pub yet: pushmirror init makes it"
+        yield f"{site.key or config.push.key}.pub does not exist yet: pushmirror init creates it"
     if not addresses:
-        yield "without from= the key is good from everywhere: set addresses in [push]"
+        yield "without from= the key works from any address: set addresses in [push]"
     elif not config.push.addresses:
         yield (
-            f"from= has what {config.public_host} resolves to: set addresses in [push] if our pushes come "
-            "from elsewhere"
+            f"from= has the addresses of {config.public_host}: set addresses in [push] if our pushes come "
+            "from other addresses"
         )
 
 
@@ -255,7 +255,7 @@ def render(kit: Kit, *, pushmirror: bool = True, ftpsync: bool = True) -> str:
 def render_login(kit: Kit) -> str:
     """What a site's operator changes for another user and password, for whatever the site runs."""
     lines = [
-        f"The new login of {kit.site} at {kit.hub}",
+        f"New login of {kit.site} at {kit.hub}",
         "",
         f"  user: {kit.user}",
         f"  password: {kit.password}",
@@ -282,7 +282,7 @@ def _of_login(snippet: Snippet) -> Iterator[str]:
 
 
 def _heading(kit: Kit) -> Iterator[str]:
-    yield f"How {kit.site} becomes a mirror of {kit.hub}"
+    yield f"Setup of {kit.site} as a mirror of {kit.hub}"
     yield ""
     for module in kit.modules:
         yield f"  {module.archive}: {module.url}{' (without a password)' if module.open else ''}"
@@ -294,11 +294,11 @@ def _heading(kit: Kit) -> Iterator[str]:
 def _pushes(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
     if not kit.authorized_keys:
         yield ""
-        yield f"{kit.hub} does not push this site: let cron run `pushmirror sync` or ftpsync-cron."
+        yield f"{kit.hub} does not push to this site: run `pushmirror sync` or ftpsync-cron from cron."
         return
     either = "one of these lines" if len(wanted) > 1 else "this line"
     yield ""
-    yield f"To be pushed, {either} belongs into ~{kit.account}/.ssh/authorized_keys:"
+    yield f"To receive pushes, add {either} to ~{kit.account}/.ssh/authorized_keys:"
     for name in wanted:
         yield ""
         yield f"# for {_TITLES[name]}"
@@ -324,6 +324,6 @@ def _next(kit: Kit, wanted: Sequence[str]) -> Iterator[str]:
 
 
 _TITLES = {
-    "pushmirror": "pushmirror: /usr/local/bin/pushmirror, or where yours is",
+    "pushmirror": "pushmirror: /usr/local/bin/pushmirror, or its path on your machine",
     "ftpsync": f"ftpsync of Debian's package; from a tarball it is {FTPSYNC_OF_A_TARBALL}",
 }

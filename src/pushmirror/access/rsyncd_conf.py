@@ -123,13 +123,13 @@ def value(key: str, text: str) -> str:
     """Text as a value of rsyncd.conf; ConfigError when rsync would read something else."""
     if found := _VARIABLE.search(text):
         raise ConfigError(
-            f'{key}: found "{text}", in which rsync takes {found[0]} for a variable of its environment',
-            hint="rsyncd.conf has no way to write it: use another name",
+            f'{key}: found "{text}", in which rsync reads {found[0]} as an environment variable',
+            hint="rsyncd.conf cannot express it: use another name",
         )
     if text.endswith("\\"):
         raise ConfigError(
-            f'{key}: found "{text}", whose last character makes rsync go on in the next line',
-            hint="leave the backslash at its end away",
+            f'{key}: found "{text}", which ends in a backslash: rsync would continue the line',
+            hint="remove the trailing backslash",
         )
     return text
 
@@ -168,7 +168,7 @@ def _globals(serve: Serve, places: DaemonPaths, facts: DaemonFacts) -> Iterator[
             found = ".".join(map(str, facts.version))
             raise ConfigError(
                 f'serve.auth_digest: found "{serve.auth_digest}", which needs rsync 3.5.0; this is {found}',
-                hint="take auth_digest away, or install a newer rsync",
+                hint="remove auth_digest, or install a newer rsync",
             )
         yield "auth digest", serve.auth_digest
 
@@ -222,8 +222,8 @@ def _needs_a_name(peer: str) -> bool:
 def _module_name(archive: Archive) -> str:
     if archive.module_name.casefold() == "global":
         raise ConfigError(
-            f'archives.{archive.name}: rsyncd.conf has another meaning for "[{archive.module_name}]"',
-            hint='give it another module, or set its access = "none"',
+            f'archives.{archive.name}: "[{archive.module_name}]" has a special meaning in rsyncd.conf',
+            hint='set another module for the archive, or access = "none"',
         )
     return archive.module_name
 

@@ -26,7 +26,7 @@ from pushmirror.errors import ConfigError, PushmirrorError, UsageError
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory, write_atomically
 
-_HEAD = "# A site that we push. Written by `pushmirror site add`, to be edited at will.\n"
+_HEAD = "# A site that we push to. Written by `pushmirror site add`; you can edit it.\n"
 
 
 def add(config: model.Config, name: str, keys: Mapping[str, object]) -> tuple[model.Site, Login]:
@@ -129,7 +129,7 @@ def _checked(config: model.Config, name: str, keys: Mapping[str, object]) -> mod
     if os.path.lexists(file):
         raise UsageError(
             f"there is a site {name} already: {file}",
-            hint=f"edit that file, or begin with: pushmirror site remove {name}",
+            hint=f"edit that file, or remove the site first: pushmirror site remove {name}",
         )
     sites = {daemon_files.site_file(config, one): found for one, found in config.sites.items()}
     sites[Path(f"site {name}")] = site  # there is no file yet that a line could name
@@ -160,7 +160,7 @@ def _parsed(file: Path) -> tomlkit.TOMLDocument:
         return tomlkit.parse(file.read_bytes().decode())
     except TOMLKitError as exc:
         raise ConfigError(
-            f"{file}: cannot be changed and keep its form: {exc}", hint="change `paused` in it by hand"
+            f"{file}: cannot be changed automatically: {exc}", hint="change `paused` in it by hand"
         ) from exc
 
 

@@ -61,12 +61,12 @@ async def supervise(
         if not came_up:
             raise PushmirrorError(
                 why,
-                hint="see the addresses and ports of [serve], and who else uses them; a port below 1024 "
-                "takes root, or the unit that `pushmirror serve --print systemd` prints",
+                hint="check the addresses and ports of [serve], and what else uses them; a port below 1024 "
+                "needs root, or the unit that `pushmirror serve --print systemd` prints",
             )
         failures = 0 if monotonic() - began > _PAUSES_S[-1] else failures + 1
         pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
-        _log.error("%s; starting it again in %d s", why, pause_s)
+        _log.error("%s; restarting it in %d s", why, pause_s)
         await asyncio.sleep(pause_s)
 
 
@@ -84,7 +84,7 @@ async def wait_until_listening(config: Config) -> None:
                     writer.close()
                     return
     except TimeoutError:
-        _log.warning("rsync's daemon does not answer on %s; sites are woken all the same", config.serve.rsync)
+        _log.warning("rsync daemon not answering on %s; pushing anyway", config.serve.rsync)
 
 
 async def supervise_stunnel(config: Callable[[], Config]) -> None:
@@ -115,7 +115,7 @@ async def _stunnel(config: Callable[[], Config]) -> None:
 def _stunnel_argv(config: Callable[[], Config]) -> list[str]:
     if argv := daemon_files.stunnel_argv(config()):
         return argv
-    raise PushmirrorError("stunnel is not needed any more: [serve] has no certificate")
+    raise PushmirrorError("stopping stunnel: [serve] has no certificate")
 
 
 async def _reload(config: Callable[[], Config], process: _Process, loaded: tls.Stamp) -> None:
@@ -129,10 +129,10 @@ async def _reload(config: Callable[[], Config], process: _Process, loaded: tls.S
             try:
                 tls.read(config().serve)
             except ConfigError as exc:
-                _log.error("TLS goes on with the certificate that it had: %s", exc)
+                _log.error("keeping the previous certificate: %s", exc)
             else:
                 if process.hang_up():
-                    _log.info("stunnel reads its configuration, the certificate and the key again")
+                    _log.info("stunnel reloaded")
         before = now
 
 

@@ -43,10 +43,10 @@ def read(serve: Serve) -> Certificate | None:
         server.load_cert_chain(serve.certificate, serve.certificate_key, password=lambda: b"")
         return _seen(server, own)
     except ssl.SSLCertVerificationError as exc:
-        raise ConfigError(_unusable(serve, f"it cannot show who we are: {exc.verify_message}")) from exc
+        raise ConfigError(_unusable(serve, f"it does not verify: {exc.verify_message}")) from exc
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
-            why = "they do not belong together"
+            why = "the key does not belong to the certificate"
         else:
             why = "expected PEM, and a key without a passphrase"
         raise ConfigError(_unusable(serve, why)) from exc
@@ -97,7 +97,7 @@ def _seen(server: ssl.SSLContext, own: bytes) -> Certificate:
                 continue
     shown = ends[0].getpeercert()
     if not shown:
-        raise ValueError("the handshake did not end")
+        raise ValueError("the TLS handshake did not finish")
     return Certificate(_time(shown["notBefore"]), _time(shown["notAfter"]))
 
 
@@ -150,14 +150,14 @@ def _services(serve: Serve, facts: DaemonFacts) -> Iterator[tuple[str, str, list
 def _value(key: str, path: Path | None) -> str:
     text = str(path)
     if text != text.strip():
-        raise ConfigError(f'{key}: found "{text}", in which stunnel loses the blank at its end')
+        raise ConfigError(f'{key}: found "{text}": stunnel drops the trailing space')
     return text
 
 
 def _word(path: Path) -> str:
     if len(str(path).split()) > 1:
         raise ConfigError(
-            f'state.directory: found a blank in "{path}", which stunnel takes for two words',
-            hint="choose another state directory, or do without a certificate",
+            f'state.directory: found a space in "{path}", which stunnel reads as two words',
+            hint="choose another state directory, or remove the certificate",
         )
     return str(path)

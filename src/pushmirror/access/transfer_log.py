@@ -23,7 +23,7 @@ _LINE = re.compile(
     r"(?:rsync \w+ (?P<module>\S+) from (?P<user>[^@\s]+)@\S* \((?P<address>[^)\s]*)\)"
     r"|auth failed on module (?P<refused>\S+) from \S* \((?P<by>[^)\s]*)\) for (?P<whom>\S+): (?P<why>.*))"
 )
-_WORDS = {"no matching rule": "this module is not for that user, or there is none of that name"}
+_WORDS = {"no matching rule": "the module does not allow this user, or the user does not exist"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Limits:
             yield f"CapabilityBoundingSet={' '.join([*_ROOTS, *needed])}"
         yield from _FOR_ALL
         if self.foreign:
-            yield f"# {self.foreign} run in this service, so there are only limits that none of them can mind"
+            yield f"# {self.foreign} run in this service, so only limits are set that do not restrict them"
             yield "ProtectSystem=yes"
             return
         yield from _FOR_KNOWN_PROGRAMS
@@ -152,7 +152,7 @@ def _serve(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
         f"# {_SYSTEMD}/pushmirror.service",
         "# then: systemctl daemon-reload && systemctl enable --now pushmirror.service",
         "[Unit]",
-        "Description=pushmirror: rsync access for mirrors, and pushes that are owed",
+        "Description=pushmirror: rsync access for mirrors, and pushes to them",
         "Wants=network-online.target",
         "After=network-online.target",
         "",
@@ -229,14 +229,14 @@ def _tls(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
 
 def _inetd(config: Config, places: DaemonPaths, setting: UnitContext) -> str:
     if len(str(places.conf).split()) > 1:
-        raise ConfigError(f'state.directory: found a blank in "{places.conf}", which inetd cannot have')
+        raise ConfigError(f'state.directory: found a space in "{places.conf}", which inetd does not allow')
     host, port = listening(config.serve.rsync)
     name = "rsync" if port == RSYNC_PORT else str(port)
     service = f"[{host}]:{name}" if ":" in host else f"{host}:{name}" if host else name
     families = ["tcp6"] if ":" in host else ["tcp"] if host else ["tcp", "tcp6"]
     tls = [
         f"# TLS, by your init: {setting.stunnel} {places.stunnel}",
-        "# and after each renewal of the certificate send it a HUP, which drops no transfer",
+        "# and send it a HUP after each renewal of the certificate; running transfers continue",
     ]
     return _text(
         "# /etc/inetd.conf, then send inetd a HUP",

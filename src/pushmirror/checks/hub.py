@@ -102,7 +102,7 @@ def key(subject: str, file: Path) -> Finding:
     try:
         private = asyncssh.read_private_key(file)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as exc:
-        todo = "use a key without a passphrase: nobody is there to enter it"
+        todo = "use a private key without a passphrase"
         return error(subject, f"{file} cannot be used: {exc}", todo)
     public = file.with_name(f"{file.name}.pub")
     again = f"ssh-keygen -y -f {shlex.quote(str(file))} > {shlex.quote(str(public))}"

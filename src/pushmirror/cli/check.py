@@ -1,4 +1,4 @@
-"""`pushmirror check`: whether everything is in order, and what to do."""
+"""`pushmirror check`: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ALL = "all"
 def check(ctx: click.Context, *, names: tuple[str, ...], as_json: bool) -> None:
     """Check the installation and suggest fixes.
 
-    Looks at the configuration, programs, directories, keys, disk, clock, upstream and signatures, and at what
-    sites need of us. Run it as the user who runs the mirror. Ends with 1 if something does not work, with 0
-    if there are only warnings.
+    Checks the configuration, programs, directories, keys, disk, clock, upstream and signatures, and what
+    sites need from this machine. Run it as the user who runs the mirror. Exits with 1 if something does not
+    work, with 0 if there are only warnings.
 
-    With --site: does the site's name resolve, does ssh answer, with which host key, is our key let in and
-    limited to a push, is its clock right, and what does the public see there (`url` in its file). The site is
-    sent words for which neither pushmirror nor ftpsync starts anything.
+    With --site it checks one site: does its name resolve, does ssh answer, with which host key, is our key
+    accepted and limited to a push, is its clock right, and which trace does the public see (`url` in its
+    file). It sends words that start nothing in pushmirror or ftpsync.
 
     \b
     Examples:

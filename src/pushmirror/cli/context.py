@@ -1,4 +1,4 @@
-"""What every verb starts from: the configuration that was named, and the store it leads to."""
+"""What every command starts from: the configuration, the store, the log on stderr, shared options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One call of the command line; verbs get it by `@click.pass_obj`."""
+    """One call of the command line; commands get it by `@click.pass_obj`."""
 
     config_path: Path | None = None  # as --config said
 
@@ -36,9 +36,9 @@ class Session:
     ) -> Config:
         """Read the configuration; raises ConfigError.
 
-        With `on_broken_sites`, mistakes in the sites' files are given to it, and there are no sites. Root is
-        then who owns the state (see ownership.py), unless `as_root` says that nothing of the state is to be
-        changed by this process; with `is_told` that is said on standard error.
+        With `on_broken_sites`, errors in the sites' files are passed to it, and there are no sites. Root then
+        becomes the owner of the state (see ownership.py), unless `as_root` says that this process changes
+        nothing of the state; with `is_told` that is reported on stderr.
         """
         from pushmirror.config.loader import load
 
@@ -58,7 +58,9 @@ class Session:
         return config
 
     def as_owner(self, config: Config, change: Callable[[Store], object]) -> None:
-        """Change something in the store as who owns it, and go on as who we are; raises PushmirrorError."""
+        """Change something in the store as its owner, without giving up our own rights; raises
+        PushmirrorError.
+        """
         from pushmirror.ownership import owner_of, user_numbered
         from pushmirror.system.users import as_user
 
@@ -75,7 +77,7 @@ class Session:
 
     @contextmanager
     def store(self, config: Config) -> Iterator[Store]:
-        """The store of a configuration, closed in the end; raises StateError."""
+        """The store of a configuration, closed at the end; raises StateError."""
         from pushmirror.state.store import open_store
 
         store = open_store(config.state.database_url, config.state.directory)
@@ -85,14 +87,14 @@ class Session:
             store.close()
 
     def back_up(self, config: Config) -> None:
-        """Make today's backup of the state if there is none; to be called when all else is done."""
+        """Make today's backup of the state if there is none; call it at the end of a command."""
         from pushmirror.state.backups import back_up_daily
 
         back_up_daily(config.state.database_url, config.state.directory)
 
 
 def warn_of_broken_sites(exc: ConfigError) -> None:
-    """Say on standard error that we go on without our sites; nobody's having gone away changes that."""
+    """Warn on stderr that the sites' files are invalid; a closed stderr is ignored."""
     what = [
         *str(exc).splitlines(),
         "until this is fixed, only a `serve` that is already running pushes to sites",
@@ -103,7 +105,7 @@ def warn_of_broken_sites(exc: ConfigError) -> None:
 
 
 def archive_named(config: Config, name: str) -> Archive:
-    """One archive of the configuration; UsageError names the others when there is none."""
+    """One archive of the configuration; UsageError lists the archives if there is none of this name."""
     from pushmirror.config.problems import did_you_mean
     from pushmirror.errors import UsageError
 
@@ -120,7 +122,7 @@ def archive_named(config: Config, name: str) -> Archive:
 
 
 def site_named(config: Config, name: str) -> Site:
-    """One site of the configuration; UsageError names the others when there is none."""
+    """One site of the configuration; UsageError lists the sites if there is none of this name."""
     from pushmirror.config.problems import did_you_mean
     from pushmirror.errors import UsageError
     from pushmirror.status.words import listed
@@ -142,13 +144,13 @@ quiet_option = click.option(
 
 
 def require_one_way(*, quiet: bool, verbose: bool, as_json: bool) -> None:
-    """Refuse to be quiet and to say much."""
+    """Refuse --quiet together with --verbose or --json."""
     if quiet and (verbose or as_json):
         raise click.UsageError(f"--quiet cannot be combined with {'--verbose' if verbose else '--json'}")
 
 
 class _Stderr(logging.Handler):
-    """Prints to what stderr is at that moment: where a line is drawn, that puts the record above it."""
+    """Writes to the current sys.stderr, so that a record appears above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # it may be a file on a full disk: that costs the line, not the run
@@ -158,7 +160,7 @@ class _Stderr(logging.Handler):
 
 
 class _Timed(logging.Formatter):
-    """The time, and the level where it is one to look up at."""
+    """Time and message; the level only for warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
@@ -166,7 +168,9 @@ class _Timed(logging.Formatter):
 
 
 def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
-    """Warnings, unless it is to be quiet; every step with --verbose. The log of a run is `pushmirror log`."""
+    """Log warnings to stderr, nothing with --quiet, every step with --verbose. A run's log is `pushmirror
+    log`.
+    """
     if quiet:
         logging.getLogger("pushmirror").addHandler(logging.NullHandler())
         return

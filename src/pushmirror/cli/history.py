@@ -31,9 +31,9 @@ _COLUMNS = ("run", "archive", "stage", "trigger", "started (UTC)", "took", "outc
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def history(session: Session, archive: str | None, limit: int, as_json: bool) -> None:
-    """List past runs, newest first, each with what it said in the end, and how it learnt what had changed.
+    """List past runs, newest first, each with its result and the strategy that was used.
 
-    A push for what was served already is no run; the last push is in `pushmirror status --json`.
+    A push whose generation was already published is no run; `pushmirror status --json` has the last push.
 
     \b
     Examples:

@@ -1,8 +1,8 @@
-"""`pushmirror import`: files of archvsync and rsync's daemon become a configuration of ours.
+"""`pushmirror import`: import ftpsync, runmirrors and rsyncd configuration.
 
-Guaranteed: what was there is kept, or a copy of it; passwords reach files of mode 0600 and nothing else; what
-has no counterpart is told, once each, with where it was said. For another user root reads only what nobody
-but root could have put there; the rest, and all writing, is done by a process that is that user's.
+Guaranteed: existing files are kept, or a copy of them; passwords are written only to files of mode 0600;
+each setting without a counterpart is reported once, with file and line. For another user, root reads only
+files that nobody but root could have put there; a process of that user reads the rest and writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STATE = ".local/state/pushmirror"  # of a user who is not root, below the home
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an import found and made."""
+    """What an import read and wrote."""
 
     read: tuple[str, ...]
     files: tuple[dict[str, str], ...]
@@ -45,7 +45,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What is to be imported, and how."""
+    """What to import, and the options."""
 
     found: Sorted | None  # none: the environment
     to: Path
@@ -95,11 +95,11 @@ def import_(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a configuration of existing ftpsync, runmirrors and rsyncd files.
+    """Create a configuration from existing ftpsync, runmirrors and rsyncd files.
 
-    Reads ftpsync*.conf, runmirrors*.conf, runmirrors*.mirror, rsyncd.conf with its secrets, and the pushers'
-    lines of authorized_keys: named here, or in directories named here; without any, in the usual places.
-    Writes pushmirror.toml, sites.d/ and password files, and says what has no counterpart and what to do next.
+    Reads ftpsync*.conf, runmirrors*.conf, runmirrors*.mirror, rsyncd.conf with its secrets, and the lines of
+    authorized_keys that start ftpsync: give files or directories, or none for the usual places. Writes
+    pushmirror.toml, sites.d/ and password files, and reports what has no counterpart and what to do next.
 
     \b
     Examples:
@@ -127,7 +127,7 @@ def import_(
 
 
 def _act_for(user: str) -> pwd.struct_passwd | None:
-    """Read and name everything as this user would, for ~ is the user's home; none: that is who we are."""
+    """Act as this user, also for the meaning of ~; none: act as the current user."""
     try:
         found = pwd.getpwnam(user)
     except KeyError as exc:
@@ -139,7 +139,7 @@ def _act_for(user: str) -> pwd.struct_passwd | None:
 
 
 def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
-    """The same by another user's process, which has from root what that user could not have exchanged."""
+    """Import in a process of another user; root passes it the files that only root could have replaced."""
     roots = import_sources.read_daemon(order.found, may_read=only_root_changes) if order.found else Daemon()
     told = json.loads(as_user(owner, lambda: json.dumps(asdict(_imported(order, roots)))))
     told |= {name: tuple(told[name]) for name in ("read", "files", "warnings", "next")}
@@ -147,7 +147,7 @@ def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
 
 
 def _imported(order: _Order, known: Daemon) -> Report:
-    """Read, merge, write and tell."""
+    """Read, merge, write and report."""
     caller = import_sources.caller()
     if order.found:
         sources = import_sources.read_files(order.found, order.to, caller, known)
@@ -161,7 +161,7 @@ def _imported(order: _Order, known: Daemon) -> Report:
 
 
 def _directory(session: Session, told: Path | None, *, for_another: bool) -> Path:
-    """Where to write: as init does, a directory or the pushmirror.toml in it."""
+    """The directory to write to: as for init, a directory or the pushmirror.toml in it."""
     usual = Path.home() / ".config/pushmirror" if for_another else loader.usual_places()[0]
     place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
     place = absolute(place)
@@ -169,7 +169,7 @@ def _directory(session: Session, told: Path | None, *, for_another: bool) -> Pat
 
 
 def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
-    """The files to read; none where the environment is to be."""
+    """The files to read; none with --environment."""
     if environment:
         if paths:
             raise UsageError("--environment reads no files: give either --environment or files")
@@ -197,7 +197,7 @@ def _trees(told: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
-    """The configuration with what only the operator can say."""
+    """The configuration with --tree and --mirror-name applied."""
     config, name = merged.config, order.mirror_name
     told: dict[str, object] = {}
     if order.state:

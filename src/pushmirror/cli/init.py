@@ -1,7 +1,7 @@
-"""`pushmirror init`: a first configuration, an ssh key and the directories, and what to do next.
+"""`pushmirror init`: create a configuration, an ssh key and the directories, and print the next steps.
 
-Guaranteed: nothing that exists is changed; secrets and keys are readable by their owner only from the
-moment they exist; nothing is written when an answer is wrong.
+Guaranteed: existing files are not changed; secrets and keys are never readable by others, not even for a
+moment; nothing is written when an answer is wrong.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def make_key(key: Path) -> bool:
 
 
 def section_to_add(file: Path, given: InitOptions) -> str | None:
-    """The section of an archive that the file lacks; none when the file says what was given.
+    """The section of an archive that the file lacks; none if the file has it with the given values.
 
-    Raises ConfigError when it says something else, for init changes nothing.
+    Raises ConfigError if it has other values, because init changes nothing.
     """
     config = settled(file)
     if given.archive is None and (given.path or given.upstream or given.password_file or given.keyring):
@@ -66,7 +66,7 @@ def section_to_add(file: Path, given: InitOptions) -> str | None:
 
 
 def _differences(config: model.Config, given: InitOptions) -> Iterator[str]:
-    """Where the configuration that is there says something else than what was given."""
+    """Where the existing configuration differs from the given options."""
     found: dict[str, tuple[object, object]] = {
         "mirror.name": (given.mirror_name, config.mirror.name),
         "push.key": (_place(given.key), config.push.key),
@@ -90,7 +90,7 @@ def _differences(config: model.Config, given: InitOptions) -> Iterator[str]:
 
 
 def _upstreams(given: InitOptions, archive: model.Archive) -> tuple[str | None, str | None]:
-    """What was given, with the login that is there if it has none, and what is there."""
+    """The given upstream URL, with the configured user if it has none; and the configured one."""
     there = archive.upstream
     if not given.upstream:
         return None, None
@@ -104,7 +104,7 @@ def _place(path: Path | None) -> Path | None:
 
 
 def settled(file: Path) -> model.Config:
-    """The configuration that is there, also when it cannot be used yet for want of a password."""
+    """The existing configuration, also while a password is still missing."""
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
         archives = {name: {**table, "name": name} for name, table in tables.get("archives", {}).items()}
@@ -126,7 +126,7 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @dataclass(frozen=True, slots=True)
 class CreatedItem:
-    """One thing that init looked after."""
+    """One file or directory that init created or found."""
 
     what: str
     path: Path
@@ -135,7 +135,7 @@ class CreatedItem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What init did, and what is left to do."""
+    """What init created, and the next steps."""
 
     made: tuple[CreatedItem, ...]
     public_key: str  # for the authorized_keys of our sites
@@ -165,14 +165,14 @@ class Report:
 def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Path | None) -> None:
     """Create a configuration, an ssh key and the directories.
 
-    What is there already is kept. On a terminal it asks for what was not given.
+    Existing files are kept. On a terminal init asks for missing options.
 
     \b
     Examples:
       pushmirror init
-      pushmirror init --yes --archive debian --path /srv/mirrors/debian \\
-          --upstream rsync://hub.example.org/debian --user site1.example.com \\
-          --password-file /etc/pushmirror/upstream.secret \\
+      pushmirror init --yes --archive debian --path /srv/mirrors/debian \
+          --upstream rsync://hub.example.org/debian --user site1.example.com \
+          --password-file /etc/pushmirror/upstream.secret \
           --keyring /usr/share/keyrings/debian-archive-keyring.gpg
     """
     session: Session = ctx.obj
@@ -196,14 +196,14 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
 
 
 def _file(session: Session) -> Path:
-    """The file to write: as with --config for reading, but it need not exist."""
+    """The file to write: as --config for reading, but it need not exist."""
     place = session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or loader.usual_places()[0])
     place = absolute(place)
     return place if place.suffix == ".toml" else place / loader.FILE_NAME
 
 
 def _asked_password(told: InitAnswers) -> str:
-    """The last question, before anything is made: Ctrl-C leaves nothing half done."""
+    """Ask for the password last, before anything is created: Ctrl-C leaves nothing half done."""
     if told.password_file is None or told.password_file.exists():
         return ""
     question = "Password at upstream (empty: write it to the file later)"
@@ -211,7 +211,7 @@ def _asked_password(told: InitAnswers) -> str:
 
 
 def _carry_out(file: Path, told: InitAnswers | None, password: str) -> Report:
-    """Make what is missing; `told` is none when there is a configuration already."""
+    """Create what is missing; `told` is none if a configuration exists."""
     try:
         made = list(_configuration(file, told))
         config = settled(file)
@@ -242,7 +242,7 @@ def _configuration(file: Path, told: InitAnswers | None) -> Iterator[CreatedItem
 
 
 def _tree(path: Path) -> CreatedItem | None:
-    """A tree's directory, which everybody may read; none if this user may not make it."""
+    """Create the tree's directory, readable by everybody; none if this user may not create it."""
     try:
         missing = [above for above in path.parents if not above.exists()]
         for above in reversed(missing):
@@ -272,7 +272,7 @@ def _password_file(path: Path, password: str) -> CreatedItem:
 
 
 def _authorized_keys(file: Path) -> str:
-    """The line that lets the hub's key do one thing; `from` is the hub's address, for who knows it."""
+    """The line that limits the hub's key to pushes; `from` is the hub's address, if known."""
     words = [_program()]
     if file.parent not in loader.usual_places():
         words += ["--config", str(file)]
@@ -281,7 +281,7 @@ def _authorized_keys(file: Path) -> str:
 
 
 def _program() -> str:
-    """This very program: sshd's PATH is short, and may have none or another one."""
+    """The absolute path of this program: the PATH of sshd is short."""
     called = Path(sys.argv[0]).absolute()
     return str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
 

@@ -1,4 +1,4 @@
-"""What `init` is told: by options, or on a terminal, where each answer is checked as soon as it is given."""
+"""The options and prompts of `init`; each answer on a terminal is checked at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NONE = "-"  # the answer for none, where an empty one means the default
 
 @dataclass(frozen=True, slots=True)
 class InitOptions:
-    """What the options say."""
+    """The command-line options."""
 
     archive: str | None = None
     path: Path | None = None
@@ -36,7 +36,7 @@ class InitOptions:
 
 
 def asked(given: InitOptions, directory: Path) -> InitOptions:
-    """Ask for what was not given; `directory` is the configuration's."""
+    """Prompt for missing options; `directory` is the configuration's."""
     archive_valid = _valid(model.Archive, "name", path="/tree")
     given = replace(
         given,
@@ -83,7 +83,7 @@ def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
 
 
 def answers(given: InitOptions) -> InitAnswers:
-    """The answers, checked; raises UsageError or ConfigError before anything is written."""
+    """Check the options; raises UsageError or ConfigError before anything is written."""
     if given.archive is None or given.path is None:
         raise UsageError(
             "init needs --archive and --path when it cannot ask",
@@ -137,7 +137,7 @@ def _own() -> str | None:
 
 
 def _valid(kind: type[model.Values], key: str, **others: str) -> Callable[[str], str]:
-    """Judge one answer as the configuration would; click asks again after a UsageError of its own."""
+    """Check one answer with the rules of the configuration; click asks again after a UsageError."""
 
     def check(told: str) -> str:
         try:

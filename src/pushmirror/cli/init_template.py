@@ -1,4 +1,4 @@
-"""The text of a first pushmirror.toml, with what else can be said in comments. Pure."""
+"""The text of a first pushmirror.toml, with further keys in comments. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushmirror.config.model import DEBIAN_KEYRING
 
 @dataclass(frozen=True, slots=True)
 class InitAnswers:
-    """What `init` was told."""
+    """The checked options of `init`."""
 
     mirror_name: str
     archive: str

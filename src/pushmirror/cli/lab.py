@@ -1,4 +1,4 @@
-"""`pushmirror lab`: an owner, hubs and sites on this machine, to see how it all works."""
+"""`pushmirror lab`: a demo network of owner, hubs and sites on this machine."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
 def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
     """Run a demo network on this machine.
 
-    Makes a signed archive and a network of pushmirrors on the loopback: its owner, a hub, and sites, of which
-    the last is a hub itself. Each has its own configuration, sshd and, as a hub, `pushmirror serve`. The
-    archive changes and is pushed, while a client looks at all served trees. Everything is compared and
-    verified, and cleaned up. Ends with 0 only if all of it is as it should be, else with 1.
+    Makes a signed archive and a network of mirrors on the loopback interface: its owner, a hub, and sites;
+    the last site is a hub itself. Each has its own configuration and sshd; hubs run `pushmirror serve`. The
+    archive changes and is pushed, while a client reads all served trees. At the end everything is compared,
+    verified and removed. Exits with 0 only if every check succeeded, else with 1.
 
     \b
     Examples:
@@ -145,7 +145,7 @@ def _show_machines(made: Network, verdict: Verdict, narrator: ConsoleNarrator, s
 
 
 def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
-    """Until Ctrl-C, and change the archive when asked to; other signals unwind from here."""
+    """Wait for Ctrl-C, and change the archive on request; other signals unwind from here."""
     screen.print("\nAll of it is running. To try, in another terminal:", style="bold", highlight=False)
     for what, command in _to_try(made):
         screen.print(f"\n    {what}", highlight=False)
@@ -172,7 +172,7 @@ def _change(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
 
 
 def _wishes() -> Iterator[None]:
-    """One for each SIGUSR1, and for each line where there is a terminal; for ever."""
+    """One item for each SIGUSR1, and for each line on a terminal; endless."""
     asked: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
     keyboard = [sys.stdin] if sys.stdin.isatty() else []

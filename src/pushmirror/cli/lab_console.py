@@ -1,7 +1,7 @@
-"""How the lab's story looks: titled steps, a line per fact, something that moves while one waits.
+"""How the lab's story is printed: titled steps, a line per fact, a spinner while waiting.
 
-On a terminal waiting is drawn in place and leaves nothing behind; in a pipe only whole lines appear. No line
-needs colour to be understood.
+On a terminal the spinner is drawn in place and removed at the end; in a pipe there are only whole lines. No
+line needs colour to be understood.
 """
 
 from __future__ import annotations

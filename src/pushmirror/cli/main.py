@@ -1,8 +1,8 @@
-"""The command line: finds the verb, and turns whatever it raises into one message and one exit code.
+"""The command line: finds the command, and turns each error into one message and one exit code.
 
-Guaranteed: `pushmirror --help` imports no verb; a signal unwinds the stack, so that every `finally` runs,
-children are ended and locks are free, before the exit code says so. Nothing that is made, by us or by what we
-start, can be written by others than its owner, however loose the umask is.
+Guaranteed: `pushmirror --help` imports no command; a signal unwinds the stack, so that every `finally` runs,
+child processes are stopped and locks are released before the process exits. Files that we or our child
+processes create are never writable by others, whatever the umask is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """The verbs, each imported when it is called."""
+    """The commands, each imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(VERBS)
@@ -147,7 +147,7 @@ def _explain(exc: BaseException) -> int:
 
 
 def _reader_gone() -> int:
-    """`pushmirror history | head`: end quietly, also when Python flushes what is still buffered."""
+    """`pushmirror history | head`: exit quietly, also when Python flushes its buffers."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
@@ -155,7 +155,7 @@ def _reader_gone() -> int:
 
 
 def _let_go_of_output() -> None:
-    """Python would try once more at its end to write what has no room, and end with a code of its own."""
+    """Close stdout: at exit Python would write the rest again and fail with a code of its own."""
     for handle, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
@@ -171,7 +171,7 @@ def _say(line: str) -> None:
 
 
 def _keep_traceback(exc: BaseException) -> str:
-    """Write the traceback to a file of the user's own; returns words for where it is."""
+    """Write the traceback to a file readable by this user only; returns words for where it is."""
     text = "".join(traceback.format_exception(exc))
     try:
         handle, name = tempfile.mkstemp(prefix="pushmirror-", suffix=".traceback")

@@ -1,6 +1,6 @@
 """Tables for people, JSON for programs.
 
-Guaranteed: words that came over the network reach a terminal without its control characters.
+Guaranteed: text from the network is printed without control characters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def print_json(value: object) -> None:
 
 
 def as_json(value: object) -> object:
-    """A value of dataclasses as what json knows; times in ISO 8601."""
+    """A dataclass as plain types for json; times in ISO 8601."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if dataclasses.is_dataclass(value):
@@ -68,14 +68,14 @@ def as_json(value: object) -> object:
 
 
 def printable(text: str) -> str:
-    """Text without characters that a terminal would obey."""
+    """Text without control characters."""
     return "".join(character if character.isprintable() or character in "\n\t" else "�" for character in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, heading: int = 1) -> None:
-    """Print a table; cells that are a known outcome or level are coloured on a terminal.
+    """Print a table; known outcomes and levels are coloured on a terminal.
 
-    Where the screen is too narrow for it, each row is a block of lines, the first of which has the `heading`.
+    If the screen is too narrow, each row becomes a block of lines, whose first has the `heading`.
     """
     screen = console()
     screen.print(fitting(columns, rows, screen.width, heading=heading), crop=False)
@@ -84,7 +84,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, hea
 def fitting(
     columns: Sequence[str], rows: Iterable[Sequence[object]], width: int, *, heading: int = 1
 ) -> RenderableType:
-    """A table, or what has its place where it would not fit in that many columns of the screen."""
+    """A table, or blocks of lines if the table is wider than this many columns."""
     from rich.console import Group
 
     words = [_words(row) for row in rows]
@@ -100,7 +100,7 @@ def _fits(widths: Sequence[int], width: int) -> bool:
 def _stacked(
     columns: Sequence[str], rows: Iterable[Sequence[str]], heading: int, width: int
 ) -> Iterator[Text]:
-    """Each row as a block: no name is ever cut, and no word where it fits on a line."""
+    """Each row as a block; no name is cut, and no word that fits on a line."""
     from rich.text import Text
 
     for row in rows:
@@ -112,7 +112,7 @@ def _stacked(
 
 
 def folded(said: str, width: int) -> list[str]:
-    """A sentence in indented lines, each as wide as there is room for."""
+    """A sentence in indented lines that fit the screen."""
     room = max(1, width - len(_INDENT))
     lines = textwrap.wrap(printable(said), room, break_on_hyphens=False, break_long_words=False)
     return [f"{_INDENT}{line}" for line in lines]
@@ -125,10 +125,10 @@ def print_list(
     heading: int = 1,
     fold: bool = False,
 ) -> None:
-    """Print one line a row, and what there is to say about it on indented lines below.
+    """Print one line per row, and its notes on indented lines below.
 
-    In a pipe nothing is folded. On a terminal such a note is cut to its width, or folded with `fold`; rows
-    that do not fit are blocks of lines, whose first has the `heading`.
+    In a pipe nothing is folded. On a terminal a note is cut to the width, or folded with `fold`; rows that do
+    not fit become blocks of lines, whose first has the `heading`.
     """
     from rich.text import Text
 
@@ -153,7 +153,7 @@ def print_list(
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, or $COLUMNS; lines are not cut in a pipe."""
+    """The rich console for tables: as wide as the terminal, or $COLUMNS; in a pipe lines are not cut."""
     from rich.console import Console
 
     class OurConsole(Console):
@@ -165,7 +165,7 @@ def console() -> Console:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table to print; its lines have no blanks at their ends."""
+    """A table without trailing spaces."""
     from rich.box import SIMPLE
     from rich.console import ConsoleOptions, RenderResult
     from rich.segment import Segment
@@ -204,7 +204,7 @@ def _in_columns(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _coloured(line: str) -> list[tuple[str, str]]:
-    """The words of a line; a known outcome or level has its colour."""
+    """The words of a line; known outcomes and levels are coloured."""
     return [(word, _STYLES.get(word, "")) for word in re.split(r"(\s+)", line)]
 
 

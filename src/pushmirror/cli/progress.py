@@ -1,4 +1,4 @@
-"""What moves on a terminal while one waits: one line in place, cut where it is narrow, gone in the end."""
+"""Progress on a terminal: one line in place, cut to the width, removed at the end."""
 
 from __future__ import annotations
 

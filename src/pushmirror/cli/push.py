@@ -1,4 +1,4 @@
-"""`pushmirror push`: wake the sites that are not current, and see them become so."""
+"""`pushmirror push`: push to sites that are out of date and wait until they are current."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SiteRow:
-    """Where one site is with one archive after a push, or before one."""
+    """The state of one site for one archive, before or after a push."""
 
     archive: str
     site: str
@@ -80,15 +80,16 @@ def push(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    """Wake the sites of ARCHIVE, or of every archive, that do not have what is published here.
+    """Push to the sites of ARCHIVE, or of every archive, that do not have what is published here.
 
-    Nothing is sent to a site that has confirmed it, or is paused. Staged sites get stage 1, and stage 2 when
-    all of them have it, [push] quorum is reached or its deadline is over. Ends when every site is current (0)
-    or all others have failed (75): those are tried again by `pushmirror serve`, and at once by the next push.
-    A paused site counts only where --site names it.
+    Sites that are current or paused are skipped. Staged sites get stage 1, and stage 2 when all of them have
+    finished stage 1, [push] quorum is reached or its deadline has passed. Exits when every site is current
+    (0) or all others have failed (75); `pushmirror serve` retries those, and so does the next push. A paused
+    site counts only if --site names it.
 
-    While another process pushes, as a running `serve` does, this looks on until that has settled; sites that
-    are named by --site wait for nobody else there either. With --quiet nothing is said when it ends with 0.
+    If another process is pushing, such as `serve`, this command shows its progress until it has finished.
+    Sites named by --site then do not wait for other sites. With --quiet nothing is printed when it exits with
+    0.
 
     \b
     Examples:
@@ -121,14 +122,14 @@ def push(
 
 
 def _is_behind(one: SiteRow, *, named: bool) -> bool:
-    """Whether it lacks what it was to get; a paused site was, if it was named."""
+    """Whether it is not current; a paused site counts only if it was named."""
     if one.phase == "paused":
         return named and one.generation != one.wanted
     return one.phase != "current"
 
 
 def push_here(config: Config, store: Store, names: Sequence[str]) -> None:
-    """A push before somebody's eyes, with its outcome."""
+    """Push in the foreground, with progress and result."""
     _tell(carry_out(config, store, names, only=frozenset(), drawn=True), as_json=False, dry_run=False)
 
 
@@ -141,7 +142,7 @@ def carry_out(
     drawn: bool,
     background: bool = False,
 ) -> list[SiteRow]:
-    """Push these archives at the same time; returns where their sites are then."""
+    """Push these archives in parallel; returns the rows of their sites afterwards."""
     from pushmirror.access import transfer_log
     from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import is_quiet
@@ -166,7 +167,7 @@ def carry_out(
 
 
 def _let_in(config: Config) -> None:
-    """Bring the rsync daemon's files in line: who is woken must get in, and passwords run out."""
+    """Update the rsync daemon's files: pushed sites must be able to log in, and passwords expire."""
     from pushmirror.access import daemon_files
 
     try:
@@ -178,7 +179,7 @@ def _let_in(config: Config) -> None:
 async def _push(
     pushes: PushCoordinator, names: Sequence[str], over: Over, only: frozenset[str], *, follow: bool
 ) -> None:
-    """All of them to their end, also when one cannot go on; its error is raised then."""
+    """Push all archives to the end, even if one fails; its error is raised then."""
     push = pushes.follow if follow else pushes.push
     ends = await asyncio.gather(*(push(name, over, only=only) for name in names), return_exceptions=True)
     for error in (end for end in ends if isinstance(end, BaseException)):
@@ -200,7 +201,7 @@ def _watch(*, drawn: bool) -> Iterator[PushObserver]:
 
 
 def _archives(config: Config, archive: str | None, only: frozenset[str]) -> list[str]:
-    """The archives to push; UsageError when there is nobody to push them to."""
+    """The archives to push; UsageError if no site is pushed for them."""
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     found = [name for name in names if any(not only or site.name in only for site in config.sites_of(name))]
     if not found:
@@ -220,7 +221,7 @@ def _change(
     only: frozenset[str],
     change: Callable[[SiteState], SiteState],
 ) -> None:
-    """Have the sites stand elsewhere."""
+    """Change the stored states of sites."""
     from pushmirror.push.engine import chosen
 
     for name in names:
@@ -236,7 +237,7 @@ def look(
     only: frozenset[str],
     change: Callable[[SiteState], SiteState] | None = None,
 ) -> list[SiteRow]:
-    """Where the sites are, and what each would be sent now, if they stood where `change` has them."""
+    """The states of the sites and what each would be sent now, after `change` is applied to the states."""
     from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import SilentObserver
     from pushmirror.push.pushes import PushCoordinator
@@ -292,7 +293,7 @@ def _tell(reached: Sequence[SiteRow], *, as_json: bool, dry_run: bool) -> None:
 
 
 def _count(reached: Sequence[SiteRow]) -> None:
-    """One line for each archive, and one for each site that is not current."""
+    """Print one line per archive, and one per site that is not current."""
     for archive in dict.fromkeys(one.archive for one in reached):
         its = [one for one in reached if one.archive == archive]
         current = sum(one.phase == "current" for one in its)

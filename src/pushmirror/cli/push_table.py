@@ -1,4 +1,4 @@
-"""A push as it goes on, on a terminal: a line for each site, gone in the end."""
+"""A running push on a terminal: a line for each site, removed at the end."""
 
 from __future__ import annotations
 

@@ -29,20 +29,21 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1)
 @click.pass_obj
 def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> int:
-    """Serve a push.
+    """Handle a push (forced command of an ssh key).
 
     Reads the words of $SSH_ORIGINAL_COMMAND (sync:archive:NAME sync:stage1|stage2|all sync:mhop
-    sync:generation:DIGEST), then those given here, which win; nothing of them reaches a shell. A push without
-    words means everything: all of the main archive. Unknown words are named and ignored, as ftpsync does.
-    Waits for the run that covers the push and ends with its exit code: 0 done, 6 done but for suites that are
-    held back, 3 stage 1 or 4 stage 2 failed, 75 upstream kept changing, 78 configuration. A push whose
-    generation is served here already is answered at once, without a run.
+    sync:generation:DIGEST), then the words given here, which take precedence. No word reaches a shell. A push
+    without words means sync:all of the main archive. Unknown words are reported and ignored, as in ftpsync.
 
-    Sites of our own are pushed afterwards, in the background; for sync:mhop sync:stage1 the answer waits
-    until those that are staged have stage 1, too. sync:check only says that the key works.
+    Waits for the run that covers the push and exits with its exit code: 0 done, 6 done except for suites that
+    are held back, 3 stage 1 failed, 4 stage 2 failed, 75 upstream kept changing, 78 configuration. If this
+    generation is already published here, the answer comes at once, without a run.
 
-    For sync:callback the host of [archives.NAME.callback] is called by ssh after a run that went well. Such a
-    call that comes here (callback:HOST, from a site) is noted and starts nothing.
+    Afterwards our own sites are pushed in the background. With sync:mhop sync:stage1 the answer waits until
+    our staged sites have finished stage 1, too. sync:check only confirms that the key works.
+
+    With sync:callback the host of [archives.NAME.callback] is called by ssh after a successful run. A
+    callback from one of our sites (callback:HOST) is recorded and starts nothing.
 
     \b
     In ~/.ssh/authorized_keys, on one line:
@@ -96,7 +97,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
 
 
 def _call_back(config: Config, archive: str) -> None:
-    """Tell who asked for it that we are done."""
+    """Call back the host that asked for it."""
     from pushmirror.config.types import own_name
     from pushmirror.push.callback import call_back
 
@@ -106,7 +107,7 @@ def _call_back(config: Config, archive: str) -> None:
 
 
 def _ready(archives: list[str]) -> str:
-    """The answer to a hub that only wants to know whether its key works."""
+    """The answer to sync:check."""
     from pushmirror import __version__
     from pushmirror.system import clock
 
@@ -114,14 +115,14 @@ def _ready(archives: list[str]) -> str:
 
 
 def main_archive(names: list[str]) -> str:
-    """The archive that a trigger without a name means: the only one, or `debian`, or the first."""
+    """The archive of a trigger without a name: the only one, or `debian`, or the first."""
     if not names:
         raise UsageError("no archive is configured", hint="pushmirror init writes a first configuration")
     return "debian" if "debian" in names else names[0]
 
 
 def _tell(line: str) -> None:
-    """Say something to the push server, if it still listens; its going away changes nothing."""
+    """Print a line for the push server; a closed connection is ignored."""
     if sys.stdout is None:
         return
     with suppress(OSError):

@@ -1,7 +1,7 @@
-"""`pushmirror site …`: the mirrors below us, what each of them is told, and who of them may read.
+"""`pushmirror site …`: manage the sites that mirror from here: push settings, logins, setup instructions.
 
-Every one of these commands also brings the rsync daemon's files up to date, so there is none for that alone.
-Passwords are printed by `add`, `kit` and `rotate`, on standard output, and by nothing else.
+Each of these commands also updates the rsync daemon's files. Passwords are printed only by `add`, `kit` and
+`rotate`, and only to standard output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def site() -> None:
-    """The mirrors below us: add, list, show, log, kit, pause, resume, rotate, remove.
+    """Manage the sites that mirror from here: add, list, show, log, kit, pause, resume, rotate, remove.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ for command in (add, list_, show, site_log, kit_):
 @as_json_option
 @click.pass_obj
 def pause(session: Session, name: str, as_json: bool) -> None:
-    """Leave a site alone until `resume`; it may still read.
+    """Do not push to a site until `resume`; it can still read.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def pause(session: Session, name: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def resume(session: Session, name: str, as_json: bool) -> None:
-    """Push a paused site again; failures of the time before do not delay it.
+    """Push to a paused site again; earlier failures do not delay it.
 
     \b
     Example:
@@ -85,12 +85,12 @@ def resume(session: Session, name: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_json: bool) -> None:
-    """Give a site a new user and password, and print what its operator changes.
+    """Give a site a new user and password, and print what its operator has to change.
 
-    The old ones go on working for the grace; those of an earlier rotation do not get longer, and end with
-    it at the latest. User and password change together: rsync knows one password of a user only. `site show`
-    tells which of them the site came with last. Of a site that had no password yet, and with --json, all of
-    the kit is printed; `site kit` prints it at any time.
+    The old login stays valid for the grace period; logins of earlier rotations end at that time at the
+    latest. User and password change together, because rsync allows only one password for each user. `site
+    show` shows which login the site used last. With --json, or if the site had no password yet, the whole kit
+    is printed; `site kit` prints it at any time.
 
     \b
     Examples:
@@ -118,11 +118,10 @@ def rotate(session: Session, name: str, grace: str | None, old_ssh: bool, as_jso
 @as_json_option
 @click.pass_obj
 def remove(session: Session, name: str, yes: bool, as_json: bool) -> None:
-    """Remove a site: its file, its passwords, its host key, and what is remembered of its pushes.
+    """Remove a site: its file, its passwords, its host key and its push state.
 
-    The host key stays while another site is on the same host, and in a file that known_hosts in [push] names.
-
-    What it is reading at the moment it may read to the end.
+    The host key is kept if another site is on the same host, or if it is in a file named by known_hosts in
+    [push]. Transfers that are running continue to their end.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`pushmirror site add`: one more mirror below us."""
+"""`pushmirror site add`: add a site."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ from pushmirror.errors import PushmirrorError, UsageError
 def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys: object) -> None:
     """Add a site, give it a password, and print what its operator needs.
 
-    Takes effect at once, also where the rsync daemon runs already.
+    Takes effect at once, also if the rsync daemon is already running.
 
     \b
     Examples:
       pushmirror site add site1.example.com --host site1.example.com --user archvsync --archive debian
-      pushmirror site add hub2 --host hub2.example.net --user mirror --push mhop \\
-          --archive debian --archive security --main-archive debian --canary \\
+      pushmirror site add hub2 --host hub2.example.net --user mirror --push mhop \
+          --archive debian --archive security --main-archive debian --canary \
           --url 'https://hub2.example.net/{archive}/'
-      pushmirror site add far --host 192.0.2.9 --user mirror --archive debian \\
+      pushmirror site add far --host 192.0.2.9 --user mirror --archive debian \
           --ssh-option=-o --ssh-option=ProxyJump=jump.example.net
     """
     config = session.config(as_root=True)
@@ -78,7 +78,7 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
 
 
 def _need_key(config: Config, told: object) -> None:
-    """Have the key that wakes the site, for its operator needs the public half; that of [push] is made."""
+    """Require the site's ssh key, because its operator needs the public key; the key of [push] is created."""
     key = Path(told) if isinstance(told, str) else config.push.key
     public = key.with_name(f"{key.name}.pub")
     quoted = shlex.quote(str(key))
@@ -100,7 +100,7 @@ def _need_key(config: Config, told: object) -> None:
 
 
 def _be_who_pushes(config: Config, key: Path) -> None:
-    """A key that we made as another user, that user could not read."""
+    """Require the user who pushes: a key created by another user would be unreadable for that user."""
     owner = owner_of(config) if config.state.directory.exists() else os.geteuid()
     if owner != os.geteuid():
         name = pwd.getpwuid(owner).pw_name

@@ -1,4 +1,4 @@
-"""`pushmirror site list`, `show` and `kit`: what there is to know of the mirrors below us."""
+"""`pushmirror site list`, `show`, `kit` and `log`: information about the sites."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tell(
     pushmirror: bool = True,
     ftpsync: bool = True,
 ) -> None:
-    """Print a site's kit, and what we should look at ourselves on standard error."""
+    """Print a site's kit, and on stderr what to fix on this machine."""
     made = _made(config, found, login, old_ssh=old_ssh)
     if as_json:
         print_json(made)
@@ -51,7 +51,7 @@ def tell(
 
 
 def tell_login(config: Config, found: Site, login: Login) -> None:
-    """Print only what another login changes."""
+    """Print only what a new login changes."""
     click.echo(kit.render_login(_made(config, found, login, old_ssh=False)), nl=False)
 
 
@@ -76,7 +76,7 @@ def _public_key(key: Path) -> str | None:
 
 
 def _own_addresses(host: str) -> list[str]:
-    """What our public name resolves to, as far as others can reach it."""
+    """The public addresses that our public name resolves to."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -104,7 +104,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One of a site's users of our rsync daemon."""
+    """One of a site's rsync users."""
 
     user: str
     until: datetime | None  # none: for ever
@@ -135,9 +135,9 @@ def list_(session: Session, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def show(session: Session, name: str, as_json: bool) -> None:
-    """Show one site, without its password, and when each of its users came to our rsync daemon last.
+    """Show one site without its password, and the last login of each of its rsync users.
 
-    That is read from the end of the daemon's log; older logins are not known.
+    Logins are read from the end of the daemon's log; older ones are not known.
 
     \b
     Example:
@@ -193,7 +193,7 @@ def kit_(
 
 
 def _current(session: Session) -> Config:
-    """The configuration; the daemon's files follow it where this user may write them."""
+    """The configuration; the daemon's files are updated if this user may write them."""
     config = session.config(as_root=True)
     try:
         daemon_files.update(config)
@@ -245,7 +245,7 @@ def _row(shown: Shown) -> tuple[object, ...]:
 
 
 def _last_login(users: Sequence[User]) -> str:
-    """Who of them came last, and when; the name only where there are several."""
+    """The last login of a site's users; with the user name only if there are several."""
     came = [(user.last_login, user.user) for user in users if user.last_login]
     if not came:
         return ""
@@ -274,7 +274,7 @@ _LOG_COLUMNS = ("sent (UTC)", "archive", "stage", "generation", "took", "exit co
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: bool) -> None:
-    """List what a site was sent, newest first, and what it said.
+    """List the triggers that were sent to a site, newest first, with its output.
 
     \b
     Examples:

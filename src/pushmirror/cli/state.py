@@ -1,4 +1,4 @@
-"""`pushmirror state …`: whether the state database is good, its backups, and putting one in its place."""
+"""`pushmirror state …`: check, back up and restore the state database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a state is."""
+    """Where a state database is."""
 
     directory: Path
     file: Path  # the database
@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One database that was looked at."""
+    """One database that was checked."""
 
     file: Path
     kind: str  # state, backup
@@ -52,11 +52,11 @@ def _directory_option(command: _Command) -> _Command:
 
 @click.group()
 def state() -> None:
-    """The state database: check it, back it up, put a backup in its place.
+    """Check, back up and restore the state database.
 
-    It has the queue of pushes, past runs, and what each site has confirmed, which is nowhere else. The first
-    sync, push, receive or serve of a day makes a backup when it is done; the newest seven are kept in
-    STATE/backups. Every command that needs a database which is damaged ends with exit code 72.
+    It contains the queue of requests, past runs, and what each site has confirmed. The first sync, push,
+    receive or serve of a day makes a backup at its end; the newest seven are kept in STATE/backups. Commands
+    that need a damaged database exit with 72.
 
     \b
     Examples:
@@ -71,9 +71,9 @@ def state() -> None:
 @as_json_option
 @click.pass_obj
 def check(session: Session, directory: Path | None, as_json: bool) -> int:
-    """Read the database and each backup to the last row; nothing is changed.
+    """Read the database and each backup completely; change nothing.
 
-    Ends with 0 if all of them are good, with 72 if the database is damaged, with 1 if only a backup is.
+    Exits with 0 if all of them are good, with 72 if the database is damaged, with 1 if only a backup is.
 
     \b
     Examples:
@@ -103,9 +103,9 @@ def check(session: Session, directory: Path | None, as_json: bool) -> int:
 @as_json_option
 @click.pass_obj
 def backup(session: Session, directory: Path | None, as_json: bool) -> None:
-    """Back the database up now, beside whatever runs; today's earlier backup is replaced.
+    """Back up the database now, also while other commands use it; replaces today's earlier backup.
 
-    A database that cannot be read to the last row is not backed up (exit code 72), and replaces nothing.
+    A database that cannot be read completely is not backed up (exit code 72), and no backup is replaced.
 
     \b
     Examples:
@@ -140,15 +140,15 @@ def restore(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Put FILE, or the newest backup that is good, in the place of the database.
+    """Replace the database with FILE, or with the newest good backup.
 
-    FILE is a name that `state check` lists, or any copy of a state database. Refused while another process
-    has the database open: end `pushmirror serve` and pushes in the background first. What was there is kept
-    as state.sqlite.replaced-TIME. The trees are not touched.
+    FILE is a name from `state check`, or any copy of a state database. The command refuses while another
+    process has the database open: first stop `pushmirror serve` and background pushes. The old database is
+    kept as state.sqlite.replaced-TIME. The trees are not changed.
 
-    What happened since the backup is not in it. Only history is lost by that: each archive has a request for
-    a run, in the place of pushes that came since; and every site counts as not current and is pushed anew,
-    for nobody knows what it got since. A site that is current answers at once.
+    Only history after the backup is lost: each archive gets a request for a run, which covers all pushes that
+    came since; and every site counts as not current and is pushed again. A site that is current answers at
+    once.
 
     \b
     Examples:
@@ -183,7 +183,7 @@ def restore(
 
 
 def _place(session: Session, directory: Path | None) -> Place:
-    """What is meant; UsageError where another program has to care for it."""
+    """The database of this call; UsageError if it is not an SQLite file."""
     from pushmirror.state.database import sqlite_file
 
     if directory is not None:

@@ -1,4 +1,4 @@
-"""`pushmirror status`: how each archive and its sites are doing, once or again and again."""
+"""`pushmirror status` and `pushmirror suites`: the health of archives, sites and suites."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _COLUMNS = ("suite", "state", "date (UTC)", "valid until", "signed by", "missing
 def suites(session: Session, archive: str | None, as_json: bool) -> None:
     """List the suites of ARCHIVE, or of each archive, as the last run left them.
 
-    A suite is current, held back (an older state of it is served, complete and verified; the other suites are
-    current all the same) or never published. Date and Valid-Until are those of what is served, by its Release
-    file; "signed by" is the end of the key's fingerprint, and how many more there are; "missing" counts the
-    files that upstream's indices name and upstream lacks or has wrong. Below a suite is what somebody should
-    know: since when and why it is held back, and what to do.
+    A suite is current, held back (an older state of it is served, complete and verified, while the other
+    suites are current) or never published. Date and Valid-Until are those of the served Release file;
+    "signed by" is the end of the key's fingerprint, and the number of other keys; "missing" counts the files
+    that upstream's indices name but that are missing or wrong upstream. Lines below a suite say since when
+    and why it is held back, and what to do.
 
-    A plain tree, and an archive that was not synced yet, have none.
+    A plain tree, and an archive that has not been synced yet, have no suites.
 
     \b
     Examples:
@@ -94,7 +94,7 @@ def _row(one: SuiteHealth) -> tuple[object, ...]:
 
 
 def _beside(name: str, suite: str) -> str:
-    """A link's name, without the directory that it shares with its suite."""
+    """The name of a link, without the directory that it shares with its suite."""
     above, _, last = name.rpartition("/")
     return last if above == suite.rpartition("/")[0] else name
 
@@ -125,23 +125,23 @@ def status(
     watch: bool,
     exit_code: bool,
 ) -> int:
-    """Show how ARCHIVE, or each archive, is doing, and each site that we wake for it.
+    """Show the health of ARCHIVE, or of each archive, and of each site that is pushed for it.
 
-    The level is ok, warning, error, or running while a run is under way. A site is live, staged (it has
-    stage 1), late, paused, failing or new; those that need eyes come first. A site that has been failing
-    for longer than [push] report_after makes its archive's level error. "G was announced 3 min ago, serves
-    F" is said where a push has announced generation G and F is still served, of an archive here or of a
-    site. A run that is "stalled for 40 s" has received nothing from upstream for so long.
+    The level is ok, warning, error, or running while a run is in progress. A site is live, staged (it has
+    finished stage 1), late, paused, failing or new; sites with problems come first. A site that has been
+    failing for longer than [push] report_after makes its archive's level error. "G was announced 3 min ago,
+    serves F" means that a push has announced generation G while F is still served, of an archive here or of a
+    site. A run that is "stalled for 40 s" has received nothing from upstream for 40 seconds.
 
-    Nothing stays ok by standing still: the level is warning when the last success, upstream's last change or
-    a site's lack of what is served here is older than the archive's `stale_after` (12h), and error at three
-    times that. Where upstream is known to change less often, twice what is usual there counts for its change;
-    as long as that is not known its age is a warning at most. An archive without upstream is not stale for
-    having stayed as it was. Files that the last verify found missing or wrong are an error until they are
-    repaired. A suite that is held back, or names files that upstream lacks, is a warning: `pushmirror suites`
-    has all of it.
+    Nothing stays ok by age: the level is warning when the last success, upstream's last change or the time
+    that a site is behind is older than the archive's `stale_after` (12h), and error after three times as
+    long. If upstream is known to change less often, twice its usual interval is the limit for its last
+    change; as long as the interval is unknown, the age is a warning at most. An archive without upstream does
+    not become stale. Files that the last verify found missing or wrong are an error until they are repaired.
+    A suite that is held back, or names files that upstream lacks, is a warning; see `pushmirror suites`.
 
-    Ends with 0 whatever the levels are; with --exit-code, with 1 when one is error, and with 0 for warnings.
+    Exits with 0 whatever the levels are; with --exit-code, with 1 if a level is error, and with 0 for
+    warnings.
 
     \b
     Examples:
@@ -188,11 +188,11 @@ def status(
 
 
 def _quiet(_: ConfigError) -> None:
-    """Say nothing."""
+    """Ignore the message."""
 
 
 def _with_mistake(health: ArchiveHealth, mistake: ConfigError | None) -> ArchiveHealth:
-    """An archive's health, with what keeps the configuration on the disk from being read."""
+    """An archive's health, with the error that keeps the configuration from being read."""
     if mistake is None:
         return health
     told = (
@@ -218,7 +218,7 @@ def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:
 
 
 def _page_of_now(look: Callable[[], list[ArchiveHealth]], width: int) -> RenderableType:
-    """With the time, by which one sees that it goes on."""
+    """The page with the current time, which shows that it is refreshed."""
     from rich.console import Group
     from rich.text import Text
 
@@ -240,7 +240,7 @@ def _page(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
 
 
 def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
-    """How the last run learnt what had changed, what has been announced since, what was verified."""
+    """How the last run detected changes, what has been announced since, what was verified."""
     for said in (
         archive.behind,
         archive.strategy_text and f"last run {archive.strategy_text}",
@@ -251,7 +251,7 @@ def _notes(archive: ArchiveHealth, width: int) -> Iterator[str]:
 
 
 def _archives(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
-    """As wide as a terminal of 80 columns, if names are of the usual length."""
+    """The table of archives; fits 80 columns with names of usual length."""
     now = clock.now()
     columns = ["archive", "level", "generation", "published", "last run"]
     rows: list[list[object]] = [
@@ -270,7 +270,7 @@ def _archives(archives: Sequence[ArchiveHealth], width: int) -> RenderableType:
 
 
 def _sites(archive: ArchiveHealth, width: int) -> Iterator[Text]:
-    """A line for each site, and below it what there is to say of it."""
+    """A line for each site, with its messages below."""
     from rich.text import Text
 
     if not archive.sites:

@@ -1,4 +1,4 @@
-"""`pushmirror sync`: bring archives up to date with their upstream."""
+"""`pushmirror sync`: update archives from upstream."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHOWN = 20  # names of a list that are printed without --json
 
 
 def foretell(archive: str, preview: Preview, *, way_out: str = "--allow-mass-delete") -> None:
-    """Print what a dry run found, without what is not there; `way_out` lifts the guard of deletions."""
+    """Print the result of a dry run; `way_out` is the option that allows a mass deletion."""
     click.echo(f"{archive}: upstream has {_named(preview.generation)}, {_here(preview)}")
     if preview.strategy:
         click.echo(printable(f"by {preview.strategy}: {preview.why}"))
@@ -145,30 +145,32 @@ def sync(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    """Bring ARCHIVE, or every archive, up to date, and wake the sites that mirror it from here.
+    """Update ARCHIVE, or every archive, from upstream, and push to the sites that mirror it from here.
 
-    An archive without upstream is its owner's: what its tree serves now is taken note of.
+    For an archive without upstream, sync scans its tree and notes what is in it.
 
-    If a run is under way, waits for the one that follows it. Ends with 0 only when what is published here
-    is what upstream has; else with 6 (so it is, but for suites that are held back at an older state, each
-    whole: see `pushmirror suites`), 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or 78
-    (configuration). The served tree is whole in any case. With --quiet nothing is said when it ends with 0.
+    If a run is in progress, sync waits for the one after it. It exits with 0 only when upstream's state is
+    published here, else with 6 (published, except for suites that are held back at an older complete state:
+    see `pushmirror suites`), 3 (stage 1 failed), 4 (stage 2 failed), 75 (upstream kept changing) or 78
+    (configuration). The served tree is complete in every case. With --quiet nothing is printed when it exits
+    with 0.
 
-    What has changed is learnt from upstream's manifest, from its indices, or by a listing of all of it
-    (full): auto takes the cheapest that upstream offers; `pushmirror history` shows which it was, and why. A
-    dry run fetches no indices: where a run takes them, it compares all, and may show more than that run does.
+    The strategy says how changes are detected: by upstream's manifest, by its indices, or by a listing of
+    its whole tree (full). "auto" takes the cheapest that upstream offers; `pushmirror history` shows which
+    one was used, and why. A dry run fetches no indices: where a run uses them, the dry run compares the whole
+    tree and may list more than that run changes.
 
-    The sites of each archive are woken in the background as soon as its run is over. On a terminal they are
-    woken at the end, and shown until the push has settled; after Ctrl-C it goes on in the background, too.
+    The sites of each archive are pushed in the background as soon as its run has finished. On a terminal they
+    are pushed at the end, with progress; after Ctrl-C the push continues in the background.
 
-    With --if-changed, an archive whose upstream still publishes what is served here is left alone: there is
-    no run, no trace is renewed, nobody is woken; `status` counts it as a success. Upstream's Release files
-    and traces tell that (of a plain tree, its project/trace/master); when it cannot be told, or the last run
-    did not end well or held suites back, there is a run.
+    With --if-changed, an archive is skipped if upstream still publishes what is served here: no run, no new
+    trace, no push; `status` counts it as a success. The check reads upstream's Release files and traces (for
+    a plain tree, project/trace/master). If the check is not possible, or the last run failed or held suites
+    back, there is a run.
 
-    systemd ends that background with the service that sync was run by. A timer's service therefore says
-    KillMode=process; or it runs `pushmirror sync --no-push`, and then `pushmirror push`, which stays; or
-    `pushmirror serve` runs beside it, which needs neither.
+    systemd kills the background push together with the service that ran sync. Therefore set KillMode=process
+    in the service of a timer; or run `pushmirror sync --no-push` and then `pushmirror push`, which stays in
+    the foreground; or keep `pushmirror serve` running, which needs neither.
 
     \b
     Examples:
@@ -253,7 +255,7 @@ def _is_current(config: Config, store: Store, name: str) -> bool:
 
 
 def _one(config: Config, store: Store, wish: RunRequest, *, dry_run: bool, drawn: bool) -> Run | Preview:
-    """The run of one archive, or what it would do."""
+    """Run one archive, or preview the run."""
     from pushmirror.runner import Runner
 
     with progress_on(wish.archive, drawn=drawn) as progress:
@@ -263,9 +265,9 @@ def _one(config: Config, store: Store, wish: RunRequest, *, dry_run: bool, drawn
 
 @contextmanager
 def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[str], None]]:
-    """Wakes the sites of each archive that it is told of, at once and in the background.
+    """Push to the sites of each archive that is yielded, at once and in the background.
 
-    On a terminal it does so at the end, before somebody's eyes; if that comes to nothing, in the background.
+    On a terminal the push is at the end, in the foreground; if that fails, in the background.
     """
     from pushmirror.background_push import in_background
 
@@ -291,7 +293,7 @@ def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[
 
 
 def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
-    """Those that a dry run has something to say about."""
+    """The archives that can be previewed."""
     found = [name for name in names if config.archives[name].upstream]
     if not found:
         raise UsageError(
@@ -302,7 +304,7 @@ def _with_upstream(config: Config, names: Sequence[str]) -> list[str]:
 
 
 def _require_upstream(config: Config, names: Sequence[str]) -> None:
-    """Refuse a strategy for an archive that is made here: its own tree is all that a run looks at."""
+    """Refuse a strategy for an archive without upstream: its run only scans the tree."""
     owned = [name for name in names if config.archives[name].upstream is None]
     if owned:
         raise UsageError(
@@ -312,7 +314,7 @@ def _require_upstream(config: Config, names: Sequence[str]) -> None:
 
 
 def _as_json(config: Config, found: Run | Preview) -> object:
-    """A run with the suites that are held back since, and why; what a dry run found."""
+    """A run with its held suites and their reasons; or the result of a dry run."""
     from pushmirror.state.records import Run
     from pushmirror.state.suites import path_of, read_suites
 
@@ -325,7 +327,7 @@ def _as_json(config: Config, found: Run | Preview) -> object:
 
 
 def _code(found: Run | Preview) -> Exit:
-    """The exit code that a run means; what a dry run finds is no failure."""
+    """The exit code for a run; a dry run never fails."""
     from pushmirror.state.records import Run
 
     if not isinstance(found, Run):
@@ -337,18 +339,18 @@ def _code(found: Run | Preview) -> Exit:
 
 
 def _worse(one: Exit, other: Exit) -> Exit:
-    """Of two archives' exit codes the one to end with: that suites are held back hides no failure."""
+    """The exit code of two archives together: held suites (6) hide no failure."""
     return max(one, other, key=lambda code: (code is not Exit.OK, code is not Exit.HELD, code))
 
 
 def _run_for(request: Request, store: Store) -> Run:
-    """The run that answered a request, maybe another process's."""
+    """The run that answered a request, maybe in another process."""
     assert request.run_id is not None
     return store.run(request.run_id)
 
 
 def _tell(run: Run, asked: Strategy | None = None) -> None:
-    """Print how a run went, and if it was not by the strategy that somebody asked for, why."""
+    """Print the result of a run, and the reason if the requested strategy was not used."""
     took = span((run.ended_at or run.started_at) - run.started_at)
     if run.exit_code in {Exit.OK, Exit.HELD}:
         held = run.exit_code == Exit.HELD

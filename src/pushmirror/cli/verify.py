@@ -1,4 +1,4 @@
-"""`pushmirror verify`: read everything again, and repair what is not as it should be."""
+"""`pushmirror verify`: read every file again, compare hashes, repair."""
 
 from __future__ import annotations
 
@@ -69,27 +69,27 @@ def verify(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    """Read every file that ARCHIVE, or each archive, should have, and compare its SHA256 with what is known.
+    """Read every file of ARCHIVE, or of each archive, and compare its SHA256.
 
-    What it should have is known from the Release files, the indices that they name and what these name, and
-    from what pushmirror noted when it fetched the rest. A file whose SHA256 nobody knows, as in a plain tree
-    or in doc/, is not read: its size and time are compared, and the result says how many these are. Modes
-    are not looked at. Files that are known from neither are extra: verify tells of them and leaves them
-    alone; the next full comparison deletes what upstream has not, as always. All cores read, unless
-    --max-rate says how fast; syncs go on meanwhile.
+    The expected files and hashes come from the Release files and the indices, and for all other files from
+    what pushmirror noted when it fetched them. A file without a known SHA256, as in a plain tree or in doc/,
+    is not read: size and time are compared, and the result counts these files. File modes are not checked.
+    Files that are in neither source are "extra": verify reports them and does not delete them; the next full
+    comparison deletes those that upstream does not have. All cores read, unless --max-rate limits the rate.
+    Syncs may run at the same time.
 
-    A verify that is interrupted goes on where it stopped when it is called again, also when syncs published
-    something else since: what they fetched they checked.
+    An interrupted verify resumes where it stopped, also when syncs have published something else since then:
+    a sync checks what it fetches.
 
-    With --repair, what is missing, wrong or cannot be read is fetched again, checked and published; that is a
-    run of its own in `pushmirror history`. What a verify of the last 24 hours has found is repaired at once:
-    nothing else is looked at again, which the result says, unless there is --restart. An archive
-    without upstream cannot be repaired.
+    With --repair, files that are missing, damaged or unreadable are fetched again, checked and published;
+    this is a run of its own in `pushmirror history`. If a verify of the last 24 hours found problems, these
+    are repaired at once and nothing else is checked; the result says so. --restart checks everything. An
+    archive without upstream cannot be repaired.
 
-    Names that upstream is known to lack, too, or to have with another content, are no error: they are counted
-    for themselves. What has no hash stronger than MD5Sum or SHA1 is compared, and not called verified.
+    Files that are also missing or different upstream are counted separately and are no error. Files with
+    only MD5Sum or SHA1 are compared, but not called verified.
 
-    Ends with 0 when all is there and right (now), 1 when something is not, 64 (called wrongly) or 78
+    Exits with 0 when all files are there and right (after repair), 1 when not, 64 (wrong usage) or 78
     (configuration).
 
     \b
@@ -155,7 +155,7 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _tell(found: VerifyResult, *, is_listed: bool) -> None:
-    """The result in a few lines."""
+    """Print the result in a few lines."""
     read = _looked_at(found)
     mended = f", {found.repaired} repaired" if found.repaired else ""
     if found.whole:
@@ -192,7 +192,7 @@ def _tell(found: VerifyResult, *, is_listed: bool) -> None:
 
 
 def _looked_at(found: VerifyResult) -> str:
-    """How much was looked at, when, and how closely."""
+    """How much was checked, when, and how thoroughly."""
     if found.remembered:
         when = time_of_day(found.ended_at, clock.now())
         return f"only the problems that the verify of {when} found were checked again"

@@ -123,7 +123,7 @@ class OpensshTransport:
         self.said[line.name] = output
         _append(log, output)
         if ended.exit_code < 0:
-            raise TriggerFailed(f"{line.host}: the program ssh was ended by signal {-ended.exit_code}")
+            raise TriggerFailed(f"{line.host}: the program ssh was killed by signal {-ended.exit_code}")
         return Answer(ended.exit_code, output)
 
     async def _between_two_hosts(self) -> None:

@@ -40,7 +40,7 @@ def call_back(callback: Callback, *, hostname: str) -> bool:
     try:
         process.run(callback_argv(callback, hostname), timeout_s=_TIMEOUT_S).check()
     except PushmirrorError as exc:
-        _log.warning("calling back %s failed: %s", callback.host, exc)
+        _log.warning("callback to %s failed: %s", callback.host, exc)
         return False
     return True
 

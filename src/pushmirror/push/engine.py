@@ -205,7 +205,9 @@ class PushLoop:
         """Nobody listens any more for the answers that are still to come; we have the lock."""
         orphans = self._store.change_site_states(self._archive, stands.unanswered)
         if orphans:
-            _log.info("triggers that nobody listens to any more: %s", ", ".join(one.site for one in orphans))
+            _log.info(
+                "abandoned triggers (their process is gone): %s", ", ".join(one.site for one in orphans)
+            )
 
     async def _take_news(self) -> None:
         """What others may have changed: the generation, the sites, and what is known of them."""
@@ -226,7 +228,7 @@ class PushLoop:
         config = self._config()
         self._rules, self._sites = config.push, config.sites_of(self._archive)
         if moved := await self._flight.give_up_moved({site.name: site for site in self._sites}):
-            _log.info("given up, for these sites are elsewhere now: %s", ", ".join(moved))
+            _log.info("cancelled: the address of these sites changed: %s", ", ".join(moved))
             self._store.change_site_states(self._archive, stands.unanswered, only=moved)
         self._site_states = self._known()
 

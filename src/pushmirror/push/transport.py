@@ -13,16 +13,16 @@ from pushmirror.config.model import Site
 
 MAX_OUTPUT = 64 * 1024  # bytes of a site's answer that are kept
 _MOST_WORDS = 300  # characters of an answer's last line that are shown
-_ITS_LOG = "its own log (ftpsync's is in ~/.local/log/ftpsync) has why"
+_ITS_LOG = "see its log (of ftpsync: ~/.local/log/ftpsync)"
 _IGNORED = re.compile(r"Unknown option '?\S+'? ignored\.?")
 #: Of the exit codes of a shell, and of those that ftpsync and pushmirror share.
 _MEANING = {
     0: "",
-    1: f"it said nothing; ftpsync ends so when it is locked or misconfigured: {_ITS_LOG}",
-    3: f"it said nothing; stage 1 failed there: {_ITS_LOG}",
-    4: f"it said nothing; stage 2 failed there: {_ITS_LOG}",
-    6: "it said nothing; it is current, but for suites that it holds back",
-    78: "it said nothing; it has no configuration for this archive, or one that cannot be used",
+    1: f"no output; ftpsync exits with 1 when it is locked or misconfigured: {_ITS_LOG}",
+    3: f"no output; stage 1 failed there: {_ITS_LOG}",
+    4: f"no output; stage 2 failed there: {_ITS_LOG}",
+    6: "no output; it is current, except for suites that it holds back",
+    78: "no output; it has no valid configuration for this archive",
     126: "its forced command cannot be run",
     127: "its forced command was not found",
     255: "its ssh or forced command failed",

@@ -63,15 +63,15 @@ def _of_success(health: ArchiveHealth, stale_after: timedelta, now: datetime) ->
             yield Level.WARNING, f"the first run has been running for {span(now - began)}"
         return
     if last - now > _TO_COME:
-        what = f"the last success was at {last:%Y-%m-%d %H:%M} UTC, which is still to come"
+        what = f"the last success was at {last:%Y-%m-%d %H:%M} UTC, which is in the future"
         todo = f"set this machine's clock if it is wrong, and run pushmirror sync {health.archive}"
         yield Level.WARNING, f"{what}: {todo}"
     level = by_age(now - last, stale_after)
     if level is Level.OK or (level is Level.WARNING and health.running_since):
         return
-    todo = f"run pushmirror sync {health.archive}, and see by pushmirror check what should start it"
+    todo = f"run pushmirror sync {health.archive}; pushmirror check shows what should start it"
     if health.running_since:
-        todo = f"a run has been under way for {span(now - health.running_since)}"
+        todo = f"a run has been going on for {span(now - health.running_since)}"
     yield level, f"the last success was {span(now - last)} ago (stale_after: {span(stale_after)}): {todo}"
 
 
@@ -88,8 +88,8 @@ def _of_change(
     if usual:
         yield (
             level,
-            f"{changes}, and it usually changes every {span(usual)}: see whether upstream still works",
+            f"{changes}, it usually changes every {span(usual)}: check whether upstream still works",
         )
     else:
-        seldom = f"if it changes seldom, set stale_after in [archives.{health.archive}]"
-        yield Level.WARNING, f"{changes}: see whether upstream still works; {seldom}"
+        seldom = f"if it rarely changes, set stale_after in [archives.{health.archive}]"
+        yield Level.WARNING, f"{changes}: check whether upstream still works; {seldom}"

@@ -147,9 +147,9 @@ def with_verified(
         number, _, what = found[0].partition(" ")
         found[0] = f"{number} file{'s' if number != '1' else ''} {what}"
     elif is_certain:
-        found = ["all is there that upstream has" if upstream_lacks else "all is there"]
+        found = ["complete except for files missing upstream" if upstream_lacks else "complete"]
     if not is_certain:
-        found.append("not all could be verified")
+        found.append("not everything was checked")
     if is_weak:
         found.append("some by weak hashes only")
     level, attention = health.level, health.attention
@@ -162,7 +162,7 @@ def with_verified(
     elif not is_certain:
         level = raised(level, Level.WARNING)
         todo = f"see why: pushmirror verify {health.archive}"
-        attention = (*attention, f"the verify of {ago(at, now)} could not verify everything: {todo}")
+        attention = (*attention, f"the verify of {ago(at, now)} did not check everything: {todo}")
     return replace(
         health,
         level=level,
@@ -176,7 +176,7 @@ def with_verified(
 def _repaired(health: ArchiveHealth) -> str:
     """How what a verify found is put right."""
     if health.upstream == OWNER:
-        return f"put it right in the tree, then: pushmirror verify {health.archive}"
+        return f"repair the tree, then: pushmirror verify {health.archive}"
     return f"pushmirror verify {health.archive} --repair"
 
 
@@ -283,8 +283,8 @@ def _attention(
     publishing = next((run for run in ended if run.stage is not Stage.STAGE1), None)
     if publishing and (withheld := publishing.stats.get("withheld_deletions")):
         yield (
-            f"run {publishing.id} withheld {withheld:.0f} deletions, more than max_files or max_share allow: "
-            f"see whether upstream really removed them, then: "
+            f"run {publishing.id} did not delete {withheld:.0f} files (above max_files or max_share): "
+            f"check whether upstream really removed them, then: "
             f"pushmirror sync {publishing.archive} --allow-mass-delete"
         )
     if publishing and _held_suites_back(publishing):

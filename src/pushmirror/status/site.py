@@ -58,14 +58,14 @@ def _failed(one: SiteView) -> str:
 
 def _next_try(one: SiteView) -> str:
     if one.phase is Phase.TRIGGERED:
-        woken = f"woken again {ago(one.site_state.sent_at, one.scene.now)}"
+        woken = f"triggered again {ago(one.site_state.sent_at, one.scene.now)}"
         return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
     if one.phase is Phase.WAITING_FOR_CANARY:
         return _gated(one)
     if one.scene.pushing is False:
-        return "is tried again by pushmirror serve or the next push, and neither is running"
+        return "pushmirror serve or the next push will retry; neither is running"
     at = one.site_state.next_try_at
-    return f"again in {span(at - one.scene.now)}" if at and at > one.scene.now else "to be woken again now"
+    return f"next try in {span(at - one.scene.now)}" if at and at > one.scene.now else "retry due"
 
 
 def _why(one: SiteView) -> str:
@@ -74,22 +74,22 @@ def _why(one: SiteView) -> str:
     said = cut(words)
     if code is None:  # we say why, and at the end what to do
         more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
-        return f"{said}{more}" if said else "there was no answer"
+        return f"{said}{more}" if said else "no answer"
     meaning = _MEANING.get(code, "")
     told = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
-    return f"{told}, {said}" if said else f"{told}, without a word"
+    return f"{told}, {said}" if said else f"{told}, no output"
 
 
 def _woken(one: SiteView) -> str:
     stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
-    woken = f"woken{stage} {ago(one.site_state.sent_at, one.scene.now)}"
+    woken = f"triggered{stage} {ago(one.site_state.sent_at, one.scene.now)}"
     if one.is_abandoned:
         return f"{woken}, but {_unheard(one)}"
-    return f"{woken}, has not answered yet"
+    return f"{woken}, no answer yet"
 
 
 def _unheard(one: SiteView) -> str:
-    return f"nobody waits for its answer any more: {_push(one)}"
+    return f"its answer was lost (the push process is gone): {_push(one)}"
 
 
 def _gated(one: SiteView) -> str:
@@ -105,18 +105,18 @@ def _held(one: SiteView) -> str:
     """A canary waits for the other canaries only, the others for each other."""
     others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
     awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
-    return f"has stage 1, waits for {awaited}{_unpushed(one)}"
+    return f"stage 1 done, waits for {awaited}{_unpushed(one)}"
 
 
 def _unpushed(one: SiteView) -> str:
-    return f"; nobody pushes: {_push(one)}" if one.scene.pushing is False else ""
+    return f"; no push is running: {_push(one)}" if one.scene.pushing is False else ""
 
 
 def _due(one: SiteView) -> str:
-    has = "has stage 1, " if one.state is SiteStatus.STAGED else ""
+    has = "stage 1 done, " if one.state is SiteStatus.STAGED else ""
     if one.is_left_alone:
-        return f"{has}is to be woken, and nobody does it: {_push(one)}"
-    return f"{has}is to be woken now"
+        return f"{has}push due, but nothing is pushing: {_push(one)}"
+    return f"{has}push due"
 
 
 def _push(one: SiteView) -> str:
@@ -125,9 +125,9 @@ def _push(one: SiteView) -> str:
 
 def _ready(one: SiteView) -> str:
     if one.holds_back:
-        return f"holds suites back: {cut(one.site_state.last_words) or 'it did not say which'}"
+        return f"holds suites back: {cut(one.site_state.last_words) or 'not reported which'}"
     if one.state is SiteStatus.STAGED:
-        return "has stage 1, waits until it is published here"
+        return "stage 1 done, waits until it is published here"
     return "" if one.scene.served else "nothing is published here yet"
 
 

@@ -60,12 +60,12 @@ def attention_to_suite(suite: SuiteHealth, now: datetime) -> Iterator[str]:
     if suite.missing:
         files = "1 file" if suite.missing == 1 else f"{suite.missing} files"
         named = f": {listed(suite.missing_paths, of=suite.missing)}" if suite.missing_paths else ""
-        yield f"{suite.suite} names {files} that upstream lacks or has wrong{named}"
+        yield f"{suite.suite} names {files} that are missing or wrong upstream{named}"
     if suite.expired and suite.valid_until:
         until = clock(suite.valid_until, now)
-        yield f"{suite.suite} was valid until {until}, so apt refuses it: see whether upstream still works"
+        yield f"{suite.suite} was valid until {until}, so apt rejects it: check whether upstream still works"
     if suite.weak:
-        yield f"{suite.suite} has no checksum stronger than {suite.weak}, so its files are not verified"
+        yield f"{suite.suite} has no hash stronger than {suite.weak}, so its files are not verified"
 
 
 def _health(record: SuiteRecord, now: datetime) -> SuiteHealth:

@@ -88,7 +88,7 @@ def test_what_is_written_is_what_is_read(made):
         ('[[login]]\nuser = "site1.example.com"\npasswort = "hunter2"', "did you mean password"),
         (
             '[[login]]\nuser = "site1.example.com"\npassword = "hunter2"\nuntil = 2026-01-31T12:00:00',
-            "with its zone",
+            "with its time zone",
         ),
         *(
             (f'[[login]]\nuser = "{NAME}"\npassword = "hunter2"\nuntil = {until}', what)

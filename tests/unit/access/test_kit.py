@@ -162,16 +162,16 @@ def test_what_our_daemon_does_not_offer_is_in_no_file_and_noted():
 
 def test_a_site_that_is_not_pushed_gets_no_line_and_is_told():
     found = made(push={}, site_push="none")
-    assert found.authorized_keys == {} and "does not push this site" in kit.render(found)
+    assert found.authorized_keys == {} and "does not push to this site" in kit.render(found)
 
 
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
         ({"login": False}, "has no password: pushmirror site rotate"),
-        ({"public_key": None}, "pushmirror init makes it"),
+        ({"public_key": None}, "pushmirror init creates it"),
         ({"addresses": ()}, "set addresses in [push]"),
-        ({"addresses": ("192.0.2.7",)}, "what hub.example.org resolves to"),
+        ({"addresses": ("192.0.2.7",)}, "the addresses of hub.example.org"),
         ({"serve": {"host": "hub"}}, "set host in [serve]"),
     ],
 )
@@ -192,7 +192,10 @@ def test_a_kit_can_be_for_one_of_both(wanted, other):
 @pytest.mark.parametrize(("keyring", "file"), [(["/etc/keys/our.gpg"], "our.gpg"), ([], "debian.gpg")])
 def test_a_keyring_that_no_package_brings_is_one_to_ask_for(keyring, file):
     text = made(archives=[{**DEBIAN, "keyring": keyring}]).pushmirror[-1].text
-    assert f'\n# keyring = "~/.config/pushmirror/{file}"' in text and "ask hub.example.org" in text
+    assert (
+        f'\n# keyring = "~/.config/pushmirror/{file}"' in text
+        and "get this file from hub.example.org" in text
+    )
 
 
 def test_the_comment_about_the_keyring_can_be_taken_at_its_word(tmp_path, monkeypatch):
@@ -217,7 +220,7 @@ def test_the_next_steps_are_those_of_what_the_site_runs():
 
 
 def test_each_line_says_that_its_program_may_be_elsewhere():
-    assert "/usr/local/bin/pushmirror, or where yours is" in kit.render(made())
+    assert "/usr/local/bin/pushmirror, or its path on your machine" in kit.render(made())
     assert "~/bin/ftpsync" in kit.render(made())
 
 

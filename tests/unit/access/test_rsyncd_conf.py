@@ -160,7 +160,11 @@ def test_names_of_clients_are_looked_up_only_where_a_pattern_of_names_needs_it(p
 
 @pytest.mark.parametrize(
     ("comment", "what"),
-    [("our %PATH% of pain", "variable"), ("%RSYNC_USER_NAME%", "variable"), ("ends so \\", "last character")],
+    [
+        ("our %PATH% of pain", "variable"),
+        ("%RSYNC_USER_NAME%", "variable"),
+        ("ends so \\", "ends in a backslash"),
+    ],
 )
 def test_a_comment_that_rsync_would_read_otherwise_is_refused(comment, what):
     with pytest.raises(ConfigError, match=f"archives.debian.comment: .*{what}"):
@@ -184,7 +188,7 @@ def test_the_end_of_a_path_is_kept_by_a_slash(path, written):
 
 @pytest.mark.parametrize("name", ["global", "Global"])
 def test_an_archive_whose_name_means_something_to_rsync_is_refused(name):
-    with pytest.raises(ConfigError, match="another meaning"):
+    with pytest.raises(ConfigError, match="special meaning"):
         rsyncd_conf.render(config(name=name), {}, PLACES, ROOT)
 
 

@@ -253,7 +253,7 @@ BREAK = {
     "others can read it": lambda file: file.chmod(0o644),
     "expected sections": lambda file: file.write_text("login = 1\n"),
     "not valid TOML": lambda file: file.write_text("[[login"),
-    "cannot be read": lambda file: (file.unlink(), file.mkdir()),
+    "cannot read": lambda file: (file.unlink(), file.mkdir()),
 }
 
 
@@ -351,5 +351,5 @@ def test_who_holds_the_lock_for_too_long_is_named(config, monkeypatch, act):
 
 def test_a_directory_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "state").touch()
-    with pytest.raises(PushmirrorError, match="the rsync daemon's files cannot be kept in"):
+    with pytest.raises(PushmirrorError, match="cannot write the rsync daemon's files in"):
         daemon_files.update(config)

@@ -51,5 +51,5 @@ def test_a_directory_that_stunnel_would_take_for_two_words_is_refused():
 
 
 def test_a_certificate_whose_name_stunnel_would_cut_is_refused():
-    with pytest.raises(ConfigError, match=r"serve\.certificate: .*blank at its end"):
+    with pytest.raises(ConfigError, match=r"serve\.certificate: .*trailing space"):
         rendered(certificate="/etc/cert ")

@@ -67,7 +67,7 @@ def passphrase(here):
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
-        (lambda here: make(here, "a", "-out", str(here / "b.pem")), "do not belong together"),
+        (lambda here: make(here, "a", "-out", str(here / "b.pem")), "does not belong to the certificate"),
         (lambda here: (here / "a.key").unlink(), r"certificate_key: .*a\.key cannot be read"),
         (lambda here: (here / "a.pem").unlink(), r"serve\.certificate: .*a\.pem cannot be read"),
         (lambda here: (here / "a.pem").write_text("nonsense"), "expected a certificate in PEM"),

@@ -143,7 +143,7 @@ def test_inetd_listens_where_the_configuration_says(rsync, begins):
 
 
 def test_inetd_cannot_have_a_blank_in_a_path():
-    with pytest.raises(ConfigError, match="which inetd cannot have"):
+    with pytest.raises(ConfigError, match="which inetd does not allow"):
         rendered(Kind.INETD, places=DaemonPaths(Path("/var/lib/my mirror/rsyncd")))
 
 

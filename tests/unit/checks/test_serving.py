@@ -37,9 +37,9 @@ def test_a_certificate_is_judged_by_its_time(monkeypatch, begins, expires, level
 
 def test_a_certificate_that_cannot_be_used_is_an_error_with_its_reason(monkeypatch):
     def read(_):
-        raise ConfigError("they do not belong together")
+        raise ConfigError("the key does not belong to the certificate")
 
-    assert about(monkeypatch, read) == [(Level.ERROR, "they do not belong together")]
+    assert about(monkeypatch, read) == [(Level.ERROR, "the key does not belong to the certificate")]
 
 
 def test_without_a_certificate_there_is_nothing_to_say(monkeypatch):

@@ -226,7 +226,7 @@ def test_a_rotation_prints_only_the_lines_that_change(add, call, etc):
     assert (
         out
         == f"""\
-The new login of {A} at hub.example.org
+New login of {A} at hub.example.org
 
   user: {user}
   password: {new}
@@ -310,7 +310,7 @@ def test_without_configured_addresses_the_line_has_those_of_our_name(add, etc, m
     found = ["127.0.1.1", "::1", "fe80::1%2", "198.51.100.3", "198.51.100.3", "2001:db8::3"]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (one, 0)) for one in found])
     _, out, err = add()
-    assert 'from="198.51.100.3,2001:db8::3"' in out and "what hub.example.org resolves to" in err
+    assert 'from="198.51.100.3,2001:db8::3"' in out and "the addresses of hub.example.org" in err
 
 
 def test_a_name_that_does_not_resolve_means_a_line_without_from_and_a_warning(add, etc, monkeypatch):

@@ -160,9 +160,9 @@ def test_a_site_that_has_been_woken_is_seen_waiting_while_the_push_lives(hub, ca
         store.put_site_states([woken])
         with PushCoordinator(lambda: config, store, SilentObserver()).turn("debian").taken():
             status(hub, "--site", "new.example")
-    assert "woken for stage 1 0 s ago, has not answered yet" in capsys.readouterr().out
+    assert "triggered for stage 1 0 s ago, no answer yet" in capsys.readouterr().out
     status(hub, "--site", "new.example")
-    assert "nobody waits for its answer any more" in capsys.readouterr().out
+    assert "its answer was lost (the push process is gone)" in capsys.readouterr().out
 
 
 def test_who_watches_sees_a_site_being_paused(hub, capsys, monkeypatch):

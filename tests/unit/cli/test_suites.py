@@ -71,7 +71,10 @@ def test_programs_get_the_names_of_missing_files(mirror, capsys):
 def test_status_has_a_line_for_each_suite_in_trouble(mirror, capsys):
     run(mirror, "status", "debian")
     said = capsys.readouterr().out
-    assert "! debian: dists/sid is held back since" in said and "names 2 files that upstream lacks" in said
+    assert (
+        "! debian: dists/sid is held back since" in said
+        and "names 2 files that are missing or wrong upstream" in said
+    )
     assert "dists/trixie" not in said
 
 

@@ -37,8 +37,8 @@ def test_what_was_good_turns_to_a_warning_and_then_to_an_error_by_age_alone(hour
 def test_an_old_success_says_what_to_do():
     (said,) = aged(replace(GOOD, last_success_at=NOW - 720 * HOUR)).attention
     assert said == (
-        "the last success was 30 d ago (stale_after: 12 h): run pushmirror sync debian, "
-        "and see by pushmirror check what should start it"
+        "the last success was 30 d ago (stale_after: 12 h): run pushmirror sync debian; "
+        "pushmirror check shows what should start it"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_success_that_is_still_to_come_is_not_believed_for_a_year():
     found = aged(replace(GOOD, last_success_at=NOW + 99 * HOUR))
     assert found.level is Level.WARNING
     assert found.attention[0].startswith(
-        "the last success was at 2026-08-05 15:00 UTC, which is still to come: "
+        "the last success was at 2026-08-05 15:00 UTC, which is in the future: "
     )
 
 
@@ -92,7 +92,7 @@ def test_an_upstream_that_changes_seldom_is_measured_by_what_is_usual_there(hour
 def test_as_long_as_nobody_knows_what_is_usual_an_old_upstream_is_a_warning():
     found = aged(GOOD, upstream_changed_at=NOW - 720 * HOUR)
     assert found.level is Level.WARNING
-    assert "if it changes seldom, set stale_after in [archives.debian]" in found.attention[0]
+    assert "if it rarely changes, set stale_after in [archives.debian]" in found.attention[0]
 
 
 def test_what_is_usual_is_the_median_of_the_changes_seen_here():

@@ -97,7 +97,7 @@ def test_stage_1_alone_does_not_make_an_archive_current():
 def test_withheld_deletions_need_attention_also_after_the_next_stage_1():
     withheld = replace(RUN, stats={"withheld_deletions": 50_000})
     found = health(withheld, replace(RUN, id=2, stage=Stage.STAGE1))
-    assert found.level is Level.WARNING and "run 1 withheld 50000 deletions" in found.attention[0]
+    assert found.level is Level.WARNING and "run 1 did not delete 50000 files" in found.attention[0]
     assert found.attention[0].endswith("pushmirror sync debian --allow-mass-delete")
 
 
@@ -159,11 +159,11 @@ def test_an_archive_says_how_its_last_run_learnt_what_had_changed():
 @pytest.mark.parametrize(
     ("problems", "is_certain", "words"),
     [
-        ({"missing": 0, "wrong": 0}, True, "all is there"),
+        ({"missing": 0, "wrong": 0}, True, "complete"),
         ({"missing": 2, "wrong": 0}, True, "2 files missing"),
         ({"missing": 0, "wrong": 1}, True, "1 file wrong"),
-        ({"missing": 2, "wrong": 1}, False, "2 files missing, 1 wrong, not all could be verified"),
-        ({}, False, "not all could be verified"),
+        ({"missing": 2, "wrong": 1}, False, "2 files missing, 1 wrong, not everything was checked"),
+        ({}, False, "not everything was checked"),
     ],
 )
 def test_what_the_last_verify_found_is_told_with_its_age(
@@ -237,7 +237,7 @@ def test_files_that_upstream_lacks_are_a_warning_with_the_first_names():
     found = of_suites(replace(HELD, held_since=None, missing=7, missing_paths=tuple("abcde")))
     assert found.level is Level.WARNING
     assert found.attention == (
-        "dists/sid names 7 files that upstream lacks or has wrong: a, b, c and 4 more",
+        "dists/sid names 7 files that are missing or wrong upstream: a, b, c and 4 more",
     )
 
 
@@ -246,12 +246,12 @@ def test_a_suite_past_its_valid_until_is_a_warning_for_apt_refuses_it():
     assert of_suites(good).level is Level.OK
     found = of_suites(replace(good, valid_until=NOW - HOUR))
     assert (
-        found.level is Level.WARNING and "was valid until 11:00 UTC, so apt refuses it" in found.attention[0]
+        found.level is Level.WARNING and "was valid until 11:00 UTC, so apt rejects it" in found.attention[0]
     )
 
 
 def test_suites_without_strong_checksums_are_never_quietly_good():
-    assert "no checksum stronger than SHA1" in of_suites(SuiteRecord("dists/sid", weak="SHA1")).attention[0]
+    assert "no hash stronger than SHA1" in of_suites(SuiteRecord("dists/sid", weak="SHA1")).attention[0]
 
 
 def test_trouble_with_a_suite_neither_hides_an_error_nor_a_run_under_way():

@@ -80,7 +80,7 @@ def test_a_site_that_serves_what_we_serve_is_live_since_it_said_so():
 def test_a_site_is_late_since_something_was_published_that_it_does_not_have():
     found = one(site("a"), behind("a"))
     assert (found.state, found.level, found.since) == ("late", Level.RUNNING, NOW - 3 * MIN)
-    assert found.activity == "is to be woken now"
+    assert found.activity == "push due"
 
 
 def test_what_a_site_has_may_be_so_old_that_it_is_forgotten_here():
@@ -119,21 +119,21 @@ def test_a_site_in_error_for_its_age_is_told_of():
 
 
 def test_a_site_that_nobody_wakes_says_who_should():
-    words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
+    words = "push due, but nothing is pushing: run pushmirror serve, or pushmirror push debian"
     assert one(site("a"), behind("a"), published=HOUR).activity == words
 
 
 def test_a_late_site_is_not_said_to_be_woken_when_nobody_pushes():
     found = {pushing: one(site("a"), behind("a"), pushing=pushing) for pushing in (True, False)}
-    assert (found[True].activity, found[True].level) == ("is to be woken now", Level.RUNNING)
-    words = "is to be woken, and nobody does it: run pushmirror serve, or pushmirror push debian"
+    assert (found[True].activity, found[True].level) == ("push due", Level.RUNNING)
+    words = "push due, but nothing is pushing: run pushmirror serve, or pushmirror push debian"
     assert (found[False].activity, found[False].level) == (words, Level.WARNING)
 
 
 @pytest.mark.parametrize("next_try", [12 * MIN, -MIN / 2])
 def test_no_retry_is_promised_when_nobody_makes_it(next_try):
     resting = failing("a", MIN, next_try_at=NOW + next_try, last_words="broken pipe")
-    words = "is tried again by pushmirror serve or the next push, and neither is running: broken pipe"
+    words = "pushmirror serve or the next push will retry; neither is running: broken pipe"
     assert one(site("a"), resting, pushing=False).activity.endswith(f" UTC, {words}")
 
 
@@ -141,14 +141,16 @@ def test_who_waits_for_others_says_that_nobody_pushes_them():
     sites = [site("c", canary=True), site("d", canary=True), site("e")]
     found = health(sites, at("c", stage1=NEW, stage1_at=NOW), behind("d"), behind("e"), pushing=False)
     told = {one.site: one.activity.partition("; ")[::2] for one in found}
-    assert told["c"] == ("has stage 1, waits for 1 other: d", f"nobody pushes: {PUSH_IT}")
-    assert told["e"] == ("waits for the canaries c, d", f"nobody pushes: {PUSH_IT}")
+    assert told["c"] == ("stage 1 done, waits for 1 other: d", f"no push is running: {PUSH_IT}")
+    assert told["e"] == ("waits for the canaries c, d", f"no push is running: {PUSH_IT}")
 
 
 def test_a_failing_site_whose_push_was_killed_is_not_said_to_be_tried():
     woken = failing("a", MIN, sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - MIN)
     said = one(site("a"), woken, pushing=False).activity
-    assert f"woken again 60 s ago, but nobody waits for its answer any more: {PUSH_IT}: " in said
+    assert (
+        f"triggered again 60 s ago, but its answer was lost (the push process is gone): {PUSH_IT}: " in said
+    )
 
 
 def test_nobody_needs_to_push_a_site_that_has_everything():
@@ -158,19 +160,23 @@ def test_nobody_needs_to_push_a_site_that_has_everything():
 
 @pytest.mark.parametrize(
     ("stage", "words"),
-    [(Stage.ALL, "woken"), (Stage.STAGE1, "woken for stage 1"), (Stage.STAGE2, "woken for stage 2")],
+    [
+        (Stage.ALL, "triggered"),
+        (Stage.STAGE1, "triggered for stage 1"),
+        (Stage.STAGE2, "triggered for stage 2"),
+    ],
 )
 def test_a_site_that_was_woken_has_not_answered_yet(stage, words):
     woken = behind("a", sent_stage=stage, sent_generation=NEW, sent_at=NOW - 3 * MIN)
-    assert one(site("a"), woken).activity == f"{words} 3 min ago, has not answered yet"
+    assert one(site("a"), woken).activity == f"{words} 3 min ago, no answer yet"
 
 
 def test_a_site_whose_push_was_killed_is_not_said_to_owe_an_answer():
     woken = at("a", sent_stage=Stage.ALL, sent_generation=NEW, sent_at=NOW - HOUR)
     found = {pushing: one(site("a"), woken, published=HOUR, pushing=pushing) for pushing in (True, False)}
-    assert found[True].activity == "woken 60 min ago, has not answered yet"
+    assert found[True].activity == "triggered 60 min ago, no answer yet"
     assert found[False].activity.startswith(
-        "woken 60 min ago, but nobody waits for its answer any more: run "
+        "triggered 60 min ago, but its answer was lost (the push process is gone): run "
     )
     assert (found[True].level, found[False].level) == (Level.RUNNING, Level.WARNING)
 
@@ -179,7 +185,7 @@ def test_a_site_that_waits_names_those_that_it_waits_for():
     sites = [site(name) for name in "abc"]
     staged, *_ = health(sites, at("a", stage1=NEW, stage1_at=NOW - MIN), behind("b"))
     assert (staged.state, staged.since) == ("staged", NOW - MIN)
-    assert staged.activity == "has stage 1, waits for 2 others: b, c"
+    assert staged.activity == "stage 1 done, waits for 2 others: b, c"
 
 
 def test_nobody_is_said_to_wait_for_sites_that_nobody_waits_for():
@@ -193,12 +199,12 @@ def test_nobody_is_said_to_wait_for_sites_that_nobody_waits_for():
     ]
     staged = at("a", stage1=NEW, stage1_at=NOW)
     found = health(sites, staged, live("canary"), failing("dead", 20 * MIN), published=MIN)
-    assert {one.site: one.activity for one in found}["a"] == "has stage 1, waits for 1 other: b"
+    assert {one.site: one.activity for one in found}["a"] == "stage 1 done, waits for 1 other: b"
 
 
 def test_a_list_of_many_that_are_waited_for_is_cut():
     first, *_ = health([site(name) for name in "abcdefg"], at("a", stage1=NEW, stage1_at=NOW))
-    assert first.activity == "has stage 1, waits for 6 others: b, c, d and 3 more"
+    assert first.activity == "stage 1 done, waits for 6 others: b, c, d and 3 more"
 
 
 def test_everybody_waits_for_the_canary():
@@ -210,12 +216,12 @@ def test_a_failing_site_says_how_often_since_when_and_why():
     resting = failing("a", 89 * MIN, next_try_at=NOW + 12 * MIN, last_words="connection refused")
     found = one(site("a"), resting)
     assert (found.state, found.level, found.since) == ("failing", Level.ERROR, NOW - 89 * MIN)
-    assert found.activity == "failed 4 times since 10:31 UTC, again in 12 min: connection refused"
+    assert found.activity == "failed 4 times since 10:31 UTC, next try in 12 min: connection refused"
 
 
 def test_what_a_failing_site_said_comes_with_its_exit_code():
     found = one(site("a"), failing("a", MIN, exit_code=3, last_words="disk full"))
-    assert found.activity.endswith("to be woken again now: exit code 3, disk full")
+    assert found.activity.endswith("retry due: exit code 3, disk full")
     assert (found.exit_code, found.last_line) == (3, "disk full")
 
 
@@ -242,7 +248,7 @@ def test_a_failure_of_another_day_has_its_date():
 
 def test_a_failing_site_that_is_being_tried_says_so():
     woken = failing("a", MIN, sent_stage=Stage.STAGE1, sent_generation=NEW, sent_at=NOW)
-    assert ", woken again 0 s ago: there was no answer" in one(site("a"), woken).activity
+    assert ", triggered again 0 s ago: no answer" in one(site("a"), woken).activity
 
 
 def test_a_paused_site_is_nobodys_trouble_but_says_what_it_lacks():
@@ -271,7 +277,7 @@ def test_nothing_published_is_no_fault_of_the_sites():
 def test_a_site_can_be_ahead_of_a_hub_that_has_not_published_yet():
     ready = at("a", stage1="c" * 64, stage1_at=NOW)
     found = one(site("a"), ready, serving=False, prepared="c" * 64)
-    assert (found.state, found.activity) == ("staged", "has stage 1, waits until it is published here")
+    assert (found.state, found.activity) == ("staged", "stage 1 done, waits until it is published here")
 
 
 def test_a_live_site_stays_live_while_it_gets_ready_for_what_comes_next():
@@ -316,8 +322,8 @@ def test_the_summary_of_sites_that_are_behind_calls_each_as_its_line_does():
 def test_a_single_site_in_trouble_is_told_with_its_reason():
     sites = [site("a"), site("b")]
     failed, late = attention_to(health(sites, failing("a", HOUR), behind("b"), published=HOUR), NOW)
-    assert failed == "a failed 4 times since 11:00 UTC, to be woken again now: there was no answer"
-    assert late.startswith("b (late): is to be woken, and nobody does it")
+    assert failed == "a failed 4 times since 11:00 UTC, retry due: no answer"
+    assert late.startswith("b (late): push due, but nothing is pushing")
 
 
 @pytest.mark.parametrize(("since", "level"), [(HOUR, Level.ERROR), (MIN, Level.WARNING), (None, Level.OK)])

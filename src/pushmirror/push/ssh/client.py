@@ -61,7 +61,7 @@ async def say(
     if session.exit_code is None and session.lost:
         raise _unanswered(endpoint, connection, session.lost, time.monotonic() - started) from session.lost
     if session.exit_code is None:
-        raise TriggerFailed(f"{endpoint} closed the session without saying how its command ended")
+        raise TriggerFailed(f"{endpoint} closed the session without an exit code")
     return Answer(session.exit_code, session.output)
 
 
@@ -72,8 +72,8 @@ class NotOpenedError(Exception):
 def no_session(endpoint: Endpoint, why: NotOpenedError) -> TriggerFailed:
     """The error for a site that opens none on a connection that was made just now."""
     return TriggerFailed(
-        f"{endpoint} let us in, but opened no session: {why}",
-        hint="look at the site's log of its ssh server, and at MaxSessions in its sshd_config",
+        f"{endpoint}: login succeeded, but no session could be opened: {why}",
+        hint="check the log of the site's ssh server, and MaxSessions in its sshd_config",
     )
 
 
@@ -125,11 +125,11 @@ def _unanswered(
         return TriggerFailed(f"{endpoint} did not accept the trigger within {span(seconds)}")
     if isinstance(exc, asyncssh.ChannelOpenError) and not connection.is_closed():
         return TriggerFailed(
-            f"{endpoint} refused to run its command", hint="look at the site's log of its ssh server"
+            f"{endpoint} refused to run its command", hint="check the log of the site's ssh server"
         )
     return TriggerFailed(
         f"{endpoint}: the connection was lost after {span(seconds)}: {printable(str(exc))}",
-        hint="whether its run goes on is not known; it will be woken again",
+        hint="its run may still be going on; it will be triggered again",
     )
 
 
@@ -175,8 +175,8 @@ class SshTransport:
         except TimeoutError as exc:  # every other one was translated where it came from
             limit_s = self._push.timeout.total_seconds()
             raise TriggerFailed(
-                f"{endpoint} did not end its run within {span(limit_s)}; the connection was closed",
-                hint="look for a hanging run at the site; [push] timeout allows for more",
+                f"{endpoint} did not finish its run within {span(limit_s)}; the connection was closed",
+                hint="check for a hanging run at the site, or raise [push] timeout",
             ) from exc
 
     async def release(self, site: Site) -> None:

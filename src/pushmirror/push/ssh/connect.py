@@ -84,7 +84,7 @@ class Connector:
         key = load_key(to)
         sock = await self._dial(to)
         try:
-            with _translated(to, late=f"said nothing within {self._limit_s:.0f} s"):
+            with _translated(to, late=f"sent nothing within {self._limit_s:.0f} s"):
                 async with asyncio.timeout(self._limit_s):
                     await _readable(sock)
             async with self._turns:
@@ -96,7 +96,7 @@ class Connector:
     async def _dial(self, to: Endpoint) -> socket.socket:
         """A TCP connection; not one of the few at a time, so that dead sites do not hold up the others."""
         loop = asyncio.get_running_loop()
-        with _translated(to, late=f"has a name that was not resolved within {self._limit_s:.0f} s"):
+        with _translated(to, late=f"has a host name that was not resolved within {self._limit_s:.0f} s"):
             async with asyncio.timeout(self._limit_s):
                 places = await resolve(to)
         with _translated(to, late=f"did not answer within {self._limit_s:.0f} s"):
@@ -116,7 +116,7 @@ class Connector:
             return known_hosts.pinned(self._file, to.host, to.port)
         except OSError as exc:
             raise TriggerFailed(
-                f"{to}: its host key is unknown: {self._file} cannot be read: {exc.strerror}",
+                f"{to}: cannot check its host key: cannot read {self._file}: {exc.strerror}",
                 hint="let the user who pushes read this file and its directory",
             ) from exc
 
@@ -127,7 +127,7 @@ class Connector:
             raise
         except (OSError, PushmirrorError) as exc:
             raise TriggerFailed(
-                f"{to}: its host key cannot be pinned in {self._file}: {exc}",
+                f"{to}: cannot store its host key in {self._file}: {exc}",
                 hint="let the user who pushes write this file and its directory",
             ) from exc
 
@@ -141,8 +141,8 @@ class Connector:
         except asyncssh.HostKeyNotVerifiable as exc:
             if judge.shown is None:  # revoked, or a certificate
                 raise HostKeyChanged(
-                    f"{to}: its host key is refused: {printable(exc.reason)}; nothing was sent to it",
-                    hint=f"ask the site's operator; what is trusted and what is revoked is in {self._file}",
+                    f"{to}: host key rejected: {printable(exc.reason)}; nothing was sent to it",
+                    hint=f"ask the site's operator; trusted and revoked keys are in {self._file}",
                 ) from exc
             shown = judge.shown.get_fingerprint()
             raise known_hosts.changed(
@@ -174,11 +174,11 @@ def load_key(to: Endpoint) -> Sequence[asyncssh.SSHKeyPair]:
             hint=f'make one: ssh-keygen -t ed25519 -N "" -f {to.key}',
         ) from exc
     except OSError as exc:
-        raise TriggerFailed(f"{to}: the ssh key {to.key} cannot be read: {exc.strerror}") from exc
+        raise TriggerFailed(f"{to}: cannot read the ssh key {to.key}: {exc.strerror}") from exc
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as exc:
         raise TriggerFailed(
-            f"{to}: the ssh key {to.key} cannot be used: {exc}",
-            hint="expected a private key without a passphrase: nobody is there to enter it",
+            f"{to}: cannot use the ssh key {to.key}: {exc}",
+            hint="expected a private key without a passphrase",
         ) from exc
 
 
@@ -239,43 +239,43 @@ def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
         raise
     except socket.gaierror as exc:
         raise TriggerFailed(
-            f"{to}: its name cannot be resolved: {exc.strerror}",
-            hint="look at `host` in the site's file, and at this machine's DNS",
+            f"{to}: cannot resolve its host name: {exc.strerror}",
+            hint="check `host` in the site's file, and DNS on this machine",
         ) from exc
     except ConnectionRefusedError as exc:
         raise TriggerFailed(
-            f"{to} refused the connection", hint=f"does its ssh server run, and on port {to.port}?"
+            f"{to} refused the connection", hint=f"check that its ssh server listens on port {to.port}"
         ) from exc
     except TimeoutError as exc:
         raise TriggerFailed(
-            f"{to} {late}", hint="is it up, and does its firewall let this machine in?"
+            f"{to} {late}", hint="check that it is up and that its firewall allows this machine"
         ) from exc
     except asyncssh.PermissionDenied as exc:
         raise TriggerFailed(
-            f"{to} does not let {to.user} in with the key {to.key}",
+            f"{to} rejected user {to.user} with key {to.key}",
             hint=not_let_in(to),
         ) from exc
     except asyncssh.ConnectionLost as exc:
         raise TriggerFailed(
-            f"{to} closed the connection before the login was done: {printable(str(exc))}",
-            hint=f"is it an ssh server that listens on port {to.port}?",
+            f"{to} closed the connection during the login: {printable(str(exc))}",
+            hint=f"check that an ssh server listens on port {to.port}",
         ) from exc
     except OSError as exc:  # no route, no network, reset by the peer
         raise TriggerFailed(
             f"{to} cannot be reached: {exc.strerror or exc}",
-            hint="look at this machine's network, and at what is between the two",
+            hint="check the network of this machine and the route to the site",
         ) from exc
     except Exception as exc:  # whatever a broken server makes asyncssh raise must not stop a push of others
         raise TriggerFailed(
             f"{to} does not speak ssh as expected: {printable(str(exc))}",
-            hint=f"is it an ssh server that listens on port {to.port}?",
+            hint=f"check that an ssh server listens on port {to.port}",
         ) from exc
 
 
 def not_let_in(to: Endpoint) -> str:
     """What to do at a site that does not know our key; the bare key there would open a shell."""
     return (
-        f"send its operator the line of `pushmirror site kit {to.site}`, for the authorized_keys of "
+        f"send its operator the line that `pushmirror site kit {to.site}` prints, for the authorized_keys of "
         f"{to.user}; a from= in it must name this machine's address"
     )
 

@@ -121,9 +121,9 @@ def changed(file: Path, host: str, port: int | None, *, site: str, pins: Pins, s
     """The error for a host that shows another key than the pinned one; `shown` is its fingerprint."""
     known = " or ".join(f"{pin.fingerprint} (line {pin.line})" for pin in pins.trusted)
     return HostKeyChanged(
-        f"{site} shows the host key {shown}, but pinned in {file} is {known or 'a certificate authority'}; "
+        f"{site}: host key {shown} does not match the trusted {known or 'certificate authority'} in {file}; "
         "nothing was sent to it",
-        hint="ask the site's operator; if the new key is right, forget the old one: "
+        hint="ask the site's operator; if the new key is right, remove the old one: "
         f"ssh-keygen -f {shlex.quote(str(file))} -R {shlex.quote(entry_name(host, port))}",
     )
 

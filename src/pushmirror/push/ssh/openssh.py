@@ -47,14 +47,14 @@ async def trigger(site: Site, push: Push, known_hosts: Path, words: str) -> Answ
     try:
         known_hosts.parent.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise TriggerFailed(f"{endpoint}: {known_hosts.parent} cannot be made: {exc.strerror}") from exc
+        raise TriggerFailed(f"{endpoint}: cannot create {known_hosts.parent}: {exc.strerror}") from exc
     try:
         ended = await async_process.run(ssh_argv(site, push, known_hosts, words))
     except (ProgramMissing, ProgramFailed) as exc:
         raise TriggerFailed(f"{endpoint}: {exc}", hint=exc.hint) from exc
     output = ended.output.decode("utf-8", "replace")
     if ended.exit_code < 0:
-        raise TriggerFailed(f"{endpoint}: the program ssh was ended by signal {-ended.exit_code}")
+        raise TriggerFailed(f"{endpoint}: the program ssh was killed by signal {-ended.exit_code}")
     if ended.exit_code == _FAILED:
         raise failure(endpoint, output)
     return Answer(ended.exit_code, output)
@@ -66,7 +66,7 @@ def failure(endpoint: Endpoint, output: str) -> TriggerFailed:
         return _changed(endpoint, output)
     lines = [line for line in output.splitlines() if line.strip()]
     last = printable(lines[-1]) if lines else "it printed no error"
-    by_hand = "try it by hand, with -v among its ssh_options"
+    by_hand = "run it by hand with -v in its ssh_options"
     hint = not_let_in(endpoint) if _DENIED.search(last) else by_hand
     return TriggerFailed(f"{endpoint}: ssh failed: {last}", hint=hint)
 

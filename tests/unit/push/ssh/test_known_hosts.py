@@ -143,7 +143,7 @@ def test_a_pin_goes_to_a_line_of_its_own_though_the_last_one_has_no_end(tmp_path
 def test_another_key_is_never_pinned_beside_the_first(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     pin(file, HOST, 22, ONE, site="site1")
-    with pytest.raises(HostKeyChanged, match="site1 shows the host key SHA256:"):
+    with pytest.raises(HostKeyChanged, match="site1: host key SHA256:"):
         pin(file, HOST, 22, OTHER, site="site1")
     assert not pinned(file, HOST, 22).has(OTHER)
 

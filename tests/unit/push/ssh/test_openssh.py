@@ -86,4 +86,4 @@ def test_another_failure_is_told_by_the_last_line_of_ssh(output: str, said: str)
 
 def test_a_site_that_does_not_know_the_key_is_to_be_sent_its_line() -> None:
     error = told("archvsync@site1.example.com: Permission denied (publickey).\n")
-    assert (error.hint or "").startswith("send its operator the line of `pushmirror site kit site1`")
+    assert (error.hint or "").startswith("send its operator the line that `pushmirror site kit site1` prints")
