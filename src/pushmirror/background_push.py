@@ -51,20 +51,20 @@ def in_background(config: Config, archive: str) -> None:
             return
         detached.start([*argv, "push", archive, "--background"], log=log)
     except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log
-        _log.warning("the push of %s did not start; serve or the next one will do it: %s", archive, exc)
+        _log.warning("could not start the push of %s; `serve` or the next push will do it: %s", archive, exc)
 
 
 def answer_callback(config: Config, name: str) -> str:
     """Note that a site called back, as we had asked it to; what to tell it. Nothing is started."""
     site = site_that_called(config.sites, name)
     if site is None:
-        _log.info("called back by %a, which is none of our sites", name)
-        return f"callback of {name!a} noted, but no site here has this name or host"
+        _log.info("ignored callback from unknown host %a", name)
+        return f"ignored callback of {name!a}: no site has this name or host"
     try:
         note(config.state.directory, site.name, clock.now())
     except OSError as exc:
-        _log.warning("the callback of %s could not be noted: %s", site.name, exc)
-    return f"callback of {site.name} noted"
+        _log.warning("could not record the callback of %s: %s", site.name, exc)
+    return f"recorded callback of {site.name}"
 
 
 def wait_for_stage1(current: Callable[[], Config], store: Store, archive: str) -> bool:

@@ -147,7 +147,7 @@ def _observed(hook: Hook, on_hook: OnHook) -> Iterator[None]:
 
 
 def _conclude(hook: Hook, exit_code: int, lines: Iterable[str], on_hook: OnHook) -> None:
-    last = "it printed no error"
+    last = "no output"
     for line in lines:
         on_hook(HookPrinted(hook.name, line))
         last = line.strip() or last

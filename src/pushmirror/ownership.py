@@ -47,7 +47,7 @@ def become_owner_of(place: Path) -> str:
 
 def _became(user: pwd.struct_passwd, place: Path) -> str:
     become(user)
-    return f"this goes on as {user.pw_name}, who owns {place}"
+    return f"continuing as {user.pw_name}, the owner of {place}"
 
 
 def owner_of(state: Path, archives: Iterable[Archive]) -> int:
@@ -64,7 +64,7 @@ def owner_of(state: Path, archives: Iterable[Archive]) -> int:
         trees = ", ".join(f"{path} to {_name(owner)}" for owner, path in owners.items())
         raise ConfigError(
             f"the trees belong to different users ({trees}), and there is no state directory yet",
-            hint=f"run this as one of them, with a state directory of his own instead of {state}",
+            hint=f"run this as one of them, with a state directory of its own instead of {state}",
         )
     return next(iter(owners), 0)
 
@@ -112,8 +112,8 @@ def user_numbered(number: int, place: Path) -> pwd.struct_passwd:
         return pwd.getpwuid(number)
     except KeyError as exc:
         raise ConfigError(
-            f"{place} belongs to the user with the number {number}, whom this machine does not know",
-            hint=f"give it to who runs the mirror: chown -R USER {place}",
+            f"{place} belongs to user ID {number}, which does not exist on this machine",
+            hint=f"give it to the user who runs the mirror: chown -R USER {place}",
         ) from exc
 
 
@@ -159,7 +159,7 @@ def _owner(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise StateError(f"{path} cannot be looked at: {exc.strerror}") from exc
+        raise StateError(f"cannot read attributes of {path}: {exc.strerror}") from exc
 
 
 def _name(number: int) -> str:

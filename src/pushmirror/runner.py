@@ -122,7 +122,7 @@ class Runner:
         try:
             return self._engine(one).is_current()
         except PushmirrorError as exc:
-            _log.info("upstream of %s was asked whether it has anything new: %s", archive, exc)
+            _log.info("cannot ask upstream of %s for changes: %s", archive, exc)
             return False
 
     def serve(self, wish: RunRequest) -> Request:
@@ -174,7 +174,7 @@ class Runner:
             if held:
                 yield
                 return
-        self._progress.step("waiting for the run under way")
+        self._progress.step("waiting for the current run")
         with locks.locked(archive.path):
             yield
 
@@ -213,7 +213,7 @@ class Runner:
                     request.client or "this machine",
                     request.words,
                 )
-                _log.info("asked for %s by %s from %s: %a", *facts)
+                _log.info("request: stage %s, trigger %s, client %s, words %a", *facts)
             self._carry_out(archive, run, work, wish, waiting)
         self._set_required_flag(archive)
         self.prune_runs(archive)
@@ -239,7 +239,7 @@ class Runner:
             try:
                 report = work.run(job, on_served)
             except Damaged as exc:  # once: what is made anew is not damaged
-                _log.warning("%s; beginning it anew", exc)
+                _log.warning("%s; rebuilding it", exc)
                 work = self._work(archive)
                 report = work.run(job, on_served)
         except (Stopped, KeyboardInterrupt) as exc:
@@ -252,7 +252,7 @@ class Runner:
             _log.error("%s", message)
             self._end(run, Outcome.FAILED, exc.exit_code, message, work.report)
         except Exception as exc:
-            _log.exception("a mistake in pushmirror")
+            _log.exception("internal error, please report")
             self._end(run, Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}", work.report)
             raise
         else:
@@ -279,7 +279,7 @@ class Runner:
 
     def _interrupted(self, run: Run, exc: Stopped | KeyboardInterrupt, report: Report) -> None:
         by, code = (str(exc), exc.exit_code) if isinstance(exc, Stopped) else _BY_CTRL_C
-        message = f"{by}; what was asked for waits for the next run"
+        message = f"{by}; the requests wait for the next run"
         _log.warning("%s", message)
         self._end(run, Outcome.INTERRUPTED, code, message, report)
 
@@ -349,14 +349,14 @@ class Runner:
         if archive.upstream is None:
             raise ConfigError(
                 f"the tree {archive.path} of archive {archive.name} does not exist",
-                hint="an owner's tree has to be there: mount it, correct `path`, or add `upstream`",
+                hint="without upstream the tree must exist: mount it, correct `path`, or add `upstream`",
             )
         try:
             archive.path.mkdir(mode=0o755)
         except OSError as exc:
             raise ConfigError(
-                f"the tree {archive.path} of archive {archive.name} cannot be made: {exc.strerror}",
-                hint=f"make the directory for the user who runs pushmirror, or correct {key_name('path')}",
+                f"cannot create the tree {archive.path} of archive {archive.name}: {exc.strerror}",
+                hint=f"create the directory for the user who runs pushmirror, or correct {key_name('path')}",
             ) from exc
 
     def require_mounted(self, archive: Archive) -> None:
@@ -366,7 +366,7 @@ class Runner:
             return
         raise ConfigError(
             f"the tree {archive.path} is empty, but generation {short(was.digest)} was published in it",
-            hint="mount its disk; or, if it is to be so: pushmirror sync --refill",
+            hint="mount the disk, or refill the tree: pushmirror sync --refill",
         )
 
     def _set_required_flag(self, archive: Archive) -> None:
@@ -379,7 +379,7 @@ class Runner:
         try:
             Traces(archive.path, self._config.mirror.name).owe(is_owed=is_owed)
         except OSError as exc:  # a full or read-only disk: the run itself will say so
-            _log.warning("the flag that a run is owed cannot be set in %s: %s", archive.path, exc.strerror)
+            _log.warning("cannot set the flag Archive-Update-Required in %s: %s", archive.path, exc.strerror)
 
     def new_log(self, archive: Archive) -> Path:
         directory = self._config.state.logs / archive.name
@@ -395,7 +395,7 @@ class Runner:
                 if run.log:
                     Path(run.log).unlink(missing_ok=True)
             except OSError as exc:  # the state directory was another one then, or another user's
-                _log.warning("the log %s of a forgotten run stays: %s", run.log, exc.strerror)
+                _log.warning("cannot delete log %s of a pruned run: %s", run.log, exc.strerror)
 
 
 def hook_exit_code(run: Run) -> int | None:
@@ -445,6 +445,4 @@ def logged_to(file: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         handler.close()
         if handler.failed:
-            _log.warning(
-                "the log %s lacks lines, for it cannot be written: %s", file, handler.failed.strerror
-            )
+            _log.warning("log %s is incomplete, cannot write to it: %s", file, handler.failed.strerror)

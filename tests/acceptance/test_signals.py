@@ -54,7 +54,7 @@ def test_a_signal_ends_a_sync_in_the_middle_of_a_fetch(
     assert list(site.tree.glob("Archive-Update-in-Progress-*")) == []
     run = site.json("history")[0]
     assert (run["outcome"], run["exit_code"]) == ("interrupted", code)
-    assert run["message"] == f"stopped by {number.name}; what was asked for waits for the next run"
+    assert run["message"] == f"stopped by {number.name}; the requests wait for the next run"
     assert [(one["level"], one["pending"]) for one in site.json("status")] == [("warning", 1)]
 
 

@@ -115,10 +115,10 @@ def test_a_call_that_failed_is_in_the_log(ssh: Callable[..., Path], caplog: pyte
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
-        ("callback:site1", "callback of site1 noted\n"),
-        ("callback:downstream.example.net", "callback of site1 noted\n"),
-        ("callback:downstream", "callback of site1 noted\n"),
-        ("callback:$(id)", "callback of '$(id)' noted, but no site here has this name or host\n"),
+        ("callback:site1", "recorded callback of site1\n"),
+        ("callback:downstream.example.net", "recorded callback of site1\n"),
+        ("callback:downstream", "recorded callback of site1\n"),
+        ("callback:$(id)", "ignored callback of '$(id)': no site has this name or host\n"),
     ],
 )
 def test_a_site_that_calls_starts_no_sync_and_is_noted(site: LabSite, word: str, answer: str) -> None:

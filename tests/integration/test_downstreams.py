@@ -106,7 +106,7 @@ def test_one_whose_chain_is_gone_takes_the_whole_manifest(archive, below):
     archive.update()
     report = site.sync()
     assert report.strategy == "manifest"
-    assert "whole manifest: its changes since the state that we know are gone" in report.why
+    assert "whole manifest: it no longer has the changes since our state" in report.why
     assert same_tree(archive.path, site.tree) == []
 
 
@@ -209,7 +209,7 @@ def test_what_was_done_to_a_tree_by_hand_is_found_repaired_and_told(archive, sit
     said = site.sync("-v").check().errors
     assert same_tree(archive.path, site.tree) == []
     told = "1 name lost, 1 changed, 1 added"
-    assert f"changed by somebody else: {told}" in said
+    assert f"local changes in the tree: {told}" in said
     assert told in site.json("status")[0]["why"]
 
 
@@ -339,9 +339,9 @@ def write_head(directory: Path, head: Head) -> None:
     ("spoil", "why"),
     [
         (edit_a_step, "expected"),
-        (lead_elsewhere, "does not lead to the state that it names"),
+        (lead_elsewhere, "does not produce the state that it names"),
         (leave_the_tree, "without a slash"),
-        (end_in_the_middle, "cut off"),
+        (end_in_the_middle, "truncated"),
         (lose_a_part, "has lost its change-"),
         (explode, "expected"),
         (come_from_the_future, "version 1"),
@@ -354,7 +354,7 @@ def test_a_manifest_that_cannot_be_believed_is_not(archive, below, tmp_path, spo
     spoil(archive.manifest, parse_head((archive.manifest / "head").read_bytes(), where="head"))
     report = site.sync()
     assert report.strategy in {"index", "full"}
-    assert "not by manifest: " in report.why and why in report.why
+    assert "strategy manifest not used: " in report.why and why in report.why
     assert broken(site.tree, thorough=True) == []
     site.sync(Strategy.FULL)
     assert same_tree(archive.path, site.tree) == []
@@ -373,7 +373,10 @@ def spoil_the_snapshot(archive: OwnedArchive, edit: Callable[[bytes], bytes]) ->
     ("edit", "why"),
     [
         (lambda text: text.replace(b"\n/\tdoc\n", b"\n/\tdoc/../..\n"), "'..'"),
-        (lambda text: text.replace(b"\tls-lR.gz\t", b"\tls-lR.xz\t"), "not of the state that it names"),
+        (
+            lambda text: text.replace(b"\tls-lR.gz\t", b"\tls-lR.xz\t"),
+            "does not match the state that it names",
+        ),
         (lambda text: text.replace(b"\tindex.html\n", b"\t../../../etc/passwd\n"), "stays in the tree"),
         (lambda text: text[:-9] + b"\n" * 50_000_000, "expected"),
     ],
@@ -384,5 +387,5 @@ def test_a_first_sync_does_not_believe_a_hostile_listing(archive, below, edit, w
     site = below("site")
     report = site.sync()
     assert report.strategy == "full"
-    assert "not by manifest: " in report.why and why in report.why
+    assert "strategy manifest not used: " in report.why and why in report.why
     assert same_tree(archive.path, site.tree) == []

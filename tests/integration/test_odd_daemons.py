@@ -165,9 +165,9 @@ def test_names_that_cannot_be_mirrored_are_skipped_and_named(
     assert (site.tree / "doc/a -> b").read_text() == "x"
     known = {path.name for path in (odd_tree / "doc").iterdir()} - {"a\nb", "red\x1b[31m"}
     assert {path.name for path in (site.tree / "doc").iterdir()} == known
-    skipped = r"2 names at upstream cannot be mirrored and are skipped: 'doc/a\nb', 'doc/red\x1b[31m'"
+    skipped = r"skipping 2 names at upstream that cannot be mirrored: 'doc/a\nb', 'doc/red\x1b[31m'"
     assert skipped in last_log(site)
-    assert "1 names at upstream are no files, links or directories and are skipped: 'pipe'" in last_log(site)
+    assert "skipping 1 names at upstream that are not files, links or directories: 'pipe'" in last_log(site)
 
 
 def last_log(site: LabSite) -> str:

@@ -66,7 +66,7 @@ def test_the_first_sync_by_root_leaves_a_state_that_the_owner_of_the_tree_can_us
     site.tree.mkdir()
     give(OWNER, site.tree, site.etc)
     said = site.sync().check().errors
-    assert f"this goes on as {OWNER.pw_name}, who owns {site.state}" in said
+    assert f"continuing as {OWNER.pw_name}, the owner of {site.state}" in said
     assert owners(site.tree, site.state) == {OWNER.pw_uid}
     archive.update()
     run_by_owner(site, "sync").check()
@@ -147,13 +147,13 @@ def test_a_password_or_a_configuration_that_the_owner_cannot_read_is_refused_by_
 def test_a_state_of_a_user_whom_nobody_knows_is_refused(site: LabSite) -> None:
     site.state.mkdir()
     os.chown(site.state, 54321, -1)
-    refused(site.sync(), Exit.CONFIG, "54321", "whom this machine does not know")
+    refused(site.sync(), Exit.CONFIG, "54321", "does not exist on this machine")
 
 
 def test_root_who_owns_all_of_it_stays_root(site: LabSite, archive: LabArchive) -> None:
     site.sync().check()
     archive.update()
-    assert "this goes on as" not in site.sync().check().errors
+    assert "continuing as" not in site.sync().check().errors
     assert owners(site.tree, site.state) == {0}
 
 
@@ -177,5 +177,5 @@ def test_ftpsync_by_root_in_another_users_tree_is_that_users(
     give(OWNER, home.home, state)
     ended = home.run("sync:all", env={"PUSHMIRROR_STATE": str(state)})
     assert ended.exit_code == 0, ended.said
-    assert f"this goes on as {OWNER.pw_name}" in ended.said
+    assert f"continuing as {OWNER.pw_name}" in ended.said
     assert owners(home.home, state) == {OWNER.pw_uid}

@@ -63,7 +63,7 @@ def names(tree: Path) -> set[str]:
 def test_taking_stock_learns_the_generation_and_touches_nothing(owner, archive):
     before = names(archive.path)
     result = owner.sync("--json").check()
-    assert json.loads(result.output)["message"] == "took stock of the tree"
+    assert json.loads(result.output)["message"] == "scanned the tree"
     assert read_published(archive.path).generation.startswith(owner.generation())
     assert names(archive.path) == before
 
@@ -93,7 +93,7 @@ def test_what_changed_since_the_last_time_is_told(plain):
     (plain.tree / "directory").mkdir()
     (plain.tree / "directory" / "more").touch()
     message = json.loads(plain.sync("--json").check().output)["message"]
-    assert message == "took stock of the tree: 2 files, 2 new, 1 changed"
+    assert message == "scanned the tree: 2 files, 2 new, 1 changed"
 
 
 def test_sites_find_the_stock_in_the_manifest_before_they_are_told(tmp_path, archive):
@@ -127,7 +127,7 @@ def test_release_files_that_stay_of_two_states_are_published_as_they_are_and_nam
     archive.update()
     release.write_bytes(old)
     result = owner.sync().check()
-    assert "published as they are" in result.errors and "of different states" in result.errors
+    assert "publishing inconsistent Release files" in result.errors and "of different states" in result.errors
 
 
 def test_release_files_that_change_while_stock_is_taken_are_no_state(
@@ -139,7 +139,7 @@ def test_release_files_that_change_while_stock_is_taken_are_no_state(
 
     monkeypatch.setattr(stock.Inventory, "reconcile", update_meanwhile)
     work = stock_of(archive.path, tmp_path)
-    with pytest.raises(Behind, match="changed while stock was taken"):
+    with pytest.raises(Behind, match="changed during the scan"):
         work.run(RunOptions(Stage.ALL, "manual"), print)
     assert not (tmp_path / "manifests").exists()
 

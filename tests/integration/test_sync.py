@@ -80,4 +80,4 @@ def test_a_file_that_upstream_lost_but_still_names_stays_and_is_reported(
     after_a_change(archive)
     result = site.sync().check()
     assert (site.tree / path).exists()
-    assert path in result.errors and "not at upstream as named" in result.errors
+    assert path in result.errors and "missing or different upstream" in result.errors

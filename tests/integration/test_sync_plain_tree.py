@@ -253,7 +253,7 @@ def test_a_name_with_a_control_character_costs_that_name_only_and_is_said_harmle
     put(upstream / name, "never")
     put(upstream / "a/three", "new")
     result = site.sync().check()
-    assert f"1 names at upstream cannot be mirrored and are skipped: {name!r}" in result.errors
+    assert f"skipping 1 names at upstream that cannot be mirrored: {name!r}" in result.errors
     assert "\x1b" not in result.errors
     assert (site.tree / "a/three").exists() and not os.path.lexists(site.tree / name)
 
@@ -369,7 +369,11 @@ def test_a_keyring_that_nothing_of_upstream_could_be_verified_with_is_an_error_w
     site: LabSite, archive: LabArchive
 ) -> None:
     site.configure(keyring=str(archive.keyring))
-    words = ("no Release file that the keyring could verify", "release_directories", "remove `keyring`")
+    words = (
+        "found no Release file at upstream to verify with the keyring",
+        "release_directories",
+        "remove `keyring`",
+    )
     refused(site.sync(), Exit.STAGE1, *words)
     assert not (site.tree / "README").exists()
 

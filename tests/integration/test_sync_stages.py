@@ -209,7 +209,7 @@ def test_an_upstream_that_ends_its_update_is_waited_for(
     archive.update()
     with served.running("sync") as child:
         log = served.state / "logs/debian"
-        wait_for(lambda: any("looking again" in file.read_text() for file in log.glob("*")))
+        wait_for(lambda: any("checking again" in file.read_text() for file in log.glob("*")))
         flag.unlink()
         wait_for(lambda: child.poll() is not None)
         assert child.poll() == 0

@@ -23,11 +23,11 @@ def test_a_log_on_a_full_disk_costs_its_lines_and_a_word_not_the_run(capsys, cap
             logging.getLogger("pushmirror").info("line %d", number)
     assert "Traceback" not in capsys.readouterr().err
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "the log /dev/full lacks lines, for it cannot be written: No space left on device"
+        "log /dev/full is incomplete, cannot write to it: No space left on device"
     ]
 
 
 def test_a_log_that_cannot_be_opened_costs_its_lines_not_the_run(tmp_path, caplog):
     with runner.logged_to(tmp_path / "missing" / "log"):
         logging.getLogger("pushmirror").info("a line")
-    assert "lacks lines, for it cannot be written: No such file or directory" in caplog.text
+    assert "is incomplete, cannot write to it: No such file or directory" in caplog.text

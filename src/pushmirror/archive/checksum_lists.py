@@ -65,5 +65,5 @@ def parse_extrafiles(
     text = split_clearsigned(data, where=where).decode("utf-8", "surrogateescape")
     for path, sha256 in read_sums(text, where=where, itself="extrafiles", refused=refused):
         if found.setdefault(path, sha256) != sha256:
-            refused(f"{where}: {path} again, with another hash; the first counts")
+            refused(f"{where}: {path} again with another hash; using the first")
     return found

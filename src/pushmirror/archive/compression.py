@@ -71,10 +71,10 @@ def unpack(chunks: Iterable[bytes], name: str, *, size: int) -> Iterator[bytes]:
     for part in unpacker.parts(chunks) if suffix else chunks:
         left -= len(part)
         if left < 0:
-            raise MalformedFile(f"{name}: expected {size} bytes when unpacked, found more")
+            raise MalformedFile(f"{name}: expected {size} bytes after decompression, found more")
         yield part
     if left and suffix and not unpacker.is_complete:
-        raise MalformedFile(f"{name}: it is cut off")
+        raise MalformedFile(f"{name}: truncated")
 
 
 class _Unpacker:
@@ -118,7 +118,7 @@ class _Unpacker:
             try:
                 part = stream.decompress(data, _PART)
             except Exception as exc:  # five libraries, each with errors of its own
-                raise MalformedFile(f"{self._name}: it cannot be unpacked: {exc}") from exc
+                raise MalformedFile(f"{self._name}: cannot decompress: {exc}") from exc
             if part:
                 yield part
             if stream.eof:
@@ -206,7 +206,7 @@ def blocks_of_lines(
                 )
     stream.finish()
     if rest:
-        raise MalformedFile(f"{where}: expected a newline at the end, it is cut off")
+        raise MalformedFile(f"{where}: expected a newline at the end; truncated")
 
 
 class _Stream:
@@ -232,14 +232,14 @@ class _Stream:
             try:
                 text = self._unpacker.decompress(todo, _BLOCK)
             except zlib.error as exc:
-                raise MalformedFile(f"{self._where}: it cannot be unpacked: {exc}") from exc
+                raise MalformedFile(f"{self._where}: cannot decompress: {exc}") from exc
             todo = self._unpacker.unconsumed_tail
             more = bool(todo) or len(text) == _BLOCK  # then it may hold back more of what it was given
             self._left -= len(text)
             if self._left < 0:
-                raise MalformedFile(f"{self._where}: expected fewer bytes when unpacked, found a bomb")
+                raise MalformedFile(f"{self._where}: decompresses to too many bytes (decompression bomb?)")
             if self._unpacker.unused_data:
-                raise MalformedFile(f"{self._where}: expected one gzip stream, found something behind it")
+                raise MalformedFile(f"{self._where}: expected one gzip stream, found data after it")
             if text:
                 yield text
 
@@ -250,4 +250,4 @@ class _Stream:
         if self._digest.hexdigest() != self._sha256:
             raise Mismatch(f"{self._where}: expected SHA256 {self._sha256}, found {self._digest.hexdigest()}")
         if not self._unpacker.eof:
-            raise MalformedFile(f"{self._where}: it is cut off")
+            raise MalformedFile(f"{self._where}: truncated")

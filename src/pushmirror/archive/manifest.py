@@ -80,7 +80,7 @@ def parse_head(data: bytes, *, where: str) -> Head:
         raise MalformedFile(f"{where}: expected at most {MAX_HEAD} bytes, found {len(data)}")
     require_title(data.partition(b"\n")[0], _TITLE, where=where)
     if not data.endswith(b"\n") or not data.isascii():
-        raise MalformedFile(f"{where}: expected lines of ASCII up to the end, it is cut off or damaged")
+        raise MalformedFile(f"{where}: expected complete lines of ASCII; truncated or damaged")
     lines = _Lines(data.decode("ascii")[:-1].split("\n")[1:], where)
     (state,), (generation,) = lines.take("state", _STATE), lines.take("generation", _STATE)
     (files,), (size,) = lines.take("files", _NUMBER), lines.take("size", _NUMBER)

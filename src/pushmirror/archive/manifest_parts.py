@@ -202,7 +202,7 @@ class _Lines:
     def finish(self) -> None:
         """Raise MalformedFile unless the last line was the end."""
         if not self.ended:
-            raise MalformedFile(f"{self._where}: expected a line with the end, it is cut off")
+            raise MalformedFile(f"{self._where}: expected an end line; truncated")
 
     def wrong(self, expected: str, raw: bytes) -> MalformedFile:
         """The error about the line that was read last."""

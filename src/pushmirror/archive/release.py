@@ -153,12 +153,12 @@ def parse_release(data: bytes, *, where: str) -> Release:
         raise MalformedFile(f"{where}: expected 'Field: value' lines, found {found}")
     sections = {name: fields[lower] for lower, name in _SECTIONS.items() if lower in fields}
     if not sections:
-        raise NotASuite(f"{where}: it lists no files: there is no section SHA256 or the like")
+        raise NotASuite(f"{where}: lists no files (no SHA256 or other hash section)")
     refused: dict[int, str] = {}
     entries = {name: _entries(name, field, refused, where) for name, field in sections.items()}
     last = data.count(b"\n") + 1  # the line that has no end
     if last in refused:
-        raise MalformedFile(f"{refused[last]}; it is cut off")
+        raise MalformedFile(f"{refused[last]}; truncated")
     asked = [name for name in _STRONG if entries.get(name)]
     weak = [] if asked else [name for name in _WEAK if entries.get(name)]
 
@@ -217,7 +217,7 @@ def _entries(section: str, field: _Field, refused: dict[int, str], where: str) -
             refused[number] = str(exc)
             continue
         if path not in _ITSELF and entries.setdefault(path, entry) != entry:
-            refused[number] = f"{at}: {path} again in {section}, with another size or hash; the first counts"
+            refused[number] = f"{at}: {path} again in {section} with another size or hash; using the first"
     return entries
 
 

@@ -25,7 +25,7 @@ _NOT_GOOD = {
     "ERRSIG": "the signature could not be checked",
     "NO_PUBKEY": "the key is not in the keyring",
 }
-_BROKEN = {"NODATA": "there is no signature in it", "UNEXPECTED": "it is no proper signature"}
+_BROKEN = {"NODATA": "no signature found", "UNEXPECTED": "malformed signature"}
 _FINGERPRINT = re.compile(r"[0-9A-F]{16,64}")
 
 
@@ -55,7 +55,7 @@ def judge(status: str, *, where: str) -> Signature:
             continue
         keyword, key, *_ = [*words, "?"]
         if keyword == "BADSIG":
-            raise BadSignature(f"{where}: the signature by {key} is wrong: the text is not what was signed")
+            raise BadSignature(f"{where}: BAD signature by {key}: the text was changed after signing")
         if keyword in _BROKEN:
             raise BadSignature(f"{where}: {_BROKEN[keyword]}")
         if keyword == "GOODSIG":
@@ -76,7 +76,7 @@ def judge(status: str, *, where: str) -> Signature:
             signer = expired = end = ""
     others = tuple(f"{key}: {why}" for key, why in bad.items())
     if not good:
-        found = "; ".join(others) or "gpgv saw none"
+        found = "; ".join(others) or "gpgv reported none"
         kind = KeyExpired if expired_keys else BadSignature
         raise kind(f"{where}: expected a good signature by a key of the keyring, found none ({found})")
     return Signature(tuple(good), max(good.values()), others)
@@ -85,7 +85,7 @@ def judge(status: str, *, where: str) -> Signature:
 def _dates(end: str, words: list[str]) -> str:
     """When a key expired, and when it had signed, as far as gpgv says so."""
     expired, made = _time(end), _time(words[2]) if len(words) > 2 else None
-    return f" on {expired:%Y-%m-%d}; it had signed on {made:%Y-%m-%d}" if expired and made else ""
+    return f" on {expired:%Y-%m-%d}; it signed on {made:%Y-%m-%d}" if expired and made else ""
 
 
 def _count(words: list[str], signer: str, good: dict[str, datetime], bad: dict[str, str]) -> None:
@@ -97,9 +97,9 @@ def _count(words: list[str], signer: str, good: dict[str, datetime], bad: dict[s
         return
     fingerprint, made, weak = words[0], _time(words[2]), _WEAK_HASHES.get(words[7])
     if not _FINGERPRINT.fullmatch(fingerprint) or not fingerprint.endswith(signer.upper()) or made is None:
-        bad[signer] = "gpgv's words about it do not fit together"
+        bad[signer] = "gpgv's status lines about it contradict each other"
     elif weak is not None:
-        bad[fingerprint] = f"it is over {weak}, which can be forged"
+        bad[fingerprint] = f"it uses {weak}, which can be forged"
     else:
         primary = words[9] if len(words) > 9 and _FINGERPRINT.fullmatch(words[9]) else fingerprint
         good[primary] = max(made, good.get(primary, made))
@@ -206,7 +206,7 @@ def open_clearsigned(data: bytes, *, where: str) -> Clearsigned:
     try:
         end = lines.index(_BEGIN_SIGNATURE, begin)
     except ValueError:
-        raise MalformedFile(f"{where}: no {_BEGIN_SIGNATURE.decode()}; it is cut off") from None
+        raise MalformedFile(f"{where}: no {_BEGIN_SIGNATURE.decode()}; truncated") from None
     text = [_unescaped(line, f"{where}:{number}") for number, line in enumerate(raw[begin:end], begin + 1)]
     signature = _signature_lines(lines, end, where)
     return Clearsigned(*(b"".join(line + b"\n" for line in part) for part in (text, signature)))
@@ -263,7 +263,7 @@ def _signature_lines(lines: list[bytes], begin: int, where: str) -> list[bytes]:
         elif line:
             raise MalformedFile(f"{where}:{number}: expected the end of the file after the signature")
     if is_open:
-        raise MalformedFile(f"{where}: no {_END_SIGNATURE.decode()}; it is cut off")
+        raise MalformedFile(f"{where}: no {_END_SIGNATURE.decode()}; truncated")
     return taken
 
 

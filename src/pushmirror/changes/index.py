@@ -135,22 +135,22 @@ def require_usable(question: DetectionContext) -> None:
     if not pinned:
         raise Unusable("upstream has no Release files")
     if question.is_dry:
-        raise Unusable("a dry run fetches no indices (the run itself may take it, and see less)")
+        raise Unusable("a dry run fetches no indices (a real run may use it and compare less)")
     if not base:
-        raise Unusable("the indices of what is served here are not known")
+        raise Unusable("the indices of the published state are unknown")
     if question.inventory.selection != question.mark:
         raise Unusable("filters or architectures changed")
     if question.inventory.heading:
-        raise Unusable("an earlier run did not finish, and may have left what no signed list names")
+        raise Unusable("an earlier run did not finish and may have left unsigned files")
     if base.keys() != pinned.keys():
         changed = min(base.keys() ^ pinned.keys())
         raise Unusable(f"suite {changed} {'added' if changed in pinned else 'removed'}, links may lead to it")
     for directory, suite in pinned.items():
         if _names_of(suite) != _names_of(base[directory]):
-            raise Unusable(f"suite or codename of {directory} changed, and links may have turned")
+            raise Unusable(f"suite or codename of {directory} changed, and links may have new targets")
     for path, target in question.suites.upstream.links.items():
         if path not in question.suites.held_links and _target_of(question.tree / path) != target:
-            raise Unusable(f"the link {path} leads elsewhere now")
+            raise Unusable(f"the link {path} has a new target")
 
 
 def _require_ways_to_by_hash(question: DetectionContext) -> None:
@@ -167,7 +167,7 @@ def _require_ways_to_by_hash(question: DetectionContext) -> None:
     for directory in directories:
         place = question.tree / directory / "by-hash"
         if place.is_symlink() and not any((place / kind).is_dir() for kind in _KINDS_OF_HASH):
-            raise Unusable(f"{directory}/by-hash is a link here that leads to no files")
+            raise Unusable(f"{directory}/by-hash is a link here without by-hash files behind it")
 
 
 def _names_of(suite: Suite) -> tuple[str, str]:
@@ -260,7 +260,7 @@ def _take_unsized(question: DetectionContext, diff: Diff, files: list[File]) -> 
         if found is None:
             continue
         if question.area.digest_of(file.path, like=file.digest) != file.digest:
-            _log.warning("upstream's %s is not the one with the hash %s", file.path, file.digest)
+            _log.warning("upstream's %s does not have the hash %s", file.path, file.digest)
             continue
         _note(question, diff, file.path, found.st_size, like=file.path)
 

@@ -70,7 +70,7 @@ def changed_lists(question: DetectionContext, links: Mapping[str, str]) -> list[
             if is_same and is_here:
                 continue
             if place != suite.path_of(listed):
-                raise Unusable(f"{suite.path_of(listed)} changed, and there is a link on the way to it")
+                raise Unusable(f"{suite.path_of(listed)} changed, and its path contains a link")
             copies = tuple(_copies(question, suite, listed))
             was_carried = is_here or place in carried
             found.append(Changed(place, listed.size, listed.digest, copies, was_carried))
@@ -153,7 +153,7 @@ def take_extrafiles(question: DetectionContext, diff: Diff) -> None:
         new = _read(question.area.at(LIST))
         old = _read(here) if _is_file(here) else {}
     except ArchiveError as exc:
-        _log.warning("what it names is left alone: %s", exc)
+        _log.warning("ignoring this list: %s", exc)
         return
     changed = {path: sha256 for path, sha256 in new.items() if old.get(path) != sha256}
     if _take(question, diff, {path: changed[path] for path in changed if is_followed(question, path)}):
@@ -171,7 +171,7 @@ def _take(question: DetectionContext, diff: Diff, changed: dict[str, str]) -> bo
         _note(question, diff, path)
     if len(right) < len(lacking):
         wrong = next(path for path in lacking if path not in set(right))
-        _log.info("%d files are not as %s says, such as %s", len(lacking) - len(right), LIST, wrong)
+        _log.info("%d files differ from %s, such as %s", len(lacking) - len(right), LIST, wrong)
     return len(right) == len(lacking)
 
 
@@ -191,7 +191,7 @@ def _note(question: DetectionContext, diff: Diff, path: str) -> None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    refused = partial(_log.info, "left out: %s")
+    refused = partial(_log.info, "ignoring %s")
     return parse_extrafiles(read_at_most(file, _MAX_LIST, where=LIST), where=LIST, refused=refused)
 
 

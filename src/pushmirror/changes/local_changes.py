@@ -47,8 +47,8 @@ def in_words(found: Drift) -> str:
     lost = "1 name" if found.missing.count == 1 else f"{found.missing.count} names"
     counted = f"{lost} lost, {found.changed.count} changed, {found.extra.count} added"
     first = [*found.missing.examples, *found.changed.examples, *found.extra.examples][0]
-    _log.warning("the tree here was changed by somebody else: %s, such as %s", counted, first)
-    return f"the tree here was changed by somebody else ({counted})"
+    _log.warning("local changes in the tree: %s, such as %s", counted, first)
+    return f"local changes in the tree ({counted})"
 
 
 def _look(tree: Path, path: str) -> Entry | None:

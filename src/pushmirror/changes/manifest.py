@@ -46,7 +46,7 @@ def by_manifest(question: DetectionContext) -> Diff:
     why_whole = _why_whole(question, found)
     steps = chain(head, question.inventory.followed)
     if why_whole or steps is None or not _leads_by(question.inventory, steps):
-        why_whole = why_whole or "its changes since the state that we know are gone"
+        why_whole = why_whole or "it no longer has the changes since our state"
         diff, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
     else:
         diff = _compare_changes(question, head, steps)
@@ -78,7 +78,7 @@ def _look_at_disk(question: DetectionContext) -> Drift | None:
     if not question.is_due and inventory.whole and not inventory.unsettled:
         return None
     if question.is_dry:
-        raise Unusable("a dry run takes no stock of the tree, and it is time to (the run itself will)")
+        raise Unusable("a full scan is due, which a dry run does not do (a real run will)")
     return inventory.reconcile(question.tree, progress=question.upstream.progress)
 
 
@@ -87,20 +87,18 @@ def _why_whole(question: DetectionContext, found: Drift | None) -> str:
     inventory = question.inventory
     drift = in_words(found) if found else ""
     if drift or not inventory.followed:
-        return drift or "no state of it is known here"
+        return drift or "no earlier state of it is known here"
     if inventory.selection != question.mark:
         return "filters or architectures changed"
     is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
-    return "" if found is None or is_proven else "it is time to compare all of it"
+    return "" if found is None or is_proven else "a full comparison is due"
 
 
 def _wrong_modes(found: Drift, diff: Diff) -> list[tuple[str, int]]:
     """Of the names whose mode is wrong, those that upstream has and that stay what they are."""
     if not found.modes:
         return []
-    _log.warning(
-        "%d names had another mode than they should, such as %s", len(found.modes), found.modes[0][0]
-    )
+    _log.warning("%d names had a wrong mode, such as %s", len(found.modes), found.modes[0][0])
     replaced = {*diff.changed, *diff.links, *diff.directories}
     others = {*replaced, *diff.extras, *diff.extra_directories}
     return [
@@ -180,7 +178,7 @@ def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
             digest.add(entry)
             net[entry.path] = entry
         if digest.hexdigest() != step.after:
-            raise Unusable(f"upstream's {step.part.name} does not lead to the state that it names")
+            raise Unusable(f"upstream's {step.part.name} does not produce the state that it names")
     return net
 
 
@@ -191,7 +189,7 @@ def _checked(entries: Iterable[Entry], state: str) -> Iterator[Entry]:
         digest.add(entry)
         yield entry
     if digest.hexdigest() != state:
-        raise Unusable("upstream's snapshot is not of the state that it names")
+        raise Unusable("upstream's snapshot does not match the state that it names")
 
 
 def _with(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -243,4 +241,4 @@ class _Pinned:
         if not is_suite_file(path) or not is_searched(path):
             return
         if told.kind is Kind.FILE and self._selection.wants(path):
-            raise UpstreamMoved(f"upstream's manifest tells of {path}, which upstream does not show")
+            raise UpstreamMoved(f"upstream's manifest lists {path}, which upstream did not have a moment ago")

@@ -38,7 +38,7 @@ from pushmirror.tree.work_area import WorkArea
 #
 #     manifest ──▶ index ──▶ full        the cheaper one first; the next when one cannot be used
 #
-# Guaranteed: `full` ends every row of choices, for any rsync daemon offers it. Pure: what a strategy does is
+# Guaranteed: `full` ends every row of choices, for it works with any rsync daemon. Pure: what a strategy does is
 # its own module's business (`by_full`, `by_index`, `by_manifest`); who calls one goes on with the next choice
 # when it raises Unusable.
 
@@ -78,23 +78,23 @@ def choices(facts: StrategyInputs) -> list[Choice]:
     if wanted in {Strategy.AUTO, Strategy.MANIFEST}:
         found.append(Choice(Strategy.MANIFEST, "upstream offers its manifest"))
     if wanted is not Strategy.MANIFEST and facts.has_suites and not (facts.is_new or facts.is_due):
-        found.append(Choice(Strategy.INDEX, "upstream's Release files tell what changed"))
+        found.append(Choice(Strategy.INDEX, "upstream's Release files show what changed"))
     found.append(Choice(Strategy.FULL, _why_full(facts)))
     return found
 
 
 def _why_full(facts: StrategyInputs) -> str:
     if not facts.has_suites:
-        return "a tree without Release files has nothing else to be compared by"
+        return "the tree has no Release files, so only full works"
     if facts.is_new:
-        return "the whole tree has not been compared yet"
+        return "no full comparison has been done yet"
     if facts.is_due:
-        return f"the last comparison of the whole tree is older than {facts.full_every}"
-    return "any rsync daemon offers it"
+        return f"the last full comparison is older than {facts.full_every}"
+    return "it works with any rsync daemon"
 
 
 _log = logging.getLogger(__name__)
-_HINT = "tell upstream's operator: its rsync daemon may not read them"
+_HINT = "tell upstream's operator that its rsync daemon cannot read them"
 _LOOKS = 5  # at upstream's Release files: links may lead to links
 
 STRATEGIES: dict[Strategy, Callable[[DetectionContext], Diff]] = {
@@ -186,7 +186,7 @@ class ChangeDetector:
         )
         for flag in stale:
             limit = key_name("update_in_progress.stale_after", "stale_after")
-            _log.warning("upstream's %s was left behind (it is older than %s): ignored", flag, limit)
+            _log.warning("ignoring upstream's stale %s (older than %s)", flag, limit)
         if flags:
             raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
 
@@ -247,7 +247,7 @@ class ChangeDetector:
         refusals: list[str] = []
         for choice in choices(facts):
             if choice.strategy in self.failed_strategies:
-                refusals.append(f"{choice.strategy} led nowhere")
+                refusals.append(f"strategy {choice.strategy} failed twice")
                 continue
             self.taken(choice.strategy, "")  # also one that does not get to its end
             try:
@@ -256,12 +256,12 @@ class ChangeDetector:
                 self.require_finished_upstream(question.area)  # then there is nothing strange about it
                 raise
             except Unusable as exc:
-                _log.info("not by %s: %s", choice.strategy, exc)
-                refusals.append(f"not by {choice.strategy}: {exc}")
+                _log.info("strategy %s not used: %s", choice.strategy, exc)
+                refusals.append(f"strategy {choice.strategy} not used: {exc}")
                 continue
             why = [diff.how] if choice.strategy is Strategy.MANIFEST else [choice.why, diff.how]
             reason = "; ".join(filter(None, [*why, *refusals]))
             self.taken(choice.strategy, reason)
-            _log.info("by %s: %s", choice.strategy, reason)
+            _log.info("strategy %s: %s", choice.strategy, reason)
             return diff
         raise AssertionError("`full` is never unusable")

@@ -88,9 +88,9 @@ class UpstreamManifest:
             (self._directory / _NONE).write_text(str(self._archive.upstream))
             raise Unusable("upstream offers no manifest") from exc
         except UpstreamError as exc:
-            raise Unusable(f"upstream's manifest cannot be had: {exc}") from exc
+            raise Unusable(f"upstream's manifest cannot be fetched: {exc}") from exc
         except FileNotFoundError:
-            raise Unusable("upstream's manifest is not made yet") from None
+            raise Unusable("upstream has not made its manifest yet") from None
         except ArchiveError as exc:
             raise Unusable(str(exc)) from exc
         except OSError as exc:
@@ -100,9 +100,9 @@ class UpstreamManifest:
         upstream = self._archive.upstream
         assert upstream is not None
         if not upstream.module:
-            raise Unusable("upstream is no rsync daemon, which alone could offer a manifest")
+            raise Unusable("upstream is not an rsync daemon, and only a daemon offers a manifest")
         if upstream.path != upstream.module:
-            raise Unusable("upstream's manifest is of its whole module, and only a part of that is mirrored")
+            raise Unusable("upstream's manifest covers its whole module, and only a part is mirrored")
         refused = self._directory / _NONE
         with suppress(OSError):
             asked_at = datetime.fromtimestamp(refused.stat().st_mtime, UTC)
@@ -119,11 +119,11 @@ class UpstreamManifest:
                 file.unlink(missing_ok=True)
                 self._copy(part.name, part.size)
         except UpstreamError as exc:
-            raise Unusable(f"upstream's manifest cannot be had: {exc}") from exc
+            raise Unusable(f"upstream's manifest cannot be fetched: {exc}") from exc
         except OSError as exc:
             raise Unusable(f"{file} cannot be written: {exc.strerror}") from exc
         if not _has_size(file, part.size):
-            raise Unusable(f"upstream's manifest has lost its {part.name}")
+            raise Unusable(f"upstream's manifest lacks its {part.name}")
         return file
 
     @contextmanager

@@ -171,7 +171,8 @@ class ClosureDb:
         with suppress(OSError):
             put_aside(self.path)
         return Damaged(
-            f"the ledger {self.path} is damaged: {exc}", hint="try again: it is made anew from the indices"
+            f"the closure store {self.path} is damaged: {exc}",
+            hint="try again: it is rebuilt from the indices",
         )
 
     @contextmanager
@@ -183,8 +184,8 @@ class ClosureDb:
             if is_damage(exc):
                 raise self._damaged(exc) from exc
             raise StateError(
-                f"the ledger {self.path} cannot be used: {exc}",
-                hint="see that there is space, and that the file can be read and written",
+                f"the closure store {self.path} cannot be used: {exc}",
+                hint="check that the disk has space and that the file can be read and written",
             ) from exc
         except MISREAD as exc:
             raise self._damaged(exc) from exc
@@ -207,7 +208,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _require_version(connection: sqlite3.Connection) -> None:
     if _version(connection) != _VERSION:
-        raise sqlite3.DatabaseError(f"it is of version {_version(connection)}")
+        raise sqlite3.DatabaseError(f"unknown version {_version(connection)}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

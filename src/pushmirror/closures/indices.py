@@ -315,8 +315,8 @@ class Indices:
         turning = next(filter(self._diff.links.__contains__, prefixes(suite.path_of(listed))), None)
         if turning is not None:
             return Fault(
-                f"upstream's link {turning} leads to other content than the Release file lists",
-                "upstream may be publishing; if it stays so, tell its operator",
+                f"upstream's link {turning} points to content that does not match the Release file",
+                "upstream may be publishing; if this continues, tell its operator",
             )
         if kind_of(listed.path) not in _NEEDED:
             return None
@@ -324,9 +324,9 @@ class Indices:
         if others:
             return None
         return Fault(
-            f"upstream has {suite.path_of(listed)} with another content than its Release file lists"
+            f"upstream's {suite.path_of(listed)} does not match its Release file"
             f" (expected {listed.size} bytes with the hash {listed.digest})",
-            "upstream may be publishing; if it stays so, tell its operator",
+            "upstream may be publishing; if this continues, tell its operator",
             asked_twice=wanted.path in self._diff.asked_twice,
         )
 

@@ -85,7 +85,7 @@ def check_keyrings(keyrings: Sequence[Path]) -> None:
             )
     for file in files_of(keyrings):
         if not file.is_file() or not os.access(file, os.R_OK):
-            found = "does not exist" if not file.exists() else "is no file that can be read"
+            found = "does not exist" if not file.exists() else "is not a readable file"
             raise ConfigError(f"the keyring {file} {found}", hint=f"check {key_name('keyring')}")
         try:
             binary_keyring(file.read_bytes(), where=f"the keyring {file}")

@@ -123,7 +123,7 @@ class Refusals:
             except OptionRefused as exc:
                 if exc.option in ESSENTIAL or exc.option in left_out or len(left_out) >= _MOST:
                     raise UpstreamError(
-                        f"upstream refuses --{exc.option}, without which nothing can be mirrored: {exc}",
+                        f"upstream refuses --{exc.option}, which mirroring needs: {exc}",
                         hint="ask the upstream operator to take it out of the module's `refuse options`",
                     ) from exc
                 self._learn({exc.option})

@@ -560,8 +560,8 @@ def _meanings() -> tuple[tuple[str, str, str], ...]:
         ),
         (
             _FULL,
-            "upstream has too many connections now",
-            f"try again later; the archive's {key_name('streams')} is how many of them may be ours",
+            "upstream has reached its connection limit",
+            f"try again later; {key_name('streams')} limits how many connections this archive uses",
         ),
         (
             "Connection refused",
@@ -583,7 +583,7 @@ def _meanings() -> tuple[tuple[str, str, str], ...]:
         ),
         (
             "timeout in data",
-            "upstream said nothing for too long",
+            "upstream sent nothing for too long",
             f"check the network, or raise {key_name('timeout')}",
         ),
         (
@@ -613,8 +613,8 @@ def _meanings() -> tuple[tuple[str, str, str], ...]:
         ),
         (
             "bad response from proxy",
-            "the web proxy does not let us through",
-            f"check {key_name('proxy')}, and who may use it",
+            "the web proxy refused the connection",
+            f"check {key_name('proxy')} and the proxy's access rules",
         ),
         (
             "could not be started: No such file",
@@ -648,7 +648,7 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     kind = ConnectionFailed if is_cut_off or exit_code in _OF_CONNECTION else UpstreamError
     if is_silent and is_cut_off and exit_code in _CUT_OFF:
         kind = SilentlyClosed
-    error = kind(f"rsync from {host} ended with exit code {exit_code}: {telling or 'it printed no error'}")
+    error = kind(f"rsync from {host} ended with exit code {exit_code}: {telling or 'no error output'}")
     if exit_code < 0:
         error.exit_code = Exit.FAILED
     return error

@@ -80,7 +80,7 @@ class Stillness:
 
     def _note(self, since: datetime) -> None:
         self._is_noted = True
-        _log.info("nothing has come from upstream since %s", since.isoformat(timespec="seconds"))
+        _log.info("no data from upstream since %s", since.isoformat(timespec="seconds"))
         if self.file is None:
             return
         with suppress(OSError):  # a full disk: the run itself will say so

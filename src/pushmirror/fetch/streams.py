@@ -153,7 +153,7 @@ class _Jobs(Generic[Job]):
                 return False
             self._back.append(job.what)
             self._streams -= 1
-            _log.info("upstream takes no more connections: %d at a time from here on", self._streams)
+            _log.info("upstream accepts no more connections; using at most %d from now on", self._streams)
             return True
 
 

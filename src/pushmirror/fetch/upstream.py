@@ -190,7 +190,7 @@ class Upstream:
             lines.warn()
             _warn_of_unreadable(complaints.unreadable | complaints.unreadable_directories)
             if gone := complaints.vanished | complaints.vanished_directories:
-                _log.info("%d names vanished at upstream while it was listed: %s", len(gone), shown(gone))
+                _log.info("%d names disappeared at upstream during listing: %s", len(gone), shown(gone))
             return complaints.unseen | lines.unseen
 
         return self.refusals.ask(attempt)
@@ -421,7 +421,7 @@ class Upstream:
         has_vanished = bool(complaints.vanished or complaints.vanished_directories)
         if not complaints.unseen or (has_vanished and not vanishing_is_fine):
             if has_vanished or result.exit_code == rsync.CODE_VANISHED:
-                raise UpstreamMoved("files went away at upstream while it was being listed")
+                raise UpstreamMoved("files disappeared at upstream during listing")
             raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
 
 
@@ -431,13 +431,13 @@ def _given_up(archive: Archive) -> Iterator[None]:
     try:
         yield
     except Stalled as exc:
-        found, what = "stands still", f"raise {key_name('timeout')}"
+        found, what = "has stalled", f"raise {key_name('timeout')}"
         if archive.min_rate and exc.rate >= process.LEAST_RATE:
             found, what = "is too slow", f"lower {key_name('min_rate')}"
         raise ConnectionFailed(f"upstream {found}: {exc}", hint=f"check the network, or {what}") from exc
     except TookTooLong as exc:
         raise ConnectionFailed(
-            f"upstream took too long: {exc}", hint=f"check the network, or raise {key_name('time_limit')}"
+            f"time limit reached: {exc}", hint=f"check the network, or raise {key_name('time_limit')}"
         ) from exc
 
 
@@ -475,10 +475,10 @@ class _Listing:
     def warn(self) -> None:
         """Name what was skipped."""
         if self.skipped:
-            text = "%d names at upstream cannot be mirrored and are skipped: %s"
+            text = "skipping %d names at upstream that cannot be mirrored: %s"
             _log.warning(text, len(self.skipped), shown(self.skipped))
         if self.special:
-            text = "%d names at upstream are no files, links or directories and are skipped: %s"
+            text = "skipping %d names at upstream that are not files, links or directories: %s"
             _log.warning(text, len(self.special), shown(self.special))
 
 

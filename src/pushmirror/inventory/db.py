@@ -31,11 +31,11 @@ _BUSY_S = 30.0  # how long to wait for another process; our transactions take mi
 _CACHE_KB = 8000
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: "another process has it for long; see who with `fuser`",
+    sqlite3.SQLITE_BUSY: "another process has locked it for too long; find it with `fuser`",
     sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing is lost",
     sqlite3.SQLITE_READONLY: "run pushmirror as the owner of the state directory",
-    sqlite3.SQLITE_CANTOPEN: "see that the state directory belongs to the user who runs pushmirror",
-    sqlite3.SQLITE_IOERR: "look at the kernel's log: the disk or its file system has errors",
+    sqlite3.SQLITE_CANTOPEN: "make sure that the state directory belongs to the user who runs pushmirror",
+    sqlite3.SQLITE_IOERR: "check the kernel's log: the disk or its file system has errors",
 }
 
 
@@ -52,7 +52,7 @@ class InventoryDb:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StateError(
-                f"{path.parent} cannot be made: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
+                f"cannot create {path.parent}: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
             ) from exc
         with self.advised():
             try:
@@ -111,18 +111,20 @@ class InventoryDb:
         except sqlite3.DatabaseError as exc:
             if is_damage(exc):
                 raise self._damaged(exc) from exc
-            advice = _ADVICE.get(code_of(exc), "see that the file can be read and written")
+            advice = _ADVICE.get(code_of(exc), "check that the file can be read and written")
             raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
         except MISREAD as exc:
             raise self._damaged(exc) from exc
 
     def _damaged(self, exc: Exception) -> StateError:
         if self._read_only:
-            return StateError(f"the inventory {self.path} is damaged: {exc}", hint="a sync makes it anew")
+            return StateError(
+                f"the inventory {self.path} is damaged: {exc}", hint="the next sync rebuilds it"
+            )
         with suppress(OSError):
             put_aside(self.path)
         return Damaged(
-            f"the inventory {self.path} is damaged: {exc}", hint="try again: it is made anew from the tree"
+            f"the inventory {self.path} is damaged: {exc}", hint="try again: it is rebuilt from the tree"
         )
 
     def _distrust_another_boot(self) -> None:
@@ -173,7 +175,7 @@ def _make(connection: sqlite3.Connection) -> None:
 
 def _require_ours(connection: sqlite3.Connection) -> None:
     if _version(connection) != VERSION:
-        raise sqlite3.DatabaseError(f"it is of version {_version(connection)}")
+        raise sqlite3.DatabaseError(f"unknown version {_version(connection)}")
     read_facts(connection)
 
 

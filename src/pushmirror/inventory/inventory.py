@@ -282,7 +282,9 @@ class Inventory:
         """A manifest tells of this state, ours now; changes are kept from here on."""
         with self._file.changing() as change:
             if state != change.state:
-                raise StateError(f"state {short(state)} was sealed, but the tree's is {short(change.state)}")
+                raise StateError(
+                    f"state {short(state)} was published, but the tree's is {short(change.state)}"
+                )
             change.forget_touched(sealed=state)
 
     def _touched(self) -> list[tuple[Entry | None, Entry | None]]:

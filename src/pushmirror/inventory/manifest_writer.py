@@ -93,7 +93,7 @@ class ManifestWriter:
         except OSError as exc:
             raise StateError(
                 f"the manifest for sites cannot be written to {self._directory}: {exc.strerror}",
-                hint="see that the disk has room, and that the directory belongs to who runs the mirror",
+                hint="check free disk space, and that the directory belongs to the user who runs pushmirror",
             ) from exc
         return self._inventory.state
 
@@ -136,7 +136,7 @@ class ManifestWriter:
         except FileNotFoundError:
             return None
         except ArchiveError as exc:
-            _log.warning("the manifest for sites is made anew: %s", exc)
+            _log.warning("rebuilding the manifest for sites: %s", exc)
             return None
 
     def _standing(self, head: Head | None) -> Head | None:
@@ -190,7 +190,7 @@ class ManifestWriter:
         try:
             read_change(data, part, where=part.name)
         except ArchiveError as exc:  # such as very long paths, very many of them
-            _log.debug("sites are not told of this change alone: %s", exc)
+            _log.debug("this change gets no step of its own in the manifest for sites: %s", exc)
             return None
         write_atomically(self._directory / part.name, data)
         return Step(before, self._inventory.state, part)
@@ -229,7 +229,7 @@ class ManifestWriter:
 
     def _distrust(self) -> None:
         """The inventory does not hold what its own digest says: it begins anew, sites are told nothing."""
-        _log.warning("what was remembered of the tree contradicts itself; the next run looks at all of it")
+        _log.warning("inventory inconsistent; the next run rescans the tree")
         self.withdraw()
         self._inventory.forget()
 

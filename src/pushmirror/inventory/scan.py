@@ -205,7 +205,7 @@ def reconcile(file: InventoryDb, tree: Path, *, progress: Progress, workers: int
     """Make the inventory what the tree is, and whole; see `Inventory.reconcile`."""
     drift, facts = Drift(), file.facts()
     begins = not (facts.whole or facts.sealed or file.ask("SELECT 1 FROM names LIMIT 1"))
-    progress.step("taking stock of the tree", files=facts.files if facts.whole else None)
+    progress.step("scanning the tree", files=facts.files if facts.whole else None)
     expected = facts.files if facts.whole else 0
     with file.advised(), closing(Scanner(tree, None if begins else file.path)) as walker:
         for walked in _walk(walker, workers or processes(), expected=expected):

@@ -177,7 +177,7 @@ def read_facts(connection: sqlite3.Connection) -> InventoryFacts:
     """What is known of the whole. sqlite3.DatabaseError if there is no such row."""
     rows = connection.execute(f"SELECT {', '.join(InventoryFacts._fields)} FROM facts").fetchall()  # noqa: S608  names
     if len(rows) != 1:
-        raise sqlite3.DatabaseError("what it knows of the whole is not there")
+        raise sqlite3.DatabaseError("table facts is empty")
     whole, *others = rows[0]
     return InventoryFacts(bool(whole), *others)
 

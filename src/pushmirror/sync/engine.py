@@ -239,10 +239,10 @@ class Engine:
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
                 clock.sleep(_PAUSE * 2 ** (self.report.rounds - 1))  # upstream may be in the middle of it
-        last = moved[1] if moved else f"generation {short(self.report.generation)} is live here"
+        last = moved[1] if moved else f"generation {short(self.report.generation)} is published here"
         raise Behind(
             f"upstream moved on {self.report.rounds} times while it was being fetched; {last}",
-            hint="try again; if it stays so, upstream changes faster than this connection can follow, or is"
+            hint="try again; if this repeats, upstream changes faster than this connection can follow, or is"
             " inconsistent",
         )
 
@@ -350,7 +350,7 @@ class Engine:
             live = remaining
         if suites.dropped:
             _log.warning(
-                "suites are gone at upstream, and stay for their grace: %s", ", ".join(suites.dropped)
+                "upstream removed suites, kept here for their grace period: %s", ", ".join(suites.dropped)
             )
         self._progress.step("comparing")
         diff = self._detector.diff(
@@ -440,7 +440,7 @@ class Engine:
                 f"{reason}, still after {limits.retries} retries",
                 hint="ask the upstream operator whether its flag was left behind by a crash",
             )
-        _log.info("%s; looking again in %s", reason, limits.wait)
+        _log.info("%s; checking again in %s", reason, limits.wait)
         self._progress.step(f"waiting for upstream ({waits} of {limits.retries})")
         clock.sleep(limits.wait)
 
@@ -529,7 +529,7 @@ class Engine:
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
             _log.warning(
-                "%d files that upstream's indices name are not at upstream as named, such as %s; kept",
+                "%d files named by upstream's indices are missing or different upstream, such as %s; kept",
                 *(len(decided.lost), decided.lost[0]),
             )
         self._closures.note_withheld(decided.withheld_paths)

@@ -102,7 +102,7 @@ class _Plan:
         if not kept:
             return
         _log.warning(
-            "%d files that are still referred to stay, though upstream has something else there, such as %s",
+            "keeping %d files that are still needed, although upstream has something else there, such as %s",
             *(len(kept), min(kept)),
         )
         diff.digest = ""  # the next run compares everything again
@@ -236,7 +236,7 @@ class _Plan:
             return False
 
     def _stays(self, path: str, why: str) -> None:
-        _log.warning("%s stays a directory, though upstream has something else there: %s", path, why)
+        _log.warning("keeping directory %s, although upstream has a file or link there: %s", path, why)
         self.changes.staying.add(path)
         self.diff.links.pop(path, None)
         self.diff.changed.pop(path, None)

@@ -70,7 +70,7 @@ class OwnerScan:
         run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
     def _look(self) -> None:
-        self._progress.step("taking stock")
+        self._progress.step("scanning")
         published = self._published()
         if published.suites:
             self.report.architectures = architectures_of(published, self._archive.path)
@@ -96,16 +96,16 @@ class OwnerScan:
         """Sites can do without a manifest, if there are Release files that name the generation."""
         if not published.suites:
             raise why
-        _log.warning("sites are not told name by name what there is: %s; %s", why, why.hint)
+        _log.warning("no manifest for sites: %s; %s", why, why.hint)
         inventory.forget()
         if self._places.manifests is not None:
             ManifestWriter(self._places.manifests, inventory).withdraw()
         self._require_still(published)
-        self.report.stock = "not all of it can be read"
+        self.report.stock = "not everything can be read"
 
     def _require_still(self, published: PublishedState) -> None:
         if self._published().generation != published.generation:
-            raise Behind("the Release files changed while stock was taken", hint=_TRY_AGAIN)
+            raise Behind("the Release files changed during the scan", hint=_TRY_AGAIN)
 
     def _published(self) -> PublishedState:
         """What the tree's Release files say; Behind if they are being replaced.
@@ -120,7 +120,7 @@ class OwnerScan:
             if not strange:
                 return published
             clock.sleep(_PAUSE)
-        _log.warning("the Release files are published as they are: %s", strange[0])
+        _log.warning("publishing inconsistent Release files: %s", strange[0])
         return published
 
 
@@ -140,5 +140,5 @@ def _require_no_update_under_way(archive: Archive, mirror: Mirror) -> None:
         limit = key_name("update_in_progress.stale_after", "stale_after")
         raise Behind(
             f"the archive {archive.name} is being updated ({', '.join(sorted(flags))})",
-            hint=f"{_TRY_AGAIN}; a flag older than {limit} is taken for left behind",
+            hint=f"{_TRY_AGAIN}; a flag older than {limit} is ignored as stale",
         )

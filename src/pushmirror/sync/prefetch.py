@@ -145,7 +145,7 @@ class _Fetching:
             if wrong := self._wrong(wrong, came):
                 paths = {entry.path for entry in wrong}
                 _log.warning(
-                    "upstream has %d files that are not what was announced of them, such as %s (expected %s)",
+                    "%d files from upstream do not match upstream's own listing, such as %s (expected %s)",
                     *(len(wrong), wrong[0].path, self._expected(wrong[0])),
                 )
                 came -= paths

@@ -102,7 +102,7 @@ class Report:
     def summary(self) -> str:
         """What a run did, in one line."""
         if self.strategy == STOCK:
-            return f"took stock of the tree: {self.stock}" if self.stock else "took stock of the tree"
+            return f"scanned the tree: {self.stock}" if self.stock else "scanned the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         if self.files_fetched:
             fetched += f" ({self.bytes_fetched / 1e6:.1f} MB)"
@@ -111,7 +111,7 @@ class Report:
         if self.kept > self.lost:
             words.append(f"{self.kept - self.lost} kept for grace")
         if self.lost:
-            words.append(f"{self.lost} kept though upstream has lost them")
+            words.append(f"{self.lost} kept although upstream lacks them")
         if self.missing:
             words.append(f"{self.missing} missing upstream")
         if self.held:

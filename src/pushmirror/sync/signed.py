@@ -93,6 +93,6 @@ def leave_unsigned(diff: Diff, early: EntrySpool, suites: Suites, signed: Signed
     if left:
         why = suites.faults[min(suites.faults)].reason
         _log.warning(
-            "%d names that no signed index covers stay as they are, such as %s: %s", len(left), min(left), why
+            "keeping %d names that no signed index covers, such as %s: %s", len(left), min(left), why
         )
     return covered

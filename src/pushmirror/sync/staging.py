@@ -194,7 +194,7 @@ class Staging:
             return False  # it was not there when upstream's state was pinned: not for this round
         if self._archive.keyring and not (path.endswith("/Release") and is_component(directory)):
             _log.warning(
-                "%s is left out: nobody checks its signature; name its directory in release_directories", path
+                "skipping %s, as no signature covers it; add its directory to release_directories", path
             )
             return False
         return True
@@ -323,7 +323,7 @@ class Staging:
         attempt.damaged |= wrong & came
         nowhere = self._wrong(bad, ())
         if ours := sorted((wrong & came) - {file.path for file in nowhere}):
-            _log.warning("upstream's %d files are damaged, ours stay: such as %s", len(ours), ours[0])
+            _log.warning("%d files are damaged upstream, such as %s; ours kept", len(ours), ours[0])
         return [*nowhere, *(file for file in bad if file.path in disputed)]
 
     def _unasked(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> dict[str, int]:
@@ -417,14 +417,14 @@ class Staging:
         """Why a suite is held back for files that are not what it says; None if it may lack them."""
         if waits := next((path for path in lost if path in contested), None):
             held = contested[waits] or "the archive"
-            reason = f"upstream has another {waits} than {held} refers to, which is held back"
-            return Fault(reason, f"goes on when {held} does")
+            reason = f"upstream's {waits} differs from what {held} refers to, which is held back"
+            return Fault(reason, f"updated together with {held}")
         if not lost:
             return None
         words = "1 file" if len(lost) == 1 else f"{len(lost)} files"
-        reason = f"upstream lacks {words} that its indices name, or has another content, such as {lost[0]}"
+        reason = f"{words} named by upstream's indices are missing or different upstream, such as {lost[0]}"
         if self._may_lack(attempt, directory, lost):
-            _log.warning("%s is published all the same: %s", directory or "the archive", reason)
+            _log.warning("publishing %s anyway: %s", directory or "the archive", reason)
             return None
         return Fault(reason, self._when_incomplete(), tuple(lost))
 
@@ -447,9 +447,9 @@ class Staging:
 
     def _when_incomplete(self) -> str:
         if self._archive.incomplete is Policy.HOLD:
-            return 'tell upstream\'s operator; `incomplete = "publish"` would have it published all the same'
+            return 'tell upstream\'s operator; to publish anyway, set `incomplete = "publish"`'
         minutes = int(INCOMPLETE_AFTER.total_seconds() // 60)
-        return f"published all the same by a run after {minutes} minutes, if upstream still lacks them"
+        return f"a run after {minutes} minutes publishes anyway, if upstream still lacks them"
 
     def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
@@ -467,7 +467,7 @@ class Staging:
         indices = Indices(tree=self._tree, area=self._area, diff=Diff(), suites=suites, base=live)
         readable, faults = check.read_closures(live, indices, self._closures)
         for directory, fault in faults.items():
-            _log.warning("the state of %s served until now gets no grace period: %s", directory, fault.reason)
+            _log.warning("no grace period for the previous state of %s: %s", directory, fault.reason)
         self._remember(live, indices, readable)
 
     def _remember(self, published: PublishedState, indices: Indices, readable: Readable) -> None:

@@ -73,7 +73,7 @@ class SuiteCheck:
             if not news or not looks_left:
                 break
             self.detector.require_finished_upstream(area)
-            _log.info("looking at upstream's Release files again: %s", news[0])
+            _log.info("checking upstream's Release files again: %s", news[0])
             clock.sleep(SECOND_LOOK)
         return suites
 
@@ -102,9 +102,7 @@ class SuiteCheck:
             for where, path in attempt.dropped.items()
         }
         if news := self._not_seen(found):
-            raise UpstreamMoved(
-                f"upstream lacks {news[0]}, or has it otherwise than its Release file lists it"
-            )
+            raise UpstreamMoved(f"{news[0]} is missing upstream or does not match upstream's Release file")
 
     def _not_seen(self, found: Mapping[_Oddity, str]) -> list[str]:
         """What is told of those that were not seen before; from now on they were."""
@@ -123,10 +121,10 @@ class SuiteCheck:
         for directory, suite in suites.upstream.suites.items():
             if suite.release.weak and self.archive.weak is Policy.HOLD:
                 reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
-                suites.hold(directory, Fault(reason, '`weak = "publish"` would have it published'))
+                suites.hold(directory, Fault(reason, 'to publish anyway, set `weak = "publish"`'))
             if not job.allow_rollback and (reason := self._replayed(suite, live)):
                 way_out = f"pushmirror sync {self.archive.name} --allow-rollback"
-                suites.hold(directory, Fault(reason, f"if upstream really went back: {way_out}"))
+                suites.hold(directory, Fault(reason, f"if upstream went back on purpose: {way_out}"))
         return suites
 
     def _replayed(self, suite: Suite, live: PublishedState) -> str:
@@ -169,15 +167,15 @@ class SuiteCheck:
         if not shown.directories:
             if suites.live.generation:
                 raise UpstreamError(
-                    "upstream has no Release files at all, though the tree here was mirrored from some",
-                    hint="upstream looks emptied or unmounted; nothing was changed here",
+                    "upstream has no Release files at all, but the tree here has some",
+                    hint="upstream seems empty or not mounted; nothing was changed here",
                 )
             if self.archive.keyring and stage is not Stage.STAGE1:
                 raise UpstreamError(
-                    "upstream has no Release file that the keyring could verify: looked in `dists` at the top"
-                    " and two levels below it, and for flat repositories there",
-                    hint="name the directories of its Release files in `release_directories`, or, if it is no"
-                    " Debian archive, remove `keyring`",
+                    "found no Release file at upstream to verify with the keyring: looked in `dists` at the"
+                    " top and two levels below it, and for flat repositories there",
+                    hint="name the directories of its Release files in `release_directories`, or remove"
+                    " `keyring` if it is not a Debian archive",
                 )
         elif shown.directories == suites.faults.keys():
             fault = suites.faults[min(suites.faults)]
@@ -212,11 +210,11 @@ def _warnings(suites: Suites) -> Iterator[str]:
         if live and live.texts == suite.texts:
             continue
         if reason := _older(suite, live):
-            yield f"suite {directory or '.'} is published all the same: {reason}"
+            yield f"suite {directory or '.'} is published anyway: {reason}"
         until = suite.release.valid_until
         if until and until < clock.now():
             over = f"{until:%Y-%m-%d %H:%M} UTC"
-            yield f"suite {directory or '.'} was valid until {over}: apt refuses it; see if upstream works"
+            yield f"suite {directory or '.'} was valid until {over}: apt refuses it; check upstream"
     for directory, fault in suites.faults.items():
         yield f"suite {directory or '.'} is held back: {fault.reason}; {fault.hint}"
 
@@ -227,4 +225,4 @@ def _older(suite: Suite, live: Suite | None) -> str:
     if not date or not served or date >= served:
         return ""
     ours, theirs = (f"{one:%Y-%m-%d %H:%M} UTC" for one in (served, date))
-    return f"its Release file is of {theirs}, older than the one served here, of {ours}"
+    return f"its Release file is dated {theirs}, older than the one published here, dated {ours}"

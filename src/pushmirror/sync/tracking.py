@@ -165,10 +165,10 @@ class InventoryTracker:
         """Whether the tree is what upstream told of: one comparison, where all of it is mirrored."""
         if not state or is_partial(self._archive) or self.inventory.holds(state):
             return True
-        _log.warning("the tree is not the one that upstream told of; all of it is compared the next time")
+        _log.warning("tree digest differs from upstream's; the next run compares everything")
         return False
 
     def _take_stock(self) -> None:
         drift = self.inventory.reconcile(self._tree, progress=self._progress)
         if drift:
-            _log.debug("the inventory was not right: %s", drift)
+            _log.debug("the inventory was wrong: %s", drift)

@@ -185,7 +185,7 @@ class Publisher:
             try:
                 self._beneath.change_mode(path, mode)
             except OSError as exc:
-                _log.warning("the mode of %s cannot be made %o: %s", path, mode, exc.strerror)
+                _log.warning("cannot set the mode of %s to %o: %s", path, mode, exc.strerror)
 
     def _begin(self) -> None:
         """Hooks, and whoever else is at work in the tree, may have moved directories."""
@@ -208,9 +208,7 @@ class Publisher:
         able = [directory for directory in there if self._area.can_exchange(directory)]
         for directory in there:
             if directory not in able:
-                _log.warning(
-                    "%s is updated file by file: it cannot be swapped where it is mounted", directory
-                )
+                _log.warning("updating %s file by file: its file system cannot swap directories", directory)
         return able
 
     def _swap(self, root: str, names: Iterable[tuple[str, bool]], change: PublishPlan) -> None:

@@ -132,7 +132,7 @@ class PublishedState:
             if (where := path.rpartition("/")[0]) in directories and where not in self.directories
         }
         faults = {
-            where: Fault(f"{path} is no Release file of a suite any more", "tell upstream's operator")
+            where: Fault(f"{path} is no longer a Release file of a suite", "tell upstream's operator")
             for where, path in lost.items()
         }
         files = {**self.files, **{where: {path.rpartition("/")[2]: path} for where, path in lost.items()}}
@@ -204,7 +204,7 @@ def read_published(tree: Path, further: Iterable[str] = ()) -> PublishedState:
         if directory in suites or directory not in search.below_dists:
             continue  # another form of it can be read, or it is none of ours to judge
         texts.setdefault(directory, {})
-        reason = f"a Release file of {directory} is a link to {target}, which is not there"
+        reason = f"a Release file of {directory} is a link to {target}, which does not exist"
         faults.setdefault(directory, Fault(reason, "tell upstream's operator"))
     return PublishedState(
         suites,

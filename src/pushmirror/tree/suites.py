@@ -43,7 +43,7 @@ class Suites:
         self.faults.setdefault(directory, fault)
         self._target = None
         for link in self._turning_links(directory):
-            reason = f"{link} leads to it and to {directory}, which is held back"
+            reason = f"link {link} joins it with {directory}, which is held back"
             for other in self.upstream.directories - self.faults.keys() - self.live.suites.keys():
                 if link in self._links_to(other):
                     self.hold(other, Fault(reason, fault.hint))

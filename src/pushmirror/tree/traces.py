@@ -78,7 +78,7 @@ class Traces:
         """Make the trace directory a real one: a link in its place would lead our traces elsewhere."""
         for name in prefixes(TRACES):
             if (self.directory.parents[1] / name).is_symlink():
-                _log.warning("%s is a link: a directory takes its place", name)
+                _log.warning("replacing the link %s with a directory", name)
         destination.make_directory(TRACES)
 
     def raise_flag(self) -> None:

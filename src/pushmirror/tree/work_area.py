@@ -95,7 +95,7 @@ class WorkArea:
         if found is not None and found.st_uid != os.geteuid():
             raise StateError(
                 f"{self._tree / directory} belongs to user {found.st_uid}, expected user {os.geteuid()}",
-                hint=f"see who made it; then remove it: rm -r {self._tree / directory}",
+                hint=f"find out who created it, then remove it: rm -r {self._tree / directory}",
             )
 
     def _take_over(self, new: str, old: str) -> None:
@@ -191,8 +191,8 @@ class WorkArea:
                 if (found.st_dev, found.st_ino) == identity:
                     continue
             raise StateError(
-                f"{place} is not the directory any more that this run has made: somebody exchanged it",
-                hint=f"see who can write {self._tree / volume}, and what is below it",
+                f"{place} was replaced by another directory during the run",
+                hint=f"check who can write to {self._tree / volume} and below",
             )
 
     def scratch(self, path: str = "") -> str:

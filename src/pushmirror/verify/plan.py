@@ -229,11 +229,11 @@ def look(
     known = inventory if inventory and inventory.whole else None
     notes: list[str] = []
     if not live.suites and not known:
-        notes.append("nothing is known of what should be here: there is no Release file, and no inventory")
+        notes.append("no Release file and no inventory: the expected files are unknown")
     weak = tuple(directory or "." for directory, suite in live.suites.items() if suite.release.weak)
     generation = live.generation
     if served and generation != served and _knows(closures, served) and not _knows(closures, generation):
-        notes.append(f"the Release files are not those of generation {short(served)} that was published here")
+        notes.append(f"the Release files differ from those of generation {short(served)}, published here")
         generation = served
     if _knows(closures, generation):
         own = tuple(_own(live, tree, lambda paths: closures.referred_to(paths, live=generation, grace_s=0)))
@@ -243,7 +243,7 @@ def look(
     fresh = ClosureStore(scratch)
     readable, faults = read_closures(live, indices, fresh)
     read = set(readable.values())
-    notes += [f"what {where} refers to is not known: {fault.reason}" for where, fault in faults.items()]
+    notes += [f"the files of {where} are unknown: {fault.reason}" for where, fault in faults.items()]
     own = tuple(_own(live, tree, lambda paths: {path for path in paths if os.path.lexists(tree / path)}))
     return Expectations(
         tree, generation, fresh, frozenset(read), own, known, (*notes, *indices.unsound), weak
@@ -303,7 +303,7 @@ class _SoundIndices(Indices):
         families = {family(path) for path in sound}
         damaged = {listed.path for listed in there if kind_of(listed.path)} - sound
         self.unsound += [
-            f"what {suite.directory}/{path} refers to is not known: it is damaged"
+            f"the files of {suite.directory}/{path} are unknown: it is damaged"
             for path in sorted(damaged)
             if family(path) not in families
         ]

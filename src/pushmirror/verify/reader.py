@@ -159,12 +159,12 @@ class Reader:
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
-                return Finding(one.path, Problem.WRONG, "is no file, expected a file")
+                return Finding(one.path, Problem.WRONG, "is not a file, expected a file")
             seen.files += 1
             if one.size is not None and status.st_size != one.size:
                 return Finding(one.path, Problem.WRONG, f"has {status.st_size} bytes, expected {one.size}")
             if one.disputed:
-                return Finding(one.path, Problem.WRONG, f"indices give it several hashes: {one.digest}")
+                return Finding(one.path, Problem.WRONG, f"indices list it with several hashes: {one.digest}")
             if one.digest:
                 found = self._hash(handle, status.st_size, like=one.digest)
                 seen.size += status.st_size
@@ -174,8 +174,8 @@ class Reader:
             else:
                 seen.unhashed += 1
             if not one.digest and one.mtime is not None and mtime_of(status) != one.mtime:
-                times = f"was changed at {_date(mtime_of(status))}, expected {_date(one.mtime)}"
-                return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is not known")
+                times = f"was modified at {_date(mtime_of(status))}, expected {_date(one.mtime)}"
+                return Finding(one.path, Problem.WRONG, f"{times}; its SHA256 is unknown")
             return None
         finally:
             os.close(handle)
@@ -253,7 +253,7 @@ def _link(one: Expected, directory: int) -> Finding | None:
     target = os.readlink(one.name, dir_fd=directory)
     if target == one.target:
         return None
-    return Finding(one.path, Problem.WRONG, f"leads to {target}, expected {one.target}")
+    return Finding(one.path, Problem.WRONG, f"points to {target}, expected {one.target}")
 
 
 def _date(seconds: int) -> str:

@@ -126,12 +126,13 @@ class Repair:
         """What can be asked for at all."""
         for finding, expected in batch:
             if expected is None or expected.what not in {LineKind.FILE, LineKind.LINK, LineKind.DIRECTORY}:
-                self._leave(finding, "it is not known what it should be")
+                self._leave(finding, "its expected content is unknown")
             elif expected.disputed:
                 self._leave(finding, "upstream's own indices disagree about it")
             elif is_suite_file(finding.path) or finding.path == TRACES:
                 self._leave(
-                    finding, f"pushmirror sync {self._archive.name} brings it, with what it refers to"
+                    finding,
+                    f"run pushmirror sync {self._archive.name} to fetch it with all that it refers to",
                 )
             elif why := self._in_the_way(finding.path, expected):
                 self._leave(finding, why)
@@ -147,12 +148,12 @@ class Repair:
             if found is None:
                 return ""
             if not stat.S_ISDIR(found.st_mode):
-                return f"{above} is no directory: move it away"
+                return f"{above} is not a directory: move it away"
         found = lstat_or_none(self._tree / path)
         if found is None or not stat.S_ISDIR(found.st_mode) or expected.what is LineKind.DIRECTORY:
             return ""
         if any(files for _, _, files in os.walk(self._tree / path)):
-            return "a directory with files in it has its place: move it away"
+            return "a directory with files is in its place: move it away"
         return ""
 
     def _fetch(self, files: dict[str, Expected]) -> None:
@@ -170,11 +171,11 @@ class Repair:
         if found is None:
             return "upstream does not have it"
         if one.size is not None and found.st_size != one.size:
-            return f"upstream's has {found.st_size} bytes, expected {one.size}"
+            return f"upstream's copy has {found.st_size} bytes, expected {one.size}"
         if (digest := digest_of(self._area.at(path), like=one.digest)) != one.digest:
-            return f"upstream's has {name_of(digest)} {digest}, expected {one.digest}"
+            return f"upstream's copy has {name_of(digest)} {digest}, expected {one.digest}"
         if not one.digest and one.mtime is not None and mtime_of(found) != one.mtime:
-            return "upstream has another version of it"
+            return "upstream has another version"
         return ""
 
     def _leave(self, finding: Finding, why: str) -> None:
@@ -187,7 +188,7 @@ def require_upstream(archive: Archive) -> None:
     """Raise ConfigError for an archive that nothing can be fetched for."""
     if archive.upstream is None:
         raise ConfigError(
-            f"{archive.name} is its owner's archive: it has no upstream that anything could be fetched from",
-            hint="restore the files from the archive's own tools or a backup, or copy them from a mirror; "
-            f"`pushmirror verify {archive.name} --list` names them",
+            f"{archive.name} has no upstream to fetch files from",
+            hint="restore the files with the archive's own tools, from a backup or from another mirror;"
+            f" `pushmirror verify {archive.name} --list` names them",
         )

@@ -67,7 +67,7 @@ class VerifyRun:
         if not any(is_content(one.name) for one in archive.path.iterdir()):
             raise ConfigError(
                 f"the tree {archive.path} of archive {name} is empty: there is nothing to verify",
-                hint=f"mount its disk, or fill it: pushmirror sync {name}",
+                hint=f"mount the disk, or fill the tree: pushmirror sync {name}",
             )
         with self._verifier(archive) as verifier:
             verifier.read(rate=rate, restart=restart, for_repair=repair)
@@ -133,7 +133,11 @@ class VerifyRun:
             outcome, code, message = Outcome.FAILED, exc.exit_code, str(exc)
             raise
         except (Stopped, KeyboardInterrupt):
-            outcome, code, message = Outcome.INTERRUPTED, Exit.INTERRUPTED, "stopped; verify --repair goes on"
+            outcome, code, message = (
+                Outcome.INTERRUPTED,
+                Exit.INTERRUPTED,
+                "stopped; verify --repair continues",
+            )
             raise
         except Exception as exc:
             outcome, code, message = Outcome.FAILED, Exit.SOFTWARE, f"{type(exc).__name__}: {exc}"

@@ -40,7 +40,7 @@ class Throttle:
     def keep(self, size: int) -> None:
         """Wait until so many bytes may be read. Raises Stopped when the readers are to stop."""
         if self.stop.value:
-            raise Stopped("the readers are to stop")
+            raise Stopped("verify was asked to stop")
         if size:
             with self.read.get_lock():
                 self.read.value += size
@@ -53,4 +53,4 @@ class Throttle:
         while (left := until - self.clock()) > 0:
             time.sleep(min(left, _LOOK_S))
             if self.stop.value:
-                raise Stopped("the readers are to stop")
+                raise Stopped("verify was asked to stop")

@@ -86,8 +86,8 @@ class Verifier:
         with locks.locked(self._state.directory, wait=False) as held:
             if not held:
                 raise PushmirrorError(
-                    f"another verify of {self._archive.name} is under way",
-                    hint="wait for its end, or stop it: it can go on where it stopped",
+                    f"another verify of {self._archive.name} is running",
+                    hint="wait until it ends, or stop it: it can continue where it stopped",
                 )
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch.mkdir()
@@ -141,7 +141,7 @@ class Verifier:
         A run may have replaced files, or deleted them, while they were read. The caller holds the tree's
         lock, and the inventory is settled: what a killed run left is not wrong.
         """
-        self._progress.step("looking again")
+        self._progress.step("checking again")
         sources = self._look()
         reader = Reader(self._tree)
         self._take(sources)
@@ -328,6 +328,6 @@ def _in_order(readers: _Readers, pieces: list[Piece], progress: Progress) -> Ite
             yield piece, seen
     except BrokenProcessPool as exc:
         raise PushmirrorError(
-            "a process that read files was ended from outside",
-            hint="the kernel's log tells whether memory ran out; verify goes on where it stopped",
+            "a reader process was killed",
+            hint="check the kernel's log for out-of-memory kills; verify continues where it stopped",
         ) from exc

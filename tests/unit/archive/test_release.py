@@ -57,7 +57,7 @@ NO_SUITES = {
 
 @pytest.mark.parametrize("data", NO_SUITES.values(), ids=NO_SUITES.keys())
 def test_a_release_without_hashes_is_not_a_suite(data: bytes) -> None:
-    with pytest.raises(NotASuite, match=r"^s/Release: it lists no files"):
+    with pytest.raises(NotASuite, match=r"^s/Release: lists no files"):
         parsed(data)
 
 
@@ -110,7 +110,7 @@ REFUSED = {
     "a directory": (f"{B} 3 main/binary-amd64/", "names a directory"),
     "no path": (f"{B} 3 /", "is empty"),
     "a control character": (f"{B} 3 a\x1b[2J", "has a control character"),
-    "an entry again, otherwise": (f"{B} 4 main/Packages", "the first counts"),
+    "an entry again, otherwise": (f"{B} 4 main/Packages", "using the first"),
 }
 
 

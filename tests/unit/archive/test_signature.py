@@ -44,11 +44,11 @@ def test_several_good_signatures_are_all_named() -> None:
 
 
 BAD = {
-    "nothing": ("", "gpgv saw none"),
-    "no status lines": ("gpgv: Good signature\n", "gpgv saw none"),
-    "a status line elsewhere": (f"x [GNUPG:] GOODSIG {KEY} x\n", "gpgv saw none"),
-    "no data": (lines("NODATA 3"), "no signature in it"),
-    "unexpected data": (lines("UNEXPECTED 0", GOOD), "no proper signature"),
+    "nothing": ("", "gpgv reported none"),
+    "no status lines": ("gpgv: Good signature\n", "gpgv reported none"),
+    "a status line elsewhere": (f"x [GNUPG:] GOODSIG {KEY} x\n", "gpgv reported none"),
+    "no data": (lines("NODATA 3"), "no signature found"),
+    "unexpected data": (lines("UNEXPECTED 0", GOOD), "malformed signature"),
     "a bad one": (lines(f"NEWSIG\nBADSIG {KEY} x"), KEY),
     "a bad one after a good one": (lines(GOOD, f"NEWSIG\nBADSIG {OTHER_KEY} x"), OTHER_KEY),
     "an expired signature": (
@@ -58,18 +58,18 @@ BAD = {
     "an expired key": (lines(f"NEWSIG\nEXPKEYSIG {KEY} x\n{valid()}"), f"{KEY}: the key has expired"),
     "a revoked key": (lines(f"NEWSIG\nREVKEYSIG {KEY} x\n{valid()}"), f"{KEY}: the key was revoked"),
     "an unknown key": (lines(UNKNOWN), f"{OTHER_KEY}: the key is not in the keyring"),
-    "good but not valid": (lines(f"NEWSIG\nGOODSIG {KEY} x"), "gpgv saw none"),
-    "valid but not good": (lines(f"NEWSIG\n{valid()}"), "gpgv saw none"),
-    "good, valid for another": (lines(f"NEWSIG\nGOODSIG {KEY} x\n{valid(OTHER)}"), "do not fit"),
+    "good but not valid": (lines(f"NEWSIG\nGOODSIG {KEY} x"), "gpgv reported none"),
+    "valid but not good": (lines(f"NEWSIG\n{valid()}"), "gpgv reported none"),
+    "good, valid for another": (lines(f"NEWSIG\nGOODSIG {KEY} x\n{valid(OTHER)}"), "contradict each other"),
     "good and valid in two signatures": (
         lines(f"NEWSIG\nGOODSIG {KEY} x\nNEWSIG\n{valid()}"),
-        "gpgv saw none",
+        "gpgv reported none",
     ),
     "a weak hash": (
         lines(f"NEWSIG\nGOODSIG {KEY} x\n{valid(hash_algorithm=2)}"),
         "SHA1, which can be forged",
     ),
-    "a time that is none": (lines(f"NEWSIG\nGOODSIG {KEY} x\n{valid(time='x')}"), "do not fit"),
+    "a time that is none": (lines(f"NEWSIG\nGOODSIG {KEY} x\n{valid(time='x')}"), "contradict each other"),
 }
 
 
@@ -83,7 +83,7 @@ EXPIRED = f"NEWSIG\nKEYEXPIRED 1591012800\nEXPKEYSIG {OTHER_KEY} y\n{valid(OTHER
 
 
 def test_a_key_that_expired_after_it_signed_does_not_count_as_for_apt() -> None:
-    with pytest.raises(KeyExpired, match=r"has expired on 2020-06-01; it had signed on 2020-02-01\)$"):
+    with pytest.raises(KeyExpired, match=r"has expired on 2020-06-01; it signed on 2020-02-01\)$"):
         judge(lines(UNKNOWN, EXPIRED), where="InRelease")
 
 

@@ -45,12 +45,12 @@ def test_the_cheapest_comes_first_and_full_last(facts: StrategyInputs, expected:
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        (USUAL, "any rsync daemon offers it"),
+        (USUAL, "it works with any rsync daemon"),
         (replace(USUAL, wanted=FULL), "as configured"),
         (replace(USUAL, wanted=FULL, is_asked_for=True), "as asked for"),
-        (replace(USUAL, is_new=True), "has not been compared yet"),
+        (replace(USUAL, is_new=True), "no full comparison"),
         (replace(USUAL, compared_at=NOW - 2 * A_DAY), "is older than 1 day"),
-        (replace(USUAL, has_suites=False), "without Release files"),
+        (replace(USUAL, has_suites=False), "no Release files"),
     ],
 )
 def test_the_last_choice_says_why_it_is_taken(facts: StrategyInputs, why: str) -> None:

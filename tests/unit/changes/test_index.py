@@ -51,7 +51,7 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
     [
         ({"pinned": NOTHING}, "no Release files"),
         ({"is_dry": True}, "dry run"),
-        ({"base": NOTHING}, "are not known"),
+        ({"base": NOTHING}, "are unknown"),
         ({"mark": 8}, "filters or architectures changed"),
         ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
         ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),

@@ -10,7 +10,7 @@ from pushmirror.sync.engine import Preview
 def test_a_dry_run_says_how_it_learnt_what_changed_and_why_not_otherwise(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    why = "any rsync daemon offers it; not by index: a dry run fetches no indices"
+    why = "it works with any rsync daemon; strategy index not used: a dry run fetches no indices"
     foretell("debian", Preview((), (), Deletion(), "a" * 64, "a" * 64, strategy="full", why=why))
     assert capsys.readouterr().out.splitlines()[1:] == [f"by full: {why}", "nothing to do"]
 

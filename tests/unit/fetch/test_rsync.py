@@ -420,7 +420,7 @@ def test_no_statistics_are_an_error_whatever_the_exit_code() -> None:
     [
         ("@ERROR: auth failed on module debian", "refuses this user or password", "password_file"),
         ("@ERROR: Unknown module 'debian'", "no such module", "lists modules"),
-        ("@ERROR: max connections (50) reached -- try again later", "too many connections", "`streams`"),
+        ("@ERROR: max connections (50) reached -- try again later", "connection limit", "`streams`"),
         ("rsync: failed to connect to hub (192.0.2.1): Connection refused (111)", "nothing answers", "port"),
         ("rsync: getaddrinfo: hub 873: Name or service not known", "does not exist", "host"),
         ("rsync: failed to connect: No route to host (113)", "cannot be reached", "network"),
@@ -498,4 +498,4 @@ def test_an_end_that_nobody_knows_is_told_in_rsyncs_words() -> None:
 
 
 def test_an_end_without_a_word_is_told_too() -> None:
-    assert "printed no error" in str(failure(-9, "", archive=archive()))
+    assert "no error output" in str(failure(-9, "", archive=archive()))

@@ -131,5 +131,5 @@ def test_bug_22_files_that_vanished_while_they_were_looked_at_are_no_success(tmp
     rsync.write_text(f"#!/bin/sh\nprintf '{statistics}'\nexit 24\n")
     rsync.chmod(0o755)
     keys = {"name": "debian", "path": "/srv", "upstream": "rsync://hub/debian", "rsync": str(rsync)}
-    with pytest.raises(UpstreamMoved, match="went away"):
+    with pytest.raises(UpstreamMoved, match="disappeared"):
         Upstream(Archive.model_validate(keys), Silent()).pin(tmp_path / "pin")

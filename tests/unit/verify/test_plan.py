@@ -194,9 +194,7 @@ def test_times_are_told_as_dates(tmp_path, mtime, told):
     (tmp_path / "a").touch()
     os.utime(tmp_path / "a", (0, 1_795_407_472))
     (finding,) = Reader(tmp_path).names({"a": Expected("", "a", LineKind.FILE, 0, mtime=mtime)})
-    assert finding.why == (
-        f"was changed at 2026-11-23 04:17:52 UTC, expected {told}; its SHA256 is not known"
-    )
+    assert finding.why == (f"was modified at 2026-11-23 04:17:52 UTC, expected {told}; its SHA256 is unknown")
 
 
 def test_a_tree_of_which_nothing_is_known_is_not_said_to_be_whole(tree, tmp_path):
@@ -207,7 +205,7 @@ def test_a_tree_of_which_nothing_is_known_is_not_said_to_be_whole(tree, tmp_path
         scratch=tmp_path / "scratch",
         served="",
     )
-    assert [note[:16] for note in looked.notes] == ["nothing is known"]
+    assert [note[:16] for note in looked.notes] == ["no Release file "]
 
 
 def test_a_new_file_in_a_directory_that_should_be_empty_is_extra(tree, tmp_path):
