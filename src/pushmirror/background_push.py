@@ -1,10 +1,10 @@
-"""What follows a run here, also one that failed after it had published: our own sites are pushed.
+"""The push that follows a run, also a run that failed after it had published.
 
     run ended ──▶ a push in the background, which outlives us ──▶ the sites that lack what is served here
     stage 1 of an mhop push ──▶ the same for its stage 1, and we wait for it before we answer
 
-Guaranteed: a push that cannot be started here is not lost: what the sites are to reach is in the store
-already, and `serve` or the next push finds it there.
+Guaranteed: a push that cannot be started here is not lost: the store has the goal already, and `serve` or the
+next push finds it there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOOK_S = 0.1  # between two looks at what the push has reached
 
 
 def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: bool) -> None:
-    """Have the archive's sites pushed after a run of this stage; with `mhop` our caller waits for them."""
+    """Push the archive's sites after a run of this stage; with `mhop` the caller waits for them."""
     if not config.sites_of(archive):
         return
     if stage is not Stage.STAGE1:
@@ -42,7 +42,7 @@ def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: b
 
 
 def in_background(config: Config, archive: str) -> None:
-    """Have a push go on that outlives us: `serve`'s, another one that is under way, or one that we start."""
+    """Start a push that outlives us, unless `serve` or another push is doing it."""
     # -P: without it, Python would take modules from the directory that we were called in, anybody's maybe.
     argv = [sys.executable, "-P", "-m", "pushmirror", "--config", str(config.source)]
     log = config.state.logs / "push" / f"{archive}.log"
@@ -55,7 +55,7 @@ def in_background(config: Config, archive: str) -> None:
 
 
 def answer_callback(config: Config, name: str) -> str:
-    """Note that a site called back, as we had asked it to; what to tell it. Nothing is started."""
+    """Record the callback of a site and return the answer. Nothing is started."""
     site = site_that_called(config.sites, name)
     if site is None:
         _log.info("ignored callback from unknown host %a", name)

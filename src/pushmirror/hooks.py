@@ -1,8 +1,8 @@
-"""The operator's own programs at certain points: an argv list, a clean environment, a time limit.
+"""Hooks: the operator's programs at certain points of a run, with a clean environment and a time limit.
 
-Guaranteed: no password of ours is in that environment, also where it is to be like our own (archvsync's
-bug 29). One that sees our environment is where we are, as those of ftpsync; any other one is in its archive's
-tree. Not the business of this module: what a failure means.
+Guaranteed: a hook never sees a password of ours, also where its environment is to be like our own
+(archvsync's bug 29). A hook with our environment runs in our directory, as those of ftpsync; any other one in
+its archive's tree. What a failure means is up to the caller.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ OnHook = Callable[[HookEvent], None]
 
 
 def log_hook(event: HookEvent) -> None:
-    """Log what happens; for who has nothing else to do with it."""
+    """Log the event; for callers that need nothing else."""
     match event:
         case HookStarted():
             _log.info("hook %s: %s", event.name, event.command)
@@ -104,7 +104,7 @@ def run_hook(hook: Hook, on_hook: OnHook = log_hook) -> None:
 
 
 async def run_hook_beside(hook: Hook, on_hook: OnHook = log_hook) -> None:
-    """The same beside other work in an event loop; when that is cancelled, the hook is ended."""
+    """The same in an event loop; if that is cancelled, the hook is ended."""
     if not hook.argv:
         return
     with _observed(hook, on_hook):
@@ -117,7 +117,7 @@ async def run_hook_beside(hook: Hook, on_hook: OnHook = log_hook) -> None:
 
 
 def as_ours(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment of ours for a program that is to see it: without passwords, in our language and time."""
+    """Our environment for a program that may see it: without passwords, in our language and time zone."""
     return _AS_OURS | inherited(environment)
 
 
@@ -132,7 +132,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 @contextmanager
 def _observed(hook: Hook, on_hook: OnHook) -> Iterator[None]:
-    """Tell that it is run, and translate what keeps it from ending by itself."""
+    """Report the start of a hook, and translate the errors of starting it."""
     on_hook(HookStarted(hook.name, " ".join(called_by(hook.argv))))
     try:
         yield

@@ -1,10 +1,10 @@
-"""Whose mirror it is: root does not work in what another user can change, but becomes that user for good.
+"""The user that owns a mirror: root does not work in what another user can change, but becomes that user.
 
-    the state directory's owner; where there is none yet, the owner of the trees: root, or who is it now
+    the state directory's owner; if there is none yet, the owner of the trees: root, or whoever runs this
 
-Guaranteed: nothing is written before; what root alone may make (a state directory in /var/lib, a tree in
-/srv) is made for that user; a configuration, a password or a key that this user cannot read is an error that
-names it. A root who owns all of it stays root, and other users stay who they are.
+Guaranteed: nothing is written before; what only root can create (a state directory in /var/lib, a tree in
+/srv) is created for that user; a configuration, a password or a key that this user cannot read is an error. A
+root who owns all of it stays root, and other users stay who they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pushmirror.system.users import become, is_for_root, make_for, only_root_cha
 
 
 def become_owner(config: Config) -> str:
-    """Be who owns the state directory and the trees; returns what to tell of it, empty if nothing changed.
+    """Switch to the user who owns the state directory and the trees; returns a message, empty if nothing
+    changed.
 
     The configuration has to be read again then: some of its values depend on the user. Raises ConfigError.
     """
@@ -38,7 +39,9 @@ def become_owner(config: Config) -> str:
 
 
 def become_owner_of(place: Path) -> str:
-    """Be who owns a directory, if it is there; returns as `become_owner` does. Raises ConfigError."""
+    """Switch to the owner of a directory, if it exists; returns as `become_owner` does. Raises
+    ConfigError.
+    """
     owner = _owner(place)
     if os.geteuid() != 0 or not owner:
         return ""
@@ -51,7 +54,7 @@ def _became(user: pwd.struct_passwd, place: Path) -> str:
 
 
 def owner_of(state: Path, archives: Iterable[Archive]) -> int:
-    """The number of the user whose state it is, or would be; ConfigError where that is not one user."""
+    """The user ID that owns the state, or would own it; ConfigError if the trees have different owners."""
     found = _owner(state)
     if found is not None:
         return found
@@ -70,9 +73,9 @@ def owner_of(state: Path, archives: Iterable[Archive]) -> int:
 
 
 def require_ours(state: Path, archive: Archive) -> None:
-    """ConfigError where root, or who has taken root's place, would change what is yet another user's.
+    """ConfigError if root, or the user that root became, would change what belongs to yet another user.
 
-    An owner's own tree is only read.
+    A tree without upstream is only read.
     """
     if not is_for_root():
         return
@@ -93,7 +96,7 @@ def require_ours(state: Path, archive: Archive) -> None:
 def require_readable(config: Config) -> None:
     """ConfigError for a file of the configuration that this user cannot read.
 
-    Where the state and a tree belong to two users, that is told first.
+    If the state and a tree belong to different users, that error comes first.
     """
     for what, file in _read_by_runs(config):
         if not _can_be_read(file):
@@ -107,7 +110,7 @@ def require_readable(config: Config) -> None:
 
 
 def user_numbered(number: int, place: Path) -> pwd.struct_passwd:
-    """The user with this number; ConfigError if there is none."""
+    """The user with this ID; ConfigError if there is none."""
     try:
         return pwd.getpwuid(number)
     except KeyError as exc:
@@ -118,7 +121,7 @@ def user_numbered(number: int, place: Path) -> pwd.struct_passwd:
 
 
 def _to_be_made(config: Config) -> Iterator[Path]:
-    """What is missing, where only root can make it."""
+    """Missing directories that only root can create."""
     trees = [archive.path for archive in config.archives.values() if archive.upstream is not None]
     for directory, may_be_deep in ((config.state.directory, True), *((tree, False) for tree in trees)):
         above = next(one for one in directory.parents if one.exists())
@@ -139,7 +142,7 @@ def _read_by_runs(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def _can_be_read(file: Path) -> bool:
-    """One that is not there is for others to miss."""
+    """A missing file counts as readable: its absence is reported elsewhere."""
     try:
         file.stat()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What a run tells while it works; a terminal draws it, a log writes it down, a test listens.
+"""Progress reports of a run: a terminal draws them, a log writes them down, a test listens.
 
-A Protocol, so that the engine knows nothing of terminals.
+A Protocol, so that the engine does not depend on terminals.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Hears of a run's steps."""
+    """Receives the steps of a run."""
 
     def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
         """A new step begins; `files` and `size` (bytes) are what it has to do, where that is known."""
@@ -22,7 +22,7 @@ class Progress(Protocol):
 
 
 class Logged:
-    """Writes each step down, for who asks later where the time went, and hands everything on."""
+    """Logs each step and passes everything on."""
 
     def __init__(self, audience: Progress) -> None:
         self._audience = audience
@@ -40,7 +40,7 @@ class Logged:
 
 
 class Silent:
-    """Tells nobody."""
+    """Ignores everything."""
 
     def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
         """Ignored."""

@@ -1,12 +1,12 @@
-"""Where everything meets: a request becomes a run, one at a time for each archive, and gets its true answer.
+"""The runner: requests become runs, one at a time for each archive, and each request gets its true result.
 
     request ──▶ queue ──▶ (tree's lock) ──▶ one run for all that wait ──▶ every caller its answer
                              ▲                                                │
                              └──── requests that came meanwhile: the next run ┘
 
-Whoever holds the lock serves everybody who waits. A request that arrives during a run is not taken to be
-served by it, whatever its kind: what it announces may be newer than what the run has seen (archvsync's
-bugs 14 and 15). A process that dies leaves its requests in the queue, and the next one serves them.
+Whoever holds the lock serves all waiting requests. A request that arrives during a run is not answered by
+that run, whatever its kind: what it announces may be newer than what the run has seen (archvsync's bugs 14
+and 15). If a process dies, its requests stay in the queue, and the next process serves them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _MOST_RUNS = 100  # that one process does for others before it goes home
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What somebody asks for."""
+    """A request for a run."""
 
     archive: str
     stage: Stage
@@ -76,13 +76,13 @@ class RunRequest:
 
     @property
     def is_special(self) -> bool:
-        """Whether it wants what a run does not do by itself."""
+        """Whether it needs a run with permissions or a strategy that other requests do not have."""
         allowed = self.allow_mass_delete or self.allow_rollback or self.allow_empty_tree
         return allowed or self.strategy is not None
 
 
 class Runner:
-    """All that this machine does for its archives."""
+    """Runs the archives of this machine."""
 
     def __init__(
         self, config: Config, store: Store, progress: Progress, *, on_hook: OnHook | None = None
@@ -99,12 +99,12 @@ class Runner:
         return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
 
     def is_current(self, archive: str) -> bool:
-        """Whether a run would find nothing to do, as far as can be told cheaply; when in doubt, no.
+        """Whether a run would find nothing to do, as far as can be told cheaply; in doubt, no.
 
-        Upstream is asked for its Release files and traces only. Not so of an owner's tree, when a request
-        waits, and unless the last run ended well, not longer than `full_every` ago and by this selection, and
-        its trace is still what the tree says of itself.
-        Nothing is changed and nothing is remembered; an upstream that cannot be asked is for a run to tell.
+        Only upstream's Release files and traces are fetched. The answer is always no without upstream, while
+        a request waits, and unless the last run succeeded, less than `full_every` ago and with the present
+        filters, and its trace is still the one in the tree. Nothing is changed or stored; errors of upstream
+        are left for a run to report.
         """
         one = self._config.archives[archive]
         if one.upstream is None or self._store.pending(archive):
@@ -126,9 +126,10 @@ class Runner:
             return False
 
     def serve(self, wish: RunRequest) -> Request:
-        """Have a wish served by the run that covers it, ours or another's, and return it with its answer.
+        """Have a request answered by the run that covers it, ours or another's, and return it with its
+        result.
 
-        A push for what is served here already has it at once, without any run.
+        A push for the generation that is served here already is answered at once, without a run.
         """
         archive = self._config.archives[wish.archive]
         require_ours(self._config.state.directory, archive)
@@ -169,7 +170,7 @@ class Runner:
 
     @contextmanager
     def tree_lock(self, archive: Archive) -> Iterator[None]:
-        """Hold the tree's lock, after saying so if somebody else has it."""
+        """Hold the tree's lock; reports progress if somebody else has it."""
         with locks.locked(archive.path, wait=False) as held:
             if held:
                 yield
@@ -179,7 +180,7 @@ class Runner:
             yield
 
     def _run_abandoned_requests(self, archive: Archive) -> None:
-        """Serve requests whose own process is gone; one that still waits takes the lock before we can."""
+        """Serve requests whose own process is gone; a process that still waits gets the lock first."""
         for _ in range(_MOST_RUNS):
             if not self._store.pending(archive.name):
                 return
@@ -191,7 +192,9 @@ class Runner:
                     self._run(archive)  # with nobody's special permissions
 
     def _run(self, archive: Archive, wish: RunRequest | None = None) -> None:
-        """One run for everything that waits now, with what `wish` allows; the caller holds the lock."""
+        """One run for all requests that wait now, with the permissions of `wish`; the caller holds the
+        lock.
+        """
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
         log, work = self.new_log(archive), self._work(archive)  # without these there is nothing to remember
@@ -262,11 +265,11 @@ class Runner:
             self._end(run, Outcome.SUCCEEDED, code, report.summary(), report, for_sites=mhop)
 
     def _prepare(self, run: Run, report: Report, *, for_sites: bool) -> None:
-        """After stage 1: what our own sites can fetch ahead, too; or that there is more than they have.
+        """After stage 1: record what our sites can prefetch, or that there is more than they have.
 
         A hub above that is itself in its stage 1 still shows its former Release files, so that nobody here
-        knows the generation that the packages are for. What sites confirm then has the run's name until it
-        is published.
+        knows the generation that the packages are for. What sites confirm then has the run's name until it is
+        published.
         """
         if report.generation:
             return  # it was published, and nothing is prepared any more
@@ -325,7 +328,7 @@ class Runner:
             return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
 
     def places(self, archive: Archive) -> StatePaths:
-        """Where an archive's state is kept, made where it is not there yet."""
+        """The paths of an archive's state, created if missing."""
         from pushmirror.fetch.stall import stalled_file
         from pushmirror.sync.tracking import StatePaths
 
@@ -343,7 +346,7 @@ class Runner:
         )
 
     def _make_tree(self, archive: Archive) -> None:
-        """The tree's directory, made when its parent is there; an owner's has to be there."""
+        """Create the tree's directory if its parent exists; without upstream the tree must exist."""
         if archive.path.is_dir():
             return
         if archive.upstream is None:
@@ -360,7 +363,7 @@ class Runner:
             ) from exc
 
     def require_mounted(self, archive: Archive) -> None:
-        """An empty directory where a run of ours had published is a disk that is not mounted."""
+        """ConfigError if the tree is empty although a run published in it: its disk is not mounted."""
         was = self._store.latest_generation(archive.name)
         if was is None or was.run_id is None or any(is_content(one.name) for one in archive.path.iterdir()):
             return
@@ -370,7 +373,7 @@ class Runner:
         )
 
     def _set_required_flag(self, archive: Archive) -> None:
-        """Archive-Update-Required is in the tree exactly while a request waits."""
+        """The flag Archive-Update-Required is in the tree exactly while a request waits."""
         if archive.upstream is None:
             return  # the tree is its owner's
         from pushmirror.tree.traces import Traces
@@ -399,9 +402,10 @@ class Runner:
 
 
 def hook_exit_code(run: Run) -> int | None:
-    """The exit code of the hook that failed and so ended a run; none if it ended in another way.
+    """The exit code of the failed hook that ended a run; None if it ended in another way.
 
-    It is the answer of ftpsync; our own is the stage's, for a hook's code may mean something else with us.
+    ftpsync exits with it; our own exit code is the stage's, for a hook's code may mean something else with
+    us.
     """
     code = run.stats.get("hook_exit_code")
     return None if code is None else int(code)
@@ -431,7 +435,7 @@ def _announced(waiting: Sequence[Request]) -> str | None:
 
 @contextmanager
 def logged_to(file: Path) -> Iterator[None]:
-    """Everything that pushmirror logs goes to this file too, as far as it can be written."""
+    """Copy everything that pushmirror logs to this file, as far as it can be written."""
     handler = LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pushmirror")

@@ -1,1 +1,1 @@
-"""What a Debian-style archive is: bytes in, values out, no input or output of its own."""
+"""Formats of a Debian archive, parsed and rendered: bytes in, values out, no I/O."""

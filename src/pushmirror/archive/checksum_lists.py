@@ -1,7 +1,8 @@
-"""Lists of hashes as `sha256sum` and its like write them: SHA256SUMS of an installer, `extrafiles`.
+"""Lists of SHA256 hashes: SHA256SUMS of an installer, and `extrafiles` at the root of Debian's archive.
 
-Guaranteed: a line that cannot be used costs that line only. Not the business of this module: whether the
-list is signed, and whether what it names is there.
+`extrafiles` lists what no Release file covers (README files, doc, indices, tools), in sha256sum's format and
+clear-signed. Guaranteed: a line that cannot be used is skipped alone; each path of `extrafiles` is one inside
+the tree. Not the business of this module: who signed the list, and whether the files are there.
 """
 
 from __future__ import annotations
@@ -46,20 +47,13 @@ def read_sums(
             yield path, digest.lower()
 
 
-# The list `extrafiles` at the root of Debian's archive: what no Release file covers, by hash, clear-signed.
-#
-# Its lines are sha256sum's, of README files, doc, indices, tools and more. Guaranteed: each path is one
-# inside the tree. Not the business of this module: who signed the list, and which of its files are
-# mirrored.
-
-
 def parse_extrafiles(
     data: bytes, *, where: str, refused: Callable[[str], None] = lambda _: None
 ) -> dict[str, str]:
-    """The SHA256 of each path that the list names; of a path that is there twice the first counts.
+    """The SHA256 of each path in the list; of a path that is listed twice the first counts.
 
-    Raises MalformedFile, naming `where`, for what is not clear-signed. `refused` gets the reason for each
-    line that is not given.
+    Raises MalformedFile, naming `where`, if the list is not clear-signed. `refused` gets the reason for each
+    line that is skipped.
     """
     found: dict[str, str] = {}
     text = split_clearsigned(data, where=where).decode("utf-8", "surrogateescape")

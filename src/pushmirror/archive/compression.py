@@ -1,7 +1,9 @@
-"""The bytes of a listed file: are they the right ones, and what is in them when they are compressed.
+"""Check and decompress listed files.
 
-Guaranteed: nothing unpacks to more than the caller allows, in memory either; a file that is cut off is
-refused. Not the business of this module: what the contents mean.
+Guaranteed: nothing decompresses to more than the caller allows, in memory either; a truncated file is
+refused. `blocks_of_lines` does so for a gzip file that arrives in chunks, in little memory: it yields whole
+lines, and ends without an error only if the file had the expected size and SHA256. Not the business of this
+module: what the contents mean.
 """
 
 from __future__ import annotations
@@ -172,13 +174,6 @@ def check(data: bytes, *, size: int, sha256: str, where: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise Mismatch(f"{where}: expected SHA256 {sha256}, found {found}")
-
-
-# The lines of a packed file that somebody else made: as they come, in little memory, and never too many.
-#
-# Guaranteed: what comes out is whole lines of one gzip stream; neither a line nor all of them together are
-# longer than allowed; when they have come to their end without an error, the file had the size and the SHA256
-# that it should have. Not the business of this module: what the lines say.
 
 
 _BLOCK = 256 * 1024  # bytes that are unpacked at a time; larger blocks leave the processor's cache

@@ -1,10 +1,14 @@
-"""What the indices refer to: Packages, Sources and the Index of a pdiff directory, to lists of files.
+"""What the indices refer to: Packages, Sources, the Index of pdiffs, SHA256SUMS, as lists of files.
 
-Guaranteed: each stanza of which apt could fetch a file gives that file; what is wrong with one costs that
-one, and is told to the caller, because a pool file that is not seen here is a file that may be deleted. Other
-fields are not judged. Packages is the project's hot path (millions of stanzas), so there are two readers of
-it: `_quick_packages` takes blocks in which all is ordinary and gives up on any doubt, `_careful_packages` is
-the rule itself. Not the business of this module: which indices there are (archive/index.py).
+Guaranteed: each stanza of which apt could fetch a file gives that file. A wrong stanza is skipped alone and
+reported to the caller, because a pool file that is not seen here is a file that may be deleted. Stanzas are
+read as apt 2.6 reads them (tried): of a field that is there twice the last counts; lines of white space only
+are continuation lines. Packages is the hot path (millions of stanzas), so there are two readers of it:
+`_quick_packages` takes blocks in which all is ordinary and gives up on any doubt, `_careful_packages` is the
+rule itself.
+
+A Release lists every compressed variant of an index; a mirror carries only some. `required` are those that
+must be in the tree, `readable` is one of each index that we can read, so that all it refers to is known.
 """
 
 from __future__ import annotations
@@ -20,12 +24,6 @@ from pushmirror.archive.paths import HASHES, MAX_COMPONENT, inside, tree_path
 from pushmirror.archive.pathset import fingerprint
 from pushmirror.archive.release import MAX_SIZE, Listed, Release
 from pushmirror.errors import BadPath
-
-# The stanzas of an index as apt reads them, and what they say of files.
-#
-# Guaranteed: nothing in a stanza makes another one unreadable. Of a field that is there twice the last
-# counts; lines of white space only are continuation lines, not ends (all as apt 2.6, tried).
-
 
 UNKNOWN = -1
 Stanza = Mapping[str, str]  # by lower-case field name: its text, lines joined, without the blanks around it
@@ -302,13 +300,6 @@ def _placed(file: File, below: str, where: str, refused: Refused) -> tuple[File,
         refused(str(exc))
         return ()
     return (file._replace(path=path),)
-
-
-# Which of the files that a Release names must be in the tree, and which of them to read for the rest.
-#
-# A Release lists every compression variant that its maker thought of; a mirror carries only some. A family is
-# the variants of one file. Guaranteed: one readable variant per index family is named, so that what the
-# family refers to is known. Not the business of this module: reading (index.py) or looking (sync).
 
 
 def required(release: Release, present: Collection[str]) -> list[Listed]:

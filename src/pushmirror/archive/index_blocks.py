@@ -1,9 +1,8 @@
-"""An index in blocks whose borders stay where they are when something else in it changes.
+"""Cut an index into blocks at borders that stay in place when something else in the index changes.
 
-An update changes some hundred stanzas among tens of thousands. Cut where the contents say so, and not after
-so many bytes, a changed stanza changes the one block it is in; all others are known from the last time by
-their SHA256, and need not be read again. Guaranteed: blocks end at stanzas' ends and together are the index,
-so that the files of the blocks, each read alone, are the files of the whole.
+An update changes some hundred stanzas among tens of thousands. The content decides where a block ends, so a
+changed stanza changes only its own block; all others are known by their SHA256 and need not be parsed again.
+Guaranteed: blocks end at the ends of stanzas and together are the index.
 """
 
 from __future__ import annotations

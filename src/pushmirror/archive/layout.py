@@ -1,9 +1,8 @@
-"""Which part of an archive a path belongs to, and so when it may appear.
+"""The publishing order: to which step a path belongs, told by its name.
 
-The order of `PublishStep` is the order of publishing (design: Publish). A path that nothing live refers to
-may appear at any time before what refers to it; that is all an archive needs to be whole at every instant.
-What a path is, its name tells: an archive may lie in a directory of the tree, be reached through links, or
-have its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
+What nothing live refers to may appear at any time before what refers to it; that is all an archive needs to
+be complete at every instant. An archive may lie in a directory of the tree, be reached through links, or have
+its Release files elsewhere, as Debian's has (zzz-dists). Pure; paths are relative to the tree.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Names inside a tree: which are allowed, where a symbolic link leads, what a path is without its links.
+"""Paths in a tree: which are allowed, where symbolic links lead; and the entries of a tree, with their
+hashes.
 
-A tree path is a `str` relative to the tree root, without a leading slash, decoded as os.fsdecode does in
-a UTF-8 locale (bytes that are not UTF-8 survive as surrogate escapes). Guaranteed: a path that
-`tree_path` returned names something below the root and is one line in any list of names. Not the business
-of this module: what is on disk; nothing here looks.
+A tree path is a `str` relative to the tree root, without a leading slash, decoded as os.fsdecode does in a
+UTF-8 locale (bytes that are not UTF-8 survive as surrogate escapes). Guaranteed: a path that `tree_path`
+returned names something below the root and is one line in any list of names. A file has one hash, of the
+strongest kind that is listed; its length tells the kind, "" is an unknown one. Nothing here looks at the
+disk.
 """
 
 from __future__ import annotations
@@ -181,12 +183,6 @@ class Entry(NamedTuple):
         if self.kind is Kind.FILE:
             return (self.kind, self.size, self.mtime, "")
         return (self.kind, 0, 0, self.target)
-
-
-# The hash of a file by which it is known: the digits of the strongest one that somebody listed.
-#
-# Its length tells which kind it is, so one field is enough; "" is a file of which no hash is known. Not the
-# business of this module: hashing (system/files.py).
 
 
 _Digest = TypeVar("_Digest", str, bytes)

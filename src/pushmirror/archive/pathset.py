@@ -1,8 +1,9 @@
-"""Very many paths in very little room: a sorted array of 64-bit fingerprints, 12 MB for 1.5 million.
+"""Very many paths in very little memory, as 64-bit fingerprints.
 
-Guaranteed: a path that is in the set is always found; one that is not is found in error once in about
-2**64 / len(set) questions. So a set may say "keep it" or "look at it", never "it is safe to delete".
-The bytes of a set can be kept in a file and used where they lie (mmap), without reading them.
+`PathSet` is a sorted array (12 MB for 1.5 million paths) that can be kept in a file and used where it lies
+(mmap). `Seen` grows while it is asked (16 to 32 bytes a path). Guaranteed: a path in the set is always found;
+one that is not is found by mistake once in about 2**64 / len(set) questions. So a set may say "keep it" or
+"look at it", never "it is safe to delete".
 """
 
 from __future__ import annotations
@@ -60,12 +61,6 @@ class PathSet:
     def fingerprints(self) -> Iterator[int]:
         """The numbers, ascending."""
         return iter(self._sorted)
-
-
-# Which of very many paths were seen before, in 16 to 32 bytes each.
-#
-# As in archive/pathset.py, one path in about 2**64 / number is taken for another: what is asked here must not
-# be the last to look.
 
 
 class GrowingPathSet:

@@ -1,10 +1,10 @@
-"""What a suite's Release file says: the root of everything that a client will trust and fetch.
+"""Parse a suite's Release file: the root of everything that a client will trust and fetch.
 
 Accepted is what apt accepts (2.6, tried): of several paragraphs the first counts, of a field that is there
-twice the last, of an entry that is there twice the first; a file is known by the strongest of its hashes.
-Guaranteed: each entry that is given names a path inside the suite directory, a sane size and a real hash. An
-entry that does not is refused alone, with the reason. Entries for the Release files themselves are of an
-older state and mean nothing. Not the business of this module: who signed it (archive/signature.py), and
+twice the last, of an entry that is there twice the first; a file is known by the strongest of its hashes; a
+date that cannot be read is None. Guaranteed: each entry names a path inside the suite directory, a sane size
+and a real hash; one that does not is refused alone, with the reason. Entries for the Release files themselves
+are of an older state and ignored. Not the business of this module: who signed it (archive/signature.py), and
 which of its files must exist (archive/index.py).
 """
 
@@ -19,12 +19,6 @@ from types import MappingProxyType
 
 from pushmirror.archive.paths import HASHES, inside, name_of
 from pushmirror.errors import MalformedFile, NotASuite
-
-# The dates of Release files: those that the policy wants, and those that people write.
-#
-# A date that cannot be read is None: apt warns of it and goes on, and nothing that is published depends on
-# it.
-
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

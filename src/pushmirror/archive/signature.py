@@ -1,10 +1,14 @@
-"""What gpgv said about a signature, as a verdict.
+"""Signatures of Release files: gpgv's verdict, keyrings for gpgv, clear-signed files taken apart.
 
-The rules are apt's: one good signature by a key of the keyring is enough, keys that are not there do not
-matter beside it (Debian signs each Release with several), one bad signature spoils everything, and a key that
-has expired counts no more, although it signed while it was valid (apt says EXPKEYSIG). Facts come
-from the lines of `gpgv --status-fd` only (GnuPG, doc/DETAILS); its exit code and its prose are not asked. Not
-the business of this module: running gpgv, and whether the signed text is the one that is used.
+The rules are apt's: one good signature by a key of the keyring is enough; keys that are not in it do not
+matter (Debian signs each Release with several); one bad signature spoils everything; a key that has expired
+does not count, although it signed while it was valid (apt says EXPKEYSIG). The verdict comes from the lines
+of `gpgv --status-fd` only (GnuPG, doc/DETAILS), not from its exit code or its prose.
+
+A keyring may be binary, a keybox, or armored blocks; the checksum of an armor is ignored (RFC 9580, 6.1). A
+clear-signed file has exactly one message and only blank lines behind it. gpgv is asked about its text as a
+detached signature, so that no reader of the file can take for signed what gpgv did not see. Not the business
+of this module: running gpgv.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ _FINGERPRINT = re.compile(r"[0-9A-F]{16,64}")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A Release file is signed."""
+    """The good signatures of a Release file."""
 
     keys: tuple[str, ...]  # fingerprints of the primary keys of the good signatures, in gpgv's order
     made_at: datetime  # the newest good signature
@@ -89,9 +93,9 @@ def _dates(end: str, words: list[str]) -> str:
 
 
 def _count(words: list[str], signer: str, good: dict[str, datetime], bad: dict[str, str]) -> None:
-    """Take a VALIDSIG for good when it follows the GOODSIG of the same key.
+    """Count a VALIDSIG as good only if it follows the GOODSIG of the same key.
 
-    gpgv also writes VALIDSIG after EXPKEYSIG and the like: alone it means "the numbers fit" only.
+    gpgv also writes VALIDSIG after EXPKEYSIG and the like: alone it only means that the signature matches.
     """
     if not signer or len(words) < 9:
         return
@@ -113,12 +117,6 @@ def _time(word: str) -> datetime | None:
         return datetime.fromtimestamp(int(word), UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-# A keyring as gpgv reads it, of one as people have it: binary, a keybox, or one or more armored blocks.
-#
-# The checksum of an armor is not looked at: RFC 9580, 6.1 forbids to reject for it, apt does not either, and
-# each key in a keyring is signed by itself. Not the business of this module: which keys are in it.
 
 
 _BLOCK = re.compile(
@@ -163,14 +161,6 @@ def _begins_with_a_key(data: bytes) -> bool:
     first = data[0]
     tag = first & 0x3F if first & 0x40 else (first & 0x3C) >> 2  # a new packet header, or an old one
     return (bool(first & 0x80) and tag == _PUBLIC_KEY) or data[8:12] == _KEYBOX
-
-
-# The text and the signature of a clear-signed file, such as InRelease, taken apart as apt does it.
-#
-# Guaranteed: the text is what the signature is over, and nothing else of the file is in it: gpgv is asked
-# about just these two, as a detached signature, so no reader of the file can take for signed what gpgv did
-# not see. Exactly one message is accepted, with nothing but blank lines behind it. Not the business of this
-# module: whether the signature is good (archive/signature.py).
 
 
 _BEGIN_MESSAGE = b"-----BEGIN PGP SIGNED MESSAGE-----"

@@ -1,1 +1,1 @@
-"""What differs from upstream: the strategies manifest, index and full."""
+"""Detect what differs from upstream, by one of the strategies manifest, index and full."""

@@ -1,4 +1,4 @@
-"""The strategy `full`: upstream's listing of its whole tree against the disk, both read at the same time."""
+"""The strategy `full`: compare the listing of upstream's whole tree with the disk."""
 
 from __future__ import annotations
 

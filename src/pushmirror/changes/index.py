@@ -1,12 +1,12 @@
-"""The strategy `index`: what the signed lists say, and nothing else that is in upstream's tree.
+"""The strategy `index`: compare the signed lists, and nothing else of upstream's tree.
 
     Release files ──▶ changed indices, into the work area ──▶ files that these add and the tree lacks
-    installers' SHA256SUMS, extrafiles ──▶ the files beside the archive proper whose hash has changed
+    installers' SHA256SUMS, extrafiles ──▶ files outside the indices whose hash has changed
 
 Costs what changed, and works with any upstream that has Release files. Guaranteed: every index that the
 pinned Release files name is here with the content that they name, or upstream does not carry it, or its suite
-is held back. Links other than in an index's place, and files that no list names, are left for `full`. What
-may go is told by the ledger: what only generations out of their grace referred to.
+is held back. Links other than in an index's place, and files that no list names, are left for `full`.
+Deletion candidates come from the closure store: what only generations out of their grace referred to.
 """
 
 from __future__ import annotations
@@ -37,18 +37,13 @@ from pushmirror.state.records import Stage
 from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
 from pushmirror.tree.published_state import Suite, TreeLinks
 
-# Files that upstream replaced by others of the same name and size: no size tells, only the content.
-#
-# Asked of what indices add and the tree has already. Guaranteed: what is not told of is right, by its hash,
-# or was vouched for under the same words before, or came since the last publish and is going to be read
-# anyway (see closures/check.py). No archive should do that, so nearly all of it is known and nothing is
-# read.
-
 
 def replaced(question: DetectionContext, files: Sequence[File], known: Collection[str]) -> list[File]:
-    """Those of the files, which are here with the right size, that have another hash.
+    """Those of the files, present here with the right size, whose content has another hash.
 
-    `known` are the keys of the indices that what is here was vouched for by.
+    Upstream has replaced them under the same name with the same size; no archive should. `known` are the keys
+    of the indices that vouched for what is here: with the same hash there, or read later because it came
+    since the last publication (closures/check.py), a file is not read here.
     """
     landed = question.area.landed()
     doubtful = [file for file in files if file.path not in landed and not _is_known(question, file)]
@@ -81,7 +76,7 @@ _KINDS_OF_HASH = ("SHA256", "MD5Sum", "SHA1", "SHA512")
 def by_index(question: DetectionContext) -> Diff:
     """Tell what differs between our tree and the pinned state, as far as signed lists tell.
 
-    Raises Unusable where they do not tell enough. A suite whose indices cannot be had is held back.
+    Raises Unusable where they do not tell enough. A suite whose indices cannot be fetched is held back.
     """
     require_usable(question)
     diff = Diff(covers_all=False)
@@ -130,7 +125,7 @@ def _indices(question: DetectionContext, diff: Diff) -> Indices:
 
 
 def require_usable(question: DetectionContext) -> None:
-    """Raise Unusable where signed lists cannot tell the whole of what matters."""
+    """Raise Unusable where the signed lists do not show everything that matters."""
     base, pinned = question.base.suites, question.pinned.suites
     if not pinned:
         raise Unusable("upstream has no Release files")
@@ -175,7 +170,7 @@ def _names_of(suite: Suite) -> tuple[str, str]:
 
 
 def _take_lists(question: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
-    """Fetch what Release files list anew; note what came, and what upstream does not carry any more."""
+    """Fetch the lists that are new in the Release files; note what arrived, and what upstream has dropped."""
     is_last = question.stage is not Stage.STAGE1
     fetch_lists(question, changed, also=lists_to_ask_for(question) if is_last else ())
     for one in changed:

@@ -1,7 +1,11 @@
-"""The files that Release files list, between two states: which have changed, and fetch those.
+"""The files that Release files list, and those of the signed list `extrafiles`: which changed, and fetch
+them.
 
-Guaranteed: nothing large is fetched again under another name; what came lies in the work area, and whoever
-takes it from there checks it. Not the business of this module: what is in them.
+Guaranteed: nothing large is fetched again under another name; what arrived waits in the work area, to be
+checked by whoever takes it from there. What `extrafiles` changes in the tree has the listed hash, and where
+the archive has a keyring, the list is signed. Errors in that list are only logged: it is not needed for a
+complete archive, and `full` corrects the files. Files that it no longer names stay until then, as links may
+point to them and the list has no links.
 """
 
 from __future__ import annotations
@@ -122,13 +126,6 @@ def _hash_all(area: WorkArea, names: list[str]) -> None:
     """Let the area know the hashes: hashing lets go of the interpreter's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(area.sha256_of, names))
-
-
-# Follow the signed list `extrafiles`: README files, doc, indices, tools, which no Release file names.
-#
-# Guaranteed: what it changes in the tree has the listed hash, and where the archive has a keyring, the list
-# is signed. It is no part of what makes an archive whole: what is wrong with it is told, and `full` will
-# put it right. What it names no more stays until then: a link may point to it, and links are not listed.
 
 
 _log = logging.getLogger(__name__)

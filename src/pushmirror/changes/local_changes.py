@@ -1,7 +1,6 @@
-"""What was done to our tree behind our back: found where the disk is looked at, told in words.
+"""Local changes: what somebody else changed in the tree, found when the disk is scanned.
 
-Not the business of this module: putting it right. Whatever differs from upstream's tree is fetched or
-deleted by the run that finds it, whoever did it.
+The run that finds them fetches or deletes whatever differs from upstream; this module only finds and reports.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift:
-    """Which of these names are not on the disk what the inventory says; nothing if that is not whole."""
+    """Compare these names on the disk with the inventory; empty if the inventory is not complete."""
     drift = Drift()
     if not inventory.whole or inventory.unsettled:
         return drift
@@ -41,7 +40,7 @@ def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift
 
 
 def in_words(found: Drift) -> str:
-    """What was done, for the operator, who is warned; empty for nothing."""
+    """The local changes as a text for the operator; empty if there are none."""
     if not found:
         return ""
     lost = "1 name" if found.missing.count == 1 else f"{found.missing.count} names"

@@ -1,12 +1,11 @@
-"""The strategy `manifest`: upstream's own account of its tree, from the state we know to the one it is in.
+"""The strategy `manifest`: upstream's listing of its tree, from the state we know to its current one.
 
     followed ──step──▶ ──step──▶ the head's state     O(change): only what the steps name
-    snapshot ──step──▶ ──step──▶ the head's state     O(tree), of names alone: where we know of no state, the
-                                                      chain from it is gone, or our disk was changed by hand
+    snapshot ──step──▶ ──step──▶ the head's state     O(tree), of names alone: if no state is known here, the
+                                                      steps from it are gone, or there were local changes
 
-Guaranteed: what a survey leads to has the digest that the head names, and the same Release files as the
-round is pinned to. Nothing of the manifest is believed further than that: pool files are checked against the
-signed indices as ever.
+Guaranteed: the result has the digest that the head names, and the Release files that the attempt is pinned
+to. Pool files are checked against the signed indices as always.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ Net = dict[str, Entry | None]
 
 
 def by_manifest(question: DetectionContext) -> Diff:
-    """Tell what differs between our tree and the state that upstream's manifest is at.
+    """Tell what differs between our tree and the state that upstream's manifest describes.
 
-    Raises Unusable where there is no manifest that can be believed, and UpstreamMoved when it tells of
-    another state than the one that the round is pinned to: upstream is publishing at this moment.
+    Raises Unusable where there is no consistent manifest, and UpstreamMoved when it describes another state
+    than the pinned one: upstream is publishing at this moment.
     """
     head = question.manifest.head()
     found = _look_at_disk(question)
@@ -73,7 +72,7 @@ def _link_release_files(question: DetectionContext, diff: Diff) -> None:
 
 
 def _look_at_disk(question: DetectionContext) -> Drift | None:
-    """What was done to the tree behind our back; None where it is not time to look."""
+    """The local changes, by a full scan; None if no scan is due."""
     inventory = question.inventory
     if not question.is_due and inventory.whole and not inventory.unsettled:
         return None
@@ -83,7 +82,7 @@ def _look_at_disk(question: DetectionContext) -> Drift | None:
 
 
 def _why_whole(question: DetectionContext, found: Drift | None) -> str:
-    """Why the whole manifest is needed to know what differs, if it is."""
+    """The reason why the whole manifest is needed; empty if its steps are enough."""
     inventory = question.inventory
     drift = in_words(found) if found else ""
     if drift or not inventory.followed:
@@ -167,7 +166,7 @@ def _compare_all(question: DetectionContext, head: Head) -> Diff:
 
 
 def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
-    """What the changes come to; Unusable if one of them does not lead where it says."""
+    """The sum of the changes; Unusable if one of them does not produce the state that it names."""
     net: Net = {}
     digest = TreeDigest(start)
     for step, change in changes:
@@ -219,7 +218,7 @@ def _side_by_side(
 
 
 class _Pinned:
-    """Whether the manifest tells of the Release files that the round is pinned to."""
+    """Compares the manifest with the Release files that the attempt is pinned to."""
 
     def __init__(self, question: DetectionContext) -> None:
         self._area, self._selection = question.area, question.selection
@@ -228,14 +227,14 @@ class _Pinned:
         self._plain = shown.plain
 
     def check(self, told: dict[str, Entry | None]) -> None:
-        """UpstreamMoved unless each of them is told with the size and time that it has."""
+        """UpstreamMoved unless the manifest lists each of them with the size and time that it has."""
         for path, entry in told.items():
             here = (self._area.pin / path).lstat()
             if entry is None or entry.facts != (Kind.FILE, here.st_size, mtime_of(here), ""):
                 raise UpstreamMoved(f"manifest and Release files disagree about {path}")
 
     def require(self, path: str, told: Entry | None) -> None:
-        """UpstreamMoved if a Release file is told of that upstream did not show a moment ago."""
+        """UpstreamMoved if the manifest lists a Release file that upstream did not have a moment ago."""
         if told is None or path in self.paths or path in self._plain:
             return
         if not is_suite_file(path) or not is_searched(path):

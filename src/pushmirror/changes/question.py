@@ -1,4 +1,4 @@
-"""What a strategy is asked, and with what at hand."""
+"""What a strategy is given to answer what differs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DetectionContext:
-    """What differs between our tree and upstream's?"""
+    """What differs between our tree and upstream's? With everything that is needed to find out."""
 
     archive: Archive
     upstream: Upstream

@@ -1,7 +1,10 @@
-"""Learn what changed: pin upstream's state, then ask one strategy after the other what differs here.
+"""Detect what changed: pin upstream's state, then try one strategy after the other.
 
-Guaranteed: the answer is about the pinned state; which strategy gave it, and why not a cheaper one, is told.
-A strategy whose answers led nowhere is not asked again in the same run.
+    manifest ──▶ index ──▶ full        the cheaper one first; the next when one raises Unusable
+
+Guaranteed: the answer is about the pinned state; which strategy gave it, and why not a cheaper one, is
+reported. `full` is always the last choice, for it works with any rsync daemon. A strategy that failed twice
+is not tried again in the same run.
 """
 
 from __future__ import annotations
@@ -34,14 +37,6 @@ from pushmirror.tree.suites import SuiteMemory, Suites
 from pushmirror.tree.traces import Traces, upstream_flags
 from pushmirror.tree.work_area import WorkArea
 
-# Which way to learn what changed: the choice, and why.
-#
-#     manifest ──▶ index ──▶ full        the cheaper one first; the next when one cannot be used
-#
-# Guaranteed: `full` ends every row of choices, for it works with any rsync daemon. Pure: what a strategy does is
-# its own module's business (`by_full`, `by_index`, `by_manifest`); who calls one goes on with the next choice
-# when it raises Unusable.
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -53,7 +48,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class StrategyInputs:
-    """What the choice depends on."""
+    """What the choice of strategies depends on."""
 
     wanted: Strategy  # as configured, or as somebody asked for this run
     is_asked_for: bool  # by somebody, for this run
@@ -65,7 +60,7 @@ class StrategyInputs:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look at the whole disk again; a time that is still to come tells nothing."""
+        """Whether a full comparison is due; a last one in the future tells nothing."""
         return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
 
 
@@ -130,7 +125,7 @@ def _unreadable(unseen: Unseen, live: PublishedState) -> dict[str, Fault]:
 
 @dataclass(slots=True)
 class ChangeDetector:
-    """Learns about one archive's upstream."""
+    """Detects what changed at one archive's upstream."""
 
     archive: Archive
     mirror: Mirror
@@ -144,9 +139,9 @@ class ChangeDetector:
     manifest: UpstreamManifest | None = None  # of the round
 
     def look(self, asked: Strategy | None, area: WorkArea, live: PublishedState) -> PublishedState:
-        """Pin upstream's state, and ask for its manifest at the same time if that is going to be wanted.
+        """Pin upstream's state, and fetch its manifest at the same time if that will be needed.
 
-        `asked` is the strategy that somebody asked for in this run, in the place of the configured one.
+        `asked` is the strategy that was requested for this run, instead of the configured one.
         """
         self.manifest = UpstreamManifest(
             self.archive,
@@ -161,9 +156,9 @@ class ChangeDetector:
             return self.pin(area, live)
 
     def pin(self, area: WorkArea, live: PublishedState) -> PublishedState:
-        """Copy upstream's published state into the area.
+        """Copy upstream's published state into the work area.
 
-        Where the links of what is `live` here lead is looked at too, and where upstream's others lead.
+        Also looks where the links of the `live` state here lead, and those of upstream.
         """
         also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
         also |= dict.fromkeys(self.archive.release_directories, False)
@@ -179,7 +174,7 @@ class ChangeDetector:
         return shown.with_faults(_unreadable(unseen, live))
 
     def require_finished_upstream(self, area: WorkArea) -> None:
-        """Stage 2 of upstream has to be over before ours begins."""
+        """UpstreamUpdating while upstream's own run is in progress."""
         stale_after = self.archive.update_in_progress.stale_after
         flags, stale = upstream_flags(
             area.pin, own=self.mirror.name, now=clock.now(), stale_after=stale_after
@@ -191,7 +186,7 @@ class ChangeDetector:
             raise UpstreamUpdating(f"upstream is updating itself ({', '.join(sorted(flags))})")
 
     def base(self, live: PublishedState) -> PublishedState:
-        """What is served here, if the ledger vouches for its closure; else nothing."""
+        """The published state, if its closure is in the closure store; else nothing."""
         known = bool(live.suites) and self.closures.knows_generation(live.generation)
         return live if known else NOTHING
 

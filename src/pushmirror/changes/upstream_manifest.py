@@ -1,13 +1,12 @@
-"""Upstream's manifest: its head and what it names, copied beside our state, and what can be read off them.
+"""Upstream's manifest: a local copy of its head and parts, and reading them.
 
     STATE/upstream/ARCHIVE/{head,change-…,snapshot-…}      of the module MODULE.manifest
                            none                            the upstream that offers no such module
 
-Guaranteed: what is handed out was checked against the head (archive/manifest.py); nothing is fetched that the
-head does not name, and nothing larger than it says. Every reason why there is nothing to hand out is an
-Unusable, with words for an operator: another strategy is taken then. An upstream that has no such module is
-not asked at every push: it would find each time in its log.
-Not the business of this module: whether the manifest tells the truth about upstream's tree.
+Guaranteed: what is returned was checked against the head (archive/manifest.py); nothing is fetched that the
+head does not name, and nothing larger than it says. If there is nothing to return, Unusable says why: another
+strategy is used then. An upstream without such a module is not asked at every push, which would fill its log.
+Not the business of this module: whether the manifest matches upstream's tree.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _OTHERS = ("change-*", "snapshot-*")
 
 
 class UpstreamManifest:
-    """The manifest of one archive's upstream, for one round of a run."""
+    """The manifest of one archive's upstream, for one attempt of a run."""
 
     def __init__(
         self, archive: Archive, upstream: Upstream, directory: Path, *, is_asked_for: bool = False
@@ -47,7 +46,7 @@ class UpstreamManifest:
 
     @contextmanager
     def asked_ahead(self) -> Iterator[None]:
-        """Ask for the head while the block asks upstream for something else; both have come at its end."""
+        """Fetch the head in a thread while the block asks upstream for something else."""
         with CancelToken() as stop, ThreadPoolExecutor(1) as thread:
             self._asked = thread.submit(self._ask, stop)
             try:

@@ -1,9 +1,9 @@
-"""Nothing is published before its closure is on the disk, with the sizes and hashes that the indices name.
+"""The closure check: nothing is published before its closure is on the disk with the listed sizes and hashes.
 
-What is compared is the *change*: the files that the new indices name and the known ones did not. Files
-that were in the tree before are taken at their size (`verify` reads everything); files that came from
-upstream since the last publish are read and hashed, whoever fetched them. All of it goes through in batches:
-a first sync adds every file there is, and no million of them is in memory at once.
+Only the *change* is checked: the files that the new indices name and the known ones did not. Files that were
+in the tree before are checked by size (`verify` reads everything); files that came from upstream since the
+last publication are read and hashed, whoever fetched them. All of it goes through in batches, as a first sync
+adds every file there is.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ Readable = dict[tuple[str, str], str]  # (suite directory, path in the suite) ->
 def read_closures(
     pinned: PublishedState, indices: Indices, closures: ClosureStore
 ) -> tuple[Readable, dict[str, Fault]]:
-    """Make the ledger know every index of the pinned state.
+    """Read every index of the pinned state into the closure store.
 
-    Returns the keys of their closures, and the faults of the suites of which one cannot be read.
+    Returns the keys of the indices, and the faults of the suites of which one cannot be read.
     """
     known: Readable = {}
     unread: dict[str, Unread] = {}
@@ -98,7 +98,8 @@ def read_closures(
 
 
 def closure_key(kind: IndexKind, suite: Suite, place: str, digest: str) -> str:
-    """An index's closure in the ledger: by its hash, and by where its names begin if that is not the top.
+    """The key of an index in the closure store: its hash, and the directory of its names if that is not the
+    top.
 
     `place` is its tree path, without links among the directories.
     """

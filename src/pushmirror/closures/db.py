@@ -1,13 +1,13 @@
-"""The SQLite file of a ledger: blocks of indices with what each refers to, and who is made of which.
+"""The SQLite file of the closure store: blocks of indices, the files that each refers to, generations.
 
     blocks       the lines `PATH TAB SIZE TAB DIGEST` of one block, by the SHA256 of its text
     prints       the fingerprints of the paths in a row of blocks, sorted, and beside each its block
     indices      the blocks of an index, in order
     generations  the indices of a generation, by key, and its own files, by name
 
-Guaranteed: what is found was written whole, and outlives a power cut. A file that is damaged or of another
-version is begun anew: it holds nothing that could not be read again; the damaged one is kept as FILE.damaged.
-Several threads may use one.
+Guaranteed: transactions are atomic and survive a power cut. A file that is damaged or of another version is
+replaced by an empty one, since everything in it can be read again from the indices; the damaged one is kept
+as FILE.damaged. Several threads may use one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 
 
 class Block(NamedTuple):
-    """A block that is to be remembered."""
+    """A block to add."""
 
     digest: bytes
     lines: bytes
@@ -64,7 +64,7 @@ class Prints(NamedTuple):
 
 
 class ClosureDb:
-    """The file, open."""
+    """The open file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,12 +92,12 @@ class ClosureDb:
             raise
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that answer a question."""
+        """The rows of a query."""
         with self._lock, self.advised():
             return self._connection.execute(sql, values).fetchall()
 
     def do(self, sql: str, values: Sequence[object] = ()) -> None:
-        """Change something, in a transaction of its own unless there is one."""
+        """Execute a statement, in a transaction of its own unless there is one."""
         self._do(sql, values)
 
     def numbers_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
@@ -177,7 +177,7 @@ class ClosureDb:
 
     @contextmanager
     def advised(self) -> Iterator[None]:
-        """Translate what SQLite says of this file, and what fails where its rows are read in the block."""
+        """Translate SQLite's errors, also those of reading rows in the block."""
         try:
             yield
         except sqlite3.DatabaseError as exc:

@@ -1,11 +1,11 @@
-"""Get every index that the pinned Release files name, with the right content, ready to be published.
+"""Stage every index that the pinned Release files name, with the right content.
 
-Guaranteed on return of `get`, but for the suites that it finds fault with: for each file that a suite lists
-and upstream has, the content with the listed hash is in the tree or staged, under those of its names that
-upstream has: the plain one (or where a link of that name leads), and by-hash ones, which may be all there
-are. Content is taken from by-hash copies that are here already, before anything is fetched. A variant that
-upstream has with another content is refused; it is a fault only where clients need it, no other variant is
-right, and upstream was asked twice.
+Guaranteed on return of `get`, but for the suites with a fault: for each file that a suite lists and upstream
+has, the content with the listed hash is in the tree or staged, under those of its names that upstream has
+(the plain one, or where a link of that name leads, and by-hash ones, which may be all there are). By-hash
+copies that are here already are used before anything is fetched. A variant that upstream has with another
+content is refused; it is a fault only where clients need it, no other variant is right, and upstream was
+asked twice.
 """
 
 from __future__ import annotations

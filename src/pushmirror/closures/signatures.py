@@ -1,7 +1,7 @@
-"""Whether Release files are signed by a key of the archive's keyring, on gpgv's word.
+"""Check the signatures of Release files against the archive's keyring, by gpgv.
 
 A keyring is a file, binary or armored, or a directory of such files (`*.gpg`, `*.asc`), as apt takes them.
-What gpgv is asked about is the very text that is parsed: a clear-signed file is taken apart as apt does it.
+gpgv checks the very text that is parsed: a clear-signed file is taken apart as apt does it.
 """
 
 from __future__ import annotations

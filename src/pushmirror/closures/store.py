@@ -1,10 +1,11 @@
-"""Which files the indices refer to, remembered: what has not changed in an index is never parsed again.
+"""The closure store: which files the indices of recent generations refer to. Unchanged parts are not parsed
+again.
 
-An index is remembered as the blocks that it is made of (archive/index_blocks.py), each by its hash, so that
-what two indices, or two states of an archive, differ in is what their blocks differ in. The ledger answers
-"may this file be deleted?" for the live generation and for those replaced within the grace period, by sets
-of fingerprints: in error it says no. It holds nothing that could not be parsed again, and what it lacks
-counts as unknown, never as empty.
+An index is stored as the blocks that it consists of (archive/index_blocks.py), each by its hash, so that two
+indices, or two states of an archive, differ only in the blocks that differ. The store answers "may this file
+be deleted?" for the live generation and for those replaced within the grace period, by sets of fingerprints:
+an error there means that a file is kept. Everything in it can be parsed again, and what it lacks counts as
+unknown, never as empty.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _Generation(NamedTuple):
 
 
 class ClosureStore:
-    """The ledger of one archive."""
+    """The closure store of one archive."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,13 +57,13 @@ class ClosureStore:
         self._oldest: float | None = None  # as `unneeded` took it: `prune` must not forget more
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     # -- indices ---------------------------------------------------------------------------------------
 
     def writing(self) -> AbstractContextManager[None]:
-        """What is remembered within is remembered together or not at all; by this thread or its helpers."""
+        """One transaction, for this thread and its helpers."""
         return self._file.writing()
 
     def knows_index(self, key: str) -> bool:
@@ -72,7 +73,7 @@ class ClosureStore:
     def remember_index(
         self, key: str, blocks: Iterable[bytes], read: Callable[[bytes], list[File]], *, salt: str = ""
     ) -> None:
-        """Remember the closure of an index; `read` is asked for the files of the blocks that are not known.
+        """Store the closure of an index; `read` is called for the blocks that are not known yet.
 
         Two indices with the same `salt` refer to the same files by the same block.
         """
@@ -116,7 +117,7 @@ class ClosureStore:
     def additions(self, new: Iterable[str], old: Iterable[str]) -> Iterator[File]:
         """The files that indices refer to and other ones did not, as far as these are known.
 
-        Some of which another block spoke before may be among them, and one may come several times.
+        Files that another block named before may be among them, and one may come several times.
         """
         new_blocks, old_blocks = self._blocks(new), self._blocks(old)
         dropped = old_blocks - new_blocks
@@ -173,7 +174,7 @@ class ClosureStore:
         return bool(self._rows(digest)) and self._has_all(self.closures_of(digest))
 
     def remember_generation(self, digest: str, paths: Iterable[str], readable: Iterable[str]) -> None:
-        """Record a generation: the tree paths of its own index files, and the keys of the readable ones."""
+        """Store a generation: the tree paths of its own index files, and the keys of its readable indices."""
         names = sorted(set(paths))
         packed = zlib.compress("\n".join(names).encode("utf-8", "surrogateescape"), 1)
         values = (digest, self._now(), "\n".join(sorted(set(readable))), packed, PathSet.of(names).to_bytes())
@@ -181,7 +182,7 @@ class ClosureStore:
 
     @reads
     def remember_held(self, keys: Collection[str]) -> None:
-        """Keep what the indices of suites refer to that are held back: they are looked at at each run."""
+        """Keep the closures of indices of suites that are held back: each run needs them."""
         if keys and self.closures_of(_HELD) != set(keys):
             self.remember_generation(_HELD, (), keys)
 
@@ -192,7 +193,7 @@ class ClosureStore:
 
     @reads
     def add_names(self, digest: str, paths: Collection[str]) -> None:
-        """A generation refers to these files, too; nothing happens where it is not known."""
+        """Add files to those that a generation refers to; nothing happens if it is not known."""
         before = self._names(digest)
         if not paths or not before:
             return
@@ -212,18 +213,18 @@ class ClosureStore:
         return set(self._names(digest))
 
     def replaced(self, digest: str) -> None:
-        """The grace period of a generation begins now."""
+        """Start the grace period of a generation."""
         self._file.do("UPDATE generations SET replaced = ? WHERE digest = ?", (self._now(), digest))
 
     @reads
     def keep_time(self, grace_s: float) -> None:
-        """Have what is within its grace stay so where the clock has jumped since the last run.
+        """Correct the grace periods where the clock has jumped since the last run.
 
-        Nothing passed on a clock that went back. One that is more than a week ahead of the last run (or the
-        grace, if that is longer) has jumped, or there was no run since: that counts as half a grace. Else a
-        clock that is a year ahead would end each grace at once, and what is replaced under it would stay
-        for a year. A run calls it as it begins, and goes by
-        this time from then on: the clock may be set meanwhile.
+        If the clock went back, no time has passed. If it is more than a week (or the grace, if that is
+        longer) ahead of the last run, it has jumped or there was no run: that counts as half a grace.
+        Otherwise a clock that is a year ahead would end each grace at once, and keep for a year what is
+        replaced under it. A run calls this as it begins and uses this time until its end, as the clock may be
+        set meanwhile.
         """
         now, self._steady = time.time(), time.monotonic()
         self._run_began = now
@@ -245,9 +246,10 @@ class ClosureStore:
         return self._run_began + time.monotonic() - self._steady
 
     def begin(self, *, beside_a_tree: bool) -> None:
-        """Note when the ledger began, if it knows of nothing yet, though a tree is served.
+        """Note when the store was created, if it is empty although a tree is served.
 
-        What that replaced within its grace, somebody knew: another program, a former version, a lost file.
+        What was replaced before, within the grace, is unknown: by another program, a former version, a lost
+        file.
         """
         if beside_a_tree and not self._file.ask("SELECT 1 FROM generations LIMIT 1"):
             self._file.do("INSERT OR REPLACE INTO facts VALUES ('began', ?)", (self._now(),))
@@ -273,7 +275,7 @@ class ClosureStore:
     def referred_to(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
         """Those of `paths` that the live generation, or one replaced within `grace_s` seconds, refers to.
 
-        All of them where something is not known: what cannot be answered must not be deleted.
+        All of them where something is not known: in doubt nothing is deleted.
         """
         if live and not self.knows_generation(live):
             return set(paths)
@@ -285,9 +287,9 @@ class ClosureStore:
         return self._named_by(paths, keys, [one.prints for one in recent])
 
     def still_needed(self, paths: Collection[str], *, live: str, grace_s: float) -> set[str]:
-        """Those of `paths` that must stay: what `referred_to` tells, or all of them.
+        """Those of `paths` that must stay: those of `referred_to`, or all of them.
 
-        A ledger that began beside a tree does not know for `grace_s` seconds what that had replaced.
+        A store that was created beside a tree does not know for `grace_s` seconds what was replaced before.
         """
         if self._began() > self._now() - grace_s:
             return set(paths)
@@ -303,10 +305,11 @@ class ClosureStore:
         replaced: str,
         grace_s: float,
     ) -> list[str]:
-        """What was left or withheld, and what only generations out of grace refer to, once `live` is served.
+        """Candidates for deletion once `live` is served: what upstream still had or what was withheld, and
+        what only generations out of their grace refer to.
 
-        It need not be known yet: its indices have these `keys`, and `names` is asked for its own files, if
-        there is anything to be told. The grace of `replaced` begins then. Nothing is told that is uncertain.
+        `live` need not be known yet: its indices have these `keys`, and `names` is called for its own files
+        if needed. The grace of the replaced generation begins then. Uncertain names are left out.
         """
         self._oldest = oldest = self._now() - grace_s
         recent, over = list[_Generation](), list[_Generation]()
@@ -329,21 +332,21 @@ class ClosureStore:
 
     @reads
     def left(self) -> list[str]:
-        """What nobody needs any more and upstream still had, when it was last asked."""
+        """Files that nobody needs and that upstream still had when it was last asked."""
         return self._paths("left")
 
     def note_left(self, paths: Iterable[str]) -> None:
-        """Upstream still has these, and nobody needs them."""
+        """Store the files that upstream still has although nobody needs them."""
         self._note_paths("left", paths)
 
     @reads
     def withheld(self) -> list[str]:
-        """What would have been deleted last, had it not been too much."""
+        """What the mass-deletion guard withheld at the last run."""
         return self._paths("withheld")
 
     @reads
     def note_withheld(self, paths: Iterable[str]) -> None:
-        """These are too many to be deleted unasked; whoever allows it later has them named."""
+        """Store what the mass-deletion guard withheld, for a run that is allowed to delete it."""
         if (wanted := sorted(paths)) != self.withheld():
             self._note_paths("withheld", wanted)
 
@@ -358,7 +361,7 @@ class ClosureStore:
 
     @reads
     def note_missing(self, missing: Mapping[str, Collection[str]]) -> None:
-        """Upstream lacks these files, though the indices of these suites name them."""
+        """Store the files that the indices of these suites name and upstream lacks."""
         if {where: set(paths) for where, paths in missing.items() if paths} != self.missing():
             lines = [f"{directory}\t{path}" for directory, paths in missing.items() for path in paths]
             self._note_paths("missing", lines)
@@ -373,7 +376,7 @@ class ClosureStore:
 
     @reads
     def prune(self, *, live: str, grace_s: float) -> None:
-        """Forget generations whose grace is over, and what no other generation has."""
+        """Remove generations whose grace is over, and what no other generation has."""
         oldest = self._oldest if self._oldest is not None else self._now() - grace_s
         with self.writing():
             stays = "digest NOT IN (?, ?)"

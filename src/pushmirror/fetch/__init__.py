@@ -1,1 +1,1 @@
-"""rsync: asking upstream, listing and fetching."""
+"""Ask upstream, list its tree and fetch files, by rsync."""

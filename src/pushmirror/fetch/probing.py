@@ -1,9 +1,8 @@
-"""Which options does an upstream refuse that does not say so? Each is asked for alone, for no name.
+"""Find out which options an upstream refuses that does not say so: ask with each option alone, for no file.
 
 A daemon of rsync 3.1.0 to 3.1.3 writes a refusal into its own log and closes the connection: the answer never
-leaves its buffer (options.c, option_error; 3.0 and 3.2 send it). To tell that from a broken line, it is first
-asked for the least. All that together has `timeout`, as any connection that brings nothing. Not the business
-of this module: what is done without an option.
+leaves its buffer (options.c, option_error; 3.0 and 3.2 send it). To tell that from a broken connection, the
+first probe uses only the options that are always needed. All probes together have `timeout`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _LEAST_S = 0.01  # what is left of the time, however late it is
 
 
 def refusals_of(archive: Archive, file: Path | None = None) -> Refusals:
-    """What the archive's upstream refuses, remembered in a file if one is named."""
+    """The options that the archive's upstream refuses, remembered in a file if one is given."""
     is_daemon = archive.upstream is not None and bool(archive.upstream.module)
     probe = partial(refused_silently, archive) if is_daemon else None
     return Refusals(str(archive.upstream), file, archive.full_every, probe)
 
 
 def refused_silently(archive: Archive) -> list[str]:
-    """The options, by their long names, each of which ends the connection; none if nothing works at all."""
+    """The options, by their long names, each of which ends the connection; empty if every probe fails."""
     until = time.monotonic() + archive.timeout.total_seconds()
     if not _works(archive, [], until):
         return []
@@ -39,7 +38,7 @@ def refused_silently(archive: Archive) -> list[str]:
 
 
 def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
-    """What runs ask for and can do without."""
+    """Options that runs use but can do without."""
     for option in rsync.all_options(archive):
         for name, word in rsync.named(option):
             yield name, [word]

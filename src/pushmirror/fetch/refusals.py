@@ -1,12 +1,12 @@
-"""Options of rsync that upstream refuses: read off its answers, done without, remembered.
+"""Options of rsync that upstream refuses: recognized in its answers, left out, remembered.
 
     ask ──▶ refused --dry-run ──▶ learn ──▶ ask without it ──▶ refused --hard-links ──▶ learn ──▶ …
 
 An operator's `refuse options` names them (the example that Debian ships has `checksum dry-run`), and an old
-or another rsync at the other end does not know them. It names one at a time, before it has sent anything.
-STATE/upstream/ARCHIVE/refused keeps them for the next runs, for `full_every`: then all of them are asked for
-again, as a restriction may have been lifted.
-Not the business of this module: how to do without one; fetch/rsync.py builds the command lines.
+or another rsync at the other end does not know them. rsync names one at a time, before it has sent anything.
+STATE/upstream/ARCHIVE/refused keeps them for the next runs, for `full_every`: then all of them are tried
+again, as a restriction may have been lifted. How to work without one: fetch/rsync.py builds the command
+lines.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ _INSTEAD = {
 
 
 def refused_option(errors: str) -> str | None:
-    """The option, by its long name, that an rsync at the other end has refused, if that is what it says."""
+    """The long name of the option that the rsync at the other end has refused; None if its error is
+    another one.
+    """
     for pattern in _REFUSED:
         if found := pattern.search(errors):
             return LETTERS.get(found[1], found[1])
@@ -81,7 +83,7 @@ def refused_option(errors: str) -> str | None:
 
 
 def in_words(option: str) -> str:
-    """What is done without this option."""
+    """What happens without this option, as a text for the operator."""
     match option:
         case "bwlimit":
             instead = f"so {key_name('bandwidth_limit')} has no effect"
@@ -112,9 +114,10 @@ class Refusals:
         return self._names
 
     def ask(self, attempt: Callable[[frozenset[str]], Got]) -> Got:
-        """Let `attempt` ask upstream without what it refuses, again for each option that it turns out to.
+        """Call `attempt` with the options to leave out, again for each option that upstream turns out to
+        refuse.
 
-        Raises UpstreamError for one that nothing can be done without, or that was not even asked for.
+        Raises UpstreamError for an option that is essential, or that was not even used.
         """
         while True:
             left_out = self.names
@@ -133,7 +136,7 @@ class Refusals:
                 self._learn(found)
 
     def _found_silently(self, left_out: frozenset[str]) -> set[str]:
-        """What is refused without a word and was not left out; asked for once."""
+        """Probe once for options that are refused silently."""
         with self._learning:
             if self.probe is not None:
                 probe, self.probe = self.probe, None

@@ -1,9 +1,9 @@
-"""What we say to rsync, and what it says to us: argv, listing lines, statistics, exit codes.
+"""rsync's command lines and output: argv, listing lines, statistics, exit codes.
 
-Pure: `upstream.py` runs what is built here. Facts about versions and exit codes are in rsync(1) and
-rsync's NEWS; those that were measured are named where they matter. `refused` are options, by their long
-names, that upstream refuses (fetch/refusals.py): each command line does without them. At the least it asks
-for what ftpsync asks for: recursion, links, times, filters.
+Pure: `upstream.py` runs what is built here. Facts about versions and exit codes are in rsync(1) and rsync's
+NEWS; those that were measured are named where they matter. `refused` are options, by their long names, that
+upstream refuses (fetch/refusals.py): each command line does without them. At the least it uses what ftpsync
+uses: recursion, links, times, filters.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def transport_options(archive: Archive) -> list[str]:
 
 
 def environment(archive: Archive) -> dict[str, str]:
-    """What rsync is told by its environment, for some of it may not be seen in a command line."""
+    """Environment variables for rsync: passwords and the like must not be seen in a command line."""
     told: dict[str, str] = {}
     if not archive.password_file:
         told["RSYNC_PASSWORD"] = ""  # without one it would ask a terminal; so the daemon refuses at once
@@ -271,7 +271,7 @@ def file_argv(
 
 
 def probe_argv(archive: Archive, into: Path, *, version: Version, refused: Collection[str] = ()) -> list[str]:
-    """Ask for all that transfers ask for, and for no name: which of it is refused?"""
+    """Use all options that transfers use, for no file, to see which are refused."""
     argv = fetch_argv(archive, into, version=version, basis=None, refused=refused)
     return [argv[0], *_without(["-I"], refused), *argv[1:]]
 
@@ -346,7 +346,7 @@ def _unless_refused(option: str, refused: Collection[str]) -> str:
 
 
 def _added(refused: Collection[str]) -> list[str]:
-    """A module that refuses `no-iconv` wants to hear in which character set we have names."""
+    """Where a module refuses `no-iconv`: the option that names our character set."""
     return ["--iconv=UTF-8"] if "no-iconv" in refused else []
 
 
@@ -364,7 +364,7 @@ ParseLine = Callable[[bytes], Entry | None]
 
 
 def line_parser(refused: Collection[str]) -> ParseLine:
-    """What reads the lines of `listing_argv` and `present_argv`."""
+    """The parser for the lines of `listing_argv` and `present_argv`."""
     return parse_plain_line if lists_by_itself(refused) else parse_listing_line
 
 
@@ -451,7 +451,7 @@ def parse_fetch_line(line: bytes) -> tuple[int, int, str] | None:
 
 
 def _number(text: bytes) -> int:
-    """A number of bytes or names, of which upstream may tell anything: one too large is cut to a bound."""
+    """A number of bytes or names; one that is absurdly large is cut to a bound."""
     digits = text.replace(b",", b"").replace(b".", b"")
     if not digits.isdigit():
         raise ValueError("expected a number")
@@ -504,7 +504,7 @@ class StatsReader:
             self._found[found[1]] = _number(found[2])
 
     def moved(self) -> Stats:
-        """What is known of the transfer, also of one that came to nothing."""
+        """The statistics so far, also of a transfer that failed."""
         found = self._found.get
         return Stats(
             files=found(b"Number of files", 0),
@@ -546,7 +546,7 @@ _KINDS: dict[str, type[UpstreamError]] = {
 
 
 def _meanings() -> tuple[tuple[str, str, str], ...]:
-    """What rsync's words mean: the words, their meaning, what to do; the first that fit count."""
+    """rsync's messages explained: (part of the message, meaning, hint); the first that fits counts."""
     return (
         (
             "auth failed",
@@ -632,9 +632,9 @@ def _meanings() -> tuple[tuple[str, str, str], ...]:
 
 
 def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = False) -> PushmirrorError:
-    """What rsync's end means, in an operator's words, with rsync's own last words behind.
+    """The error for a failed rsync: its meaning for an operator, then rsync's own last message.
 
-    `is_silent`: nothing came from upstream before.
+    `is_silent`: upstream had sent nothing before.
     """
     if option := refused_option(errors):
         return OptionRefused(_first_line(errors), option=option)
@@ -655,16 +655,16 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
 
 
 def _first_line(errors: str) -> str:
-    """The line that tells most: the first but for those that only sum up."""
+    """The most specific line: the first one that is not just a summary."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("rsync error:")), lines[-1] if lines else "")
 
 
 def is_full(errors: str) -> bool:
-    """Whether upstream's daemon refused because it has as many connections as it may have."""
+    """Whether upstream's daemon refused because its connection limit is reached."""
     return _FULL in errors
 
 
 def is_partial(exit_code: int) -> bool:
-    """Whether a transfer came to its end but for names that upstream's complaints may tell."""
+    """Whether a transfer ended normally except for names that upstream complained about."""
     return exit_code in {CODE_PARTIAL, CODE_VANISHED}

@@ -15,7 +15,7 @@ def selection_hash(archive: Archive) -> int:
 
 
 def is_partial(archive: Archive) -> bool:
-    """Whether a part of upstream's tree is left out, so that ours never has the digest of its states."""
+    """Whether a part of upstream's tree is not mirrored, so that ours never has the digest of its states."""
     return any((archive.filter, archive.exclude, archive.architectures, archive.exclude_architectures))
 
 

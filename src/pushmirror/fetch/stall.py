@@ -1,8 +1,7 @@
-"""Since when a run has received nothing from upstream: a small file that `status` reads without a lock.
+"""A stalled connection: a small file that says since when a run has received nothing; `status` reads it.
 
-It is there only while that is so, and a run that goes well never writes it. One that a killed run left is
-older than the run that follows, by which its reader knows it. Not the business of this module: when a
-connection is given up.
+The file exists only while that is so. One that a killed run left is older than the run that follows, by which
+its reader knows it. When a connection is ended is not the business of this module.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def stalled_file(state: Path, archive: str) -> Path:
 
 
 def stalled_since(file: Path) -> datetime | None:
-    """Since when the run under way has received nothing; none: it receives, or there is no such run."""
+    """Since when the current run has received nothing; None if it receives, or there is no such run."""
     with suppress(OSError, ValueError):
         return datetime.fromisoformat(file.read_text("ascii"))
     return None
@@ -38,7 +37,7 @@ def stalled_since(file: Path) -> datetime | None:
 
 @dataclass(slots=True)
 class Stillness:
-    """What the connections of one run, maybe several at a time, tell of their progress."""
+    """Watches the progress of a run's connections, maybe several at a time."""
 
     timeout: timedelta  # after which a connection is given up
     file: Path | None = None  # none: nobody is told
@@ -48,7 +47,7 @@ class Stillness:
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """As long as there is one. The time counts from its begin, or goes on if the one before failed."""
+        """Watch a connection. The time starts with it, or continues if the one before failed."""
         with self._telling:
             if self._moved_at is None:
                 self._moved_at = monotonic()
@@ -63,7 +62,7 @@ class Stillness:
             self.over()
 
     def looked(self, has_moved: bool) -> None:
-        """A look at a connection, or at the lack of one: whether anything was received since the last."""
+        """Report whether anything was received since the last call, on a connection or between two."""
         with self._telling:
             now = monotonic()
             if has_moved or self._moved_at is None:
@@ -73,7 +72,7 @@ class Stillness:
                 self._note(clock.now() - timedelta(seconds=now - self._moved_at))
 
     def over(self) -> None:
-        """Nothing is expected any more."""
+        """Stop watching."""
         with self._telling:
             self._moved_at = None
             self._forget()

@@ -1,13 +1,12 @@
-"""Several transfers at a time: which names go together, and threads that run one transfer each.
+"""Several transfers at a time: how files are divided into batches, and threads that run one transfer each.
 
     files ──in_batches──▶ batch ─▶ stream 1 ─┐
-                          batch ─▶ stream 2 ─┼─▶ take(what came), in the calling thread
+                          batch ─▶ stream 2 ─┼─▶ take(result), in the calling thread
                           batch ─▶ stream 3 ─┘
 
-Guaranteed: when `in_streams` returns or raises, no stream is at work and no program of one is left; the
-first that fails, or whatever interrupts the caller, ends the others. Only a stream that upstream takes no
-more connection from hands its batch back and ends by itself, as long as another one can go on. Not the
-business of this module: what a transfer is.
+Guaranteed: when `in_streams` returns or raises, no stream is at work and no program of one is left; the first
+that fails, or whatever interrupts the caller, ends the others. Only a stream that upstream accepts no more
+connection from hands its batch back and ends by itself, as long as another one can go on.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Got = TypeVar("Got")
 
 
 def streams_for(files: int, size: int, *, most: int) -> int:
-    """How many streams so many files of so many bytes together are worth."""
+    """How many streams are useful for so many files of so many bytes together."""
     return 1 if files < _FEW_FILES and size < _FEW_BYTES else most
 
 
@@ -134,7 +133,7 @@ class _Jobs(Generic[Job]):
         self._one_at_a_time = threading.Lock()  # an iterator is not for several threads at once
 
     def next(self) -> _Job[Job] | None:
-        """What to do next. None: nothing, and the stream that asks is none any more."""
+        """The next job; None if there is none, and the stream ends."""
         with self._one_at_a_time:
             found = [self._back.pop()] if self._back else list(_next(self._jobs))
             if found:
@@ -143,10 +142,10 @@ class _Jobs(Generic[Job]):
             return None
 
     def hand_back(self, job: _Job[Job]) -> bool:
-        """Upstream was full: whether the stream that says so is none any more, for another does this job.
+        """Upstream is full: True if the stream ends and another one does its job.
 
-        False: it is the last one and has to do it itself. Those that were beside it have ended since, and
-        with them their connections; where none was, UpstreamFull is the truth.
+        False: it is the last one and has to do the job itself. The others have ended since, and with them
+        their connections; if there were none, UpstreamFull is raised.
         """
         with self._one_at_a_time:
             if self._streams == 1:
@@ -179,7 +178,7 @@ class _Crew(Generic[Job, Got]):
             thread.start()
 
     def found(self) -> Iterator[Got]:
-        """What comes of the jobs, as they get done. Raises the first error."""
+        """The results of the jobs, as they are done. Raises the first error."""
         running = len(self._threads)
         while running:
             match self._results.get():
@@ -191,7 +190,7 @@ class _Crew(Generic[Job, Got]):
                     running -= 1
 
     def join(self) -> None:
-        """Wait for the threads, which have been told to stop; what they still hand over is not wanted."""
+        """Wait for the threads, which have been told to stop; further results are dropped."""
         for thread in self._threads:
             while thread.is_alive():
                 with suppress(Empty):
@@ -210,7 +209,7 @@ class _Crew(Generic[Job, Got]):
         self._results.put(None)
 
     def _do(self, job: _Job[Job]) -> bool:
-        """Do a job; whether this stream goes on after it."""
+        """Do a job; returns whether this stream continues."""
         try:
             got = self._work(job.what, self._stop)
         except UpstreamFull:

@@ -1,8 +1,8 @@
 """`python -m pushmirror.fetch.tls`: the remote shell that rsync is given for rsyncs://.
 
 rsync starts it as `… --port N --ca PATH [-l USER] HOST rsync --server --daemon .` and speaks the daemon
-protocol through its standard input and output; it carries the bytes over TLS. The server's certificate and
-name are always checked (rsync's own rsync-ssl does so only since 3.5.0). Not its business: what is carried.
+protocol through its standard input and output; this program carries the bytes over TLS. The server's
+certificate and name are always checked (rsync's own rsync-ssl does so only since 3.5.0).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def main() -> int:
 
 
 class BrokenOff(Exception):
-    """A connection ended without a farewell.
+    """A connection ended without a TLS close.
 
-    Whether all had come by then is for rsync to tell, and it would take our exit code for its own.
+    Whether everything had arrived is for rsync to tell; it would take our exit code for its own.
     """
 
 

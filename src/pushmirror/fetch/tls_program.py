@@ -49,7 +49,7 @@ def stunnel_config(host: str, port: int, ca: Path, *, check_name: bool, timeout_
 
 
 def socat_argv(host: str, port: int, ca: Path, *, timeout_s: int = 10) -> list[str]:
-    """A command line that makes socat the same."""
+    """A command line that makes socat the same client."""
     _require_usable(host, ca)
     address = f"[{host}]" if ":" in host else host
     where = "capath" if ca.is_dir() else "cafile"
@@ -83,7 +83,7 @@ def become(method: TlsMethod, host: str, port: int, ca: Path, *, timeout_s: int 
 
 
 def _offer(config: str) -> None:
-    """Have a text waiting on the file descriptor that stunnel will read: nothing is left on a disk."""
+    """A file descriptor from which stunnel can read the text: nothing is left on a disk."""
     reading, writing = os.pipe()
     os.write(writing, config.encode())  # far less than a pipe holds
     os.close(writing)

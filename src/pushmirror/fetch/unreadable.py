@@ -1,8 +1,8 @@
-"""What upstream could not show: read off rsync's complaints, a name each.
+"""Names that upstream could not read: parsed from rsync's error lines.
 
-Guaranteed: a complaint counts as one about a name only if it is upstream's and says which name; every other
-one is left to the caller, who has to take the transfer for failed. A local error never counts: it names no
-module and no path of upstream's. The texts are those of rsync 3.0.9 to 3.5.0 (flist.c, sender.c), such as
+Guaranteed: an error line counts only if it comes from upstream and names one of its paths; every other one is
+left to the caller, who has to treat the transfer as failed. A local error never counts: it names no module
+and no path of upstream's. The texts are those of rsync 3.0.9 to 3.5.0 (flist.c, sender.c), such as
 
     rsync: [sender] opendir "/private" (in debian) failed: Permission denied (13)     "[sender] " since 3.2
     file has vanished: "pool/a" (in debian)                           without chroot there is no "/"
@@ -23,7 +23,7 @@ _SHOWN = 5  # names in a message
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Tree paths of which upstream could not say what they are now, or not so that it can be used here."""
+    """Tree paths whose current state at upstream is unknown."""
 
     files: frozenset[str] = frozenset()
     directories: frozenset[str] = frozenset()  # nothing is known of what is below them, either
@@ -75,7 +75,7 @@ _NO_COMPLAINT = re.compile(  # they go along with the others, or tell of what rs
 
 @dataclass(slots=True)
 class Complaints:
-    """What one rsync complained of; each line of its standard error is handed to `take`."""
+    """The error lines of one rsync; each is handed to `take`."""
 
     top: str  # the path of upstream's tree as complaints have it, without slashes around it; see `of`
     is_daemon: bool

@@ -1,10 +1,9 @@
-"""The other end: its published state, its listing and its files, through rsync.
+"""Upstream, by rsync: its published state, its listing and its files.
 
-Guaranteed: what comes from upstream stays in the work area; a transfer that did not happen is an error
-even when rsync's exit code is 0. An option that upstream refuses is done without (fetch/refusals.py). A
-name that upstream cannot read, that vanishes or that no list of ours can have costs that name only: it is
-skipped, counted, named in the log and handed to the caller (fetch/unreadable.py). Not the business of this
-module: whether what came is right.
+Guaranteed: what comes from upstream stays in the work area; a transfer that did not happen is an error even
+when rsync's exit code is 0. Options that upstream refuses are left out (fetch/refusals.py). A name that
+upstream cannot read, that disappears or that cannot be in a list is skipped alone: it is counted, logged and
+handed to the caller (fetch/unreadable.py). Not the business of this module: whether the content is right.
 
 What rsync did is logged under names of its own, at level DEBUG, so that a handler can tell it apart:
 `pushmirror.rsync` has a line with its argv before each transfer and one with what it moved after it, in
@@ -79,7 +78,7 @@ _FLAGS = f"/{UPDATING}*"
 
 @dataclass(slots=True)
 class Traffic:
-    """What has gone through the line so far."""
+    """What was transferred so far."""
 
     bytes_received: int = 0
     bytes_sent: int = 0
@@ -94,7 +93,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class Fetched:
-    """What one transfer brought: not what was here from an interrupted run."""
+    """What one transfer brought, without what was here from an interrupted run."""
 
     files: int = 0
     size: int = 0  # bytes of these files
@@ -318,7 +317,7 @@ class Upstream:
         return fetched
 
     def _note_unreadable(self, complaints: Complaints, names: Sequence[str]) -> None:
-        """Name those of the names that upstream could not read; each once in a run."""
+        """Log names that upstream could not read, each once in a run."""
         unreadable = Unseen(frozenset(complaints.unreadable), frozenset(complaints.unreadable_directories))
         if not unreadable:
             return
@@ -329,7 +328,7 @@ class Upstream:
         _warn_of_unreadable(found)
 
     def advance(self, *, files: int, size: int) -> None:
-        """So much more has come."""
+        """Report progress of files and bytes."""
         with self._counting:
             self.progress.advance(files=files, size=size)
 
@@ -350,7 +349,7 @@ class Upstream:
 
     @property
     def version(self) -> Version:
-        """The version of the rsync here."""
+        """The version of the local rsync."""
         if self._version is None:
             self._version = Version(rsync_version(self.archive.rsync))
         return self._version
@@ -427,7 +426,7 @@ class Upstream:
 
 @contextmanager
 def _given_up(archive: Archive) -> Iterator[None]:
-    """Translate what it means that we have ended an rsync."""
+    """Translate the errors for an rsync that was ended here."""
     try:
         yield
     except Stalled as exc:
@@ -443,7 +442,7 @@ def _given_up(archive: Archive) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Listing:
-    """Takes the lines of a listing, and hands on what can be mirrored."""
+    """Takes the lines of a listing; passes on what can be mirrored."""
 
     hand_on: Callable[[Entry], None]
     parse: rsync.ParseLine
@@ -473,7 +472,7 @@ class _Listing:
         return Unseen(frozenset(self.skipped), frozenset(self.directories))
 
     def warn(self) -> None:
-        """Name what was skipped."""
+        """Log what was skipped."""
         if self.skipped:
             text = "skipping %d names at upstream that cannot be mirrored: %s"
             _log.warning(text, len(self.skipped), shown(self.skipped))

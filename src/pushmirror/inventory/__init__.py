@@ -1,1 +1,1 @@
-"""Our tree by name: what it holds, how it differs from upstream's, and the manifest that sites read."""
+"""Our tree by name: its content, its differences from upstream's, and the manifest that sites read."""

@@ -1,9 +1,9 @@
-"""The SQLite file of an inventory, open.
+"""The SQLite file of an inventory.
 
-Guaranteed: a change happens whole or not at all. A file that is damaged or of another version is begun
-anew: it holds nothing that the tree could not tell again; the damaged one is kept as FILE.damaged. Who only
-reads, needs no lock and changes nothing; what cannot be used is then an empty inventory, which is not whole.
-What else is wrong is a StateError with advice.
+Guaranteed: a transaction is atomic. A file that is damaged or of another version is replaced by an empty one,
+since everything in it can be read again from the tree; the damaged one is kept as FILE.damaged. A reader
+needs no lock and changes nothing; a file that cannot be used is then an empty, incomplete inventory. All
+other errors are StateErrors with a hint.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ADVICE = {
 
 
 class InventoryDb:
-    """The file, open for one process."""
+    """The file, open in one process."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -65,16 +65,16 @@ class InventoryDb:
             self._distrust_another_boot()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def facts(self) -> InventoryFacts:
-        """What is known of the whole."""
+        """The row of facts about the whole tree."""
         with self.advised():
             return read_facts(self._connection)
 
     def ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows that answer a question."""
+        """The rows of a query."""
         with self.advised():
             return self._connection.execute(sql, values).fetchall()
 
@@ -86,7 +86,7 @@ class InventoryDb:
 
     @contextmanager
     def changing(self, *, durable: bool = False) -> Iterator[Transaction]:
-        """One transaction; a durable one, and all before it, outlives a power cut."""
+        """One transaction; a durable one, and all before it, survives a power cut."""
         with self.advised():
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -102,9 +102,9 @@ class InventoryDb:
 
     @contextmanager
     def advised(self) -> Iterator[None]:
-        """Translate what SQLite says of this file, and what fails where its rows are read in the block.
+        """Translate SQLite's errors, also those of reading rows in the block.
 
-        One that is found damaged is gone at the next opening.
+        A file that is found damaged is replaced at the next opening.
         """
         try:
             yield
@@ -128,7 +128,7 @@ class InventoryDb:
         )
 
     def _distrust_another_boot(self) -> None:
-        """After a power cut the tree may lack what was recorded here: all of it has to be looked at."""
+        """After a power cut the tree may lack what was recorded here: a full scan is needed."""
         boot = _boot()
         if read_facts(self._connection).boot != boot:
             with self.changing() as change:
@@ -150,7 +150,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
-    """Its connection; that of an empty one where it is not there, cannot be used or is of another boot."""
+    """The connection; to an empty database if the file is missing, unusable or of another boot."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     make_tables(connection)
     with suppress(sqlite3.DatabaseError):

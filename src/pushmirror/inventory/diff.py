@@ -1,9 +1,10 @@
-"""What changed? The tree here against upstream's listing, name by name, in one pass over both.
+"""The difference between our tree and upstream's, name by name.
 
-`Diff` is the seam between the strategies and the engine: whoever can fill one in can be fetched from,
-verified, published and deleted after in the same way. `DiskDiff` fills it in for `full`. It holds one
-directory per level at a time, so its memory grows with the change and not with the tree; new files that may
-be fetched ahead, and a first sync has nothing else, are spooled.
+A `Diff` is what every strategy returns and all that the engine needs to fetch, verify, publish and delete. It
+is made in one pass, from upstream's listing and the disk (`full`) or from two sorted listings, upstream's
+manifest and the inventory (`manifest`); both have the same rules of what counts as changed. The comparison
+with the disk holds one directory per level at a time, so its memory grows with the change and not with the
+tree; new files that may be fetched ahead, and a first sync has nothing else, are kept in a spool.
 
 Not the business of this module: where the listing comes from, and which name may be published when.
 """
@@ -27,7 +28,7 @@ from pushmirror.system.files import mtime_of
 
 @dataclass(slots=True)
 class Diff:
-    """What a strategy learnt: everything the engine needs to know of the change."""
+    """What a strategy found out: everything the engine needs to know of the change."""
 
     early: EntrySpool = field(
         default_factory=EntrySpool
@@ -73,7 +74,7 @@ class Diff:
 
     @property
     def leads_to_a_state(self) -> bool:
-        """Whether what it leads to is a state of upstream's that has a name in its manifest."""
+        """Whether it leads to a state of upstream's that has a digest in its manifest."""
         return bool(self.digest) and not self.compared_disk
 
     @property
@@ -84,7 +85,7 @@ class Diff:
 
     @property
     def to_fetch(self) -> int:
-        """How many files the tree lacks or has otherwise."""
+        """The number of files that the tree lacks or that differ."""
         return len(self.early) + len(self.missing) + len(self.changed)
 
     def names_in_publishing_order(self) -> list[str]:
@@ -245,12 +246,6 @@ class DiskDiff:
 def bytes_of(entries: Mapping[str, Entry]) -> int:
     """How many bytes these files have together."""
     return sum(entry.size for entry in entries.values())
-
-
-# Two accounts of a tree, theirs and ours, name by name, gathered into a survey. Pure but for its spool.
-#
-# What `DiskDiff` does with a listing and the disk, this does with a manifest and the inventory: the rules
-# of what counts as changed are the same, so that every strategy ends in the same tree.
 
 
 class InventoryDiff:

@@ -1,4 +1,4 @@
-"""What differed between a tree and its inventory, as numbers and examples."""
+"""Differences between a tree and its inventory, as numbers and examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Drift:
-    """What changed in a tree without its inventory being told; no names if that was not whole before."""
+    """What changed in a tree without its inventory; no names if the inventory was not complete before."""
 
     missing: Sample = field(default_factory=Sample)  # that were in the tree
     changed: Sample = field(default_factory=Sample)  # that are something else now
@@ -35,7 +35,7 @@ class Drift:
     modes: list[tuple[str, int]] = field(default_factory=list)
 
     def add_modes(self, modes: Sequence[tuple[str, int]]) -> None:
-        """Some more names whose mode is wrong."""
+        """Add names whose mode is wrong."""
         self.modes += modes[: _MOST_MODES - len(self.modes)]
 
     def __bool__(self) -> bool:

@@ -1,12 +1,12 @@
-"""What our tree holds, name by name, without asking the disk: what makes a push cost what changed.
+"""The inventory: the content of our tree by name, so that a push costs what changed and not a scan.
 
-    expect(paths) ──▶ the tree changes ──▶ settle(): looked at, name by name      (told of every change)
-    reconcile(): the whole disk is looked at, and differences are put right       (whole, and what drifted)
+    expect(paths) ──▶ the tree changes ──▶ settle(): these names are read again  (every change is recorded)
+    reconcile(): the whole disk is scanned and differences are corrected      (complete again; drift reported)
 
 Guaranteed: names that may be changing are recorded on disk before they change, so that a killed process
-leaves nothing wrong, only something to settle. What is asked costs what is answered; nothing grows with the
-tree. One process changes an inventory at a time: whoever holds the tree's lock.
-Not the business of this module: upstream, but for the name of its state that we follow.
+leaves nothing wrong, only names to read again. A query costs what it returns. One process changes an
+inventory at a time: the one that holds the tree's lock. Not the business of this module: upstream, except the
+digest of its state that we follow.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Inventory:
     """The inventory of one tree."""
 
     def __init__(self, file: Path, *, read_only: bool = False) -> None:
-        """Open it, or begin one. StateError if that cannot be done.
+        """Open it, or create an empty one. StateError if that fails.
 
-        With `read_only` nothing is begun or changed, and one that cannot be used is simply not whole.
+        With `read_only` nothing is created or changed; a file that cannot be used is an incomplete inventory.
         """
         self._file = InventoryDb(file, read_only=read_only)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -90,13 +90,13 @@ class Inventory:
     @property
     @reads
     def reconciled_at(self) -> datetime | None:
-        """When the whole disk was last looked at."""
+        """When the whole disk was last scanned."""
         at = self._file.facts().reconciled_at
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
     @property
     def followed(self) -> str:
-        """The state of upstream's tree that ours last arrived at; empty if none, or if ours drifted."""
+        """The state of upstream's tree that ours last reached; empty if none, or after local changes."""
         return self._file.facts().followed
 
     @property
@@ -106,22 +106,22 @@ class Inventory:
 
     @property
     def heading(self) -> str:
-        """Where our tree is on its way to, from the state that it followed; empty if it has arrived."""
+        """The state that our tree is changing to from the followed one; empty if it was reached."""
         return self._file.facts().heading
 
     def head_for(self, state: str) -> None:
-        """Our tree is going to change, towards this state of upstream's."""
+        """Record that our tree starts changing towards this state of upstream's."""
         with self._file.changing(durable=True) as change:
             change.note(heading=state)
 
     def follow(self, state: str, selection: int) -> None:
-        """Our tree has arrived at this state of upstream's, but for what is held; empty: at none."""
+        """Record that our tree reached this state of upstream's, but for what is held; empty: none."""
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
 
     @reads
     def hold(self, entries: Iterable[Entry]) -> None:
-        """These, and no others, are at upstream and not here; only news are written."""
+        """Store the entries, and no others, that upstream has and we do not; only changes are written."""
         wanted = {entry.path: entry for entry in entries}
         kept = self.held()
         if wanted == kept:
@@ -134,12 +134,12 @@ class Inventory:
             change.execute_each(sql, map(row_from, new))
 
     def distrust(self) -> None:
-        """The disk was seen to be otherwise: all of it is to be looked at again."""
+        """Mark it as incomplete: the disk differs, and a full scan is needed."""
         with self._file.changing() as change:
             change.note(whole=False)
 
     def forget(self) -> None:
-        """Know nothing any more."""
+        """Remove everything."""
         with self._file.changing() as change:
             change.begin_anew()
 
@@ -169,7 +169,7 @@ class Inventory:
 
     @reads
     def get(self, path: str) -> Entry | None:
-        """What the tree has under a name."""
+        """The entry of a path."""
         sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  names of columns
         rows = self._file.ask(sql, order_of(path))
         return entry_from(rows[0]) if rows else None
@@ -194,23 +194,25 @@ class Inventory:
 
     @reads
     def held(self) -> dict[str, Entry]:
-        """What the state that we follow has otherwise than our tree, by path; see `hold`."""
+        """What the followed state of upstream's has otherwise than our tree, by path; see `hold`."""
         rows = self._file.ask(f"SELECT {ENTRY} FROM held")  # noqa: S608  names of columns
         return {entry.path: entry for entry in filter(None, map(entry_from, rows))}
 
     @reads
     def extras(self) -> list[str]:
-        """Files and links that upstream has not."""
+        """Files and links that upstream does not have."""
         return self._extras(f"kind <> {_DIRECTORY}")
 
     @reads
     def extra_directories(self) -> list[str]:
-        """Directories that upstream has not."""
+        """Directories that upstream does not have."""
         return self._extras(f"kind = {_DIRECTORY}")
 
     @reads
     def set_extras(self, files: Iterable[str], directories: Iterable[str]) -> None:
-        """Upstream has not these files, links and directories, but all others; only news are written."""
+        """Store that upstream lacks these files, links and directories, but has all others; only changes
+        are written.
+        """
         wanted = {*files, *directories}
         marked = set(self._extras("TRUE"))
         if wanted == marked:
@@ -228,20 +230,20 @@ class Inventory:
 
     @property
     def unsettled(self) -> bool:
-        """Whether names are expected to change: they may be otherwise than they are here."""
+        """Whether names were announced as changing and not read again yet."""
         return bool(self._file.ask("SELECT 1 FROM expected LIMIT 1"))
 
     def expect(self, paths: Iterable[str]) -> None:
-        """These names may change from now on, also if we are killed, or the power fails."""
+        """Record that these names may change from now on; survives a kill and a power cut."""
         with self._file.changing(durable=True) as change:
             rows = ((encoded(path),) for path in paths if counts(path))
             change.execute_each("INSERT OR IGNORE INTO expected VALUES (?)", rows)
 
     def settle(self, tree: Path, hashes: Mapping[str, str] | None = None) -> None:
-        """Look at every expected name on the disk, and keep what is there.
+        """Read every recorded name from the disk again.
 
-        A name that is gone leaves, with all that was below it; directories above a new one are added. A
-        file's hash is known if `hashes` tells the SHA256 of what was put there.
+        A name that is gone is removed with all below it; directories above a new one are added. A file's hash
+        is known if `hashes` has the SHA256 of what was put there.
         """
         known = hashes or {}
         while batch := self._file.ask(f"SELECT path FROM expected ORDER BY path LIMIT {_BATCH}"):  # noqa: S608  a number
@@ -253,11 +255,11 @@ class Inventory:
                 change.execute_each("DELETE FROM expected WHERE path = ?", batch)
 
     def reconcile(self, tree: Path, *, progress: Progress, workers: int | None = None) -> Drift:
-        """Compare with the whole disk and put right what differs; from then on the inventory is whole.
+        """Compare with the whole disk and correct what differs; the inventory is complete afterwards.
 
         If anything differed, no state of upstream's is followed any more. `workers` is the number of
         processes (default: one for each core, up to eight, where that is worth it). UnreadableTree if a
-        directory cannot be read; what was found until then is put right.
+        directory cannot be read; what was found until then is corrected.
         """
         self.settle(tree)
         return reconcile(self._file, tree, progress=progress, workers=workers)
@@ -266,12 +268,12 @@ class Inventory:
 
     @property
     def sealed_state(self) -> str:
-        """The state at the last seal; empty if what changed since then is not known."""
+        """The state that was last published in a manifest; empty if the changes since are unknown."""
         return self._file.facts().sealed
 
     @reads
     def pending_change(self) -> Change | None:
-        """What changed since the last seal; None if that is not known: a whole listing is needed."""
+        """The change since that state; None if it is unknown: a whole listing is needed."""
         if not self.sealed_state:
             return None
         both = [(before, now) for before, now in self._touched() if before != now]
@@ -279,7 +281,9 @@ class Inventory:
         return Change(removed, tuple(now for _, now in both if now is not None))
 
     def sealed(self, state: str) -> None:
-        """A manifest tells of this state, ours now; changes are kept from here on."""
+        """Record that a manifest describes this state, which is the current one; changes are kept from
+        here on.
+        """
         with self._file.changing() as change:
             if state != change.state:
                 raise StateError(

@@ -1,13 +1,13 @@
-"""Our tree's manifest as our sites read it: kept in O(change), from what the inventory was told.
+"""Write the manifest that our sites read, from the changes in the inventory: it costs what changed.
 
     parts ──▶ head.next ──▶ the inventory: sealed ──▶ head.next becomes head ──▶ what is old leaves
     written and durable      one transaction: this        one rename
                              decides which head counts
 
-Guaranteed: a head names only files that are there, whole; what it says of the tree is what the inventory
-says, and its steps add up to it. Killed at any point, the next `seal` finishes or forgets what was begun.
-What a head named until now stays a while: sites may be fetching it. Not the business of this module: the
-format (archive/manifest.py), and whether the inventory is right.
+Guaranteed: a head names only files that exist and are complete; it describes the tree as the inventory does,
+and its steps add up to it. Killed at any point, the next `seal` finishes or discards what was begun. Files
+that the previous head named stay for a while, as sites may be fetching them. Not the business of this module:
+the format (archive/manifest.py), and whether the inventory is right.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Tree(Protocol):
 
 
 class ManifestWriter:
-    """The manifest of one archive."""
+    """Writes the manifest of one archive."""
 
     def __init__(self, directory: Path, inventory: Tree) -> None:
         """`directory` is what the rsync daemon serves."""
@@ -76,9 +76,9 @@ class ManifestWriter:
         self._inventory = inventory
 
     def seal(self, generation: str) -> str:
-        """Tell sites what the tree holds now, and which generation it has; returns the tree's state.
+        """Publish the current content of the tree and its generation; returns the tree's state.
 
-        StateError when it cannot be written.
+        StateError if it cannot be written.
         """
         try:
             self._make_directory()
@@ -99,12 +99,12 @@ class ManifestWriter:
 
     @property
     def generation(self) -> str:
-        """The archive's generation that sites were told of; empty if they were told of none."""
+        """The generation in the published manifest; empty if there is none."""
         head = self._read(HEAD)
         return head.generation if head else ""
 
     def withdraw(self) -> None:
-        """Tell sites that nothing is known of the tree; they take another way then."""
+        """Remove the manifest: sites use another strategy then."""
         served = self._read(HEAD)
         if served:
             self._let_go(served, ())
@@ -120,7 +120,7 @@ class ManifestWriter:
         make_open_directories(above, self._directory.parent.name, self._directory.name, owner=owner)
 
     def _served(self) -> Head | None:
-        """The head that sites read, when the seal that a kill ended is finished or undone."""
+        """The head that sites read, after finishing or undoing a seal that was killed."""
         begun = self._read(_NEXT)
         if begun and begun.state == self._inventory.sealed_state:
             (self._directory / _NEXT).replace(self._directory / HEAD)
@@ -140,7 +140,9 @@ class ManifestWriter:
             return None
 
     def _standing(self, head: Head | None) -> Head | None:
-        """The head when the next one can begin at it: it is of the last seal, and has all its files."""
+        """The head if the next one can continue from it: it describes the last sealed state and its files
+        exist.
+        """
         if head and head.state == self._inventory.sealed_state and all(map(self._is_there, _parts(head))):
             return head
         return None
@@ -154,7 +156,7 @@ class ManifestWriter:
     # --- What is next -------------------------------------------------------------------------------------
 
     def _next(self, standing: Head | None, generation: str) -> Head | None:
-        """The head of the tree as it is now, its files written; None when the inventory cannot be right."""
+        """The head of the tree as it is now, its files written; None if the inventory is inconsistent."""
         tree = self._inventory
         if standing and standing.state == tree.state:
             return replace(standing, generation=generation)
@@ -173,7 +175,7 @@ class ManifestWriter:
         return shortened(Head(tree.state, generation, tree.files, tree.size, tree.state, snapshot, steps))
 
     def _step(self, before: str) -> Step | None:
-        """What changed since the last seal; None when it is too much to be read, or does not add up."""
+        """The change since the last seal; None if it is too large, or inconsistent."""
         change = self._inventory.pending_change()
         if change is None or len(change) > MAX_CHANGE_ENTRIES:
             return None
@@ -196,7 +198,7 @@ class ManifestWriter:
         return Step(before, self._inventory.state, part)
 
     def _snapshot(self) -> Part | None:
-        """The listing of the whole tree, written; None when it is not of the inventory's state."""
+        """The listing of the whole tree, written; None if it does not have the inventory's digest."""
         beside = self._directory / "snapshot.new"
         beside.unlink(missing_ok=True)
         counted = _Counted(self._inventory.entries())
@@ -228,13 +230,13 @@ class ManifestWriter:
         sync_directory(self._directory)
 
     def _distrust(self) -> None:
-        """The inventory does not hold what its own digest says: it begins anew, sites are told nothing."""
+        """The inventory contradicts its own digest: start it anew, and withdraw the manifest."""
         _log.warning("inventory inconsistent; the next run rescans the tree")
         self.withdraw()
         self._inventory.forget()
 
     def _let_go(self, head: Head, kept: tuple[Part, ...]) -> None:
-        """From now on the time of a file that no head names counts."""
+        """Set the time of files that no head names any more: they are removed some time later."""
         for part in {*_parts(head)} - {*kept}:
             try:
                 os.utime(self._directory / part.name, follow_symlinks=False)
@@ -242,7 +244,7 @@ class ManifestWriter:
                 continue
 
     def _tidy(self, head: Head) -> None:
-        """Remove what a killed seal left, and what no head names any more since long."""
+        """Remove what a killed seal left, and what no head has named for long."""
         named = {HEAD, *(part.name for part in _parts(head))}
         others = [
             (found.st_mtime, one)

@@ -1,4 +1,10 @@
-"""Walking a share of a tree, and telling what is otherwise than its inventory says."""
+"""Scan the whole tree and compare it with the inventory; only differences are kept and corrected.
+
+The tree is scanned in small shares, taken from one stack by this process and, where that is worth their
+start, others beside it. Each compares directory by directory with the inventory's file, so that neither the
+tree nor the inventory is ever in memory. Differences are corrected share by share, in one transaction each: a
+kill loses nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -188,21 +194,13 @@ def _wrong_mode(path: str, mode: int) -> Iterator[tuple[str, int]]:
         yield path, DIRECTORY_MODE
 
 
-# The whole disk against the inventory: only what differs is told, and put right.
-#
-# The tree is walked in shares, small ones taken from one stack, by this process and, where that is worth
-# their start, others beside it. Each compares directory by directory with the file of the inventory itself,
-# so that neither the tree nor the inventory is ever in memory. What is told of is put right share by share,
-# in one transaction each: a kill loses nothing of it.
-
-
 _WORTH_PROCESSES = 40_000  # names from which a second process pays for its start
 _MOST_PROCESSES = 8  # more wait for the disk, and for this one, that puts right what they find
 _SHARE = 50  # directories handed out at once; what is below them comes back when there is too much of it
 
 
 def reconcile(file: InventoryDb, tree: Path, *, progress: Progress, workers: int | None) -> Drift:
-    """Make the inventory what the tree is, and whole; see `Inventory.reconcile`."""
+    """Make the inventory equal to the tree, and complete; see `Inventory.reconcile`."""
     drift, facts = Drift(), file.facts()
     begins = not (facts.whole or facts.sealed or file.ask("SELECT 1 FROM names LIMIT 1"))
     progress.step("scanning the tree", files=facts.files if facts.whole else None)
@@ -218,12 +216,12 @@ def reconcile(file: InventoryDb, tree: Path, *, progress: Progress, workers: int
 
 
 def processes() -> int:
-    """How many look at a tree, if nobody says."""
+    """How many processes scan a tree by default."""
     return min(os.cpu_count() or 1, _MOST_PROCESSES)
 
 
 def _take(walked: ScanResult, file: InventoryDb, drift: Drift) -> None:
-    """Put right what one share of the walk found; modes are the business of who asked."""
+    """Correct what one share of the scan found; modes are left to the caller."""
     drift.add_modes(walked.modes)
     if not (walked.rows or walked.found or walked.gone):
         return
@@ -238,7 +236,7 @@ def _take(walked: ScanResult, file: InventoryDb, drift: Drift) -> None:
 
 
 def _walk(walker: Scanner, workers: int, *, expected: int) -> Iterator[ScanResult]:
-    """What all shares of the tree hold; in no particular order."""
+    """The results of all shares of the tree, in no particular order."""
     stack, seen = [b""], 0
     while stack and (workers == 1 or max(seen, expected) < _WORTH_PROCESSES):
         walked = walker.walk(_share(stack))

@@ -1,8 +1,8 @@
-"""Very many files of upstream's in very little memory: packed in blocks, and in a file once they are many.
+"""Very many new files of upstream's in very little memory: packed in blocks, and in a temporary file.
 
 Guaranteed: entries come back in the order in which they were appended, as often as one asks, and whoever
-walks through them holds one block. 1.5 million take about 40 MB of disk in TMPDIR. Only files are kept, no
-links and directories: of these no tree has so many that are missing.
+iterates holds one block. 1.5 million take about 40 MB of disk in TMPDIR. Files only, no links and
+directories: no tree has so many new ones of these.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One change of an inventory: rows, counters, digest and what is remembered for the next seal together."""
+"""A transaction on an inventory: rows, counters, digest and the pending change are updated together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sha256 = excluded.sha256
 
 
 class Transaction:
-    """What may be done in one transaction; whoever began it ends it, after `finish`."""
+    """One transaction; whoever began it ends it, after `finish`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -48,7 +48,7 @@ class Transaction:
         self._files, self._size, self._pending = facts.files, facts.size, facts.pending
 
     def finish(self) -> None:
-        """Write down what is known of the whole."""
+        """Write the facts about the whole."""
         if self._pending > _MOST_PENDING:
             self.forget_touched(sealed="")
         facts = self.facts._replace(
@@ -57,34 +57,34 @@ class Transaction:
         self.execute(f"UPDATE facts SET ({', '.join(InventoryFacts._fields)}) = ({marks(facts)})", facts)  # noqa: S608  as above
 
     def note(self, **facts: object) -> None:
-        """Note facts of the whole, by the names of their fields."""
+        """Change facts about the whole, by the names of their fields."""
         self.facts = self.facts._replace(**facts)  # type: ignore[arg-type]  # the caller names a field and its type
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Carry out one statement."""
+        """Execute a statement."""
         return self._connection.execute(sql, values).fetchall()
 
     def execute_each(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        """Carry out one statement with each of the values."""
+        """Execute a statement with each of the values."""
         self._connection.executemany(sql, values)
 
     def begin_anew(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         for table in TABLES:
             self.execute(f"DROP TABLE IF EXISTS {table}")
         make_tables(self._connection)
         self._begin(InventoryFacts(boot=self.facts.boot))
 
     def get(self, path: str) -> Entry | None:
-        """What is kept of a name."""
+        """The stored entry of a path."""
         sql = f"SELECT {ENTRY} FROM names WHERE directory = ? AND name = ?"  # noqa: S608  as above
         rows = self.execute(sql, order_of(path))
         return entry_from(rows[0]) if rows else None
 
     def put(self, entry: Entry, on_gone: Callable[[str], None] | None = None) -> Entry | None:
-        """Keep this of a name; returns what was kept.
+        """Store an entry; returns the previous one.
 
-        If it is no directory any more, what was below leaves, each told to `on_gone`.
+        If it is no longer a directory, what was below is removed, each name passed to `on_gone`.
         """
         before = self.get(entry.path)
         if before == entry:
@@ -99,7 +99,7 @@ class Transaction:
         return before
 
     def remove(self, path: str, on_gone: Callable[[str], None] | None = None) -> bool:
-        """Take a name out, and all below it, each told to `on_gone`; returns whether there was anything."""
+        """Remove a name and all below it, each passed to `on_gone`; returns whether there was anything."""
         before = self.get(path)
         if before is None:
             return False
@@ -110,21 +110,21 @@ class Transaction:
         return True
 
     def fill(self, rows: Iterable[Sequence[object]], digest: TreeDigest, *, files: int, size: int) -> None:
-        """Keep these names, of which nothing was kept, and whose digest, number and bytes are known."""
+        """Store new entries whose digest, number and bytes are known."""
         self.execute_each(f"INSERT INTO names ({ENTRY}) VALUES ({marks(COLUMNS)})", rows)  # noqa: S608  as above
         self._digest.merge(digest)
         self._files += files
         self._size += size
 
     def forget_touched(self, *, sealed: str) -> None:
-        """What changed until now is of no interest: the state `sealed` is, or (empty) nothing is, sealed."""
+        """Drop the pending change: the state `sealed` was published; empty: none was."""
         self.execute("DELETE FROM touched")
         self._pending = 0
         self.note(sealed=sealed)
 
     @property
     def state(self) -> str:
-        """The digest of all names, so far."""
+        """The digest of all names at this moment."""
         return self._digest.hexdigest()
 
     def _remove_below(self, directory: str, on_gone: Callable[[str], None] | None = None) -> None:
@@ -160,17 +160,17 @@ class Transaction:
 
 
 class NameRefresher:
-    """A tree on the disk, while nothing of it changes: a directory is looked at once."""
+    """Reads names from the disk again; the tree does not change meanwhile, so each directory is read once."""
 
     def __init__(self, tree: Path) -> None:
         self._root = os.fsencode(tree) + b"/"
         self._seen: dict[str, Entry | None] = {"": Entry("", Kind.DIRECTORY)}  # directories, or what is there
 
     def settle(self, path: str, change: Transaction, *, sha256: str) -> None:
-        """Keep what is there under a name.
+        """Store what the disk has under a name.
 
-        The directories above it are kept, too. Where one is not there, or is something else now, that is
-        what is kept: no link is followed.
+        The directories above it are stored, too. Where one is missing, or is something else now, that is what
+        is stored: no link is followed.
         """
         if not counts(path):
             return

@@ -1,4 +1,4 @@
-"""What one round of a run has learnt and done."""
+"""The data of one attempt of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pushmirror.tree.suites import Suites
 
 @dataclass(slots=True)
 class Attempt:
-    """What one round has learnt and done; a new one starts with nothing."""
+    """What one attempt of a run has found and done; a new one starts empty."""
 
     suites: Suites  # upstream's state that it works towards, and what of it is held back
     live: PublishedState  # what is served here
@@ -37,17 +37,17 @@ class Attempt:
 
     @property
     def pinned(self) -> PublishedState:
-        """What is going to be published."""
+        """The state that is going to be published."""
         return self.suites.target
 
     def hold(self, directory: str, fault: Fault) -> None:
-        """Leave a suite as it is served here."""
+        """Hold a suite back: it stays as it is served here."""
         self.suites.hold(directory, fault)
         self.suites.restrict(self.diff)
         self.staged -= {path for path in self.staged if self.suites.leaves(path)}
 
     def at_once(self) -> tuple[str, ...]:
-        """The suites that no order of renames keeps whole: without by-hash, or with a link that moves."""
+        """Suites that no order of renames keeps complete: without by-hash, or with a link that moves."""
         pinned = self.pinned.suites
         return tuple(where for where in pinned if where and self._changes_as_one(where))
 

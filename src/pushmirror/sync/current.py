@@ -1,8 +1,8 @@
-"""Whether a push may be answered without a run: what it announces is what the tree serves already.
+"""Whether a push needs no run: the tree serves already what the push announces.
 
-Guaranteed: upstream is not asked, and nobody is waited for. When in doubt, no: a run then finds out. So it
-is of a plain tree, for only a listing of all of it tells its generation. Not the business of this module:
-whether upstream has something newer by now, which the push did not ask.
+Guaranteed: upstream is not asked and no lock is waited for. In doubt the answer is no, and a run finds out.
+So it is for a plain tree, whose generation only a full listing tells. Whether upstream has something newer by
+now is not checked, as the push did not ask for it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _RUNS = 20  # looked at: of these one should have published
 
 
 def is_already_served(archive: Archive, generation: str, store: Store) -> bool:
-    """Whether the tree serves this generation, and there is nothing that a run would have to right.
+    """Whether the tree serves this generation, and a run would have nothing to correct.
 
-    A run that is under way may be about to publish something newer: that it is served now stays true.
+    A current run may be about to publish something newer; the answer stays true.
     """
     served = store.latest_generation(archive.name)
     if archive.upstream is None or served is None or served.digest != generation:
@@ -39,10 +39,10 @@ def is_already_served(archive: Archive, generation: str, store: Store) -> bool:
 
 
 def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
-    """Whether the last run that was to publish ended well with this, of what is mirrored now.
+    """Whether the last run that published ended well with this generation and the present filters.
 
-    One that held suites back did not, or published some without files that upstream lacked: the next one
-    looks at them again.
+    Not if it held suites back, or published some without files that upstream lacked: the next run checks them
+    again.
     """
     runs = store.runs(archive.name, limit=_RUNS)
     if any(run.outcome is Outcome.RUNNING for run in runs) and not is_held(archive.path):
@@ -57,7 +57,7 @@ def _is_intact(archive: Archive, generation: str, store: Store) -> bool:
 
 
 def _is_in_tree(archive: Archive, generation: str) -> bool:
-    """Whether its Release files are those that the tree has, whatever somebody has done to it."""
+    """Whether the tree still has its Release files."""
     with suppress(OSError, PushmirrorError):
         return read_published(archive.path, archive.release_directories).generation == generation
     return False

@@ -1,7 +1,8 @@
-"""Which files may go: what upstream no longer has, less what recent indices refer to, unless it is too much.
+"""Decide what is deleted: what upstream no longer has, less what recent indices refer to, unless it is too
+much.
 
-Pure. The rule is design's "Deletion is last and careful"; the guard exists because an emptied upstream
-looks like an archive that removed everything.
+Pure. The rule is design's "Deletion is last and careful"; the guard exists because an emptied upstream looks
+like an archive that removed everything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _FEW = 100  # files; below this a share says nothing: half of a tiny tree is an 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What is to be deleted now, and why the rest is not."""
+    """What to delete now, and why the rest is kept."""
 
     paths: tuple[str, ...] = ()
     kept: int = 0  # that a live or recently replaced index refers to
@@ -29,7 +30,7 @@ class Deletion:
 
 
 def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
-    """The extras that are not under the operator's protection."""
+    """The extras that the operator has not protected."""
     protected = Selection(tuple(exclude_rules(protect)))
     return [path for path in extras if protected.wants(path)]
 
@@ -40,7 +41,7 @@ def number_of(paths: Iterable[str]) -> int:
 
 
 def together(one: Deletion, other: Deletion) -> Deletion:
-    """Two decisions as one."""
+    """Two decisions merged."""
     reasons = [reason for reason in (one.reason, other.reason) if reason]
     return Deletion(
         paths=one.paths + other.paths,

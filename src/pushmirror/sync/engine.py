@@ -1,12 +1,12 @@
-"""One run of one archive, told from the top: pin, survey, fetch, verify, publish, delete.
+"""One run of one archive: pin, detect changes, fetch, verify, publish, delete.
 
-    pin ──▶ survey ──▶ fetch early ──▶ stage indices ──▶ closure on disk? ──▶ publish ──▶ delete
-     ▲                  (stage 1 ends here)                   │                            │
-     └────────── upstream moved on: a new round ◀─────────────┴───── upstream is newer ◀───┘
+    pin ──▶ diff ──▶ prefetch ──▶ stage indices ──▶ closure on disk? ──▶ publish ──▶ delete
+     ▲               (stage 1 ends here)                  │                            │
+     └────────── upstream moved on: a new attempt ◀───────┴───── upstream is newer ◀───┘
 
-Guaranteed at every instant: what the served Release files refer to is in the tree. A run succeeds only
-when the generation it published is upstream's at its end. The caller holds the tree's lock; the engine
-knows nothing of requests, databases or terminals.
+Guaranteed at every instant: what the served Release files refer to is in the tree. A run succeeds only when
+the generation it published is upstream's at its end. The caller holds the tree's lock; the engine knows
+nothing of requests, databases or terminals.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Engine:
         progress: Progress,
         on_hook: OnHook = log_hook,
     ) -> None:
-        """`places` is where what we know of this archive is remembered."""
+        """`places` are the paths of this archive's state."""
         self._archive = archive
         self._tree = archive.path
         self._mirror = mirror
@@ -139,10 +139,10 @@ class Engine:
         self._extras = ExtraFiles(archive, self._staging, self._closures)
 
     def run(self, job: RunOptions, on_served: OnPublished) -> Report:
-        """Bring the tree to upstream's state (or, for stage 1, fetch ahead what its indices will refer to).
+        """Bring the tree to upstream's state (or, for stage 1, prefetch what its indices will refer to).
 
         Raises a PushmirrorError whose exit code tells the stage that failed; the served tree is then as
-        whole as before. Raises Behind when upstream kept moving on.
+        complete as before. Raises Behind when upstream kept moving on.
         """
         with errors_by_stage(self._tree, lambda: self._phase):
             self._prepare()
@@ -161,10 +161,10 @@ class Engine:
             return self._preview(job)
 
     def is_current(self) -> bool:
-        """Whether upstream publishes what is served here, asked by its Release files and traces alone.
+        """Whether upstream publishes what is served here, told by its Release files and traces alone.
 
-        What neither tells of, such as a file of a plain tree whose origin leaves no trace, is not known: then
-        no. Nothing is changed.
+        Other changes, such as of a file of a plain tree whose origin leaves no trace, are not seen; then the
+        answer is no. Nothing is changed.
         """
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
@@ -247,7 +247,7 @@ class Engine:
         )
 
     def _round(self, job: RunOptions, on_served: OnPublished) -> bool:
-        """One attempt; whether the run has reached its aim."""
+        """One attempt; returns whether the run has reached its goal."""
         self.report.rounds += 1
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
@@ -299,7 +299,7 @@ class Engine:
         return current
 
     def _prepare(self) -> None:
-        """Refuse what cannot work before anything is touched."""
+        """Check the configuration before anything is touched."""
         self._require_usable()
         if self._archive.keyring == ():
             _log.info("signatures are not checked: %s is not set", key_name("keyring"))
@@ -317,7 +317,7 @@ class Engine:
 
     @contextmanager
     def _working(self, job: RunOptions) -> Iterator[None]:
-        """The work area and the flag of a run. What was fetched outlives a run that failed, and stage 1."""
+        """The work area and the flag of a run. Fetched files outlive a failed run, and stage 1."""
         self._traces.raise_flag()
         self._upstream.stillness.file = self._stalled
         keep_new = True
@@ -338,7 +338,7 @@ class Engine:
     # -- learn ----------------------------------------------------------------------------------------
 
     def _look(self, job: RunOptions) -> Attempt:
-        """Pin upstream's published state and learn what differs here."""
+        """Pin upstream's published state and detect what differs here."""
         self._progress.step("asking upstream")
         live = self._read_served()
         suites = self._check.twice(job, live, self._area)
@@ -406,9 +406,9 @@ class Engine:
             )
 
     def _account_for_lost(self, attempt: Attempt) -> None:
-        """Files that did not come: those that nobody can explain make another round, once.
+        """Files that did not arrive for no known reason cause another attempt, once.
 
-        The same that cannot be fetched in two rounds is a strategy's error, or upstream's.
+        The same files in two attempts are an error of the strategy, or upstream's.
         """
         suites = attempt.suites
         explained = {path for paths in suites.missing.values() for path in paths}
@@ -424,7 +424,7 @@ class Engine:
         self._lost = towards
 
     def _fall_back(self) -> bool:
-        """After the same failure twice: whether a strategy that knows more can be tried."""
+        """After the same failure twice: whether a more thorough strategy can be tried."""
         if self.report.strategy in {"", Strategy.FULL}:
             return False
         taken = Strategy(self.report.strategy)
@@ -445,7 +445,7 @@ class Engine:
         clock.sleep(limits.wait)
 
     def _wait_to_retry(self, reason: ConnectionFailed, failures: int) -> None:
-        """What has come until now stays in the work area; upstream is looked at anew."""
+        """Wait after a failed connection. Fetched files stay in the work area; upstream is pinned anew."""
         most = self._archive.retries
         if failures > most:
             if most:
@@ -461,7 +461,7 @@ class Engine:
     # -- publish and delete ---------------------------------------------------------------------------
 
     def _publish(self, job: RunOptions, attempt: Attempt) -> bool:
-        """Make the staged state the served one; returns whether upstream's traces changed."""
+        """Publish the staged state; returns whether upstream's traces changed."""
         diff = attempt.diff
         self._closures.replaced(attempt.live.generation)  # from here on, its grace counts for all who ask
         kinds = self._settle_kinds(job, attempt)
@@ -495,7 +495,7 @@ class Engine:
         return changed
 
     def _settle_kinds(self, job: RunOptions, attempt: Attempt) -> KindChanges:
-        """Where something changes its kind, what is in its place leaves at once: only if all of it may."""
+        """Plan the changes of kind: what is in their place is removed at once, only if all of it may be."""
         diff = attempt.diff
         grace_s = self._archive.grace.total_seconds()
 
@@ -522,7 +522,7 @@ class Engine:
         return kinds
 
     def _delete(self, job: RunOptions, attempt: Attempt) -> int:
-        """Remove what upstream no longer has and no recent index refers to; returns how many files."""
+        """Delete what upstream no longer has and no recent index refers to; returns the number of files."""
         decided = self._extras.after(attempt, allow_mass=job.allow_mass_delete)
         decided = deletion.together(decided, attempt.withheld)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
@@ -552,7 +552,7 @@ class Engine:
     def _foreseen_deletion(
         self, job: RunOptions, diff: Diff, live: PublishedState, pinned: PublishedState
     ) -> Deletion:
-        """What would be deleted once the pinned state is live, and the one that is live now replaced."""
+        """What would be deleted once the pinned state is live and the current one replaced."""
         if job.stage is Stage.STAGE1:
             return Deletion()
         over = not self._archive.grace and pinned.generation != live.generation
@@ -560,7 +560,7 @@ class Engine:
         return self._extras.decide(diff, live, beside=pinned, allow_mass=job.allow_mass_delete)
 
     def _is_current(self, job: RunOptions, attempt: Attempt) -> bool:
-        """Whether what is published is what was asked for by name, or upstream's state now.
+        """Whether the published state is the requested one, or upstream's current one.
 
         Upstream is asked again, for an exit code proves nothing.
         """
@@ -600,6 +600,6 @@ class Engine:
 
 
 def _tops(tree: Path) -> list[str]:
-    """The names at the top of a tree by which all packages and indices are reached, and those in them."""
+    """The top directories of packages and indices, and the names in them."""
     tops = (DISTS, ZZZ_DISTS, POOL)
     return [*tops, *(str(path.relative_to(tree)) for top in tops for path in sorted((tree / top).glob("*")))]

@@ -1,4 +1,5 @@
-"""Which of the names that only we have go now: the ledger is asked what is still referred to, by any name.
+"""Decide which of the names that only we have are deleted now: the closure store tells what is still referred
+to.
 
 Not the business of this module: the guard (`deletion.py`), and removing anything (`tree/publish.py`).
 """

@@ -1,4 +1,4 @@
-"""What one run is asked to do, whom it tells, and how what stops it is told."""
+"""The options of one run, its callback, and the exit codes of its stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OnPublished = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run is to do."""
+    """The options of one run."""
 
     stage: Stage
     trigger: str  # who or what asked, for the trace: ssh, cron, manual
@@ -31,7 +31,7 @@ class RunOptions:
 
 @contextmanager
 def errors_by_stage(tree: Path, phase: Callable[[], Exit]) -> Iterator[None]:
-    """An error without a more telling exit code ends with that of the phase it happened in."""
+    """Give an error without a more specific exit code that of the stage in which it happened."""
     try:
         yield
     except PushmirrorError as exc:

@@ -1,11 +1,10 @@
-"""What becomes of names that change their kind: a directory becomes a link, a link a directory, a file
-either.
+"""Names that change their kind: a directory becomes a link, a link a directory, a file either.
 
 Suites are renamed on a release day (`stable -> trixie` was a directory), and pools are moved. What clients
-may still ask for through such a name, packages and indices by hash, has to be there afterwards too: under
-the place that the name then leads to. Guaranteed of the names that `settle_kinds` leaves in a survey: what
-the target or a state within its grace refers to is, after the change, what it was; what is lost by the
-change is counted as deleted. A name that cannot change without that stays what it is, and is named.
+may still ask for through such a name, packages and indices by hash, has to be there afterwards too: under the
+place that the name then leads to. Guaranteed of the names that `settle_kinds` leaves in a diff: what the
+target or a state within its grace refers to is, after the change, what it was; what is lost by the change is
+counted as deleted. A name that cannot change without loss stays what it is, and is reported.
 """
 
 from __future__ import annotations

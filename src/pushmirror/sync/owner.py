@@ -1,8 +1,8 @@
-"""Taking stock of a tree without upstream: its owner changed it, and we learn what it serves now.
+"""Scan a tree without upstream: its owner changed it, and this finds out what it serves now.
 
-Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state
-of it: its flag, or Release files of two states or that change while we look, say so, and the caller tries
-again later. The sites' manifest is sealed before anybody hears of the generation, or withdrawn where a
+Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state of
+it: its flag, or Release files of two states or that change during the scan, say so, and the caller tries
+again later. The sites' manifest is published before the generation is reported, or withdrawn where a
 directory cannot be read. Hooks run as in a run that fetches, but for after_stage1: there is nothing to fetch.
 Not the business of this module: files' hashes and modes.
 """
@@ -34,7 +34,7 @@ _TRY_AGAIN = "sync again when it is done"
 
 
 class OwnerScan:
-    """Takes stock of one archive."""
+    """Scans one archive."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class OwnerScan:
             self._take_stock(published)
 
     def _take_stock(self, published: PublishedState) -> None:
-        """Look at every name, and tell sites of them; their modes are the owner's business."""
+        """Scan every name, and publish the manifest; the modes of files are the owner's business."""
         with Inventory(self._places.inventory) as inventory:
             try:
                 drift = inventory.reconcile(self._archive.path, progress=self._progress)
@@ -93,7 +93,7 @@ class OwnerScan:
                 ManifestWriter(self._places.manifests, inventory).seal(self.report.generation)
 
     def _go_without(self, why: UnreadableTree, published: PublishedState, inventory: Inventory) -> None:
-        """Sites can do without a manifest, if there are Release files that name the generation."""
+        """Continue without a manifest if Release files tell the generation."""
         if not published.suites:
             raise why
         _log.warning("no manifest for sites: %s; %s", why, why.hint)
@@ -108,9 +108,9 @@ class OwnerScan:
             raise Behind("the Release files changed during the scan", hint=_TRY_AGAIN)
 
     def _published(self) -> PublishedState:
-        """What the tree's Release files say; Behind if they are being replaced.
+        """The published state of the tree; Behind while its Release files are being replaced.
 
-        What is strange about them after several looks is not going to change.
+        What is inconsistent after several looks is not going to change.
         """
         for _ in range(_LOOKS):
             _require_no_update_under_way(self._archive, self._mirror)
@@ -125,7 +125,7 @@ class OwnerScan:
 
 
 def _told(files: int, drift: Drift) -> str:
-    """What there is, and what is new in it, in a few words."""
+    """The number of files and of changes, as a short text."""
     words = [f"{files} files" if files != 1 else "1 file"]
     if drift:
         changes = {"new": drift.extra, "changed": drift.changed, "gone": drift.missing}

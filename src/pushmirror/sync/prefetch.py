@@ -1,11 +1,11 @@
-"""Fetch ahead: what the stage-1 filter lets through, before any index that names it.
+"""Prefetch: fetch what the stage-1 filter lets through, before any index that names it.
 
-    survey.early ─▶ batches ─▶ fetch, check (a thread each) ─▶ land (one after another)
+    new files of the diff ─▶ batches ─▶ fetch, check (a thread each) ─▶ move into the tree (one after another)
 
 Guaranteed: a new name enters the tree at once only where nothing live refers to it yet and, with a keyring,
 where something signed names it; it is noted in the work area until an index vouches for it; what has a known
-hash has it. Of the new files that land no more is in memory than a batch for each stream, however many there
-are. Not the business of this module: whether other contents are right (`staging.py`, `closures/check.py`).
+hash has it. No more than a batch for each stream is in memory. Not the business of this module: whether other
+contents are right (`staging.py`, `closures/check.py`).
 """
 
 from __future__ import annotations

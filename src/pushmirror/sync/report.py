@@ -1,4 +1,4 @@
-"""What a run did, as numbers and words, and its public form: the trace."""
+"""The report of a run, as numbers and words, and its public form: the trace."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRANSPORTS = {
 
 @dataclass(slots=True)
 class Report:
-    """What a run did so far."""
+    """What a run has done so far."""
 
     started: datetime
     strategy: str = ""
@@ -59,18 +59,18 @@ class Report:
     bytes_sent: int = 0
 
     def note_strategy(self, strategy: Strategy, why: str) -> None:
-        """The run goes by this strategy from now on; `why` is empty until it has answered."""
+        """Record the strategy in use; `why` is empty until it has answered."""
         self.strategy = strategy.value
         if why:
             self.why = why
 
     def take_traffic(self, traffic: Traffic) -> None:
-        """Note what has gone through the line."""
+        """Record the traffic."""
         self.files_fetched, self.bytes_fetched = traffic.files_fetched, traffic.bytes_fetched
         self.bytes_received, self.bytes_sent = traffic.bytes_received, traffic.bytes_sent
 
     def numbers(self) -> dict[str, int | float]:
-        """The figures of the run, for the store."""
+        """The figures for the store."""
         return {
             "rounds": self.rounds,
             "files_fetched": self.files_fetched,
@@ -92,7 +92,7 @@ class Report:
         }
 
     def facts(self) -> dict[str, str]:
-        """What hooks are told."""
+        """The facts for hooks."""
         return {
             "generation": self.generation,
             "published": str(self.published),
@@ -100,7 +100,7 @@ class Report:
         }
 
     def summary(self) -> str:
-        """What a run did, in one line."""
+        """The run in one line."""
         if self.strategy == STOCK:
             return f"scanned the tree: {self.stock}" if self.stock else "scanned the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"

@@ -1,4 +1,4 @@
-"""With a keyring: what is signed may be served at once, and what is not only beside what is all signed.
+"""With a keyring: what is signed may be served at once; anything else only if every Release file is good.
 
     Release files (verified) ─▶ names and hashes of indices ─▶ indices ─▶ names of packages
                      └────────────── signed: may enter the tree early ──────────┘
@@ -61,7 +61,7 @@ class Signed:
         return path in self._paths or (is_by_hash(path) and path.rpartition("/")[2] in self._hashes)
 
     def said_of(self, path: str) -> Collection[File]:
-        """What the indices say of a path: one of these is right; empty where that was not looked up."""
+        """What the indices say of a path: one of these is right; empty if that was not looked up."""
         if not isinstance(self.indexed, Mapping):
             return ()
         return [file for name in self.names_of(path) for file in self.indexed.get(name, ())]

@@ -1,10 +1,10 @@
-"""Fetch and verify: everything a pinned state needs is in the tree or staged, before anything is published.
+"""Fetch and verify: everything a pinned state needs is in the tree or staged before anything is published.
 
-    early ──▶ indices ──▶ closure: sizes, hashes ──▶ others ──▶ Release files ──▶ ledger
+    early ──▶ indices ──▶ closure: sizes, hashes ──▶ others ──▶ Release files ──▶ closure store
                  └── a fault of a suite: it is held back, all others go on ──┘
 
-Guaranteed when `stage` returns: publishing what is staged, in the right order, makes the round's target the
-served state, whole at every instant but for files that upstream itself lacks, and these are named.
+Guaranteed when `stage` returns: publishing what is staged, in the right order, makes the attempt's target the
+served state, complete at every instant but for files that upstream itself lacks, and these are named.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Staging:
         return {file.path for file in check.wrong(here, self._progress)} if here else set()
 
     def stage(self, attempt: Attempt) -> None:
-        """Get everything else that is to be published, and its closure onto the disk."""
+        """Fetch everything else that is to be published, and check its closure."""
         indices = attempt.indices or self._get_indices(attempt)
         self._stage_others(attempt, indices.staged)
         if attempt.pinned.suites:
@@ -110,9 +110,9 @@ class Staging:
         self._stage_release_files(attempt)
 
     def indexed(self, attempt: Attempt) -> LookUp:
-        """Fetch and read the indices of the pinned state; what they name can be looked up then.
+        """Fetch and read the indices of the pinned state, so that what they name can be looked up.
 
-        Those that cannot be had or read name nothing; `stage` finds fault with them.
+        Those that cannot be fetched or read name nothing; `stage` reports the fault.
         """
         attempt.indices = indices = self._get_indices(attempt)
         self._progress.step("reading indices")
@@ -227,7 +227,7 @@ class Staging:
     # -- closure --------------------------------------------------------------------------------------
 
     def _require_closure(self, attempt: Attempt, indices: Indices) -> None:
-        """Have each file that the new indices add, with its size and, if it came from upstream, its hash."""
+        """Check each file that the new indices add: its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
         known = check.readable_of(attempt.base, self._closures)  # before the new ones are known too
         readable, faults = check.read_closures(attempt.pinned, indices, self._closures)
@@ -259,7 +259,7 @@ class Staging:
         self._remember(attempt.pinned, indices, readable)
 
     def _require_repairs(self, attempt: Attempt) -> None:
-        """The indices are those we know, but files of their closure may have come anew: check these."""
+        """The indices are known, but files of their closure may have been fetched again: check these."""
         came = check.NewFiles(self._area.landed(), attempt.staged)
         readable = check.readable_of(attempt.pinned, self._closures)
         closures = readable.values()
@@ -281,7 +281,7 @@ class Staging:
         return bad
 
     def _try_again(self, attempt: Attempt, closures: Collection[str]) -> list[File]:
-        """Ask once more for what upstream lacked before; what it still lacks."""
+        """Ask once more for what upstream lacked before; returns what it still lacks."""
         before = {path for paths in self._closures.missing().values() for path in paths}
         if not before:
             return []
@@ -298,10 +298,10 @@ class Staging:
         return self._fetch_again(attempt, self._wrong(files, attempt.staged), closures)
 
     def _fetch_again(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> list[File]:
-        """Fetch files that are missing or wrong by their names; those that there is no right one of.
+        """Fetch missing or wrong files by name; returns those of which there is no right copy.
 
-        Where upstream's is damaged and ours is right, ours stays. Where indices disagree about a file, it is
-        among the result, too: `_settled` looks at all that they say of it.
+        Where upstream's copy is damaged and ours is right, ours stays. Files that indices disagree about are
+        in the result, too: `_settled` decides about them.
         """
         if not files:
             return []
@@ -384,9 +384,9 @@ class Staging:
         return found
 
     def _judge(self, attempt: Attempt, bad: list[File], readable: Readable) -> bool:
-        """Decide about each suite that says of a file what it is not; whether any is held back for it.
+        """Decide about each suite whose files are missing or wrong; returns whether any is held back for it.
 
-        One that is published all the same has what upstream has: nothing, or something wrong.
+        One that is published anyway gets what upstream has: nothing, or a wrong file.
         """
         closures = readable.values()
         contested = self._contested(attempt, readable)
@@ -414,7 +414,7 @@ class Staging:
     def _fault_for(
         self, attempt: Attempt, directory: str, lost: list[str], contested: Mapping[str, str]
     ) -> Fault | None:
-        """Why a suite is held back for files that are not what it says; None if it may lack them."""
+        """The fault of a suite with missing or wrong files; None if it may lack them."""
         if waits := next((path for path in lost if path in contested), None):
             held = contested[waits] or "the archive"
             reason = f"upstream's {waits} differs from what {held} refers to, which is held back"
@@ -460,7 +460,7 @@ class Staging:
         return check.wrong(places, self._progress) if places else []
 
     def _remember_live(self, live: PublishedState) -> None:
-        """Let the ledger know a served state that another program published: its files have a grace too."""
+        """Store the closure of a served state that another program published: its files get a grace, too."""
         if not live.suites or self._closures.knows_generation(live.generation):
             return
         suites = Suites(live, live)

@@ -1,10 +1,10 @@
-"""Are upstream's suites fit to be published? What can be told of them before anything is fetched.
+"""Check upstream's suites: what can be decided before anything is fetched.
 
-    pin ──▶ read, signed, strong enough? ──a fault that is news──▶ a second look after a second ──▶ held back
+    pin ──▶ read, signed, strong enough? ──a new fault──▶ a second look after a second ──▶ held back
 
-Guaranteed: nothing is fetched of an upstream none of whose suites can be published. What was found is
-remembered for the next run, `status` and `pushmirror suites`. Not the business of this module: indices, and
-what they refer to (`staging.py`).
+Guaranteed: nothing is fetched from an upstream none of whose suites can be published. Results are stored for
+the next run, `status` and `pushmirror suites`. Not the business of this module: indices, and what they refer
+to (`staging.py`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SuiteCheck:
         self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
 
     def twice(self, job: RunOptions, live: PublishedState, area: WorkArea) -> Suites:
-        """Upstream's suites, and the faults that can be told at once; one that is news is looked at again.
+        """Upstream's suites, checked; a new fault is checked again after a second.
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
@@ -78,7 +78,7 @@ class SuiteCheck:
         return suites
 
     def news(self, suites: Suites) -> list[str]:
-        """What is strange about suites and was not seen before, in this run or an earlier one."""
+        """Faults and oddities of suites that neither this run nor an earlier one has seen."""
         states = suites.upstream.states
         found = {
             _Oddity(_What.HELD, one, states.get(one, "")): fault.reason
@@ -92,9 +92,10 @@ class SuiteCheck:
         return self._not_seen(found)
 
     def require_nothing_dropped(self, attempt: Attempt) -> None:
-        """Raise UpstreamMoved where an index that is served would go, for upstream has another one there.
+        """Raise UpstreamMoved if a served index would be removed because upstream has another one in its
+        place.
 
-        It may be publishing. The same state twice is what there is: clients can miss these.
+        Upstream may be publishing. The same state twice is final: clients do not need these.
         """
         states = attempt.suites.upstream.states
         found = {
@@ -105,13 +106,13 @@ class SuiteCheck:
             raise UpstreamMoved(f"{news[0]} is missing upstream or does not match upstream's Release file")
 
     def _not_seen(self, found: Mapping[_Oddity, str]) -> list[str]:
-        """What is told of those that were not seen before; from now on they were."""
+        """The descriptions of those that were not seen before; they count as seen from now on."""
         news = [found[one] for one in sorted(found.keys() - self._seen)]
         self._seen |= found.keys()
         return news
 
     def once(self, job: RunOptions, shown: PublishedState, live: PublishedState, area: WorkArea) -> Suites:
-        """Upstream's suites; those are held back that cannot be read, or are unsigned, too weak, too old."""
+        """Upstream's suites; those that cannot be read or are unsigned, too weak or too old are held back."""
         held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
         shown = suites.upstream
@@ -128,9 +129,10 @@ class SuiteCheck:
         return suites
 
     def _replayed(self, suite: Suite, live: PublishedState) -> str:
-        """What is wrong with a state that the same keys signed before the one that is served; "" if nothing.
+        """What is wrong if the state is older than the served one and signed by the same keys; empty if
+        nothing.
 
-        Whoever stands between may serve an old state with known holes; TUF calls that a rollback attack.
+        Somebody in between may serve an old state with known holes; TUF calls that a rollback attack.
         """
         signers = set(self._signers.get(suite.directory, ()))  # empty: not checked, or published already
         before = set(self.memory.signers_of(suite.directory))
@@ -159,7 +161,7 @@ class SuiteCheck:
         suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
 
     def require_any(self, suites: Suites, stage: Stage) -> None:
-        """Stop where nothing at all can be published, or could be verified as the configuration wants it.
+        """Raise an error if no suite at all can be published, or verified as the configuration requires.
 
         For stage 1 a hub that is about to have its first Release files is enough.
         """
@@ -186,7 +188,7 @@ class SuiteCheck:
             raise NothingPublished(f"no suite can be published: {fault.reason}{others}", hint=fault.hint)
 
     def remember(self, suites: Suites) -> None:
-        """Remember what is held back and why, and what upstream lacks."""
+        """Store which suites are held back and why, and what upstream lacks."""
         known = self.closures.missing()
         missing = {  # of what is served still, and of what is held back
             where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
@@ -204,7 +206,7 @@ class SuiteCheck:
 
 
 def _warnings(suites: Suites) -> Iterator[str]:
-    """What an operator should know of a round's suites: a sentence for each trouble."""
+    """Warnings for the operator about an attempt's suites."""
     for directory, suite in suites.target.suites.items():
         live = suites.live.suites.get(directory)
         if live and live.texts == suite.texts:
@@ -220,7 +222,7 @@ def _warnings(suites: Suites) -> Iterator[str]:
 
 
 def _older(suite: Suite, live: Suite | None) -> str:
-    """How a state is older than the one that is served here; "" if it is not, or nobody can tell."""
+    """How a state is older than the served one; empty if it is not, or unknown."""
     date, served = suite.release.date, live.release.date if live else None
     if not date or not served or date >= served:
         return ""

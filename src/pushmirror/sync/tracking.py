@@ -1,10 +1,10 @@
-"""We keep account of our own tree: what it holds, which state of upstream's it follows, what sites are told.
+"""Track our own tree during a run: its inventory, the upstream state it follows, the manifest for sites.
 
     a run begins ──▶ expect ▸ change ▸ settle ──▶ arrived: extras, followed ──▶ seal: our manifest ──▶ … seal
 
-Guaranteed: the inventory is whole only while it was told of every change; who cannot tell it of one says so
-first (`forget`), and the whole disk is looked at instead. Nothing is kept where nobody would read it.
-Not the business of this module: how an inventory or a manifest is kept.
+Guaranteed: the inventory is complete only while it has every change; a change that cannot be recorded clears
+it first (`forget`), and a full scan follows. Nothing is stored where nobody would read it. Not the business
+of this module: the formats of inventory and manifest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MANY = 50_000  # names; for a share of the tree beyond that, looking at the dis
 
 @dataclass(frozen=True, slots=True)
 class StatePaths:
-    """Where an archive's state is kept, beside its tree."""
+    """The paths of an archive's state, outside of its tree."""
 
     closures: Path  # the closures of its generations
     inventory: Path  # what its tree holds
@@ -45,7 +45,7 @@ class StatePaths:
 
 
 class InventoryTracker:
-    """The account of one archive's tree."""
+    """Tracks one archive's tree."""
 
     def __init__(self, archive: Archive, places: StatePaths, progress: Progress) -> None:
         self._archive = archive
@@ -58,9 +58,9 @@ class InventoryTracker:
 
     @contextmanager
     def open(self, *, is_dry: bool = False) -> Iterator[None]:
-        """Have the inventory at hand, with what a killed run left settled; for a dry run as it is.
+        """Open the inventory, with what a killed run left read again; for a dry run as it is.
 
-        Of a tree that has become empty nothing is known, whatever the inventory says.
+        If the tree has become empty, the inventory starts empty, too.
         """
         is_empty = self._is_empty()
         file = self._places.inventory
@@ -77,7 +77,7 @@ class InventoryTracker:
 
     @property
     def inventory(self) -> Inventory:
-        """What the tree holds."""
+        """The inventory of the tree."""
         assert self._opened is not None
         return self._opened
 
@@ -92,7 +92,7 @@ class InventoryTracker:
             self.inventory.settle(tree, hashes)
 
     def prepare_for(self, diff: Diff) -> None:
-        """The tree is going to change by this: first by names that nothing refers to yet."""
+        """Record that this change begins: first with names that nothing refers to yet."""
         inventory = self.inventory
         if diff.to_fetch > max(_MANY, inventory.files):
             inventory.forget()
@@ -103,12 +103,12 @@ class InventoryTracker:
             inventory.follow("", inventory.selection)  # no steps of a manifest name what changes now
 
     def publishing(self, diff: Diff) -> None:
-        """The rest of the change begins, and must not be taken for done if we are killed."""
+        """Record that the rest of the change begins, so that a killed run is not taken for a finished one."""
         if self.inventory.whole and diff.changes_anything:
             self.inventory.head_for(diff.digest or SOMEWHERE)
 
     def arrived(self, diff: Diff, *, complete: bool) -> None:
-        """The tree is what the survey led to; `complete` unless something of it is still missing."""
+        """Record that the tree is what the diff leads to; `complete` unless something is still missing."""
         if not self._is_kept:
             return
         inventory = self.inventory
@@ -126,9 +126,9 @@ class InventoryTracker:
             inventory.follow("", NOT_COMPARED)  # somewhere is something missing
 
     def _held(self, diff: Diff) -> list[Entry]:
-        """What upstream has otherwise than our tree after all: it was left as it is here, or did not come.
+        """What upstream has otherwise than our tree: it was held back, or did not arrive.
 
-        Also what both have and ours is going to lose, for a Release file lists it otherwise.
+        Also what both have and ours is going to lose, because a Release file lists it otherwise.
         """
         theirs = {**diff.missing, **diff.changed, **diff.links, **diff.held}
         here = {path: self.inventory.get(path) for path in theirs}
@@ -143,9 +143,9 @@ class InventoryTracker:
         return list(held.values())
 
     def seal(self, generation: str) -> None:
-        """Tell sites what the tree holds now; an empty generation is the one that they were told of before.
+        """Publish the manifest of the tree; an empty generation is the one that was published before.
 
-        Nothing is told while there has been none.
+        Nothing is published while there has been none.
         """
         if self._places.manifests is None:
             return
@@ -156,13 +156,13 @@ class InventoryTracker:
             manifests.seal(known)
 
     def _is_empty(self) -> bool:
-        """Whether the tree has nothing, but for what is no part of it."""
+        """Whether the tree is empty, apart from names that do not belong to the archive."""
         if not self._tree.is_dir():
             return True
         return not any(counts_in("", name) and name not in OURS for name in os.listdir(self._tree))  # noqa: PTH208  names
 
     def _is_at(self, state: str) -> bool:
-        """Whether the tree is what upstream told of: one comparison, where all of it is mirrored."""
+        """Whether the tree has upstream's digest; only checked if all of it is mirrored."""
         if not state or is_partial(self._archive) or self.inventory.holds(state):
             return True
         _log.warning("tree digest differs from upstream's; the next run compares everything")

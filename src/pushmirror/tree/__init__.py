@@ -1,1 +1,1 @@
-"""The served tree: what it publishes, and how files appear in it and disappear."""
+"""The served tree: what it publishes, and how files are added and removed."""

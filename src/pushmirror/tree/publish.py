@@ -1,9 +1,9 @@
-"""Let staged files appear in the tree, in the order that keeps it whole, and take others away.
+"""Publish staged files in the order that keeps the tree complete, and delete others.
 
-Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are
-on the disk before an index names them; nothing is changed through a link; whoever keeps account of the tree
-is told which names may change before they do, and when they have. Not the business of this module: whether
-the files are right (`closures/check.py`, `closures/indices.py`).
+Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are on
+the disk before an index names them; nothing is changed through a link; the inventory is told which names may
+change before they do, and when they have. Not the business of this module: whether the files are right
+(`closures/check.py`, `closures/indices.py`).
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Publisher:
         return [path for path, at in places if os.path.lexists(at) and (at.is_symlink() or not at.is_dir())]
 
     def drop_release_files(self, published: PublishedState) -> None:
-        """Take them away, where no swap has done so: clients prefer an InRelease."""
+        """Remove them where no swap has done so: clients prefer an InRelease."""
         gone = self.dropped_release_files(published)
         with self._accounted(gone):
             for path in gone:
@@ -188,13 +188,13 @@ class Publisher:
                 _log.warning("cannot set the mode of %s to %o: %s", path, mode, exc.strerror)
 
     def _begin(self) -> None:
-        """Hooks, and whoever else is at work in the tree, may have moved directories."""
+        """Forget open directories: hooks and other programs may have moved some."""
         self._beneath.forget_all()
         self._served = TreeWriter(self._area)
 
     @contextmanager
     def _accounted(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
-        """These names change in the block, or may have when it ends in the middle."""
+        """The inventory treats these names as changing in the block, and if it ends in the middle."""
         if self._account is None or not paths:
             yield
             return

@@ -1,11 +1,11 @@
-"""What a tree publishes: the suites in it, and the generation that their Release files make up.
+"""The published state of a tree: the suites in it, and the generation of their Release files.
 
 A suite is a directory in which a Release file can be read, through links that stay inside the tree: at any
 depth below a directory `dists`, which may be near the top (`debian/dists`) or a link itself, or a flat
 repository near the top. So Debian's own layout is one (dists/trixie/InRelease is a link into zzz-dists), as
 is `dists/trixie -> ../snap/17/trixie`. A suite is known by the directory without its links; other names lead
 to it. Guaranteed: what cannot be read is a fault of its suite alone. Not the business of this module:
-signatures, and whether anything that is listed is there.
+signatures, and whether the listed files exist.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One suite as it is published."""
+    """One published suite."""
 
     directory: str  # without links, relative to the tree: dists/trixie; empty for a flat one at the top
     texts: Mapping[str, bytes]  # the content of Release, Release.gpg and InRelease, as far as they are there
@@ -79,7 +79,7 @@ class Suite:
 
     @property
     def state(self) -> str:
-        """Tells its states apart: SHA256 over its Release files."""
+        """Identifies a state of the suite: SHA256 over its Release files."""
         return state_of(self.texts)
 
     @property
@@ -106,11 +106,11 @@ class PublishedState:
 
     @property
     def directories(self) -> set[str]:
-        """Where suites are, also those that cannot be read."""
+        """The directories of all suites, also of those that cannot be read."""
         return {*self.suites, *self.faults}
 
     def only(self, directories: Collection[str]) -> PublishedState:
-        """The same state as if it had no other suites than these."""
+        """The same state with only these suites."""
         return self.with_suites(suite for where, suite in self.suites.items() if where in directories)
 
     def with_suites(self, suites: Iterable[Suite]) -> PublishedState:
@@ -164,7 +164,7 @@ NOTHING = PublishedState({}, "")
 
 
 def state_of(texts: Mapping[str, bytes]) -> str:
-    """Tells states of one suite apart."""
+    """Identifies a state of a suite."""
     return generation(texts)
 
 
@@ -259,7 +259,7 @@ def _release(directory: str, texts: Mapping[str, bytes]) -> tuple[Release, str]:
 
 
 class OtherNames:
-    """What a path is called, too, through links to directories above it."""
+    """Other names of a path, through links to directories above it."""
 
     def __init__(self, links: Mapping[str, str]) -> None:
         self._directories: dict[str, list[str]] = {}  # with the links that lead to them

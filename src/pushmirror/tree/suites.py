@@ -1,13 +1,11 @@
-"""Which state of each suite is published: upstream's, or, while that has a fault, the one that is served
-here.
+"""Which state of each suite to publish: upstream's, or, while that has a fault, the one that is served here.
 
     upstream's suites ──fault──▶ held back: its last good state stays, complete, or it stays absent
                       └─────────▶ published
 
-The unit of publishing is the suite: `target` is the mixture, and whole by itself. A suite that is reached
-through a link which turns (`dists -> .pub/18`) can only turn together with all that the link leads to. What
-is known of faults from earlier runs decides whether one is news, and how long it has been there. Pure, but
-for the file of what is known.
+The unit of publishing is the suite: `target` is the mixture, and complete by itself. A suite that is reached
+through a link which changes (`dists -> .pub/18`) can only change together with all that the link leads to.
+Faults of earlier runs are kept in a file: they decide whether a fault is new, and since when it exists.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ INCOMPLETE_AFTER = timedelta(minutes=10)  # the same incomplete state in two loo
 
 @dataclass(slots=True)
 class Suites:
-    """The suites of one round."""
+    """The suites of one attempt."""
 
     upstream: PublishedState
     live: PublishedState
@@ -39,7 +37,7 @@ class Suites:
     _target: PublishedState | None = None
 
     def hold(self, directory: str, fault: Fault) -> None:
-        """Leave a suite as it is served here, and with it what can only turn together with it."""
+        """Hold a suite back, and with it those that can only change together with it."""
         self.faults.setdefault(directory, fault)
         self._target = None
         for link in self._turning_links(directory):
@@ -135,7 +133,7 @@ def _is_below_any(path: str, names: Collection[str]) -> bool:
 
 
 class SuiteMemory:
-    """What is known of an archive's suites from earlier runs."""
+    """What earlier runs have stored about an archive's suites."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -184,7 +182,7 @@ class SuiteMemory:
         keyrings: str,
         known_missing: Mapping[str, Collection[str]],
     ) -> None:
-        """Remember what a round came to; `known_missing` is what upstream lacked before it, by suite.
+        """Store the result of an attempt; `known_missing` is what upstream lacked before it, by suite.
 
         `signers` are the keys of upstream's states that were verified, with `keyrings`.
         """

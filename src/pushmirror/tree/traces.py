@@ -1,8 +1,8 @@
-"""The public record of a mirror: its trace, `_hierarchy`, `_traces`, and the two flags of a run.
+"""The mirror's public record: its trace, `_hierarchy`, `_traces`, and the two flags of a run.
 
 Format and rules are those of ftpsync (archvsync.md, 6 to 8 and 13): mirror checkers read them over HTTP.
-Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied. What is written or removed here
-is so by handles: through no link, wherever it leads.
+Upstream's `_hierarchy` and `_traces` and everybody's flags are never copied. Files are written and removed by
+directory handles: no link is followed.
 """
 
 from __future__ import annotations
@@ -82,25 +82,25 @@ class Traces:
         destination.make_directory(TRACES)
 
     def raise_flag(self) -> None:
-        """Show that an update is in progress, to sites and mirror checkers."""
+        """Set the update-in-progress flag, for sites and mirror checkers."""
         self._beneath.mark(self._updating, f"{os.getpid()}\n".encode())
 
     def lower_flag(self) -> None:
-        """The update is over, however it ended."""
+        """Remove the update-in-progress flag, however the update ended."""
         self._beneath.unlink(self._updating, missing_ok=True)
 
     def owe(self, *, is_owed: bool) -> None:
-        """Show, or no longer, that a run is asked for; OSError where that cannot be done."""
+        """Set or remove the update-required flag; OSError if that fails."""
         if is_owed:
             self._beneath.mark(self._required)
         else:
             self._beneath.unlink(self._required, missing_ok=True)
 
     def copy_foreign(self, pinned: Path) -> bool:
-        """Make the foreign traces those of upstream, `master` first; returns whether anything changed.
+        """Copy upstream's traces, `master` first, and remove others; returns whether anything changed.
 
-        `pinned` is the copy of upstream's state. Called before the Release files are published: `master`
-        must be visible no later than what it announces.
+        `pinned` is the copy of upstream's state. Called before the Release files are published: `master` must
+        be visible no later than what it announces.
         """
         upstream = _names(pinned / TRACES)
         ours = {self.own.name, self.own_stage1.name, _HIERARCHY, _HIERARCHY_MIRROR, _LIST}

@@ -1,4 +1,4 @@
-"""The work area: where files wait, on the tree's own file system, until they may be seen.
+"""The work area: where files wait, on the tree's own file system, until they are published.
 
     TREE/.~tmp~/pushmirror/        (and new and scratch in TREE/POOL/.~tmp~/pushmirror/ where POOL is mounted)
         pin/      upstream's Release files, traces and flags, as this run is pinned to them
@@ -7,11 +7,11 @@
         empty/    what a listing compares with
         landed    of new files that were moved into the tree before an index had vouched for them
 
-Every mirror script leaves `.~tmp~` out already, and a web server cannot read it (mode 0700). It is gone
-when nothing waits in it. Nothing is taken out of `new` but a regular file that was asked for by name, in
-a directory that is really there: a hostile upstream can fill the area, not lead out of it. Nor can a user of
-this machine: what we do in it we do by handles (`beneath`), and rsync, which is told a path, is only told one
-that leads to the area which we have opened.
+Every mirror script leaves `.~tmp~` out already, and a web server cannot read it (mode 0700). It is removed
+when nothing waits in it. Nothing is taken out of `new` but a regular file that was requested by name, in a
+real directory: a hostile upstream can fill the area, not lead out of it. Nor can a user of this machine: we
+work by directory handles (`beneath`), and rsync, which needs a path, only gets one that leads to the area
+which we have opened.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class WorkArea:
         self._opened[volume] = beneath.identity(f"{root}/new")
 
     def _require_ours(self, directory: str) -> None:
-        """Whoever else owns it could put a link to anywhere where rsync is told to write."""
+        """StateError if another user owns it: he could put a link to anywhere where rsync writes."""
         found = self.beneath.lstat(directory)
         if found is not None and found.st_uid != os.geteuid():
             raise StateError(
@@ -99,10 +99,10 @@ class WorkArea:
             )
 
     def _take_over(self, new: str, old: str) -> None:
-        """Give what was fetched a directory that nobody else knows.
+        """Move fetched files into a directory that nobody else knows.
 
         An rsync that outlived a killed run goes on in the directory it was started in, and renames what it
-        has into place. It must not do so behind the back of the run that has already looked.
+        has into place. It must not do so after the next run has checked the directory.
         """
         beneath = self.beneath
         try:
@@ -117,7 +117,7 @@ class WorkArea:
         beneath.remove_tree(old)
 
     def close(self, *, keep_new: bool) -> None:
-        """Leave nothing behind, except fetched files when they are still wanted."""
+        """Remove everything, except fetched files if they are still wanted."""
         for name in ("pin", "empty"):
             self.beneath.remove_tree(f"{self._root_on('')}/{name}")
         for volume in self._opened:
@@ -218,7 +218,7 @@ class WorkArea:
             sync_file_system(self._tree / volume)
 
     def look_again(self) -> None:
-        """Something was fetched: what was a directory may be a link now."""
+        """Forget checked directories: something was fetched, and a directory may be a link now."""
         self._real.clear()
 
     def fetched(self, path: str) -> os.stat_result | None:
@@ -264,7 +264,7 @@ class WorkArea:
         return self._hashed[key]
 
     def note_landed(self, paths: Iterable[str]) -> None:
-        """Remember, before they move, files that enter the tree without an index that vouches for them."""
+        """Record, before they move, files that enter the tree without an index that vouches for them."""
         prints = array("Q", map(fingerprint, paths))
         with os.fdopen(self.beneath.open(self._landed, os.O_RDWR | os.O_APPEND | os.O_CREAT), "ab") as file:
             file.truncate(file.tell() // prints.itemsize * prints.itemsize)
@@ -273,7 +273,7 @@ class WorkArea:
             os.fsync(file.fileno())
 
     def landed(self) -> PathSet:
-        """Files that entered the tree since the last publish, also those of interrupted runs."""
+        """Files that entered the tree early since the last publication, also in interrupted runs."""
         prints = array("Q")
         with (
             suppress(FileNotFoundError),
@@ -285,12 +285,12 @@ class WorkArea:
         return PathSet(memoryview(prints))
 
     def forget_landed(self) -> None:
-        """All of them are vouched for, or nothing refers to them."""
+        """Clear that list: an index vouches for all of them, or nothing refers to them."""
         self.beneath.unlink(self._landed, missing_ok=True)
 
 
 def way_out(tree: Path, path: str) -> Path | None:
-    """Where a link at a tree path leads to, if that is a directory out of the tree: the operator made it."""
+    """Where a link at a tree path leads, if that is a directory outside of the tree: the operator made it."""
     place = tree / path
     if not place.is_symlink() or not place.is_dir():
         return None

@@ -1,8 +1,8 @@
-"""A directory in which files and links appear under their tree paths, each by one rename.
+"""Put files and links under their tree paths, each by one rename.
 
-Guaranteed: a name never holds half a file and never dangles; what is in the way leaves in one rename too. All
-is done by handles: no link is followed, also one that comes in the middle of it.
-Not the business of this module: which name comes when.
+Guaranteed: a name never holds half a file and never dangles; what is in the way is removed in one rename too.
+All is done by directory handles: no link is followed, even if it appears meanwhile. The order of names is up
+to the caller.
 """
 
 from __future__ import annotations

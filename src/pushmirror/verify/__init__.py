@@ -1,1 +1,1 @@
-"""Reads a tree again, byte by byte, and repairs what is wrong."""
+"""Verify a tree byte by byte, and repair what is wrong."""

@@ -1,11 +1,11 @@
-"""What a verify remembers: where it is, what it has found so far, and what the last one found.
+"""The stored progress and result of a verify.
 
-    DIRECTORY/progress   the verify that goes on: where it is, and how much of `findings` belongs to it
+    DIRECTORY/progress   the current verify: its position, and how much of `findings` belongs to it
     DIRECTORY/findings   one finding a line, in the order of the tree
-    DIRECTORY/last       the last verify that came to its end
+    DIRECTORY/last       the last verify that finished
 
-Guaranteed: after a kill the record is that of an earlier moment of the same verify; memory does not grow
-with what was found.
+Guaranteed: after a kill the files describe an earlier moment of the same verify; memory does not grow with
+the number of findings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHOWN = 20  # findings that the last verify's record names
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """A verify that came to its end."""
+    """A finished verify."""
 
     archive: str
     generation: str  # whose closure was read; empty: a plain tree
@@ -59,13 +59,13 @@ class VerifyResult:
 
     @property
     def whole(self) -> bool:
-        """Whether everything is there and right, as far as it could be verified."""
+        """Whether all files are there and right, as far as could be verified."""
         return not self.problems and not self.notes
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """How far a verify has come."""
+    """The position of a verify."""
 
     generation: str
     started_at: datetime
@@ -80,7 +80,7 @@ class Checkpoint:
 
 
 class VerifyStore:
-    """The directory of one archive's verifies."""
+    """The directory where one archive's verifies are stored."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -90,18 +90,18 @@ class VerifyStore:
         self._length = 0
 
     def begin(self, generation: str) -> Checkpoint:
-        """A new verify: nothing is found yet."""
+        """Start a new verify, without findings."""
         self._progress.unlink(missing_ok=True)
         self._findings.write_bytes(b"")
         self._length = 0
         return Checkpoint(generation, clock.now())
 
     def resume(self, generation: str) -> Checkpoint | None:
-        """Where an interrupted verify stopped, to go on with this generation; none: there is none.
+        """The position of an interrupted verify, to continue with this generation; None if there is none.
 
-        It may have begun with another one: every tree is read in one order, and what has become new before
-        that place was hashed when it came. Names found there, which this one may or may not refer to, are
-        looked at again in the end.
+        It may have begun with another generation: every tree is read in one order, and what is new before
+        that position was hashed when it came. Findings before it, which this generation may not refer to, are
+        checked again in the end.
         """
         try:
             data = json.loads(self._progress.read_text())
@@ -124,7 +124,7 @@ class VerifyStore:
         return position
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """More was found; `save` makes it last."""
+        """Add findings; `save` makes them durable."""
         data = b"".join(_line(finding) for finding in findings)
         if data:
             with self._findings.open("ab") as file:
@@ -132,7 +132,7 @@ class VerifyStore:
             self._length += len(data)
 
     def save(self, position: Checkpoint) -> None:
-        """Remember where the verify is."""
+        """Store the position."""
         position.findings = self._length
         data = {**asdict(position), "format": _FORMAT}
         data["after"] = position.after.hex()
@@ -141,14 +141,14 @@ class VerifyStore:
         write_atomically(self._progress, json.dumps(data).encode(), durable=False)
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that was found, in the order of the tree."""
+        """All findings, in the order of the tree."""
         with self._findings.open("rb") as file:
             for line in file:
                 path, problem, why = json.loads(line)
                 yield Finding(path, Problem(problem), why)
 
     def replace(self, findings: Iterable[Finding]) -> None:
-        """What was found is this instead."""
+        """Replace the findings."""
         beside = self.directory / "findings.new"
         with beside.open("wb") as file:
             file.writelines(map(_line, findings))
@@ -156,9 +156,9 @@ class VerifyStore:
         beside.replace(self._findings)
 
     def finish(self, found: VerifyResult, position: Checkpoint | None) -> VerifyResult:
-        """The verify is over: its counts and first findings are added, and it is remembered as the last.
+        """Finish the verify: add counts and first findings to the result and store it as the last one.
 
-        With a `position`, a repair may begin with what was found.
+        With a `position`, a repair can start from its findings.
         """
         counts: Counter[Problem] = Counter()
         problems: list[Finding] = []
@@ -192,12 +192,12 @@ class VerifyStore:
 
 
 def directory_of(state: Path, archive: str) -> Path:
-    """Where an archive's verifies are remembered, below the state directory."""
+    """Where an archive's verifies are stored, below the state directory."""
     return state / "verify" / archive
 
 
 def last_verified(directory: Path) -> VerifyResult | None:
-    """What the last verify that came to its end found; none: there was none."""
+    """The result of the last verify that finished; None if there was none."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         data = json.loads((directory / "last").read_text())
         for name in _TIMES:
@@ -211,5 +211,5 @@ def last_verified(directory: Path) -> VerifyResult | None:
 
 
 def _line(finding: Finding) -> bytes:
-    """Names with any bytes are one line of ASCII."""
+    """A finding as one line of ASCII, whatever bytes are in its name."""
     return json.dumps([finding.path, finding.problem, finding.why]).encode() + b"\n"

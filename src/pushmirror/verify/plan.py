@@ -1,7 +1,7 @@
-"""What a tree should hold: of the live Release files' closure and of the inventory, one sorted file.
+"""What a tree should contain: the closure of the live Release files and the inventory, as one sorted file.
 
-    ledger (or the indices themselves) ──▶ sorted runs ─┐
-    inventory, sorted already ──────────────────────────┴─▶ merged: one line a name ──▶ pieces to read
+    closure store (or the indices themselves) ──▶ sorted runs ─┐
+    inventory, sorted already ─────────────────────────────────┴─▶ merged: one line a name ──▶ pieces to read
 
 Guaranteed: memory does not grow with the tree (but for its directories' names), and each name has one line
 however many indices name it. Not the business of this module: what is on the disk, but for the links on the
@@ -72,14 +72,14 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is to be looked at, in the order of the tree."""
+    """Everything to verify, in the order of the tree."""
 
     file: Path
     pieces: tuple[Piece, ...]
     generation: str  # that the closure is of; empty: a plain tree
 
     def after(self, position: bytes) -> list[Piece]:
-        """What is left when everything before a key is done."""
+        """The pieces that are left when everything before a key is done."""
         left = [piece for piece in self.pieces if not piece.until or piece.until > position]
         if left and left[0].first < position:
             first = left[0]
@@ -93,7 +93,7 @@ Named = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class Expectations:
-    """Where it is known from what a tree should hold, at one moment."""
+    """The sources of what a tree should contain, at one moment."""
 
     tree: Path
     generation: str  # whose closure it is; empty: a plain tree
@@ -106,7 +106,7 @@ class Expectations:
     _real: dict[str, str] = field(default_factory=dict)
 
     def expected(self, paths: Collection[str]) -> dict[str, Expected]:
-        """What is known of these names; costs a pass over the closure."""
+        """What these names should be; costs a pass over the closure."""
         wanted = {key_of(path) for path in paths}
         lines = [line for line in self._lines_of_indices() if key_in(line) in wanted]
         if self.inventory:
@@ -117,12 +117,12 @@ class Expectations:
         return expectations(lines)
 
     def real(self, path: str) -> str:
-        """A name as findings have it: without links on the way to it."""
+        """A path without links on the way to it, as in findings."""
         directory, _, name = path.rpartition("/")
         return joined(self._resolved(directory), name)
 
     def plan(self, directory: Path) -> Plan:
-        """Write down everything in order, in a file PLAN of a directory."""
+        """Write everything in order into a file PLAN of a directory."""
         with ExitStack() as opened:
             streams = list(self._sorted_runs(directory, opened))
             if self.inventory:
@@ -251,7 +251,7 @@ def look(
 
 
 def _knows(closures: ClosureStore, generation: str) -> bool:
-    """Whether the ledger has all that a generation refers to."""
+    """Whether the closure store has all that a generation refers to."""
     keys = closures.closures_of(generation)
     return bool(keys) and closures.knows_generation(generation) and all(map(closures.knows_index, keys))
 
@@ -279,7 +279,7 @@ def _need_of(file: Path) -> LineKind:
 
 
 def _really(tree: Path, path: str, *, follow_last: bool = False) -> str:
-    """A path as the ledger has it, the links among its directories followed."""
+    """A path as the closure store has it, the links among its directories followed."""
     directory, _, name = path.rpartition("/")
     if follow_last and (tree / path).is_symlink():
         directory, _, name = str((tree / path).parent / os.readlink(tree / path)).rpartition("/")  # noqa: PTH115

@@ -1,10 +1,10 @@
-"""What is known of a name, from indices and the inventory, as one line of bytes that sorts as trees are read.
+"""What one name should be, from indices and the inventory, as a line of bytes that sorts as trees are read.
 
     DIRECTORY NUL NAME NUL KIND NUL SIZE NUL DIGEST NUL MTIME NUL TARGET
 
 Lines sort by directory and then by name (a NUL is less than any byte of a name): in one directory after the
-other, as disks like it. Names of a tree have neither NUL nor newline (`archive.paths.tree_path`). What is
-not known is empty. Each directory has a line of its own with an empty NAME, before those of its names.
+other, as disks like it. Names of a tree have neither NUL nor newline (`archive.paths.tree_path`). What is not
+known is empty. Each directory has a line of its own with an empty NAME, before those of its names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PRECEDENCE = b"foldih"
 
 
 class LineKind(StrEnum):
-    """What a name is said to be; of several sayings of one name, the first here counts."""
+    """What a name should be; if sources differ, the first here counts."""
 
     FILE = "f"
     OPTIONAL = "o"  # a file that indices name, be it mirrored or not
@@ -32,7 +32,7 @@ class LineKind(StrEnum):
 
 
 class Expected(NamedTuple):
-    """All that is known of one name."""
+    """What one name should be."""
 
     directory: str
     name: str
@@ -44,12 +44,12 @@ class Expected(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether it is to be a file, if it is there at all."""
+        """Whether it should be a file, if it exists."""
         return self.what in {LineKind.FILE, LineKind.OPTIONAL}
 
     @property
     def disputed(self) -> bool:
-        """Whether indices give it several hashes."""
+        """Whether indices list it with different hashes."""
         return "," in self.digest
 
     @property
@@ -65,12 +65,12 @@ def key_of(path: str) -> bytes:
 
 
 def line_of_file(directory: str, name: str, size: str, digest: str, what: str) -> bytes:
-    """What an index says of a file; `size` in digits, empty where it does not say."""
+    """The line for a file in an index; `size` in digits, empty if it is not listed."""
     return encoded(f"{directory}\0{name}\0{what}\0{size}\0{digest}\0\0")
 
 
 def lines_of_directory(path: str) -> list[bytes]:
-    """A directory that something is in."""
+    """The lines for a directory that something is in."""
     own = [encoded(f"{path}\0\0h\0\0\0\0")]
     if path:
         directory, _, name = path.rpartition("/")
@@ -79,7 +79,7 @@ def lines_of_directory(path: str) -> list[bytes]:
 
 
 def lines_of_entry(entry: Entry) -> list[bytes]:
-    """What the inventory says."""
+    """The lines for an entry of the inventory."""
     directory, _, name = entry.path.rpartition("/")
     where = f"{directory}\0{name}"
     if entry.kind is Kind.FILE:
@@ -95,7 +95,7 @@ def key_in(line: bytes) -> bytes:
 
 
 def merged(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """One line for each name, of sorted lines: all that is known of it."""
+    """One line for each name, of sorted lines."""
     last, key = b"", b""
     several: list[bytes] = []
     for line in lines:
@@ -114,7 +114,7 @@ def merged(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _together(lines: list[bytes]) -> bytes:
-    """One line of several of one name: what an index says counts more than what the inventory does."""
+    """One line of several for the same name: indices count more than the inventory."""
     said = sorted((line.split(_NUL) for line in lines), key=lambda fields: _PRECEDENCE.index(fields[2]))
     first = said[0]
     files = [fields for fields in said if fields[2] in b"fo"]
@@ -142,7 +142,7 @@ def parse(line: str) -> Expected:
 
 
 def expectations(lines: Iterable[bytes]) -> dict[str, Expected]:
-    """What is known of some names, by path, of lines in any order."""
+    """What some names should be, by path, of lines in any order."""
     found = [parse(decoded(line)) for line in merged(sorted(lines))]
     return {one.path: one for one in found if one.what is not LineKind.HERE}
 

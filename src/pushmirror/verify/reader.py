@@ -1,8 +1,8 @@
-"""A piece of the plan against the disk: every file in it read once, and what else lies beside them.
+"""Read a piece of the plan on the disk: every file in it once, and what else lies beside them.
 
-Guaranteed: links are never followed by the last component of a name, a name is opened only when its
-directory says that it is a regular file, and nothing is written. Runs in processes of its own: hashing lets
-go of the interpreter's lock, but small files are all system calls and Python, for which threads take turns.
+Guaranteed: a link as the last component of a name is never followed, a name is opened only when its directory
+says that it is a regular file, and nothing is written. Runs in processes of its own: hashing releases the
+interpreter's lock, but small files are all system calls and Python, for which threads take turns.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Problem(StrEnum):
 
     @property
     def is_error(self) -> bool:
-        """Whether it is ours, and can be repaired."""
+        """Whether the error is ours and can be repaired."""
         return self not in {Problem.UPSTREAM, Problem.EXTRA}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A name that is not as it should be."""
+    """A name with a problem."""
 
     path: str
     problem: Problem
@@ -56,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a plan, and the part of the tree that it answers for."""
+    """A part of a plan, and the part of the tree that it covers."""
 
     offset: int  # in the plan's file
     length: int
@@ -68,7 +68,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Seen:
-    """What came of a piece."""
+    """The result of a piece."""
 
     findings: list[Finding] = field(default_factory=list)
     files: int = 0  # that were read, or had nothing to be read for
@@ -77,16 +77,16 @@ class Seen:
 
 
 class Reader:
-    """Reads in one tree."""
+    """Reads one tree."""
 
     def __init__(self, tree: Path, keep: Callable[[int], None] = lambda _: None) -> None:
-        """`keep` is told before so many bytes are read, and may wait."""
+        """`keep` is called before so many bytes are read, and may wait."""
         self._tree = os.fspath(tree)
         self._keep = keep
         self._flags = _OPEN | os.O_NOATIME  # a verify is no use of a file, and its time no news worth a write
 
     def piece(self, text: bytes, piece: Piece) -> Seen:
-        """Look at everything that a piece answers for."""
+        """Verify everything that a piece covers."""
         seen = Seen()
         for directory, expected in by_directory(text):
             if key_of(expected[0].path) < piece.first:  # an interrupted verify has seen these
@@ -95,7 +95,7 @@ class Reader:
         return seen
 
     def names(self, expected: Mapping[str, Expected]) -> list[Finding]:
-        """Look at these names alone."""
+        """Verify only these names."""
         seen = Seen()
         directories: dict[str, list[Expected]] = {}
         for one in expected.values():
@@ -221,7 +221,7 @@ class Reader:
                 yield Finding(path, Problem.EXTRA)
 
     def _below(self, top: str) -> Iterator[Finding]:
-        """Everything in a directory that nobody knows of; the directories themselves are no news."""
+        """Everything in a directory that is not expected; the directories themselves are not reported."""
         waiting = [top]
         while waiting:
             directory = waiting.pop()
@@ -267,7 +267,7 @@ _MAY_LACK = {LineKind.OPTIONAL, LineKind.IMPLIED, LineKind.HERE}
 
 
 def is_ours(path: str) -> bool:
-    """Whether a name is a mirror's own, or its file system's: traces, flags, work areas, lost+found."""
+    """Whether a name belongs to the mirror or the file system: traces, flags, work areas, lost+found."""
     return path.startswith((f"{TRACES}/", UPDATING, REQUIRED)) or path.rpartition("/")[2] in {WORK, LOST}
 
 
@@ -280,7 +280,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
-    """What to say of all names of a directory that cannot be read."""
+    """The findings for all names of a directory that cannot be read."""
     is_gone = exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # something else has its place
     problem = Problem.MISSING if is_gone else Problem.UNREADABLE
     return [
@@ -301,7 +301,7 @@ _plan: Path
 
 
 def begin(tree: Path, plan: Path, pace: Throttle) -> None:
-    """Make this process one that reads; the plan need not be there yet."""
+    """Set up this process as a reader; the plan need not exist yet."""
     global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us
     die_with_parent()
@@ -310,7 +310,7 @@ def begin(tree: Path, plan: Path, pace: Throttle) -> None:
 
 
 def be_there() -> None:
-    """Nothing; but a process that is asked for it has been started."""
+    """Do nothing: a process that has answered this has started."""
 
 
 def read_piece(piece: Piece) -> Seen | None:

@@ -1,9 +1,9 @@
-"""Fetch again just what a verify found missing, wrong or unreadable, and publish what comes right.
+"""Repair: fetch just what a verify found missing, wrong or unreadable, check it and publish it.
 
 Guaranteed: nothing that upstream sends is published unless it has the size and SHA256 that are expected here;
-each name changes by one rename; files that nobody expects are not touched, also not those in a directory
-that has taken the place of a file. What cannot be repaired stays as it is, and is returned with the reason.
-The caller holds the tree's lock.
+each name changes by one rename; unexpected files are not touched, also not those in a directory that has
+taken the place of a file. What cannot be repaired stays as it is, and is returned with the reason. The caller
+holds the tree's lock.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Wrong = tuple[Finding, Expected | None]
 
 @dataclass(slots=True)
 class Repaired:
-    """What came of it."""
+    """The result of a repair."""
 
     repaired: int = 0
     remaining: list[Finding] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
 
     def summary(self) -> str:
-        """In one line."""
+        """The result in one line."""
         files = self.traffic.files_fetched
         fetched = (
             f"fetched {files} file{'' if files == 1 else 's'} ({self.traffic.bytes_fetched / 1e6:.1f} MB)"
@@ -54,7 +54,7 @@ class Repaired:
         return f"repaired {self.repaired} of {self.repaired + len(self.remaining)}, {fetched}{left}"
 
     def numbers(self) -> dict[str, int | float]:
-        """For the store."""
+        """The figures for the store."""
         return {
             "files_fetched": self.traffic.files_fetched,
             "bytes_fetched": self.traffic.bytes_fetched,
@@ -80,9 +80,9 @@ class Repair:
         self.done = Repaired(traffic=self._upstream.traffic)
 
     def run(self, wrong: Iterable[Wrong], generation: str) -> Repaired:
-        """Repair what can be; `generation` is what the tree serves.
+        """Repair what can be repaired; `generation` is the one that the tree serves.
 
-        Raises a PushmirrorError when upstream cannot be asked or the tree not be written.
+        Raises a PushmirrorError when upstream cannot be reached or the tree cannot be written.
         """
         with errors_by_stage(self._tree, lambda: Exit.FAILED), self._tracker.open():
             self._area.open()
@@ -123,7 +123,7 @@ class Repair:
             _log.info("repaired %s", path)
 
     def _able(self, batch: list[Wrong]) -> Iterator[tuple[str, Expected]]:
-        """What can be asked for at all."""
+        """What can be fetched at all."""
         for finding, expected in batch:
             if expected is None or expected.what not in {LineKind.FILE, LineKind.LINK, LineKind.DIRECTORY}:
                 self._leave(finding, "its expected content is unknown")
@@ -140,7 +140,7 @@ class Repair:
                 yield finding.path, expected
 
     def _in_the_way(self, path: str, expected: Expected) -> str:
-        """Why a name cannot be taken: something of nobody's would have to go. Empty if it can."""
+        """Why a path cannot be written without removing something unexpected; empty if it can."""
         parts = path.split("/")
         for depth in range(1, len(parts)):
             above = "/".join(parts[:depth])
@@ -166,7 +166,7 @@ class Repair:
         self._upstream.fetch(files, self._area)
 
     def _why_not(self, path: str, one: Expected) -> str:
-        """What is wrong with what came; empty if nothing."""
+        """What is wrong with what was fetched; empty if nothing."""
         found = self._area.fetched(path)
         if found is None:
             return "upstream does not have it"

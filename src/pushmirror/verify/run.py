@@ -1,8 +1,8 @@
 """One verify of an archive, and the run that repairs what it found.
 
-    read everything ──▶ (tree's lock) ──▶ look again at what seems wrong ──▶ repair it, as a run of its own
+    read everything ──▶ (tree's lock) ──▶ check again what seems wrong ──▶ repair it, as a run of its own
 
-Runs of syncs go on while everything is read; only what then seems wrong is looked at while none can.
+Syncs go on while everything is read; what then seems wrong is checked again while none can run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class VerifyRun:
         restart: bool = False,
         each: Callable[[Finding], None] | None = None,
     ) -> VerifyResult:
-        """Read everything that an archive's tree should hold; `each` is then called with all that was found.
+        """Verify an archive's tree; `each` is then called with every finding.
 
         `rate` is in bytes per second, 0 for no limit. Runs go on meanwhile; a repair is a run itself.
         """
@@ -104,7 +104,7 @@ class VerifyRun:
                 yield verifier
 
     def _settle(self, archive: Archive) -> None:
-        """Have the inventory know what a killed run left: that is not wrong. The caller holds the lock."""
+        """Update the inventory where a killed run left names to read again. The caller holds the lock."""
         file = self._hub.places(archive).inventory
         if not file.exists():
             return
@@ -113,7 +113,7 @@ class VerifyRun:
                 inventory.settle(archive.path)
 
     def _repair(self, archive: Archive, verifier: Verifier) -> None:
-        """A run of its own for what a verify found; the caller holds the lock."""
+        """A run that repairs what a verify found; the caller holds the lock."""
         self._store.recover(archive.name)
         log = self._hub.new_log(archive)
         work = Repair(archive, self._hub.places(archive), Logged(self._progress))

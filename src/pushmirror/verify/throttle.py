@@ -1,7 +1,7 @@
-"""How fast files may be read: one bucket of bytes for all who read, whatever their number.
+"""A limit for reading: one token bucket of bytes for all readers together.
 
-Pure but for `Throttle`, which keeps the bucket's one number, and how much was read, where several processes
-see them. What is not its business: the line; `bandwidth_limit` of an archive is rsync's.
+Pure but for `Throttle`, which keeps its state in memory that several processes share. Network transfers are
+not limited here; `bandwidth_limit` of an archive is rsync's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _LOOK_S = 0.1  # how often who waits looks whether it is to stop
 
 
 def book(paid_until: float, now: float, *, size: int, rate: float) -> tuple[float, float]:
-    """Take `size` bytes out of a bucket that `rate` bytes a second flow into.
+    """Reserve `size` bytes from a bucket that fills with `rate` bytes per second.
 
-    `paid_until` is the moment at which all that was taken so far will have flown in. Returns that moment
-    after this, and how many seconds to wait before reading; nothing as long as the bucket was not empty.
+    `paid_until` is the time when all that was reserved so far will have flowed in. Returns this time after
+    the reservation, and the seconds to wait before reading.
     """
     start = max(paid_until, now - BURST_S)
     return start + size / rate, max(0.0, start - now)
@@ -29,7 +29,7 @@ def book(paid_until: float, now: float, *, size: int, rate: float) -> tuple[floa
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """The bucket, and the word to stop, as one of several readers sees them."""
+    """The bucket and the stop flag that several readers share."""
 
     paid_until: Synchronized[float]
     stop: Synchronized[int]  # anything but 0: stop
@@ -38,7 +38,7 @@ class Throttle:
     clock: Callable[[], float] = time.monotonic
 
     def keep(self, size: int) -> None:
-        """Wait until so many bytes may be read. Raises Stopped when the readers are to stop."""
+        """Wait until so many bytes may be read. Raises Stopped when the readers should stop."""
         if self.stop.value:
             raise Stopped("verify was asked to stop")
         if size:

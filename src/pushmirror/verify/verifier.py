@@ -1,8 +1,8 @@
-"""Everything that a tree should hold, read: its Release files' closure and what the inventory knows.
+"""Verify a tree: read everything that its Release files' closure and the inventory expect.
 
-    look ──▶ plan ──▶ read, on all cores ──▶ what was found, looked at again ──▶ (repair) ──▶ remembered
+    look ──▶ plan ──▶ read, on all cores ──▶ findings checked again ──▶ (repair) ──▶ result stored
              │  ▲                            (under the tree's lock, against the then live closure)
-             │  └── an interrupted verify goes on where it stopped
+             │  └── an interrupted verify continues where it stopped
              └ sorted: in the order of the disk's directories, each name once
 
 Guaranteed: nothing in the tree is written, and its lock is not held while it is read: runs go on beside it.
@@ -63,7 +63,7 @@ class Verifier:
         progress: Progress,
         served: Callable[[], str],
     ) -> None:
-        """`directory` is where its verifies are remembered; `served` tells which generation we published."""
+        """`directory` is where its verifies are stored; `served` returns the generation that we published."""
         self._archive = archive
         self._tree = archive.path
         self._closures = closures
@@ -82,7 +82,7 @@ class Verifier:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """What the other methods need around them; PushmirrorError when another verify is at work."""
+        """The lock and scratch space for the other methods; PushmirrorError if another verify is running."""
         with locks.locked(self._state.directory, wait=False) as held:
             if not held:
                 raise PushmirrorError(
@@ -104,11 +104,11 @@ class Verifier:
         for_repair: bool = False,
         workers: int | None = None,
     ) -> None:
-        """Read everything that is not read yet; `rate` is in bytes per second, 0 for as fast as can be.
+        """Read everything that is not read yet; `rate` is in bytes per second, 0 for no limit.
 
-        Interrupted, it keeps what it has for the next call, though runs publish other generations meanwhile:
-        a night may be too short for a tree, and the next push come sooner than the next night. For a repair
-        nothing is read that a verify has just read.
+        If interrupted, the next call continues, even if runs have published other generations meanwhile: a
+        night may be too short for a tree, and the next push come sooner than the next night. For a repair,
+        what a verify has just read is not read again.
         """
         self._progress.step("planning")
         sources = self._look()
@@ -136,10 +136,10 @@ class Verifier:
                 self._state.save(self._position)
 
     def look_again(self) -> int:
-        """Look again at what was found; returns how many problems stay.
+        """Check the findings again; returns how many problems remain.
 
-        A run may have replaced files, or deleted them, while they were read. The caller holds the tree's
-        lock, and the inventory is settled: what a killed run left is not wrong.
+        A run may have replaced or deleted files while they were read. The caller holds the tree's lock, and
+        the inventory has no unsettled names: what a killed run left is not wrong.
         """
         self._progress.step("checking again")
         sources = self._look()
@@ -160,7 +160,7 @@ class Verifier:
         return problems
 
     def problems(self) -> Iterator[tuple[Finding, Expected | None]]:
-        """What is wrong, and what is expected; the caller still holds the lock of `look_again`."""
+        """The problems, each with what is expected; the caller still holds the lock of `look_again`."""
         sources = self._look()
         wrong = (finding for finding in self._state.findings() if finding.problem.is_error)
         for batch in batched(wrong, _AGAIN):
@@ -168,26 +168,26 @@ class Verifier:
             yield from ((finding, known.get(finding.path)) for finding in batch)
 
     def repaired(self, remaining: Iterable[Finding], number: int) -> None:
-        """So many problems are no more; these remain."""
+        """So many problems were repaired; these remain."""
         others = (finding for finding in self._state.findings() if not finding.problem.is_error)
         self._state.replace(chain(remaining, others))
         self._repaired = number
 
     def needs_another_look(self) -> bool:
-        """Whether something was found, or something was not as expected."""
+        """Whether there are findings, or counts that differ from the expected ones."""
         return bool(self._notes) or next(self._state.findings(), None) is not None
 
     @property
     def generation(self) -> str:
-        """Whose closure is verified."""
+        """The generation whose closure is verified."""
         return self._position.generation
 
     def findings(self) -> Iterator[Finding]:
-        """All that was found."""
+        """All findings."""
         return self._state.findings()
 
     def finish(self) -> VerifyResult:
-        """The verify is over; its result is remembered."""
+        """Finish the verify and store its result."""
         found = VerifyResult(
             archive=self._archive.name,
             generation=self._position.generation,
@@ -229,13 +229,13 @@ class Verifier:
         self._position.complete = True
 
     def _take(self, sources: Expectations) -> None:
-        """What is known beside the names."""
+        """Take over generation, notes and weak suites."""
         self._notes, self._weak = sources.notes, sources.weak
         missing = self._closures.missing().values()
         self._lacking = frozenset(sources.real(path) for paths in missing for path in paths)
 
     def _judged(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """What is missing because the configuration leaves it out is not; what upstream lacks is not ours."""
+        """Drop what is missing because the configuration leaves it out; mark what upstream lacks."""
         for finding in findings:
             is_missing = finding.problem is Problem.MISSING
             if is_missing and not self._selection.wants(finding.path):
@@ -263,9 +263,9 @@ class _Readers:
 
 
 class _ProgressRelay:
-    """Tells a progress how far the readers are, also within a file.
+    """Reports to a Progress how far the readers are, also within a file.
 
-    What a piece has less of than was planned, or more, is made up for when it is done.
+    If a piece has fewer bytes than planned, or more, the difference is added when it is done.
     """
 
     def __init__(self, progress: Progress, read: Synchronized[int]) -> None:
@@ -279,7 +279,7 @@ class _ProgressRelay:
             self._done.append((piece, seen))
 
     def tell(self) -> None:
-        """Tell what is new."""
+        """Report what is new."""
         now = self._read.value
         files, size = 0, now - self._told
         self._told = now
@@ -308,7 +308,7 @@ def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[_Reade
 
 
 def _in_order(readers: _Readers, pieces: list[Piece], progress: Progress) -> Iterator[tuple[Piece, Seen]]:
-    """Each piece with what was seen, in their order; several are read at a time."""
+    """Each piece with its result, in order; several are read at a time."""
     todo, heard = iter(pieces), _ProgressRelay(progress, readers.read)
     under_way: deque[tuple[Piece, Future[Seen | None]]] = deque()
     try:
