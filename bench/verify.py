@@ -1,7 +1,7 @@
 """`pushmirror verify` beside `sha256sum` on all cores: the same files, read from warm caches, in turn.
 
 `sha256sum` reads files and prints hashes; `verify` also knows what they should be, finds what is missing and
-what is extra. Its time begins with the command: the closure is read from the ledger, sorted, and compared.
+what is extra. Its time begins with the command: the closure is read from its store, sorted, and compared.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class DetectionContext:
     stage: Stage
     suites: Suites  # upstream's state that the answer should be about, and what of it is held back
     live: PublishedState  # what is served here
-    base: PublishedState  # the same, if the ledger vouches for its closure; else nothing
+    base: PublishedState  # the same, if the closure store has its closure; else nothing
     area: WorkArea  # its `pin` has the copy of upstream's Release files that `suites` was read from
     closures: ClosureStore  # of closures
     inventory: Inventory  # of our tree

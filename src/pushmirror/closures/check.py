@@ -58,13 +58,13 @@ class Unread:
     path: str  # in the tree, where a link may be
     file: Path  # where its content is now
     size: int
-    key: str  # of its closure in the ledger
+    key: str  # in the closure store
     unpacked: int  # bytes, an upper bound
     base: str  # directory that its names are relative to
     is_flat: bool  # or to one above it, as they themselves tell
 
 
-Readable = dict[tuple[str, str], str]  # (suite directory, path in the suite) -> key in the ledger
+Readable = dict[tuple[str, str], str]  # (suite directory, path in the suite) -> key in the closure store
 
 
 def read_closures(
@@ -115,7 +115,7 @@ def _base_of(kind: IndexKind, suite: Suite, place: str) -> str:
 
 
 def readable_of(published: PublishedState, closures: ClosureStore) -> Readable:
-    """The indices of an earlier state that the ledger knows, as `read_closures` returned them."""
+    """The indices of an earlier state that the closure store has, as `read_closures` returned them."""
     keys = {
         (suite.directory, path): closure_key(kind, suite, suite.path_of(listed), listed.digest)
         for suite in published.suites.values()
@@ -234,7 +234,7 @@ def _unpacked_size(suite: Suite, path: str, size: int) -> int:
 
 
 def _read_all(unread: list[Unread], closures: ClosureStore) -> dict[str, str]:
-    """Read indices into the ledger; returns why some cannot be read, by their keys."""
+    """Read indices into the closure store; returns why some cannot be read, by their keys."""
     largest_first = sorted(unread, key=lambda index: -index.unpacked)
     broken: dict[str, str] = {}
     with (

@@ -18,7 +18,7 @@ class Attempt:
 
     suites: Suites  # upstream's state that it works towards, and what of it is held back
     live: PublishedState  # what is served here
-    base: PublishedState  # the same, if the ledger vouches for its closure; else nothing
+    base: PublishedState  # the same, if the closure store has its closure; else nothing
     diff: Diff
     indices: Indices | None = None  # of the pinned state, once they are staged
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area

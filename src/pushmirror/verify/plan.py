@@ -222,7 +222,7 @@ def look(
 ) -> Expectations:
     """Find out what is known of a tree now.
 
-    `scratch` is for closures that the ledger does not have; `served` is the generation that we published;
+    `scratch` is for closures that the closure store lacks; `served` is the generation that we published;
     `further` are directories where Release files are looked for, too.
     """
     live = read_published(tree, further)

@@ -1,4 +1,4 @@
-"""The ledger: what indices refer to, and what a damaged record must never allow."""
+"""The closure store: what indices refer to, and what a damaged record must never allow."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -16,7 +16,7 @@ NAMES = [f"pool/{letter}/{number}.deb" for letter in "abc" for number in range(5
 
 
 class Closures:
-    """A ledger of two indices that name the same files."""
+    """A closure store of two indices that name the same files."""
 
     def __init__(self, paths):
         self.paths = paths
