@@ -65,7 +65,7 @@ def _date(release: str) -> datetime:
 def refused(result: process.Result, exit_code: int, *words: str) -> None:
     """Assert that a command ended with this code and said these words, and no traceback."""
     assert result.exit_code == exit_code, result.errors
-    assert "mistake in pushmirror" not in result.errors
+    assert "internal error" not in result.errors
     assert "Traceback" not in result.errors
     for word in words:
         assert word in result.errors, result.errors

@@ -97,5 +97,5 @@ def share_by(site: LabSite, strategy: Strategy) -> float:
     They also tell of runs that were killed.
     """
     logs = "".join(log.read_text() for log in (site.state / "logs").rglob("*.log"))
-    taken = re.findall(r"(?<!not )\bby (full|index|manifest): ", logs)
+    taken = re.findall(r"\bstrategy (full|index|manifest): ", logs)
     return taken.count(strategy.value) / len(taken)

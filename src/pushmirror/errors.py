@@ -27,7 +27,7 @@ class Exit(IntEnum):
     HELD = 6  # published, but for suites that are held back at an older state, each whole
     USAGE = 64  # EX_USAGE
     UNAVAILABLE = 69  # EX_UNAVAILABLE: a program that is needed is not installed
-    SOFTWARE = 70  # EX_SOFTWARE: a mistake in pushmirror itself
+    SOFTWARE = 70  # EX_SOFTWARE: an internal error
     DAMAGED = 72  # EX_OSFILE: the state database is damaged, and cannot be made anew
     BEHIND = 75  # EX_TEMPFAIL: the served tree is whole, but not (yet) what was asked for; try again
     CONFIG = 78  # EX_CONFIG

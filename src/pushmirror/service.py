@@ -178,7 +178,7 @@ async def _push_for_ever(pushes: PushCoordinator, store: Store, archive: str) ->
         except PushmirrorError as exc:
             _log.error("the push of %s failed and is begun again: %s", archive, exc.with_hint)
         except Exception:  # noqa: BLE001  one archive's trouble is not that of the others
-            _log.exception("a mistake in pushmirror, in the push of %s, which is begun again", archive)
+            _log.exception("internal error in the push of %s, restarting it", archive)
         await asyncio.sleep(_AGAIN_S)
 
 

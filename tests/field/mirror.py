@@ -129,7 +129,7 @@ def _answered(ended: Result, exits: tuple[int, ...], words: str) -> Iterator[str
     said = f"exit code {ended.exit_code}: {' / '.join(lines[-4:])[:600] or 'nothing said'}"
     if ended.exit_code not in exits:
         yield f"{said}; expected {' or '.join(map(str, exits))}"
-    elif "mistake in pushmirror" in ended.errors or "Traceback" in ended.errors or words not in ended.errors:
+    elif "internal error" in ended.errors or "Traceback" in ended.errors or words not in ended.errors:
         yield f"{said}; expected {words!r} and no mistake"
 
 

@@ -42,7 +42,7 @@ class Pair:
         """What a sync says, which is to end with this exit code."""
         ended = self.site.run("sync", *words, "--no-push", "-v")
         assert ended.exit_code == ends, ended.errors
-        assert "mistake in pushmirror" not in ended.errors
+        assert "internal error" not in ended.errors
         return ended.errors
 
     def serves(self, name: str) -> bool:

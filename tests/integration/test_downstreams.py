@@ -342,7 +342,7 @@ def write_head(directory: Path, head: Head) -> None:
         (lead_elsewhere, "does not produce the state that it names"),
         (leave_the_tree, "without a slash"),
         (end_in_the_middle, "truncated"),
-        (lose_a_part, "has lost its change-"),
+        (lose_a_part, "lacks its change-"),
         (explode, "expected"),
         (come_from_the_future, "version 1"),
     ],

@@ -164,7 +164,7 @@ def test_a_state_directory_that_cannot_be_made_is_told_in_words(hub: PushingHub)
     (hub.state / "push").write_text("a file where a directory is to be")
     result = hub.run("push")
     assert result.exit_code == Exit.FAILED
-    assert str(hub.state / "push") in result.errors and "mistake in pushmirror" not in result.errors
+    assert str(hub.state / "push") in result.errors and "internal error" not in result.errors
 
 
 def test_push_of_every_archive_that_has_sites(tmp_path: Path, sites_sshd: SitesSshd) -> None:

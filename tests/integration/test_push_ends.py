@@ -81,7 +81,7 @@ def test_a_store_that_cannot_be_written_ends_the_push_with_a_word_and_nothing_is
     _refuse_writes(hub)
     push = hub.run("push")
     assert (push.exit_code, site.sent) == (1, [])
-    assert "the disk is full" in push.errors and "mistake in pushmirror" not in push.errors
+    assert "the disk is full" in push.errors and "internal error" not in push.errors
 
 
 def test_a_store_that_fails_in_the_middle_ends_the_push_and_the_next_one_finishes_it(hub: PushingHub) -> None:

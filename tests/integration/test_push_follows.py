@@ -85,7 +85,7 @@ def test_a_push_that_cannot_be_started_does_not_make_a_sync_fail(hub: PushingHub
     (hub.state / "logs/push").write_text("a file where a directory is to be")
     result = hub.run("sync")
     assert result.exit_code == 0
-    assert "mistake in pushmirror" not in result.errors
+    assert "internal error" not in result.errors
     assert (site.sent, hub.run("push").exit_code, site.sent) == ([], 0, ["all"])
 
 

@@ -230,7 +230,7 @@ def test_a_flag_that_was_left_behind_by_a_crash_is_ignored(
     archive.update()
     served.sync().check()
     assert broken(served.tree, thorough=True) == []
-    assert "left behind" in served.run("log", "last").output.decode()
+    assert "ignoring upstream's stale Archive-Update-in-Progress" in served.run("log", "last").output.decode()
 
 
 def test_flags_of_upstream_are_never_in_our_tree(served: LabSite, archive: LabArchive, flag: Path) -> None:

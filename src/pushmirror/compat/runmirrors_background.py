@@ -125,7 +125,7 @@ class BackgroundPush:
                 notes.error(exc.with_hint)
                 return exc.exit_code
             except Exception as exc:
-                notes.error(f"a mistake in pushmirror: {type(exc).__name__}: {exc}")
+                notes.error(f"internal error: {type(exc).__name__}: {exc}")
                 raise  # its traceback goes to the log
             finally:
                 notes.note("Mirrorpush done")

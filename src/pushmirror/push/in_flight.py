@@ -132,7 +132,7 @@ class InFlight:
         except TriggerFailed as exc:
             error = exc.with_hint
         except Exception as exc:  # noqa: BLE001  logged whole
-            _log.exception("a mistake in pushmirror")  # one site's trouble must not end the others' push
+            _log.exception("internal error")  # one site's trouble must not end the others' push
             error = f"{type(exc).__name__}: {exc}"
         self._heard.put_nowait(TriggerResult(send, trigger, answer, error, monotonic() - began))
 

@@ -223,7 +223,7 @@ def test_a_container_has_its_variables_only(run, tmp_path, monkeypatch):
 def test_wrong_usage_is_told(run, old, *, argv, code, told):
     (old / "none").mkdir()
     found, _, err = run(*(word.format(old=old, empty=old / "none") for word in argv))
-    assert found == code and told in err and "mistake in pushmirror" not in err
+    assert found == code and told in err and "internal error" not in err
 
 
 def test_a_secrets_file_that_is_a_directory_is_told_with_what_to_do(run, old):
