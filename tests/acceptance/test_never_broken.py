@@ -27,7 +27,6 @@ def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
     return archive_for(strategy, tmp_path / "archive", packages=20, keep_by_hash=KEEP_BY_HASH[strategy])
 
 
-@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
 def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     archive: LabArchive, site: LabSite, strategy: Strategy
@@ -52,7 +51,6 @@ def test_a_mirror_of_an_archive_that_never_rests_is_never_broken(
     assert broken(site.tree, thorough=True) == []
 
 
-@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("flips", "strategy"),
     [(False, Strategy.FULL), (False, Strategy.MANIFEST), (True, Strategy.INDEX), (True, Strategy.MANIFEST)],
