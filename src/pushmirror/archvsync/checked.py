@@ -15,9 +15,9 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pushmirror.archvsync.key_names import VARIABLES
 from pushmirror.archvsync.places import ScriptPaths
 from pushmirror.archvsync.values import Logs, Variables
-from pushmirror.config.legacy.variables import VARIABLES
 from pushmirror.config.problems import message
 from pushmirror.config.types import WrongKey
 from pushmirror.errors import ConfigError, Exit

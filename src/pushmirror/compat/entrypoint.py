@@ -14,7 +14,7 @@ from contextlib import suppress
 from getopt import GetoptError, getopt
 from typing import TextIO
 
-from pushmirror.config.legacy.variables import VARIABLES
+from pushmirror.archvsync.key_names import VARIABLES
 from pushmirror.errors import PushmirrorError, Stopped, UsageError, keys_named
 from pushmirror.system.clock import allow_deep_directories
 from pushmirror.system.signals import outlive_connection, unwind_on_signals

@@ -1,6 +1,6 @@
 """What who runs the scripts reads of hooks and of withheld deletions, in the scripts' words. Pure.
 
-How messages call what the configuration says is in config/legacy/variables.py.
+How messages call what the configuration says is in archvsync/key_names.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.archvsync.key_names import VARIABLES
 from pushmirror.compat.messages import is_failed, line_of_hook, of_withheld
-from pushmirror.config.legacy.variables import VARIABLES
 from pushmirror.config.model import Archive, Delete
 from pushmirror.errors import HookFailed, key_name, keys_named
 from pushmirror.fetch.rsync import failure
