@@ -8,7 +8,7 @@ from pathlib import Path
 
 from field.builder import Upstream
 from field.case import HELD, OK, Build, Case, Odd, Step, odd, ordinary
-from field.indices import images, with_sources
+from field.indices import IMAGES, images, with_sources
 from pushmirror.config.model import Strategy
 
 ALL = list(Strategy)[1:]
@@ -24,6 +24,11 @@ def old(n: int) -> str:
 def new(n: int) -> str:
     """The package that changes with each."""
     return f"pool/main/o/odd/odd_1.{n}_amd64.deb"
+
+
+def image(n: int) -> str:
+    """One that is another in each state, by the same name; its list tells no sizes."""
+    return f"dists/odd/{IMAGES}/netboot/linux"
 
 
 def without(*paths: Callable[[int], str], build: Build = ordinary) -> Build:
@@ -118,6 +123,24 @@ CASES = [
         "source_lost",
         without(lambda n: f"pool/main/o/odd/odd_1.{n}.tar.xz", build=with_sources()),
         before=with_sources(),
+    ),
+    update("image_cut_off", wrong(image, lambda data: data[:2], images()), before=images(), strategies=ALL),
+    update(
+        "image_of_another_content",
+        wrong(image, lambda data: data[::-1], images()),
+        before=images(),
+        strategies=ALL,
+    ),
+    Case(
+        "update_image_lost",
+        (
+            Step(images()),
+            Step(images(lose="netboot/linux"), (HELD,), Odd.HELD, apt=True, again=HELD),
+            Step(lambda up, n: None, later=_A_WHILE, loose=(image(0),), again=OK),
+            Step(images(), apt=True),
+        ),
+        packages=(),
+        strategies=ALL,
     ),
     for_ever("package_lost", without(old)),
     for_ever("package_cut_off", wrong(old, lambda data: data[:100])),

@@ -245,19 +245,17 @@ def _take_files(question: DetectionContext, diff: Diff, keys: Iterable[str], kno
 
 
 def _take_unsized(question: DetectionContext, diff: Diff, files: list[File]) -> None:
-    """Fetch images that an installer's list names without their sizes; some of them no mirror carries."""
+    """Fetch images that an installer's list names without their sizes; some of them no mirror carries.
+
+    One with another content is noted, too: whoever stages it finds fault with it.
+    """
     lacking = [file for file in files if not has_digest(question.tree / file.path, file.digest)]
     if not lacking:
         return
     question.upstream.fetch((file.path for file in lacking), question.area)
     for file in lacking:
-        found = question.area.fetched(file.path)
-        if found is None:
-            continue
-        if question.area.digest_of(file.path, like=file.digest) != file.digest:
-            _log.warning("upstream's %s does not have the hash %s", file.path, file.digest)
-            continue
-        _note(question, diff, file.path, found.st_size, like=file.path)
+        if found := question.area.fetched(file.path):
+            _note(question, diff, file.path, found.st_size, like=file.path)
 
 
 def _take_unneeded(question: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:

@@ -175,6 +175,15 @@ def lacking(files: Iterable[File], tree: Path, staged: Collection[str], area: Wo
     ]
 
 
+def of_no_size(files: Iterable[File], tree: Path, staged: Collection[str]) -> list[File]:
+    """Those whose size no index tells and that the tree has, where an older image may have the name."""
+    return [
+        file
+        for file in files
+        if file.size == UNKNOWN and file.path not in staged and _size_here(file.path, tree) is not None
+    ]
+
+
 def wrong(places: Sequence[tuple[File, Path]], progress: Progress) -> list[File]:
     """Those of the files whose content has another size or hash, or that are not there.
 
@@ -218,6 +227,10 @@ def _size(path: str, tree: Path, staged: Collection[str], area: WorkArea) -> int
     if path in staged:
         found = area.fetched(path)
         return found.st_size if found else None
+    return _size_here(path, tree)
+
+
+def _size_here(path: str, tree: Path) -> int | None:
     try:
         here = os.lstat(f"{tree}/{path}")
     except OSError:

@@ -240,12 +240,13 @@ class Staging:
         bad: list[File] = []
         for files in batched(self._closures.additions(closures, known.values()), _TOGETHER):
             added = [file for file in files if self._named.wants(file.path)]
-            others = [
-                file for file in added if file.path in attempt.asked_again
-            ]  # `came` knows nothing of these
+            doubtful = came.take(added)
+            doubtful += [file for file in added if file.path in attempt.asked_again]  # unknown to `came`
+            if known:  # else the tree may have been another program's: its images are believed
+                doubtful += check.of_no_size(added, self._tree, attempt.staged)
             lacking = check.lacking(added, self._tree, attempt.staged, self._area)
             bad += self._fetch_again(attempt, lacking, closures)
-            bad += self._require_hashes(attempt, [*came.take(added), *others], closures)
+            bad += self._require_hashes(attempt, doubtful, closures)
         bad += self._require_rest(attempt, came, closures)
         bad += self._try_again(attempt, closures)
         while self._judge(attempt, bad, readable):  # each pass holds one more suite back
