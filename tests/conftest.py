@@ -7,6 +7,7 @@ import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
+from pushmirror.lab.signing import LabKey, UnlockedKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive, archive_for
@@ -26,9 +27,17 @@ def strategy() -> Strategy:
     return Strategy.AUTO
 
 
+@pytest.fixture(scope="session")
+def lab_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabKey]:
+    """What archives are signed by: gpg's agent is started once for all of them."""
+    key = LabKey.create(tmp_path_factory.mktemp("lab-key") / "key")
+    with key.unlocked() as signer:
+        yield UnlockedKey(key.directory, key.public, signer)
+
+
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=20)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=20, key=lab_key)
 
 
 @pytest.fixture

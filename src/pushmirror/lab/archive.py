@@ -96,6 +96,7 @@ class LabArchive:
         suites: Sequence[Suite],
         layout: Layout,
         time: Callable[[], datetime],
+        key: LabKey | None = None,
     ) -> None:
         self.path = directory / "tree"
         self.keyring = directory / "keyring.gpg"
@@ -114,7 +115,8 @@ class LabArchive:
         self._next_number = 0
         self._pool: dict[str, PoolFile] = {}
         self._is_published = False
-        self._key = LabKey.create(directory / "key")
+        self._key = key or LabKey.create(directory / "key")
+        directory.mkdir(parents=True, exist_ok=True)
         self.keyring.write_bytes(self._key.public)
 
     @classmethod
@@ -129,11 +131,12 @@ class LabArchive:
         suites: Sequence[Suite] = SUITES,
         layout: Layout = LAYOUT,
         time: Callable[[], datetime] = clock.now,
+        key: LabKey | None = None,
     ) -> LabArchive:
         """Make an archive of so many source packages (about 4.8 pool files each) in `directory`.
 
         `file_size` is the largest size of a pool file in bytes; `keep_by_hash` says for how many generations
-        by-hash files outlive their Release (dak: 36 hours; 0 is brutal).
+        by-hash files outlive their Release (dak: 36 hours; 0 is brutal). Without a `key` it makes its own.
         """
         archive = cls(
             directory,
@@ -143,6 +146,7 @@ class LabArchive:
             suites=suites,
             layout=layout,
             time=time,
+            key=key,
         )
         archive.write_documents(DOCUMENTS)
         for name, target in LINKS.items():
