@@ -378,9 +378,9 @@ class Runner:
             return  # the tree is its owner's
         from pushmirror.tree.traces import Traces
 
-        is_owed = bool(self._store.pending(archive.name))
+        is_required = bool(self._store.pending(archive.name))
         try:
-            Traces(archive.path, self._config.mirror.name).owe(is_owed=is_owed)
+            Traces(archive.path, self._config.mirror.name).set_required(is_required=is_required)
         except OSError as exc:  # a full or read-only disk: the run itself will say so
             _log.warning("cannot set the flag Archive-Update-Required in %s: %s", archive.path, exc.strerror)
 

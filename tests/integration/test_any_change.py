@@ -122,12 +122,12 @@ class World:
         ended = self.runner.run(Run(self.archive, self.site, strategy, stage, ends_before=before))
         note(f"{stage} by {strategy}, until {before or 'its end'}: {ended}")
         assert (ended.error, ended.broken) == ("", ())
-        assert "somebody else" not in ended.why
+        assert "local changes" not in ended.why
 
     def _inventory_is_right(self, *, is_same: bool) -> None:
         copy = Path(shutil.copy(self.site.inventory, self.site.inventory.with_suffix(".copy")))
         with Inventory(copy) as ours, Inventory(self.owner.inventory) as theirs:
-            assert not is_same or not ours.whole or ours.state == theirs.state
+            assert not is_same or not ours.complete or ours.state == theirs.state
             assert not ours.reconcile(self.archive.path, progress=Silent(), workers=1)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pushmirror.archive.filters import STAGE1_RULES
 from pushmirror.archive.generation import TreeDigest
-from pushmirror.changes.local_changes import drift_among, in_words
+from pushmirror.changes.local_changes import describe, drift_among
 from pushmirror.changes.question import DetectionContext
 from pushmirror.inventory.diff import Diff, DiskDiff, scanner
 from pushmirror.state.records import Stage
@@ -26,9 +26,9 @@ def by_full(question: DetectionContext) -> Diff:
         diff.extra_directories = [path for path in diff.extra_directories if not unseen.covers(path)]
     diff.compared_disk, diff.generation = True, diff.digest
     drift = drift_among(_differing(diff), question.tree, question.inventory)
-    diff.how = in_words(drift)
+    diff.how = describe(drift)
     if drift and not question.is_dry:
-        question.inventory.distrust()  # this run puts it right, if it comes to its end
+        question.inventory.mark_incomplete()  # this run puts it right, if it comes to its end
     return diff
 
 

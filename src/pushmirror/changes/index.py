@@ -135,7 +135,7 @@ def require_usable(question: DetectionContext) -> None:
         raise Unusable("the indices of the published state are unknown")
     if question.inventory.selection != question.mark:
         raise Unusable("filters or architectures changed")
-    if question.inventory.heading:
+    if question.inventory.target:
         raise Unusable("an earlier run did not finish and may have left unsigned files")
     if base.keys() != pinned.keys():
         changed = min(base.keys() ^ pinned.keys())

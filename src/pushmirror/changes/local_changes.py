@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift:
     """Compare these names on the disk with the inventory; empty if the inventory is not complete."""
     drift = Drift()
-    if not inventory.whole or inventory.unsettled:
+    if not inventory.complete or inventory.needs_refresh:
         return drift
     top = os.path.realpath(tree)
     is_real: dict[str, bool] = {}  # of directories: names that are reached through links are others'
@@ -39,7 +39,7 @@ def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift
     return drift
 
 
-def in_words(found: Drift) -> str:
+def describe(found: Drift) -> str:
     """The local changes as a text for the operator; empty if there are none."""
     if not found:
         return ""

@@ -19,7 +19,7 @@ from pushmirror.archive.layout import is_searched, is_suite_file
 from pushmirror.archive.manifest import Head, Step, chain
 from pushmirror.archive.manifest_parts import Change, order_of
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.changes.local_changes import in_words
+from pushmirror.changes.local_changes import describe
 from pushmirror.changes.question import DetectionContext
 from pushmirror.errors import Unusable, UpstreamMoved
 from pushmirror.fetch.selection import is_partial
@@ -74,7 +74,7 @@ def _link_release_files(question: DetectionContext, diff: Diff) -> None:
 def _look_at_disk(question: DetectionContext) -> Drift | None:
     """The local changes, by a full scan; None if no scan is due."""
     inventory = question.inventory
-    if not question.is_due and inventory.whole and not inventory.unsettled:
+    if not question.is_due and inventory.complete and not inventory.needs_refresh:
         return None
     if question.is_dry:
         raise Unusable("a full scan is due, which a dry run does not do (a real run will)")
@@ -84,7 +84,7 @@ def _look_at_disk(question: DetectionContext) -> Drift | None:
 def _why_whole(question: DetectionContext, found: Drift | None) -> str:
     """The reason why the whole manifest is needed; empty if its steps are enough."""
     inventory = question.inventory
-    drift = in_words(found) if found else ""
+    drift = describe(found) if found else ""
     if drift or not inventory.followed:
         return drift or "no earlier state of it is known here"
     if inventory.selection != question.mark:
@@ -115,7 +115,7 @@ def _leads_by(inventory: Inventory, steps: tuple[Step, ...]) -> bool:
 
     A run that did not arrive has changed names on its way to another state; upstream may have left it again.
     """
-    return inventory.heading in {"", inventory.followed, *(step.after for step in steps)}
+    return inventory.target in {"", inventory.followed, *(step.after for step in steps)}
 
 
 def _in_words(steps: int) -> str:

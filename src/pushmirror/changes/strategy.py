@@ -212,7 +212,7 @@ class ChangeDetector:
             wanted=asked or self.archive.strategy,
             is_asked_for=asked is not None,
             has_suites=bool(suites.upstream.directories),
-            is_new=not inventory.whole or inventory.selection != mark,
+            is_new=not inventory.complete or inventory.selection != mark,
             compared_at=inventory.reconciled_at,
             now=clock.now(),
             full_every=self.archive.full_every,

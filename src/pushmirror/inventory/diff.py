@@ -40,7 +40,7 @@ class Diff:
     extras: list[str] = field(default_factory=list)  # files and links it has and upstream has not
     extra_directories: list[str] = field(default_factory=list)
     held: dict[str, Entry] = field(default_factory=dict)  # what stays as it is here: its suite is held back
-    obstructing: list[str] = field(
+    in_the_way: list[str] = field(
         default_factory=list
     )  # files in directories where upstream has a file or link
     modes: list[tuple[str, int]] = field(
@@ -73,14 +73,14 @@ class Diff:
             self.missing[entry.path] = entry
 
     @property
-    def leads_to_a_state(self) -> bool:
+    def has_target_digest(self) -> bool:
         """Whether it leads to a state of upstream's that has a digest in its manifest."""
         return bool(self.digest) and not self.compared_disk
 
     @property
     def changes_anything(self) -> bool:
         """Whether any name of our tree is going to change."""
-        others = (self.links, self.directories, self.obstructing, self.extras, self.extra_directories)
+        others = (self.links, self.directories, self.in_the_way, self.extras, self.extra_directories)
         return bool(self.to_fetch) or any(others)
 
     @property
@@ -221,7 +221,7 @@ class DiskDiff:
     def _obstacle(self, path: str, here: os.stat_result) -> None:
         """A directory where upstream has something else: what is in it leaves when that is published."""
         if stat.S_ISDIR(here.st_mode):
-            self._gather(path, here, self.diff.obstructing, [])
+            self._gather(path, here, self.diff.in_the_way, [])
 
     def _close(self, directory: _Open) -> None:
         prefix = f"{directory.path}/" if directory.path else ""
@@ -295,7 +295,7 @@ class InventoryDiff:
         """What is below a directory here leaves when they have something else under its name."""
         if ours is not None and ours.kind is Kind.DIRECTORY:
             self._cleared.add(path)
-            self.diff.obstructing += [
+            self.diff.in_the_way += [
                 entry.path for entry in self._below(path) if entry.kind is not Kind.DIRECTORY
             ]
 

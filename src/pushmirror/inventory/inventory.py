@@ -1,6 +1,6 @@
 """The inventory: the content of our tree by name, so that a push costs what changed and not a scan.
 
-    expect(paths) ──▶ the tree changes ──▶ settle(): these names are read again  (every change is recorded)
+    begin_changes(paths) ──▶ the tree changes ──▶ refresh(): these names are read again  (changes recorded)
     reconcile(): the whole disk is scanned and differences are corrected      (complete again; drift reported)
 
 Guaranteed: names that may be changing are recorded on disk before they change, so that a killed process
@@ -68,7 +68,7 @@ class Inventory:
     # -- the whole ------------------------------------------------------------------------------------
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether it was compared with the whole tree once, and told of every change since."""
         return self._file.facts().whole
 
@@ -105,16 +105,16 @@ class Inventory:
         return self._file.facts().selection
 
     @property
-    def heading(self) -> str:
+    def target(self) -> str:
         """The state that our tree is changing to from the followed one; empty if it was reached."""
         return self._file.facts().heading
 
-    def head_for(self, state: str) -> None:
+    def start_transition(self, state: str) -> None:
         """Record that our tree starts changing towards this state of upstream's."""
         with self._file.changing(durable=True) as change:
             change.note(heading=state)
 
-    def follow(self, state: str, selection: int) -> None:
+    def arrive_at(self, state: str, selection: int) -> None:
         """Record that our tree reached this state of upstream's, but for what is held; empty: none."""
         with self._file.changing() as change:
             change.note(followed=state, heading="", selection=selection)
@@ -133,12 +133,12 @@ class Inventory:
             sql = f"INSERT INTO held ({ENTRY}) VALUES ({marks(COLUMNS)})"  # noqa: S608  names of columns
             change.execute_each(sql, map(row_from, new))
 
-    def distrust(self) -> None:
+    def mark_incomplete(self) -> None:
         """Mark it as incomplete: the disk differs, and a full scan is needed."""
         with self._file.changing() as change:
             change.note(whole=False)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove everything."""
         with self._file.changing() as change:
             change.begin_anew()
@@ -229,17 +229,17 @@ class Inventory:
     # -- change ---------------------------------------------------------------------------------------
 
     @property
-    def unsettled(self) -> bool:
+    def needs_refresh(self) -> bool:
         """Whether names were announced as changing and not read again yet."""
         return bool(self._file.ask("SELECT 1 FROM expected LIMIT 1"))
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def begin_changes(self, paths: Iterable[str]) -> None:
         """Record that these names may change from now on; survives a kill and a power cut."""
         with self._file.changing(durable=True) as change:
             rows = ((encoded(path),) for path in paths if counts(path))
             change.execute_each("INSERT OR IGNORE INTO expected VALUES (?)", rows)
 
-    def settle(self, tree: Path, hashes: Mapping[str, str] | None = None) -> None:
+    def refresh(self, tree: Path, hashes: Mapping[str, str] | None = None) -> None:
         """Read every recorded name from the disk again.
 
         A name that is gone is removed with all below it; directories above a new one are added. A file's hash
@@ -251,7 +251,7 @@ class Inventory:
             with self._file.changing() as change:
                 for (name,) in batch:
                     path = decoded(name)
-                    disk.settle(path, change, sha256=known.get(path, ""))
+                    disk.refresh(path, change, sha256=known.get(path, ""))
                 change.execute_each("DELETE FROM expected WHERE path = ?", batch)
 
     def reconcile(self, tree: Path, *, progress: Progress, workers: int | None = None) -> Drift:
@@ -261,26 +261,26 @@ class Inventory:
         processes (default: one for each core, up to eight, where that is worth it). UnreadableTree if a
         directory cannot be read; what was found until then is corrected.
         """
-        self.settle(tree)
+        self.refresh(tree)
         return reconcile(self._file, tree, progress=progress, workers=workers)
 
-    # -- seal -----------------------------------------------------------------------------------------
+    # -- the manifest ---------------------------------------------------------------------------------
 
     @property
-    def sealed_state(self) -> str:
+    def manifest_state(self) -> str:
         """The state that was last published in a manifest; empty if the changes since are unknown."""
         return self._file.facts().sealed
 
     @reads
     def pending_change(self) -> Change | None:
         """The change since that state; None if it is unknown: a whole listing is needed."""
-        if not self.sealed_state:
+        if not self.manifest_state:
             return None
         both = [(before, now) for before, now in self._touched() if before != now]
         removed = tuple(before for before, _ in both if before is not None)
         return Change(removed, tuple(now for _, now in both if now is not None))
 
-    def sealed(self, state: str) -> None:
+    def set_manifest_state(self, state: str) -> None:
         """Record that a manifest describes this state, which is the current one; changes are kept from
         here on.
         """

@@ -1,11 +1,11 @@
 """Write the manifest that our sites read, from the changes in the inventory: it costs what changed.
 
-    parts ──▶ head.next ──▶ the inventory: sealed ──▶ head.next becomes head ──▶ what is old leaves
+    parts ──▶ head.next ──▶ the inventory: published ──▶ head.next becomes head ──▶ what is old leaves
     written and durable      one transaction: this        one rename
                              decides which head counts
 
 Guaranteed: a head names only files that exist and are complete; it describes the tree as the inventory does,
-and its steps add up to it. Killed at any point, the next `seal` finishes or discards what was begun. Files
+and its steps add up to it. Killed at any point, the next `publish` finishes or discards what was begun. Files
 that the previous head named stay for a while, as sites may be fetching them. Not the business of this module:
 the format (archive/manifest.py), and whether the inventory is right.
 """
@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
-from typing import Protocol
 
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.manifest import Head, Step, chain, parse_head, render_head
@@ -29,7 +28,6 @@ from pushmirror.archive.manifest_parts import (
     MAX_CHANGE_ENTRIES,
     MAX_DIRECTORIES,
     MAX_ENTRIES,
-    Change,
     Part,
     pack_snapshot,
     read_change,
@@ -37,6 +35,7 @@ from pushmirror.archive.manifest_parts import (
 )
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.errors import ArchiveError, StateError
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.system.files import make_open_directories, sync_directory, write_atomically
 
 _log = logging.getLogger(__name__)
@@ -50,32 +49,15 @@ _STAYS_S = 6 * 3600  # a file that no head names any more
 _STAY = 100  # of them, at most
 
 
-class Tree(Protocol):
-    """What of an inventory is needed to tell others of the tree."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def files(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def sealed_state(self) -> str: ...  # that the pending change begins at; "" when there is none
-    def entries(self) -> Iterator[Entry]: ...
-    def pending_change(self) -> Change | None: ...  # since the last seal; None when it is not known
-    def sealed(self, state: str) -> None: ...  # the pending change begins here, from now on
-    def forget(self) -> None: ...
-
-
 class ManifestWriter:
     """Writes the manifest of one archive."""
 
-    def __init__(self, directory: Path, inventory: Tree) -> None:
+    def __init__(self, directory: Path, inventory: Inventory) -> None:
         """`directory` is what the rsync daemon serves."""
         self._directory = directory
         self._inventory = inventory
 
-    def seal(self, generation: str) -> str:
+    def publish(self, generation: str) -> str:
         """Publish the current content of the tree and its generation; returns the tree's state.
 
         StateError if it cannot be written.
@@ -120,9 +102,9 @@ class ManifestWriter:
         make_open_directories(above, self._directory.parent.name, self._directory.name, owner=owner)
 
     def _served(self) -> Head | None:
-        """The head that sites read, after finishing or undoing a seal that was killed."""
+        """The head that sites read, after finishing or undoing one that was killed."""
         begun = self._read(_NEXT)
-        if begun and begun.state == self._inventory.sealed_state:
+        if begun and begun.state == self._inventory.manifest_state:
             (self._directory / _NEXT).replace(self._directory / HEAD)
             sync_directory(self._directory)
         else:
@@ -140,10 +122,10 @@ class ManifestWriter:
             return None
 
     def _standing(self, head: Head | None) -> Head | None:
-        """The head if the next one can continue from it: it describes the last sealed state and its files
+        """The head if the next one can continue from it: it describes the last published state and its files
         exist.
         """
-        if head and head.state == self._inventory.sealed_state and all(map(self._is_there, _parts(head))):
+        if head and head.state == self._inventory.manifest_state and all(map(self._is_there, _parts(head))):
             return head
         return None
 
@@ -175,7 +157,7 @@ class ManifestWriter:
         return shortened(Head(tree.state, generation, tree.files, tree.size, tree.state, snapshot, steps))
 
     def _step(self, before: str) -> Step | None:
-        """The change since the last seal; None if it is too large, or inconsistent."""
+        """The change since the last publication; None if it is too large, or inconsistent."""
         change = self._inventory.pending_change()
         if change is None or len(change) > MAX_CHANGE_ENTRIES:
             return None
@@ -224,8 +206,8 @@ class ManifestWriter:
         if served:
             self._let_go(served, _parts(head))
         write_atomically(self._directory / _NEXT, render_head(head))  # makes the parts' names durable too
-        if self._inventory.sealed_state != head.state:
-            self._inventory.sealed(head.state)
+        if self._inventory.manifest_state != head.state:
+            self._inventory.set_manifest_state(head.state)
         (self._directory / _NEXT).replace(self._directory / HEAD)
         sync_directory(self._directory)
 
@@ -233,7 +215,7 @@ class ManifestWriter:
         """The inventory contradicts its own digest: start it anew, and withdraw the manifest."""
         _log.warning("inventory inconsistent; the next run rescans the tree")
         self.withdraw()
-        self._inventory.forget()
+        self._inventory.clear()
 
     def _let_go(self, head: Head, kept: tuple[Part, ...]) -> None:
         """Set the time of files that no head names any more: they are removed some time later."""
@@ -244,7 +226,7 @@ class ManifestWriter:
                 continue
 
     def _tidy(self, head: Head) -> None:
-        """Remove what a killed seal left, and what no head has named for long."""
+        """Remove what a killed `publish` left, and what no head has named for long."""
         named = {HEAD, *(part.name for part in _parts(head))}
         others = [
             (found.st_mtime, one)

@@ -3,7 +3,7 @@
     names     what is in the tree; `extra`: upstream has it not
     expected  names that may be changing now
     held      what upstream has under names that are otherwise here, or not, though its state is followed
-    touched   names that changed since the last seal, with what they were then (no kind: they were not there)
+    touched   names that changed since the last manifest, with what they were then (no kind: not there)
     facts     one row: what is known of the whole
 
 Their order is that of manifests: by the bytes of the directory, then of the name.
@@ -129,7 +129,7 @@ class InventoryFacts(NamedTuple):
     followed: str = ""
     heading: str = ""
     selection: int = 0
-    sealed: str = ""  # the state at the last seal; empty: what changed since then is not remembered
+    sealed: str = ""  # the state of the last manifest; empty: what changed since then is not remembered
     pending: int = 0  # names that were touched since then
     boot: str = ""  # of the machine, when it was last opened
 

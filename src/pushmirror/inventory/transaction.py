@@ -27,7 +27,9 @@ from pushmirror.inventory.tables import (
     row_from,
 )
 
-_MOST_PENDING = 100_000  # names touched since the last seal; beyond, a whole listing is the cheaper answer
+_MOST_PENDING = (
+    100_000  # names touched since the last manifest; beyond, a whole listing is the cheaper answer
+)
 _PUT = f"""
 INSERT INTO names ({ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (directory, name) DO UPDATE SET
 kind = excluded.kind, size = excluded.size, mtime = excluded.mtime, target = excluded.target,
@@ -148,7 +150,7 @@ class Transaction:
         self._size += sign * entry.size
 
     def _touch(self, path: str, before: Entry | None) -> None:
-        """Remember what a name was at the last seal, unless that is known already."""
+        """Remember what a name was at the last manifest, unless that is known already."""
         if not self.facts.sealed:
             return
         row = (*order_of(path), *(row_from(before)[2:] if before else (None,) * (len(COLUMNS) - 2)))
@@ -166,7 +168,7 @@ class NameRefresher:
         self._root = os.fsencode(tree) + b"/"
         self._seen: dict[str, Entry | None] = {"": Entry("", Kind.DIRECTORY)}  # directories, or what is there
 
-    def settle(self, path: str, change: Transaction, *, sha256: str) -> None:
+    def refresh(self, path: str, change: Transaction, *, sha256: str) -> None:
         """Store what the disk has under a name.
 
         The directories above it are stored, too. Where one is missing, or is something else now, that is what

@@ -266,7 +266,7 @@ class Engine:
         if job.stage is Stage.STAGE1:
             self._account_for_lost(attempt)
             self._run_hook("after_stage1", self.report.facts())
-            self._tracker.seal(self._read_served().generation)
+            self._tracker.publish_manifest(self._read_served().generation)
             self._write_trace(job)
             self.report.prepared = "" if attempt.incomplete else attempt.pinned.generation
             return not attempt.incomplete
@@ -283,12 +283,12 @@ class Engine:
         foreign_traces_changed = self._publish(job, attempt)
         self._tracker.arrived(attempt.diff, complete=not attempt.incomplete)
         self._remember_suites(attempt.suites)
-        self._tracker.seal(self.report.generation)
+        self._tracker.publish_manifest(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
         on_served(self.report.generation)
         deleted = self._delete(job, attempt)
         if deleted:
-            self._tracker.seal(self.report.generation)
+            self._tracker.publish_manifest(self.report.generation)
         current = self._is_current(job, attempt)
         self.report.seconds_stage2 += time.monotonic() - started
         changed = self.report.published or deleted or foreign_traces_changed
@@ -504,7 +504,7 @@ class Engine:
                 return set()
             return self._closures.referred_to(paths, live=attempt.pinned.generation, grace_s=grace_s)
 
-        protected = {*diff.obstructing} - {*deletion.candidates(diff.obstructing, self._archive.protect)}
+        protected = {*diff.in_the_way} - {*deletion.candidates(diff.in_the_way, self._archive.protect)}
         limits = None if job.allow_mass_delete else self._archive.delete
         kinds = settle_kinds(
             diff,

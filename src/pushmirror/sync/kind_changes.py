@@ -138,7 +138,7 @@ class _Plan:
 
     def _directory_leaves(self, path: str) -> _Loss | None:
         """What becomes of the files below; None if the directory has to stay."""
-        below = [name for name in self.diff.obstructing if name.startswith(f"{path}/")]
+        below = [name for name in self.diff.in_the_way if name.startswith(f"{path}/")]
         carried: dict[str, str] = {}
         gone = list[str]()
         kept = self.needed([name for name in below if _is_asked_for(name)])
@@ -159,7 +159,7 @@ class _Plan:
 
     def _is_asked_for_below(self, path: str) -> bool:
         """Whether clients of the target look for what is below a directory that cannot go, and miss it."""
-        below = [name for name in self.diff.obstructing if name.startswith(f"{path}/")]
+        below = [name for name in self.diff.in_the_way if name.startswith(f"{path}/")]
         if any(
             is_by_hash(name) or publish_step(name) not in {PublishStep.EARLY, PublishStep.REST}
             for name in below

@@ -76,28 +76,30 @@ class OwnerScan:
             self.report.architectures = architectures_of(published, self._archive.path)
         self.report.generation = published.generation
         if self._places.manifests is not None or not published.suites:  # else nobody asks for all names
-            self._take_stock(published)
+            self._scan(published)
 
-    def _take_stock(self, published: PublishedState) -> None:
+    def _scan(self, published: PublishedState) -> None:
         """Scan every name, and publish the manifest; the modes of files are the owner's business."""
         with Inventory(self._places.inventory) as inventory:
             try:
                 drift = inventory.reconcile(self._archive.path, progress=self._progress)
             except UnreadableTree as exc:
-                self._go_without(exc, published, inventory)
+                self._go_on_without_manifest(exc, published, inventory)
                 return
             self._require_still(published)
             self.report.generation = published.generation or inventory.state
             self.report.stock = _told(inventory.files, drift)
             if self._places.manifests is not None:
-                ManifestWriter(self._places.manifests, inventory).seal(self.report.generation)
+                ManifestWriter(self._places.manifests, inventory).publish(self.report.generation)
 
-    def _go_without(self, why: UnreadableTree, published: PublishedState, inventory: Inventory) -> None:
+    def _go_on_without_manifest(
+        self, why: UnreadableTree, published: PublishedState, inventory: Inventory
+    ) -> None:
         """Continue without a manifest if Release files tell the generation."""
         if not published.suites:
             raise why
         _log.warning("no manifest for sites: %s; %s", why, why.hint)
-        inventory.forget()
+        inventory.clear()
         if self._places.manifests is not None:
             ManifestWriter(self._places.manifests, inventory).withdraw()
         self._require_still(published)

@@ -1,9 +1,9 @@
 """Track our own tree during a run: its inventory, the upstream state it follows, the manifest for sites.
 
-    a run begins ──▶ expect ▸ change ▸ settle ──▶ arrived: extras, followed ──▶ seal: our manifest ──▶ … seal
+    a run begins ──▶ begin_changes ▸ change ▸ refresh ──▶ arrived: extras, followed ──▶ publish_manifest
 
 Guaranteed: the inventory is complete only while it has every change; a change that cannot be recorded clears
-it first (`forget`), and a full scan follows. Nothing is stored where nobody would read it. Not the business
+it first (`clear`), and a full scan follows. Nothing is stored where nobody would read it. Not the business
 of this module: the formats of inventory and manifest.
 """
 
@@ -66,10 +66,10 @@ class InventoryTracker:
         file = self._places.inventory
         with Inventory(file / "none" if is_dry and is_empty else file, read_only=is_dry) as inventory:
             self._opened = inventory
-            if not is_dry and inventory.whole and (is_empty or not self._is_kept):
-                inventory.forget()
-            if not is_dry and inventory.unsettled:
-                inventory.settle(self._tree)
+            if not is_dry and inventory.complete and (is_empty or not self._is_kept):
+                inventory.clear()
+            if not is_dry and inventory.needs_refresh:
+                inventory.refresh(self._tree)
             try:
                 yield
             finally:
@@ -81,49 +81,49 @@ class InventoryTracker:
         assert self._opened is not None
         return self._opened
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def begin_changes(self, paths: Iterable[str]) -> None:
         """These names may change from now on."""
-        if self.inventory.whole:
-            self.inventory.expect(paths)
+        if self.inventory.complete:
+            self.inventory.begin_changes(paths)
 
-    def settle(self, tree: Path, hashes: Mapping[str, str]) -> None:
+    def refresh(self, tree: Path, hashes: Mapping[str, str]) -> None:
         """Those that were expected have changed."""
-        if self.inventory.whole:
-            self.inventory.settle(tree, hashes)
+        if self.inventory.complete:
+            self.inventory.refresh(tree, hashes)
 
     def prepare_for(self, diff: Diff) -> None:
         """Record that this change begins: first with names that nothing refers to yet."""
         inventory = self.inventory
         if diff.to_fetch > max(_MANY, inventory.files):
-            inventory.forget()
-        elif diff.leads_to_a_state and inventory.selection == self._mark:
+            inventory.clear()
+        elif diff.has_target_digest and inventory.selection == self._mark:
             if inventory.followed and diff.changes_anything:
-                inventory.head_for(diff.digest)
+                inventory.start_transition(diff.digest)
         elif inventory.followed:
-            inventory.follow("", inventory.selection)  # no steps of a manifest name what changes now
+            inventory.arrive_at("", inventory.selection)  # no steps of a manifest name what changes now
 
     def publishing(self, diff: Diff) -> None:
         """Record that the rest of the change begins, so that a killed run is not taken for a finished one."""
-        if self.inventory.whole and diff.changes_anything:
-            self.inventory.head_for(diff.digest or SOMEWHERE)
+        if self.inventory.complete and diff.changes_anything:
+            self.inventory.start_transition(diff.digest or SOMEWHERE)
 
     def arrived(self, diff: Diff, *, complete: bool) -> None:
         """Record that the tree is what the diff leads to; `complete` unless something is still missing."""
         if not self._is_kept:
             return
         inventory = self.inventory
-        if diff.compared_disk or not inventory.whole:
-            self._take_stock()
+        if diff.compared_disk or not inventory.complete:
+            self._scan()
         if diff.covers_all:
             inventory.set_extras(diff.extras, diff.extra_directories)
         if complete and diff.covers_all:
             inventory.hold(self._held(diff) if diff.digest else ())
             is_there = diff.deviates or self._is_at(diff.digest)
-            inventory.follow(diff.digest if is_there else "", self._mark)
-        elif complete and inventory.heading:
-            inventory.follow("", inventory.selection)
+            inventory.arrive_at(diff.digest if is_there else "", self._mark)
+        elif complete and inventory.target:
+            inventory.arrive_at("", inventory.selection)
         elif diff.compared_disk:
-            inventory.follow("", NOT_COMPARED)  # somewhere is something missing
+            inventory.arrive_at("", NOT_COMPARED)  # somewhere is something missing
 
     def _held(self, diff: Diff) -> list[Entry]:
         """What upstream has otherwise than our tree: it was held back, or did not arrive.
@@ -142,7 +142,7 @@ class InventoryTracker:
                 held[path] = entry
         return list(held.values())
 
-    def seal(self, generation: str) -> None:
+    def publish_manifest(self, generation: str) -> None:
         """Publish the manifest of the tree; an empty generation is the one that was published before.
 
         Nothing is published while there has been none.
@@ -150,10 +150,10 @@ class InventoryTracker:
         if self._places.manifests is None:
             return
         manifests = ManifestWriter(self._places.manifests, self.inventory)
-        if not self.inventory.whole:
+        if not self.inventory.complete:
             manifests.withdraw()
         elif known := generation or manifests.generation:
-            manifests.seal(known)
+            manifests.publish(known)
 
     def _is_empty(self) -> bool:
         """Whether the tree is empty, apart from names that do not belong to the archive."""
@@ -168,7 +168,7 @@ class InventoryTracker:
         _log.warning("tree digest differs from upstream's; the next run compares everything")
         return False
 
-    def _take_stock(self) -> None:
+    def _scan(self) -> None:
         drift = self.inventory.reconcile(self._tree, progress=self._progress)
         if drift:
             _log.debug("the inventory was wrong: %s", drift)

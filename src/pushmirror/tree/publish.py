@@ -61,23 +61,23 @@ class PublishPlan:
     dropped: Collection[str] = ()  # Release files that go; at once in what changes in one instant
 
 
-class Account(Protocol):
-    """Whoever keeps account of the tree; see `inventory.Inventory`."""
+class ChangeObserver(Protocol):
+    """Is told of every change of the tree; see `sync.tracking.InventoryTracker`."""
 
-    def expect(self, paths: Iterable[str]) -> None:
+    def begin_changes(self, paths: Iterable[str]) -> None:
         """These names may change from now on, also if we are killed."""
 
-    def settle(self, tree: Path, hashes: Mapping[str, str]) -> None:
+    def refresh(self, tree: Path, hashes: Mapping[str, str]) -> None:
         """Those that were expected have changed; `hashes` are SHA256s that are known of some."""
 
 
 class Publisher:
     """Publishes into one tree; its caller holds the tree's lock."""
 
-    def __init__(self, tree: Path, area: WorkArea, account: Account | None = None) -> None:
+    def __init__(self, tree: Path, area: WorkArea, observer: ChangeObserver | None = None) -> None:
         self._tree = tree
         self._area = area
-        self._account = account
+        self._observer = observer
         self._served = TreeWriter(area)
         self._beneath = area.beneath
 
@@ -93,7 +93,7 @@ class Publisher:
         blocked = {directory for directory in directories if not self._served.has_room(directory)}
         ready = [path for path in candidates if path.rpartition("/")[0] not in blocked]
         self._area.note_landed(ready)
-        with self._accounted(ready, hashes):
+        with self._observed(ready, hashes):
             for path in ready:
                 self._served.put_file(self._area.name_of(path), path)
         return set(ready)
@@ -108,7 +108,7 @@ class Publisher:
         names = [*change.files, *change.links, *change.directories, *change.carried]
         names += change.dropped
         names += [f"{root}/{name}" for root, files in change.elsewhere.items() for name in files]
-        with self._accounted(names, change.hashes):
+        with self._observed(names, change.hashes):
             return self._publish(change)
 
     def _publish(self, change: PublishPlan) -> int:
@@ -143,7 +143,7 @@ class Publisher:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
         self._begin()
         paths, directories = list(paths), list(directories)
-        with self._accounted([*paths, *directories]):
+        with self._observed([*paths, *directories]):
             return self._delete(paths, directories)
 
     def _delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
@@ -175,7 +175,7 @@ class Publisher:
     def drop_release_files(self, published: PublishedState) -> None:
         """Remove them where no swap has done so: clients prefer an InRelease."""
         gone = self.dropped_release_files(published)
-        with self._accounted(gone):
+        with self._observed(gone):
             for path in gone:
                 self._beneath.unlink(path)
 
@@ -193,14 +193,14 @@ class Publisher:
         self._served = TreeWriter(self._area)
 
     @contextmanager
-    def _accounted(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
+    def _observed(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
         """The inventory treats these names as changing in the block, and if it ends in the middle."""
-        if self._account is None or not paths:
+        if self._observer is None or not paths:
             yield
             return
-        self._account.expect(paths)
+        self._observer.begin_changes(paths)
         yield
-        self._account.settle(self._tree, hashes)
+        self._observer.refresh(self._tree, hashes)
 
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""

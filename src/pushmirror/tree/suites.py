@@ -82,7 +82,7 @@ class Suites:
         diff.held |= {path: Entry(path, Kind.DIRECTORY) for path in left}
         diff.directories = [path for path in diff.directories if path not in left]
         replaced = {*diff.changed, *diff.links}
-        diff.obstructing = [path for path in diff.obstructing if _is_below_any(path, replaced)]
+        diff.in_the_way = [path for path in diff.in_the_way if _is_below_any(path, replaced)]
 
     def leaves(self, path: str) -> bool:
         """Whether what upstream has under a name is left alone: its suite is held back, or gone at upstream.

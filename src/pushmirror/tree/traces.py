@@ -89,9 +89,9 @@ class Traces:
         """Remove the update-in-progress flag, however the update ended."""
         self._beneath.unlink(self._updating, missing_ok=True)
 
-    def owe(self, *, is_owed: bool) -> None:
+    def set_required(self, *, is_required: bool) -> None:
         """Set or remove the update-required flag; OSError if that fails."""
-        if is_owed:
+        if is_required:
             self._beneath.mark(self._required)
         else:
             self._beneath.unlink(self._required, missing_ok=True)

@@ -20,18 +20,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from pushmirror.archive.compression import family
 from pushmirror.archive.generation import short
 from pushmirror.archive.index import UNKNOWN, kind_of
 from pushmirror.archive.layout import RELEASE_NAMES, joined
-from pushmirror.archive.paths import Entry, Kind, link_stays_inside
+from pushmirror.archive.paths import Kind, link_stays_inside
 from pushmirror.archive.release import Listed
 from pushmirror.closures.check import read_closures
 from pushmirror.closures.indices import Indices
 from pushmirror.closures.store import ClosureStore
 from pushmirror.inventory.diff import Diff
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.system.files import has_digest
 from pushmirror.tree.published_state import NOTHING, PublishedState, Suite, read_published
 from pushmirror.tree.suites import Suites
@@ -54,20 +54,6 @@ _UNKNOWN = str(UNKNOWN)
 PLAN = "plan"
 _RUN = 300_000  # lines that are sorted at once: 80 MB
 _PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
-
-
-class Known(Protocol):
-    """What an inventory is asked; `sync.inventory.Inventory` is one."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether it knows of everything in the tree."""
-
-    def get(self, path: str) -> Entry | None:
-        """What it knows of a name."""
-
-    def entries(self) -> Iterator[Entry]:
-        """Everything, sorted by directory and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +86,7 @@ class Expectations:
     closures: ClosureStore
     index_keys: frozenset[str]  # of the closures that count, in the store
     own: tuple[Named, ...]
-    inventory: Known | None
+    inventory: Inventory | None
     notes: tuple[str, ...] = ()  # what could not be learnt
     weak: tuple[str, ...] = ()  # suites whose Release files have no hash stronger than MD5Sum or SHA1
     _real: dict[str, str] = field(default_factory=dict)
@@ -195,7 +181,7 @@ class Expectations:
         inside = os.path.relpath(os.path.realpath(full), os.path.realpath(self.tree))
         return path if inside.startswith("..") else inside
 
-    def _lines_of_inventory(self, inventory: Known) -> Iterator[bytes]:
+    def _lines_of_inventory(self, inventory: Inventory) -> Iterator[bytes]:
         """In order: a directory's own line comes before the first name in it."""
         own: list[bytes] = []  # lines of directories that are still to come, as a heap
         for entry in inventory.entries():
@@ -215,7 +201,7 @@ def look(
     tree: Path,
     *,
     closures: ClosureStore,
-    inventory: Known | None,
+    inventory: Inventory | None,
     scratch: Path,
     served: str,
     further: Iterable[str] = (),
@@ -226,7 +212,7 @@ def look(
     `further` are directories where Release files are looked for, too.
     """
     live = read_published(tree, further)
-    known = inventory if inventory and inventory.whole else None
+    known = inventory if inventory and inventory.complete else None
     notes: list[str] = []
     if not live.suites and not known:
         notes.append("no Release file and no inventory: the expected files are unknown")

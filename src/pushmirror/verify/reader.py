@@ -305,11 +305,11 @@ def begin(tree: Path, plan: Path, pace: Throttle) -> None:
     global _reader, _plan  # noqa: PLW0603  a process of a pool has nowhere else to keep it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for who started us
     die_with_parent()
-    _reader = Reader(tree, pace.keep)
+    _reader = Reader(tree, pace.wait_for)
     _plan = plan
 
 
-def be_there() -> None:
+def warm_up() -> None:
     """Do nothing: a process that has answered this has started."""
 
 

@@ -91,7 +91,7 @@ class Repair:
                 while batch := list(islice(rest, _BATCH)):
                     self._batch(batch)
                 if self.done.repaired:
-                    self._tracker.seal(generation)
+                    self._tracker.publish_manifest(generation)
             finally:
                 self._upstream.stillness.over()
                 self._area.close(

@@ -109,8 +109,8 @@ class VerifyRun:
         if not file.exists():
             return
         with Inventory(file) as inventory:
-            if inventory.unsettled:
-                inventory.settle(archive.path)
+            if inventory.needs_refresh:
+                inventory.refresh(archive.path)
 
     def _repair(self, archive: Archive, verifier: Verifier) -> None:
         """A run that repairs what a verify found; the caller holds the lock."""

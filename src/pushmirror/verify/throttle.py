@@ -17,7 +17,7 @@ BURST_S = 0.5  # an idle bucket fills for so long, no longer
 _LOOK_S = 0.1  # how often who waits looks whether it is to stop
 
 
-def book(paid_until: float, now: float, *, size: int, rate: float) -> tuple[float, float]:
+def reserve(paid_until: float, now: float, *, size: int, rate: float) -> tuple[float, float]:
     """Reserve `size` bytes from a bucket that fills with `rate` bytes per second.
 
     `paid_until` is the time when all that was reserved so far will have flowed in. Returns this time after
@@ -37,7 +37,7 @@ class Throttle:
     rate: int = 0  # bytes a second, all readers together; 0: without a limit
     clock: Callable[[], float] = time.monotonic
 
-    def keep(self, size: int) -> None:
+    def wait_for(self, size: int) -> None:
         """Wait until so many bytes may be read. Raises Stopped when the readers should stop."""
         if self.stop.value:
             raise Stopped("verify was asked to stop")
@@ -48,7 +48,7 @@ class Throttle:
             return
         with self.paid_until.get_lock():
             now = self.clock()
-            self.paid_until.value, wait_s = book(self.paid_until.value, now, size=size, rate=self.rate)
+            self.paid_until.value, wait_s = reserve(self.paid_until.value, now, size=size, rate=self.rate)
         until = now + wait_s
         while (left := until - self.clock()) > 0:
             time.sleep(min(left, _LOOK_S))

@@ -33,13 +33,14 @@ from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive
 from pushmirror.errors import PushmirrorError
 from pushmirror.fetch.selection import closure_rules
+from pushmirror.inventory.inventory import Inventory
 from pushmirror.progress import Progress
 from pushmirror.system import clock, locks
 from pushmirror.system.batched import batched
 from pushmirror.verify.checkpoint import Checkpoint, VerifyResult, VerifyStore
-from pushmirror.verify.plan import PLAN, Expectations, Known, look
+from pushmirror.verify.plan import PLAN, Expectations, look
 from pushmirror.verify.plan_lines import Expected
-from pushmirror.verify.reader import Finding, Piece, Problem, Reader, Seen, be_there, begin, read_piece
+from pushmirror.verify.reader import Finding, Piece, Problem, Reader, Seen, begin, read_piece, warm_up
 from pushmirror.verify.throttle import Throttle
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Verifier:
         directory: Path,
         *,
         closures: ClosureStore,
-        inventory: Known | None,
+        inventory: Inventory | None,
         progress: Progress,
         served: Callable[[], str],
     ) -> None:
@@ -197,7 +198,7 @@ class Verifier:
             size=self._position.size,
             unhashed=self._position.unhashed,
             repaired=self._repaired or 0,
-            inventory=bool(self._inventory and self._inventory.whole),
+            inventory=bool(self._inventory and self._inventory.complete),
             resumed=self._resumed,
             remembered=self._position.ended_at is not None,
             notes=self._notes,
@@ -300,7 +301,7 @@ def _readers(tree: Path, plan: Path, rate: int, workers: int) -> Iterator[_Reade
     pool = ProcessPoolExecutor(workers, context, initializer=begin, initargs=(tree, plan, pace))
     try:
         for _ in range(workers):
-            pool.submit(be_there)  # they start while the plan is made
+            pool.submit(warm_up)  # they start while the plan is made
         yield _Readers(pool, read)
     finally:
         stop.value = 1

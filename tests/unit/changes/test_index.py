@@ -34,7 +34,7 @@ def question(tree: Path, **facts: object) -> DetectionContext:
         "pinned": published("sid"),
         "base": published("sid"),
         "is_dry": False,
-        "inventory": SimpleNamespace(selection=7, heading=""),
+        "inventory": SimpleNamespace(selection=7, target=""),
         "mark": 7,
     }
     asked = {**usual, **facts}
@@ -53,7 +53,7 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
         ({"is_dry": True}, "dry run"),
         ({"base": NOTHING}, "are unknown"),
         ({"mark": 8}, "filters or architectures changed"),
-        ({"inventory": SimpleNamespace(selection=7, heading="somewhere")}, "did not finish"),
+        ({"inventory": SimpleNamespace(selection=7, target="somewhere")}, "did not finish"),
         ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),
         ({"base": published("sid", "trixie")}, "suite dists/trixie removed"),
         (

@@ -73,7 +73,7 @@ def state_without_extras(inventory: Inventory) -> str:
 def test_modes_that_were_changed_by_hand_are_corrected_and_nothing_else_is_asked(
     inventory: Inventory, tree: Path
 ) -> None:
-    inventory.follow(state_without_extras(inventory), MARK)
+    inventory.arrive_at(state_without_extras(inventory), MARK)
     (tree / "pool").chmod(0o700)
     (tree / "pool/a").chmod(0o600)
     (tree / "extra/c").chmod(0o600)  # upstream has it not: it may be anybody's

@@ -68,7 +68,7 @@ def test_what_is_only_there_is_missing_and_what_is_only_here_is_extra() -> None:
 def test_a_directory_where_upstream_has_a_file_is_told_with_all_below_it() -> None:
     tree = {"": {"a": here(DIRECTORY)}, "a": {"x": here(FILE)}}
     diff = compare(tree, file("a"))
-    assert list(diff.changed) == ["a"] and diff.obstructing == ["a/x"] and not diff.extras
+    assert list(diff.changed) == ["a"] and diff.in_the_way == ["a/x"] and not diff.extras
 
 
 def test_a_file_where_upstream_has_a_directory_makes_all_below_it_missing() -> None:

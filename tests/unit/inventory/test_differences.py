@@ -47,7 +47,7 @@ def told(diff: Diff) -> dict[str, object]:
         "links": {path: entry.target for path, entry in diff.links.items()},
         "directories": set(diff.directories),
         "extras": set(diff.extras),
-        "obstructing": set(diff.obstructing),
+        "obstructing": set(diff.in_the_way),
         "extra_directories": set(diff.extra_directories),
         "upstream_links": diff.upstream_links,
     }
@@ -89,7 +89,7 @@ def test_a_hash_that_only_one_of_them_knows_is_no_difference() -> None:
 
 def test_what_is_below_a_directory_leaves_when_a_file_takes_its_name() -> None:
     diff = survey_of([file("a")], [directory("a"), file("a/b"), directory("a/c"), file("a/c/d")])
-    assert set(diff.obstructing) == {"a/b", "a/c/d"} and "a" in diff.changed
+    assert set(diff.in_the_way) == {"a/b", "a/c/d"} and "a" in diff.changed
 
 
 def test_what_is_not_mirrored_is_only_here() -> None:

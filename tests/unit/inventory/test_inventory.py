@@ -78,9 +78,9 @@ def state_of(entries: Iterable[Entry]) -> str:
 
 
 def change(inventory: Inventory, tree: Path, path: str, what: str | None) -> None:
-    inventory.expect([path])
+    inventory.begin_changes([path])
     put(tree, path, what)
-    inventory.settle(tree)
+    inventory.refresh(tree)
 
 
 def taken(inventory: Inventory, tree: Path) -> Inventory:
@@ -101,14 +101,14 @@ def happen(event: tuple[str, str, str | None], inventory: Inventory, tree: Path)
     if how == "told":
         change(inventory, tree, path, what)
     elif how == "killed":
-        inventory.expect([path])
+        inventory.begin_changes([path])
         put(tree, path, what)
     elif how == "by hand":
         put(tree, path, what)
         inventory.reconcile(tree, progress=Silent(), workers=1)
     else:
-        inventory.settle(tree)
-        inventory.sealed(inventory.state)
+        inventory.refresh(tree)
+        inventory.set_manifest_state(inventory.state)
 
 
 def applied(to: dict[str, Entry], change: Change) -> dict[str, Entry]:
@@ -142,14 +142,14 @@ def test_whatever_happens_an_inventory_is_what_the_disk_is(events: list[tuple[st
         tree, file = Path(name, "tree"), Path(name, "inventory")
         tree.mkdir()
         with Inventory(file) as inventory:
-            taken(inventory, tree).sealed(inventory.state)
+            taken(inventory, tree).set_manifest_state(inventory.state)
         sealed: dict[str, Entry] = {}
         for event in events:
             with Inventory(file) as inventory:  # as another process would, after a kill
                 happen(event, inventory, tree)
             with Inventory(file) as inventory:
-                assert inventory.whole and inventory.unsettled is (event[0] == "killed")
-                inventory.settle(tree)
+                assert inventory.complete and inventory.needs_refresh is (event[0] == "killed")
+                inventory.refresh(tree)
                 sealed = as_dict(inventory) if event[0] == "sealed" else sealed
                 require_right(inventory, tree, sealed)
 
@@ -171,8 +171,8 @@ def test_whatever_happens_an_inventory_is_what_the_disk_is(events: list[tuple[st
 )
 def test_a_name_that_no_mirror_keeps_never_gets_in(path: str, tree: Path, inventory: Inventory) -> None:
     put(tree, path, "content")
-    inventory.expect([path])
-    inventory.settle(tree)
+    inventory.begin_changes([path])
+    inventory.refresh(tree)
     taken(inventory, tree)
     assert {entry.kind for entry in inventory.entries()} <= {Kind.DIRECTORY} and inventory.get(path) is None
 
@@ -211,12 +211,12 @@ def test_below_a_directory_is_all_that_is_in_it_and_nothing_beside(tree: Path, i
 
 
 def test_more_names_than_a_page_are_all_told(tree: Path, inventory: Inventory) -> None:
-    inventory.expect(f"d{number % 3}/{number}" for number in range(2500))
+    inventory.begin_changes(f"d{number % 3}/{number}" for number in range(2500))
     for number in range(3):
         (tree / f"d{number}").mkdir()
     for number in range(2500):
         (tree / f"d{number % 3}" / str(number)).touch()
-    inventory.settle(tree)
+    inventory.refresh(tree)
     assert len(list(inventory.entries())) == 2503 and inventory.files == 2500
 
 
@@ -230,10 +230,10 @@ def test_links_are_known_with_their_targets(tree: Path, inventory: Inventory) ->
 
 
 def test_a_hash_is_known_only_if_it_was_told_of_what_is_there(tree: Path, inventory: Inventory) -> None:
-    inventory.expect(["told", "not"])
+    inventory.begin_changes(["told", "not"])
     put(tree, "told", "content")
     put(tree, "not", "content")
-    inventory.settle(tree, {"told": SHA})
+    inventory.refresh(tree, {"told": SHA})
     assert [(entry.path, entry.sha256) for entry in inventory.entries()] == [("not", ""), ("told", SHA)]
     change(inventory, tree, "told", "content")
     entry = inventory.get("told")
@@ -268,7 +268,7 @@ def test_extras_that_are_known_are_not_written_again(
 
 def test_a_tree_that_was_changed_by_hand_follows_nothing(tree: Path, inventory: Inventory) -> None:
     put(tree, "file", "content")
-    taken(inventory, tree).follow("f" * 64, 7)
+    taken(inventory, tree).arrive_at("f" * 64, 7)
     taken(inventory, tree)
     assert (inventory.followed, inventory.selection) == ("f" * 64, 7)
     put(tree, "file", "longer content")
@@ -280,24 +280,26 @@ def test_a_tree_that_was_changed_by_hand_follows_nothing(tree: Path, inventory: 
 
 def test_what_was_expected_by_a_killed_process_is_to_be_settled(tree: Path, tmp_path: Path) -> None:
     with Inventory(tmp_path / "inventory") as inventory:
-        inventory.expect(["file"])
+        inventory.begin_changes(["file"])
     put(tree, "file", "content")
     with Inventory(tmp_path / "inventory") as inventory:
-        assert inventory.unsettled
-        inventory.settle(tree)
-        assert not inventory.unsettled and inventory.get("file") is not None
+        assert inventory.needs_refresh
+        inventory.refresh(tree)
+        assert not inventory.needs_refresh and inventory.get("file") is not None
 
 
 def test_what_was_forgotten_is_not_known(tree: Path, inventory: Inventory) -> None:
     put(tree, "file", "content")
-    taken(inventory, tree).follow("f" * 64, 7)
-    inventory.expect(["file"])
-    inventory.forget()
+    taken(inventory, tree).arrive_at("f" * 64, 7)
+    inventory.begin_changes(["file"])
+    inventory.clear()
     assert list(inventory.entries()) == [] and (inventory.files, inventory.state) == (
         0,
         TreeDigest().hexdigest(),
     )
-    assert not (inventory.whole or inventory.followed or inventory.unsettled or inventory.reconciled_at)
+    assert not (
+        inventory.complete or inventory.followed or inventory.needs_refresh or inventory.reconciled_at
+    )
 
 
 @pytest.mark.parametrize("what", ["garbage", "another version", "a table is gone", "its facts are gone"])
@@ -313,8 +315,8 @@ def test_a_file_that_cannot_be_used_is_begun_anew(tree: Path, tmp_path: Path, wh
         connection.execute(statements.get(what, "DELETE FROM facts"))
         connection.close()
     with Inventory(file) as inventory:
-        assert not inventory.whole
-        assert taken(inventory, tree).whole
+        assert not inventory.complete
+        assert taken(inventory, tree).complete
 
 
 @pytest.mark.parametrize("look", [lambda inventory, _: list(inventory.entries()), taken])
@@ -333,7 +335,7 @@ def test_damage_that_shows_later_is_told_and_gone_at_the_next_opening(
         look(inventory, tree)
     assert "rebuilt" in str(raised.value.hint)
     with Inventory(file) as inventory:
-        assert not inventory.whole and len(list(taken(inventory, tree).entries())) == 300
+        assert not inventory.complete and len(list(taken(inventory, tree).entries())) == 300
 
 
 def test_an_inventory_that_another_process_has_is_told(
@@ -344,9 +346,9 @@ def test_an_inventory_that_another_process_has_is_told(
         other = sqlite3.connect(tmp_path / "inventory", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateError, match="locked") as raised:
-            inventory.expect(["file"])
+            inventory.begin_changes(["file"])
         other.close()
-        inventory.expect(["file"])
+        inventory.begin_changes(["file"])
     assert "another process" in str(raised.value.hint)
 
 
@@ -360,11 +362,11 @@ def test_after_the_machine_was_started_anew_the_disk_has_to_be_looked_at(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Inventory(tmp_path / "inventory") as inventory:
-        taken(inventory, tree).follow("f" * 64, 7)
+        taken(inventory, tree).arrive_at("f" * 64, 7)
     monkeypatch.setattr(inventory_file, "_boot", lambda: "another")
     with Inventory(tmp_path / "inventory") as inventory:
-        assert not inventory.whole
-        assert taken(inventory, tree).whole and inventory.followed == "f" * 64
+        assert not inventory.complete
+        assert taken(inventory, tree).complete and inventory.followed == "f" * 64
 
 
 @pytest.mark.parametrize("what", ["nothing", "garbage", "another boot"])
@@ -381,19 +383,19 @@ def test_who_only_reads_finds_what_cannot_be_used_not_whole_and_leaves_it(
         file.write_bytes(b"garbage" * 1000)
     before = file.read_bytes() if file.exists() else None
     with Inventory(file, read_only=True) as inventory:
-        assert not inventory.whole and list(inventory.entries()) == [] and not inventory.unsettled
+        assert not inventory.complete and list(inventory.entries()) == [] and not inventory.needs_refresh
     assert (file.read_bytes() if file.exists() else None) == before
 
 
 def test_who_only_reads_sees_what_others_write_and_changes_nothing(tree: Path, inventory: Inventory) -> None:
     put(tree, "file", "content")
     with Inventory(inventory._file.path, read_only=True) as reader:
-        assert not reader.whole
+        assert not reader.complete
         taken(inventory, tree)
-        assert reader.whole and reader.get("file") is not None
+        assert reader.complete and reader.get("file") is not None
         with pytest.raises(StateError):
-            reader.forget()
-    assert inventory.whole
+            reader.clear()
+    assert inventory.complete
 
 
 # Seals
@@ -401,11 +403,11 @@ def test_who_only_reads_sees_what_others_write_and_changes_nothing(tree: Path, i
 
 def test_without_a_seal_nothing_is_pending(tree: Path, inventory: Inventory) -> None:
     change(taken(inventory, tree), tree, "file", "content")
-    assert inventory.pending_change() is None and inventory.sealed_state == ""
+    assert inventory.pending_change() is None and inventory.manifest_state == ""
 
 
 def test_a_change_that_was_undone_is_none(tree: Path, inventory: Inventory) -> None:
-    taken(inventory, tree).sealed(inventory.state)
+    taken(inventory, tree).set_manifest_state(inventory.state)
     change(inventory, tree, "file", "content")
     change(inventory, tree, "file", None)
     assert inventory.pending_change() == Change((), ())
@@ -413,17 +415,17 @@ def test_a_change_that_was_undone_is_none(tree: Path, inventory: Inventory) -> N
 
 def test_another_state_than_ours_cannot_be_sealed(tree: Path, inventory: Inventory) -> None:
     with pytest.raises(StateError, match="was published"):
-        inventory.sealed("f" * 64)
+        inventory.set_manifest_state("f" * 64)
 
 
 def test_too_many_changes_are_not_remembered(
     tree: Path, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inventory_change, "_MOST_PENDING", 2)
-    taken(inventory, tree).sealed(inventory.state)
+    taken(inventory, tree).set_manifest_state(inventory.state)
     for number in range(3):
         assert inventory.pending_change() is not None
         change(inventory, tree, str(number), "content")
     assert inventory.pending_change() is None
-    inventory.sealed(inventory.state)
+    inventory.set_manifest_state(inventory.state)
     assert inventory.pending_change() == Change((), ())

@@ -35,22 +35,22 @@ class Hub:
 
     def put(self, *names: str) -> None:
         """Have these files in the tree, each longer than any before."""
-        self.inventory.expect(names)
+        self.inventory.begin_changes(names)
         for name in names:
             file = self.tree / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text((file.read_text() if file.exists() else "") + name)
             os.utime(file, (10, 10))
-        self.inventory.settle(self.tree)
+        self.inventory.refresh(self.tree)
 
     def remove(self, name: str) -> None:
-        self.inventory.expect([name])
+        self.inventory.begin_changes([name])
         path = self.tree / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self.inventory.settle(self.tree)
+        self.inventory.refresh(self.tree)
 
     def seal(self, generation: str = G1) -> str:
-        return ManifestWriter(self.served, self.inventory).seal(generation)
+        return ManifestWriter(self.served, self.inventory).publish(generation)
 
     @property
     def head(self) -> Head:
@@ -80,7 +80,7 @@ class Hub:
     def assert_told(self) -> None:
         """What sites read is the tree as it is."""
         assert self.told()[self.head.state] == list(self.inventory.entries())
-        assert self.head.state == self.inventory.state == self.inventory.sealed_state
+        assert self.head.state == self.inventory.state == self.inventory.manifest_state
         assert (self.head.files, self.head.size) == (self.inventory.files, self.inventory.size)
 
     @property
@@ -188,7 +188,7 @@ def test_a_file_that_was_lost_or_spoilt_has_the_manifest_made_anew(hub: Hub, whi
 
 def test_an_inventory_that_was_begun_anew_begins_the_manifest_anew(hub: Hub) -> None:
     hub.seal()
-    hub.inventory.forget()
+    hub.inventory.clear()
     hub.put("c")
     hub.inventory.reconcile(hub.tree, progress=Silent(), workers=1)
     hub.seal()
@@ -272,7 +272,7 @@ def test_an_inventory_that_contradicts_its_digest_tells_nobody_anything(
     monkeypatch.setattr(Inventory, "pending_change", lambda _: None)
     monkeypatch.setattr(Inventory, "entries", lambda _: iter(wrong))
     hub.seal()
-    assert not {"head", "head.next", "snapshot.new"} & hub.names and not hub.inventory.whole
+    assert not {"head", "head.next", "snapshot.new"} & hub.names and not hub.inventory.complete
 
 
 def test_a_directory_that_cannot_be_written_is_named(hub: Hub) -> None:
@@ -299,7 +299,7 @@ class Fuse:
             (Path, "open"),
             (Path, "replace"),
             (Path, "unlink"),
-            (Inventory, "sealed"),
+            (Inventory, "set_manifest_state"),
         ):
             monkeypatch.setattr(module, name, self._guarded(getattr(module, name)))
 

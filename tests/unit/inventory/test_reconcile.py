@@ -78,7 +78,7 @@ def test_what_changed_by_hand_is_found_and_put_right(inventory: Inventory, tree:
 
 def test_a_first_look_is_no_drift(inventory: Inventory, tree: Path) -> None:
     state = inventory.state
-    inventory.forget()
+    inventory.clear()
     assert not inventory.reconcile(tree, progress=Silent(), workers=1) and inventory.state == state
 
 
@@ -94,8 +94,8 @@ def test_a_look_that_was_killed_goes_on_and_what_it_found_is_no_drift(
     with Inventory(tmp_path / "inventory") as inventory, Inventory(tmp_path / "other") as other:
         with pytest.raises(KeyboardInterrupt):
             inventory.reconcile(tree, progress=killed, workers=1)
-        assert list(inventory.entries()) and not inventory.whole
-        assert not inventory.reconcile(tree, progress=Silent(), workers=1) and inventory.whole
+        assert list(inventory.entries()) and not inventory.complete
+        assert not inventory.reconcile(tree, progress=Silent(), workers=1) and inventory.complete
         other.reconcile(tree, progress=Silent(), workers=1)
         assert inventory.state == other.state
 
@@ -118,7 +118,7 @@ def test_processes_find_what_one_finds(
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_wrong_modes_are_told_and_are_no_drift(inventory: Inventory, tree: Path, is_known: bool) -> None:
-    inventory.follow("f" * 64, 7)
+    inventory.arrive_at("f" * 64, 7)
     (tree / FILES[0]).chmod(0o600)
     (tree / FILES[1]).chmod(0o4644)
     (tree / "pool/a").chmod(0o700)
@@ -126,9 +126,9 @@ def test_wrong_modes_are_told_and_are_no_drift(inventory: Inventory, tree: Path,
     (tree / "pool/link").symlink_to("a")
     if is_known:
         inventory.reconcile(tree, progress=Silent(), workers=1)
-        inventory.follow("f" * 64, 7)
+        inventory.arrive_at("f" * 64, 7)
     else:
-        inventory.forget()
+        inventory.clear()
     found = inventory.reconcile(tree, progress=Silent(), workers=1)
     assert sorted(found.modes) == [("pool/a", 0o755), (FILES[0], 0o644), (FILES[1], 0o644)]
     assert not found and bool(inventory.followed) is is_known

@@ -47,7 +47,7 @@ def becoming_links(tree: Path, **files: int) -> Diff:
         put(tree, f"new/{name}/readme", "new")
     return Diff(
         links={name: Entry(name, Kind.LINK, target=f"new/{name}") for name in files},
-        obstructing=[f"{name}/{count}" for name, number in files.items() for count in range(number)],
+        in_the_way=[f"{name}/{count}" for name, number in files.items() for count in range(number)],
         files_here=1000,
     )
 
@@ -67,14 +67,14 @@ def test_a_file_that_is_needed_becomes_a_link_to_the_same_content_only(
 def test_what_is_needed_of_a_directory_that_becomes_a_link_is_carried_to_where_it_leads(tree: Path) -> None:
     old, new = f"dists/a/{COPY[10:]}", f"dists/b/{COPY[10:]}"
     put(tree, old, "graced")
-    diff = Diff(links={"dists/a": Entry("dists/a", Kind.LINK, target="b")}, obstructing=[old])
+    diff = Diff(links={"dists/a": Entry("dists/a", Kind.LINK, target="b")}, in_the_way=[old])
     assert settled(tree, diff) == KindChanges(carried={new: old})
 
 
 def test_a_directory_stays_where_a_link_would_lead_what_is_needed_to_another_content(tree: Path) -> None:
     put(tree, "pool/a/x.deb", "right")
     put(tree, "pool/b/x.deb", "something else")
-    diff = Diff(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, obstructing=["pool/a/x.deb"])
+    diff = Diff(links={"pool/a": Entry("pool/a", Kind.LINK, target="b")}, in_the_way=["pool/a/x.deb"])
     diff.digest = "0" * 64
     assert settled(tree, diff) == KindChanges(staying={"pool/a"})
     assert not diff.links and not diff.digest
@@ -82,7 +82,7 @@ def test_a_directory_stays_where_a_link_would_lead_what_is_needed_to_another_con
 
 def test_a_directory_with_what_is_needed_does_not_become_a_file(tree: Path) -> None:
     put(tree, "pool/a/x.deb", "right")
-    diff = Diff(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, obstructing=["pool/a/x.deb"])
+    diff = Diff(changed={"pool/a": Entry("pool/a", Kind.FILE, 1, 0)}, in_the_way=["pool/a/x.deb"])
     changes = settled(tree, diff)
     assert changes.leave("pool/a") and not diff.changed
 
@@ -107,5 +107,5 @@ def test_a_directory_cannot_stay_where_the_target_needs_what_the_link_leads_to(
 def test_a_suite_that_would_lose_too_much_cannot_stay_what_it_is(tree: Path) -> None:
     put(tree, "dists/a/InRelease", "old")
     link = Entry("dists/a", Kind.LINK, target="b")
-    diff = Diff(links={"dists/a": link}, obstructing=["dists/a/InRelease"])
+    diff = Diff(links={"dists/a": link}, in_the_way=["dists/a/InRelease"])
     assert settled(tree, diff, lambda _: set(), Delete(max_files=0)).stuck == ["dists/a"]

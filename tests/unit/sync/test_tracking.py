@@ -31,7 +31,7 @@ def tracker(archive: Archive, tmp_path: Path) -> Iterator[InventoryTracker]:
     tracker = InventoryTracker(archive, places, Silent())
     with tracker.open():
         tracker.inventory.reconcile(archive.path, progress=Silent())
-        tracker.inventory.follow(A, selection_hash(archive))
+        tracker.inventory.arrive_at(A, selection_hash(archive))
         yield tracker
 
 
@@ -47,7 +47,7 @@ BY_FULL = changing(compared_disk=True)
 
 
 def known(inventory: Inventory) -> tuple[str, str]:
-    return inventory.followed, inventory.heading
+    return inventory.followed, inventory.target
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_changed_nothing_leaves_everything_as_it_was(tracker: InventoryTrac
     tracker.prepare_for(nothing)
     tracker.publishing(nothing)
     tracker.arrived(nothing, complete=True)
-    assert tracker.inventory.heading == ""
+    assert tracker.inventory.target == ""
 
 
 def test_a_full_comparison_that_lacks_something_is_none(tracker: InventoryTracker) -> None:
@@ -98,7 +98,7 @@ def test_a_run_that_did_not_arrive_is_remembered_as_under_way(tracker: Inventory
 def test_a_narrower_selection_ends_what_was_followed_before_anything_is_deleted(
     tracker: InventoryTracker, archive: Archive
 ) -> None:
-    tracker.inventory.follow(A, selection_hash(archive) + 1)
+    tracker.inventory.arrive_at(A, selection_hash(archive) + 1)
     tracker.prepare_for(BY_MANIFEST)
     assert known(tracker.inventory) == ("", "")
     assert tracker.inventory.selection == selection_hash(archive) + 1

@@ -12,7 +12,7 @@ def test_what_a_killed_run_had_changed_is_not_wrong(tmp_path):
     (tree / "README").write_text("old")
     with Inventory(file) as inventory:
         inventory.reconcile(tree, progress=Silent(), workers=1)
-        inventory.expect(["README", "added"])
+        inventory.begin_changes(["README", "added"])
         (tree / "README").write_text("changed")
         (tree / "added").write_text("new")
     archive = Archive(name="a", path=tree)  # of its owner

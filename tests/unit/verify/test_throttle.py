@@ -3,7 +3,7 @@ import multiprocessing
 import pytest
 
 from pushmirror.errors import Stopped
-from pushmirror.verify.throttle import BURST_S, Throttle, book
+from pushmirror.verify.throttle import BURST_S, Throttle, reserve
 
 
 @pytest.mark.parametrize(
@@ -16,13 +16,13 @@ from pushmirror.verify.throttle import BURST_S, Throttle, book
     ],
 )
 def test_a_bucket_tells_when_its_bytes_have_flown_in(paid_until, size, expected):
-    assert book(paid_until, 100.0, size=size, rate=100) == pytest.approx(expected)
+    assert reserve(paid_until, 100.0, size=size, rate=100) == pytest.approx(expected)
 
 
 def test_many_small_takes_cost_what_one_large_one_does():
     paid_until = 100.0
     for _ in range(1000):
-        paid_until, wait_s = book(paid_until, 100.0, size=10, rate=100)
+        paid_until, wait_s = reserve(paid_until, 100.0, size=10, rate=100)
     assert (paid_until, wait_s) == (pytest.approx(200.0), pytest.approx(99.9))
 
 
@@ -30,8 +30,8 @@ def test_readers_share_one_bucket():
     paid_until, stop = multiprocessing.Value("d", 50.0), multiprocessing.Value("b", 0)
     read = multiprocessing.Value("q", 0)
     one, other = (Throttle(paid_until, stop, read, 1000, clock=lambda: 100.0) for _ in range(2))
-    one.keep(200)
-    other.keep(200)
+    one.wait_for(200)
+    other.wait_for(200)
     assert paid_until.value == pytest.approx(100.0 - BURST_S + 0.4)
     assert read.value == 400
 
@@ -40,4 +40,4 @@ def test_readers_share_one_bucket():
 def test_a_reader_that_is_to_stop_does_so_also_while_it_waits(rate):
     paid_until, stop = multiprocessing.Value("d", 1e9), multiprocessing.Value("b", 1)
     with pytest.raises(Stopped):
-        Throttle(paid_until, stop, multiprocessing.Value("q", 0), rate).keep(10)
+        Throttle(paid_until, stop, multiprocessing.Value("q", 0), rate).wait_for(10)
