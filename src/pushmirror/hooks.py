@@ -112,7 +112,7 @@ async def run_hook_beside(hook: Hook, on_hook: OnHook = log_hook) -> None:
             async with asyncio.timeout(hook.limit_s):
                 ended = await async_process.run(hook.argv, env=dict(hook.environment), cwd=hook.directory)
         except TimeoutError as exc:
-            raise TookTooLong(f"{hook.argv[0]} was ended: it took longer than allowed") from exc
+            raise TookTooLong(f"{hook.argv[0]} timed out") from exc
     _conclude(hook, ended.exit_code, ended.output.decode("utf-8", "replace").splitlines(), on_hook)
 
 

@@ -107,7 +107,7 @@ def ended(child: process.Background) -> int | None:
     ("words", "number"),
     [
         ("signed     by", signal.SIGTERM),  # the network is set up
-        ("once its grace is over", signal.SIGINT),
+        ("deleted everywhere after the grace period", signal.SIGINT),
     ],
 )
 def test_a_signal_ends_all_of_it_and_clears_up(

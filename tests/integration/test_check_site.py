@@ -93,7 +93,7 @@ def test_a_real_ftpsync_is_known_and_does_nothing(hub: Hub, home: Path) -> None:
     hub.sshd.authorize(hub.public, command=f"env HOME={home} {FTPSYNC}", options=("restrict",))
     before = snapshot(home)
     level, said, _ = hub.found()["login at a.example"]
-    assert (level, said) == ("ok", "the key is let in and wakes ftpsync")
+    assert (level, said) == ("ok", "key accepted; it starts ftpsync")
     assert snapshot(home) == before
     say(hub, " sync:all")
     assert snapshot(home) != before  # whereas a true push leaves its traces
@@ -103,7 +103,7 @@ def test_a_real_ftpsync_with_an_archive_in_its_forced_command_was_woken(hub: Hub
     command = f"env HOME={home} {FTPSYNC} sync:archive:"  # which its ftpsync.conf is for
     hub.sshd.authorize(hub.public, command=command, options=("restrict",))
     level, said, _ = hub.found()["login at a.example"]
-    assert level == "warning" and "as a push does, and it failed; exit code" in said
+    assert level == "warning" and "like a push, and it failed; exit code" in said
 
 
 def test_a_pushmirror_is_known_and_tells_its_time(hub: Hub, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_pushmirror_is_known_and_tells_its_time(hub: Hub, tmp_path: Path) -> N
     receive = shlex.join([sys.executable, "-m", "pushmirror", "--config", str(tmp_path / "site"), "receive"])
     hub.sshd.authorize(hub.public, command=receive, options=("restrict",))
     found = hub.found()
-    assert found["login at a.example"][1].startswith("the key is let in and wakes pushmirror ")
+    assert found["login at a.example"][1].startswith("key accepted; it starts pushmirror ")
     assert found["clock of a.example"][:2] == ("ok", "the same as ours")
     assert not (tmp_path / "site/state").exists() and not (tmp_path / "site/tree").exists()
 
@@ -152,7 +152,7 @@ def pin(hub: Hub, line: str) -> None:
 def test_a_pinned_host_key_is_fine(hub: Hub) -> None:
     pin(hub, hub.sshd.host_key)
     level, said, _ = hub.found()["host key of a.example"]
-    assert level == "ok" and said.endswith(", as pinned")
+    assert level == "ok" and said.endswith(", as stored")
 
 
 def test_a_changed_host_key_is_an_error_with_both_fingerprints(hub: Hub, tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_an_mhop_push_from_ftpsync_waits_no_longer_than_pushdelay(ours: Side) ->
     ours.configure(FEW, PUSHDELAY=1)
     ours.waits("c.example.org", "stage1")
     assert ours.call("-f", "-k", "mhop") == 0
-    assert "Stage 1 of our mirrors was not over after 1 seconds" in ours.mails()
+    assert "Stage 1 of our mirrors was not finished after 1 seconds" in ours.mails()
 
 
 def test_stage_2_follows_the_stage_1_of_an_earlier_call_also_while_that_is_still_under_way(

@@ -81,7 +81,7 @@ def test_a_file_that_ends_the_script_is_an_error_in_bashs_words(tmp_path, text, 
 
 
 def test_a_file_that_leaves_is_an_error_even_if_it_is_content(tmp_path):
-    with pytest.raises(ConfigError, match=r"ftpsync\.conf ended bash with exit code 0"):
+    with pytest.raises(ConfigError, match=r"ftpsync\.conf ends bash early with exit code 0"):
         read(tmp_path, "exit 0\n")
 
 
@@ -108,18 +108,21 @@ def test_a_file_that_takes_too_long_is_ended(tmp_path):
 
 #: Files that do to the evaluation what no operator would, and what comes out: values, or an error's words.
 HOSTILE = {
-    "ends by a signal": ("kill -9 $$\n", "ended bash with exit code -9"),
-    "becomes another program": ("exec true\n", "ended bash with exit code 0"),
-    "leaves when it is read": ("trap 'exit 0' DEBUG\n:\n", "ended bash with exit code 0"),
-    "closes every handle": ("exec 0<&- 1>&- 2>&- 3>&- 4>&-\nA=1\n", "ended bash with exit code"),
-    "answers with no line": ("printf 'failed\\0%s\\0x\\0' many >&3\nexit 3\n", "ended bash with exit code 3"),
-    "answers with half a record": ("printf 'after\\0A' >&3\nexit 1\n", "ended bash with exit code 1"),
+    "ends by a signal": ("kill -9 $$\n", "ends bash early with exit code -9"),
+    "becomes another program": ("exec true\n", "ends bash early with exit code 0"),
+    "leaves when it is read": ("trap 'exit 0' DEBUG\n:\n", "ends bash early with exit code 0"),
+    "closes every handle": ("exec 0<&- 1>&- 2>&- 3>&- 4>&-\nA=1\n", "ends bash early with exit code"),
+    "answers with no line": (
+        "printf 'failed\\0%s\\0x\\0' many >&3\nexit 3\n",
+        "ends bash early with exit code 3",
+    ),
+    "answers with half a record": ("printf 'after\\0A' >&3\nexit 1\n", "ends bash early with exit code 1"),
     "prints for ever": ("while :; do echo on and on; done\n", "took more than"),
     "answers for ever": ("while :; do printf %1000d 1; done >&3\n", "took more than"),
     "waits for input": ("read -r A\nB=1\n", "line 1: a command ended with exit code 1"),
     "ignores signals": ("trap '' TERM HUP INT\nwhile :; do :; done\n", "took more than"),
     "recurses": ("f() { f; }\nFUNCNEST=100\nf\n", "maximum function nesting level exceeded"),
-    "sources itself": ('. "$config"\n', "ended bash with exit code -11"),
+    "sources itself": ('. "$config"\n', "ends bash early with exit code -11"),
     "replaces commands": ("printf() { :; }\nbuiltin() { :; }\nread() { :; }\nA=1\n", "took more than"),
     "is no text": ("\x00\x01\x02\x7fELF\x00 A=1\n", "command not found"),
     "has a long value": ("printf -v A %300000d 1\n", {"A": "1".rjust(300_000)}),

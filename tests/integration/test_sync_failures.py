@@ -183,7 +183,7 @@ def test_an_upstream_that_stands_still_or_dies_in_the_middle_is_given_up(
                 os.kill(pid, signal.SIGKILL)
     log = synced.run("log", "last").check().output.decode()
     assert child.poll() in {Exit.STAGE1, Exit.STAGE2}
-    assert how is signal.SIGKILL or "upstream has stalled: rsync was ended: in 2 s it moved only" in log
+    assert how is signal.SIGKILL or "upstream has stalled: rsync was stopped: in 2 s it moved only" in log
     synced.configure(bandwidth_limit=None, timeout=None)
     mended(synced, archive)
 
@@ -206,7 +206,7 @@ def test_a_push_that_meets_a_stall_says_so_and_is_served_without_another_push(
             os.kill(pid, signal.SIGSTOP)
         try:
             assert wait_until(lambda: "trying again in 1 s (1 of 9)" in log())
-            assert "upstream has stalled: rsync was ended: in 2 s it moved only" in log()
+            assert "upstream has stalled: rsync was stopped: in 2 s it moved only" in log()
             assert synced.json("status")[0]["stalled_since"]
             assert b", stalled for " in b" ".join(synced.run("status").check().output.split())
         finally:

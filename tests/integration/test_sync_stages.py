@@ -330,7 +330,7 @@ def test_a_hook_that_takes_too_long_is_ended_and_named(
 ) -> None:
     served.configure(hooks={"before_sync": hook("time.sleep(60)"), "time_limit": "1s"})
     result = served.sync()
-    refused(result, 3, "before_sync", "longer than allowed")
+    refused(result, 3, "before_sync", "timed out")
     assert result.seconds < 20
 
 

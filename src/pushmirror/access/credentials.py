@@ -153,7 +153,7 @@ def read(file: Path, name: str) -> tuple[Login, ...]:
     except FileNotFoundError:
         return ()
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{file}: expected a text in UTF-8") from exc
+        raise ConfigError(f"{file}: expected text in UTF-8") from exc
     except OSError as exc:
         error = ConfigError if exc.errno in _OF_THE_FILE else PushmirrorError
         raise error(

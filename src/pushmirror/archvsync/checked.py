@@ -57,8 +57,8 @@ class Shared:
             name = next(iter(self.variables.get(f"HOOK{number}").split()), "")
             if name in self.variables.functions:
                 yield (
-                    f"HOOK{number}: {name} is a function: bash sources {self.variables.file} anew to run it, "
-                    "and what it sets has no effect on a run"
+                    f"HOOK{number}: {name} is a function: bash sources {self.variables.file} again, "
+                    "and variables that it sets have no effect"
                 )
 
     def path(self, value: str) -> str:

@@ -138,7 +138,7 @@ class _Reader:
         self._add(self.options, "RSYNC", words[at + 1 :])
         if at:
             in_front = " ".join(words[:at])
-            self.warnings.append(f"RSYNC: {in_front} is left out; run ftpsync itself under it instead")
+            self.warnings.append(f"RSYNC: {in_front} is left out; run ftpsync itself with it instead")
         for variable in ("RSYNC_EXTRA", "RSYNC_OPTIONS", "EXCLUDE", "RSYNC_OPTIONS2"):
             self._add(self.options, variable, self.get(variable).split())
         if stage1 := self.get("RSYNC_OPTIONS1"):
@@ -157,7 +157,9 @@ class _Reader:
         self.options.passed += [word for word in of_stage1.passed if word not in self.options.passed]
         self.options.ours += of_stage1.ours
         if of_stage1.rules:
-            self.warnings.append("RSYNC_OPTIONS1: its rules are left out; what has to wait for stage 2 does")
+            self.warnings.append(
+                "RSYNC_OPTIONS1: its filter rules are left out; pushmirror itself defers files to stage 2"
+            )
 
     def _protected(self) -> tuple[str, ...]:
         protected = [*self.options.protect]
@@ -202,9 +204,9 @@ class _Reader:
     def _warn(self) -> None:
         if self.options.ours:
             left_out = " ".join(dict.fromkeys(self.options.ours))
-            self.warnings.append(f"options of rsync that pushmirror decides itself: {left_out}")
+            self.warnings.append(f"rsync options that pushmirror chooses itself: {left_out}")
         if self.get("LOCKTIMEOUT"):
-            self.warnings.append("LOCKTIMEOUT has no counterpart: locks are the kernel's and never stale")
+            self.warnings.append("LOCKTIMEOUT has no counterpart: kernel locks are never stale")
         if "send_mail_new_version" in self.variables.functions:
             self.warnings.append("the function send_mail_new_version is not called")
         self.warnings += self.shared.warnings(_HOOKS)

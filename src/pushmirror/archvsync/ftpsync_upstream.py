@@ -111,7 +111,7 @@ class UpstreamReader:
         """The web proxy on the way."""
         proxy = self._get("RSYNC_PROXY")
         if proxy and self.upstream.scheme is not Scheme.RSYNC:
-            self.warnings.append("RSYNC_PROXY has no effect with RSYNC_TRANSPORT, for rsync does not connect")
+            self.warnings.append("RSYNC_PROXY has no effect with RSYNC_TRANSPORT")
             return None
         return proxy or None
 

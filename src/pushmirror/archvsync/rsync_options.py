@@ -127,7 +127,7 @@ class Options:
     def _add_filter(self, variable: str, rule: str, word: str) -> None:
         kind, pattern = _split(rule)
         if not pattern:
-            raise ConfigError(f"{variable}: expected a rule of rsync with its pattern, found {word}")
+            raise ConfigError(f"{variable}: expected an rsync rule with its pattern, found {word}")
         if kind in _KINDS:
             self.rules.append(f"{_KINDS[kind]} {pattern}")
         elif kind in _PROTECTING:
@@ -145,8 +145,8 @@ def _options(variable: str, words: Sequence[str]) -> Iterator[tuple[str, str, st
     for word in rest:
         if not word.startswith("-") or word in {"-", "--"}:
             raise ConfigError(
-                f"{variable}: expected options of rsync, found {word!r}",
-                hint="quotes within the variable do not keep words together; rsync would take it for a file",
+                f"{variable}: expected rsync options, found {word!r}",
+                hint="quotes inside the variable do not join words; rsync would read it as a file name",
             )
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")

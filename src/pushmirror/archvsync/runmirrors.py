@@ -112,7 +112,7 @@ class _LineReader:
         if others:
             self._warnings.append(f"{where} ({line.name}): {' '.join(others)} after the key file is left out")
         if told[0] == "1":
-            self._warnings.append(f"{where} ({line.name}): OpenSSH has no protocol 1 any more")
+            self._warnings.append(f"{where} ({line.name}): OpenSSH no longer has protocol 1")
         return replace(line, protocol=int(told[0]), key=key or self._key)
 
     def _free_name(self, told: str, where: str) -> str:
@@ -122,7 +122,7 @@ class _LineReader:
         taken = {line.name for line in self._lines}
         name = free_name(fitting, lambda one: one in taken)
         if name != told:
-            why = "another line has its name" if fitting == told else "its name cannot be a file's"
+            why = "another line has its name" if fitting == told else "its name is not a valid file name"
             self._warnings.append(f"{where} ({told}): the mirror is called {name} here, for {why}")
         return name
 

@@ -41,9 +41,7 @@ def read_text(file: Path, warnings: list[str] | None = None) -> str:
     """A file's text; with `warnings`, it is told there when it was not in UTF-8."""
     data = read_bytes(file)
     if warnings is not None and not is_utf8(data):
-        warnings.append(
-            f"{file}: is not in UTF-8, and was read as ISO 8859-1: see whether names and paths are right"
-        )
+        warnings.append(f"{file}: is not UTF-8 and was read as ISO 8859-1: check names and paths")
     return decoded(data)
 
 

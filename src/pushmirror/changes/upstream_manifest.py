@@ -120,7 +120,7 @@ class UpstreamManifest:
         except UpstreamError as exc:
             raise Unusable(f"upstream's manifest cannot be fetched: {exc}") from exc
         except OSError as exc:
-            raise Unusable(f"{file} cannot be written: {exc.strerror}") from exc
+            raise Unusable(f"cannot write {file}: {exc.strerror}") from exc
         if not _has_size(file, part.size):
             raise Unusable(f"upstream's manifest lacks its {part.name}")
         return file

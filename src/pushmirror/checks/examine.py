@@ -76,5 +76,5 @@ def _looked_at(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     try:
         yield from findings
     except OSError as exc:
-        found = f"{exc.filename} cannot be looked at: {exc.strerror}"
+        found = f"cannot read {exc.filename}: {exc.strerror}"
         yield error(subject, found, "run this as the user who runs the mirror")

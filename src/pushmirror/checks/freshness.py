@@ -57,7 +57,7 @@ def judge(
     subject = f"what syncs {archive.name}"
     found = list(by_files)
     if asked and asked.trigger != "manual" and now - asked.arrived_at < _LATELY * archive.stale_after:
-        found.insert(0, f"asked for by {asked.trigger} {ago(asked.arrived_at, now)}")
+        found.insert(0, f"triggered by {asked.trigger} {ago(asked.arrived_at, now)}")
     if found:
         return ok(subject, listed(found))
     program = [str(Path(shutil.which("pushmirror") or "/usr/local/bin/pushmirror"))]
@@ -66,8 +66,8 @@ def judge(
     line = shlex.quote(f"17 5,17 * * * {_user(archive)} {command}".replace("%", r"\%"))
     return warning(
         subject,
-        "nothing: no push came lately, and no cron file or timer that this user can read syncs",
-        f"as root: echo {line} >> /etc/cron.d/pushmirror; and let your upstream push you",
+        "nothing: no recent push, and no cron file or timer that this user can read runs sync",
+        f"as root: echo {line} >> /etc/cron.d/pushmirror; and ask your upstream to push",
     )
 
 

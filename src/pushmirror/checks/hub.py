@@ -35,18 +35,20 @@ def tls(config: Config, now: datetime) -> Iterator[Finding]:
     try:
         seen = certificate.read(config.serve)
     except ConfigError as exc:
-        todo = exc.hint or "correct it: rsync over TLS does not work without; the rest of serve goes on"
+        todo = exc.hint or "correct it: without it rsync over TLS does not work; serve runs on without TLS"
         yield error(_SUBJECT, str(exc), todo)
         return
     if seen is None:
         return
     file, left = config.serve.certificate, seen.expires - now
     if seen.begins > now:
-        yield error(_SUBJECT, f"{file} counts only from {seen.begins:%Y-%m-%d %H:%M} UTC", "see the clock")
+        yield error(
+            _SUBJECT, f"{file} is valid only from {seen.begins:%Y-%m-%d %H:%M} UTC", "check the clock"
+        )
     elif left < timedelta():
         yield error(_SUBJECT, f"{file} expired at {seen.expires:%Y-%m-%d %H:%M} UTC", "renew it")
     elif left < _SOON:
-        todo = "renew it; serve then reads it by itself, another's stunnel needs a HUP"
+        todo = "renew it; serve reloads it, a stunnel that serve does not run needs a HUP"
         yield warning(_SUBJECT, f"{file} expires in {left.days} days", todo)
     else:
         yield ok(_SUBJECT, f"{file}, for {left.days} days")
@@ -87,8 +89,10 @@ def keys(config: Config) -> Iterator[Finding]:
         subject = "push key" if file == config.push.key else f"push key {file.name}"
         yield key(subject, file)
     if not config.push.addresses:
-        found = "none: the sites' authorized_keys cannot say where our pushes come from"
-        yield warning("push addresses", found, 'set [push] addresses = ["192.0.2.1"], this machine\'s')
+        found = "not set: from= in the sites' authorized_keys cannot limit our key to this machine"
+        yield warning(
+            "push addresses", found, 'set [push] addresses to those of this machine, such as ["192.0.2.1"]'
+        )
 
 
 def key(subject: str, file: Path) -> Finding:
@@ -109,9 +113,9 @@ def key(subject: str, file: Path) -> Finding:
     try:
         is_its = asyncssh.read_public_key(public).public_data == private.public_data
     except (OSError, asyncssh.KeyImportError):
-        return warning(subject, f"{public}, the half that sites need, cannot be read", again)
+        return warning(subject, f"cannot read the public key {public}", again)
     if not is_its:
-        return error(subject, f"{public} is not the public half of {file}", again)
+        return error(subject, f"{public} is not the public key of {file}", again)
     return ok(subject, f"{file}, {private.get_fingerprint()}")
 
 
@@ -124,7 +128,7 @@ def known_hosts(config: Config) -> Iterator[Finding]:
     if file.stat().st_size == 0:
         return
     if not found.todo and file.stat().st_mode & 0o022:
-        yield error("known hosts", f"{file} can be written by others", f"chmod go-w {shlex.quote(str(file))}")
+        yield error("known hosts", f"{file} is writable by others", f"chmod go-w {shlex.quote(str(file))}")
     else:
         yield found
 
@@ -142,8 +146,10 @@ def unserved(config: Config) -> Iterator[Finding]:
     for archive in config.archives.values():
         names = [site.name for site in config.sites_of(archive.name)]
         if names and archive.access is Access.NONE:
-            found = f'access = "none", but sites are woken for it: {listed(names)}'
-            yield warning(f"access to {archive.name}", found, 'set "sites", unless they read it elsewhere')
+            found = f'access = "none", but sites are pushed for it: {listed(names)}'
+            yield warning(
+                f"access to {archive.name}", found, 'set access = "sites", unless they read it elsewhere'
+            )
 
 
 def of_daemon(config: Config) -> Iterator[Finding]:
@@ -155,7 +161,9 @@ def of_daemon(config: Config) -> Iterator[Finding]:
         yield from _passwords(config)
         files = list(_files(config))
     except PushmirrorError as exc:
-        yield error("rsync access", str(exc), exc.hint or "correct it; the daemon keeps what it had")
+        yield error(
+            "rsync access", str(exc), exc.hint or "correct it; the daemon keeps its previous configuration"
+        )
         return
     yield from files
     yield from logs(config)
@@ -166,7 +174,7 @@ def _passwords(config: Config) -> Iterator[Finding]:
     unusable = daemon_files.unusable(config)
     for name, exc in unusable.items():
         todo = exc.hint or f"correct it; or remove it, and: pushmirror site rotate {name}"
-        yield error(f"password of {name}", f"{exc}; the site is kept out", todo)
+        yield error(f"password of {name}", f"{exc}; the site cannot log in", todo)
     logins, now = daemon_files.logins(config), clock.now()
     without = [
         site.name
@@ -177,21 +185,23 @@ def _passwords(config: Config) -> Iterator[Finding]:
     ]
     if without:
         todo = f"pushmirror site rotate {without[0]}, and send its operator the new password"
-        yield error("site passwords", f"none that works, so they can read nothing: {listed(without)}", todo)
+        yield error(
+            "site passwords", f"no valid password, so these sites cannot read: {listed(without)}", todo
+        )
 
 
 def _files(config: Config) -> Iterator[Finding]:
     where, todo = (
         daemon_files.places(config),
-        "pushmirror serve writes them; so does pushmirror site show SITE",
+        "pushmirror serve or pushmirror site show SITE writes them",
     )
     missing = [file.name for file in (where.conf, where.secrets) if not file.exists()]
     if missing:
-        yield warning("rsync access", f"{' and '.join(missing)} in {where.directory}: not there yet", todo)
+        yield warning("rsync access", f"{' and '.join(missing)} in {where.directory}: missing", todo)
         return
     if not is_private(where.secrets):
         yield error(
-            "rsync access", f"{where.secrets} can be read by others", f"chmod 600 {where.secrets}; {todo}"
+            "rsync access", f"{where.secrets} is readable by others", f"chmod 600 {where.secrets}; {todo}"
         )
         return
     now = clock.now()
@@ -203,7 +213,7 @@ def _files(config: Config) -> Iterator[Finding]:
     if where.conf.read_text("utf-8", "replace") != wanted:
         yield warning("rsync access", f"{where.conf} is older than the configuration", todo)
     else:
-        yield ok("rsync access", f"{where.conf} is as the configuration says")
+        yield ok("rsync access", f"{where.conf} is up to date")
 
 
 def answering(config: Config) -> Finding:
@@ -214,12 +224,12 @@ def answering(config: Config) -> Finding:
             said = connection.recv(len(_GREETING))
     except OSError as exc:
         found = f"nothing answers at {config.serve.rsync}: {exc.strerror or exc}"
-        return error("rsync daemon", found, "pushmirror serve, or a unit of the system runs it")
+        return error("rsync daemon", found, "run pushmirror serve, or a unit of the system")
     if said != _GREETING:
         return error(
             "rsync daemon",
-            f"what answers at {config.serve.rsync} is no rsync daemon",
-            "end it, or set another port",
+            f"the server at {config.serve.rsync} is not an rsync daemon",
+            "stop it, or set another port",
         )
     return ok("rsync daemon", f"answers at {config.serve.rsync}")
 

@@ -99,9 +99,7 @@ def judge(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
         try:
             text = file.read_text("utf-8", "replace")
         except OSError as exc:  # the user may read it, but we are another
-            yield warning(
-                _SUBJECT, f"{file} cannot be looked at: {exc.strerror}", f"run this as {account.name}"
-            )
+            yield warning(_SUBJECT, f"cannot read {file}: {exc.strerror}", f"run this as {account.name}")
             forced += 1
             continue
         for one in forced_commands(text):
@@ -112,13 +110,13 @@ def judge(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
     elif _NO_SHELL.search(account.login_shell):
         todo = f"chsh -s /bin/sh {account.name}"
         yield error(
-            _SUBJECT, f"sshd runs a forced command by {account.name}'s shell, {account.login_shell}", todo
+            _SUBJECT, f"sshd runs forced commands with {account.name}'s shell, {account.login_shell}", todo
         )
 
 
 def _none(files: Sequence[Path], account: Account) -> str:
-    where = ", ".join(map(str, files)) or f"{account.home}/{_FILES[0]}, which is not there"
-    return f"no key starts a sync by {where}: nobody can push us"
+    where = ", ".join(map(str, files)) or f"{account.home}/{_FILES[0]}, which does not exist"
+    return f"no key in {where} starts a sync: no hub can push to this machine"
 
 
 def _files(account: Account, sshd: Mapping[str, str]) -> list[Path]:
@@ -142,14 +140,16 @@ def _is_there(file: Path) -> bool:
 
 def _of_sshd(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
     if sshd.get("pubkeyauthentication") == "no":
-        yield error(_SUBJECT, "sshd takes no keys: PubkeyAuthentication no", "set it to yes in sshd_config")
+        yield error(
+            _SUBJECT, "sshd does not accept keys: PubkeyAuthentication no", "set it to yes in sshd_config"
+        )
     denied, allowed = _is_among(account, sshd.get("denyusers", "")), sshd.get("allowusers", "")
     if denied or (allowed and not _is_among(account, allowed)):
         name = "DenyUsers" if denied else "AllowUsers"
-        yield error(_SUBJECT, f"sshd's {name} keeps {account.name} out", "let that user in, in sshd_config")
+        yield error(_SUBJECT, f"{name} of sshd excludes {account.name}", "allow that user in sshd_config")
     if account.uid == 0 and sshd.get("permitrootlogin") == "no":
-        todo = "run the mirror as a user of its own"
-        yield error(_SUBJECT, "sshd lets root in by no key: PermitRootLogin no", todo)
+        todo = "run the mirror as a separate user"
+        yield error(_SUBJECT, "sshd does not accept root: PermitRootLogin no", todo)
 
 
 def _is_among(account: Account, patterns: str) -> bool:
@@ -163,11 +163,9 @@ def _unreadable(file: Path, account: Account) -> Finding | None:
     for directory in reversed(below_home or file.parents):
         if not may(directory, account, stat.S_IXOTH):
             todo = f"chown {account.name} {directory}, or chmod a+x {directory}"
-            return error(
-                _SUBJECT, f"{account.name} cannot look into {directory}, so sshd finds no keys", todo
-            )
+            return error(_SUBJECT, f"{account.name} cannot enter {directory}, so sshd finds no keys", todo)
     if not may(file, account, stat.S_IROTH):
-        found = f"{file} cannot be read by {account.name}, as which sshd reads it"
+        found = f"sshd reads {file} as {account.name}, who has no permission"
         todo = f"chown {account.name} {shlex.quote(str(file))} && chmod 600 {shlex.quote(str(file))}"
         return error(_SUBJECT, found, todo)
     return None
@@ -253,7 +251,7 @@ def _of_command(file: Path, one: Forced, account: Account) -> Finding:
     path = program.replace("~", str(account.home), 1) if program.startswith("~/") else program
     found = path if "/" in path else shutil.which(path, path=_PATH)
     if found is None or not (place := account.home / found).exists():
-        todo = "install it there, or correct the line"
+        todo = "install the program, or correct the line"
         return error(_SUBJECT, f"{where}: its forced command {program} was not found", todo)
     if not place.is_file() or not may(place, account, stat.S_IXOTH) or not place.stat().st_mode & 0o111:
         todo = f"chmod a+x {shlex.quote(str(place))}"

@@ -65,15 +65,15 @@ def volumes(archive: Archive, table: str | None = None) -> Iterator[Finding]:
     for name in mounts_below(path, table):
         yield from disk(path / name)
         if name.split("/")[0] in {DISTS, ZZZ_DISTS}:
-            found = f"{path / name} is a mount point: suites there cannot be swapped in one instant"
+            found = f"{path / name} is a mount point: suites there cannot be swapped atomically"
             todo = "mount the whole tree, or pool alone; suites without by-hash are updated file by file here"
             yield warning(subject, found, todo)
         else:
-            yield ok(subject, f"{path / name} is on a file system of its own, with a work area of its own")
+            yield ok(subject, f"{path / name} is a separate file system, with its own work area")
     for name in (DISTS, ZZZ_DISTS, POOL) if archive.upstream else ():
         if (to := way_out(path, name)) is not None:
             todo = f"remove the link, and: mount --bind {to} {path / name}"
-            yield error(subject, f"{path / name} is a link to {to}, out of the tree", todo)
+            yield error(subject, f"{path / name} is a link to {to}, outside of the tree", todo)
 
 
 def tls(archive: Archive) -> Iterator[Finding]:
@@ -81,8 +81,8 @@ def tls(archive: Archive) -> Iterator[Finding]:
     if not archive.tls_ca.exists():
         yield error(f"tls_ca of {archive.name}", f"{archive.tls_ca} is missing", "install ca-certificates")
     if archive.tls_method is TlsMethod.STUNNEL_OLD:
-        found = "stunnel-old takes any trusted certificate for upstream's, whatever its name"
-        todo = "leave it out, unless upstream's certificate has another name"
+        found = "stunnel-old accepts any trusted certificate, whatever its name"
+        todo = "remove it, unless upstream's certificate has another name"
         yield warning(f"tls_method of {archive.name}", found, todo)
 
 
@@ -96,7 +96,7 @@ def tree(archive: Archive) -> Finding:
     if not path.exists():
         return _to_be_made(subject, path)
     if not os.access(path, os.W_OK | os.X_OK):
-        return error(subject, f"{path} cannot be written by this user", f"run as its owner ({_owner(path)})")
+        return error(subject, f"{path} is not writable by this user", f"run as its owner ({_owner(path)})")
     return _ownership(subject, path)
 
 
@@ -105,7 +105,7 @@ def emptied(archive: Archive, state: State) -> Finding | None:
     if not _is_empty(archive.path) or (was := _published(archive, state)) is None:
         return None
     found = f"{archive.path} is empty, but generation {short(was.digest)} was published in it"
-    todo = f"mount its disk; or, if it is to be so: pushmirror sync {archive.name} --refill"
+    todo = f"mount its disk, or refill the tree: pushmirror sync {archive.name} --refill"
     return error(f"tree of {archive.name}", found, todo)
 
 
@@ -143,7 +143,9 @@ def user(config: Config) -> Iterator[Finding]:
         if owner := owner_of(state, archives):
             name = user_numbered(owner, state)
             as_user(name, require_all)
-            yield ok("user", f"commands of root go on as {name.pw_name}, who owns the state or the trees")
+            yield ok(
+                "user", f"commands that root runs continue as {name.pw_name}, who owns the state or the trees"
+            )
         else:
             require_all()
     except PushmirrorError as exc:
@@ -158,19 +160,19 @@ def _ownership(subject: str, path: Path) -> Finding:
 
 def _owners_tree(subject: str, path: Path) -> Finding:
     if not path.exists():
-        todo = "an owner's tree has to be there: mount it, correct `path`, or add `upstream`"
+        todo = "a tree without upstream must exist: mount it, correct `path`, or add `upstream`"
         return error(subject, f"{path} does not exist", todo)
     if not os.access(path, os.R_OK | os.X_OK):
-        return error(subject, f"{path} cannot be read by this user", f"let it be read, as {_owner(path)}")
+        return error(subject, f"{path} is not readable by this user", f"make it readable, as {_owner(path)}")
     return _modes(subject, path)
 
 
 def _modes(subject: str, path: Path) -> Finding:
     status = path.stat()
     if status.st_mode & stat.S_IWOTH:
-        return error(subject, f"{path} can be written by everybody", f"chmod o-w {path}")
+        return error(subject, f"{path} is writable by everybody", f"chmod o-w {path}")
     if status.st_mode & (stat.S_IROTH | stat.S_IXOTH) != stat.S_IROTH | stat.S_IXOTH:
-        return warning(subject, f"{path} cannot be read by everybody", f"chmod 755 {path}, if it is public")
+        return warning(subject, f"{path} is not readable by everybody", f"chmod 755 {path}, if it is public")
     return ok(subject, str(path))
 
 
@@ -189,7 +191,7 @@ def _enough(subject: str, words: str, free: int, low: float) -> Finding:
     if free > low:
         return ok(subject, f"{words} free")
     judge = warning if free else error
-    return judge(subject, f"only {words} free", "free some, or move the tree to a larger file system")
+    return judge(subject, f"only {words} free", "free some space, or move the tree to a larger file system")
 
 
 def readable(subject: str, file: Path) -> Finding:
@@ -208,7 +210,7 @@ def password_file(subject: str, file: Path) -> Finding:
     if found.todo or os.geteuid() or not file.stat().st_uid:
         return found
     return error(
-        subject, f"{file} belongs to {_owner(file)}", "rsync run by root takes only a file of root's"
+        subject, f"{file} belongs to {_owner(file)}", "rsync run by root accepts only a file owned by root"
     )
 
 
@@ -216,7 +218,7 @@ def private_key(subject: str, file: Path) -> Finding:
     """ssh refuses a key that others can read."""
     found = readable(subject, file)
     if not found.todo and not is_private(file):
-        return error(subject, f"{file} can be read by others", f"chmod 600 {file}")
+        return error(subject, f"{file} is readable by others", f"chmod 600 {file}")
     return found
 
 
@@ -228,7 +230,7 @@ def of_state(state: State) -> Iterator[Finding]:
         return
     if not os.access(directory, os.W_OK | os.X_OK):
         todo = f"run as its owner ({_owner(directory)})"
-        yield error("state directory", f"{directory} cannot be written by this user", todo)
+        yield error("state directory", f"{directory} is not writable by this user", todo)
         return
     yield _of_one_owner(directory)
     if not has_database(state):
@@ -248,7 +250,7 @@ def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
         return error("state database", f"{file} is damaged: {problem}", "pushmirror state restore")
     newest = next((one.made_at for one in backups), None)
     if newest is None:
-        return ok("state database", "no backup yet; the next sync, push or receive makes one")
+        return ok("state database", "no backup yet; the next sync, push or receive creates one")
     if now - newest > _BACKUP_OLD:
         return warning(
             "state database", f"the newest backup is of {ago(newest, now)}", "pushmirror state backup"
@@ -291,8 +293,8 @@ def clock_of(now: datetime) -> Finding:
 def _to_be_made(subject: str, path: Path) -> Finding:
     above = _nearest(path)
     if os.access(above, os.W_OK | os.X_OK):
-        return warning(subject, f"{path} is not there yet", "the first sync makes it")
-    found = f"{path} is missing, and {above} cannot be written by this user"
+        return warning(subject, f"{path} does not exist yet", "the first sync creates it")
+    found = f"{path} is missing, and {above} is not writable by this user"
     return error(subject, found, f"as root: {made_by_root(path)}")
 
 

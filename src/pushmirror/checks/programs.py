@@ -62,9 +62,11 @@ def judge_rsync(program: str, version: Version) -> Finding:
         why = "3.2.4 and 3.2.5 wrongly reject file names that were asked for"
         return warning(program, f"{found}: {why}", "install 3.2.6 or newer")
     if version.number < _SECURE:
-        why = "security holes were closed in 3.5.0, some of which a bad upstream could use"
+        why = "3.5.0 fixed security holes, some of which a malicious upstream can use"
         return warning(
-            program, f"{found}: {why}", "install 3.5.0, or see that your distribution has the fixes"
+            program,
+            f"{found}: {why}",
+            "install 3.5.0, or check that your distribution has backported the fixes",
         )
     return ok(program, found)
 

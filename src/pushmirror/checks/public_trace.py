@@ -78,7 +78,7 @@ class _FewRedirects(HTTPRedirectHandler):  # to http and https; for anything els
 
 def _read(url: str, limit_s: float) -> str:
     if "@" in urlsplit(url).netloc:
-        raise URLError("a user or a password in an address is not used")  # nor given to a name server
+        raise URLError("the URL must not contain a user or password")  # nor given to a name server
     opener = OpenerDirector()  # urllib's own would read files, too
     for handler in (
         ProxyHandler(),
@@ -95,7 +95,7 @@ def _read(url: str, limit_s: float) -> str:
         assert isinstance(response, HTTPResponse)
         data = response.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise URLError(f"it is longer than {MAX_BYTES // 1024} KiB")
+        raise URLError(f"longer than {MAX_BYTES // 1024} KiB")
     return data.decode("utf-8", "replace")
 
 
@@ -110,14 +110,14 @@ def _translated(url: str, exc: Exception) -> NotFetchedError:
         case OSError():
             why = _said(exc)
         case HTTPException() | ValueError():
-            why = f"no answer as HTTP has it ({type(exc).__name__})"
+            why = f"invalid HTTP response ({type(exc).__name__})"
         case _:
             raise exc
     return NotFetchedError(f"{shown}: {cut(' '.join(why.split()))}")
 
 
 def _said(exc: OSError) -> str:
-    return "no answer within the time allowed" if isinstance(exc, TimeoutError) else exc.strerror or str(exc)
+    return "no answer in time" if isinstance(exc, TimeoutError) else exc.strerror or str(exc)
 
 
 _DIRECTORY = "project/trace"
@@ -141,7 +141,7 @@ def of_site(site: Site, config: Config, now: datetime) -> Iterator[Finding]:
             shown = read(fetch(url))
         except NotFetchedError as exc:
             yield warning(
-                subject, str(exc), "see `url` and `trace` in the site's file; a new site has none yet"
+                subject, str(exc), "check `url` and `trace` in the site's file; a new site has none yet"
             )
             continue
         yield judge(subject, shown, ours(config.archives[name], config.mirror.name), now)
@@ -182,14 +182,14 @@ def _local(file: Path) -> str:
 def judge(subject: str, shown: PublicTrace, own: PublicTrace, now: datetime) -> Finding:
     """Whether a site shows what we serve, by its trace."""
     if shown.finished is None:
-        return warning(subject, "what is there is no trace", "see `url` and `trace` in the site's file")
+        return warning(subject, "the file is not a trace", "check `url` and `trace` in the site's file")
     age = f"of {ago(shown.finished, now)}"
     if shown.generation and own.generation:
         theirs, wanted, what = short(shown.generation), short(own.generation), "generation"
     else:
         theirs, wanted, what = shown.serial, own.serial, "archive serial"
     if not theirs or not wanted:
-        return ok(subject, f"{age}; nothing in it can be compared with ours")
+        return ok(subject, f"{age}; it has no archive serial or date to compare")
     if theirs == wanted:
         return ok(subject, f"{age}, {what} {theirs}: the same as ours")
     where = "ahead of" if _is_newer(theirs, wanted, what) else "behind" if what != "generation" else "not"

@@ -32,7 +32,7 @@ def of_archive(archive: Archive) -> Iterator[Finding]:
             yield from _signed(archive)
     elif archive.upstream and not _is_plain(archive.path):
         example = DEBIAN_KEYRING if looks_like_debian(archive.name) else "/path/of/the/archive's/keyring.gpg"
-        found = "none: signatures are not checked"
+        found = "not set: signatures are not checked"
         yield warning(f"keyring of {archive.name}", found, f'set keyring = "{example}"')
 
 
@@ -58,7 +58,7 @@ def _signed(archive: Archive) -> Iterator[Finding]:
             yield from _signed_upstream(subject, archive)
     except ArchiveError as exc:
         yield warning(
-            subject, str(exc), "try again later: upstream may be at work; if it stays, tell its operator"
+            subject, str(exc), "try again later: upstream may be updating; if it stays, tell its operator"
         )
     except PushmirrorError:
         return  # upstream or a program that cannot be used; that is told of where it is looked at
@@ -88,7 +88,7 @@ def judge(
         return ok(subject, f"{len(suites)} suites {where} are signed by keys of the keyring")
     others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     meanwhile = "nothing is synced" if len(wrong) == len(suites) else "these suites are held back"
-    return error(subject, f"{wrong[0]}{others}", f"name the keyring of this archive; {meanwhile} until then")
+    return error(subject, f"{wrong[0]}{others}", f"set the keyring of this archive; {meanwhile} until then")
 
 
 def _is_plain(tree: Path) -> bool:

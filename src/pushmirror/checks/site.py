@@ -45,9 +45,9 @@ def judge_answer(site: Site, answer: Answer, now: datetime) -> Iterator[Finding]
     if answer.exit_code == 0 and ready:
         yield from _of_ours(site, subject, ready, now)
     elif answer.exit_code == 64 and _OLDER.search(answer.output):
-        yield ok(subject, "the key is let in and wakes an older pushmirror")
+        yield ok(subject, "key accepted; it starts an older pushmirror")
     elif answer.exit_code == 78 and _FTPSYNC.search(answer.output):
-        yield ok(subject, "the key is let in and wakes ftpsync")
+        yield ok(subject, "key accepted; it starts ftpsync")
     elif _IGNORED.search(answer.output):
         yield _of_forced_words(subject, answer)
     else:
@@ -56,7 +56,7 @@ def judge_answer(site: Site, answer: Answer, now: datetime) -> Iterator[Finding]
 
 def _of_ours(site: Site, subject: str, ready: re.Match[str], now: datetime) -> Iterator[Finding]:
     names = ready[2].replace(",", " ").split()
-    yield ok(subject, f"the key is let in and wakes pushmirror {ready[1]}")
+    yield ok(subject, f"key accepted; it starts pushmirror {ready[1]}")
     missing = [name for name in map(site.name_of, site.archives) if name and name not in names]
     if missing:
         yield warning(
@@ -82,24 +82,24 @@ def judge_clock(subject: str, theirs: datetime, now: datetime) -> Finding:
 
 def _of_forced_words(subject: str, answer: Answer) -> Finding:
     """Words of the forced command win over ours: a site may well be set up like that."""
-    found = "the key is let in and wakes ftpsync"
-    found += "; its forced command names an archive, so this woke it as a push does"
+    found = "key accepted; it starts ftpsync"
+    found += "; its forced command names an archive, so this started a sync like a push"
     if answer.exit_code == 0:
         return ok(subject, found)
     said = f"exit code {answer.exit_code}: {last_line(answer.output)}"
-    return warning(subject, f"{found}, and it failed; {said}", "see its log, or ask its operator")
+    return warning(subject, f"{found}, and it failed; {said}", "check its log, or ask its operator")
 
 
 def _of_others(site: Site, subject: str, answer: Answer) -> Finding:
     kit = f"`pushmirror site kit {site.name}` prints the line for its authorized_keys"
     if _is_from_a_shell(answer):
-        found = "a shell took the words: the key is not limited to a forced command, it can do anything there"
-        return error(subject, found, f"ask its operator to put command= in front of the key; {kit}")
-    said = f"exit code {answer.exit_code}: {last_line(answer.output) or 'it printed nothing'}"
+        found = "a shell answered: the key is not limited to a forced command, it can run any command there"
+        return error(subject, found, f"ask its operator to add command= before the key; {kit}")
+    said = f"exit code {answer.exit_code}: {last_line(answer.output) or 'no output'}"
     if answer.exit_code in _NOT_FOUND:
-        found = f"the key is let in, but its forced command cannot be run; {said}"
+        found = f"key accepted, but its forced command cannot be run; {said}"
         return error(subject, found, f"ask its operator to correct the path after command=; {kit}")
-    found = f"the key is let in, but what answers is neither pushmirror nor ftpsync; {said}"
+    found = f"key accepted, but the answer is neither from pushmirror nor from ftpsync; {said}"
     return warning(subject, found, f"ask its operator what its forced command runs; {kit}")
 
 
@@ -154,7 +154,7 @@ def judge(site: Site, found: Probe, now: datetime) -> Iterator[Finding]:
     if found.host_key is not HostKey.UNKNOWN:
         yield ok(f"port of {site.name}", f"an ssh server answers on port {site.port or 22}")
     if found.host_key is HostKey.PINNED:
-        yield ok(f"host key of {site.name}", f"{found.fingerprint}, as pinned")
+        yield ok(f"host key of {site.name}", f"{found.fingerprint}, as stored")
     elif found.host_key is HostKey.NEW:
         yield _new_key(site, found)
     if found.answer:
@@ -166,18 +166,18 @@ def judge(site: Site, found: Probe, now: datetime) -> Iterator[Finding]:
 def _new_key(site: Site, found: Probe) -> Finding:
     return warning(
         f"host key of {site.name}",
-        f"{found.fingerprint}, none is pinned yet: the first push will trust it",
-        "compare it with what its operator reads: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        f"{found.fingerprint}, not stored yet: the first push will trust it",
+        "compare it with the output at the site of: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
     )
 
 
 def _in_trouble(site: Site, found: Probe) -> Finding:
-    todo = (found.trouble.hint if found.trouble else None) or "try it again; if it stays, ask its operator"
+    todo = (found.trouble.hint if found.trouble else None) or "try again; if it stays, ask its operator"
     said = str(found.trouble)
     if found.host_key is HostKey.CHANGED:
         return error(f"host key of {site.name}", said, todo)
     if found.is_let_in:
-        may_be = "if its forced command names an archive, it may be syncing: see what runs there"
+        may_be = "if its forced command names an archive, it may be syncing: check what runs there"
         return warning(f"login at {site.name}", said, f"{may_be}; {todo}")
     if found.host_key is not HostKey.UNKNOWN:
         return error(f"login at {site.name}", said, todo)

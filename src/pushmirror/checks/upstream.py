@@ -39,7 +39,7 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
     except ProgramMissing:
         return  # said once, among the programs
     except PushmirrorError as exc:
-        yield error(subject, str(exc), exc.hint or "see whether it can be reached from here")
+        yield error(subject, str(exc), exc.hint or "check whether it can be reached from here")
         return
     yield judge_listing(subject, archive, entries)
     for finding in judge_refusals(subject, archive, refusals):
@@ -121,11 +121,11 @@ def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Findi
     root = sorted(entry.path for entry in entries if "/" not in entry.path)
     if not root:
         return error(
-            subject, f"{archive.upstream} is empty", "ask its operator; a sync would delete everything"
+            subject, f"{archive.upstream} is empty", "ask its operator; a sync would delete the whole tree"
         )
     if "dists" not in root:
         return warning(
-            subject, f"{archive.upstream} has no dists/", "fine for a plain tree; else see the path"
+            subject, f"{archive.upstream} has no dists/", "fine for a plain tree; else check the path"
         )
     return ok(subject, f"{archive.upstream}: {', '.join(root[:6])}{' …' if len(root) > 6 else ''}")
 
@@ -139,12 +139,12 @@ def judge_strategy(subject: str, archive: Archive, entries: list[Entry]) -> Find
         offered.insert(0, Strategy.INDEX)
     if not lacks_manifest and archive.strategy is not Strategy.INDEX:
         offered.insert(0, Strategy.MANIFEST)
-    found = f"a run can learn what changed by {', '.join(offered)}"
+    found = f"possible strategies: {', '.join(offered)}"
     if lacks_manifest:
-        found += f"; not by manifest: {lacks_manifest}"
+        found += f"; not manifest: {lacks_manifest}"
     if archive.strategy in {Strategy.AUTO, *offered}:
         return ok(subject, found)
-    todo = 'strategy = "auto" takes the best there is; a manifest is what a hub with pushmirror offers'
+    todo = 'strategy = "auto" takes the best one; hubs with pushmirror offer a manifest'
     return warning(subject, f'strategy = "{archive.strategy}", but {found}', todo)
 
 
@@ -153,16 +153,16 @@ def _why_no_manifest(archive: Archive) -> str:
     upstream = archive.upstream
     assert upstream is not None
     if not upstream.module:
-        return "upstream is no rsync daemon"
+        return "upstream is not an rsync daemon"
     if upstream.path != upstream.module:
-        return "only a part of upstream's module is mirrored"
+        return "only a part of the module is mirrored"
     try:
         entries = _list(archive.model_copy(update={"upstream": upstream.manifest}), _HEAD)
     except UnknownModule:
         return "upstream offers none"
     except PushmirrorError as exc:
         return str(exc)
-    return "" if any(entry.path == "head" for entry in entries) else "upstream has not made it yet"
+    return "" if any(entry.path == "head" for entry in entries) else "upstream has not written it yet"
 
 
 def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[Finding]:
@@ -172,5 +172,5 @@ def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[F
         return
     newest = datetime.fromtimestamp(max(stamps), UTC)
     if newest > now + _SLACK:
-        found = f"its newest Release is of {newest:%Y-%m-%d %H:%M} UTC, here it is {now:%Y-%m-%d %H:%M} UTC"
+        found = f"its newest Release is from {newest:%Y-%m-%d %H:%M} UTC, now it is {now:%Y-%m-%d %H:%M} UTC"
         yield error(subject, found, "set the clock here, or ask upstream's operator to set theirs")

@@ -43,14 +43,14 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
     type=click.Choice(_KINDS),
     default="staged",
     show_default=True,
-    help="How they are woken.",
+    help="Push mode.",
 )
 @click.option(
     "--depth",
     type=click.IntRange(1, 3),
     default=2,
     show_default=True,
-    help="Hubs between owner and the lowest sites: below the first, the last site is a hub with two sites.",
+    help="Levels of hubs; below the first hub, the last site is a hub with two sites.",
 )
 @click.option(
     "--packages",
@@ -64,9 +64,9 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
     type=click.IntRange(1, 100),
     default=1,
     show_default=True,
-    help="How often the archive changes and is pushed.",
+    help="Number of changes that are pushed.",
 )
-@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
+@click.option("--keep", is_flag=True, help="Keep it running until Ctrl-C, and print commands to try.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the story goes to stderr.")
 def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
     """Run a demo network on this machine.
@@ -201,11 +201,11 @@ def _to_try(made: Network) -> list[tuple[str, str]]:
         ("its sites", f"{hub} site list"),
         ("the archive changes once more, and is pushed", f"kill -USR1 {os.getpid()}"),
         ("what a push would send now", f"{hub} push --dry-run"),
-        ("wake a site as its hub does", "ssh -F ssh_config site1 sync:all"),
+        ("push to a site as its hub does", "ssh -F ssh_config site1 sync:all"),
         ("read from the hub as site1", f"rsync --password-file=site1/etc/upstream.secret {url}/"),
-        ("leave a site alone until `resume`, then change the archive", f"{hub} site pause site1"),
-        ("do not let the hub in any more, change the archive, see it fail", f"mv {keys} {keys}.away"),
-        ("let it in again, and do not wait for the next try", f"mv {keys}.away {keys}; {hub} push"),
+        ("do not push to a site until `resume`, then change the archive", f"{hub} site pause site1"),
+        ("lock the hub out, change the archive, see the push fail", f"mv {keys} {keys}.away"),
+        ("let it in again, and push without waiting for the next try", f"mv {keys}.away {keys}; {hub} push"),
         ("what a site did", f"{ours} --config site1/etc history"),
     ]
 

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 _HELP = """\
 usage: ftpsync [-v] [--dry-run] [-T TRIGGER] [WORD ...]
 
-Bring the archive of ftpsync.conf up to date, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
+Update the archive of ftpsync.conf, as archvsync's ftpsync does; see ftpsync(1) and ftpsync.conf(5).
 
-  -T TRIGGER   name of the trigger, written into the trace; default: ssh, if ssh brought words
-  -v           say which configuration was read, and what of it has no counterpart here
-  --dry-run    say the same, and what a run would do to the tree; nothing is changed, nobody is woken
-  --help       this
-  --version    the version of pushmirror, which this is a part of
+  -T TRIGGER   trigger name for the trace file; default: ssh, if there are words from ssh
+  -v           print which configuration was read, and what of it has no counterpart
+  --dry-run    print the same and what a run would change in the tree; change nothing, push to nobody
+  --help       show this help and exit
+  --version    show the version of pushmirror and exit
 
-Words, first those of $SSH_ORIGINAL_COMMAND; the later wins:
+Words; those of $SSH_ORIGINAL_COMMAND come first, later ones take precedence:
   sync:archive:NAME  sync:stage1  sync:stage2  sync:all  sync:mhop  sync:callback
 
 Exit codes: 0 done, 1 refused, 3 stage 1 failed, 4 stage 2 failed, 64 usage, 78 no configuration;

@@ -140,7 +140,7 @@ def configured(argv0: str, asked: FtpsyncArgs, environment: Mapping[str, str]) -
     if file is None:
         raise ConfigError(
             f"there is no {name}.conf",
-            hint=f"looked for it in {', '.join(map(str, where.config))}",
+            hint=f"searched in {', '.join(map(str, where.config))}",
         )
     preset = preset_of_ftpsync(name, where, asked.variables())
     variables = read_variables(file, environment=environment, preset=preset)

@@ -24,7 +24,7 @@ _TRIGGER = "cron"
 _HELP = """\
 usage: ftpsync-cron [ARCHIVE]
 
-Do as `ftpsync -T cron sync:archive:ARCHIVE` if upstream has another state than the mirror here; see
+Run `ftpsync -T cron sync:archive:ARCHIVE` if upstream's state differs from this mirror; see
 ftpsync-cron(1). Exit codes: 0 nothing to do, else ftpsync's.
 """
 

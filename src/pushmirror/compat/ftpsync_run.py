@@ -99,7 +99,7 @@ class SyncRun:
         for warning in self.told.ftpsync.warnings:
             log.note(f"warning: {warning}")
         if self.told.asked.callback and self.archive.callback is None:
-            log.error("Asked to call back, but CALLBACKHOST or CALLBACKKEY is missing: nobody is called")
+            log.error("Callback requested, but CALLBACKHOST or CALLBACKKEY is missing: no callback")
         answer = self._synced(log)
         if answer.exit_code != Exit.OK or answer.run is None:
             return answer.exit_code
@@ -121,7 +121,7 @@ class SyncRun:
             with suppress(NotADirectoryError):  # a link, for which the run makes a directory
                 Beneath(tree).make_directories(TRACES)
         except OSError as exc:
-            raise PushmirrorError(f"TO={self.archive.path} cannot be made: {exc.strerror}") from exc
+            raise PushmirrorError(f"cannot create TO={self.archive.path}: {exc.strerror}") from exc
 
     def go_where_hooks_are_run(self) -> None:
         """BASEDIR, as the script goes there, or where we were called; raises PushmirrorError."""
@@ -131,7 +131,7 @@ class SyncRun:
             if place != Path.cwd():  # which may be another user's, and closed to us
                 os.chdir(place)
         except OSError as exc:
-            raise PushmirrorError(f"BASEDIR={place} cannot be entered: {exc.strerror}") from exc
+            raise PushmirrorError(f"cannot enter BASEDIR={place}: {exc.strerror}") from exc
 
     def is_under_way(self) -> bool:
         """Whether a run, or what follows the last one, is being done by anybody; waits for nobody."""
@@ -221,7 +221,7 @@ class SyncRun:
         if not kind or not self.told.ftpsync.is_hub:
             on_told()
             return Exit.OK
-        log.note(f"Waking our mirrors: {kind}")
+        log.note(f"Pushing to our mirrors: {kind}")
         code = self._push_sites(kind)
         if code == Exit.OK:
             on_told()

@@ -184,7 +184,7 @@ class ScriptLog:
         except OSError as exc:
             raise PushmirrorError(
                 f"cannot log to {exc.filename or self._logs.file}: {exc.strerror}",
-                hint="LOGDIR and LOG say where the logs are",
+                hint="LOGDIR and LOG set the place of the logs",
             ) from exc
         self._attach()
         return self

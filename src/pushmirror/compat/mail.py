@@ -123,7 +123,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _text(attachment: Attachment) -> str:
-    note = f"[the first {attachment.left_out} bytes are left out]\n" if attachment.left_out else ""
+    note = f"[the first {attachment.left_out} bytes are omitted]\n" if attachment.left_out else ""
     return note + attachment.data.decode("utf-8", "replace")
 
 

@@ -21,12 +21,12 @@ _USAGE = """\
 Usage: {program} [OPTION]... RSYNC_HOST
 
   -C PATH    directory or file of trusted authorities (default: /etc/ssl/certs)
-  -m METHOD  stunnel, stunnel-old (does not look at the certificate's name) or socat (default: stunnel)
+  -m METHOD  stunnel, stunnel-old (does not check the certificate's name) or socat (default: stunnel)
   -p PORT    port (default: 1873)
-  -l USER    ignored, for rsync gives it
+  -l USER    ignored; rsync passes it
   -h         show this help and exit
 
-The variables RSYNC_SSL_CAPATH, RSYNC_SSL_METHOD and RSYNC_SSL_PORT are the defaults, where they are set.
+The variables RSYNC_SSL_CAPATH, RSYNC_SSL_METHOD and RSYNC_SSL_PORT set the defaults.
 """
 _METHODS = {
     "stunnel": TlsMethod.STUNNEL,

@@ -20,12 +20,12 @@ _HELP = """\
 usage: {0} [NAME]
        {0} [-a NAME] [-k all|stage2|mhop] [-f]
 
-Wake the mirrors of {0}.mirror, or {0}-NAME.mirror; see runmirrors(1), runmirrors.conf(5).
+Push to the mirrors of {0}.mirror, or {0}-NAME.mirror; see runmirrors(1), runmirrors.conf(5).
 
-  NAME, -a NAME  which configuration: {0}-NAME.conf
-  -k KIND        of push: all, stage2 or mhop; default: PUSHKIND, or mhop
-  -f             called by ftpsync; with -k mhop, only stage 1 of staged mirrors, and waits for it
-  -h             this
+  NAME, -a NAME  read {0}-NAME.conf
+  -k KIND        push mode: all, stage2 or mhop; default: PUSHKIND, or mhop
+  -f             called by ftpsync; with -k mhop: only stage 1 of staged mirrors, and wait for it
+  -h             show this help and exit
 
 Exit codes: 0 the push goes on in the background, 1 usage, 5 no ssh key, 78 no configuration; else HOOK1's.
 """

@@ -119,7 +119,7 @@ class BackgroundPush:
                 self._tell_of_ignored(notes)
                 self._push(notes)
             except Stopped as exc:
-                notes.note(f"{exc}; what is not pushed waits for the next push")
+                notes.note(f"{exc}; the next push will push the rest")
                 return exc.exit_code
             except PushmirrorError as exc:
                 notes.error(exc.with_hint)
@@ -137,7 +137,7 @@ class BackgroundPush:
         if lines := found.ignored:
             file = f"{found.name}.mirror"
             what = "a line" if len(lines) == 1 else f"{len(lines)} lines"
-            notes.error(f"{what} of {file} cannot be used, and nobody is woken for that", "\n".join(lines))
+            notes.error(f"{what} of {file} ignored, not triggered", "\n".join(lines))
 
     def _push(self, notes: PushLog) -> None:
         state = self.sites.state
@@ -162,7 +162,7 @@ class BackgroundPush:
         until, is_told = monotonic() + retry_for.total_seconds(), False
         while not await pushes.push(self.archive, is_quiet):
             if not is_told:
-                notes.note(f"Another process is pushing {self.archive}; it was asked to wake who lacks it")
+                notes.note(f"Another process is pushing {self.archive}; it will push to these mirrors, too")
                 is_told = True
             view = pushes.view(self.archive)
             watch.looked(view)

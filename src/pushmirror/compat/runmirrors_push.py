@@ -58,7 +58,7 @@ class PushLog(logging.Handler):
             logs.rotate(told.file, told.keep)
             log._file.open()
         except OSError as exc:
-            raise PushmirrorError(f"the log {told.file} cannot be written: {exc.strerror}") from exc
+            raise PushmirrorError(f"cannot write the log {told.file}: {exc.strerror}") from exc
         return log
 
     def __enter__(self) -> Self:
@@ -148,7 +148,7 @@ class PushRun:
         """Do what is asked for, as far as the caller waits for it; returns the exit code."""
         with PushLog.begun(self.runmirrors) as notes:
             code = self._begin(notes)
-            notes.note("Mirrorpush goes on in the background" if code == Exit.OK else "Mirrorpush done")
+            notes.note("Mirrorpush continues in the background" if code == Exit.OK else "Mirrorpush done")
         return code
 
     @property
@@ -207,10 +207,10 @@ class PushRun:
         try:
             detached.start([*argv, self.archive, *self.call.words], log=log, env=as_ours(self.environment))
         except OSError as exc:
-            raise PushmirrorError(f"the log {log} cannot be written: {exc.strerror}") from exc
+            raise PushmirrorError(f"cannot write the log {log}: {exc.strerror}") from exc
 
     def _wait(self, store: Store, notes: PushLog) -> None:
         """Until stage 1 of an mhop push is over, or has taken too long."""
         if not wait_for_stage1(self.sites, store, self.archive):
             limit_s = self.runmirrors.push.deadline.total_seconds()
-            notes.error(f"Stage 1 of our mirrors was not over after {limit_s:.0f} seconds")
+            notes.error(f"Stage 1 of our mirrors was not finished after {limit_s:.0f} seconds")

@@ -78,7 +78,7 @@ def archive_of(call: RunmirrorsArgs, environment: Mapping[str, str]) -> str:
         try:
             tree = read_variables(file, environment=environment, preset=preset).get("TO", TO)
         except ConfigError as exc:  # an ftpsync that cannot run keeps nobody from pushing
-            entrypoint.complain(f"warning: which archive this is cannot be told: {exc}")
+            entrypoint.complain(f"warning: cannot determine the archive: {exc}")
     return archive_name(call.archive_option, script, tree)
 
 
@@ -279,7 +279,7 @@ class CurrentSites:
         try:
             self._found = self._read()
         except ConfigError as exc:
-            _log.warning("the configuration has a mistake; the former one still counts: %s", exc)
+            _log.warning("invalid configuration; keeping the previous one: %s", exc)
         self._config = self._made()
 
     def _made(self) -> Config:

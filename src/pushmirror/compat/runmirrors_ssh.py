@@ -156,7 +156,7 @@ async def _within(seconds: float, line: MirrorLine) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as exc:
-        raise TriggerFailed(f"{line.host} did not end its run within {seconds:.0f} s") from exc
+        raise TriggerFailed(f"{line.host} did not finish its run within {seconds:.0f} s") from exc
     except (ProgramMissing, ProgramFailed) as exc:
         raise TriggerFailed(f"{line.host}: {exc}", hint=exc.hint) from exc
 

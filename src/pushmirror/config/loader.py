@@ -87,7 +87,7 @@ def find(path: Path | None = None) -> Path:
             return place / FILE_NAME
     raise ConfigError(
         f"no {FILE_NAME} in {' or '.join(map(str, usual_places()))}",
-        hint="write one with `pushmirror init` or `pushmirror import`, or name another place with --config",
+        hint="create one with `pushmirror init` or `pushmirror import`, or set another place with --config",
     )
 
 
@@ -105,7 +105,7 @@ class Problems:
         try:
             return tomllib.loads(file.read_text("utf-8"))
         except UnicodeDecodeError:
-            self.add(file, "expected a text in UTF-8")
+            self.add(file, "expected text in UTF-8")
         except (ValueError, RecursionError) as exc:  # also of a number or a depth that Python has no room for
             self.add(file, f"not valid TOML: {exc}")
         except OSError as exc:
@@ -121,7 +121,7 @@ class Problems:
             return None
         if name is not None and "name" in table:
             self.add(
-                file, f"{'.'.join(filter(None, (key, 'name')))}: unknown key; the name is {name} already"
+                file, f"{'.'.join(filter(None, (key, 'name')))}: unknown key; the name is already {name}"
             )
         try:
             return kind.model_validate(table if name is None else {**table, "name": name})

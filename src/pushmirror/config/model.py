@@ -224,7 +224,7 @@ class Archive(Values):
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
         if self.path == Path("/"):
-            raise WrongKey("path", "the whole file system cannot be a tree")
+            raise WrongKey("path", "/ cannot be a tree")
         if self.architectures and self.exclude_architectures:
             raise ValueError(
                 "architectures and exclude_architectures contradict each other; expected one of them"

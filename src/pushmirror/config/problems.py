@@ -166,7 +166,7 @@ def _shared_trees(archives: Mapping[str, Archive]) -> Iterator[str]:
             yield f"archives.{other}.path: found {path}, the tree of archives.{name}, expected another"
         elif path.is_relative_to(other_path) or other_path.is_relative_to(path):
             yield (
-                f"archives.{other}.path: {other_path} and archives.{name}.path {path} lie one in the other, "
+                f"archives.{other}.path: {other_path} and archives.{name}.path {path} are nested, "
                 "expected separate trees"
             )
 

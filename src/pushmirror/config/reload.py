@@ -43,7 +43,7 @@ class CurrentConfig:
             config = load(self._source)
         except ConfigError as exc:
             self.mistake = exc
-            _log.warning("the configuration has a mistake; the former one still counts: %s", exc)
+            _log.warning("invalid configuration; keeping the previous one: %s", exc)
             return
         self.mistake = None
         if config != self._config:

@@ -158,10 +158,8 @@ Host = Annotated[str, matching(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*", "a host name or 
 User = Annotated[str, matching(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*", "a user name")]
 Architecture = Annotated[str, matching(r"[a-z0-9][a-z0-9-]*", "an architecture such as amd64, or source")]
 Pattern = Annotated[str, matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
-Rule = Annotated[
-    str, matching(r"[+-] [^\x00-\x1f\x7f]+", '"+ PATTERN" to include or "- PATTERN" to leave out')
-]
-Word = Annotated[str, matching(r"[^\x00]+", "a word that is not empty")]
+Rule = Annotated[str, matching(r"[+-] [^\x00-\x1f\x7f]+", '"+ PATTERN" to include or "- PATTERN" to exclude')]
+Word = Annotated[str, matching(r"[^\x00]+", "a non-empty word")]
 Flag = Annotated[bool, Strict()]  # "yes", "off" and 1 are mistakes
 Count = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
@@ -188,7 +186,7 @@ _HARMFUL = ("--inplace", "--append", "--delete", "--remove-source-files", "--wri
 def _harmless(options: tuple[str, ...]) -> tuple[str, ...]:
     for option in options:
         if option.startswith(_HARMFUL):
-            raise ValueError(f"{option} would change files that are served; pushmirror does without it")
+            raise ValueError(f"{option} would change served files and is not allowed")
     return options
 
 

@@ -85,7 +85,7 @@ def parse_upstream(value: object) -> Upstream:
 
 def _user(text: str) -> str | None:
     if ":" in text:
-        raise ValueError("a password does not belong into the URL; expected it in password_file")
+        raise ValueError("a password must not be in the URL; put it into password_file")
     if text and not _USER.fullmatch(text):
         raise ValueError("the URL's user may have letters, digits and . _ @ + - only")
     return text or None

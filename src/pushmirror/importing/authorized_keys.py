@@ -116,11 +116,11 @@ def _left_out(options: dict[str, str], before: list[str], words: list[str]) -> I
     for name, text in options.items():
         if name not in _KEPT | _IN_RESTRICT:
             told = text if name != "environment" else name
-            yield f"{told} is left out: the key starts `pushmirror receive` and may do nothing else"
+            yield f"{told} is left out: the key can only start `pushmirror receive`"
     if before:
-        yield f"{shlex.join(before)} before the command is left out; see whether it is still needed"
+        yield f"{shlex.join(before)} before the command is left out; check whether it is still needed"
     known = list(_known_words(words))
     if left := [word for word in words if word not in known]:
-        yield f"{shlex.join(left)} behind the command is left out: pushmirror takes -T and sync: words"
+        yield f"{shlex.join(left)} after the command is left out: pushmirror accepts -T and sync: words"
     if "from" not in options:
-        yield 'the key is good from everywhere: add from="ADDRESS" of your upstream to the new line'
+        yield 'the key works from any address: add from="ADDRESS" of your upstream to the new line'

@@ -92,8 +92,8 @@ def _fetched(told: ImportedFiles, said: list[str]) -> Iterator[tuple[str, Archiv
         for name, tree in trees.items():
             if name.casefold() == archive.name.casefold():
                 raise ConfigError(
-                    f"{place}: its archive would be called {archive.name}, as another one is already",
-                    hint="import one of the two, and write the other's section by hand under another name",
+                    f"{place}: another archive is already called {archive.name}",
+                    hint="import only one of them, and add the other's section by hand under another name",
                 )
             if overlap(archive.path, tree):
                 raise ConfigError(
@@ -125,7 +125,7 @@ def _pushed(
         said += (f"{place}: {warning}" for warning in runmirrors.warnings)
         said += (f"{mirror}: {warning}" for warning in runmirrors.mirror_warnings)
         if not runmirrors.lines:
-            said.append(f"{mirror}: names no mirror, so {place} is left out")
+            said.append(f"{mirror} names no mirror, so {place} is left out")
             continue
         name = _archive_of(told, runmirrors, offered)
         if name not in archives:
@@ -150,7 +150,7 @@ def _tree_of_owner(place: str, name: str, offered: tuple[ExportedModule, ...]) -
             return offer.tree
     raise ConfigError(
         f"{place}: there is neither an ftpsync.conf nor a module of an rsyncd.conf for its archive {name}",
-        hint=f"name those files, too, or say where its tree is: --tree {name}=/srv/{name}",
+        hint=f"give those files, too, or its tree: --tree {name}=/srv/{name}",
     )
 
 
@@ -159,8 +159,8 @@ def _owners(place: str, name: str, tree: Path) -> Archive:
         return Archive(name=name, path=tree)
     except ValidationError as exc:
         raise ConfigError(
-            f"{place}: its archive {name!r} in {str(tree)!r} cannot be ours: {reason(exc)}",
-            hint="say which archive it is of: --tree NAME=PATH",
+            f"{place}: invalid archive {name!r} in {str(tree)!r}: {reason(exc)}",
+            hint="give its archive: --tree NAME=PATH",
         ) from exc
 
 
@@ -175,7 +175,7 @@ def _with_hooks(archive: Archive, place: str, runmirrors: Runmirrors, said: list
         elif words:
             taken[key] = words
     if between:
-        said.append(f"{place}: HOOK2 is left out: nothing is run between two sites")
+        said.append(f"{place}: HOOK2 is left out: there is no hook between two sites")
     if not taken:
         return archive
     made = Hooks.model_validate({**dict(hooks), "inherit_environment": True, **taken})
@@ -203,7 +203,7 @@ def _mirror(told: ImportedFiles, said: list[str]) -> Mirror:
                 hint="correct it, or import the two into directories of their own (--to)",
             )
         said += (
-            f"{place}: {key} of the trace differs from that in {first_place}, which counts"
+            f"{place}: {key} of the trace differs from {first_place}, which is used"
             for key, value in ftpsync.mirror
             if value != getattr(first.mirror, key)
         )
@@ -215,7 +215,7 @@ def _push(lines: list[Lines], said: list[str]) -> Push:
         return Push()
     first = lines[0]
     said += (
-        f"{other.place}: PUSHDELAY differs from that in {first.place}, which counts"
+        f"{other.place}: PUSHDELAY differs from {first.place}, which is used"
         for other in lines[1:]
         if other.runmirrors.push.deadline != first.runmirrors.push.deadline
     )
@@ -252,7 +252,7 @@ def _loose_ends(
     for secrets in told.secrets.values():
         yield from secrets.warnings
     if woken and told.rsyncd is None:
-        yield "no rsyncd.conf was found: name it, or give each site a password: pushmirror site rotate NAME"
+        yield "no rsyncd.conf was found: give its path, or create passwords: pushmirror site rotate NAME"
         return
     for site in woken:
         asked = [name for name in site.archives if archives[name].access is Access.SITES]
@@ -262,7 +262,7 @@ def _loose_ends(
             )
         for name in site.archives:
             if archives[name].access is Access.NONE:
-                yield f"site {site.name} is pushed for {name}, which the rsync daemon offers to nobody"
+                yield f"site {site.name} is pushed for {name}, which no rsync module serves"
 
 
 def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) -> bool:
@@ -289,11 +289,11 @@ def _hubs(told: ImportedFiles, pushed: set[str]) -> Iterator[str]:
     for place, ftpsync in told.ftpsyncs:
         name = ftpsync.archive.name
         if ftpsync.is_hub and name not in pushed:
-            yield f"{place}: HUB=true, and there is no runmirrors.mirror with sites of {name}: name it, too"
+            yield f"{place}: HUB=true, but no runmirrors.mirror with sites of {name} was found: add its path"
         elif not ftpsync.is_hub and name in pushed:
             yield (
                 f"{place}: HUB is not true, but a runmirrors.mirror has sites of {name}: they are pushed "
-                "after every sync now; --no-push leaves it, and `pushmirror site pause` a site"
+                "after every sync now; prevent it with sync --no-push or `pushmirror site pause`"
             )
 
 

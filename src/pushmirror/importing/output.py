@@ -38,20 +38,20 @@ from pushmirror.system.files import write_atomically
 # written, but for what would depend on who calls pushmirror: its name, the key and the state directory.
 
 
-_HEAD = "Made by `pushmirror import`; to be edited at will. `pushmirror check` says whether it is right."
-_SITE_HEAD = "Made by `pushmirror import`; to be edited at will."
+_HEAD = "Made by `pushmirror import`; you can edit it. `pushmirror check` checks it."
+_SITE_HEAD = "Made by `pushmirror import`; you can edit it."
 _COMMENTS = {
-    "mirror.name": "of this mirror's file in project/trace/",
+    "mirror.name": "name of this mirror's file in project/trace/",
     "archives.module": "what sites read, as HOST::MODULE",
     "archives.password_file": "mode 0600, the password on its first line",
-    "archives.access": "who may read it from our rsync daemon",
+    "archives.access": "who can read it from our rsync daemon",
     "archives.filter": "the first that matches decides, as in rsync(1)",
-    "push.key": "its .pub is what the sites have",
+    "push.key": "sites have its .pub",
     "push.deadline": "how long stage 2 waits for late sites",
-    "state.directory": "the same for whoever calls pushmirror",
-    "site.main_archive": "told to it without a name",
-    "site.archive_names": "of ours, that it is told by another name",
-    "site.reads": "and is not woken for",
+    "state.directory": "the same for every user who calls pushmirror",
+    "site.main_archive": "pushed without a name",
+    "site.archive_names": "archive here = its name there",
+    "site.reads": "and is not pushed for",
 }
 _ALWAYS = {"mirror.name", "push.key", "state.directory"}
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
@@ -223,8 +223,8 @@ def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | No
     there = list(_there(files, directory))
     if there and not force:
         raise ConfigError(
-            f"{there[0]} exists and is kept",
-            hint="import into another directory (--to), or have it replaced (--force): a copy is kept",
+            f"{there[0]} exists and was not changed",
+            hint="import into another directory (--to), or replace it (--force; a copy is kept)",
         )
     try:
         backup = _keep_copy(there, directory) if there else None
@@ -237,7 +237,7 @@ def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | No
     except OSError as exc:
         raise PushmirrorError(
             f"{exc.filename or directory}: {exc.strerror}",
-            hint="the user whose it is writes it: give the directory to this user, or name another (--to)",
+            hint="this user must own the directory; or choose another (--to)",
         ) from exc
     return backup
 
@@ -284,8 +284,8 @@ def next_steps(
     command = shlex.join(program)
     if not for_another and (owner := _other_owner(merged)):
         yield (
-            f"the mirror seems to be that of {owner}, and what was written is root's: import once more with "
-            f"--user {owner} --force, or go on as root"
+            f"the mirror seems to belong to {owner}, but the written files belong to root: import again with "
+            f"--user {owner} --force, or continue as root"
         )
     unchecked = [one.name for one in config.archives.values() if one.upstream and not one.keyring]
     if unchecked:
@@ -295,21 +295,21 @@ def next_steps(
         yield f"set [mirror] name to a public host name, not {config.mirror.name}: it names our trace file"
     yield f"review {file}, and call `{command} check` as the user who ran ftpsync"
     if sources.pushers:
-        yield "exchange the pushers' lines in authorized_keys for those below"
+        yield "replace the hubs' lines in authorized_keys by those below"
     elif unchecked or any(one.upstream for one in config.archives.values()):
-        yield f"where authorized_keys starts ftpsync for a pusher's key, have it start `{command} receive`"
+        yield f"where authorized_keys starts ftpsync for a hub's key, start `{command} receive` instead"
     if any(one.upstream for one in config.archives.values()):
         instead = f"{command} sync --if-changed -T cron"
-        yield f"take ftpsync and ftpsync-cron out of the crontab; instead: {instead}"
+        yield f"remove ftpsync and ftpsync-cron from the crontab; instead: {instead}"
     else:
-        yield f"call `{command} sync` where runmirrors was called: it pushes the sites"
+        yield f"call `{command} sync` where runmirrors was called: it pushes to the sites"
     if sources.told.rsyncd:
         yield (
             f"stop the rsync daemon of {sources.told.rsyncd.file}, and start `{command} serve` "
             f"(`serve --print systemd` prints its service): same modules, users and passwords"
         )
     elif config.sites:
-        yield f"start `{command} serve`, which wakes sites until they are current, or let each sync push"
+        yield f"start `{command} serve`, which pushes to sites until they are current, or let each sync push"
 
 
 def _other_owner(merged: Merged) -> str | None:

@@ -111,7 +111,7 @@ class _Reading:
         for number, line in _lines(read_text(file, self.warnings)):
             place = f"{file}:{number}"
             if "\0" in line:
-                self.warnings.append(f"{place}: there is a NUL in the line, and it was not read")
+                self.warnings.append(f"{place}: the line contains a NUL and was ignored")
             elif line.startswith("["):
                 self._begin(line, place)
             elif line.startswith("&"):
@@ -119,7 +119,7 @@ class _Reading:
             elif "=" in line:
                 self._set(line, place)
             else:
-                self.warnings.append(f'{place}: "{line[:60]}" is no parameter; rsync ignores it, too')
+                self.warnings.append(f'{place}: "{line[:60]}" is not a parameter; rsync ignores it, too')
 
     def _begin(self, line: str, place: str) -> None:
         name = " ".join(line[1:].partition("]")[0].split())
@@ -136,7 +136,7 @@ class _Reading:
         parameter = Parameter(name, value, place)
         if found := _VARIABLE.search(value):
             self.warnings.append(
-                f"{place}: {name} has {found[0]}, a variable of the environment; write its value instead"
+                f"{place}: {name} has {found[0]}, an environment variable; write its value instead"
             )
             parameter = Parameter(name, "", place, variable=found[0])
         if self.section is None:
@@ -150,7 +150,9 @@ class _Reading:
             raise ConfigError(f"{place}: expected &include FILE or &merge FILE")
         kind, told = match[1].lower(), Path(match[2])
         if not told.is_absolute():
-            self.warnings.append(f"{place}: {told} is not an absolute path, and was not read; name it, too")
+            self.warnings.append(
+                f"{place}: {told} is not an absolute path and was not read; give its path, too"
+            )
             return
         before = dict(self.defaults)
         for file in _taken_in(told, _ENDING[kind], place):
@@ -194,7 +196,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 # repr, warning or error. Groups (`@group:password`) have no counterpart.
 
 
-_AS_ROOT = "run this as root, or as the user whom the daemon belongs to"
+_AS_ROOT = "run this as root, or as the user who runs the daemon"
 _HINTS = {errno.EACCES: _AS_ROOT, errno.EPERM: _AS_ROOT}
 LONGEST = 200  # characters of a password, as our own files may have
 
@@ -216,10 +218,10 @@ def read_secrets(file: Path) -> Secrets:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        return Secrets(file, {}, (f"{file} is not there: nobody can log in who would be in it",))
+        return Secrets(file, {}, (f"{file} does not exist: its users cannot log in",))
     except OSError as exc:
         raise ConfigError(
-            f"{file}: the passwords of the rsync daemon cannot be read: {exc.strerror}",
+            f"{file}: cannot read the passwords of the rsync daemon: {exc.strerror}",
             hint=_HINTS.get(exc.errno or 0, "correct `secrets file` in rsyncd.conf, or import without it"),
         ) from exc
     passwords: dict[str, str] = {}
@@ -239,9 +241,7 @@ def _wrong_bytes(line: bytes) -> str:
     """A password is its bytes: as UTF-8 it would be another one."""
     if is_utf8(line):
         return ""
-    return (
-        "the line is not in UTF-8, and is left out; give a new password: pushmirror site add, or site rotate"
-    )
+    return "the line is not UTF-8 and is left out; create a new password: pushmirror site add or site rotate"
 
 
 def _wrong(user: str, colon: str, password: str, known: Mapping[str, str]) -> str:
@@ -249,12 +249,12 @@ def _wrong(user: str, colon: str, password: str, known: Mapping[str, str]) -> st
     if not colon:
         return "expected USER:PASSWORD; the line is left out"
     if user.startswith("@"):
-        return f"{user} is a group, which has no counterpart: add a site for each who logs in by it"
+        return f"{user} is a group, which has no counterpart: add a site for each of its users"
     if user in known:
-        return f"{user} is there already; rsync takes the first line, and so do we"
+        return f"{user} is already defined; the first line counts, as for rsync"
     if not 1 <= len(password) <= LONGEST or not password.isprintable():
         return (
-            f"the password of {user} has not 1 to {LONGEST} printable characters; give a new one: "
+            f"the password of {user} has not 1 to {LONGEST} printable characters; create a new one: "
             "pushmirror site rotate"
         )
     return ""

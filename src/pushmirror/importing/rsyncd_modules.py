@@ -42,20 +42,20 @@ _OWN_WAY = {
 }
 #: A value that would change nothing, or what it means that there is no counterpart.
 _WITHOUT = {
-    "readonly": (_TRUE, "pushmirror's daemon is read-only: who uploads there needs another daemon"),
+    "readonly": (_TRUE, "pushmirror's daemon is read-only: uploads need another daemon"),
     "writeonly": ({"no", "false", "0"}, "pushmirror's daemon is read-only"),
-    "list": (_TRUE, "every module is listed; the tree itself is as closed as before"),
-    "exclude": (_HIDDEN, "the whole tree is offered: move away what is not to be read"),
-    "excludefrom": (set(), "the whole tree is offered: move away what is not to be read"),
-    "include": (set(), "the whole tree is offered"),
-    "includefrom": (set(), "the whole tree is offered"),
-    "filter": (set(), "the whole tree is offered: move away what is not to be read"),
+    "list": (_TRUE, "every module is listed; access to the tree does not change"),
+    "exclude": (_HIDDEN, "the whole tree is served: move files away that must not be read"),
+    "excludefrom": (set(), "the whole tree is served: move files away that must not be read"),
+    "include": (set(), "the whole tree is served"),
+    "includefrom": (set(), "the whole tree is served"),
+    "filter": (set(), "the whole tree is served: move files away that must not be read"),
     "motdfile": (set(), "there is no greeting"),
     "earlyexec": (set(), "no program is run for a connection"),
     "pre-xferexec": (set(), "no program is run for a connection"),
-    "post-xferexec": (set(), "no program is run for a connection; the log of transfers has each file"),
-    "proxyprotocol": (set(), "let the proxy pass connections on as they are, or use serve's own TLS"),
-    "proxyprotocolhosts": (set(), "let the proxy pass connections on as they are, or use serve's own TLS"),
+    "post-xferexec": (set(), "no program is run for a connection; the transfer log lists each file"),
+    "proxyprotocol": (set(), "let the proxy forward plain connections, or use serve's own TLS"),
+    "proxyprotocolhosts": (set(), "let the proxy forward plain connections, or use serve's own TLS"),
 }
 
 
@@ -108,14 +108,18 @@ def serve(rsyncd: Rsyncd) -> tuple[dict[str, object], tuple[str, ...]]:
         if seconds := number(found.value, least=1):
             _take(keys, "timeout", timedelta(seconds=seconds), found, warnings)
         else:
-            warnings.append(f"{found.place}: {found.name}: a connection may not be silent for ever here")
+            warnings.append(
+                f"{found.place}: {found.name}: pushmirror always has an idle limit for connections"
+            )
     if found := _common(rsyncd, "refuseoptions", warnings):
         _take(keys, "refuse_options", tuple(_words(found.value)), found, warnings)
     if found := _common(rsyncd, "maxconnections", warnings):
         if most := number(found.value, least=1):
             _take(keys, "max_connections", most, found, warnings)
         else:
-            warnings.append(f"{found.place}: {found.name}: here there is always a limit; the default counts")
+            warnings.append(
+                f"{found.place}: {found.name}: pushmirror always has a limit; the default is used"
+            )
     return keys, tuple(warnings)
 
 
@@ -127,7 +131,7 @@ def _take(
     except ValidationError as exc:
         assert source
         what = message(exc.errors(include_url=False)[0])
-        warnings.append(f'{source.place}: {source.name} = "{source.value}" cannot be taken over: {what}')
+        warnings.append(f'{source.place}: {source.name} = "{source.value}" cannot be imported: {what}')
     else:
         keys[name] = value
 
@@ -157,7 +161,7 @@ def _offer(module: Module, warnings: list[str]) -> ExportedModule | None:
     told = module.get("path")
     path = Path(os.path.normpath(told)) if told else Path()
     if not path.is_absolute():
-        warnings.append(f"{module.place}: [{module.name}] has no absolute path; rsync offers it to nobody")
+        warnings.append(f"{module.place}: [{module.name}] has no absolute path; rsync does not serve it")
         return None
     keys: dict[str, object] = {"access": Access.SITES if module.get("authusers") else Access.OPEN}
     _keep(keys, "comment", module.get("comment"), module, warnings)
@@ -166,7 +170,7 @@ def _offer(module: Module, warnings: list[str]) -> ExportedModule | None:
     warnings += _of_rules(module, rules)
     if why := _closed(module, keys):
         keys["access"] = Access.NONE
-        warnings.append(f"{module.place}: [{module.name}] is offered to nobody: {why}")
+        warnings.append(f"{module.place}: [{module.name}] is not served: {why}")
     if _is_write_only(module):
         rules = ()  # its users never read anything
     secrets = module.get("secretsfile")
@@ -178,18 +182,18 @@ def _closed(module: Module, keys: Mapping[str, object]) -> str:
     for name in _WHO:
         if (found := module.parameters.get(name)) and found.variable:
             return (
-                f"who may read it is in {found.variable}, which {found.name} has; set access and hosts_allow "
+                f"access depends on {found.variable} in {found.name}; set access and hosts_allow "
                 "of the archive"
             )
     if _is_write_only(module):
-        return "it is write only for rsync; who uploads there needs another daemon"
+        return "it is write only; uploads need another daemon"
     if _is_disabled(module):
-        return "max connections is below 0; set access of the archive to have it offered"
+        return "max connections is below 0; to serve it, set access of the archive"
     hiding = [name for name in _HIDING if name in module.parameters and _hides(module.parameters[name])]
     if hiding and keys["access"] is Access.OPEN:
         found = module.parameters[hiding[0]]
         return (
-            f"everybody may read it, and {found.name} hides a part, which is not hidden here; move that "
+            f"everybody can read it, and {found.name} hides a part, which pushmirror cannot hide; move that "
             'away, and set access = "open" of the archive'
         )
     return ""
@@ -214,16 +218,16 @@ def _who_may_connect(module: Module, warnings: list[str]) -> dict[str, object]:
     everybody = bool(_EVERYBODY & {*denied})
     if denied and not (everybody and allowed):
         place = module.parameters["hostsdeny"].place
-        warnings.append(f"{place}: hosts deny: say in hosts_allow of the archive who may connect")
+        warnings.append(f"{place}: hosts deny has no counterpart: set hosts_allow of the archive")
         return {"access": Access.NONE} if everybody else {}
     fit = [peer for peer in allowed if _fits("hosts_allow", (peer,))]
     warnings += (
-        f'{module.place}: hosts allow: "{peer}" cannot be taken over; name its addresses'
+        f'{module.place}: hosts allow: "{peer}" cannot be imported; give its addresses'
         for peer in allowed
         if peer not in fit
     )
     if allowed and not fit:  # an empty list would let everybody in
-        warnings.append(f"{module.place}: [{module.name}] is offered to nobody until hosts_allow is mended")
+        warnings.append(f"{module.place}: [{module.name}] is not served until hosts_allow is corrected")
         return {"access": Access.NONE}
     return {"hosts_allow": tuple(fit)} if fit else {}
 
@@ -232,7 +236,7 @@ def _keep(keys: dict[str, object], name: str, value: str, module: Module, warnin
     if value and _fits(name, value):
         keys[name] = value
     elif value:
-        warnings.append(f"{module.place}: {name} of [{module.name}] cannot be taken over")
+        warnings.append(f"{module.place}: {name} of [{module.name}] cannot be imported")
 
 
 def _fits(name: str, value: object) -> bool:
@@ -250,13 +254,13 @@ def _of_rules(module: Module, rules: Sequence[str]) -> Iterator[str]:
     for rule in rules:
         pattern, _, option = rule.partition(":")
         if pattern.startswith("@"):
-            yield f"{place}: auth users: {rule} is a group, which has no counterpart: name the sites' users"
+            yield f"{place}: auth users: {rule} is a group, which has no counterpart: list the sites' users"
         elif option == "rw":
-            yield f"{place}: auth users: {pattern} may only read here: pushmirror's daemon is read-only"
+            yield f"{place}: auth users: {pattern} can only read: pushmirror's daemon is read-only"
         elif option not in {"", *_OPEN_RULES}:
-            yield f'{place}: auth users: "{rule}" is no rule'
+            yield f'{place}: auth users: "{rule}" is not a valid rule'
     if not module.get("secretsfile"):
-        yield f"{place}: [{module.name}] has auth users and no secrets file: nobody can log in"
+        yield f"{place}: [{module.name}] has auth users but no secrets file: nobody can log in"
 
 
 def _words(value: str) -> list[str]:
@@ -303,7 +307,7 @@ def offered_as(
             continue
         if owner in offer_of:
             said.append(
-                f"{offer.place}: [{offer.module}] is left out, for [{offer_of[owner].module}] has its tree; "
+                f"{offer.place}: [{offer.module}] is left out: [{offer_of[owner].module}] has its tree; "
                 f"who reads {offer.module} has to read {offer_of[owner].module}"
             )
             continue
@@ -333,7 +337,7 @@ def _owner(archives: dict[str, Archive], offer: ExportedModule, said: list[str])
         if real.is_relative_to(tree) or tree.is_relative_to(real):
             said.append(
                 f"{offer.place}: [{offer.module}] is left out: {offer.tree} and {archive.path}, the tree of "
-                f"{name}, lie one in the other"
+                f"{name}, are nested"
             )
             return None
     taken = {name.casefold() for name in archives}

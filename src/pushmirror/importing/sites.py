@@ -53,9 +53,9 @@ def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
         word = words.pop(0)
         setting = words.pop(0) if word == "-o" and words else ""
         if (setting or word.removeprefix("-o")) in _PINNED:
-            what = "SSH_OPTS: host keys are pinned on first use and checked ever after"
+            what = "SSH_OPTS: host keys are stored on first use and always checked afterwards"
             if one.has_ssh_opts and not any(what in warning for warning in said):
-                said.append(f"{one.place}: {what}; {setting or word} has no counterpart, on purpose")
+                said.append(f"{one.place}: {what}; {setting or word} intentionally has no counterpart")
         else:
             kept += [word, setting] if setting else [word]
     return tuple(kept)
@@ -175,7 +175,7 @@ def give_logins(
             renamed.append(f"{site.name} is {user}")
         found[at] = _with_reads(site.model_copy(update={"name": user}), reads[user], offer_of, said)
     if renamed:
-        said.append(f"sites are called as their users of the rsync daemon here: {', '.join(renamed)}")
+        said.append(f"sites are named like their rsync users: {', '.join(renamed)}")
     return found, passwords
 
 
@@ -226,13 +226,13 @@ def _spelt(
 def _wrong(user: str, known: Mapping[str, str], other_password: bool) -> str:
     if not NAME.fullmatch(user):
         return (
-            f"the user {user!a} cannot log in here, where a user is a site's name, of letters, digits and "
-            ". _ - only; add a site for it: pushmirror site add"
+            f"the user {user!a} cannot log in: a user must be a site name of letters, digits and "
+            ". _ -; add a site for it: pushmirror site add"
         )
     if known.get(user.casefold(), user) != user:
-        return f"the user {user} cannot log in here: it differs from {known[user.casefold()]} in case only"
+        return f"the user {user} cannot log in: its name differs from {known[user.casefold()]} only in case"
     if other_password:
-        return f"the user {user} has another password for another module, which counts here for all"
+        return f"the user {user} has different passwords for its modules; this one is used for all"
     return ""
 
 
@@ -240,7 +240,7 @@ def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterato
     for file, one in secrets.items():
         for user in one.passwords:
             if user not in told and NAME.fullmatch(user):
-                yield f"{file}: the user {user} may read nothing that is imported, and is left out"
+                yield f"{file}: the user {user} has access to no imported module and is left out"
 
 
 def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int | None:
@@ -271,7 +271,7 @@ def _with_reads(
     site: Site, reads: list[str], offer_of: Mapping[str, ExportedModule], said: list[str]
 ) -> Site:
     said += (
-        f"{offer_of[name].place}: {site.name} is pushed for {name}, so it may read it now; rsync kept it out"
+        f"{offer_of[name].place}: {site.name} is pushed for {name}, so it can read it now; rsync denied it"
         for name in site.archives
         if name in offer_of and offer_of[name].rules and name not in reads
     )

@@ -100,9 +100,9 @@ def _at(path: Path) -> Iterator[tuple[str, Path]]:
         raise UsageError(f"{path}: there is no such file or directory")
     if kind is None:
         raise UsageError(
-            f"{path}: nobody knows it by its name; expected a directory, or one of "
+            f"{path}: unknown file type; expected a directory, or a file named "
             f"{', '.join(name for names in _KINDS.values() for name in names)}",
-            hint="copy it to a directory under the name that it has for archvsync or rsync, and name that",
+            hint="copy it to a directory under its usual name for archvsync or rsync, and give that path",
         )
     yield kind, path
 
@@ -155,7 +155,7 @@ def read_daemon(
     """What is not known yet, of the files that may be read. Raises ConfigError."""
     if len(found.rsyncd) > 1:
         raise ConfigError(
-            f"{found.rsyncd[1]}: {found.rsyncd[0]} is named, too, and pushmirror has one daemon"
+            f"{found.rsyncd[1]}: {found.rsyncd[0]} is given, too, but pushmirror has only one daemon"
         )
     known = known or Daemon()
     rsyncd = known.rsyncd
@@ -184,7 +184,7 @@ def read_files(
     pushers = tuple(pusher for file in found.keys for pusher in read_pushers(file))
     told = ImportedFiles(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
     over = (
-        f"{file} was passed over: {first} has its name and is read first" for file, first in found.passed_over
+        f"{file} was ignored: {first} has the same name and precedes it" for file, first in found.passed_over
     )
     return Sources(
         told,
@@ -198,8 +198,8 @@ def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources
     """Read variables only, as a container is set up by. Raises ConfigError."""
     if not any(environment.get(name) for name in _NAMES_UPSTREAM):
         raise ConfigError(
-            "the environment names no upstream, expected RSYNC_HOST in it",
-            hint="call this in the container, or where its variables are set",
+            "RSYNC_HOST is not set in the environment",
+            hint="run this in the container, or where its variables are set",
         )
     reader = _Reader(directory, environment)
     ftpsync = reader.ftpsync(None)
@@ -266,8 +266,8 @@ def _require_safe_for_bash(file: Path) -> None:
     """ConfigError where root would have bash evaluate what somebody else can write."""
     if os.geteuid() == 0 and not only_root_changes(file):
         raise ConfigError(
-            f"{file}: bash evaluates this file, and not only root can change it or the directories above it",
-            hint="import for the user whose mirror it is: --user NAME",
+            f"{file}: bash evaluates this file, but not only root can change it or a directory above it",
+            hint="import for the user who runs the mirror: --user NAME",
         )
 
 
@@ -277,12 +277,12 @@ def _mended(variables: Variables, warnings: list[str]) -> Variables:
     values, environment = dict(variables.values), dict(variables.environment)
     if not _is_utf8(variables.get(_PASSWORD)):
         warnings.append(
-            f"{place}: {_PASSWORD} is not in UTF-8, and is left out: ask upstream for another password, and "
-            "name its file as password_file"
+            f"{place}: {_PASSWORD} is not UTF-8 and is left out: ask upstream for another password, and "
+            "set password_file"
         )
         values[_PASSWORD] = environment[_PASSWORD] = ""
     if broken := [name for name, value in values.items() if not _is_utf8(value)]:
-        warnings.append(f"{place}: {', '.join(broken)}: not in UTF-8, and read as ISO 8859-1")
+        warnings.append(f"{place}: {', '.join(broken)}: not UTF-8; read as ISO 8859-1")
     values, environment = (
         {name: mended(value) for name, value in one.items()} for one in (values, environment)
     )
@@ -311,7 +311,7 @@ def nothing_found(searched: Sequence[Path]) -> ConfigError:
     """The error for who has none of these files."""
     return ConfigError(
         f"there is nothing to import in {', '.join(map(str, searched))}",
-        hint="name files or directories, such as: pushmirror import /etc/ftpsync /etc/rsyncd.conf; or begin "
+        hint="give files or directories, such as: pushmirror import /etc/ftpsync /etc/rsyncd.conf; or start "
         "with `pushmirror init`",
     )
 

@@ -116,7 +116,7 @@ def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
 
 def describe_network(made: Network, narrator: Narrator) -> None:
     """Who mirrors whom."""
-    narrator.fact("owner", "makes the archive, and pushes the hub")
+    narrator.fact("owner", "makes the archive and pushes to the hub")
     for node in made.mirrors:
         name = f"{'  ' * (node.place.depth - 1)}{node.name}"
         narrator.fact(name, f"pushed by {node.place.above} {_in_words(made, node)}")
@@ -154,7 +154,7 @@ def push(made: Network, narrator: Narrator) -> Pushed:
         assert served is not None
         passage = Passage(made, served.digest, began)
         _follow(passage, board)
-    narrator.fact("owner", f"`pushmirror sync` takes stock: generation {served.digest[:SHORT]}")
+    narrator.fact("owner", f"`pushmirror sync` scans the tree: generation {served.digest[:SHORT]}")
     passed = tuple(passage.passed())
     barriers = tuple(Barrier(*found) for found in passage.barriers(passed))
     done = Pushed(served.digest, made.archive.serial, passed, barriers, _since(began))
@@ -204,7 +204,9 @@ class _Story:
         return self.verdict
 
     def first_fetch(self) -> None:
-        self.narrator.title("The owner runs `pushmirror sync`, and all fetch it for the first time")
+        self.narrator.title(
+            "The owner runs `pushmirror sync`; all mirrors fetch the archive for the first time"
+        )
         self.judge(push(self.made, self.narrator))
 
     def change_and_push(self, changes: int) -> None:
@@ -232,7 +234,7 @@ class _Story:
         ]
 
     def let_grace_end(self) -> None:
-        self.narrator.title("What the owner has removed goes everywhere, once its grace is over")
+        self.narrator.title("Removed files are deleted everywhere after the grace period")
         self.narrator.fact("grace", "36 h, for clients with older indices; now 0 h")
         deleted = 0
         for node in self.made.mirrors:  # a hub before its sites, which else would fetch it again
@@ -246,7 +248,7 @@ class _Story:
         self.narrator.fact("deleted", f"{deleted} files on {len(self.made.mirrors)} mirrors")
 
     def ask_watcher(self, watcher: Watcher, before: int) -> None:
-        self.narrator.title("All the time a client has been looking at every served tree")
+        self.narrator.title("A client has been reading every served tree all the time")
         self.verdict.samples, self.verdict.broken = watcher.samples - before, watcher.broken
         mirrors = len(self.made.mirrors)
         counted = f"{self.verdict.samples:,} samples of {mirrors} trees, and all through the first fetch"
@@ -255,10 +257,10 @@ class _Story:
         self.narrator.fact("broken", seen, good=not self.verdict.broken)
         self.verdict.problems += [f"a served tree was broken: {one}" for one in watcher.messages]
         if self.verdict.samples < mirrors:
-            self.problem("nobody looked at some served trees while the archive changed")
+            self.problem("some served trees were not read while the archive changed")
 
     def verify(self) -> None:
-        self.narrator.title("Every mirror is compared with the owner, hashed, its signatures checked")
+        self.narrator.title("Every mirror is compared with the owner; hashes and signatures are checked")
         current = {one.name: one.current_s for one in self.verdict.pushes[-1].mirrors}
         machines = [owner_now(self.made)]
         for node in self.made.mirrors:
@@ -286,12 +288,12 @@ def _code(call: Call) -> str:
 def in_words(last: Call | None) -> str:
     """What became of the last trigger of a mirror that is late."""
     if last is None:
-        return "nobody woke it"
+        return "it was not triggered"
     if last.ended_s is None:
-        return f"it was woken after {last.sent_s:.1f} s and has not answered yet"
+        return f"it was triggered after {last.sent_s:.1f} s and has not answered yet"
     if last.exit_code is None:
-        return f"its last trigger had no answer: {last.said or 'who sent it is gone'}"
-    return f"its last trigger ended with exit code {last.exit_code}: {last.said or 'it said nothing'}"
+        return f"its last trigger had no answer: {last.said or 'the push process is gone'}"
+    return f"its last trigger ended with exit code {last.exit_code}: {last.said or 'no output'}"
 
 
 def _sync_here(node: Node) -> Request:

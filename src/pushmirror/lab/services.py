@@ -59,7 +59,7 @@ class Service:
             self.stop()
             self.port = port_was
         words = self.log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise ProgramFailed(f"{type(self).__name__} did not start; its last words: {' / '.join(words)}")
+        raise ProgramFailed(f"{type(self).__name__} did not start; its last lines: {' / '.join(words)}")
 
     def stop(self) -> None:
         """End it, with what it started."""

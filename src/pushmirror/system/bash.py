@@ -114,7 +114,7 @@ def evaluate(
             timeout_s=timeout_s,
         )
     except TookTooLong as exc:
-        raise ConfigError(f"{file}: bash took more than {timeout_s:g} s to evaluate it") from exc
+        raise ConfigError(f"{file}: bash took more than {timeout_s:g} s") from exc
     if len(ended.output) == _MOST_OUTPUT:
         raise ConfigError(f"{file}: its variables take more than {_MOST_OUTPUT} bytes")
     return read_answer(file, ended.output, ended.errors, ended.exit_code, environment)
@@ -189,12 +189,12 @@ def _failure(
     elif failed:
         number, words = failed[-1][0], f"a command ended with exit code {failed[-1][1]}"
     else:
-        return ConfigError(f"{file} ended bash with exit code {exit_code}, expected it to go on")
+        return ConfigError(f"{file} ends bash early with exit code {exit_code}")
     if number <= len(lines) and _SECRET.search(lines[number - 1]):
-        words = "bash cannot go on here; its words are left out, for the line has a password"
+        words = "bash stopped here; its message is not shown, because the line has a password"
     return ConfigError(
         f"{file}, line {number}: {_without_secrets(words, lines, environment)}",
-        hint=f"bash -eu {file} shows the same",
+        hint=f"run `bash -eu {file}` to see the error",
     )
 
 

@@ -356,7 +356,7 @@ def _split(path: str) -> tuple[str, str]:
 def _require_file(handle: int, path: str) -> os.stat_result:
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "is no regular file", path)
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     return found
 
 

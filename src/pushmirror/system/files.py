@@ -128,7 +128,7 @@ def _require_owner(directory: int, place: Path, owner: int) -> None:
     if found.st_uid != owner:
         raise StateError(
             f"{place} belongs to user {found.st_uid}, expected user {owner}",
-            hint=f"see who made it; then: chown {owner} {place}",
+            hint=f"check who created it; then: chown {owner} {place}",
         )
 
 
@@ -168,7 +168,7 @@ def digest_of(path: Path | str, *, like: str) -> str:
     if like:
         return _hash(path, new_hash(like))
     if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise OSError(errno.ELOOP, "is no regular file", str(path))
+        raise OSError(errno.ELOOP, "is not a regular file", str(path))
     return ""
 
 

@@ -51,8 +51,8 @@ def _acquire_within(handle: int, directory: Path, patience_s: float, *, shared: 
     while not _acquire(handle, directory, wait=False, shared=shared):
         if time.monotonic() >= until:
             raise PushmirrorError(
-                f"{directory} is locked by {holder_of(directory)}, and was so for {patience_s:g} s",
-                hint="if that process is stopped or hangs, let it go on or end it; then try again",
+                f"{directory} is locked by {holder_of(directory)} (waited {patience_s:g} s)",
+                hint="if that process is stopped or hangs, continue or end it; then try again",
             )
         time.sleep(_LOOK_S)
 
@@ -66,8 +66,8 @@ def _acquire(handle: int, directory: Path, *, wait: bool, shared: bool) -> bool:
     except OSError as exc:
         if exc.errno in {errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP}:
             raise PushmirrorError(
-                f"the file system of {directory} has no locks ({exc.strerror})",
-                hint="keep the tree on a local file system, or mount it with support for flock",
+                f"the file system of {directory} does not support locks ({exc.strerror})",
+                hint="use a local file system, or mount it with support for flock",
             ) from exc
         raise PushmirrorError(f"cannot lock {directory}: {exc.strerror}") from exc
     return True

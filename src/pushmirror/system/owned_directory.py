@@ -79,11 +79,11 @@ def _judge_link(handle: int, place: Path, *, may_stay: bool) -> None:
         mode = 0
     if stat.S_ISDIR(mode) or (may_stay and not stat.S_ISREG(mode)):
         raise StateError(
-            f"{place} is a link, expected what pushmirror has made there",
+            f"{place} is a link, expected a file or directory of pushmirror",
             hint="move it away; to have it on another disk, mount that there",
         )
     if not may_stay:
-        _log.warning("%s was a link, and is removed: nothing of ours is one", place)
+        _log.warning("removed the link %s: pushmirror creates no links here", place)
         with suppress(OSError):
             os.unlink(place.name, dir_fd=handle)
 
@@ -99,7 +99,7 @@ def _look_below(handle: int, place: Path, owners: frozenset[int]) -> None:
             owner = os.fstat(handle).st_uid
             raise StateError(
                 f"{place} belongs to user {found.st_uid}, expected user {owner}",
-                hint=f"see who made it; then: chown -R {owner} {place}",
+                hint=f"check who created it; then: chown -R {owner} {place}",
             )
         if found.st_mode & _OTHERS_WRITE and os.geteuid() in {0, found.st_uid}:
             os.fchmod(below, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)

@@ -62,7 +62,7 @@ class Result:
     def last_words(self) -> str:
         """The last line of standard error that says something."""
         lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
-        return lines[-1] if lines else "it printed no error"
+        return lines[-1] if lines else "no error output"
 
 
 def run(
@@ -96,7 +96,7 @@ def run(
         reader = _Reader(child, stdin, keep, on_line, on_error)
         reader.pump(
             deadline=None if timeout_s is None else started + timeout_s,
-            expired=TookTooLong(f"{argv[0]} was ended: it took longer than allowed ({timeout_s or 0:g} s)"),
+            expired=TookTooLong(f"{argv[0]} timed out after {timeout_s or 0:g} s"),
             idle=None if idle_s is None else _Idle(child.pid, argv[0], idle_s, least_rate, on_look),
             stop=stop,
         )
@@ -254,7 +254,7 @@ class _Idle:
             self._begin, self._since = counts, now
         elif now - self._since >= self._limit_s:
             raise Stalled(
-                f"{self._name} was ended: in {self._limit_s:g} s it moved only {moved} bytes"
+                f"{self._name} was stopped: in {self._limit_s:g} s it moved only {moved} bytes"
                 f" ({moved / self._limit_s:.0f} per second, expected at least {self._least_rate:.0f})",
                 rate=moved / self._limit_s,
             )
@@ -355,7 +355,7 @@ class _Reader:
                     break
                 for key, _ in selector.select(_wait_s(deadline, expired, idle, lingers_until)):
                     if key.fileobj is stop:
-                        raise ProgramFailed("a program was ended: whoever wanted it has given up")
+                        raise ProgramFailed("cancelled")
                     if key.fileobj is end:
                         selector.unregister(end)
                         lingers_until = time.monotonic() + _LINGER_S if idle else None

@@ -49,7 +49,9 @@ def put_aside(path: Path) -> None:
     """Keep a damaged file as FILE.damaged, for a report, so that a new one can begin in its place."""
     kept = path.with_name(f"{path.name}.damaged")
     path.replace(kept)
-    _log.warning("%s was damaged: it is made anew, and kept as %s for a report", path, kept.name)
+    _log.warning(
+        "%s was damaged and is rebuilt; the damaged file is kept as %s for a report", path, kept.name
+    )
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

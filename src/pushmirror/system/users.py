@@ -161,7 +161,7 @@ def _answer(told: bytes, user: str) -> str:
     try:
         answer = json.loads(told)
     except ValueError as exc:
-        raise PushmirrorError(f"the process that acted as {user} was ended") from exc
+        raise PushmirrorError(f"the process that acted as {user} was killed") from exc
     if "said" in answer:
         return str(answer["said"])
     if "mistake" in answer:

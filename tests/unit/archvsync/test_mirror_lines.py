@@ -112,7 +112,7 @@ def test_each_mirror_has_a_name_of_its_own_that_a_file_can_have(names: list[str]
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("all n h u 1 /k", "line 1 (n): OpenSSH has no protocol 1 any more"),
+        ("all n h u 1 /k", "line 1 (n): OpenSSH no longer has protocol 1"),
         ("all n h u 2 /k -p 22", "line 1 (n): -p 22 after the key file is left out"),
     ],
 )

@@ -16,7 +16,7 @@ def test_a_text_that_was_not_in_utf_8_is_told_with_its_file(tmp_path, data, told
     (tmp_path / "file").write_bytes(data)
     warnings: list[str] = []
     assert read_text(tmp_path / "file", warnings) == "ü"
-    assert [f"{tmp_path}/file: is not in UTF-8" in one for one in warnings] == [True] * told
+    assert [f"{tmp_path}/file: is not UTF-8" in one for one in warnings] == [True] * told
 
 
 def test_a_file_without_end_is_refused(tmp_path):

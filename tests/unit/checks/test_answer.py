@@ -28,7 +28,7 @@ def test_the_words_ask_for_nothing():
 
 def test_a_pushmirror_that_says_it_is_ready_is_right_and_tells_the_time():
     assert judged(0, f"some banner\n{READY}") == [
-        ("ok", "the key is let in and wakes pushmirror 0.1.0"),
+        ("ok", "key accepted; it starts pushmirror 0.1.0"),
         ("ok", "the same as ours"),
     ]
 
@@ -61,7 +61,7 @@ def test_an_archive_is_looked_for_by_the_name_that_it_has_at_the_site():
 
 
 def test_an_ftpsync_that_finds_no_configuration_is_right():
-    assert judged(78, FTPSYNC) == [("ok", "the key is let in and wakes ftpsync")]
+    assert judged(78, FTPSYNC) == [("ok", "key accepted; it starts ftpsync")]
 
 
 def test_an_ftpsync_of_another_name_is_right_too():
@@ -96,7 +96,7 @@ def test_a_forced_command_that_is_not_there_is_told_from_a_shell():
 @pytest.mark.parametrize(("code", "level"), [(0, "ok"), (3, "warning")])
 def test_an_ftpsync_whose_forced_command_names_an_archive_has_synced(code, level):
     ((found, said),) = judged(code, "Unknown option sync:check ignored\n")
-    assert found == level and "woke it as a push does" in said
+    assert found == level and "started a sync like a push" in said
 
 
 @pytest.mark.parametrize("code", [0, 1, 78, -9])

@@ -52,7 +52,7 @@ def test_a_timer_of_the_user_may_name_its_service(tmp_path):
 
 def test_a_push_that_came_lately_is_enough():
     one = judge(ARCHIVE, ASKED, [], NOW)
-    assert (one.level, one.found) == (Level.OK, "asked for by ssh 60 min ago")
+    assert (one.level, one.found) == (Level.OK, "triggered by ssh 60 min ago")
 
 
 @pytest.mark.parametrize("more", [{"trigger": "manual"}, {"arrived_at": NOW - 36 * HOUR}])

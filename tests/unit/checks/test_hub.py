@@ -71,7 +71,7 @@ def test_a_running_daemon_is_seen(hub, tmp_path_factory):
 def test_something_else_at_the_port_of_the_daemon_is_an_error(hub, tmp_path_factory):
     with Sshd(tmp_path_factory.mktemp("sshd")) as other:
         told = answering_at(hub, other.port)
-    assert told.level is Level.ERROR and "is no rsync daemon" in told.found
+    assert told.level is Level.ERROR and "is not an rsync daemon" in told.found
 
 
 def test_something_that_says_nothing_at_the_port_of_the_daemon_is_no_daemon(hub, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_public_half_of_another_key_would_be_given_to_sites_in_vain(hub):
     new_key(hub / "other")
     (hub / "other.pub").rename(hub / "key.pub")
     told = found(hub)["push key"]
-    assert told.level is Level.ERROR and "is not the public half" in told.found
+    assert told.level is Level.ERROR and "is not the public key" in told.found
 
 
 def test_a_key_with_a_passphrase_cannot_be_used(hub):
@@ -139,13 +139,13 @@ def test_a_password_file_that_others_can_read_is_an_error(hub):
     site_files.add(loader.load(hub), "b.example", {**KEYS, "host": "b"})
     daemon_files.secret_file(loader.load(hub), "a.example").chmod(0o644)
     told = found(hub)["password of a.example"]
-    assert told.level is Level.ERROR and "kept out" in told.found and told.todo.startswith("chmod 600 ")
+    assert told.level is Level.ERROR and "cannot log in" in told.found and told.todo.startswith("chmod 600 ")
     assert "site passwords" not in found(hub)
 
 
 def test_files_of_the_daemon_that_were_never_written_are_a_warning(hub):
     daemon_files.places(loader.load(hub)).conf.unlink()
-    assert "not there yet" in found(hub)["rsync access"].found
+    assert ": missing" in found(hub)["rsync access"].found
 
 
 def test_files_of_the_daemon_that_are_older_than_the_configuration_are_a_warning(hub):

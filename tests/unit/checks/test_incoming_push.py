@@ -53,12 +53,12 @@ def test_a_key_that_starts_a_sync_is_in_order(account):
 def test_keys_that_the_user_itself_cannot_read_let_nobody_in(account):
     (account.home / ".ssh").chmod(0o755)  # of another user, with mode 0600: sshd reads it as the user
     one = the_error(replace(account, name="mirror", uid=54321, groups=frozenset()))
-    assert "authorized_keys cannot be read by mirror" in one.found and "chown mirror" in one.todo
+    assert "authorized_keys as mirror, who has no permission" in one.found and "chown mirror" in one.todo
 
 
 def test_a_directory_that_the_user_cannot_enter_lets_nobody_in(account):
     one = the_error(replace(account, name="mirror", uid=54321, groups=frozenset()))
-    assert one.found == f"mirror cannot look into {account.home}/.ssh, so sshd finds no keys"
+    assert one.found == f"mirror cannot enter {account.home}/.ssh, so sshd finds no keys"
 
 
 @pytest.mark.parametrize("part", ["", ".ssh", ".ssh/authorized_keys"])
@@ -111,7 +111,7 @@ def test_the_file_is_where_sshd_says_it_is(account, tmp_path):
 def test_that_nobody_can_push_is_said_and_no_error(account):
     lines(account.home, f"restrict {KEY}")
     (one,) = found(account)
-    assert one.level is Level.OK and "nobody can push us" in one.found
+    assert one.level is Level.OK and "no hub can push to this machine" in one.found
 
 
 @pytest.mark.parametrize(

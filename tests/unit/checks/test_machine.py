@@ -35,7 +35,7 @@ def test_a_tree_of_our_own_is_fine(archive):
 def test_a_tree_that_is_not_there_yet_is_made_by_the_first_sync(archive):
     archive.path.rmdir()
     found = machine.tree(archive)
-    assert (found.level, found.todo) == (Level.WARNING, "the first sync makes it")
+    assert (found.level, found.todo) == (Level.WARNING, "the first sync creates it")
 
 
 def test_a_tree_that_cannot_be_made_is_an_error_with_what_root_must_do(archive, monkeypatch):
@@ -91,13 +91,13 @@ def test_an_owners_tree_may_be_another_users(owned, monkeypatch):
 def test_an_owners_tree_has_to_be_readable(owned, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     found = machine.tree(owned)
-    assert found.level is Level.ERROR and "cannot be read by this user" in found.found
+    assert found.level is Level.ERROR and "is not readable by this user" in found.found
 
 
 def test_an_owners_tree_is_made_by_no_sync(owned):
     owned.path.rmdir()
     found = machine.tree(owned)
-    assert found.level is Level.ERROR and "has to be there" in found.todo
+    assert found.level is Level.ERROR and "must exist" in found.todo
 
 
 def test_a_tree_that_is_a_file_is_an_error(archive):
@@ -120,7 +120,7 @@ def test_a_tree_of_somebody_else_is_named_with_its_owner(archive, monkeypatch):
 
 def test_a_tree_we_cannot_write_is_an_error(archive, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert "cannot be written by this user" in machine.tree(archive).found
+    assert "is not writable by this user" in machine.tree(archive).found
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_suites_that_are_mounted_in_the_tree_cannot_be_swapped_in_one_instant(ar
     table = _mounts(archive, "dists", "pool")
     found = [one for one in machine.volumes(archive, table) if one.subject.startswith("tree")]
     assert [one.level for one in found] == [Level.WARNING, Level.OK]
-    assert "swapped in one instant" in found[0].found and "file system of its own" in found[1].found
+    assert "swapped atomically" in found[0].found and "separate file system" in found[1].found
 
 
 def test_a_pool_that_is_a_link_to_another_disk_has_to_be_mounted(archive, tmp_path):
@@ -229,7 +229,7 @@ def test_a_pool_that_is_a_link_to_another_disk_has_to_be_mounted(archive, tmp_pa
     ("owners", "level", "words"),
     [
         ((0, 0), None, ""),
-        ((65534, 65534), Level.OK, "go on as nobody"),
+        ((65534, 65534), Level.OK, "continue as nobody"),
         ((34, 65534), Level.ERROR, "no user may write to both"),
         ((0, 65534), Level.ERROR, "no user may write to both"),
     ],

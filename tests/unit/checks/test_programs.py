@@ -14,7 +14,7 @@ from pushmirror.status.words import Level
     ("number", "level", "said"),
     [
         ((3, 1, 2), Level.ERROR, "expected at least 3.1.3"),
-        ((3, 1, 3), Level.WARNING, "security holes were closed in 3.5.0"),
+        ((3, 1, 3), Level.WARNING, "3.5.0 fixed security holes"),
         ((3, 2, 4), Level.WARNING, "wrongly reject file names"),
         ((3, 2, 5), Level.WARNING, "wrongly reject file names"),
         ((3, 2, 7), Level.WARNING, "security holes"),

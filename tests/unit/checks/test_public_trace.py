@@ -91,13 +91,13 @@ def test_redirects_come_to_an_end(web):
 
 def test_what_is_too_long_is_not_taken(web):
     web.pages |= {"/long": b"x" * (MAX_BYTES + 1), "/fits": b"x" * MAX_BYTES}
-    assert refused(f"{web.url}/long").endswith("it is longer than 64 KiB")
+    assert refused(f"{web.url}/long").endswith("longer than 64 KiB")
     assert len(fetch(f"{web.url}/fits")) == MAX_BYTES
 
 
 def test_a_server_that_never_ends_its_answer_is_not_waited_for(web):
     web.silent["/x"] = threading.Event()
-    assert "no answer within the time allowed" in refused(f"{web.url}/x", limit_s=0.3)
+    assert "no answer in time" in refused(f"{web.url}/x", limit_s=0.3)
     web.silent["/x"].set()
 
 
@@ -106,7 +106,7 @@ def test_what_is_missing_is_told_in_words(web):
 
 
 def test_a_password_in_an_address_is_neither_used_nor_repeated():
-    assert refused("http://me:hunter2@127.0.0.1:1/x").startswith("http://127.0.0.1:1/x: a user or a pass")
+    assert refused("http://me:hunter2@127.0.0.1:1/x").startswith("http://127.0.0.1:1/x: the URL must not")
 
 
 def test_a_port_where_nothing_answers_is_told_in_words():
@@ -161,7 +161,7 @@ def test_a_generation_tells_more_than_a_serial():
 
 
 def test_a_trace_that_tells_nothing_is_only_dated():
-    assert "nothing in it can be compared" in judged().found
+    assert "no archive serial or date" in judged().found
 
 
 def test_a_page_that_is_no_trace_is_not_taken_for_one():

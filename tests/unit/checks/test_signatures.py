@@ -43,7 +43,7 @@ def found(
 def test_an_archive_without_a_keyring_is_told_that_nothing_is_checked(tmp_path):
     archive = Archive(name="debian", path=tmp_path, upstream="rsync://h/debian")
     (told,) = signatures.of_archive(archive)
-    assert (told.level, told.found) == (Level.WARNING, "none: signatures are not checked")
+    assert (told.level, told.found) == (Level.WARNING, "not set: signatures are not checked")
     assert told.todo == f'set keyring = "{DEBIAN_KEYRING}"'
 
 

@@ -107,18 +107,18 @@ def test_an_empty_upstream_is_an_error(hub):
 def test_a_release_from_the_future_means_that_a_clock_is_wrong(hub):
     assert len(found(hub.url("open"), NOW - timedelta(minutes=4), strategy="full")) == 1
     *_, wrong = found(hub.url("open"), NOW - timedelta(hours=1))
-    assert wrong.level is Level.ERROR and "newest Release is of 2026-08-01 12:00" in wrong.found
+    assert wrong.level is Level.ERROR and "newest Release is from 2026-08-01 12:00" in wrong.found
 
 
 @pytest.mark.parametrize(
     ("module", "strategy", "level", "said"),
     [
-        ("open", "auto", Level.OK, "by index, full; not by manifest: upstream offers none"),
-        ("open", "index", Level.OK, "by index, full"),
-        ("open", "manifest", Level.WARNING, "not by manifest: upstream offers none"),
-        ("open/dists", "auto", Level.OK, "by full; not by manifest: only a part of upstream's module"),
-        ("plain", "manifest", Level.OK, "by manifest, full"),
-        ("plain", "index", Level.WARNING, 'strategy = "index", but a run can learn what changed by full'),
+        ("open", "auto", Level.OK, "index, full; not manifest: upstream offers none"),
+        ("open", "index", Level.OK, "index, full"),
+        ("open", "manifest", Level.WARNING, "not manifest: upstream offers none"),
+        ("open/dists", "auto", Level.OK, "full; not manifest: only a part of the module"),
+        ("plain", "manifest", Level.OK, "manifest, full"),
+        ("plain", "index", Level.WARNING, 'strategy = "index", but possible strategies: full'),
     ],
 )
 def test_the_strategies_that_upstream_offers_are_named(hub, module, strategy, level, said):

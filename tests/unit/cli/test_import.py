@@ -147,7 +147,7 @@ def test_a_configuration_that_is_there_is_kept_and_named(run, old, tmp_path):
     before = everything(tmp_path)
     code, _, err = run(old)
     assert (code, everything(tmp_path)) == (Exit.CONFIG, before)
-    assert f"{tmp_path}/to/pushmirror.toml exists and is kept" in err and "--force" in err
+    assert f"{tmp_path}/to/pushmirror.toml exists and was not changed" in err and "--force" in err
 
 
 def test_another_sites_file_is_a_configuration_too(run, old, tmp_path):
@@ -177,7 +177,7 @@ def test_the_next_steps_have_the_line_for_authorized_keys(run, old, tmp_path):
     _, out, _ = run(old)
     line = next(line for line in out.splitlines() if line.startswith("restrict"))
     assert line.endswith(f'--config {tmp_path}/to/pushmirror.toml receive" ssh-ed25519 AAAA hub')
-    steps = ("keyring", "check`", "exchange", "crontab", "serve`")
+    steps = ("keyring", "check`", "replace the hubs", "crontab", "serve`")
     assert all(step in out for step in steps)
 
 
@@ -236,7 +236,7 @@ def test_a_secrets_file_that_is_a_directory_is_told_with_what_to_do(run, old):
 def test_a_secrets_file_that_is_not_there_stops_nothing(run, old, tmp_path):
     (old / "secrets").unlink()
     code, _, err = run(old)
-    assert code == 0 and f"{old}/secrets is not there" in err and not loader.load(tmp_path / "to").sites
+    assert code == 0 and f"{old}/secrets does not exist" in err and not loader.load(tmp_path / "to").sites
 
 
 def test_latin_1_becomes_utf_8_and_is_told(run, old, tmp_path):
@@ -247,7 +247,7 @@ def test_latin_1_becomes_utf_8_and_is_told(run, old, tmp_path):
     config = loader.load(tmp_path / "to")
     assert (code, config.mirror.location) == (0, "Z\xfcrich")
     assert config.sites["a"].ssh_options == ("-o", "User=M\xfcller")
-    assert "ftpsync.conf: INFO_LOCATION: not in UTF-8" in err and "runmirrors.mirror: is not in UTF-8" in err
+    assert "ftpsync.conf: INFO_LOCATION: not UTF-8" in err and "runmirrors.mirror: is not UTF-8" in err
 
 
 def test_a_password_in_latin_1_would_be_another_one(run, old, tmp_path):
@@ -255,7 +255,7 @@ def test_a_password_in_latin_1_would_be_another_one(run, old, tmp_path):
     (old / "ftpsync.conf").write_bytes(text.encode("latin-1"))
     code, out, err = run(old)
     assert code == 0 and loader.load(tmp_path / "to").archives["tree"].password_file is None
-    assert "RSYNC_PASSWORD is not in UTF-8" in err and "ter\n" not in out + err
+    assert "RSYNC_PASSWORD is not UTF-8" in err and "ter\n" not in out + err
 
 
 def test_a_tarballs_files_know_its_directory(run, tmp_path):
@@ -282,7 +282,7 @@ def test_what_the_scripts_have_set_before_they_read_a_file_is_set(run, old, tmp_
 def test_a_runmirrors_conf_without_mirrors_is_in_nobodys_way(run, old):
     (old / "runmirrors.conf").write_text("")
     code, _, err = run(old)
-    assert code == 0 and f"{old}/runmirrors.conf: names no mirror" in err
+    assert code == 0 and f"{old}/runmirrors.conf names no mirror" in err
 
 
 def test_runmirrors_alone_are_an_owners(run, tmp_path):
@@ -346,7 +346,7 @@ def test_root_imports_for_the_user_whose_mirror_it_is(home, run_for):
     code, out, err = run_for(home / "old")
     etc = home / ".config/pushmirror"
     config = loader.load(etc)
-    assert code == 0 and "seems to be that of" not in out and "MAILTO" in err
+    assert code == 0 and "seems to belong to" not in out and "MAILTO" in err
     assert {path.stat().st_uid for path in (etc.parent, etc, *etc.rglob("*"))} == {65534}
     assert config.push.key == home / ".ssh/pushmirror"
     assert config.sites["a"].key == home / ".ssh/old"
@@ -442,7 +442,7 @@ def test_root_has_bash_evaluate_what_is_its_own(run, old, tmp_path):
 def test_root_is_told_that_the_mirror_is_another_users(run, old, run_for):
     (old / "tree").mkdir(exist_ok=True)
     os.chown(old / "tree", 65534, -1)
-    assert "seems to be that of m" in run(old)[1]
+    assert "seems to belong to m" in run(old)[1]
 
 
 def test_a_user_that_is_not_there_is_wrong_usage(run, old, run_for):

@@ -106,7 +106,7 @@ def test_any_log_can_be_mailed_as_ascii_lines_of_bearable_length(data):
 def test_what_was_left_out_of_an_attachment_is_said():
     letter = Letter(("a",), "s", "b", (Attachment("l.log", b"end\n", left_out=7),))
     (part,) = parsed(letter).iter_attachments()
-    assert part.get_content() == "[the first 7 bytes are left out]\nend\n"
+    assert part.get_content() == "[the first 7 bytes are omitted]\nend\n"
 
 
 def test_a_subject_is_one_line():

@@ -42,7 +42,7 @@ def test_while_it_has_a_mistake_the_last_good_one_counts_and_the_mistake_is_told
     good = current()
     add_site("host = 1")
     assert current() is good and current() is good
-    assert len([record for record in caplog.records if "has a mistake" in record.message]) == 1
+    assert len([record for record in caplog.records if "invalid configuration" in record.message]) == 1
     assert "a.toml: host" in str(current.mistake)
     add_site(SITE.replace('"h"', '"other"'))
     assert current().sites["a"].host == "other" and current.mistake is None

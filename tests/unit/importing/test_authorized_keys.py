@@ -63,9 +63,9 @@ def test_other_lines_are_not_looked_at(tmp_path, line):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ('command="ftpsync"', "good from everywhere"),
+        ('command="ftpsync"', "works from any address"),
         ('from="a",command="nice -n 19 ftpsync"', "nice -n 19 before the command"),
-        ('from="a",command="ftpsync >/dev/null"', "'>/dev/null' behind the command"),
+        ('from="a",command="ftpsync >/dev/null"', "'>/dev/null' after the command"),
         ('from="a",pty,command="ftpsync"', "pty is left out"),
     ],
 )

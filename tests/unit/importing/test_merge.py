@@ -101,7 +101,7 @@ def test_two_archives_in_one_tree_are_refused(to):
 
 
 def test_two_files_for_one_archive_are_refused():
-    with pytest.raises(ConfigError, match="as another one is already"):
+    with pytest.raises(ConfigError, match="another archive is already called"):
         merge(ImportedFiles((ftpsync(TO="/srv/security"), SECURITY)))
 
 
@@ -192,7 +192,7 @@ def test_ssh_opts_are_every_sites_but_host_keys_are_checked():
     merged = hub(files, variables={"/etc/runmirrors.conf": ["SSH_OPTS"]})
     options = [site.ssh_options for site in merged.config.sites.values()]
     assert options == [("-o", "ProxyJump=gate", "-4"), ("-o", "ProxyJump=gate")]
-    assert len(said(merged, "StrictHostKeyChecking=no has no counterpart, on purpose")) == 1
+    assert len(said(merged, "StrictHostKeyChecking=no intentionally has no counterpart")) == 1
 
 
 def test_what_the_script_says_by_itself_is_not_told_as_the_operators_words():
@@ -231,7 +231,7 @@ def test_a_site_that_differs_between_two_files_is_two_sites_and_told(line, why):
 def test_a_runmirrors_conf_that_pushes_nobody_is_left_out_and_told():
     merged = merge(ImportedFiles((ftpsync(),), (runmirrors("# nobody\n", "runmirrors-x"),)))
     assert [*merged.config.archives] == ["debian"]
-    assert said(merged, "/etc/runmirrors-x.mirror: names no mirror")
+    assert said(merged, "/etc/runmirrors-x.mirror names no mirror")
 
 
 def test_one_account_for_one_archive_is_pushed_once():
@@ -249,7 +249,7 @@ def test_hooks_of_runmirrors_are_those_around_a_push():
 @pytest.mark.parametrize(
     ("is_hub", "files", "told"),
     [
-        ("true", (), "HUB=true, and there is no runmirrors.mirror with sites of debian"),
+        ("true", (), "HUB=true, but no runmirrors.mirror with sites of debian"),
         ("false", (runmirrors("all a a m"),), "HUB is not true, but"),
     ],
 )
@@ -329,7 +329,7 @@ def test_an_owners_module_that_cannot_be_ours_is_an_error_with_its_place(tmp_pat
     told = ImportedFiles(
         runmirrors=(runmirrors("all a a.example.org m"),), **served(tmp_path, f"[{name}]\npath={path}\n")
     )
-    with pytest.raises(ConfigError, match=r"/etc/runmirrors\.conf: its archive") as error:
+    with pytest.raises(ConfigError, match=r"/etc/runmirrors\.conf: invalid archive") as error:
         merge(told)
     assert "--tree" in str(error.value.hint)
 
@@ -350,7 +350,7 @@ def test_everybody_reads_what_they_read_with_the_same_password(tmp_path):
         "b.example.org:pb": {"debian", "security"},
         "reader:pr": {"debian", "security"},
     }
-    assert said(merged, f"{tmp_path}/two: the user nobody may read nothing")
+    assert said(merged, f"{tmp_path}/two: the user nobody has access to no imported module")
 
 
 def test_a_site_is_called_as_its_user_and_is_woken_for_what_it_was(tmp_path):
@@ -381,10 +381,10 @@ def test_a_user_without_a_line_is_a_site_that_is_not_woken(tmp_path):
 
 
 WRONG_USERS = [
-    ("a b:hunter1\n", "", "the user 'a b' cannot log in here"),
-    ("-a:hunter1\n", "", "the user '-a' cannot log in here"),
-    ("a:hunter1\nA:hunter2\n", "", "the user A cannot log in here: it differs from a in case only"),
-    ("a:hunter1\n", "a:hunter2\n", "the user a has another password for another module"),
+    ("a b:hunter1\n", "", "the user 'a b' cannot log in"),
+    ("-a:hunter1\n", "", "the user '-a' cannot log in"),
+    ("a:hunter1\nA:hunter2\n", "", "the user A cannot log in: its name differs from a only in case"),
+    ("a:hunter1\n", "a:hunter2\n", "the user a has different passwords for its modules"),
 ]
 
 
@@ -403,7 +403,7 @@ def test_of_two_users_that_differ_in_case_the_sites_own_counts_and_one_is_told_o
     kept = "site1" if "site1 h" in lines else one[:5]
     assert [*merged.logins] == [kept]
     (warning,) = (one for one in merged.warnings if "site1" in one.casefold() and "no password" not in one)
-    assert f"it differs from {kept} in case only" in warning
+    assert f"its name differs from {kept} only in case" in warning
 
 
 def test_a_user_is_the_site_whose_name_differs_in_case_only(tmp_path):

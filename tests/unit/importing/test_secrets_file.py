@@ -15,7 +15,7 @@ LINES = [
     ("site1:with blanks : and # more ", {"site1": "with blanks : and # more "}, ""),
     ("site1:secret\r", {"site1": "secret"}, ""),
     (" site1:secret", {" site1": "secret"}, ""),  # rsync strips nothing
-    ("a:secret\na:secret2", {"a": "secret"}, ":2: a is there already"),
+    ("a:secret\na:secret2", {"a": "secret"}, ":2: a is already defined"),
     ("@group:secret", {}, ":1: @group is a group"),
     ("secretalone", {}, ":1: expected USER:PASSWORD"),
     (f"a:{'x' * 201}", {}, ":1: the password of a has not"),
@@ -50,7 +50,7 @@ def test_a_password_in_latin_1_would_be_another_one_and_is_told(tmp_path):
     (tmp_path / "s").write_bytes(b"a:Z\xfcrich\nb:Z\xc3\xbcrich\n")
     secrets = read_secrets(tmp_path / "s")
     assert secrets.passwords == {"b": "Z\u00fcrich"}
-    assert ":1: the line is not in UTF-8" in secrets.warnings[0] and "rich" not in secrets.warnings[0]
+    assert ":1: the line is not UTF-8" in secrets.warnings[0] and "rich" not in secrets.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ def test_a_file_that_cannot_be_read_is_told_with_what_to_do(tmp_path, monkeypatc
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "read_bytes", fail)
-    with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(number)}") as error:
+    with pytest.raises(
+        ConfigError, match=f"cannot read the passwords of the rsync daemon: {os.strerror(number)}"
+    ) as error:
         read_secrets(tmp_path / "none")
     assert hint in str(error.value.hint)
 
@@ -70,5 +72,5 @@ def test_a_file_that_is_not_there_lets_nobody_in_and_is_told(tmp_path):
     secrets = read_secrets(tmp_path / "none")
     assert (secrets.passwords, secrets.warnings) == (
         {},
-        (f"{tmp_path}/none is not there: nobody can log in who would be in it",),
+        (f"{tmp_path}/none does not exist: its users cannot log in",),
     )

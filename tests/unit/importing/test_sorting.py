@@ -43,7 +43,9 @@ def test_a_part_of_an_rsyncd_conf_counts_only_when_it_is_named(tmp_path):
     assert sort_files([tmp_path / "rsyncd-debian.conf"]).rsyncd == (tmp_path / "rsyncd-debian.conf",)
 
 
-@pytest.mark.parametrize(("name", "told"), [("none.conf", "no such file"), ("there.txt", "nobody knows it")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("none.conf", "no such file"), ("there.txt", "unknown file type")]
+)
 def test_what_is_not_there_or_not_known_is_wrong_usage(tmp_path, name, told):
     (tmp_path / "there.txt").touch()
     with pytest.raises(UsageError, match=told):

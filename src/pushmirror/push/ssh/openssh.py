@@ -65,7 +65,7 @@ def failure(endpoint: Endpoint, output: str) -> TriggerFailed:
     if _CHANGED.search(output):
         return _changed(endpoint, output)
     lines = [line for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]) if lines else "it printed no error"
+    last = printable(lines[-1]) if lines else "no error output"
     by_hand = "run it by hand with -v in its ssh_options"
     hint = not_let_in(endpoint) if _DENIED.search(last) else by_hand
     return TriggerFailed(f"{endpoint}: ssh failed: {last}", hint=hint)

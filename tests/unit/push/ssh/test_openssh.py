@@ -75,7 +75,7 @@ def test_a_changed_host_key_is_known_by_the_words_of_ssh() -> None:
     [
         ("warning\nssh: connect to host x port 22: Connection refused\r\n\n", "Connection refused"),
         ("\x1b[31mred\x1b[0m\n", "?[31mred?[0m"),
-        ("", "it printed no error"),
+        ("", "no error output"),
     ],
 )
 def test_another_failure_is_told_by_the_last_line_of_ssh(output: str, said: str) -> None:
