@@ -16,8 +16,11 @@ USER, PASSWORD = "site1.example.com", "correct horse battery staple"
 
 
 @pytest.fixture(autouse=True)
-def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """xdist tells its workers how wide the terminal is, and tables would be folded to fit."""
+def _no_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """xdist tells its workers how wide the terminal is, and tables would be folded to fit.
+
+    What is patched is put right before `tmp_path` is deleted: fixtures end in reverse order.
+    """
     monkeypatch.delenv("COLUMNS", raising=False)
 
 

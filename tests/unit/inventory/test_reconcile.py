@@ -146,8 +146,8 @@ def test_so_many_wrong_modes_are_told_at_once(
 def test_a_directory_that_cannot_be_read_is_named_with_what_to_do(
     inventory: Inventory, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(place: bytes) -> Iterator[os.DirEntry[bytes]]:
-        if place.endswith(b"pool/a/x"):
+    def refuse(place: bytes | int) -> Iterator[os.DirEntry[bytes]]:
+        if isinstance(place, bytes) and place.endswith(b"pool/a/x"):
             raise PermissionError(13, "Permission denied")
         return scandir(place)
 
