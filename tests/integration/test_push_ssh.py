@@ -349,7 +349,7 @@ def test_a_site_that_does_not_let_us_in_is_not_pinned(sites: Sites) -> None:
     assert not sites.known_hosts.exists()
 
 
-@pytest.mark.parametrize("cannot", ["read", "pinned"])
+@pytest.mark.parametrize("cannot", ["read", "store"])
 def test_a_site_whose_host_key_cannot_be_kept_is_not_woken(sites: Sites, tmp_path: Path, cannot: str) -> None:
     site = sites.site(f"touch {tmp_path}/woken")
     if cannot == "read":
