@@ -138,7 +138,7 @@ def test_a_key_with_a_passphrase_is_told(sites: Sites) -> None:
 @pytest.mark.parametrize("text", ["", "garbage\n", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
 def test_a_key_that_is_none_is_told(sites: Sites, text: str) -> None:
     sites.key.write_text(text)
-    assert f"the ssh key {sites.key} cannot be used" in str(failure(sites, sites.site(key=sites.key)))
+    assert f"cannot use the ssh key {sites.key}" in str(failure(sites, sites.site(key=sites.key)))
 
 
 def test_a_site_that_dies_in_the_middle_is_told_as_a_lost_connection(sites: Sites, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_site_that_does_not_let_us_in_is_not_pinned(sites: Sites) -> None:
     assert not sites.known_hosts.exists()
 
 
-@pytest.mark.parametrize("cannot", ["read", "pinned"])
+@pytest.mark.parametrize("cannot", ["read", "store"])
 def test_a_site_whose_host_key_cannot_be_kept_is_not_woken(sites: Sites, tmp_path: Path, cannot: str) -> None:
     site = sites.site(f"touch {tmp_path}/woken")
     if cannot == "read":

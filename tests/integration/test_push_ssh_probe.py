@@ -78,7 +78,7 @@ def test_a_site_that_does_not_let_us_in_has_shown_its_host_key(sites: Sites) -> 
 
 def test_of_a_name_that_cannot_be_resolved_nothing_is_known(sites: Sites) -> None:
     found = probed(sites, sites.site(host="nowhere.invalid"))
-    assert "cannot be resolved" in str(found.trouble) and found == Probe(trouble=found.trouble)
+    assert "cannot resolve" in str(found.trouble) and found == Probe(trouble=found.trouble)
 
 
 def test_of_a_site_that_refuses_only_the_address_is_known(sites: Sites) -> None:
