@@ -93,8 +93,8 @@ def test_a_log_that_cannot_be_written_is_named_and_what_was_asked_for_waits(hub:
     site = hub.site("one")
     (hub.state / "logs").write_text("no directory")
     result = hub.run("sync")
-    assert (result.exit_code, "mistake" in result.errors) == (1, False)
-    assert f"{hub.state}/logs cannot be written" in result.errors
+    assert (result.exit_code, "internal error" in result.errors) == (1, False)
+    assert f"{hub.state}/logs/{ARCHIVE} cannot be written" in result.errors
     assert [request.trigger for request in hub.store.pending(ARCHIVE)] == ["manual"]
     assert site.sent == []
 

@@ -208,4 +208,4 @@ def test_an_owners_tree_is_verified_by_its_indices_and_cannot_be_repaired(
     code, told = _verify(owner)
     found = {path for path, problem in _found(told).items() if problem != "extra"}
     assert (code, found) == (Exit.FAILED, {lost, index})
-    refused(owner.run("verify", ARCHIVE, "--repair"), Exit.CONFIG, "owner", "hint")
+    refused(owner.run("verify", ARCHIVE, "--repair"), Exit.CONFIG, "has no upstream", "hint")
