@@ -61,7 +61,7 @@ _CUT_OFF_WORDS = (
     "EOF occurred in violation of protocol",  # Python's ssl
     "unexpected eof while reading",  # OpenSSL's, by stunnel and socat
 )
-_HUNG_UP = "did not see server greeting"  # if no line before it says why
+_HUNG_UP = ("did not see server greeting", "didn't get server startup line")  # if no line before says why
 CODE_PARTIAL, CODE_VANISHED = 23, 24
 
 
@@ -644,7 +644,9 @@ def failure(exit_code: int, errors: str, *, archive: Archive, is_silent: bool = 
     for words, meaning, hint in _meanings():
         if line := next((line for line in lines if words in line), None):
             return _KINDS.get(words, UpstreamError)(f"{meaning}: {host}: {line}", hint=hint)
-    is_cut_off = any(words in errors for words in _CUT_OFF_WORDS) or _HUNG_UP in telling
+    is_cut_off = any(words in errors for words in _CUT_OFF_WORDS) or any(
+        words in telling for words in _HUNG_UP
+    )
     kind = ConnectionFailed if is_cut_off or exit_code in _OF_CONNECTION else UpstreamError
     if is_silent and is_cut_off and exit_code in _CUT_OFF:
         kind = SilentlyClosed

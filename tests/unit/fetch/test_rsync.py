@@ -459,6 +459,7 @@ def test_only_of_connections_may_upstream_take_fewer(errors: str, kind: type[Ups
         (10, "rsync: failed to connect to hub (1.2.3.4): Connection refused (111)"),
         (10, "rsync: getaddrinfo: hub 873: Temporary failure in name resolution"),
         (5, "rsync: did not see server greeting"),
+        (5, "rsync: didn't get server startup line"),
         (5, "TLS connection to hub port 1873: it did not answer in time"),
         (5, "TLS connection to hub port 1873: it closed the connection"),
         (5, "2026.12.01 LOG3[0]: SSL_connect: error:0A000126:SSL routines::unexpected eof while reading"),
@@ -479,6 +480,7 @@ def test_a_connection_that_failed_may_be_better_the_next_time(code: int, errors:
     [
         (5, "@ERROR: auth failed on module debian"),
         (5, "@ERROR: Unknown module 'debian'"),
+        (5, "@ERROR: access denied to debian from hub\nrsync: didn't get server startup line"),
         (5, "TLS connection: [SSL: WRONG_VERSION_NUMBER] (_ssl.c:992)\nrsync: did not see server greeting"),
         (10, "rsync: getaddrinfo: hub 873: Name or service not known"),
         (11, "rsync: write failed on x: No space left on device (28)"),
