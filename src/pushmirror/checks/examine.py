@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.checks import freshness, hub, incoming_push, machine, programs, signatures, upstream
-from pushmirror.checks import freshness as started_by
 from pushmirror.checks.finding import Finding, error, ok
 from pushmirror.config.loader import load
 from pushmirror.config.model import Config, Site
@@ -50,7 +49,7 @@ def examine(config: Config) -> Iterator[Finding]:
         yield from upstream.of_archive(archive, clock.now())
         yield from _looked_at(archive.name, signatures.of_archive(archive))
     yield from _looked_at("way in", incoming_push.of_mirror(config))
-    yield from _looked_at("what syncs", started_by.of_mirror(config))
+    yield from _looked_at("what syncs", freshness.of_mirror(config))
     yield from _looked_at("status", freshness.of_archives(config))
     yield from _looked_at("sites", hub.of_hub(config))
 

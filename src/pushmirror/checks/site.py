@@ -1,7 +1,8 @@
 """Whether a site can be woken, asked of the site itself, and what the public sees there.
 
 Guaranteed: nothing is pinned, and neither pushmirror nor ftpsync starts anything for the words that are
-said (`checks/site.py` has the one exception); several sites are looked at at once, each within a time limit.
+said, but for an ftpsync whose forced command names an archive; several sites are looked at at once, each
+within a time limit.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pushmirror.errors import Damaged, StateError
 from pushmirror.system.batched import batched
-from pushmirror.system.rebuildable import MISREAD, is_damage, put_aside
+from pushmirror.system.rebuildable import MISREAD, is_damage, open_or_begin_anew, put_aside
 
 _T = TypeVar("_T")
 _VERSION = 1
@@ -70,13 +70,7 @@ class ClosureDb:
         self.path = path
         self._lock = threading.RLock()
         with self.advised():
-            try:
-                self._connection = _opened(path)
-            except sqlite3.DatabaseError as exc:
-                if not is_damage(exc):
-                    raise
-                put_aside(path)
-                self._connection = _opened(path)
+            self._connection = open_or_begin_anew(path, _opened)
         self.close = weakref.finalize(self, self._connection.close)
 
     @contextmanager

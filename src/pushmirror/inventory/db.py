@@ -25,7 +25,7 @@ from pushmirror.inventory.tables import (
     read_facts,
 )
 from pushmirror.inventory.transaction import Transaction
-from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, put_aside
+from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, open_or_begin_anew, put_aside
 
 _BUSY_S = 30.0  # how long to wait for another process; our transactions take milliseconds
 _CACHE_KB = 8000
@@ -55,13 +55,7 @@ class InventoryDb:
                 f"cannot create {path.parent}: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
             ) from exc
         with self.advised():
-            try:
-                self._connection = _opened(path)
-            except sqlite3.DatabaseError as exc:
-                if not is_damage(exc):
-                    raise
-                put_aside(path)
-                self._connection = _opened(path)
+            self._connection = open_or_begin_anew(path, _opened)
             self._distrust_another_boot()
 
     def close(self) -> None:

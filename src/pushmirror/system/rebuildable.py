@@ -56,6 +56,17 @@ def put_aside(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
+def open_or_begin_anew(path: Path, opened: Callable[[Path], sqlite3.Connection]) -> sqlite3.Connection:
+    """What `opened` returns; where the file is damaged, it is put aside and `opened` called again."""
+    try:
+        return opened(path)
+    except sqlite3.DatabaseError as exc:
+        if not is_damage(exc):
+            raise
+        put_aside(path)
+        return opened(path)
+
+
 class _OnFile(Protocol):
     _file: Any  # whose block `advised` translates what fails in it
 
