@@ -26,7 +26,7 @@ from pushmirror.lab.judge import Judge
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.job import RunOptions
+from pushmirror.sync.request import RunRequest
 from pushmirror.sync.tracking import StatePaths
 from pushmirror.system.beneath import Beneath
 
@@ -114,7 +114,7 @@ def _run(run: Run, pipe: Connection) -> None:
     """The child: carry out the run, and end."""
     engine = Engine(run.archive, Mirror(name="site.lab.example.org"), places=run.places, progress=Silent())
     observer = _Observer(run)
-    job = RunOptions(run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
+    job = RunRequest(run.archive.name, run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
     error = ""
     try:
         with observer.watching(pipe):

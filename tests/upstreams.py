@@ -17,8 +17,8 @@ from pushmirror.lab.archive import Dinstall, LabArchive
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.job import RunOptions
 from pushmirror.sync.owner import OwnerScan
+from pushmirror.sync.request import RunRequest
 from pushmirror.sync.tracking import StatePaths
 
 BY_EACH_STRATEGY = [
@@ -76,7 +76,7 @@ def take_stock(tree: Path, places: StatePaths) -> str:
     """Take stock of an owner's tree; its generation."""
     archive = Archive(name=ARCHIVE, path=tree)
     stock = OwnerScan(archive, Mirror(name="owner.lab.example.org"), places=places, progress=Silent())
-    return stock.run(RunOptions(Stage.ALL, "manual"), lambda _: None).generation
+    return stock.run(RunRequest("debian", Stage.ALL, "manual"), lambda _: None).generation
 
 
 def after_a_change(archive: LabArchive) -> None:

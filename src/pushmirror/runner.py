@@ -15,14 +15,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushmirror.archive.generation import short
 from pushmirror.archive.layout import is_content
-from pushmirror.config.model import Archive, Config, Strategy
+from pushmirror.config.model import Archive, Config
 from pushmirror.errors import (
     ConfigError,
     Damaged,
@@ -36,10 +36,10 @@ from pushmirror.fetch.selection import selection_hash
 from pushmirror.ownership import require_ours
 from pushmirror.progress import Logged, Progress
 from pushmirror.push.trigger import combined
-from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
+from pushmirror.state.records import STOCK, Outcome, Request, Run
 from pushmirror.state.suites import path_of as suites_file
 from pushmirror.sync.current import is_already_served
-from pushmirror.sync.job import RunOptions
+from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock, locks
 from pushmirror.system.log_file import LogFile
 from pushmirror.system.owned_directory import state_errors
@@ -58,29 +58,6 @@ _FORGET_EVERY = 50  # requests answered without a run: old ones are forgotten th
 _MOST_RUNS = 100  # that one process does for others before it goes home
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """A request for a run."""
-
-    archive: str
-    stage: Stage
-    trigger: str  # ssh, cron, manual …
-    mhop: bool = False
-    client: str = ""  # address
-    words: str = ""  # as they came
-    allow_mass_delete: bool = False
-    allow_rollback: bool = False
-    allow_empty_tree: bool = False  # though an archive was published in it
-    strategy: Strategy | None = None  # in the place of the configured one
-    generation: str | None = None  # the digest of what a push announces; none: whatever upstream has
-
-    @property
-    def is_special(self) -> bool:
-        """Whether it needs a run with permissions or a strategy that other requests do not have."""
-        allowed = self.allow_mass_delete or self.allow_rollback or self.allow_empty_tree
-        return allowed or self.strategy is not None
-
-
 class Runner:
     """Runs the archives of this machine."""
 
@@ -93,10 +70,9 @@ class Runner:
         self._on_hook = on_hook
         self.runs: set[int] = set()  # the numbers of those that this process has done
 
-    def preview(self, wish: RunRequest) -> Preview:
+    def preview(self, request: RunRequest) -> Preview:
         """What a run would do; neither the tree nor the store is touched."""
-        archive = self._config.archives[wish.archive]
-        return self._engine(archive).preview(_job(wish.stage, wish.trigger, wish))
+        return self._engine(self._config.archives[request.archive]).preview(request)
 
     def is_current(self, archive: str) -> bool:
         """Whether a run would find nothing to do, as far as can be told cheaply; in doubt, no.
@@ -125,46 +101,46 @@ class Runner:
             _log.info("cannot ask upstream of %s for changes: %s", archive, exc)
             return False
 
-    def serve(self, wish: RunRequest) -> Request:
-        """Have a request answered by the run that covers it, ours or another's, and return it with its
-        result.
+    def submit(self, request: RunRequest) -> Request:
+        """Store a request, have it answered by the run that covers it, ours or another process's, and return
+        it with its result.
 
         A push for the generation that is served here already is answered at once, without a run.
         """
-        archive = self._config.archives[wish.archive]
+        archive = self._config.archives[request.archive]
         require_ours(self._config.state.directory, archive)
         if (
-            wish.generation
-            and not wish.is_special
-            and is_already_served(archive, wish.generation, self._store)
+            request.generation
+            and not request.is_special
+            and is_already_served(archive, request.generation, self._store)
         ):
-            request = self._add_request(wish, answer=f"already at {short(wish.generation)}")
-            if request.id % _FORGET_EVERY == 0:
+            stored = self._add(request, answer=f"already at {short(request.generation)}")
+            if stored.id % _FORGET_EVERY == 0:
                 self.prune_runs(archive)
-            return request
+            return stored
         self._make_tree(archive)
-        request = self._add_request(wish)
+        stored = self._add(request)
         self._set_required_flag(archive)
         with self.tree_lock(archive):
             self._store.recover(archive.name)
-            request = self._store.request(request.id)
-            if request.exit_code is not None and wish.is_special:
-                request = self._add_request(wish)  # the run that served it knew nothing of what is allowed
-            if request.exit_code is None:
-                self._run(archive, wish)
-                request = self._store.request(request.id)
+            stored = self._store.request(stored.id)
+            if stored.exit_code is not None and request.is_special:
+                stored = self._add(request)  # the run that served it did not have its permissions
+            if stored.exit_code is None:
+                self._run(archive, request)
+                stored = self._store.request(stored.id)
         self._run_abandoned_requests(archive)
-        return request
+        return stored
 
-    def _add_request(self, wish: RunRequest, answer: str | None = None) -> Request:
+    def _add(self, request: RunRequest, answer: str | None = None) -> Request:
         return self._store.add_request(
-            wish.archive,
-            wish.stage,
-            mhop=wish.mhop,
-            trigger=wish.trigger,
-            client=wish.client,
-            words=wish.words,
-            generation=wish.generation,
+            request.archive,
+            request.stage,
+            mhop=request.mhop,
+            trigger=request.trigger,
+            client=request.client,
+            words=request.words,
+            generation=request.generation,
             answer=answer,
         )
 
@@ -191,9 +167,10 @@ class Runner:
                 if self._store.pending(archive.name):
                     self._run(archive)  # with nobody's special permissions
 
-    def _run(self, archive: Archive, wish: RunRequest | None = None) -> None:
-        """One run for all requests that wait now, with the permissions of `wish`; the caller holds the
-        lock.
+    def _run(self, archive: Archive, allowed: RunRequest | None = None) -> None:
+        """One run for all requests that wait now; the caller holds the tree's lock.
+
+        It has the permissions and the strategy of the request `allowed`.
         """
         waiting = self._store.pending(archive.name)
         stage = combined(request.stage for request in waiting)
@@ -209,15 +186,18 @@ class Runner:
         self.runs.add(run.id)
         self._set_required_flag(archive)
         with logged_to(log):
-            for request in waiting:
-                facts = (
-                    request.stage.value,
-                    request.trigger or "hand",
-                    request.client or "this machine",
-                    request.words,
+            for one in waiting:
+                _log.info(
+                    "request: stage %s, trigger %s, client %s, words %a",
+                    *(one.stage.value, one.trigger or "hand", one.client or "this machine", one.words),
                 )
-                _log.info("request: stage %s, trigger %s, client %s, words %a", *facts)
-            self._carry_out(archive, run, work, wish, waiting)
+            request = replace(
+                allowed or RunRequest(archive.name, stage, run.trigger),
+                stage=stage,
+                trigger=run.trigger,
+                generation=_announced(waiting),
+            )
+            self._carry_out(archive, run, work, request, waiting)
         self._set_required_flag(archive)
         self.prune_runs(archive)
 
@@ -226,25 +206,24 @@ class Runner:
         archive: Archive,
         run: Run,
         work: Engine | OwnerScan,
-        wish: RunRequest | None,
+        request: RunRequest,
         waiting: Sequence[Request],
     ) -> None:
-        def on_served(generation: str) -> None:
+        def on_published(generation: str) -> None:
             was_prepared = not work.report.landed  # stage 1 had brought all that our sites could fetch ahead
             self._store.publish_generation(
                 archive.name, generation, run.id, clock.now(), was_prepared=was_prepared
             )
 
         try:
-            if wish is None or not wish.allow_empty_tree:
+            if not request.allow_empty_tree:
                 self.require_mounted(archive)
-            job = _job(run.stage, run.trigger, wish, generation=_announced(waiting))
             try:
-                report = work.run(job, on_served)
+                report = work.run(request, on_published)
             except Damaged as exc:  # once: what is made anew is not damaged
                 _log.warning("%s; rebuilding it", exc)
                 work = self._work(archive)
-                report = work.run(job, on_served)
+                report = work.run(request, on_published)
         except (Stopped, KeyboardInterrupt) as exc:
             self._interrupted(run, exc, work.report)
             raise
@@ -409,19 +388,6 @@ def hook_exit_code(run: Run) -> int | None:
     """
     code = run.stats.get("hook_exit_code")
     return None if code is None else int(code)
-
-
-def _job(stage: Stage, trigger: str, wish: RunRequest | None, generation: str | None = None) -> RunOptions:
-    if wish is None:
-        return RunOptions(stage, trigger, generation=generation)
-    return RunOptions(
-        stage,
-        trigger,
-        allow_mass_delete=wish.allow_mass_delete,
-        allow_rollback=wish.allow_rollback,
-        strategy=wish.strategy,
-        generation=generation,
-    )
 
 
 def _announced(waiting: Sequence[Request]) -> str | None:

@@ -22,8 +22,8 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.job import RunOptions
 from pushmirror.sync.report import Report
+from pushmirror.sync.request import RunRequest
 from side_by_side import Home, Side
 from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
@@ -51,7 +51,8 @@ class Site:
         archive = Archive.model_validate(self._keys)
         engine = Engine(archive, Mirror(name=self._name), places=self.places, progress=Silent())
         return engine.run(
-            RunOptions(Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy), lambda _: None
+            RunRequest(archive.name, Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy),
+            lambda _: None,
         )
 
     @property

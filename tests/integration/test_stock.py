@@ -16,7 +16,7 @@ from pushmirror.lab.site import LabSite
 from pushmirror.progress import Progress, Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync import owner as stock
-from pushmirror.sync.job import RunOptions
+from pushmirror.sync.request import RunRequest
 from pushmirror.sync.tracking import StatePaths
 from pushmirror.tree.published_state import PublishedState, read_published
 from support.rsync_daemon import RsyncDaemon
@@ -102,7 +102,9 @@ def test_sites_find_the_stock_in_the_manifest_before_they_are_told(tmp_path, arc
     def told(generation: str) -> None:
         heads.append(parse_head((tmp_path / "manifests" / "head").read_bytes(), where="head"))
 
-    generation = stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), told).generation
+    generation = (
+        stock_of(archive.path, tmp_path).run(RunRequest("debian", Stage.ALL, "manual"), told).generation
+    )
     with Inventory(tmp_path / "inventory") as inventory:
         assert [(head.generation, head.state) for head in heads] == [(generation, inventory.state)]
 
@@ -140,7 +142,7 @@ def test_release_files_that_change_while_stock_is_taken_are_no_state(
     monkeypatch.setattr(stock.Inventory, "reconcile", update_meanwhile)
     work = stock_of(archive.path, tmp_path)
     with pytest.raises(Behind, match="changed during the scan"):
-        work.run(RunOptions(Stage.ALL, "manual"), print)
+        work.run(RunRequest("debian", Stage.ALL, "manual"), print)
     assert not (tmp_path / "manifests").exists()
 
 
@@ -151,11 +153,11 @@ def unreadable(inventory: Inventory, tree: Path, *, progress: Progress) -> Drift
 def test_a_directory_that_cannot_be_read_costs_the_manifest_and_not_the_generation(
     archive: LabArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
+    stock_of(archive.path, tmp_path).run(RunRequest("debian", Stage.ALL, "manual"), print)
     assert (tmp_path / "manifests/head").exists()
     monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
     told: list[str] = []
-    report = stock_of(archive.path, tmp_path).run(RunOptions(Stage.ALL, "manual"), told.append)
+    report = stock_of(archive.path, tmp_path).run(RunRequest("debian", Stage.ALL, "manual"), told.append)
     assert told == [report.generation] == [read_published(archive.path).generation]
     assert not (tmp_path / "manifests/head").exists() and "pool/private" in caplog.text
 
@@ -166,14 +168,14 @@ def test_a_plain_tree_that_cannot_be_read_has_no_generation(
     (tmp_path / "tree").mkdir()
     monkeypatch.setattr(stock.Inventory, "reconcile", unreadable)
     with pytest.raises(UnreadableTree):
-        stock_of(tmp_path / "tree", tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
+        stock_of(tmp_path / "tree", tmp_path).run(RunRequest("debian", Stage.ALL, "manual"), print)
 
 
 def test_modes_are_the_owners_business(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch(0o600)
     work = stock_of(tmp_path / "tree", tmp_path)
-    assert work.run(RunOptions(Stage.ALL, "manual"), print).stock == "1 file"
+    assert work.run(RunRequest("debian", Stage.ALL, "manual"), print).stock == "1 file"
     assert (tmp_path / "tree/file").stat().st_mode & 0o777 == 0o600
 
 
@@ -238,5 +240,5 @@ def test_a_tree_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(stock, "read_published", refuse)
     with pytest.raises(PushmirrorError, match=f"Permission denied .{tmp_path}/dists") as raised:
-        stock_of(tmp_path, tmp_path).run(RunOptions(Stage.ALL, "manual"), print)
+        stock_of(tmp_path, tmp_path).run(RunRequest("debian", Stage.ALL, "manual"), print)
     assert raised.value.exit_code == Exit.STAGE1

@@ -17,9 +17,10 @@ from pushmirror.hooks import (
     run_hook_beside,
 )
 from pushmirror.progress import Silent
-from pushmirror.runner import Runner, RunRequest, hook_exit_code
+from pushmirror.runner import Runner, hook_exit_code
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
+from pushmirror.sync.request import RunRequest
 from pushmirror.system.bash import function_argv
 
 RUN = [run_hook, lambda *given: asyncio.run(run_hook_beside(*given))]
@@ -151,6 +152,6 @@ def test_a_run_that_a_hook_ended_remembers_its_exit_code_and_ends_with_that_of_t
     one = archive(tmp_path / "tree", "sh", "-c", f"exit {code}")
     config = Config(archives={"debian": one}, state=State(directory=tmp_path / "state"))
     with closing(open_store(config.state.database_url, config.state.directory)) as store:
-        answer = Runner(config, store, Silent()).serve(RunRequest("debian", Stage.ALL, "manual"))
+        answer = Runner(config, store, Silent()).submit(RunRequest("debian", Stage.ALL, "manual"))
         assert hook_exit_code(store.run(answer.run_id)) == told
     assert answer.exit_code == (Exit.STAGE1 if code else Exit.OK)

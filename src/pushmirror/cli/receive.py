@@ -53,7 +53,8 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
     from pushmirror.progress import Silent
     from pushmirror.push.callback import caller
     from pushmirror.push.trigger import CHECK, parse_trigger, words_of
-    from pushmirror.runner import Runner, RunRequest
+    from pushmirror.runner import Runner
+    from pushmirror.sync.request import RunRequest
 
     outlive_connection()
     original = os.environ.get("SSH_ORIGINAL_COMMAND", "")
@@ -77,7 +78,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         _tell(f"sync:callback ignored: [archives.{archive}.callback] is not configured")
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
-    wish = RunRequest(
+    request = RunRequest(
         archive,
         wanted.stage,
         trigger=trigger or ("ssh" if original or client else "manual"),  # ssh may bring no words
@@ -87,7 +88,7 @@ def receive(session: Session, trigger: str | None, words: tuple[str, ...]) -> in
         generation=wanted.generation,
     )
     with session.store(config) as store:
-        answer = Runner(config, store, Silent()).serve(wish)
+        answer = Runner(config, store, Silent()).submit(request)
         push_on(config, store, archive, wanted.stage, mhop=wanted.mhop)
     if wanted.callback and answer.exit_code in {Exit.OK, Exit.HELD}:
         _call_back(config, archive)

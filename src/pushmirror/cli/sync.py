@@ -25,10 +25,10 @@ from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
 
 if TYPE_CHECKING:
     from pushmirror.config.model import Config, Strategy
-    from pushmirror.runner import RunRequest
     from pushmirror.state.records import Request, Run
     from pushmirror.state.store import Store
     from pushmirror.sync.engine import Preview
+    from pushmirror.sync.request import RunRequest
 
 
 # What a dry run of a sync found, in words.
@@ -181,8 +181,8 @@ def sync(
       pushmirror sync debian --allow-mass-delete
     """
     from pushmirror.config.model import Strategy
-    from pushmirror.runner import RunRequest
     from pushmirror.state.records import Run, Stage
+    from pushmirror.sync.request import RunRequest
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=is_json)
     config = session.config(on_broken_sites=warn_of_broken_sites, is_told=not quiet)
@@ -191,7 +191,7 @@ def sync(
         raise UsageError("--if-changed cannot be combined with --dry-run, --refill and --allow-…")
     if strategy:
         _require_upstream(config, names)
-    wish = RunRequest(
+    request = RunRequest(
         archive="",  # each of these
         stage=Stage(_STAGES[stage]) if stage else Stage.ALL,
         trigger=trigger,
@@ -217,7 +217,7 @@ def sync(
                     click.echo(f"{name}: {_NOTHING_NEW}")
                 continue
             try:
-                found = _one(config, store, replace(wish, archive=name), dry_run=dry_run, drawn=drawn)
+                found = _one(config, store, replace(request, archive=name), dry_run=dry_run, drawn=drawn)
             except PushmirrorError as exc:
                 if len(names) == 1:
                     raise
@@ -227,7 +227,7 @@ def sync(
                 results.append(found)
                 worst = _worse(worst, code := _code(found))
                 if not (is_json or (quiet and code == Exit.OK and not dry_run)):
-                    _tell(found, wish.strategy) if isinstance(found, Run) else foretell(name, found)
+                    _tell(found, request.strategy) if isinstance(found, Run) else foretell(name, found)
             if wakes and config.sites_of(name):  # also after a failure: it may have published
                 wake(name)
     if not dry_run:
@@ -254,13 +254,13 @@ def _is_current(config: Config, store: Store, name: str) -> bool:
     return Runner(config, store, Silent()).is_current(name)
 
 
-def _one(config: Config, store: Store, wish: RunRequest, *, dry_run: bool, drawn: bool) -> Run | Preview:
+def _one(config: Config, store: Store, request: RunRequest, *, dry_run: bool, drawn: bool) -> Run | Preview:
     """Run one archive, or preview the run."""
     from pushmirror.runner import Runner
 
-    with progress_on(wish.archive, drawn=drawn) as progress:
-        hub = Runner(config, store, progress)
-        return hub.preview(wish) if dry_run else _run_for(hub.serve(wish), store)
+    with progress_on(request.archive, drawn=drawn) as progress:
+        runner = Runner(config, store, progress)
+        return runner.preview(request) if dry_run else _run_for(runner.submit(request), store)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """One run of an old ftpsync whose configuration has been read, down to its exit code.
 
-What it does to the tree is the hub's; what is here is the order of things around that, as the script has it.
-Guaranteed: what follows a run (hook 4, the sites) is done by one of those whom it served, and by the next one
-where that one fails or dies.
+The runner changes the tree; this module does what surrounds that, in the script's order.
+Guaranteed: what follows a run (hook 4, the push to the sites) is done by one of the callers that it served,
+and by the next one if that fails or dies.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from pushmirror.config.model import Archive
 from pushmirror.errors import Exit, HookFailed, PushmirrorError
 from pushmirror.hooks import Hook, run_hook
 from pushmirror.progress import Silent
-from pushmirror.runner import Runner, RunRequest, hook_exit_code
+from pushmirror.runner import Runner, hook_exit_code
 from pushmirror.state.records import Request, Run, Stage
 from pushmirror.state.store import open_store
 from pushmirror.sync.engine import Preview
+from pushmirror.sync.request import RunRequest
 from pushmirror.system.beneath import Beneath
 from pushmirror.system.locks import locked
 
@@ -78,7 +79,7 @@ def real_ftpsync_on(tree: Path, mirror: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the hub made of a call."""
+    """What the runner made of a call."""
 
     exit_code: int
     run: Run | None  # that served it, maybe another process's
@@ -165,9 +166,9 @@ class SyncRun:
         """What a run would do to the tree; nothing is done."""
         config = self.told.config
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            return Runner(config, store, Silent()).preview(self._wish())
+            return Runner(config, store, Silent()).preview(self._request())
 
-    def _wish(self) -> RunRequest:
+    def _request(self) -> RunRequest:
         asked = self.told.asked
         return RunRequest(
             self.archive.name,
@@ -187,10 +188,10 @@ class SyncRun:
         """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
         config, asked = self.told.config, self.told.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
-            hub = Runner(config, store, Silent(), on_hook=log.on_hook)
-            answer = hub.serve(self._wish())
+            runner = Runner(config, store, Silent(), on_hook=log.on_hook)
+            answer = runner.submit(self._request())
             run = store.run(answer.run_id) if answer.run_id is not None else None
-        if answer.run_id not in hub.runs:  # what another process's run said is in its log only
+        if answer.run_id not in runner.runs:  # what another process's run said is in its log only
             log.note(answer.message)
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 

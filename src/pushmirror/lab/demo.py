@@ -28,8 +28,9 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.verify import SHORT, Standing, files_of, generation_of, owner_now, verify
 from pushmirror.lab.watch import Watcher
 from pushmirror.progress import Silent
-from pushmirror.runner import Runner, RunRequest
+from pushmirror.runner import Runner
 from pushmirror.state.records import Request, Stage
+from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 
 _LOOK_S = 0.2  # between two looks at where everybody is
@@ -299,7 +300,7 @@ def in_words(last: Call | None) -> str:
 def _sync_here(node: Node) -> Request:
     """A sync in this process: starting another one takes as long as the sync."""
     logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # its log is in the mirror's files
-    return Runner(node.config, node.store, Silent()).serve(RunRequest(ARCHIVE, Stage.ALL, trigger="manual"))
+    return Runner(node.config, node.store, Silent()).submit(RunRequest(ARCHIVE, Stage.ALL, trigger="manual"))
 
 
 def _since(began: datetime) -> float:

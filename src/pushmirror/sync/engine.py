@@ -51,10 +51,10 @@ from pushmirror.sync import deletion
 from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.deletion import Deletion
 from pushmirror.sync.extra_files import ExtraFiles
-from pushmirror.sync.job import OnPublished, RunOptions, errors_by_stage
 from pushmirror.sync.kind_changes import KindChanges, settle_kinds
 from pushmirror.sync.prefetch import fetch_early
 from pushmirror.sync.report import Report, architectures_of, trace_of
+from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
 from pushmirror.sync.tracking import InventoryTracker, StatePaths
@@ -138,7 +138,7 @@ class Engine:
         self._check = SuiteCheck(archive, self._detector, self._closures, self._memory)
         self._extras = ExtraFiles(archive, self._staging, self._closures)
 
-    def run(self, job: RunOptions, on_served: OnPublished) -> Report:
+    def run(self, request: RunRequest, on_published: OnPublished) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, prefetch what its indices will refer to).
 
         Raises a PushmirrorError whose exit code tells the stage that failed; the served tree is then as
@@ -146,19 +146,19 @@ class Engine:
         """
         with errors_by_stage(self._tree, lambda: self._phase):
             self._prepare()
-            with self._working(job):
-                self._run_hook("before_sync", {"stage": job.stage.value, "trigger": job.trigger})
-                self._rounds(job, on_served)
+            with self._working(request):
+                self._run_hook("before_sync", {"stage": request.stage.value, "trigger": request.trigger})
+                self._rounds(request, on_published)
         return self.report
 
     def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
         run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
-    def preview(self, job: RunOptions) -> Preview:
+    def preview(self, request: RunRequest) -> Preview:
         """What a run would fetch, publish and delete; nothing is changed."""
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
-            return self._preview(job)
+            return self._preview(request)
 
     def is_current(self) -> bool:
         """Whether upstream publishes what is served here, told by its Release files and traces alone.
@@ -182,7 +182,7 @@ class Engine:
                     and not self._traces.serial_differs(pin)
                 )
 
-    def _preview(self, job: RunOptions) -> Preview:
+    def _preview(self, request: RunRequest) -> Preview:
         with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory, self._tracker.open(is_dry=True):
             tree = self._tree if self._tree.is_dir() else Path(directory, "tree")
             tree.mkdir(exist_ok=True)
@@ -190,11 +190,11 @@ class Engine:
             area.open()
             detector = replace(self._detector, upstream_manifest=Path(directory, "manifest"))
             live = read_published(tree, self._archive.release_directories)
-            suites = self._check.once(job, detector.look(job.strategy, area, live), live, area)
+            suites = self._check.once(request, detector.look(request.strategy, area, live), live, area)
             pinned = suites.target
             diff = detector.diff(
-                job.stage,
-                job.strategy,
+                request.stage,
+                request.strategy,
                 suites=suites,
                 live=live,
                 area=area,
@@ -207,7 +207,7 @@ class Engine:
         return Preview(
             fetch=tuple(sorted([*diff.early, *diff.missing.values(), *diff.changed.values()])),
             publish=tuple(diff.names_in_publishing_order()),
-            delete=self._foreseen_deletion(job, diff, live, pinned),
+            delete=self._foreseen_deletion(request, diff, live, pinned),
             generation=pinned.generation,
             live=live.generation,
             strategy=self.report.strategy,
@@ -217,12 +217,12 @@ class Engine:
 
     # -- the story of a run ---------------------------------------------------------------------------
 
-    def _rounds(self, job: RunOptions, on_served: OnPublished) -> None:
+    def _rounds(self, request: RunRequest, on_published: OnPublished) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = failures = 0
         while self.report.rounds < self._most_rounds:
             try:
-                if self._round(job, on_served):
+                if self._round(request, on_published):
                     return
                 moved = None
             except UpstreamUpdating as exc:
@@ -246,12 +246,12 @@ class Engine:
             " inconsistent",
         )
 
-    def _round(self, job: RunOptions, on_served: OnPublished) -> bool:
+    def _round(self, request: RunRequest, on_published: OnPublished) -> bool:
         """One attempt; returns whether the run has reached its goal."""
         self.report.rounds += 1
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
-        attempt = self._look(job)
+        attempt = self._look(request)
         self._tracker.prepare_for(attempt.diff)
         fetch_early(
             attempt,
@@ -263,37 +263,37 @@ class Engine:
         )
         self.report.landed += attempt.landed
         self.report.seconds_stage1 += time.monotonic() - started
-        if job.stage is Stage.STAGE1:
+        if request.stage is Stage.STAGE1:
             self._account_for_lost(attempt)
             self._run_hook("after_stage1", self.report.facts())
             self._tracker.publish_manifest(self._read_served().generation)
-            self._write_trace(job)
+            self._write_trace(request)
             self.report.prepared = "" if attempt.incomplete else attempt.pinned.generation
             return not attempt.incomplete
-        if job.stage is Stage.ALL:
+        if request.stage is Stage.ALL:
             self._run_hook("after_stage1", self.report.facts())
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
         self._detector.require_finished_upstream(self._area)
         self._staging.stage(attempt)
-        self._check.require_any(attempt.suites, job.stage)
+        self._check.require_any(attempt.suites, request.stage)
         self._check.require_nothing_dropped(attempt)
         self._account_for_lost(attempt)
-        foreign_traces_changed = self._publish(job, attempt)
+        foreign_traces_changed = self._publish(request, attempt)
         self._tracker.arrived(attempt.diff, complete=not attempt.incomplete)
         self._remember_suites(attempt.suites)
         self._tracker.publish_manifest(self.report.generation)
         self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
-        on_served(self.report.generation)
-        deleted = self._delete(job, attempt)
+        on_published(self.report.generation)
+        deleted = self._delete(request, attempt)
         if deleted:
             self._tracker.publish_manifest(self.report.generation)
-        current = self._is_current(job, attempt)
+        current = self._is_current(request, attempt)
         self.report.seconds_stage2 += time.monotonic() - started
         changed = self.report.published or deleted or foreign_traces_changed
         if changed or self._traces.generation() != self.report.generation:
-            self._write_trace(job)
+            self._write_trace(request)
         if current:
             self._run_hook("after_publish", self.report.facts())
         return current
@@ -316,7 +316,7 @@ class Engine:
             raise ConfigError(f"{authorities} does not exist", hint=f"check {key_name('tls_ca')}")
 
     @contextmanager
-    def _working(self, job: RunOptions) -> Iterator[None]:
+    def _working(self, request: RunRequest) -> Iterator[None]:
         """The work area and the flag of a run. Fetched files outlive a failed run, and stage 1."""
         self._traces.raise_flag()
         self._upstream.stillness.file = self._stalled
@@ -328,7 +328,7 @@ class Engine:
             with self._tracker.open():
                 yield
             # What was fetched of a suite that is held back is not fetched again at each run.
-            keep_new = job.stage is Stage.STAGE1 or bool(self.report.held)
+            keep_new = request.stage is Stage.STAGE1 or bool(self.report.held)
         finally:
             self._upstream.stillness.over()
             self._area.close(keep_new=keep_new)
@@ -337,14 +337,14 @@ class Engine:
 
     # -- learn ----------------------------------------------------------------------------------------
 
-    def _look(self, job: RunOptions) -> Attempt:
+    def _look(self, request: RunRequest) -> Attempt:
         """Pin upstream's published state and detect what differs here."""
         self._progress.step("asking upstream")
         live = self._read_served()
-        suites = self._check.twice(job, live, self._area)
+        suites = self._check.twice(request, live, self._area)
         shown = suites.upstream
         self._aim = shown.generation
-        self._check.require_any(suites, job.stage)
+        self._check.require_any(suites, request.stage)
         remaining = live.only({*suites.target.suites, *shown.directories})  # one that upstream dropped stays
         if self._closures.knows_generation(remaining.generation):  # for its grace, unchanged
             live = remaining
@@ -354,8 +354,8 @@ class Engine:
             )
         self._progress.step("comparing")
         diff = self._detector.diff(
-            job.stage,
-            job.strategy,
+            request.stage,
+            request.strategy,
             suites=suites,
             live=live,
             area=self._area,
@@ -460,11 +460,11 @@ class Engine:
 
     # -- publish and delete ---------------------------------------------------------------------------
 
-    def _publish(self, job: RunOptions, attempt: Attempt) -> bool:
+    def _publish(self, request: RunRequest, attempt: Attempt) -> bool:
         """Publish the staged state; returns whether upstream's traces changed."""
         diff = attempt.diff
         self._closures.replaced(attempt.live.generation)  # from here on, its grace counts for all who ask
-        kinds = self._settle_kinds(job, attempt)
+        kinds = self._settle_kinds(request, attempt)
         attempt.withheld = kinds.withheld
         attempt.staged -= {path for path in attempt.staged if kinds.leave(path)}
         self._traces.raise_flag()  # an earlier round may have lowered it
@@ -494,7 +494,7 @@ class Engine:
         self.report.architectures = architectures_of(attempt.pinned, self._tree)
         return changed
 
-    def _settle_kinds(self, job: RunOptions, attempt: Attempt) -> KindChanges:
+    def _settle_kinds(self, request: RunRequest, attempt: Attempt) -> KindChanges:
         """Plan the changes of kind: what is in their place is removed at once, only if all of it may be."""
         diff = attempt.diff
         grace_s = self._archive.grace.total_seconds()
@@ -505,7 +505,7 @@ class Engine:
             return self._closures.referred_to(paths, live=attempt.pinned.generation, grace_s=grace_s)
 
         protected = {*diff.in_the_way} - {*deletion.candidates(diff.in_the_way, self._archive.protect)}
-        limits = None if job.allow_mass_delete else self._archive.delete
+        limits = None if request.allow_mass_delete else self._archive.delete
         kinds = settle_kinds(
             diff,
             self._tree,
@@ -521,9 +521,9 @@ class Engine:
             )
         return kinds
 
-    def _delete(self, job: RunOptions, attempt: Attempt) -> int:
+    def _delete(self, request: RunRequest, attempt: Attempt) -> int:
         """Delete what upstream no longer has and no recent index refers to; returns the number of files."""
-        decided = self._extras.after(attempt, allow_mass=job.allow_mass_delete)
+        decided = self._extras.after(attempt, allow_mass=request.allow_mass_delete)
         decided = deletion.together(decided, attempt.withheld)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
@@ -550,16 +550,16 @@ class Engine:
         return key_name(command, f"pushmirror sync {self._archive.name} --allow-mass-delete")
 
     def _foreseen_deletion(
-        self, job: RunOptions, diff: Diff, live: PublishedState, pinned: PublishedState
+        self, request: RunRequest, diff: Diff, live: PublishedState, pinned: PublishedState
     ) -> Deletion:
         """What would be deleted once the pinned state is live and the current one replaced."""
-        if job.stage is Stage.STAGE1:
+        if request.stage is Stage.STAGE1:
             return Deletion()
         over = not self._archive.grace and pinned.generation != live.generation
         live = NOTHING if over else live
-        return self._extras.decide(diff, live, beside=pinned, allow_mass=job.allow_mass_delete)
+        return self._extras.decide(diff, live, beside=pinned, allow_mass=request.allow_mass_delete)
 
-    def _is_current(self, job: RunOptions, attempt: Attempt) -> bool:
+    def _is_current(self, request: RunRequest, attempt: Attempt) -> bool:
         """Whether the published state is the requested one, or upstream's current one.
 
         Upstream is asked again, for an exit code proves nothing.
@@ -568,7 +568,7 @@ class Engine:
             return False
         if self._check.news(attempt.suites):
             return False  # upstream may have been in the middle of publishing
-        if job.generation and job.generation == self.report.generation:
+        if request.generation and request.generation == self.report.generation:
             return True
         if not (attempt.landed or attempt.staged or attempt.diff.links):
             return True  # the listing, Release files and all, was just made, and found nothing to do
@@ -580,20 +580,20 @@ class Engine:
 
     # -- traces ---------------------------------------------------------------------------------------
 
-    def _write_trace(self, job: RunOptions) -> None:
+    def _write_trace(self, request: RunRequest) -> None:
         self.report.take_traffic(self._upstream.traffic)
         trace = trace_of(
             self.report,
             self._archive,
             self._mirror,
-            stage=job.stage,
-            trigger=job.trigger,
+            stage=request.stage,
+            trigger=request.trigger,
             traces=self._traces,
             pinned=self._area.pin,
         )
         self._traces.write(
             trace,
-            stage=job.stage,
+            stage=request.stage,
             upstream_host=trace.upstream,
             upstream_hierarchy=upstream_hierarchy(self._area.pin),
         )

@@ -21,8 +21,8 @@ from pushmirror.inventory.inventory import Inventory
 from pushmirror.inventory.manifest_writer import ManifestWriter
 from pushmirror.progress import Progress
 from pushmirror.state.records import STOCK
-from pushmirror.sync.job import OnPublished, RunOptions, errors_by_stage
 from pushmirror.sync.report import Report, architectures_of
+from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
 from pushmirror.sync.tracking import StatePaths
 from pushmirror.system import clock
 from pushmirror.tree.published_state import PublishedState, read_published
@@ -53,16 +53,16 @@ class OwnerScan:
         self._phase = Exit.STAGE1
         self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
 
-    def run(self, job: RunOptions, on_served: OnPublished) -> Report:
+    def run(self, request: RunRequest, on_published: OnPublished) -> Report:
         """Learn the generation that the tree serves now, as a run that published it.
 
         Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
         """
         with errors_by_stage(self._archive.path, lambda: self._phase):
-            self._run_hook("before_sync", {"stage": job.stage.value, "trigger": job.trigger})
+            self._run_hook("before_sync", {"stage": request.stage.value, "trigger": request.trigger})
             self._look()
             self._phase = Exit.STAGE2
-            on_served(self.report.generation)
+            on_published(self.report.generation)
             self._run_hook("after_publish", self.report.facts())
         return self.report
 

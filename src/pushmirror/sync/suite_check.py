@@ -22,7 +22,7 @@ from pushmirror.config.model import Archive, Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
 from pushmirror.sync.attempt import Attempt
-from pushmirror.sync.job import RunOptions
+from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 from pushmirror.tree.published_state import Fault, PublishedState, Suite
 from pushmirror.tree.suites import SECOND_LOOK, SuiteMemory, Suites
@@ -62,13 +62,13 @@ class SuiteCheck:
     def __post_init__(self) -> None:
         self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
 
-    def twice(self, job: RunOptions, live: PublishedState, area: WorkArea) -> Suites:
+    def twice(self, request: RunRequest, live: PublishedState, area: WorkArea) -> Suites:
         """Upstream's suites, checked; a new fault is checked again after a second.
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
         for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(job, self.detector.look(job.strategy, area, live), live, area)
+            suites = self.once(request, self.detector.look(request.strategy, area, live), live, area)
             news = self.news(suites)  # what was seen before is none
             if not news or not looks_left:
                 break
@@ -111,7 +111,9 @@ class SuiteCheck:
         self._seen |= found.keys()
         return news
 
-    def once(self, job: RunOptions, shown: PublishedState, live: PublishedState, area: WorkArea) -> Suites:
+    def once(
+        self, request: RunRequest, shown: PublishedState, live: PublishedState, area: WorkArea
+    ) -> Suites:
         """Upstream's suites; those that cannot be read or are unsigned, too weak or too old are held back."""
         held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
@@ -123,7 +125,7 @@ class SuiteCheck:
             if suite.release.weak and self.archive.weak is Policy.HOLD:
                 reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
                 suites.hold(directory, Fault(reason, 'to publish anyway, set `weak = "publish"`'))
-            if not job.allow_rollback and (reason := self._replayed(suite, live)):
+            if not request.allow_rollback and (reason := self._replayed(suite, live)):
                 way_out = f"pushmirror sync {self.archive.name} --allow-rollback"
                 suites.hold(directory, Fault(reason, f"if upstream went back on purpose: {way_out}"))
         return suites

@@ -22,7 +22,7 @@ from pushmirror.errors import ConfigError, Exit
 from pushmirror.fetch.refusals import REFUSED
 from pushmirror.fetch.upstream import Traffic, Upstream
 from pushmirror.progress import Progress
-from pushmirror.sync.job import errors_by_stage
+from pushmirror.sync.request import errors_by_stage
 from pushmirror.sync.tracking import InventoryTracker, StatePaths
 from pushmirror.system.files import digest_of, lstat_or_none, mtime_of
 from pushmirror.tree.publish import Publisher, PublishPlan

@@ -18,8 +18,9 @@ from pushmirror.cli import push, sync
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
 from pushmirror.progress import Silent
-from pushmirror.runner import Runner, RunRequest
+from pushmirror.runner import Runner
 from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
+from pushmirror.sync.request import RunRequest
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +46,13 @@ class Story:
 
 @pytest.fixture
 def story(monkeypatch: pytest.MonkeyPatch) -> Story:
-    made, serve = Story(), Runner.serve
+    made, submit = Story(), Runner.submit
 
-    def served(hub: Runner, wish: RunRequest) -> Request:
-        made.tell(f"run {wish.archive}")
-        return serve(hub, wish)
+    def submitted(runner: Runner, request: RunRequest) -> Request:
+        made.tell(f"run {request.archive}")
+        return submit(runner, request)
 
-    monkeypatch.setattr(Runner, "serve", served)
+    monkeypatch.setattr(Runner, "submit", submitted)
     monkeypatch.setattr(background_push, "in_background", lambda _, name: made.tell(f"wake {name}"))
     monkeypatch.setattr(push, "push_here", lambda *args: made.tell(f"show {' '.join(args[2])}"))
     monkeypatch.setattr(sync, "progress_on", lambda *_, **__: nullcontext(Silent()))

@@ -19,9 +19,10 @@ from pushmirror.push.decide import Decision, Goal, decide
 from pushmirror.push.engine import targets_of
 from pushmirror.push.lock import PushLock
 from pushmirror.push.trigger import words_to
-from pushmirror.runner import Runner, RunRequest
+from pushmirror.runner import Runner
 from pushmirror.state.records import Phase, SiteState, Stage
 from pushmirror.state.store import Store, open_store
+from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 
 NOW = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -279,7 +280,7 @@ def test_a_made_up_generation_says_nothing_of_a_tree_that_is_empty(store: Store,
     mirror.path.mkdir()
     config = Config(archives={"empty": mirror}, state=State(directory=tmp_path))
     aim(store, "empty", [], PLAIN, NOW)
-    answer = Runner(config, store, Silent()).serve(RunRequest("empty", Stage.ALL, "cron"))
+    answer = Runner(config, store, Silent()).submit(RunRequest("empty", Stage.ALL, "cron"))
     assert "was published in it" not in answer.message
 
 

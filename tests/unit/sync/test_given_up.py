@@ -12,7 +12,7 @@ from pushmirror.fetch.upstream import Upstream
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
-from pushmirror.sync.job import RunOptions
+from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 from upstreams import places_in
 
@@ -72,7 +72,7 @@ def run(tmp_path: Path, script: str, **keys: object) -> ConnectionFailed:
     one.path.mkdir()
     engine = Engine(one, Mirror(name="site.example.org"), places=places_in(tmp_path), progress=Silent())
     with pytest.raises(ConnectionFailed) as caught:
-        engine.run(RunOptions(Stage.ALL, "manual"), lambda _: None)
+        engine.run(RunRequest("debian", Stage.ALL, "manual"), lambda _: None)
     return caught.value
 
 

@@ -1,4 +1,4 @@
-"""The options of one run, its callback, and the exit codes of its stages."""
+"""A request for a run, the callback of a run, and the exit codes of its stages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,26 @@ OnPublished = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of one run."""
+class RunRequest:
+    """A request for a run; one run serves all that wait."""
 
+    archive: str
     stage: Stage
-    trigger: str  # who or what asked, for the trace: ssh, cron, manual
+    trigger: str  # who or what asked, also for the trace: ssh, cron, manual
+    mhop: bool = False
+    client: str = ""  # address
+    words: str = ""  # of the trigger, as received
     allow_mass_delete: bool = False
     allow_rollback: bool = False  # of suites, to states that are older than those served here
-    strategy: Strategy | None = None  # in the place of the configured one
-    generation: str | None = (
-        None  # that all who wait for the run have asked for; none: upstream's, whatever it is
-    )
+    allow_empty_tree: bool = False  # although an archive was published in it
+    strategy: Strategy | None = None  # instead of the configured one
+    generation: str | None = None  # the digest of what a push announces; None: whatever upstream has
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it needs a run with permissions or a strategy that other requests do not have."""
+        allowed = self.allow_mass_delete or self.allow_rollback or self.allow_empty_tree
+        return allowed or self.strategy is not None
 
 
 @contextmanager
