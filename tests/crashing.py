@@ -27,8 +27,8 @@ from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.request import RunRequest
-from pushmirror.sync.tracking import StatePaths
 from pushmirror.system.beneath import Beneath
+from pushmirror.workspace import StatePaths
 
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link"}
 _CRASHED = 99
@@ -41,7 +41,7 @@ class Run:
     """What is to be run."""
 
     archive: Archive
-    places: StatePaths
+    paths: StatePaths
     strategy: Strategy
     stage: Stage = Stage.ALL
     ends_before: int = 0  # this change; 0: it comes to its end
@@ -112,7 +112,7 @@ def _serve(pipe: Connection) -> None:
 
 def _run(run: Run, pipe: Connection) -> None:
     """The child: carry out the run, and end."""
-    engine = Engine(run.archive, Mirror(name="site.lab.example.org"), places=run.places, progress=Silent())
+    engine = Engine(run.archive, Mirror(name="site.lab.example.org"), paths=run.paths, progress=Silent())
     observer = _Observer(run)
     job = RunRequest(run.archive.name, run.stage, "manual", allow_mass_delete=True, strategy=run.strategy)
     error = ""

@@ -19,7 +19,7 @@ from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync.owner import OwnerScan
 from pushmirror.sync.request import RunRequest
-from pushmirror.sync.tracking import StatePaths
+from pushmirror.workspace import StatePaths
 
 BY_EACH_STRATEGY = [
     pytest.param(
@@ -35,7 +35,7 @@ class OwnedArchive(LabArchive):
     def __init__(self, directory: Path, **options: Any) -> None:
         super().__init__(directory, **options)
         self.manifest = directory / "manifest"
-        self._places = places_in(directory, self.manifest)
+        self._paths = paths_in(directory, self.manifest)
 
     def update(
         self, *, add: int = 3, replace: int = 3, remove: int = 2, installer: bool | None = None
@@ -46,7 +46,7 @@ class OwnedArchive(LabArchive):
 
     def take_stock(self) -> None:
         """As the owner's `pushmirror sync`."""
-        take_stock(self.path, self._places)
+        take_stock(self.path, self._paths)
 
 
 class SteadyArchive(LabArchive):
@@ -66,16 +66,16 @@ def archive_for(strategy: Strategy, directory: Path, **options: Any) -> LabArchi
     return KINDS.get(strategy, LabArchive).create(directory, **options)
 
 
-def places_in(directory: Path, manifest: Path | None = None) -> StatePaths:
+def paths_in(directory: Path, manifest: Path | None = None) -> StatePaths:
     """Where an engine or a stock keeps its state, below one directory."""
     files = (directory / "ledger", directory / "inventory.sqlite", directory / "theirs")
     return StatePaths(*files, manifest, directory / "suites.json")
 
 
-def take_stock(tree: Path, places: StatePaths) -> str:
+def take_stock(tree: Path, paths: StatePaths) -> str:
     """Take stock of an owner's tree; its generation."""
     archive = Archive(name=ARCHIVE, path=tree)
-    stock = OwnerScan(archive, Mirror(name="owner.lab.example.org"), places=places, progress=Silent())
+    stock = OwnerScan(archive, Mirror(name="owner.lab.example.org"), paths=paths, progress=Silent())
     return stock.run(RunRequest("debian", Stage.ALL, "manual"), lambda _: None).generation
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # what only a run needs is imported when there is one
     from pushmirror.sync.engine import Engine, Preview
     from pushmirror.sync.owner import OwnerScan
     from pushmirror.sync.report import Report
-    from pushmirror.sync.tracking import StatePaths
+    from pushmirror.workspace import StatePaths
 
 _log = logging.getLogger(__name__)
 _BY_CTRL_C = ("stopped by SIGINT", Exit.INTERRUPTED)
@@ -288,28 +288,28 @@ class Runner:
         )
 
     def _work(self, archive: Archive) -> Engine | OwnerScan:
-        if archive.upstream is None:
-            from pushmirror.hooks import log_hook
-            from pushmirror.sync.owner import OwnerScan
+        if archive.upstream is not None:
+            return self._engine(archive)
+        from pushmirror.hooks import log_hook
+        from pushmirror.sync.owner import OwnerScan
 
-            places, progress = self.places(archive), Logged(self._progress)
-            mirror, on_hook = self._config.mirror, self._on_hook or log_hook
-            return OwnerScan(archive, mirror, places=places, progress=progress, on_hook=on_hook)
-        return self._engine(archive)
+        paths, progress = self.state_paths(archive), Logged(self._progress)
+        mirror, on_hook = self._config.mirror, self._on_hook or log_hook
+        return OwnerScan(archive, mirror, paths=paths, progress=progress, on_hook=on_hook)
 
     def _engine(self, archive: Archive) -> Engine:
         from pushmirror.hooks import log_hook
         from pushmirror.sync.engine import Engine
 
-        places = self.places(archive)
+        paths, progress = self.state_paths(archive), Logged(self._progress)
+        mirror, on_hook = self._config.mirror, self._on_hook or log_hook
         with state_errors(self._config.state.directory):
-            progress, on_hook = Logged(self._progress), self._on_hook or log_hook
-            return Engine(archive, self._config.mirror, places=places, progress=progress, on_hook=on_hook)
+            return Engine(archive, mirror, paths=paths, progress=progress, on_hook=on_hook)
 
-    def places(self, archive: Archive) -> StatePaths:
+    def state_paths(self, archive: Archive) -> StatePaths:
         """The paths of an archive's state, created if missing."""
         from pushmirror.fetch.stall import stalled_file
-        from pushmirror.sync.tracking import StatePaths
+        from pushmirror.workspace import StatePaths
 
         state = self._config.state
         inventories = state.directory / "inventories"

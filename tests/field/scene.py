@@ -19,7 +19,7 @@ from forked import Cli
 from pushmirror.config.model import Strategy
 from pushmirror.errors import PushmirrorError
 from support.rsync_daemon import RsyncDaemon
-from upstreams import places_in, take_stock
+from upstreams import paths_in, take_stock
 
 GOOD = "good main"
 NO_DELAY = "--sockopts=TCP_NODELAY"  # on both ends: an rsync of few bytes takes 20 ms, not 120
@@ -102,7 +102,7 @@ class Scene:
         now = self.directory / "upstream" / "manifest"
         now.mkdir(exist_ok=True)
         try:
-            take_stock(self._up.tree, places_in(self.directory / "upstream", now))
+            take_stock(self._up.tree, paths_in(self.directory / "upstream", now))
         except PushmirrorError as exc:
             return str(exc)
         finally:

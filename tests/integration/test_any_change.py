@@ -26,9 +26,9 @@ from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
-from pushmirror.sync.tracking import StatePaths
+from pushmirror.workspace import StatePaths
 from support.rsync_daemon import RsyncDaemon
-from upstreams import places_in, take_stock
+from upstreams import paths_in, take_stock
 
 EXAMPLES = int(os.environ.get("PUSHMIRROR_EXAMPLES", "0"))
 GENERATIONS = 3
@@ -157,7 +157,7 @@ def make_world(
             top = tmp_path_factory.mktemp("world")
             for name in ("hub", "owner", "site/tree"):
                 (top / name).mkdir(parents=True)
-            owner = places_in(top / "owner", top / "owner" / "manifest")
+            owner = paths_in(top / "owner", top / "owner" / "manifest")
             daemon.add_module("hub", top / "hub")
             daemon.add_module("hub.manifest", top / "owner" / "manifest")
             hub = ChangingTree(top / "hub", generations[kind])
@@ -168,9 +168,7 @@ def make_world(
                 hub.publish(0)
             keys = {"path": top / "site" / "tree", "upstream": daemon.url("hub"), "grace": "0s"}
             archive = Archive.model_validate({"name": ARCHIVE, **keys})
-            return World(
-                kind, hub, owner, archive, places_in(top / "site", top / "site" / "manifest"), runner
-            )
+            return World(kind, hub, owner, archive, paths_in(top / "site", top / "site" / "manifest"), runner)
 
         yield make
 

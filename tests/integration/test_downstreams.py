@@ -27,7 +27,7 @@ from pushmirror.sync.request import RunRequest
 from side_by_side import Home, Side
 from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
-from upstreams import BY_EACH_STRATEGY, OwnedArchive, places_in
+from upstreams import BY_EACH_STRATEGY, OwnedArchive, paths_in
 
 needs_ftpsync = pytest.mark.skipif(
     not Path("/usr/bin/ftpsync").exists(), reason="needs Debian's package ftpsync"
@@ -42,14 +42,14 @@ class Site:
         self.tree = directory / "tree"
         self.tree.mkdir()
         self.manifest = directory / "manifest"
-        self.places = places_in(directory, self.manifest)
+        self.paths = paths_in(directory, self.manifest)
         self._keys = {"name": ARCHIVE, "path": self.tree, "upstream": upstream, "grace": "0s", **options}
         self._name = f"{directory.name}.lab.example.org"
 
     def sync(self, strategy: Strategy = Strategy.AUTO) -> Report:
         """One run; what it did."""
         archive = Archive.model_validate(self._keys)
-        engine = Engine(archive, Mirror(name=self._name), places=self.places, progress=Silent())
+        engine = Engine(archive, Mirror(name=self._name), paths=self.paths, progress=Silent())
         return engine.run(
             RunRequest(archive.name, Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy),
             lambda _: None,
@@ -58,7 +58,7 @@ class Site:
     @property
     def state(self) -> str:
         """Of its tree, as its inventory has it."""
-        with Inventory(self.places.inventory) as inventory:
+        with Inventory(self.paths.inventory) as inventory:
             return inventory.state
 
 
@@ -219,7 +219,7 @@ def test_a_lost_file_comes_back_with_the_next_look_at_every_file(archive, below,
     site = below("site", strategy=strategy.value)
     site.sync(strategy)
     (site.tree / archive.pool_files[0]).unlink()
-    long_ago(site.places.inventory)
+    long_ago(site.paths.inventory)
     site.sync(strategy)
     assert same_tree(archive.path, site.tree) == []
 
@@ -241,7 +241,7 @@ def test_what_a_full_look_found_and_could_not_fetch_is_found_again(archive, belo
 
 def test_an_upstream_that_had_no_manifest_is_asked_again_when_somebody_wants_it(below):
     site = below("site")
-    refused = site.places.upstream_manifest / "none"
+    refused = site.paths.upstream_manifest / "none"
     refused.parent.mkdir(parents=True)
     refused.write_text(str(site._keys["upstream"]))
     assert site.sync().why.endswith("offered no manifest when asked at " + _when(refused))

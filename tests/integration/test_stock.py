@@ -17,8 +17,8 @@ from pushmirror.progress import Progress, Silent
 from pushmirror.state.records import Stage
 from pushmirror.sync import owner as stock
 from pushmirror.sync.request import RunRequest
-from pushmirror.sync.tracking import StatePaths
 from pushmirror.tree.published_state import PublishedState, read_published
+from pushmirror.workspace import StatePaths
 from support.rsync_daemon import RsyncDaemon
 
 
@@ -50,10 +50,10 @@ def plain(tmp_path: Path) -> Owner:
 
 
 def stock_of(tree: Path, state: Path) -> stock.OwnerScan:
-    places = StatePaths(
+    paths = StatePaths(
         state / "ledger", state / "inventory", state / "theirs", state / "manifests", state / "suites"
     )
-    return stock.OwnerScan(Archive(name="debian", path=tree), Mirror(), places=places, progress=Silent())
+    return stock.OwnerScan(Archive(name="debian", path=tree), Mirror(), paths=paths, progress=Silent())
 
 
 def names(tree: Path) -> set[str]:

@@ -12,7 +12,7 @@ from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import ARCHIVE
 from support.rsync_daemon import RsyncDaemon
-from upstreams import OwnedArchive, places_in
+from upstreams import OwnedArchive, paths_in
 
 SID = r"/(zzz-)?dists/sid(/(InRelease|Release|Release\.gpg))?$"
 FEWEST = 7  # the swap, three files in zzz-dists and three links to them
@@ -40,7 +40,7 @@ def test_a_swap_killed_before_any_of_its_changes_breaks_nothing_and_is_completed
         (tmp_path / name).mkdir()
     keys = {"path": tmp_path / "site/tree", "upstream": daemon.url(ARCHIVE), "grace": "0s"}
     site = Archive.model_validate({"name": ARCHIVE, **keys})
-    run = Run(site, places_in(tmp_path / "site"), strategy)
+    run = Run(site, paths_in(tmp_path / "site"), strategy)
     assert runner.run(run).error == ""
     kills, crashed = 0, True
     while crashed:

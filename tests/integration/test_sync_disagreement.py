@@ -17,7 +17,7 @@ from pushmirror.sync import owner
 from pushmirror.system.process import Result
 from support.rsync_daemon import RsyncDaemon
 from trees import refused
-from upstreams import places_in, take_stock
+from upstreams import paths_in, take_stock
 
 _seconds = count(1_600_000_000)
 _X = "pool/x.deb"
@@ -70,7 +70,7 @@ class Below(LabSite):
 
     def __init__(self, directory: Path, upstream: Upstream, daemon: RsyncDaemon, **options: object) -> None:
         self._above = upstream.tree
-        self._places = places_in(directory.parent, directory.parent / "manifest")
+        self._places = paths_in(directory.parent, directory.parent / "manifest")
         daemon.add_module("up", upstream.tree)
         daemon.add_module("up.manifest", directory.parent / "manifest")
         super().__init__(directory, upstream=daemon.url("up"), **options)

@@ -42,6 +42,7 @@ FLOORS = (
     {"tree", "push"},
     {"fetch", "background_push", "service"},
     {"closures"},
+    {"workspace"},
     {"changes"},
     {"sync"},
     {"runner"},

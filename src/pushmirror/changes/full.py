@@ -6,29 +6,31 @@ from collections.abc import Iterator
 
 from pushmirror.archive.filters import STAGE1_RULES
 from pushmirror.archive.generation import TreeDigest
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.local_changes import describe, drift_among
-from pushmirror.changes.question import DetectionContext
 from pushmirror.inventory.diff import Diff, DiskDiff, scanner
 from pushmirror.state.records import Stage
 
 
-def by_full(question: DetectionContext) -> Diff:
+def detect(context: DetectionContext) -> Diff:
     """Compare every name of upstream's tree with ours."""
-    scan = scanner(question.tree, leave_out=question.leave_out)
-    digest = None if question.pinned.suites else TreeDigest()
-    comparison = DiskDiff(question.tree, scan, digest=digest)
-    rules = STAGE1_RULES if question.stage is Stage.STAGE1 else ()
-    unseen = question.upstream.listing(comparison.take, empty=question.area.empty, rules=rules)
+    scan = scanner(context.workspace.tree, leave_out=context.workspace.traces.is_left_out)
+    digest = None if context.pinned.suites else TreeDigest()
+    comparison = DiskDiff(context.workspace.tree, scan, digest=digest)
+    rules = STAGE1_RULES if context.stage is Stage.STAGE1 else ()
+    unseen = context.workspace.upstream.listing(
+        comparison.take, empty=context.workspace.area.empty, rules=rules
+    )
     diff = comparison.finish()
     if unseen:  # what upstream could not show may well be there: it stays here
         diff.deviates = True
         diff.extras = [path for path in diff.extras if not unseen.covers(path)]
         diff.extra_directories = [path for path in diff.extra_directories if not unseen.covers(path)]
     diff.compared_disk, diff.generation = True, diff.digest
-    drift = drift_among(_differing(diff), question.tree, question.inventory)
+    drift = drift_among(_differing(diff), context.workspace.tree, context.inventory)
     diff.how = describe(drift)
-    if drift and not question.is_dry:
-        question.inventory.mark_incomplete()  # this run puts it right, if it comes to its end
+    if drift and not context.is_dry:
+        context.inventory.mark_incomplete()  # this run puts it right, if it comes to its end
     return diff
 
 

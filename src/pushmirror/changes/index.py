@@ -21,6 +21,7 @@ from pushmirror.archive.index import UNKNOWN, File, record_fingerprint
 from pushmirror.archive.layout import is_by_hash
 from pushmirror.archive.paths import Entry, Kind, as_sha256, link_stays_inside, resolve
 from pushmirror.archive.pathset import GrowingPathSet, fingerprint
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.index_files import (
     Changed,
     changed_lists,
@@ -28,7 +29,6 @@ from pushmirror.changes.index_files import (
     lists_to_ask_for,
     take_extrafiles,
 )
-from pushmirror.changes.question import DetectionContext
 from pushmirror.closures import check
 from pushmirror.closures.indices import Indices
 from pushmirror.errors import BadPath, Unusable
@@ -38,29 +38,30 @@ from pushmirror.system.files import has_digest, lstat_or_none, mtime_of
 from pushmirror.tree.published_state import Suite, TreeLinks
 
 
-def replaced(question: DetectionContext, files: Sequence[File], known: Collection[str]) -> list[File]:
+def replaced(context: DetectionContext, files: Sequence[File], known: Collection[str]) -> list[File]:
     """Those of the files, present here with the right size, whose content has another hash.
 
     Upstream has replaced them under the same name with the same size; no archive should. `known` are the keys
     of the indices that vouched for what is here: with the same hash there, or read later because it came
     since the last publication (closures/check.py), a file is not read here.
     """
-    landed = question.area.landed()
-    doubtful = [file for file in files if file.path not in landed and not _is_known(question, file)]
+    landed = context.workspace.area.landed()
+    doubtful = [file for file in files if file.path not in landed and not _is_known(context, file)]
     if not doubtful:
         return []
-    vouched = set(question.closures.named({fingerprint(file.path) for file in doubtful}, known))
-    unread = [(file, question.tree / file.path) for file in doubtful if file not in vouched]
-    question.upstream.progress.step("comparing", files=len(unread), size=sum(file.size for file, _ in unread))
-    return check.wrong(unread, question.upstream.progress)
+    vouched = set(context.workspace.closures.named({fingerprint(file.path) for file in doubtful}, known))
+    unread = [(file, context.workspace.tree / file.path) for file in doubtful if file not in vouched]
+    progress = context.workspace.progress
+    progress.step("comparing", files=len(unread), size=sum(file.size for file, _ in unread))
+    return check.wrong(unread, progress)
 
 
-def _is_known(question: DetectionContext, file: File) -> bool:
+def _is_known(context: DetectionContext, file: File) -> bool:
     """Whether the file had this hash when it was put there, and was not touched since."""
-    entry = question.inventory.get(file.path)
+    entry = context.inventory.get(file.path)
     if entry is None or entry.sha256 != file.digest:
         return False
-    here = lstat_or_none(question.tree / file.path)
+    here = lstat_or_none(context.workspace.tree / file.path)
     return (
         here is not None
         and stat.S_ISREG(here.st_mode)
@@ -73,69 +74,69 @@ _log = logging.getLogger(__name__)
 _KINDS_OF_HASH = ("SHA256", "MD5Sum", "SHA1", "SHA512")
 
 
-def by_index(question: DetectionContext) -> Diff:
+def detect(context: DetectionContext) -> Diff:
     """Tell what differs between our tree and the pinned state, as far as signed lists tell.
 
     Raises Unusable where they do not tell enough. A suite whose indices cannot be fetched is held back.
     """
-    require_usable(question)
+    require_usable(context)
     diff = Diff(covers_all=False)
-    is_new = question.pinned.generation != question.live.generation
-    keys = question.closures.closures_of(question.pinned.generation)
+    is_new = context.pinned.generation != context.live.generation
+    keys = context.workspace.closures.closures_of(context.pinned.generation)
     if is_new:
-        _require_ways_to_by_hash(question)
-        _take_lists(question, diff, changed_lists(question, TreeLinks(question.tree)))
-        keys = _take_closures(question, diff)
-    elif question.stage is Stage.STAGE1:
+        _require_ways_to_by_hash(context)
+        _take_lists(context, diff, changed_lists(context, TreeLinks(context.workspace.tree)))
+        keys = _take_closures(context, diff)
+    elif context.stage is Stage.STAGE1:
         # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
         raise Unusable("upstream's Release files have not changed yet")
-    if question.stage is not Stage.STAGE1:
+    if context.stage is not Stage.STAGE1:
         if is_new:
-            take_extrafiles(question, diff)
-        _take_unneeded(question, diff, _indices(question, diff), keys)
-    diff.files_upstream = question.closures.count(keys) + sum(
-        len(suite.release.files) for suite in question.pinned.suites.values()
+            take_extrafiles(context, diff)
+        _take_unneeded(context, diff, _indices(context, diff), keys)
+    diff.files_upstream = context.workspace.closures.count(keys) + sum(
+        len(suite.release.files) for suite in context.pinned.suites.values()
     )
-    diff.files_here = question.inventory.files or diff.files_upstream
+    diff.files_here = context.inventory.files or diff.files_upstream
     return diff
 
 
-def _take_closures(question: DetectionContext, diff: Diff) -> set[str]:
+def _take_closures(context: DetectionContext, diff: Diff) -> set[str]:
     """Note what the indices of suites without a fault add; returns the keys of all closures."""
-    indices = _indices(question, diff)
-    indices = indices.holding(question.suites, indices.get(question.upstream, question.live))
-    known = check.readable_of(question.base, question.closures)
-    readable, faults = check.read_closures(question.pinned, indices, question.closures)
+    indices = _indices(context, diff)
+    indices = indices.holding(context.suites, indices.get(context.workspace.upstream, context.live))
+    known = check.readable_of(context.base, context.workspace.closures)
+    readable, faults = check.read_closures(context.pinned, indices, context.workspace.closures)
     if faults:
-        indices = indices.holding(question.suites, faults)
-        readable, _ = check.read_closures(question.pinned, indices, question.closures)
-    _take_files(question, diff, readable.values(), known.values())
+        indices = indices.holding(context.suites, faults)
+        readable, _ = check.read_closures(context.pinned, indices, context.workspace.closures)
+    _take_files(context, diff, readable.values(), known.values())
     return set(readable.values())
 
 
-def _indices(question: DetectionContext, diff: Diff) -> Indices:
+def _indices(context: DetectionContext, diff: Diff) -> Indices:
     return Indices(
-        tree=question.tree,
-        area=question.area,
+        tree=context.workspace.tree,
+        area=context.workspace.area,
         diff=diff,
-        suites=question.suites,
-        base=question.base,
-        wants=question.selection.wants,
+        suites=context.suites,
+        base=context.base,
+        wants=context.workspace.selection.wants,
     )
 
 
-def require_usable(question: DetectionContext) -> None:
+def require_usable(context: DetectionContext) -> None:
     """Raise Unusable where the signed lists do not show everything that matters."""
-    base, pinned = question.base.suites, question.pinned.suites
+    base, pinned = context.base.suites, context.pinned.suites
     if not pinned:
         raise Unusable("upstream has no Release files")
-    if question.is_dry:
+    if context.is_dry:
         raise Unusable("a dry run fetches no indices (a real run may use it and compare less)")
     if not base:
         raise Unusable("the indices of the published state are unknown")
-    if question.inventory.selection != question.mark:
+    if context.inventory.selection != context.selection_hash:
         raise Unusable("filters or architectures changed")
-    if question.inventory.target:
+    if context.inventory.target:
         raise Unusable("an earlier run did not finish and may have left unsigned files")
     if base.keys() != pinned.keys():
         changed = min(base.keys() ^ pinned.keys())
@@ -143,24 +144,24 @@ def require_usable(question: DetectionContext) -> None:
     for directory, suite in pinned.items():
         if _names_of(suite) != _names_of(base[directory]):
             raise Unusable(f"suite or codename of {directory} changed, and links may have new targets")
-    for path, target in question.suites.upstream.links.items():
-        if path not in question.suites.held_links and _target_of(question.tree / path) != target:
+    for path, target in context.suites.upstream.links.items():
+        if path not in context.suites.held_links and _target_of(context.workspace.tree / path) != target:
             raise Unusable(f"the link {path} has a new target")
 
 
-def _require_ways_to_by_hash(question: DetectionContext) -> None:
+def _require_ways_to_by_hash(context: DetectionContext) -> None:
     """Raise Unusable where a link here has the place of by-hash files, and leads to none of them.
 
     Upstream was wrong then; whether it still is, its lists do not tell.
     """
-    suites = [suite for suite in question.base.suites.values() if suite.release.acquire_by_hash]
+    suites = [suite for suite in context.base.suites.values() if suite.release.acquire_by_hash]
     directories = {
         suite.path_of(listed).rpartition("/")[0]
         for suite in suites
         for listed in suite.release.files.values()
     }
     for directory in directories:
-        place = question.tree / directory / "by-hash"
+        place = context.workspace.tree / directory / "by-hash"
         if place.is_symlink() and not any((place / kind).is_dir() for kind in _KINDS_OF_HASH):
             raise Unusable(f"{directory}/by-hash is a link here without by-hash files behind it")
 
@@ -169,60 +170,62 @@ def _names_of(suite: Suite) -> tuple[str, str]:
     return suite.release.suite, suite.release.codename
 
 
-def _take_lists(question: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
+def _take_lists(context: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
     """Fetch the lists that are new in the Release files; note what arrived, and what upstream has dropped."""
-    is_last = question.stage is not Stage.STAGE1
-    fetch_lists(question, changed, also=lists_to_ask_for(question) if is_last else ())
+    is_last = context.stage is not Stage.STAGE1
+    fetch_lists(context, changed, also=lists_to_ask_for(context) if is_last else ())
+    area = context.workspace.area
     for one in changed:
-        links = [path for path in one.names if _take_link(question, diff, path)]
-        came = [path for path in one.names if question.area.fetched(path)]
-        right = [path for path in came if question.area.digest_of(path, like=one.digest) == one.digest]
+        links = [path for path in one.names if _take_link(context, diff, path)]
+        came = [path for path in one.names if area.fetched(path)]
+        right = [path for path in came if area.digest_of(path, like=one.digest) == one.digest]
         diff.no_links.update(came)
         for path in came if right else ():
-            _note(question, diff, path, one.size, like=path if path in right else right[0])
+            _note(context, diff, path, one.size, like=path if path in right else right[0])
         if came and not right:
             diff.refused.add(one.path)  # until it is asked for once more
-        elif not came and not links and one.was_carried and _is_name(question.tree / one.path):
+        elif not came and not links and one.was_carried and _is_name(context.workspace.tree / one.path):
             diff.extras.append(one.path)  # upstream carries it no more
-    _drop_dangling(question, diff)
+    _drop_dangling(context, diff)
 
 
-def _drop_dangling(question: DetectionContext, diff: Diff) -> None:
+def _drop_dangling(context: DetectionContext, diff: Diff) -> None:
     """Leave out links to what did not come: they are of a later state of upstream's, or wrong."""
-    links = TreeLinks(question.tree, diff.upstream_links)
+    tree, area = context.workspace.tree, context.workspace.area
+    links = TreeLinks(tree, diff.upstream_links)
     for path in list(diff.links):
         try:
             place = resolve(path, links, follow_last=True)
         except BadPath:
             place = path
-        if question.area.fetched(place) is None and not os.path.exists(question.tree / place):  # noqa: PTH110
+        if area.fetched(place) is None and not os.path.exists(tree / place):  # noqa: PTH110
             del diff.links[path], diff.upstream_links[path]
             diff.refused.add(path)  # until it is asked for by its hash, too
 
 
-def _take_link(question: DetectionContext, diff: Diff, path: str) -> bool:
+def _take_link(context: DetectionContext, diff: Diff, path: str) -> bool:
     """Note a link that upstream has in the place of an index: Debian's lead to the by-hash copy."""
-    target = question.area.link_at(path)
+    target = context.workspace.area.link_at(path)
     if target is None or not (is_by_hash(path) or link_stays_inside(path, target)):
         return False
     diff.upstream_links[path] = target
-    if not is_by_hash(path) and _target_of(question.tree / path) != target:
+    if not is_by_hash(path) and _target_of(context.workspace.tree / path) != target:
         diff.links[path] = Entry(path, Kind.LINK, target=target)
     return True
 
 
-def _take_files(question: DetectionContext, diff: Diff, keys: Iterable[str], known: Collection[str]) -> None:
+def _take_files(context: DetectionContext, diff: Diff, keys: Iterable[str], known: Collection[str]) -> None:
     """Note what the indices add and the tree lacks, or has otherwise.
 
     A file that is here is looked at once for each size and hash that indices give it: one of them may be
     wrong, and must not keep the others from being looked at. One that is not here is fetched once.
     """
     seen = GrowingPathSet()
-    tree = os.fspath(question.tree)
+    tree = os.fspath(context.workspace.tree)
     unsized: list[File] = []
     of_that_size: list[File] = []
-    for file in question.closures.additions(keys, known):
-        if not question.named.wants(file.path):
+    for file in context.workspace.closures.additions(keys, known):
+        if not context.workspace.named.wants(file.path):
             continue
         here = lstat_or_none(f"{tree}/{file.path}")
         if not (seen.add(file.path) if here is None else seen.add_number(record_fingerprint(file))):
@@ -237,39 +240,40 @@ def _take_files(question: DetectionContext, diff: Diff, keys: Iterable[str], kno
             diff.changed.setdefault(file.path, entry)
         else:
             of_that_size.append(file)
-    for file in replaced(question, of_that_size, known):
+    for file in replaced(context, of_that_size, known):
         sha256 = as_sha256(file.digest)
         entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
         diff.changed.setdefault(file.path, entry)
-    _take_unsized(question, diff, unsized)
+    _take_unsized(context, diff, unsized)
 
 
-def _take_unsized(question: DetectionContext, diff: Diff, files: list[File]) -> None:
+def _take_unsized(context: DetectionContext, diff: Diff, files: list[File]) -> None:
     """Fetch images that an installer's list names without their sizes; some of them no mirror carries.
 
     One with another content is noted, too: whoever stages it finds fault with it.
     """
-    lacking = [file for file in files if not has_digest(question.tree / file.path, file.digest)]
+    lacking = [file for file in files if not has_digest(context.workspace.tree / file.path, file.digest)]
     if not lacking:
         return
-    question.upstream.fetch((file.path for file in lacking), question.area)
+    context.workspace.upstream.fetch((file.path for file in lacking), context.workspace.area)
     for file in lacking:
-        if found := question.area.fetched(file.path):
-            _note(question, diff, file.path, found.st_size, like=file.path)
+        if found := context.workspace.area.fetched(file.path):
+            _note(context, diff, file.path, found.st_size, like=file.path)
 
 
-def _take_unneeded(question: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:
+def _take_unneeded(context: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:
     """Note what only generations out of their grace referred to, unless upstream keeps it for longer.
 
     What upstream still has is asked for again at each new generation; its directories go when they are empty.
     """
-    pinned, live, closures = question.pinned.generation, question.live.generation, question.closures
+    pinned, live, workspace = context.pinned.generation, context.live.generation, context.workspace
+    closures = workspace.closures
     found = closures.unneeded(
         pinned,
         names=indices.paths,
         keys=keys,
         replaced=live if live != pinned else "",
-        grace_s=question.archive.grace.total_seconds(),
+        grace_s=workspace.archive.grace.total_seconds(),
     )
     left = set(closures.left())
     if pinned == live and left.issuperset(found):
@@ -277,15 +281,15 @@ def _take_unneeded(question: DetectionContext, diff: Diff, indices: Indices, key
     doubtful = [
         path
         for path in found
-        if question.named.wants(path) and _is_name(question.tree / path) and not diff.wanted(path)
+        if workspace.named.wants(path) and _is_name(workspace.tree / path) and not diff.wanted(path)
     ]
-    still = question.upstream.present(doubtful, empty=question.area.empty) if doubtful else set()
+    still = workspace.upstream.present(doubtful, empty=workspace.area.empty) if doubtful else set()
     if still != left:
         closures.note_left(still)
     diff.extras += sorted(path for path in doubtful if path not in still)
     if diff.extras:
         emptied = {above for path in diff.extras for above in _directories_of(path)}
-        diff.extra_directories = sorted(emptied.union(question.inventory.extra_directories()))
+        diff.extra_directories = sorted(emptied.union(context.inventory.extra_directories()))
 
 
 def _directories_of(path: str) -> Iterator[str]:
@@ -300,12 +304,12 @@ def _is_name(path: Path) -> bool:
     return here is not None and not stat.S_ISDIR(here.st_mode)
 
 
-def _note(question: DetectionContext, diff: Diff, path: str, size: int, *, like: str) -> None:
+def _note(context: DetectionContext, diff: Diff, path: str, size: int, *, like: str) -> None:
     """What was fetched is to be published under its name; `like` is the file that has the right content."""
-    found = question.area.fetched(like)
+    found = context.workspace.area.fetched(like)
     assert found is not None
-    entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=question.area.sha256_of(like) or "")
-    kind = diff.missing if lstat_or_none(question.tree / path) is None else diff.changed
+    entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=context.workspace.area.sha256_of(like) or "")
+    kind = diff.missing if lstat_or_none(context.workspace.tree / path) is None else diff.changed
     kind[path] = entry
 
 

@@ -24,7 +24,7 @@ from pushmirror.archive.checksum_lists import parse_extrafiles
 from pushmirror.archive.layout import TRACES, PublishStep, publish_step
 from pushmirror.archive.paths import Entry, Kind, resolve
 from pushmirror.archive.release import Listed
-from pushmirror.changes.question import DetectionContext
+from pushmirror.changes.context import DetectionContext
 from pushmirror.closures.signatures import check_clearsigned
 from pushmirror.errors import ArchiveError, Unusable
 from pushmirror.inventory.diff import Diff
@@ -53,43 +53,43 @@ class Changed:
         return (*by_digest, self.path, *others)
 
 
-def changed_lists(question: DetectionContext, links: Mapping[str, str]) -> list[Changed]:
+def changed_lists(context: DetectionContext, links: Mapping[str, str]) -> list[Changed]:
     """What the pinned Release files list anew or with another hash, and what the tree has lost.
 
     Upstream may carry it or not: of a name that has not changed, that is as it was. Raises Unusable where a
     name leads through a link, which may have turned at upstream: nothing that is listed tells.
     """
     found: list[Changed] = []
-    carried = question.closures.names_of(question.base.generation)
-    for suite in question.pinned.suites.values():
-        base = question.base.suites.get(suite.directory)
+    carried = context.workspace.closures.names_of(context.base.generation)
+    for suite in context.pinned.suites.values():
+        base = context.base.suites.get(suite.directory)
         before = base.release.files if base else {}
         for path, listed in suite.release.files.items():
             old = before.get(path)
             is_same = old is not None and old.digest == listed.digest
             place = resolve(suite.path_of(listed), links)
-            if (is_same and place not in carried) or not question.selection.wants(place):
+            if (is_same and place not in carried) or not context.workspace.selection.wants(place):
                 continue
-            is_here = os.path.lexists(question.tree / place)
+            is_here = os.path.lexists(context.workspace.tree / place)
             if is_same and is_here:
                 continue
             if place != suite.path_of(listed):
                 raise Unusable(f"{suite.path_of(listed)} changed, and its path contains a link")
-            copies = tuple(_copies(question, suite, listed))
+            copies = tuple(_copies(context, suite, listed))
             was_carried = is_here or place in carried
             found.append(Changed(place, listed.size, listed.digest, copies, was_carried))
     return found
 
 
-def fetch_lists(question: DetectionContext, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
+def fetch_lists(context: DetectionContext, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
     """Fetch them into the work area, under each of the names that upstream has; links as what they are.
 
     `also` names files that are fetched along with them, unless the tree has them as upstream does.
     """
-    area, upstream = question.area, question.upstream
+    area, upstream = context.workspace.area, context.workspace.upstream
     basis = area.scratch()  # what rsync finds in it, it does not fetch again
     for name in also:
-        _put(area, basis, name, question.tree / name)
+        _put(area, basis, name, context.workspace.tree / name)
     names = [name for one in changed for name in one.names]
     upstream.progress.step("indices", files=len(names))
     if sum(one.size * (len(one.names) - 1) for one in changed) > _WORTH_TWO_FETCHES:
@@ -107,13 +107,13 @@ def fetch_lists(question: DetectionContext, changed: Sequence[Changed], *, also:
         _hash_all(area, [*names, *also])
 
 
-def _copies(question: DetectionContext, suite: Suite, listed: Listed) -> Iterator[str]:
+def _copies(context: DetectionContext, suite: Suite, listed: Listed) -> Iterator[str]:
     """The by-hash names that upstream may have: all, or those of the kinds that it had before."""
     for path in suite.copies_of(listed):
         kind = path.rpartition("/")[0]
-        is_known = os.path.isdir(question.tree / kind)  # noqa: PTH112  once a name; Path is ten times slower
-        is_new = not os.path.isdir(question.tree / kind.rpartition("/")[0])  # noqa: PTH112
-        if (is_known or is_new) and question.selection.wants(path):
+        is_known = os.path.isdir(context.workspace.tree / kind)  # noqa: PTH112  once a name; Path is ten times slower
+        is_new = not os.path.isdir(context.workspace.tree / kind.rpartition("/")[0])  # noqa: PTH112
+        if (is_known or is_new) and context.workspace.selection.wants(path):
             yield path
 
 
@@ -133,58 +133,60 @@ LIST = "extrafiles"
 _MAX_LIST = 2**26  # bytes; Debian's has 1 MiB
 
 
-def lists_to_ask_for(question: DetectionContext) -> list[str]:
+def lists_to_ask_for(context: DetectionContext) -> list[str]:
     """The name of the list, if upstream may have it and it may be mirrored."""
-    is_carried = _is_file(question.tree / LIST) or not question.base.suites
-    return [LIST] if is_carried and question.selection.wants(LIST) else []
+    is_carried = _is_file(context.workspace.tree / LIST) or not context.base.suites
+    return [LIST] if is_carried and context.workspace.selection.wants(LIST) else []
 
 
-def take_extrafiles(question: DetectionContext, diff: Diff) -> None:
+def take_extrafiles(context: DetectionContext, diff: Diff) -> None:
     """Fetch what changed in the list, which came into the area, and note what is right."""
-    came, here = question.area.sha256_of(LIST), question.tree / LIST
+    came, here = context.workspace.area.sha256_of(LIST), context.workspace.tree / LIST
     if came is None or _is_right(here, came):
         return
     try:
-        if question.archive.keyring:
-            check_clearsigned(question.area.at(LIST), question.archive.keyring, where=LIST)
-        new = _read(question.area.at(LIST))
+        if context.workspace.archive.keyring:
+            check_clearsigned(context.workspace.area.at(LIST), context.workspace.archive.keyring, where=LIST)
+        new = _read(context.workspace.area.at(LIST))
         old = _read(here) if _is_file(here) else {}
     except ArchiveError as exc:
         _log.warning("ignoring this list: %s", exc)
         return
     changed = {path: sha256 for path, sha256 in new.items() if old.get(path) != sha256}
-    if _take(question, diff, {path: changed[path] for path in changed if is_followed(question, path)}):
-        _note(question, diff, LIST)
+    if _take(context, diff, {path: changed[path] for path in changed if is_followed(context, path)}):
+        _note(context, diff, LIST)
 
 
-def _take(question: DetectionContext, diff: Diff, changed: dict[str, str]) -> bool:
+def _take(context: DetectionContext, diff: Diff, changed: dict[str, str]) -> bool:
     """Fetch the changed files; whether all of them are what the list says."""
-    lacking = [path for path, sha256 in changed.items() if not _is_right(question.tree / path, sha256)]
+    lacking = [
+        path for path, sha256 in changed.items() if not _is_right(context.workspace.tree / path, sha256)
+    ]
     if not lacking:
         return True
-    question.upstream.fetch(lacking, question.area, basis=question.tree)
-    right = [path for path in lacking if question.area.sha256_of(path) == changed[path]]
+    context.workspace.upstream.fetch(lacking, context.workspace.area, basis=context.workspace.tree)
+    right = [path for path in lacking if context.workspace.area.sha256_of(path) == changed[path]]
     for path in right:
-        _note(question, diff, path)
+        _note(context, diff, path)
     if len(right) < len(lacking):
         wrong = next(path for path in lacking if path not in set(right))
         _log.info("%d files differ from %s, such as %s", len(lacking) - len(right), LIST, wrong)
     return len(right) == len(lacking)
 
 
-def is_followed(question: DetectionContext, path: str) -> bool:
+def is_followed(context: DetectionContext, path: str) -> bool:
     """Whether the list decides about a path: it is mirrored, and no Release file covers what is there."""
     in_suite = path.count("/") > 1 if path.startswith("dists/") else publish_step(path) is PublishStep.EARLY
-    ours = path.startswith(f"{TRACES}/") or question.leave_out(path) or path == LIST
-    return not in_suite and not ours and question.selection.wants(path)
+    ours = path.startswith(f"{TRACES}/") or context.workspace.traces.is_left_out(path) or path == LIST
+    return not in_suite and not ours and context.workspace.selection.wants(path)
 
 
-def _note(question: DetectionContext, diff: Diff, path: str) -> None:
-    found = question.area.fetched(path)
+def _note(context: DetectionContext, diff: Diff, path: str) -> None:
+    found = context.workspace.area.fetched(path)
     assert found is not None
-    sha256 = question.area.sha256_of(path) or ""
+    sha256 = context.workspace.area.sha256_of(path) or ""
     entry = Entry(path, Kind.FILE, found.st_size, mtime_of(found), sha256=sha256)
-    (diff.changed if os.path.lexists(question.tree / path) else diff.missing)[path] = entry
+    (diff.changed if os.path.lexists(context.workspace.tree / path) else diff.missing)[path] = entry
 
 
 def _read(file: Path) -> dict[str, str]:

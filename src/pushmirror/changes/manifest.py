@@ -19,8 +19,8 @@ from pushmirror.archive.layout import is_searched, is_suite_file
 from pushmirror.archive.manifest import Head, Step, chain
 from pushmirror.archive.manifest_parts import Change, order_of
 from pushmirror.archive.paths import Entry, Kind
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.local_changes import describe
-from pushmirror.changes.question import DetectionContext
 from pushmirror.errors import Unusable, UpstreamMoved
 from pushmirror.fetch.selection import is_partial
 from pushmirror.inventory.diff import Diff, InventoryDiff
@@ -34,62 +34,62 @@ _log = logging.getLogger(__name__)
 Net = dict[str, Entry | None]
 
 
-def by_manifest(question: DetectionContext) -> Diff:
+def detect(context: DetectionContext) -> Diff:
     """Tell what differs between our tree and the state that upstream's manifest describes.
 
     Raises Unusable where there is no consistent manifest, and UpstreamMoved when it describes another state
     than the pinned one: upstream is publishing at this moment.
     """
-    head = question.manifest.head()
-    found = _look_at_disk(question)
-    why_whole = _why_whole(question, found)
-    steps = chain(head, question.inventory.followed)
-    if why_whole or steps is None or not _leads_by(question.inventory, steps):
+    head = context.manifest.head()
+    found = _look_at_disk(context)
+    why_whole = _why_whole(context, found)
+    steps = chain(head, context.inventory.followed)
+    if why_whole or steps is None or not _leads_by(context.inventory, steps):
         why_whole = why_whole or "it no longer has the changes since our state"
-        diff, how = _compare_all(question, head), f"upstream's whole manifest: {why_whole}"
+        diff, how = _compare_all(context, head), f"upstream's whole manifest: {why_whole}"
     else:
-        diff = _compare_changes(question, head, steps)
+        diff = _compare_changes(context, head, steps)
         how = _in_words(len(steps))
-        _link_release_files(question, diff)
+        _link_release_files(context, diff)
     diff.how = how
     diff.digest, diff.generation = head.state, head.generation
     diff.files_upstream = head.files
-    diff.files_here = question.inventory.files
+    diff.files_here = context.inventory.files
     if found is not None:
         diff.modes = _wrong_modes(found, diff)
     return diff
 
 
-def _link_release_files(question: DetectionContext, diff: Diff) -> None:
+def _link_release_files(context: DetectionContext, diff: Diff) -> None:
     """Note links to Release files that are files here: a run was killed while their suite was swapped."""
-    suites = question.suites
+    suites = context.suites
     for path, target in suites.upstream.links.items():
-        known = question.inventory.get(path)
+        known = context.inventory.get(path)
         is_file = known is not None and known.kind is Kind.FILE
         if is_file and is_suite_file(path) and not suites.leaves(path) and path not in diff.links:
             diff.upstream_links[path] = target
             diff.links[path] = Entry(path, Kind.LINK, target=target)
 
 
-def _look_at_disk(question: DetectionContext) -> Drift | None:
+def _look_at_disk(context: DetectionContext) -> Drift | None:
     """The local changes, by a full scan; None if no scan is due."""
-    inventory = question.inventory
-    if not question.is_due and inventory.complete and not inventory.needs_refresh:
+    inventory = context.inventory
+    if not context.is_due and inventory.complete and not inventory.needs_refresh:
         return None
-    if question.is_dry:
+    if context.is_dry:
         raise Unusable("a full scan is due, which a dry run does not do (a real run will)")
-    return inventory.reconcile(question.tree, progress=question.upstream.progress)
+    return inventory.reconcile(context.workspace.tree, progress=context.workspace.upstream.progress)
 
 
-def _why_whole(question: DetectionContext, found: Drift | None) -> str:
+def _why_whole(context: DetectionContext, found: Drift | None) -> str:
     """The reason why the whole manifest is needed; empty if its steps are enough."""
-    inventory = question.inventory
+    inventory = context.inventory
     drift = describe(found) if found else ""
     if drift or not inventory.followed:
         return drift or "no earlier state of it is known here"
-    if inventory.selection != question.mark:
+    if inventory.selection != context.selection_hash:
         return "filters or architectures changed"
-    is_proven = not is_partial(question.archive) and inventory.holds(inventory.followed)
+    is_proven = not is_partial(context.workspace.archive) and inventory.holds(inventory.followed)
     return "" if found is None or is_proven else "a full comparison is due"
 
 
@@ -124,14 +124,14 @@ def _in_words(steps: int) -> str:
     return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
 
 
-def _compare_changes(question: DetectionContext, head: Head, steps: Iterable[Step]) -> Diff:
+def _compare_changes(context: DetectionContext, head: Head, steps: Iterable[Step]) -> Diff:
     """The survey of what upstream changed since the state that we follow, and of what was held back then."""
-    inventory = question.inventory
-    held, changed = inventory.held(), _net(inventory.followed, question.manifest.changes(head, steps))
+    inventory = context.inventory
+    held, changed = inventory.held(), _net(inventory.followed, context.manifest.changes(head, steps))
     net = held | changed
-    pinned = _Pinned(question)
+    pinned = _Pinned(context)
     pinned.check({path: net[path] if path in net else inventory.get(path) for path in pinned.paths})
-    differences = InventoryDiff(question.selection, inventory.below)
+    differences = InventoryDiff(context.workspace.selection, inventory.below)
     for path in sorted(net, key=order_of):
         pinned.require(path, net[path])
         differences.take(path, net[path], inventory.get(path))
@@ -148,15 +148,15 @@ def _compare_changes(question: DetectionContext, head: Head, steps: Iterable[Ste
     return diff
 
 
-def _compare_all(question: DetectionContext, head: Head) -> Diff:
+def _compare_all(context: DetectionContext, head: Head) -> Diff:
     """The survey of every name that upstream's manifest and our inventory have."""
     later = chain(head, head.snapshot_state) or ()
-    net = _net(head.snapshot_state, question.manifest.changes(head, later))
-    pinned = _Pinned(question)
+    net = _net(head.snapshot_state, context.manifest.changes(head, later))
+    pinned = _Pinned(context)
     found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
-    differences = InventoryDiff(question.selection, question.inventory.below)
-    theirs = _with(net, _checked(question.manifest.snapshot(head), head.snapshot_state))
-    for path, there, here in _side_by_side(theirs, question.inventory.entries()):
+    differences = InventoryDiff(context.workspace.selection, context.inventory.below)
+    theirs = _with(net, _checked(context.manifest.snapshot(head), head.snapshot_state))
+    for path, there, here in _side_by_side(theirs, context.inventory.entries()):
         pinned.require(path, there)
         if path in found:
             found[path] = there
@@ -220,9 +220,9 @@ def _side_by_side(
 class _Pinned:
     """Compares the manifest with the Release files that the attempt is pinned to."""
 
-    def __init__(self, question: DetectionContext) -> None:
-        self._area, self._selection = question.area, question.selection
-        shown = question.suites.upstream
+    def __init__(self, context: DetectionContext) -> None:
+        self._area, self._selection = context.workspace.area, context.workspace.selection
+        shown = context.suites.upstream
         self.paths = frozenset(path for files in shown.files.values() for path in files.values())
         self._plain = shown.plain
 

@@ -11,31 +11,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from pushmirror.archive.filters import Selection
 from pushmirror.archive.layout import DISTS, RELEASE_NAMES, ZZZ_DISTS, is_searched, joined, may_have_suites
-from pushmirror.changes.full import by_full
-from pushmirror.changes.index import by_index
-from pushmirror.changes.manifest import by_manifest
-from pushmirror.changes.question import DetectionContext
+from pushmirror.changes import full, index, manifest
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.upstream_manifest import UpstreamManifest
-from pushmirror.closures.store import ClosureStore
-from pushmirror.config.model import Archive, Mirror, Strategy
+from pushmirror.config.model import Strategy
 from pushmirror.errors import Unusable, UpstreamMoved, UpstreamUpdating, key_name
-from pushmirror.fetch.selection import closure_rules, selection_hash, selection_rules
+from pushmirror.fetch.selection import selection_hash
 from pushmirror.fetch.unreadable import Unseen
-from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.state.records import Stage
 from pushmirror.system import clock
 from pushmirror.tree.published_state import NOTHING, Fault, PublishedState, read_published
-from pushmirror.tree.suites import SuiteMemory, Suites
-from pushmirror.tree.traces import Traces, upstream_flags
-from pushmirror.tree.work_area import WorkArea
+from pushmirror.tree.suites import Suites
+from pushmirror.tree.traces import upstream_flags
+from pushmirror.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +58,27 @@ class StrategyInputs:
         return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
 
 
-def choices(facts: StrategyInputs) -> list[Choice]:
+def choices(inputs: StrategyInputs) -> list[Choice]:
     """The strategies to try, in this order."""
-    wanted = facts.wanted
+    wanted = inputs.wanted
     if wanted is Strategy.FULL:
-        return [Choice(wanted, "as asked for" if facts.is_asked_for else "as configured")]
+        return [Choice(wanted, "as asked for" if inputs.is_asked_for else "as configured")]
     found: list[Choice] = []
     if wanted in {Strategy.AUTO, Strategy.MANIFEST}:
         found.append(Choice(Strategy.MANIFEST, "upstream offers its manifest"))
-    if wanted is not Strategy.MANIFEST and facts.has_suites and not (facts.is_new or facts.is_due):
+    if wanted is not Strategy.MANIFEST and inputs.has_suites and not (inputs.is_new or inputs.is_due):
         found.append(Choice(Strategy.INDEX, "upstream's Release files show what changed"))
-    found.append(Choice(Strategy.FULL, _why_full(facts)))
+    found.append(Choice(Strategy.FULL, _why_full(inputs)))
     return found
 
 
-def _why_full(facts: StrategyInputs) -> str:
-    if not facts.has_suites:
+def _why_full(inputs: StrategyInputs) -> str:
+    if not inputs.has_suites:
         return "the tree has no Release files, so only full works"
-    if facts.is_new:
+    if inputs.is_new:
         return "no full comparison has been done yet"
-    if facts.is_due:
-        return f"the last full comparison is older than {facts.full_every}"
+    if inputs.is_due:
+        return f"the last full comparison is older than {inputs.full_every}"
     return "it works with any rsync daemon"
 
 
@@ -93,9 +87,9 @@ _HINT = "tell upstream's operator that its rsync daemon cannot read them"
 _LOOKS = 5  # at upstream's Release files: links may lead to links
 
 STRATEGIES: dict[Strategy, Callable[[DetectionContext], Diff]] = {
-    Strategy.MANIFEST: by_manifest,
-    Strategy.INDEX: by_index,
-    Strategy.FULL: by_full,
+    Strategy.MANIFEST: manifest.detect,
+    Strategy.INDEX: index.detect,
+    Strategy.FULL: full.detect,
 }
 
 
@@ -123,49 +117,46 @@ def _unreadable(unseen: Unseen, live: PublishedState) -> dict[str, Fault]:
     }
 
 
-@dataclass(slots=True)
 class ChangeDetector:
-    """Detects what changed at one archive's upstream."""
+    """Detects what changed at one archive's upstream, for one run."""
 
-    archive: Archive
-    mirror: Mirror
-    upstream: Upstream
-    closures: ClosureStore
-    traces: Traces
-    upstream_manifest: Path  # where the copy of it is kept
-    taken: Callable[[Strategy, str], None]  # told which strategy is tried, and, once it has answered, why
-    memory: SuiteMemory
-    failed_strategies: set[Strategy] = field(default_factory=set)  # for the rest of the run
-    manifest: UpstreamManifest | None = None  # of the round
+    def __init__(self, workspace: Workspace, on_strategy: Callable[[Strategy, str], None]) -> None:
+        """`on_strategy` gets each strategy that is tried, and once it has answered, the reason for it."""
+        self._workspace = workspace
+        self._archive = workspace.archive
+        self._on_strategy = on_strategy
+        self.failed_strategies: set[Strategy] = set()  # for the rest of the run
+        self._manifest: UpstreamManifest | None = None  # of the attempt
 
-    def look(self, asked: Strategy | None, area: WorkArea, live: PublishedState) -> PublishedState:
+    def look(self, asked: Strategy | None, live: PublishedState) -> PublishedState:
         """Pin upstream's state, and fetch its manifest at the same time if that will be needed.
 
         `asked` is the strategy that was requested for this run, instead of the configured one.
         """
-        self.manifest = UpstreamManifest(
-            self.archive,
-            self.upstream,
-            self.upstream_manifest,
+        self._manifest = UpstreamManifest(
+            self._archive,
+            self._workspace.upstream,
+            self._workspace.paths.upstream_manifest,
             is_asked_for=asked is Strategy.MANIFEST,
         )
-        wanted = asked or self.archive.strategy
+        wanted = asked or self._archive.strategy
         if wanted not in {Strategy.AUTO, Strategy.MANIFEST} or Strategy.MANIFEST in self.failed_strategies:
-            return self.pin(area, live)
-        with self.manifest.asked_ahead():
-            return self.pin(area, live)
+            return self.pin(live)
+        with self._manifest.asked_ahead():
+            return self.pin(live)
 
-    def pin(self, area: WorkArea, live: PublishedState) -> PublishedState:
+    def pin(self, live: PublishedState) -> PublishedState:
         """Copy upstream's published state into the work area.
 
         Also looks where the links of the `live` state here lead, and those of upstream.
         """
+        area, release_directories = self._workspace.area, self._archive.release_directories
         also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
-        also |= dict.fromkeys(self.archive.release_directories, False)
+        also |= dict.fromkeys(release_directories, False)
         for _ in range(_LOOKS):
             area.require_in_place()
-            unseen = self.upstream.pin(area.pin, also=also)
-            shown = read_published(area.pin, self.archive.release_directories)
+            unseen = self._workspace.upstream.pin(area.pin, also=also)
+            shown = read_published(area.pin, release_directories)
             lost = shown.lost.items()
             beyond = {place: is_dists for place, is_dists in lost if not _is_looked_at(place, shown)}
             if also.keys() >= beyond.keys():
@@ -173,12 +164,11 @@ class ChangeDetector:
             also |= beyond
         return shown.with_faults(_unreadable(unseen, live))
 
-    def require_finished_upstream(self, area: WorkArea) -> None:
+    def require_finished_upstream(self) -> None:
         """UpstreamUpdating while upstream's own run is in progress."""
-        stale_after = self.archive.update_in_progress.stale_after
-        flags, stale = upstream_flags(
-            area.pin, own=self.mirror.name, now=clock.now(), stale_after=stale_after
-        )
+        stale_after = self._archive.update_in_progress.stale_after
+        own, pin = self._workspace.mirror.name, self._workspace.area.pin
+        flags, stale = upstream_flags(pin, own=own, now=clock.now(), stale_after=stale_after)
         for flag in stale:
             limit = key_name("update_in_progress.stale_after", "stale_after")
             _log.warning("ignoring upstream's stale %s (older than %s)", flag, limit)
@@ -187,68 +177,59 @@ class ChangeDetector:
 
     def base(self, live: PublishedState) -> PublishedState:
         """The published state, if its closure is in the closure store; else nothing."""
-        known = bool(live.suites) and self.closures.knows_generation(live.generation)
+        known = bool(live.suites) and self._workspace.closures.knows_generation(live.generation)
         return live if known else NOTHING
 
     def diff(
         self,
         stage: Stage,
         asked: Strategy | None,
-        *,
         suites: Suites,
         live: PublishedState,
-        area: WorkArea,
         inventory: Inventory,
-        tree: Path,
+        *,
         is_dry: bool = False,
     ) -> Diff:
-        """What differs between the tree and the pinned state, by the cheapest strategy that can tell.
+        """What differs between the tree and the pinned state, by the cheapest strategy that can answer.
 
-        After `look`, and about what it found.
+        To be called after `look`, and about the state that it returned; `asked` as there.
         """
-        assert self.manifest
-        mark = selection_hash(self.archive)
-        facts = StrategyInputs(
-            wanted=asked or self.archive.strategy,
+        assert self._manifest
+        mark = selection_hash(self._archive)
+        inputs = StrategyInputs(
+            wanted=asked or self._archive.strategy,
             is_asked_for=asked is not None,
             has_suites=bool(suites.upstream.directories),
             is_new=not inventory.complete or inventory.selection != mark,
             compared_at=inventory.reconciled_at,
             now=clock.now(),
-            full_every=self.archive.full_every,
+            full_every=self._archive.full_every,
         )
-        question = DetectionContext(
-            archive=self.archive,
-            upstream=self.upstream,
-            tree=tree,
+        context = DetectionContext(
+            self._workspace,
             stage=stage,
             suites=suites,
             live=live,
             base=self.base(live),
-            area=area,
-            closures=self.closures,
             inventory=inventory,
-            manifest=self.manifest,
-            leave_out=self.traces.is_left_out,
-            selection=Selection(tuple(selection_rules(self.archive))),
-            named=Selection(tuple(closure_rules(self.archive))),
-            mark=mark,
-            is_due=facts.is_due,
+            manifest=self._manifest,
+            selection_hash=mark,
+            is_due=inputs.is_due,
             is_dry=is_dry,
         )
-        return self._ask(question, facts)
+        return self._detect(context, inputs)
 
-    def _ask(self, question: DetectionContext, facts: StrategyInputs) -> Diff:
+    def _detect(self, context: DetectionContext, inputs: StrategyInputs) -> Diff:
         refusals: list[str] = []
-        for choice in choices(facts):
+        for choice in choices(inputs):
             if choice.strategy in self.failed_strategies:
                 refusals.append(f"strategy {choice.strategy} failed twice")
                 continue
-            self.taken(choice.strategy, "")  # also one that does not get to its end
+            self._on_strategy(choice.strategy, "")  # also one that does not get to its end
             try:
-                diff = STRATEGIES[choice.strategy](question)
+                diff = STRATEGIES[choice.strategy](context)
             except UpstreamMoved:
-                self.require_finished_upstream(question.area)  # then there is nothing strange about it
+                self.require_finished_upstream()  # then there is nothing strange about it
                 raise
             except Unusable as exc:
                 _log.info("strategy %s not used: %s", choice.strategy, exc)
@@ -256,7 +237,7 @@ class ChangeDetector:
                 continue
             why = [diff.how] if choice.strategy is Strategy.MANIFEST else [choice.why, diff.how]
             reason = "; ".join(filter(None, [*why, *refusals]))
-            self.taken(choice.strategy, reason)
+            self._on_strategy(choice.strategy, reason)
             _log.info("strategy %s: %s", choice.strategy, reason)
             return diff
         raise AssertionError("`full` is never unusable")

@@ -64,7 +64,7 @@ class Diff:
     def add_missing(self, entry: Entry) -> None:
         """A file that the tree lacks.
 
-        `early` is walked once, by `early.fetch_early`; what it could not land is in `missing` from then on,
+        `early` is walked once, by `sync/prefetch.py`; what it could not land is in `missing` from then on,
         and only from then on do `wanted` and `upstream_has` know of all there is.
         """
         if may_land(entry.path):

@@ -15,7 +15,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -26,7 +26,6 @@ from pushmirror.archive.layout import DISTS, POOL, TRACES, ZZZ_DISTS
 from pushmirror.archive.paths import Entry
 from pushmirror.changes.strategy import ChangeDetector
 from pushmirror.closures.signatures import check_keyrings
-from pushmirror.closures.store import ClosureStore
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import (
@@ -40,31 +39,27 @@ from pushmirror.errors import (
     UpstreamUpdating,
     key_name,
 )
-from pushmirror.fetch.refusals import REFUSED
 from pushmirror.fetch.selection import selection_hash
-from pushmirror.fetch.upstream import Upstream
 from pushmirror.hooks import Hook, OnHook, log_hook, run_hook
 from pushmirror.inventory.diff import Diff
 from pushmirror.progress import Progress
 from pushmirror.state.records import Stage
-from pushmirror.sync import deletion
 from pushmirror.sync.attempt import Attempt
-from pushmirror.sync.deletion import Deletion
-from pushmirror.sync.extra_files import ExtraFiles
+from pushmirror.sync.deletion import Deletion, DeletionPlanner, together
 from pushmirror.sync.kind_changes import KindChanges, settle_kinds
-from pushmirror.sync.prefetch import fetch_early
+from pushmirror.sync.prefetch import prefetch
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
 from pushmirror.sync.staging import Staging
 from pushmirror.sync.suite_check import SuiteCheck
-from pushmirror.sync.tracking import InventoryTracker, StatePaths
+from pushmirror.sync.tracking import InventoryTracker
 from pushmirror.system import clock
 from pushmirror.tree.publish import Publisher, PublishPlan
-from pushmirror.tree.published_state import NOTHING, PublishedState, read_published
-from pushmirror.tree.suites import SuiteMemory, Suites
-from pushmirror.tree.traces import Traces, has_traces, upstream_hierarchy
+from pushmirror.tree.suites import Suites
+from pushmirror.tree.traces import has_traces, upstream_hierarchy
 from pushmirror.tree.work_area import WorkArea, way_out
 from pushmirror.tree.writer import TreeWriter
+from pushmirror.workspace import StatePaths, Workspace
 
 _log = logging.getLogger(__name__)
 _PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
@@ -94,49 +89,28 @@ class Engine:
         archive: Archive,
         mirror: Mirror,
         *,
-        places: StatePaths,
+        paths: StatePaths,
         progress: Progress,
         on_hook: OnHook = log_hook,
     ) -> None:
-        """`places` are the paths of this archive's state."""
         self._archive = archive
         self._tree = archive.path
-        self._mirror = mirror
         self._progress = progress
         self._on_hook = on_hook
-        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
-        self._stalled = places.stalled
-        self._area = WorkArea(self._tree)
-        self._closures = ClosureStore(places.closures)
-        self._traces = Traces(self._tree, mirror.name, self._area.beneath)
-        self._tracker = InventoryTracker(archive, places, progress)
+        self._workspace = workspace = Workspace.of(archive, mirror, paths, progress)
+        self._upstream, self._area = workspace.upstream, workspace.area
+        self._closures, self._traces = workspace.closures, workspace.traces
+        self._tracker = InventoryTracker(archive, paths, progress)
         self._publisher = Publisher(self._tree, self._area, self._tracker)
-        self._memory = SuiteMemory(places.suites)
-        self._staging = Staging(
-            archive,
-            upstream=self._upstream,
-            area=self._area,
-            publisher=self._publisher,
-            closures=self._closures,
-            memory=self._memory,
-        )
+        self._staging = Staging(workspace, self._publisher)
+        self._deletion = DeletionPlanner(workspace)
+        self.report = Report(started=clock.now(), selection=selection_hash(archive))
+        self._detector = ChangeDetector(workspace, self.report.note_strategy)
+        self._check = SuiteCheck(workspace, self._detector)
         self._phase = Exit.STAGE1
         self._most_rounds = archive.rounds  # for the strategies that were tried until now
-        self._aim = ""  # the generation that the round works towards, once it is known
-        self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last round, and its aim
-        self.report = Report(started=clock.now(), selection=selection_hash(archive))
-        self._detector = ChangeDetector(
-            archive,
-            mirror,
-            self._upstream,
-            self._closures,
-            self._traces,
-            places.upstream_manifest,
-            self.report.note_strategy,
-            self._memory,
-        )
-        self._check = SuiteCheck(archive, self._detector, self._closures, self._memory)
-        self._extras = ExtraFiles(archive, self._staging, self._closures)
+        self._aim = ""  # the generation that the attempt works towards, once it is known
+        self._lost: tuple[str, str, frozenset[str]] | None = None  # in the last attempt, and its aim
 
     def run(self, request: RunRequest, on_published: OnPublished) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, prefetch what its indices will refer to).
@@ -161,7 +135,7 @@ class Engine:
             return self._preview(request)
 
     def is_current(self) -> bool:
-        """Whether upstream publishes what is served here, told by its Release files and traces alone.
+        """Whether upstream publishes what is served here, as far as its Release files and traces show.
 
         Other changes, such as of a file of a plain tree whose origin leaves no trace, are not seen; then the
         answer is no. Nothing is changed.
@@ -169,14 +143,12 @@ class Engine:
         with errors_by_stage(self._tree, lambda: self._phase):
             self._require_usable()
             with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory:
-                area = WorkArea(Path(directory))
-                live = self._read_served()
-                shown = self._detector.pin(area, live)
-                pin = area.pin
-                tells = bool(shown.directories) or (pin / TRACES / "master").is_file()
+                workspace = replace(self._workspace, area=WorkArea(Path(directory)))
+                live, pin = workspace.read_served(), workspace.area.pin
+                shown = ChangeDetector(workspace, self.report.note_strategy).pin(live)
                 return (
-                    tells
-                    and not self._memory.held
+                    (bool(shown.directories) or (pin / TRACES / "master").is_file())
+                    and not workspace.suite_memory.held
                     and not self._closures.missing()
                     and shown.generation == live.generation
                     and not self._traces.serial_differs(pin)
@@ -184,31 +156,25 @@ class Engine:
 
     def _preview(self, request: RunRequest) -> Preview:
         with tempfile.TemporaryDirectory(prefix="pushmirror-") as directory, self._tracker.open(is_dry=True):
-            tree = self._tree if self._tree.is_dir() else Path(directory, "tree")
-            tree.mkdir(exist_ok=True)
-            area = WorkArea(Path(directory))
-            area.open()
-            detector = replace(self._detector, upstream_manifest=Path(directory, "manifest"))
-            live = read_published(tree, self._archive.release_directories)
-            suites = self._check.once(request, detector.look(request.strategy, area, live), live, area)
-            pinned = suites.target
+            workspace = self._workspace.for_preview(Path(directory))
+            workspace.area.open()
+            detector = ChangeDetector(workspace, self.report.note_strategy)
+            live = workspace.read_served()
+            pinned = detector.look(request.strategy, live)
+            suites = SuiteCheck(workspace, detector).once(request, pinned, live)
             diff = detector.diff(
-                request.stage,
-                request.strategy,
-                suites=suites,
-                live=live,
-                area=area,
-                inventory=self._tracker.inventory,
-                tree=tree,
-                is_dry=True,
+                request.stage, request.strategy, suites, live, self._tracker.inventory, is_dry=True
             )
             self._require_no_ways_out(diff)
             suites.restrict(diff)
+        target = suites.target
         return Preview(
             fetch=tuple(sorted([*diff.early, *diff.missing.values(), *diff.changed.values()])),
             publish=tuple(diff.names_in_publishing_order()),
-            delete=self._foreseen_deletion(request, diff, live, pinned),
-            generation=pinned.generation,
+            delete=Deletion()
+            if request.stage is Stage.STAGE1
+            else self._deletion.preview(diff, live, target, allow_mass=request.allow_mass_delete),
+            generation=target.generation,
             live=live.generation,
             strategy=self.report.strategy,
             why=self.report.why,
@@ -253,20 +219,13 @@ class Engine:
         started = time.monotonic()
         attempt = self._look(request)
         self._tracker.prepare_for(attempt.diff)
-        fetch_early(
-            attempt,
-            tree=self._tree,
-            upstream=self._upstream,
-            area=self._area,
-            publisher=self._publisher,
-            indexed=self._staging.indexed,
-        )
+        prefetch(attempt, self._workspace, self._publisher, indexed=self._staging.indexed)
         self.report.landed += attempt.landed
         self.report.seconds_stage1 += time.monotonic() - started
         if request.stage is Stage.STAGE1:
             self._account_for_lost(attempt)
             self._run_hook("after_stage1", self.report.facts())
-            self._tracker.publish_manifest(self._read_served().generation)
+            self._tracker.publish_manifest(self._workspace.read_served().generation)
             self._write_trace(request)
             self.report.prepared = "" if attempt.incomplete else attempt.pinned.generation
             return not attempt.incomplete
@@ -275,7 +234,7 @@ class Engine:
 
         self._phase = Exit.STAGE2
         started = time.monotonic()
-        self._detector.require_finished_upstream(self._area)
+        self._detector.require_finished_upstream()
         self._staging.stage(attempt)
         self._check.require_any(attempt.suites, request.stage)
         self._check.require_nothing_dropped(attempt)
@@ -319,7 +278,7 @@ class Engine:
     def _working(self, request: RunRequest) -> Iterator[None]:
         """The work area and the flag of a run. Fetched files outlive a failed run, and stage 1."""
         self._traces.raise_flag()
-        self._upstream.stillness.file = self._stalled
+        self._upstream.stillness.file = self._workspace.paths.stalled
         keep_new = True
         try:
             self._area.open()
@@ -340,8 +299,8 @@ class Engine:
     def _look(self, request: RunRequest) -> Attempt:
         """Pin upstream's published state and detect what differs here."""
         self._progress.step("asking upstream")
-        live = self._read_served()
-        suites = self._check.twice(request, live, self._area)
+        live = self._workspace.read_served()
+        suites = self._check.twice(request, live)
         shown = suites.upstream
         self._aim = shown.generation
         self._check.require_any(suites, request.stage)
@@ -353,15 +312,7 @@ class Engine:
                 "upstream removed suites, kept here for their grace period: %s", ", ".join(suites.dropped)
             )
         self._progress.step("comparing")
-        diff = self._detector.diff(
-            request.stage,
-            request.strategy,
-            suites=suites,
-            live=live,
-            area=self._area,
-            inventory=self._tracker.inventory,
-            tree=self._tree,
-        )
+        diff = self._detector.diff(request.stage, request.strategy, suites, live, self._tracker.inventory)
         self._require_no_ways_out(diff)
         suites.restrict(diff)
         diff.deviates |= bool(suites.faults)
@@ -386,9 +337,6 @@ class Engine:
                     hint=f"remove the link and mount the disk there instead: mount --bind {to}"
                     f" {self._tree / path}",
                 )
-
-    def _read_served(self) -> PublishedState:
-        return read_published(self._tree, self._archive.release_directories)
 
     def _remember_suites(self, suites: Suites) -> None:
         self._check.remember(suites)
@@ -497,21 +445,15 @@ class Engine:
     def _settle_kinds(self, request: RunRequest, attempt: Attempt) -> KindChanges:
         """Plan the changes of kind: what is in their place is removed at once, only if all of it may be."""
         diff = attempt.diff
-        grace_s = self._archive.grace.total_seconds()
-
-        def needed(paths: Collection[str]) -> set[str]:
-            if not paths or not attempt.pinned.suites:
-                return set()
-            return self._closures.referred_to(paths, live=attempt.pinned.generation, grace_s=grace_s)
-
-        protected = {*diff.in_the_way} - {*deletion.candidates(diff.in_the_way, self._archive.protect)}
-        limits = None if request.allow_mass_delete else self._archive.delete
+        protected = self._deletion.protected(diff.in_the_way)
         kinds = settle_kinds(
             diff,
             self._tree,
             self._area,
-            needed=lambda paths: needed(paths) | protected,
-            decide=lambda paths: deletion.decide(paths, (), files_here=diff.files_here, limits=limits),
+            needed=lambda paths: self._deletion.referred_to(paths, attempt.pinned) | protected,
+            decide=lambda paths: self._deletion.guarded(
+                paths, (), files_here=diff.files_here, allow_mass=request.allow_mass_delete
+            ),
         )
         if kinds.stuck:
             raise Mismatch(
@@ -523,8 +465,10 @@ class Engine:
 
     def _delete(self, request: RunRequest, attempt: Attempt) -> int:
         """Delete what upstream no longer has and no recent index refers to; returns the number of files."""
-        decided = self._extras.after(attempt, allow_mass=request.allow_mass_delete)
-        decided = deletion.together(decided, attempt.withheld)
+        decided = self._deletion.after_publishing(
+            attempt.diff, attempt.suites, allow_mass=request.allow_mass_delete
+        )
+        decided = together(decided, attempt.withheld)
         self.report.withheld, self.report.withheld_reason = decided.withheld, decided.reason
         self.report.kept, self.report.lost = decided.kept, len(decided.lost)
         if decided.lost:
@@ -549,16 +493,6 @@ class Engine:
         command = "sync --allow-mass-delete"
         return key_name(command, f"pushmirror sync {self._archive.name} --allow-mass-delete")
 
-    def _foreseen_deletion(
-        self, request: RunRequest, diff: Diff, live: PublishedState, pinned: PublishedState
-    ) -> Deletion:
-        """What would be deleted once the pinned state is live and the current one replaced."""
-        if request.stage is Stage.STAGE1:
-            return Deletion()
-        over = not self._archive.grace and pinned.generation != live.generation
-        live = NOTHING if over else live
-        return self._extras.decide(diff, live, beside=pinned, allow_mass=request.allow_mass_delete)
-
     def _is_current(self, request: RunRequest, attempt: Attempt) -> bool:
         """Whether the published state is the requested one, or upstream's current one.
 
@@ -576,7 +510,7 @@ class Engine:
             return False  # a plain tree has nothing to ask for but another listing
         self._progress.step("asking upstream")
         self._aim = ""  # whatever is wrong with upstream from here on is not about this state
-        return self._detector.pin(self._area, attempt.live).generation == attempt.suites.upstream.generation
+        return self._detector.pin(attempt.live).generation == attempt.suites.upstream.generation
 
     # -- traces ---------------------------------------------------------------------------------------
 
@@ -585,7 +519,7 @@ class Engine:
         trace = trace_of(
             self.report,
             self._archive,
-            self._mirror,
+            self._workspace.mirror,
             stage=request.stage,
             trigger=request.trigger,
             traces=self._traces,

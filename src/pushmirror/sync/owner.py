@@ -23,10 +23,10 @@ from pushmirror.progress import Progress
 from pushmirror.state.records import STOCK
 from pushmirror.sync.report import Report, architectures_of
 from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
-from pushmirror.sync.tracking import StatePaths
 from pushmirror.system import clock
 from pushmirror.tree.published_state import PublishedState, read_published
 from pushmirror.tree.traces import upstream_flags
+from pushmirror.workspace import StatePaths
 
 _log = logging.getLogger(__name__)
 _LOOKS, _PAUSE = 3, timedelta(seconds=1)
@@ -41,13 +41,13 @@ class OwnerScan:
         archive: Archive,
         mirror: Mirror,
         *,
-        places: StatePaths,
+        paths: StatePaths,
         progress: Progress,
         on_hook: OnHook = log_hook,
     ) -> None:
         self._archive = archive
         self._mirror = mirror
-        self._places = places
+        self._paths = paths
         self._progress = progress
         self._on_hook = on_hook
         self._phase = Exit.STAGE1
@@ -75,12 +75,12 @@ class OwnerScan:
         if published.suites:
             self.report.architectures = architectures_of(published, self._archive.path)
         self.report.generation = published.generation
-        if self._places.manifests is not None or not published.suites:  # else nobody asks for all names
+        if self._paths.manifests is not None or not published.suites:  # else nobody asks for all names
             self._scan(published)
 
     def _scan(self, published: PublishedState) -> None:
         """Scan every name, and publish the manifest; the modes of files are the owner's business."""
-        with Inventory(self._places.inventory) as inventory:
+        with Inventory(self._paths.inventory) as inventory:
             try:
                 drift = inventory.reconcile(self._archive.path, progress=self._progress)
             except UnreadableTree as exc:
@@ -89,8 +89,8 @@ class OwnerScan:
             self._require_still(published)
             self.report.generation = published.generation or inventory.state
             self.report.stock = _told(inventory.files, drift)
-            if self._places.manifests is not None:
-                ManifestWriter(self._places.manifests, inventory).publish(self.report.generation)
+            if self._paths.manifests is not None:
+                ManifestWriter(self._paths.manifests, inventory).publish(self.report.generation)
 
     def _go_on_without_manifest(
         self, why: UnreadableTree, published: PublishedState, inventory: Inventory
@@ -100,8 +100,8 @@ class OwnerScan:
             raise why
         _log.warning("no manifest for sites: %s; %s", why, why.hint)
         inventory.clear()
-        if self._places.manifests is not None:
-            ManifestWriter(self._places.manifests, inventory).withdraw()
+        if self._paths.manifests is not None:
+            ManifestWriter(self._paths.manifests, inventory).withdraw()
         self._require_still(published)
         self.report.stock = "not everything can be read"
 

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from pushmirror.archive.index import File
 from pushmirror.archive.layout import is_package, may_land
@@ -28,40 +27,40 @@ from pushmirror.system.files import has_digest, sha256_of
 from pushmirror.system.process import CancelToken
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.work_area import WorkArea
+from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _FEW = 20_000  # new files of which all that the indices say is held in memory
 
 
-def fetch_early(
+def prefetch(
     attempt: Attempt,
-    *,
-    tree: Path,
-    upstream: Upstream,
-    area: WorkArea,
+    workspace: Workspace,
     publisher: Publisher,
+    *,
     indexed: Callable[[Attempt], LookUp],
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once.
 
-    With a keyring these are names that something signed covers, and have the content that it tells; all else
+    With a keyring these are names that something signed covers, and have the content that it names; all else
     waits in the work area for the indices. Only packages do not where upstream's Release files are the good
     ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
     it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
     """
+    upstream = workspace.upstream
     diff = attempt.diff
     early, diff.early = diff.early, EntrySpool()
     signed, is_ahead = None, False
-    if upstream.archive.keyring and (early or attempt.suites.faults):
+    if workspace.archive.keyring and (early or attempt.suites.faults):
         signed = Signed(attempt.pinned, diff.upstream_links)
         is_ahead = not attempt.suites.faults and attempt.pinned.generation == attempt.live.generation
-    fetching = _Fetching(upstream, area, publisher, signed, is_ahead)
+    fetching = _Fetching(upstream, workspace.area, publisher, signed, is_ahead)
     if signed:
         early = _fetch_signed(attempt, early, fetching, signed, indexed)
     changed = _early(diff.changed)
     if changed:
         upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
-        upstream.fetch(changed, area, basis=tree, size=bytes_of(changed))
+        upstream.fetch(changed, workspace.area, basis=workspace.tree, size=bytes_of(changed))
     fetching.all_of(early, attempt)
 
 

@@ -13,9 +13,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
-from pushmirror.archive.filters import Selection
 from pushmirror.archive.index import File, kind_of
 from pushmirror.archive.layout import (
     ZZZ_DISTS,
@@ -30,11 +28,8 @@ from pushmirror.archive.pathset import fingerprint
 from pushmirror.closures import check
 from pushmirror.closures.check import Readable
 from pushmirror.closures.indices import Indices
-from pushmirror.closures.store import ClosureStore
-from pushmirror.config.model import Archive, Policy
+from pushmirror.config.model import Policy
 from pushmirror.errors import BadPath
-from pushmirror.fetch.selection import closure_rules, selection_rules
-from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.signed import Indexed, LookUp
@@ -43,8 +38,8 @@ from pushmirror.system.batched import batched
 from pushmirror.system.files import mtime_of
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.published_state import Fault, PublishedState
-from pushmirror.tree.suites import INCOMPLETE_AFTER, SuiteMemory, Suites
-from pushmirror.tree.work_area import WorkArea
+from pushmirror.tree.suites import INCOMPLETE_AFTER, Suites
+from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 20_000  # files that are looked at together
@@ -53,48 +48,15 @@ _TOGETHER = 20_000  # files that are looked at together
 class Staging:
     """Fills the work area of one archive."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        *,
-        upstream: Upstream,
-        area: WorkArea,
-        publisher: Publisher,
-        closures: ClosureStore,
-        memory: SuiteMemory,
-    ) -> None:
-        self._archive = archive
-        self._tree = archive.path
-        self._upstream = upstream
-        self._progress = upstream.progress
-        self._area = area
+    def __init__(self, workspace: Workspace, publisher: Publisher) -> None:
+        self._workspace = workspace
+        self._archive = workspace.archive
+        self._tree = workspace.tree
+        self._upstream = workspace.upstream
+        self._progress = workspace.progress
+        self._area = workspace.area
+        self._closures = workspace.closures
         self._publisher = publisher
-        self._closures = closures
-        self._memory = memory
-        self._selection = Selection(tuple(selection_rules(archive)))
-        self._named = Selection(tuple(closure_rules(archive)))
-
-    def is_mirrored(self, path: str) -> bool:
-        """Whether the configuration has a file of this name mirrored, wherever it is."""
-        return self._selection.wants(path)
-
-    def is_mirrored_if_named(self, path: str) -> bool:
-        """Whether it has, if an index that is mirrored names the file."""
-        return self._named.wants(path)
-
-    def contradicted(self, paths: Iterable[str], published: PublishedState) -> set[str]:
-        """Those of the paths that a state's Release files list with another content than the tree has."""
-        asked = set(paths)
-        listed = {
-            path: File(path, entry.size, entry.digest)
-            for suite in published.suites.values()
-            for entry in suite.release.files.values()
-            if (path := suite.path_of(entry)) in asked
-        }
-        # In Debian's own archive Packages.xz is a link into by-hash.
-        places = [(file, Path(os.path.realpath(self._tree / file.path))) for file in listed.values()]
-        here = [(file, place) for file, place in places if place.is_file()]
-        return {file.path for file in check.wrong(here, self._progress)} if here else set()
 
     def stage(self, attempt: Attempt) -> None:
         """Fetch everything else that is to be published, and check its closure."""
@@ -130,7 +92,7 @@ class Staging:
 
     def _leaves_out_more(self, attempt: Attempt) -> bool:
         """Whether the configuration leaves out indices that the served state refers to."""
-        left_out = {path for path in attempt.diff.extras if not self._selection.wants(path)}
+        left_out = {path for path in attempt.diff.extras if not self._workspace.selection.wants(path)}
         return bool(left_out) and not left_out.isdisjoint(self._closures.names_of(attempt.base.generation))
 
     def _get_indices(self, attempt: Attempt) -> Indices:
@@ -155,7 +117,7 @@ class Staging:
             diff=attempt.diff,
             suites=attempt.suites,
             base=attempt.base,
-            wants=self._selection.wants,
+            wants=self._workspace.selection.wants,
         )
 
     def _stage_others(self, attempt: Attempt, indices: Collection[str]) -> None:
@@ -239,7 +201,7 @@ class Staging:
         closures = readable.values()
         bad: list[File] = []
         for files in batched(self._closures.additions(closures, known.values()), _TOGETHER):
-            added = [file for file in files if self._named.wants(file.path)]
+            added = [file for file in files if self._workspace.named.wants(file.path)]
             doubtful = came.take(added)
             doubtful += [file for file in added if file.path in attempt.asked_again]  # unknown to `came`
             if known:  # else the tree may have been another program's: its images are believed
@@ -289,7 +251,7 @@ class Staging:
         files = [
             file
             for file in self._closures.named(set(map(fingerprint, before)), closures)
-            if file.path in before and self._named.wants(file.path)
+            if file.path in before and self._workspace.named.wants(file.path)
         ]
         lacking = check.lacking(files, self._tree, attempt.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
@@ -441,9 +403,9 @@ class Staging:
             return True  # there is nothing better here
         if not self._closures.missing().get(directory, set()) >= {*lost}:
             return False
-        if self._memory.is_served(directory):
+        if self._workspace.suite_memory.is_served(directory):
             return True  # what is served lacks them already
-        since = self._memory.incomplete_since(directory)
+        since = self._workspace.suite_memory.incomplete_since(directory)
         return since is not None and clock.now() - since >= INCOMPLETE_AFTER
 
     def _when_incomplete(self) -> str:

@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from pushmirror.changes.strategy import ChangeDetector
 from pushmirror.closures.signatures import check_signatures, detached_problem, fingerprint
-from pushmirror.closures.store import ClosureStore
-from pushmirror.config.model import Archive, Policy, Rollback
+from pushmirror.config.model import Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
 from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 from pushmirror.tree.published_state import Fault, PublishedState, Suite
-from pushmirror.tree.suites import SECOND_LOOK, SuiteMemory, Suites
-from pushmirror.tree.work_area import WorkArea
+from pushmirror.tree.suites import SECOND_LOOK, Suites
+from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _LOOKS = 3  # at most, before a round
@@ -46,33 +45,31 @@ class _Oddity(NamedTuple):
     state: str
 
 
-@dataclass(slots=True)
 class SuiteCheck:
     """Checks the suites of one archive, for one run."""
 
-    archive: Archive
-    detector: ChangeDetector
-    closures: ClosureStore
-    memory: SuiteMemory
-    _seen: set[_Oddity] = field(init=False)
-    _signers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of upstream's suites: their keys
-    _keyrings: str = ""  # with which these were verified
-    _told: set[str] = field(default_factory=set)  # warnings that were given in this run
+    def __init__(self, workspace: Workspace, detector: ChangeDetector) -> None:
+        self._archive = workspace.archive
+        self._area = workspace.area
+        self._closures = workspace.closures
+        self._memory = workspace.suite_memory
+        self._detector = detector
+        self._seen = {_Oddity(_What.HELD, *one) for one in self._memory.faults()}
+        self._signers: dict[str, tuple[str, ...]] = {}  # of upstream's suites: their keys
+        self._keyrings = ""  # with which these were verified
+        self._warned: set[str] = set()  # warnings that were given in this run
 
-    def __post_init__(self) -> None:
-        self._seen = {_Oddity(_What.HELD, *one) for one in self.memory.faults()}
-
-    def twice(self, request: RunRequest, live: PublishedState, area: WorkArea) -> Suites:
+    def twice(self, request: RunRequest, live: PublishedState) -> Suites:
         """Upstream's suites, checked; a new fault is checked again after a second.
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
         for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(request, self.detector.look(request.strategy, area, live), live, area)
+            suites = self.once(request, self._detector.look(request.strategy, live), live)
             news = self.news(suites)  # what was seen before is none
             if not news or not looks_left:
                 break
-            self.detector.require_finished_upstream(area)
+            self._detector.require_finished_upstream()
             _log.info("checking upstream's Release files again: %s", news[0])
             clock.sleep(SECOND_LOOK)
         return suites
@@ -111,22 +108,20 @@ class SuiteCheck:
         self._seen |= found.keys()
         return news
 
-    def once(
-        self, request: RunRequest, shown: PublishedState, live: PublishedState, area: WorkArea
-    ) -> Suites:
+    def once(self, request: RunRequest, shown: PublishedState, live: PublishedState) -> Suites:
         """Upstream's suites; those that cannot be read or are unsigned, too weak or too old are held back."""
-        held_before = {where for where, state in self.memory.faults() if shown.states.get(where) == state}
+        held_before = {where for where, state in self._memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
         shown = suites.upstream
         for directory, fault in shown.faults.items():
             suites.hold(directory, fault)
-        self._check_signatures(suites, area)
+        self._check_signatures(suites)
         for directory, suite in suites.upstream.suites.items():
-            if suite.release.weak and self.archive.weak is Policy.HOLD:
+            if suite.release.weak and self._archive.weak is Policy.HOLD:
                 reason = f"{directory or 'its Release file'} has no hashes stronger than {suite.release.weak}"
                 suites.hold(directory, Fault(reason, 'to publish anyway, set `weak = "publish"`'))
             if not request.allow_rollback and (reason := self._replayed(suite, live)):
-                way_out = f"pushmirror sync {self.archive.name} --allow-rollback"
+                way_out = f"pushmirror sync {self._archive.name} --allow-rollback"
                 suites.hold(directory, Fault(reason, f"if upstream went back on purpose: {way_out}"))
         return suites
 
@@ -137,27 +132,27 @@ class SuiteCheck:
         Somebody in between may serve an old state with known holes; TUF calls that a rollback attack.
         """
         signers = set(self._signers.get(suite.directory, ()))  # empty: not checked, or published already
-        before = set(self.memory.signers_of(suite.directory))
-        if self.archive.rollback is Rollback.WARN or not signers or (before and not signers & before):
+        before = set(self._memory.signers_of(suite.directory))
+        if self._archive.rollback is Rollback.WARN or not signers or (before and not signers & before):
             return ""
         return _older(suite, live.suites.get(suite.directory))
 
-    def _check_signatures(self, suites: Suites, area: WorkArea) -> None:
-        keyrings = self.archive.keyring
+    def _check_signatures(self, suites: Suites) -> None:
+        keyrings = self._archive.keyring
         if not keyrings:
             return
         self._keyrings = fingerprint(keyrings)
         checked = {}
         for directory, suite in suites.upstream.suites.items():
-            if self.memory.is_verified(suite, self._keyrings):
+            if self._memory.is_verified(suite, self._keyrings):
                 checked[directory] = suite
                 continue
             try:
-                self._signers[directory] = check_signatures(suite, area.pin, keyrings)
+                self._signers[directory] = check_signatures(suite, self._area.pin, keyrings)
             except BadSignature as exc:
                 suites.hold(directory, Fault(str(exc), "tell upstream's operator, or check `keyring`"))
                 continue
-            problem = detached_problem(suite, area.pin, keyrings)
+            problem = detached_problem(suite, self._area.pin, keyrings)
             checked[directory] = replace(suite, odd=problem) if problem and not suite.odd else suite
         left = {where: one for where, one in suites.upstream.suites.items() if where not in checked}
         suites.upstream = replace(suites.upstream, suites=dict(sorted({**left, **checked}.items())))
@@ -174,7 +169,7 @@ class SuiteCheck:
                     "upstream has no Release files at all, but the tree here has some",
                     hint="upstream seems empty or not mounted; nothing was changed here",
                 )
-            if self.archive.keyring and stage is not Stage.STAGE1:
+            if self._archive.keyring and stage is not Stage.STAGE1:
                 raise UpstreamError(
                     "found no Release file at upstream to verify with the keyring: looked in `dists` at the"
                     " top and two levels below it, and for flat repositories there",
@@ -191,19 +186,19 @@ class SuiteCheck:
 
     def remember(self, suites: Suites) -> None:
         """Store which suites are held back and why, and what upstream lacks."""
-        known = self.closures.missing()
+        known = self._closures.missing()
         missing = {  # of what is served still, and of what is held back
             where: {*known.get(where, ()), *fault.missing} for where, fault in suites.faults.items()
         }
-        self.memory.note(
+        self._memory.note(
             suites, self._signers, clock.now(), keyrings=self._keyrings, known_missing=known
         )  # first: what a run that was killed leaves must not make lacking files look older than they are
-        self.closures.note_missing({**missing, **suites.missing})
+        self._closures.note_missing({**missing, **suites.missing})
         if not suites.faults:
-            self.closures.forget_held()
-        told = sorted({*_warnings(suites)} - self._told)
-        self._told.update(told)  # a second round of a run need not say it again
-        for warning in told:
+            self._closures.forget_held()
+        warnings = sorted({*_warnings(suites)} - self._warned)
+        self._warned.update(warnings)  # a second round of a run need not say it again
+        for warning in warnings:
             _log.warning("%s", warning)
 
 

@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pushmirror.archive.layout import OURS
@@ -25,6 +24,7 @@ from pushmirror.inventory.inventory import Inventory
 from pushmirror.inventory.manifest_writer import ManifestWriter
 from pushmirror.inventory.tables import counts_in
 from pushmirror.progress import Progress
+from pushmirror.workspace import StatePaths
 
 _log = logging.getLogger(__name__)
 NOT_COMPARED = -1  # the mark of no selection
@@ -32,28 +32,16 @@ SOMEWHERE = "somewhere"  # a state of upstream's that we have no name for
 _MANY = 50_000  # names; for a share of the tree beyond that, looking at the disk is cheaper than telling each
 
 
-@dataclass(frozen=True, slots=True)
-class StatePaths:
-    """The paths of an archive's state, outside of its tree."""
-
-    closures: Path  # the closures of its generations
-    inventory: Path  # what its tree holds
-    upstream_manifest: Path  # the copy of upstream's
-    manifests: Path | None  # our own manifest, as sites read it; none: no site does
-    suites: Path  # what its suites are like
-    stalled: Path | None = None  # since when a run has received nothing; none: nobody is told
-
-
 class InventoryTracker:
     """Tracks one archive's tree."""
 
-    def __init__(self, archive: Archive, places: StatePaths, progress: Progress) -> None:
+    def __init__(self, archive: Archive, paths: StatePaths, progress: Progress) -> None:
         self._archive = archive
         self._tree = archive.path
-        self._places = places
+        self._paths = paths
         self._progress = progress
-        self._mark = selection_hash(archive)
-        self._is_kept = places.manifests is not None or archive.strategy is not Strategy.FULL
+        self._selection_hash = selection_hash(archive)
+        self._is_kept = paths.manifests is not None or archive.strategy is not Strategy.FULL
         self._opened: Inventory | None = None
 
     @contextmanager
@@ -63,7 +51,7 @@ class InventoryTracker:
         If the tree has become empty, the inventory starts empty, too.
         """
         is_empty = self._is_empty()
-        file = self._places.inventory
+        file = self._paths.inventory
         with Inventory(file / "none" if is_dry and is_empty else file, read_only=is_dry) as inventory:
             self._opened = inventory
             if not is_dry and inventory.complete and (is_empty or not self._is_kept):
@@ -96,7 +84,7 @@ class InventoryTracker:
         inventory = self.inventory
         if diff.to_fetch > max(_MANY, inventory.files):
             inventory.clear()
-        elif diff.has_target_digest and inventory.selection == self._mark:
+        elif diff.has_target_digest and inventory.selection == self._selection_hash:
             if inventory.followed and diff.changes_anything:
                 inventory.start_transition(diff.digest)
         elif inventory.followed:
@@ -119,7 +107,7 @@ class InventoryTracker:
         if complete and diff.covers_all:
             inventory.hold(self._held(diff) if diff.digest else ())
             is_there = diff.deviates or self._is_at(diff.digest)
-            inventory.arrive_at(diff.digest if is_there else "", self._mark)
+            inventory.arrive_at(diff.digest if is_there else "", self._selection_hash)
         elif complete and inventory.target:
             inventory.arrive_at("", inventory.selection)
         elif diff.compared_disk:
@@ -147,9 +135,9 @@ class InventoryTracker:
 
         Nothing is published while there has been none.
         """
-        if self._places.manifests is None:
+        if self._paths.manifests is None:
             return
-        manifests = ManifestWriter(self._places.manifests, self.inventory)
+        manifests = ManifestWriter(self._paths.manifests, self.inventory)
         if not self.inventory.complete:
             manifests.withdraw()
         elif known := generation or manifests.generation:

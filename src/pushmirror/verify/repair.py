@@ -19,16 +19,14 @@ from pushmirror.archive.layout import TRACES, is_suite_file
 from pushmirror.archive.paths import Entry, Kind, as_sha256, name_of
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConfigError, Exit
-from pushmirror.fetch.refusals import REFUSED
-from pushmirror.fetch.upstream import Traffic, Upstream
-from pushmirror.progress import Progress
+from pushmirror.fetch.upstream import Traffic
 from pushmirror.sync.request import errors_by_stage
-from pushmirror.sync.tracking import InventoryTracker, StatePaths
+from pushmirror.sync.tracking import InventoryTracker
 from pushmirror.system.files import digest_of, lstat_or_none, mtime_of
 from pushmirror.tree.publish import Publisher, PublishPlan
-from pushmirror.tree.work_area import WorkArea
 from pushmirror.verify.plan_lines import Expected, LineKind
 from pushmirror.verify.reader import Finding
+from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _BATCH = 10_000  # names that are fetched and published together
@@ -68,14 +66,14 @@ class Repaired:
 class Repair:
     """Repairs one archive."""
 
-    def __init__(self, archive: Archive, places: StatePaths, progress: Progress) -> None:
-        self._archive = archive
-        self._tree = archive.path
-        self._progress = progress
-        self._upstream = Upstream(archive, progress, remembered=places.upstream_manifest / REFUSED)
-        self._upstream.stillness.file = places.stalled
-        self._area = WorkArea(self._tree)
-        self._tracker = InventoryTracker(archive, places, progress)
+    def __init__(self, workspace: Workspace) -> None:
+        self._archive = workspace.archive
+        self._tree = workspace.tree
+        self._progress = workspace.progress
+        self._upstream = workspace.upstream
+        self._upstream.stillness.file = workspace.paths.stalled
+        self._area = workspace.area
+        self._tracker = InventoryTracker(workspace.archive, workspace.paths, workspace.progress)
         self._publisher = Publisher(self._tree, self._area, self._tracker)
         self.done = Repaired(traffic=self._upstream.traffic)
 

@@ -26,6 +26,7 @@ from pushmirror.verify.checkpoint import VerifyResult, directory_of
 from pushmirror.verify.reader import Finding
 from pushmirror.verify.repair import Repair, require_upstream
 from pushmirror.verify.verifier import Verifier
+from pushmirror.workspace import Workspace
 
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
@@ -40,7 +41,7 @@ class VerifyRun:
         self._config = config
         self._store = store
         self._progress = progress
-        self._hub = Runner(config, store, progress)
+        self._runner = Runner(config, store, progress)
 
     def verify(
         self,
@@ -63,7 +64,7 @@ class VerifyRun:
             raise ConfigError(
                 f"the tree {archive.path} of archive {name} does not exist", hint="sync it first"
             )
-        self._hub.require_mounted(archive)
+        self._runner.require_mounted(archive)
         if not any(is_content(one.name) for one in archive.path.iterdir()):
             raise ConfigError(
                 f"the tree {archive.path} of archive {name} is empty: there is nothing to verify",
@@ -72,7 +73,7 @@ class VerifyRun:
         with self._verifier(archive) as verifier:
             verifier.read(rate=rate, restart=restart, for_repair=repair)
             if verifier.needs_another_look():
-                with self._hub.tree_lock(archive):
+                with self._runner.tree_lock(archive):
                     self._settle(archive)
                     if verifier.look_again() and repair:
                         self._repair(archive, verifier)
@@ -88,14 +89,14 @@ class VerifyRun:
             known = self._store.latest_generation(archive.name) if archive.upstream else None
             return known.digest if known else ""
 
-        places = self._hub.places(archive)
+        paths = self._runner.state_paths(archive)
         directory = directory_of(self._config.state.directory, archive.name)
         state = self._config.state.directory
-        with state_errors(state), Inventory(places.inventory, read_only=True) as inventory:
+        with state_errors(state), Inventory(paths.inventory, read_only=True) as inventory:
             verifier = Verifier(
                 archive,
                 directory,
-                closures=ClosureStore(places.closures),
+                closures=ClosureStore(paths.closures),
                 inventory=inventory,
                 progress=Logged(self._progress),
                 served=served,
@@ -105,7 +106,7 @@ class VerifyRun:
 
     def _settle(self, archive: Archive) -> None:
         """Update the inventory where a killed run left names to read again. The caller holds the lock."""
-        file = self._hub.places(archive).inventory
+        file = self._runner.state_paths(archive).inventory
         if not file.exists():
             return
         with Inventory(file) as inventory:
@@ -115,8 +116,9 @@ class VerifyRun:
     def _repair(self, archive: Archive, verifier: Verifier) -> None:
         """A run that repairs what a verify found; the caller holds the lock."""
         self._store.recover(archive.name)
-        log = self._hub.new_log(archive)
-        work = Repair(archive, self._hub.places(archive), Logged(self._progress))
+        log = self._runner.new_log(archive)
+        paths, progress = self._runner.state_paths(archive), Logged(self._progress)
+        work = Repair(Workspace.of(archive, self._config.mirror, paths, progress))
         run = self._store.begin_run(
             archive.name, Stage.ALL, strategy="repair", trigger="verify", log=str(log)
         )
@@ -146,4 +148,4 @@ class VerifyRun:
             self._store.end_run(
                 run.id, outcome=outcome, exit_code=code, message=message, stats=work.done.numbers()
             )
-            self._hub.prune_runs(archive)
+            self._runner.prune_runs(archive)

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from pushmirror.archive.release import parse_release
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.index import require_usable
-from pushmirror.changes.question import DetectionContext
 from pushmirror.errors import Unusable
 from pushmirror.tree.published_state import NOTHING, PublishedState, Suite
 
@@ -28,14 +28,14 @@ def published(*names: str, text: bytes = TEXT) -> PublishedState:
     return PublishedState(suites, "0" * 64)
 
 
-def question(tree: Path, **facts: object) -> DetectionContext:
+def context(tree: Path, **facts: object) -> DetectionContext:
     usual: dict[str, Any] = {
-        "tree": tree,
+        "workspace": SimpleNamespace(tree=tree),
         "pinned": published("sid"),
         "base": published("sid"),
         "is_dry": False,
         "inventory": SimpleNamespace(selection=7, target=""),
-        "mark": 7,
+        "selection_hash": 7,
     }
     asked = {**usual, **facts}
     suites = SimpleNamespace(upstream=asked["pinned"], held_links=set())
@@ -43,7 +43,7 @@ def question(tree: Path, **facts: object) -> DetectionContext:
 
 
 def test_the_usual_case_is_usable(tmp_path: Path) -> None:
-    require_usable(question(tmp_path))
+    require_usable(context(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
         ({"pinned": NOTHING}, "no Release files"),
         ({"is_dry": True}, "dry run"),
         ({"base": NOTHING}, "are unknown"),
-        ({"mark": 8}, "filters or architectures changed"),
+        ({"selection_hash": 8}, "filters or architectures changed"),
         ({"inventory": SimpleNamespace(selection=7, target="somewhere")}, "did not finish"),
         ({"pinned": published("sid", "trixie")}, "suite dists/trixie added"),
         ({"base": published("sid", "trixie")}, "suite dists/trixie removed"),
@@ -64,4 +64,4 @@ def test_the_usual_case_is_usable(tmp_path: Path) -> None:
 )
 def test_what_makes_it_unusable(tmp_path: Path, facts: dict[str, object], why: str) -> None:
     with pytest.raises(Unusable, match=why):
-        require_usable(question(tmp_path, **facts))
+        require_usable(context(tmp_path, **facts))

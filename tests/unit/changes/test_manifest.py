@@ -12,8 +12,8 @@ from pushmirror.archive.generation import TreeDigest
 from pushmirror.archive.manifest import Head
 from pushmirror.archive.manifest_parts import Part
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.changes.manifest import _wrong_modes, by_manifest
-from pushmirror.changes.question import DetectionContext
+from pushmirror.changes.context import DetectionContext
+from pushmirror.changes.manifest import _wrong_modes, detect
 from pushmirror.config.model import Archive
 from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.drift import Drift
@@ -41,22 +41,25 @@ def inventory(tree: Path, tmp_path: Path) -> Iterator[Inventory]:
         yield opened
 
 
-def question(inventory: Inventory, tree: Path) -> DetectionContext:
+def context(inventory: Inventory, tree: Path) -> DetectionContext:
     """A look at the whole disk is due; upstream is where our tree is."""
     state = inventory.followed
     head = Head(state, "1" * 64, 2, 14, state, Part("snapshot-1.gz", 1, "1" * 64, 3), ())
-    asked = SimpleNamespace(
+    workspace = SimpleNamespace(
         archive=Archive(name="debian", path=tree),
-        inventory=inventory,
         tree=tree,
-        mark=MARK,
+        selection=Selection(),
+        upstream=SimpleNamespace(progress=Silent()),
+        area=None,
+    )
+    asked = SimpleNamespace(
+        workspace=workspace,
+        inventory=inventory,
+        selection_hash=MARK,
         is_due=True,
         is_dry=False,
-        selection=Selection(),
         manifest=SimpleNamespace(head=lambda: head, changes=lambda *_: []),
-        upstream=SimpleNamespace(progress=Silent()),
         suites=SimpleNamespace(upstream=NOTHING),
-        area=None,
     )
     return cast("DetectionContext", asked)
 
@@ -77,7 +80,7 @@ def test_modes_that_were_changed_by_hand_are_corrected_and_nothing_else_is_asked
     (tree / "pool").chmod(0o700)
     (tree / "pool/a").chmod(0o600)
     (tree / "extra/c").chmod(0o600)  # upstream has it not: it may be anybody's
-    diff = by_manifest(question(inventory, tree))
+    diff = detect(context(inventory, tree))
     assert sorted(diff.modes) == [("pool", 0o755), ("pool/a", 0o644)]
     assert diff.how == "upstream's manifest has nothing new" and diff.to_fetch == 0
 

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from pushmirror.archive.filters import Selection, exclude_rules
+from pushmirror.changes.context import DetectionContext
 from pushmirror.changes.index_files import is_followed
-from pushmirror.changes.question import DetectionContext
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from pushmirror.changes.question import DetectionContext
     ],
 )
 def test_the_list_decides_about_what_no_release_file_covers(path: str, expected: bool) -> None:
-    asked = SimpleNamespace(
-        leave_out=lambda path: path.startswith("Archive-Update-"),
+    workspace = SimpleNamespace(
+        traces=SimpleNamespace(is_left_out=lambda path: path.startswith("Archive-Update-")),
         selection=Selection(tuple(exclude_rules(["/tools/"]))),
     )
-    assert is_followed(cast("DetectionContext", asked), path) is expected
+    assert is_followed(cast("DetectionContext", SimpleNamespace(workspace=workspace)), path) is expected

@@ -14,7 +14,7 @@ from pushmirror.state.records import Stage
 from pushmirror.sync.engine import Engine
 from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
-from upstreams import places_in
+from upstreams import paths_in
 
 REFUSED = "echo 'rsync: failed to connect to hub: Connection refused (111)' >&2; exit 10"
 
@@ -70,7 +70,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
 def run(tmp_path: Path, script: str, **keys: object) -> ConnectionFailed:
     one = archive(tmp_path, script, **keys)
     one.path.mkdir()
-    engine = Engine(one, Mirror(name="site.example.org"), places=places_in(tmp_path), progress=Silent())
+    engine = Engine(one, Mirror(name="site.example.org"), paths=paths_in(tmp_path), progress=Silent())
     with pytest.raises(ConnectionFailed) as caught:
         engine.run(RunRequest("debian", Stage.ALL, "manual"), lambda _: None)
     return caught.value

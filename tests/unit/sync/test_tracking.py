@@ -11,7 +11,8 @@ from pushmirror.fetch.selection import selection_hash
 from pushmirror.inventory.diff import Diff
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.progress import Silent
-from pushmirror.sync.tracking import NOT_COMPARED, SOMEWHERE, InventoryTracker, StatePaths
+from pushmirror.sync.tracking import NOT_COMPARED, SOMEWHERE, InventoryTracker
+from pushmirror.workspace import StatePaths
 
 A, B = "a" * 64, "b" * 64
 
@@ -25,10 +26,10 @@ def archive(tmp_path: Path) -> Archive:
 
 @pytest.fixture
 def tracker(archive: Archive, tmp_path: Path) -> Iterator[InventoryTracker]:
-    places = StatePaths(
+    paths = StatePaths(
         *(tmp_path / name for name in ("ledger", "inventory", "upstream")), None, tmp_path / "suites"
     )
-    tracker = InventoryTracker(archive, places, Silent())
+    tracker = InventoryTracker(archive, paths, Silent())
     with tracker.open():
         tracker.inventory.reconcile(archive.path, progress=Silent())
         tracker.inventory.arrive_at(A, selection_hash(archive))

@@ -1,10 +1,10 @@
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.config.model import Archive
+from pushmirror.config.model import Archive, Mirror
 from pushmirror.progress import Silent
-from pushmirror.sync.tracking import StatePaths
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.work_area import WorkArea
 from pushmirror.verify.repair import Repair
+from pushmirror.workspace import StatePaths, Workspace
 
 
 def _repaired(tmp_path):
@@ -12,10 +12,10 @@ def _repaired(tmp_path):
     tree = tmp_path / "tree"
     archive = Archive(name="a", path=tree, upstream="rsync://hub.example.org/debian")
     state = tmp_path / "state"
-    places = StatePaths(
+    paths = StatePaths(
         *(state / name for name in ("ledger", "inventory", "upstream")), None, state / "suites"
     )
-    Repair(archive, places, Silent()).run([], "")
+    Repair(Workspace.of(archive, Mirror(), paths, Silent())).run([], "")
     return WorkArea(tree)
 
 

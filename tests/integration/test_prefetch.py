@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.paths import Entry, Kind
-from pushmirror.config.model import Archive
+from pushmirror.config.model import Archive, Mirror
 from pushmirror.errors import UpstreamError
 from pushmirror.fetch import streams
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync.attempt import Attempt
-from pushmirror.sync.prefetch import fetch_early
+from pushmirror.sync.prefetch import prefetch
 from pushmirror.system.process import CancelToken
 from pushmirror.tree.publish import Publisher
 from pushmirror.tree.published_state import NOTHING
-from pushmirror.tree.work_area import WorkArea
+from pushmirror.workspace import Workspace
+from upstreams import paths_in
 
 COUNT = 24
 
@@ -73,7 +74,7 @@ class Fetching:
             if file.is_file()
         ]
 
-    def upstream(self) -> Upstream:
+    def workspace(self) -> Workspace:
         found = {
             "name": "a",
             "path": str(self.tree),
@@ -81,22 +82,17 @@ class Fetching:
             "rsync": self.rsync,
         }
         limit = {"bandwidth_limit": self.limit} if self.limit else {}
-        return Upstream(Archive.model_validate({**found, **limit, "streams": 3}), self.heard)
-
-    def area(self) -> WorkArea:
-        area = WorkArea(self.tree)
-        area.open()
-        return area
+        archive = Archive.model_validate({**found, **limit, "streams": 3})
+        workspace = Workspace.of(archive, Mirror(), paths_in(self.tree.parent), self.heard)
+        workspace.area.open()
+        return workspace
 
     def fetch(self, entries: list[Entry]) -> tuple[Attempt, Upstream]:
         for entry in entries:
             self.diff.add_missing(entry)
-        attempt, upstream, area = Attempt(NOTHING, NOTHING, NOTHING, self.diff), self.upstream(), self.area()
-        publisher = Publisher(self.tree, area)
-        fetch_early(
-            attempt, tree=self.tree, upstream=upstream, area=area, publisher=publisher, indexed=lambda *_: {}
-        )
-        return attempt, upstream
+        attempt, workspace = Attempt(NOTHING, NOTHING, NOTHING, self.diff), self.workspace()
+        prefetch(attempt, workspace, Publisher(self.tree, workspace.area), indexed=lambda *_: {})
+        return attempt, workspace.upstream
 
     def landed(self) -> dict[str, str]:
         return {str(file.relative_to(self.tree)): file.read_text() for file in self.tree.glob("pool/*/*")}
@@ -139,7 +135,8 @@ def test_all_files_land_and_are_told_of_once(fetching: Fetching) -> None:
 
 def test_what_a_killed_run_had_fetched_is_not_fetched_again(fetching: Fetching) -> None:
     names = [entry.path for entry in fetching.entries()]
-    fetching.upstream().fetch_batch(names[: COUNT // 2], fetching.area())
+    workspace = fetching.workspace()
+    workspace.upstream.fetch_batch(names[: COUNT // 2], workspace.area)
     fetching.heard.files = 0
     _, upstream = fetching.fetch(fetching.entries())
     assert upstream.traffic.files_fetched == COUNT // 2 and fetching.heard.files == COUNT
@@ -209,8 +206,9 @@ def test_what_cannot_land_waits_to_be_published(fetching: Fetching) -> None:
 
 
 def test_many_other_files_are_fetched_by_several_streams(fetching: Fetching) -> None:
-    names, area = [entry.path for entry in fetching.entries()], fetching.area()
-    fetching.upstream().fetch(reversed(names), area, size=10)
+    names, workspace = [entry.path for entry in fetching.entries()], fetching.workspace()
+    area = workspace.area
+    workspace.upstream.fetch(reversed(names), area, size=10)
     assert all(area.fetched(name) for name in names)
 
 
@@ -222,5 +220,5 @@ def test_streams_do_not_add_up_beyond_the_limit_of_the_line(fetching: Fetching, 
     def work(_: object, stop: CancelToken | None) -> str:
         return "the caller's" if stop is None else "a stream"
 
-    fetching.upstream().in_streams(entries, work, threads.append, files=COUNT, size=10)
+    fetching.workspace().upstream.in_streams(entries, work, threads.append, files=COUNT, size=10)
     assert set(threads) == {"the caller's" if limit else "a stream"}
