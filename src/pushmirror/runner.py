@@ -36,7 +36,7 @@ from pushmirror.fetch.selection import selection_hash
 from pushmirror.ownership import require_ours
 from pushmirror.progress import Logged, Progress
 from pushmirror.push.trigger import combined
-from pushmirror.state.records import STOCK, Outcome, Request, Run
+from pushmirror.state.records import OWNER_SCAN, Outcome, Request, Run
 from pushmirror.state.suites import path_of as suites_file
 from pushmirror.sync.current import is_already_served
 from pushmirror.sync.request import RunRequest
@@ -178,7 +178,7 @@ class Runner:
         run = self._store.begin_run(
             archive.name,
             stage,
-            strategy="" if archive.upstream else STOCK,
+            strategy="" if archive.upstream else OWNER_SCAN,
             trigger=waiting[0].trigger,
             log=str(log),
             request_ids=[request.id for request in waiting],

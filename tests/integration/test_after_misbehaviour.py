@@ -71,3 +71,24 @@ def test_a_directory_of_new_by_hash_files_may_have_been_a_link_that_leads_to_non
     site.sync("--allow-mass-delete").check()  # what the first of them carried for older states
     see_everything(site, strategy)
     assert same_tree(archive.path, site.tree) == [] and broken(site.tree, thorough=True) == []
+
+
+@pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
+@pytest.mark.parametrize("name", ["by-hash", "by-hash/SHA256"])
+@pytest.mark.parametrize("target", ["nothing", "."])
+def test_what_was_carried_out_of_by_hash_stays_there_when_it_is_a_directory_again(
+    archive: LabArchive, site: LabSite, strategy: Strategy, name: str, target: str
+) -> None:
+    site.sync().check()
+    directory = archive.path / "dists/sid/main" / name
+    kept = directory.rename(archive.path.parent / "kept")
+    directory.symlink_to(target)
+    after_a_change(archive)
+    assert site.sync("--strategy", "full").exit_code in {Exit.OK, Exit.STAGE1, Exit.STAGE2, Exit.HELD}
+    directory.unlink()
+    kept.rename(directory)
+    archive.update(add=1)  # most indices of sid stay as they are: their by-hash files are here already
+    site.sync().check()
+    assert broken(site.tree, thorough=True) == []
+    see_everything(site, strategy)
+    assert broken(site.tree, thorough=True) == []

@@ -314,6 +314,15 @@ def test_breaking_a_suite_leaves_the_others_as_they_are(archive: LabArchive) -> 
 def test_the_judge_finds_a_dangling_link(archive: LabArchive) -> None:
     (archive.path / "dists/testing").symlink_to("forky")
     assert broken(archive.path) == ["dists/testing leads nowhere: forky"]
+    (archive.path / "dists/testing").unlink()
+    (archive.path / "dists/testing").symlink_to("/etc")
+    assert broken(archive.path) == ["dists/testing leads nowhere: /etc"]
+
+
+def test_the_judge_finds_a_release_file_that_cannot_be_read(archive: LabArchive) -> None:
+    released = (archive.path / "dists/trixie/InRelease").resolve()
+    released.write_bytes(b"SHA256:\n junk\n")
+    assert "dists/trixie: InRelease is damaged" in broken(archive.path)
 
 
 def test_the_judge_finds_a_link_to_an_installer_that_is_gone(archive: LabArchive) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pushmirror.archive.filters import STAGE1_RULES
 from pushmirror.archive.generation import TreeDigest
 from pushmirror.changes.context import DetectionContext
-from pushmirror.changes.local_changes import describe, drift_among
+from pushmirror.changes.local_changes import describe, find_local_changes
 from pushmirror.inventory.diff import Diff, DiskDiff, scanner
 from pushmirror.state.records import Stage
 
@@ -22,20 +22,20 @@ def detect(context: DetectionContext) -> Diff:
         comparison.take, empty=context.workspace.area.empty, rules=rules
     )
     diff = comparison.finish()
-    if unseen:  # what upstream could not show may well be there: it stays here
+    if unseen:  # what upstream could not list may be there: it stays here
         diff.deviates = True
         diff.extras = [path for path in diff.extras if not unseen.covers(path)]
         diff.extra_directories = [path for path in diff.extra_directories if not unseen.covers(path)]
     diff.compared_disk, diff.generation = True, diff.digest
-    drift = drift_among(_differing(diff), context.workspace.tree, context.inventory)
+    drift = find_local_changes(_differing(diff), context.workspace.tree, context.inventory)
     diff.how = describe(drift)
     if drift and not context.is_dry:
-        context.inventory.mark_incomplete()  # this run puts it right, if it comes to its end
+        context.inventory.mark_incomplete()  # this run corrects it, if it finishes
     return diff
 
 
 def _differing(diff: Diff) -> Iterator[str]:
-    """Every name that is not here what it is at upstream."""
+    """Every name that differs between the tree and upstream."""
     yield from (entry.path for entry in diff.early)
     for some in (diff.missing, diff.changed, diff.links, diff.directories):
         yield from some

@@ -1,4 +1,4 @@
-"""The strategy `index`: compare the signed lists, and nothing else of upstream's tree.
+"""The strategy `index`: compare the signed Release files and indices, and nothing else of upstream's tree.
 
     Release files ──▶ changed indices, into the work area ──▶ files that these add and the tree lacks
     installers' SHA256SUMS, extrafiles ──▶ files outside the indices whose hash has changed
@@ -39,11 +39,11 @@ from pushmirror.tree.published_state import Suite, TreeLinks
 
 
 def replaced(context: DetectionContext, files: Sequence[File], known: Collection[str]) -> list[File]:
-    """Those of the files, present here with the right size, whose content has another hash.
+    """Those of the files, present here with the right size, that have the wrong hash.
 
-    Upstream has replaced them under the same name with the same size; no archive should. `known` are the keys
-    of the indices that vouched for what is here: with the same hash there, or read later because it came
-    since the last publication (closures/check.py), a file is not read here.
+    Upstream has replaced them by files of the same name and size; no archive should. A file is not read if
+    one of the indices with the keys `known` has the same hash for it, or if it arrived since the last
+    publication: closures/check.py reads it later.
     """
     landed = context.workspace.area.landed()
     doubtful = [file for file in files if file.path not in landed and not _is_known(context, file)]
@@ -57,7 +57,7 @@ def replaced(context: DetectionContext, files: Sequence[File], known: Collection
 
 
 def _is_known(context: DetectionContext, file: File) -> bool:
-    """Whether the file had this hash when it was put there, and was not touched since."""
+    """Whether the file had this hash when it was published, and has not changed since."""
     entry = context.inventory.get(file.path)
     if entry is None or entry.sha256 != file.digest:
         return False
@@ -75,9 +75,9 @@ _KINDS_OF_HASH = ("SHA256", "MD5Sum", "SHA1", "SHA512")
 
 
 def detect(context: DetectionContext) -> Diff:
-    """Tell what differs between our tree and the pinned state, as far as signed lists tell.
+    """What differs between our tree and the pinned state, as far as signed lists show it.
 
-    Raises Unusable where they do not tell enough. A suite whose indices cannot be fetched is held back.
+    Raises Unusable if they do not show enough. A suite whose indices cannot be fetched is held back.
     """
     require_usable(context)
     diff = Diff(covers_all=False)
@@ -85,15 +85,15 @@ def detect(context: DetectionContext) -> Diff:
     keys = context.workspace.closures.closures_of(context.pinned.generation)
     if is_new:
         _require_ways_to_by_hash(context)
-        _take_lists(context, diff, changed_lists(context, TreeLinks(context.workspace.tree)))
-        keys = _take_closures(context, diff)
+        _fetch_changed_lists(context, diff, changed_lists(context, TreeLinks(context.workspace.tree)))
+        keys = _read_closures(context, diff)
     elif context.stage is Stage.STAGE1:
         # A hub in its own stage 1 has new packages already, and still shows the Release files of before.
         raise Unusable("upstream's Release files have not changed yet")
     if context.stage is not Stage.STAGE1:
         if is_new:
             take_extrafiles(context, diff)
-        _take_unneeded(context, diff, _indices(context, diff), keys)
+        _note_expired(context, diff, _indices(context, diff), keys)
     diff.files_upstream = context.workspace.closures.count(keys) + sum(
         len(suite.release.files) for suite in context.pinned.suites.values()
     )
@@ -101,7 +101,7 @@ def detect(context: DetectionContext) -> Diff:
     return diff
 
 
-def _take_closures(context: DetectionContext, diff: Diff) -> set[str]:
+def _read_closures(context: DetectionContext, diff: Diff) -> set[str]:
     """Note what the indices of suites without a fault add; returns the keys of all closures."""
     indices = _indices(context, diff)
     indices = indices.holding(context.suites, indices.get(context.workspace.upstream, context.live))
@@ -110,7 +110,7 @@ def _take_closures(context: DetectionContext, diff: Diff) -> set[str]:
     if faults:
         indices = indices.holding(context.suites, faults)
         readable, _ = check.read_closures(context.pinned, indices, context.workspace.closures)
-    _take_files(context, diff, readable.values(), known.values())
+    _note_files(context, diff, readable.values(), known.values())
     return set(readable.values())
 
 
@@ -150,9 +150,9 @@ def require_usable(context: DetectionContext) -> None:
 
 
 def _require_ways_to_by_hash(context: DetectionContext) -> None:
-    """Raise Unusable where a link here has the place of by-hash files, and leads to none of them.
+    """Raise Unusable if a link is in the place of a by-hash directory, and leads to none.
 
-    Upstream was wrong then; whether it still is, its lists do not tell.
+    Upstream was wrong when it was mirrored; its lists do not show whether it still is.
     """
     suites = [suite for suite in context.base.suites.values() if suite.release.acquire_by_hash]
     directories = {
@@ -170,27 +170,29 @@ def _names_of(suite: Suite) -> tuple[str, str]:
     return suite.release.suite, suite.release.codename
 
 
-def _take_lists(context: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
-    """Fetch the lists that are new in the Release files; note what arrived, and what upstream has dropped."""
+def _fetch_changed_lists(context: DetectionContext, diff: Diff, changed: list[Changed]) -> None:
+    """Fetch the indices that are new in the Release files; note those that arrived or were removed."""
     is_last = context.stage is not Stage.STAGE1
     fetch_lists(context, changed, also=lists_to_ask_for(context) if is_last else ())
     area = context.workspace.area
     for one in changed:
-        links = [path for path in one.names if _take_link(context, diff, path)]
+        links = [path for path in one.names if _note_link(context, diff, path)]
         came = [path for path in one.names if area.fetched(path)]
         right = [path for path in came if area.digest_of(path, like=one.digest) == one.digest]
         diff.no_links.update(came)
         for path in came if right else ():
-            _note(context, diff, path, one.size, like=path if path in right else right[0])
+            _note_fetched(context, diff, path, one.size, like=path if path in right else right[0])
         if came and not right:
             diff.refused.add(one.path)  # until it is asked for once more
-        elif not came and not links and one.was_carried and _is_name(context.workspace.tree / one.path):
+        elif (
+            not came and not links and one.was_carried and _is_file_or_link(context.workspace.tree / one.path)
+        ):
             diff.extras.append(one.path)  # upstream carries it no more
     _drop_dangling(context, diff)
 
 
 def _drop_dangling(context: DetectionContext, diff: Diff) -> None:
-    """Leave out links to what did not come: they are of a later state of upstream's, or wrong."""
+    """Remove links to files that did not arrive: they are of a later state of upstream, or wrong."""
     tree, area = context.workspace.tree, context.workspace.area
     links = TreeLinks(tree, diff.upstream_links)
     for path in list(diff.links):
@@ -203,8 +205,8 @@ def _drop_dangling(context: DetectionContext, diff: Diff) -> None:
             diff.refused.add(path)  # until it is asked for by its hash, too
 
 
-def _take_link(context: DetectionContext, diff: Diff, path: str) -> bool:
-    """Note a link that upstream has in the place of an index: Debian's lead to the by-hash copy."""
+def _note_link(context: DetectionContext, diff: Diff, path: str) -> bool:
+    """Note a link in the place of an index; in Debian's archive it leads to the by-hash copy."""
     target = context.workspace.area.link_at(path)
     if target is None or not (is_by_hash(path) or link_stays_inside(path, target)):
         return False
@@ -214,11 +216,11 @@ def _take_link(context: DetectionContext, diff: Diff, path: str) -> bool:
     return True
 
 
-def _take_files(context: DetectionContext, diff: Diff, keys: Iterable[str], known: Collection[str]) -> None:
-    """Note what the indices add and the tree lacks, or has otherwise.
+def _note_files(context: DetectionContext, diff: Diff, keys: Iterable[str], known: Collection[str]) -> None:
+    """Note the files that the indices add and the tree lacks, or has with another size or hash.
 
-    A file that is here is looked at once for each size and hash that indices give it: one of them may be
-    wrong, and must not keep the others from being looked at. One that is not here is fetched once.
+    A file that is here is compared with each size and hash that indices give it, for one of them may be
+    wrong. A file that is not here is fetched once.
     """
     seen = GrowingPathSet()
     tree = os.fspath(context.workspace.tree)
@@ -244,13 +246,13 @@ def _take_files(context: DetectionContext, diff: Diff, keys: Iterable[str], know
         sha256 = as_sha256(file.digest)
         entry = Entry(file.path, Kind.FILE, file.size, 0, sha256=sha256)
         diff.changed.setdefault(file.path, entry)
-    _take_unsized(context, diff, unsized)
+    _fetch_unsized(context, diff, unsized)
 
 
-def _take_unsized(context: DetectionContext, diff: Diff, files: list[File]) -> None:
+def _fetch_unsized(context: DetectionContext, diff: Diff, files: list[File]) -> None:
     """Fetch images that an installer's list names without their sizes; some of them no mirror carries.
 
-    One with another content is noted, too: whoever stages it finds fault with it.
+    An image with the wrong content is noted, too: staging finds the fault.
     """
     lacking = [file for file in files if not has_digest(context.workspace.tree / file.path, file.digest)]
     if not lacking:
@@ -258,13 +260,13 @@ def _take_unsized(context: DetectionContext, diff: Diff, files: list[File]) -> N
     context.workspace.upstream.fetch((file.path for file in lacking), context.workspace.area)
     for file in lacking:
         if found := context.workspace.area.fetched(file.path):
-            _note(context, diff, file.path, found.st_size, like=file.path)
+            _note_fetched(context, diff, file.path, found.st_size, like=file.path)
 
 
-def _take_unneeded(context: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:
-    """Note what only generations out of their grace referred to, unless upstream keeps it for longer.
+def _note_expired(context: DetectionContext, diff: Diff, indices: Indices, keys: set[str]) -> None:
+    """Note files that only expired generations referred to, unless upstream still has them.
 
-    What upstream still has is asked for again at each new generation; its directories go when they are empty.
+    Those that upstream still has are checked again at each new generation; empty directories are removed.
     """
     pinned, live, workspace = context.pinned.generation, context.live.generation, context.workspace
     closures = workspace.closures
@@ -281,7 +283,7 @@ def _take_unneeded(context: DetectionContext, diff: Diff, indices: Indices, keys
     doubtful = [
         path
         for path in found
-        if workspace.named.wants(path) and _is_name(workspace.tree / path) and not diff.wanted(path)
+        if workspace.named.wants(path) and _is_file_or_link(workspace.tree / path) and not diff.wanted(path)
     ]
     still = workspace.upstream.present(doubtful, empty=workspace.area.empty) if doubtful else set()
     if still != left:
@@ -293,19 +295,19 @@ def _take_unneeded(context: DetectionContext, diff: Diff, indices: Indices, keys
 
 
 def _directories_of(path: str) -> Iterator[str]:
-    """Those above a path, but for the top ones: dists/SUITE and pool/main."""
+    """The directories above a path, without the two top levels such as dists/SUITE and pool/main."""
     parts = path.split("/")
     return ("/".join(parts[:depth]) for depth in range(3, len(parts)))
 
 
-def _is_name(path: Path) -> bool:
+def _is_file_or_link(path: Path) -> bool:
     """Whether there is a file or link."""
     here = lstat_or_none(path)
     return here is not None and not stat.S_ISDIR(here.st_mode)
 
 
-def _note(context: DetectionContext, diff: Diff, path: str, size: int, *, like: str) -> None:
-    """What was fetched is to be published under its name; `like` is the file that has the right content."""
+def _note_fetched(context: DetectionContext, diff: Diff, path: str, size: int, *, like: str) -> None:
+    """Note that a path is to be published; `like` is the fetched file with its content."""
     found = context.workspace.area.fetched(like)
     assert found is not None
     entry = Entry(path, Kind.FILE, size, mtime_of(found), sha256=context.workspace.area.sha256_of(like) or "")

@@ -37,7 +37,7 @@ _WORTH_TWO_FETCHES = 4_000_000  # bytes that would come under several names
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A listed file that is not here with the content that the pinned state lists."""
+    """A file that the pinned state lists and that is not here with this content."""
 
     path: str  # in the tree, links resolved
     size: int  # bytes
@@ -47,17 +47,17 @@ class Changed:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Under which it may come; the one that is the best to ask for first."""
+        """The names that upstream may have it under, the likeliest first."""
         by_digest = [copy for copy in self.copies if copy.endswith(self.digest)]
         others = [copy for copy in self.copies if copy not in by_digest]
         return (*by_digest, self.path, *others)
 
 
 def changed_lists(context: DetectionContext, links: Mapping[str, str]) -> list[Changed]:
-    """What the pinned Release files list anew or with another hash, and what the tree has lost.
+    """The files that the pinned Release files list anew or with another hash, or that the tree has lost.
 
-    Upstream may carry it or not: of a name that has not changed, that is as it was. Raises Unusable where a
-    name leads through a link, which may have turned at upstream: nothing that is listed tells.
+    Upstream may carry such a file or not; of an unchanged name it is assumed that this has not changed.
+    Raises Unusable if a name leads through a link: no list shows whether upstream has changed its target.
     """
     found: list[Changed] = []
     carried = context.workspace.closures.names_of(context.base.generation)
@@ -82,9 +82,9 @@ def changed_lists(context: DetectionContext, links: Mapping[str, str]) -> list[C
 
 
 def fetch_lists(context: DetectionContext, changed: Sequence[Changed], *, also: Sequence[str] = ()) -> None:
-    """Fetch them into the work area, under each of the names that upstream has; links as what they are.
+    """Fetch them into the work area under each name that upstream has; links stay links.
 
-    `also` names files that are fetched along with them, unless the tree has them as upstream does.
+    `also` are further files to fetch, unless the tree has them as upstream does.
     """
     area, upstream = context.workspace.area, context.workspace.upstream
     basis = area.scratch()  # what rsync finds in it, it does not fetch again
@@ -108,7 +108,7 @@ def fetch_lists(context: DetectionContext, changed: Sequence[Changed], *, also: 
 
 
 def _copies(context: DetectionContext, suite: Suite, listed: Listed) -> Iterator[str]:
-    """The by-hash names that upstream may have: all, or those of the kinds that it had before."""
+    """The by-hash names that upstream may have: of all hashes, or of those that it used before."""
     for path in suite.copies_of(listed):
         kind = path.rpartition("/")[0]
         is_known = os.path.isdir(context.workspace.tree / kind)  # noqa: PTH112  once a name; Path is ten times slower
@@ -123,7 +123,7 @@ def _put(area: WorkArea, basis: str, name: str, source: Path) -> None:
 
 
 def _hash_all(area: WorkArea, names: list[str]) -> None:
-    """Let the area know the hashes: hashing lets go of the interpreter's lock."""
+    """Hash the fetched files in threads, so that the work area knows their hashes."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(area.sha256_of, names))
 
@@ -134,13 +134,13 @@ _MAX_LIST = 2**26  # bytes; Debian's has 1 MiB
 
 
 def lists_to_ask_for(context: DetectionContext) -> list[str]:
-    """The name of the list, if upstream may have it and it may be mirrored."""
+    """The name of the list `extrafiles`, if upstream may have it and it is mirrored."""
     is_carried = _is_file(context.workspace.tree / LIST) or not context.base.suites
     return [LIST] if is_carried and context.workspace.selection.wants(LIST) else []
 
 
 def take_extrafiles(context: DetectionContext, diff: Diff) -> None:
-    """Fetch what changed in the list, which came into the area, and note what is right."""
+    """Fetch the files that changed in the fetched list `extrafiles`, and note those with the right hash."""
     came, here = context.workspace.area.sha256_of(LIST), context.workspace.tree / LIST
     if came is None or _is_right(here, came):
         return
@@ -158,7 +158,7 @@ def take_extrafiles(context: DetectionContext, diff: Diff) -> None:
 
 
 def _take(context: DetectionContext, diff: Diff, changed: dict[str, str]) -> bool:
-    """Fetch the changed files; whether all of them are what the list says."""
+    """Fetch the changed files; returns whether all of them match the list."""
     lacking = [
         path for path, sha256 in changed.items() if not _is_right(context.workspace.tree / path, sha256)
     ]

@@ -18,7 +18,7 @@ from pushmirror.inventory.tables import counts, entry_of
 _log = logging.getLogger(__name__)
 
 
-def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift:
+def find_local_changes(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift:
     """Compare these names on the disk with the inventory; empty if the inventory is not complete."""
     drift = Drift()
     if not inventory.complete or inventory.needs_refresh:
@@ -29,7 +29,7 @@ def drift_among(paths: Iterable[str], tree: Path, inventory: Inventory) -> Drift
         parent = path.rpartition("/")[0]
         if parent not in is_real:
             is_real[parent] = os.path.realpath(f"{top}/{parent}") == f"{top}/{parent}".rstrip("/")
-        known, here = inventory.get(path), _look(tree, path) if is_real[parent] else None
+        known, here = inventory.get(path), _entry_on_disk(tree, path) if is_real[parent] else None
         if known is None and here is not None:
             drift.extra.add(path)
         elif known is not None and here is None:
@@ -50,7 +50,7 @@ def describe(found: Drift) -> str:
     return f"local changes in the tree ({counted})"
 
 
-def _look(tree: Path, path: str) -> Entry | None:
+def _entry_on_disk(tree: Path, path: str) -> Entry | None:
     place = os.fsencode(tree) + b"/" + path.encode("utf-8", "surrogateescape")
     try:
         return entry_of(path, os.lstat(place), lambda: os.readlink(place))  # noqa: PTH115  bytes, as they are

@@ -30,26 +30,26 @@ from pushmirror.system.files import mtime_of
 
 _log = logging.getLogger(__name__)
 
-#: What became of names between two states of upstream's tree: as they are now, None where they are gone.
+#: The names that changed between two states of upstream's tree, as they are now; None: removed.
 Net = dict[str, Entry | None]
 
 
 def detect(context: DetectionContext) -> Diff:
-    """Tell what differs between our tree and the state that upstream's manifest describes.
+    """What differs between our tree and the state that upstream's manifest describes.
 
-    Raises Unusable where there is no consistent manifest, and UpstreamMoved when it describes another state
+    Raises Unusable if there is no consistent manifest, and UpstreamMoved if it describes another state
     than the pinned one: upstream is publishing at this moment.
     """
     head = context.manifest.head()
-    found = _look_at_disk(context)
-    why_whole = _why_whole(context, found)
+    found = _scan_if_due(context)
+    reason = _why_whole_manifest(context, found)
     steps = chain(head, context.inventory.followed)
-    if why_whole or steps is None or not _leads_by(context.inventory, steps):
-        why_whole = why_whole or "it no longer has the changes since our state"
-        diff, how = _compare_all(context, head), f"upstream's whole manifest: {why_whole}"
+    if reason or steps is None or not _steps_cover_our_changes(context.inventory, steps):
+        reason = reason or "it no longer has the changes since our state"
+        diff, how = _compare_all(context, head), f"upstream's whole manifest: {reason}"
     else:
         diff = _compare_changes(context, head, steps)
-        how = _in_words(len(steps))
+        how = _describe(len(steps))
         _link_release_files(context, diff)
     diff.how = how
     diff.digest, diff.generation = head.state, head.generation
@@ -71,7 +71,7 @@ def _link_release_files(context: DetectionContext, diff: Diff) -> None:
             diff.links[path] = Entry(path, Kind.LINK, target=target)
 
 
-def _look_at_disk(context: DetectionContext) -> Drift | None:
+def _scan_if_due(context: DetectionContext) -> Drift | None:
     """The local changes, by a full scan; None if no scan is due."""
     inventory = context.inventory
     if not context.is_due and inventory.complete and not inventory.needs_refresh:
@@ -81,7 +81,7 @@ def _look_at_disk(context: DetectionContext) -> Drift | None:
     return inventory.reconcile(context.workspace.tree, progress=context.workspace.upstream.progress)
 
 
-def _why_whole(context: DetectionContext, found: Drift | None) -> str:
+def _why_whole_manifest(context: DetectionContext, found: Drift | None) -> str:
     """The reason why the whole manifest is needed; empty if its steps are enough."""
     inventory = context.inventory
     drift = describe(found) if found else ""
@@ -94,7 +94,7 @@ def _why_whole(context: DetectionContext, found: Drift | None) -> str:
 
 
 def _wrong_modes(found: Drift, diff: Diff) -> list[tuple[str, int]]:
-    """Of the names whose mode is wrong, those that upstream has and that stay what they are."""
+    """The names with a wrong mode that upstream has and this run does not replace."""
     if not found.modes:
         return []
     _log.warning("%d names had a wrong mode, such as %s", len(found.modes), found.modes[0][0])
@@ -110,22 +110,22 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _leads_by(inventory: Inventory, steps: tuple[Step, ...]) -> bool:
-    """Whether the steps name all that may have changed here since the state that we follow.
+def _steps_cover_our_changes(inventory: Inventory, steps: tuple[Step, ...]) -> bool:
+    """Whether the steps name everything that may have changed here since the state that we follow.
 
-    A run that did not arrive has changed names on its way to another state; upstream may have left it again.
+    An unfinished run has changed names towards another state, which upstream may have left since.
     """
     return inventory.target in {"", inventory.followed, *(step.after for step in steps)}
 
 
-def _in_words(steps: int) -> str:
+def _describe(steps: int) -> str:
     if not steps:
         return "upstream's manifest has nothing new"
     return f"{steps} steps of upstream's manifest" if steps > 1 else "one step of upstream's manifest"
 
 
 def _compare_changes(context: DetectionContext, head: Head, steps: Iterable[Step]) -> Diff:
-    """The survey of what upstream changed since the state that we follow, and of what was held back then."""
+    """The diff of what upstream changed since the state that we follow, and of what was held back then."""
     inventory = context.inventory
     held, changed = inventory.held(), _net(inventory.followed, context.manifest.changes(head, steps))
     net = held | changed
@@ -149,13 +149,13 @@ def _compare_changes(context: DetectionContext, head: Head, steps: Iterable[Step
 
 
 def _compare_all(context: DetectionContext, head: Head) -> Diff:
-    """The survey of every name that upstream's manifest and our inventory have."""
+    """The diff of all names in upstream's manifest and in our inventory."""
     later = chain(head, head.snapshot_state) or ()
     net = _net(head.snapshot_state, context.manifest.changes(head, later))
     pinned = _Pinned(context)
     found: dict[str, Entry | None] = dict.fromkeys(pinned.paths)
     differences = InventoryDiff(context.workspace.selection, context.inventory.below)
-    theirs = _with(net, _checked(context.manifest.snapshot(head), head.snapshot_state))
+    theirs = _applied(net, _checked(context.manifest.snapshot(head), head.snapshot_state))
     for path, there, here in _side_by_side(theirs, context.inventory.entries()):
         pinned.require(path, there)
         if path in found:
@@ -166,7 +166,7 @@ def _compare_all(context: DetectionContext, head: Head) -> Diff:
 
 
 def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
-    """The sum of the changes; Unusable if one of them does not produce the state that it names."""
+    """The net result of the changes; Unusable if one of them does not produce the state that it names."""
     net: Net = {}
     digest = TreeDigest(start)
     for step, change in changes:
@@ -182,7 +182,7 @@ def _net(start: str, changes: Iterable[tuple[Step, Change]]) -> Net:
 
 
 def _checked(entries: Iterable[Entry], state: str) -> Iterator[Entry]:
-    """The entries as they come; Unusable at their end if they are not those of the state."""
+    """Passes the entries on; raises Unusable at the end if they do not have the state's digest."""
     digest = TreeDigest()
     for entry in entries:
         digest.add(entry)
@@ -191,8 +191,8 @@ def _checked(entries: Iterable[Entry], state: str) -> Iterator[Entry]:
         raise Unusable("upstream's snapshot does not match the state that it names")
 
 
-def _with(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries as they are after the changes, in their order."""
+def _applied(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries after the changes, in manifest order."""
     old = (entry for entry in entries if entry.path not in net)
     new = [entry for entry in net.values() if entry is not None]
     new.sort(key=lambda entry: order_of(entry.path))
@@ -202,7 +202,7 @@ def _with(net: Net, entries: Iterable[Entry]) -> Iterator[Entry]:
 def _side_by_side(
     theirs: Iterator[Entry], ours: Iterator[Entry]
 ) -> Iterator[tuple[str, Entry | None, Entry | None]]:
-    """Each name that either of two rows in manifest order has, with what each of them says of it."""
+    """Merge two sequences in manifest order: each name with both entries, None where there is none."""
     there, here = next(theirs, None), next(ours, None)
     while there is not None or here is not None:
         if here is None or (there is not None and order_of(there.path) < order_of(here.path)):

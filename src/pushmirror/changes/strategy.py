@@ -34,7 +34,7 @@ from pushmirror.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A strategy, and why it comes in this place."""
+    """A strategy to try, and the reason for it."""
 
     strategy: Strategy
     why: str
@@ -54,7 +54,7 @@ class StrategyInputs:
 
     @property
     def is_due(self) -> bool:
-        """Whether a full comparison is due; a last one in the future tells nothing."""
+        """Whether a full comparison is due; also if the time of the last one is in the future."""
         return self.compared_at is None or not timedelta() <= self.now - self.compared_at < self.full_every
 
 
@@ -84,7 +84,7 @@ def _why_full(inputs: StrategyInputs) -> str:
 
 _log = logging.getLogger(__name__)
 _HINT = "tell upstream's operator that its rsync daemon cannot read them"
-_LOOKS = 5  # at upstream's Release files: links may lead to links
+_MOST_PINS = 5  # of upstream's Release files: links may lead to links
 
 STRATEGIES: dict[Strategy, Callable[[DetectionContext], Diff]] = {
     Strategy.MANIFEST: manifest.detect,
@@ -93,8 +93,8 @@ STRATEGIES: dict[Strategy, Callable[[DetectionContext], Diff]] = {
 }
 
 
-def _is_looked_at(place: str, published: PublishedState) -> bool:
-    """Whether upstream is asked for a directory of Release files, or one of these, without being told to."""
+def _is_pinned_anyway(place: str, published: PublishedState) -> bool:
+    """Whether a directory of Release files, or a Release file, is pinned without being named in `also`."""
     is_file = place in published.places_of_files
     path = place if is_file else f"{place}/Release"
     *directories, name = path.split("/")
@@ -105,8 +105,8 @@ def _is_looked_at(place: str, published: PublishedState) -> bool:
     )
 
 
-def _unreadable(unseen: Unseen, live: PublishedState) -> dict[str, Fault]:
-    """The suites whose Release files upstream has, or may have, and cannot read."""
+def _unreadable_suites(unseen: Unseen, live: PublishedState) -> dict[str, Fault]:
+    """The suites whose Release files upstream cannot read."""
     directories = {where for where in live.directories if unseen.covers(joined(where, "InRelease"))}
     for path in unseen.files:
         directory, _, name = path.rpartition("/")
@@ -128,7 +128,7 @@ class ChangeDetector:
         self.failed_strategies: set[Strategy] = set()  # for the rest of the run
         self._manifest: UpstreamManifest | None = None  # of the attempt
 
-    def look(self, asked: Strategy | None, live: PublishedState) -> PublishedState:
+    def pin_with_manifest(self, asked: Strategy | None, live: PublishedState) -> PublishedState:
         """Pin upstream's state, and fetch its manifest at the same time if that will be needed.
 
         `asked` is the strategy that was requested for this run, instead of the configured one.
@@ -151,18 +151,20 @@ class ChangeDetector:
         Also looks where the links of the `live` state here lead, and those of upstream.
         """
         area, release_directories = self._workspace.area, self._archive.release_directories
-        also = {place: is_dists for place, is_dists in live.places.items() if not _is_looked_at(place, live)}
+        also = {
+            place: is_dists for place, is_dists in live.places.items() if not _is_pinned_anyway(place, live)
+        }
         also |= dict.fromkeys(release_directories, False)
-        for _ in range(_LOOKS):
+        for _ in range(_MOST_PINS):
             area.require_in_place()
             unseen = self._workspace.upstream.pin(area.pin, also=also)
             shown = read_published(area.pin, release_directories)
             lost = shown.lost.items()
-            beyond = {place: is_dists for place, is_dists in lost if not _is_looked_at(place, shown)}
+            beyond = {place: is_dists for place, is_dists in lost if not _is_pinned_anyway(place, shown)}
             if also.keys() >= beyond.keys():
                 break
             also |= beyond
-        return shown.with_faults(_unreadable(unseen, live))
+        return shown.with_faults(_unreadable_suites(unseen, live))
 
     def require_finished_upstream(self) -> None:
         """UpstreamUpdating while upstream's own run is in progress."""
@@ -192,7 +194,7 @@ class ChangeDetector:
     ) -> Diff:
         """What differs between the tree and the pinned state, by the cheapest strategy that can answer.
 
-        To be called after `look`, and about the state that it returned; `asked` as there.
+        To be called after `pin_with_manifest`, and about the state that it returned; `asked` as there.
         """
         assert self._manifest
         mark = selection_hash(self._archive)
@@ -229,7 +231,7 @@ class ChangeDetector:
             try:
                 diff = STRATEGIES[choice.strategy](context)
             except UpstreamMoved:
-                self.require_finished_upstream()  # then there is nothing strange about it
+                self.require_finished_upstream()  # then that explains it
                 raise
             except Unusable as exc:
                 _log.info("strategy %s not used: %s", choice.strategy, exc)

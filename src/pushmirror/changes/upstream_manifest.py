@@ -37,18 +37,18 @@ class UpstreamManifest:
     def __init__(
         self, archive: Archive, upstream: Upstream, directory: Path, *, is_asked_for: bool = False
     ) -> None:
-        """`directory` is where the copy is kept; upstream is asked anew if somebody asks for just this."""
+        """`directory` has the copy. `is_asked_for`: upstream is asked even if it had no manifest lately."""
         self._archive = archive
         self._upstream = upstream
         self._directory = directory
         self._is_asked_for = is_asked_for
-        self._asked: Future[Head] | None = None
+        self._head: Future[Head] | None = None
 
     @contextmanager
     def asked_ahead(self) -> Iterator[None]:
         """Fetch the head in a thread while the block asks upstream for something else."""
         with CancelToken() as stop, ThreadPoolExecutor(1) as thread:
-            self._asked = thread.submit(self._ask, stop)
+            self._head = thread.submit(self._fetch_head, stop)
             try:
                 yield
             except BaseException:
@@ -56,28 +56,28 @@ class UpstreamManifest:
                 raise
 
     def head(self) -> Head:
-        """What upstream's manifest says of its tree now."""
-        return self._asked.result() if self._asked else self._ask(None)
+        """The head of upstream's manifest."""
+        return self._head.result() if self._head else self._fetch_head(None)
 
     def changes(self, head: Head, steps: Iterable[Step]) -> Iterator[tuple[Step, Change]]:
         """What each of these steps of the head changes."""
-        self._retire(head)
+        self._prune(head)
         for step in steps:
             file = self._part(step.part)
             where = f"upstream's manifest, {step.part.name}"
-            with self._explained(file):
+            with self._discarded_if_wrong(file):
                 yield step, read_change(file.read_bytes(), step.part, where=where)
 
     def snapshot(self, head: Head) -> Iterator[Entry]:
         """Every name of upstream's tree at `head.snapshot_state`, in manifest order."""
         file = self._part(head.snapshot)
-        with self._explained(file), file.open("rb") as content:
+        with self._discarded_if_wrong(file), file.open("rb") as content:
             chunks = iter(lambda: content.read(_CHUNK), b"")
             yield from read_snapshot(chunks, head.snapshot, where="upstream's manifest, its snapshot")
         file.unlink(missing_ok=True)  # it is large, and rarely wanted again
 
-    def _ask(self, stop: CancelToken | None) -> Head:
-        self._require_hope()
+    def _fetch_head(self, stop: CancelToken | None) -> Head:
+        self._require_manifest_possible()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             (self._directory / _HEAD).unlink(missing_ok=True)  # two of one second and size look alike
@@ -95,7 +95,7 @@ class UpstreamManifest:
         except OSError as exc:
             raise Unusable(f"{exc.filename or self._directory} cannot be written: {exc.strerror}") from exc
 
-    def _require_hope(self) -> None:
+    def _require_manifest_possible(self) -> None:
         upstream = self._archive.upstream
         assert upstream is not None
         if not upstream.module:
@@ -126,16 +126,16 @@ class UpstreamManifest:
         return file
 
     @contextmanager
-    def _explained(self, file: Path) -> Iterator[None]:
-        """A copy that is not what the head names is of no use now, and is fetched anew the next time."""
+    def _discarded_if_wrong(self, file: Path) -> Iterator[None]:
+        """Remove a copy that does not match the head, so that it is fetched again, and raise Unusable."""
         try:
             yield
         except ArchiveError as exc:
             file.unlink(missing_ok=True)
             raise Unusable(str(exc)) from exc
 
-    def _retire(self, head: Head) -> None:
-        """Remove copies of what the head does not name any more."""
+    def _prune(self, head: Head) -> None:
+        """Remove copies of parts that the head no longer names."""
         named = {step.part.name for step in head.steps}
         for pattern in _OTHERS:
             for file in self._directory.glob(pattern):
@@ -143,7 +143,7 @@ class UpstreamManifest:
                     file.unlink(missing_ok=True)
 
     def _copy(self, name: str, size: int, stop: CancelToken | None = None) -> None:
-        """Copy one file of the module that is not larger; no link is followed or made."""
+        """Copy one file of the module, of at most `size` bytes; no link is followed or created."""
         upstream = self._archive.upstream
         assert upstream is not None
         beside = self._archive.model_copy(update={"upstream": upstream.manifest})

@@ -81,7 +81,10 @@ class Judge:
         file, text = _release_file(suite)
         if text is None:
             return [f"{self._name(suite)}: InRelease has vanished"]
-        by_hash, listed = release(text.decode("utf-8", "replace"))
+        try:
+            by_hash, listed = release(text.decode("utf-8", "replace"))
+        except ValueError:
+            return [f"{self._name(suite)}: InRelease is damaged"]
         if not listed:
             return [f"{self._name(suite)}: InRelease lists no files"]
         problems = self._check_indices(suite, by_hash, listed)
@@ -200,9 +203,13 @@ class Judge:
             return []
         if _WORK in target:
             return [f"{self._name(path)} leads into a work directory of rsync: {target}"]
-        if not path.exists() and _target(path) == target and not path.exists():
+        if not self._leads_to(path) and _target(path) == target and not self._leads_to(path):
             return [f"{self._name(path)} leads nowhere: {target}"]
         return []
+
+    def _leads_to(self, path: Path) -> bool:
+        """Whether a link leads to something in the tree: what is outside of it cannot be mirrored."""
+        return path.exists() and Path(os.path.realpath(path)).is_relative_to(_real(self.tree))
 
     def _is_allowed(self, path: Path) -> bool:
         return bool(self.allowed) and self._name(path) in self.allowed

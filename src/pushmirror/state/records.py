@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-STOCK = "stock"  # the strategy of an owner's run, which scans its own tree only
+OWNER_SCAN = "stock"  # the strategy of an owner's run, which scans its own tree only
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -81,7 +81,7 @@ class Run:
     @property
     def strategy_text(self) -> str:
         """The strategy and why, in words: `by manifest: 3 steps`; empty when it used none."""
-        if self.strategy in {"", STOCK}:
+        if self.strategy in {"", OWNER_SCAN}:
             return ""
         return f"by {self.strategy}: {self.why}" if self.why else f"by {self.strategy}"
 

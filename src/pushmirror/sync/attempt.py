@@ -23,16 +23,18 @@ class Attempt:
     indices: Indices | None = None  # of the pinned state, once they are staged
     staged: set[str] = field(default_factory=set)  # tree paths of files that wait in the work area
     landed: int = 0  # new files that entered the tree at once
-    lost: set[str] = field(default_factory=set)  # files that upstream seemed to have, and that did not come
-    asked_again: set[str] = field(default_factory=set)  # files that were fetched by their names once more
-    damaged: set[str] = field(default_factory=set)  # files that upstream has with another content than named
-    incomplete: bool = False  # of these are some that nobody can explain
+    lost: set[str] = field(default_factory=set)  # files that upstream listed and that did not arrive
+    asked_again: set[str] = field(default_factory=set)  # files that were fetched a second time, by name
+    damaged: set[str] = field(
+        default_factory=set
+    )  # files whose content upstream has is not what an index says
+    incomplete: bool = False  # some files are lost for an unknown reason
     uncovered: set[str] = field(
         default_factory=set
     )  # suites of which an index without a by-hash copy changes
     dropped: dict[str, str] = field(
         default_factory=dict
-    )  # suites that lose an index which clients can miss, and which one
+    )  # suite: an index that it loses, which clients can do without
     withheld: Deletion = field(default_factory=Deletion)  # of names that would have changed their kind
 
     @property
@@ -67,5 +69,5 @@ class Attempt:
 
 
 def _moves(path: str, target: str) -> bool:
-    """Whether a link is one that clients need, and not just a name of what they know by its hash."""
+    """Whether clients use a link by its name: it is no Release file, and leads to no by-hash file."""
     return not is_suite_file(path) and not target.startswith("by-hash/")

@@ -1,8 +1,8 @@
 """Whether a push needs no run: the tree serves already what the push announces.
 
-Guaranteed: upstream is not asked and no lock is waited for. In doubt the answer is no, and a run finds out.
-So it is for a plain tree, whose generation only a full listing tells. Whether upstream has something newer by
-now is not checked, as the push did not ask for it.
+Guaranteed: upstream is not asked and no lock is waited for. In doubt the answer is no, and a run finds out;
+for a plain tree it is always no, because only a full listing gives its generation. Whether upstream has
+something newer by now is not checked: the push did not ask for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pushmirror.tree.published_state import read_published
 if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
-_RUNS = 20  # looked at: of these one should have published
+_RUNS = 20  # the latest; one of them should have published
 
 
 def is_already_served(archive: Archive, generation: str, store: Store) -> bool:

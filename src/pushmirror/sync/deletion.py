@@ -34,25 +34,25 @@ class Deletion:
 
     paths: tuple[str, ...] = ()
     kept: int = 0  # that a live or recently replaced index refers to
-    lost: tuple[str, ...] = ()  # of these: those that the live indices name, though upstream has lost them
+    lost: tuple[str, ...] = ()  # of these: files that the live indices name and upstream lacks
     withheld: int = 0  # because they are too many; copies in by-hash are not counted, as in the reason
     withheld_paths: tuple[str, ...] = ()  # the copies, too
     reason: str = ""  # why they are withheld
 
 
 def candidates(extras: Iterable[str], protect: Sequence[str]) -> list[str]:
-    """The extras that the operator has not protected."""
+    """The names that the operator has not protected."""
     protected = Selection(tuple(exclude_rules(protect)))
     return [path for path in extras if protected.wants(path)]
 
 
 def number_of(paths: Iterable[str]) -> int:
-    """How many files the guard counts: not the copies of indices that are counted already."""
+    """The number of files that the guard counts: a by-hash copy is counted with its index."""
     return sum(1 for path in paths if "/by-hash/" not in path)
 
 
 def together(one: Deletion, other: Deletion) -> Deletion:
-    """Two decisions merged."""
+    """Both decisions as one."""
     reasons = [reason for reason in (one.reason, other.reason) if reason]
     return Deletion(
         paths=one.paths + other.paths,

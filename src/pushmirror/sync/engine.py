@@ -46,7 +46,7 @@ from pushmirror.progress import Progress
 from pushmirror.state.records import Stage
 from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.deletion import Deletion, DeletionPlanner, together
-from pushmirror.sync.kind_changes import KindChanges, settle_kinds
+from pushmirror.sync.kind_changes import KindChanges, plan_kind_changes
 from pushmirror.sync.prefetch import prefetch
 from pushmirror.sync.report import Report, architectures_of, trace_of
 from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
@@ -76,9 +76,11 @@ class Preview:
     delete: Deletion
     generation: str  # upstream's
     live: str  # the generation served now
-    strategy: str = ""  # by which that was learnt; a run may take another, which sees less
-    why: str = ""  # this strategy, and none before it
-    held: Mapping[str, str] = field(default_factory=dict)  # suites whose Release files have a fault: which
+    strategy: str = ""  # that found this out; a run may use another, which compares less
+    why: str = ""  # the reason for this strategy
+    held: Mapping[str, str] = field(
+        default_factory=dict
+    )  # suites whose Release files have a fault: the fault
 
 
 class Engine:
@@ -115,14 +117,14 @@ class Engine:
     def run(self, request: RunRequest, on_published: OnPublished) -> Report:
         """Bring the tree to upstream's state (or, for stage 1, prefetch what its indices will refer to).
 
-        Raises a PushmirrorError whose exit code tells the stage that failed; the served tree is then as
+        Raises a PushmirrorError whose exit code is that of the stage that failed; the served tree is then as
         complete as before. Raises Behind when upstream kept moving on.
         """
         with errors_by_stage(self._tree, lambda: self._phase):
             self._prepare()
             with self._working(request):
                 self._run_hook("before_sync", {"stage": request.stage.value, "trigger": request.trigger})
-                self._rounds(request, on_published)
+                self._try_until_current(request, on_published)
         return self.report
 
     def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
@@ -160,8 +162,8 @@ class Engine:
             workspace.area.open()
             detector = ChangeDetector(workspace, self.report.note_strategy)
             live = workspace.read_served()
-            pinned = detector.look(request.strategy, live)
-            suites = SuiteCheck(workspace, detector).once(request, pinned, live)
+            pinned = detector.pin_with_manifest(request.strategy, live)
+            suites = SuiteCheck(workspace, detector).check(request, pinned, live)
             diff = detector.diff(
                 request.stage, request.strategy, suites, live, self._tracker.inventory, is_dry=True
             )
@@ -183,12 +185,12 @@ class Engine:
 
     # -- the story of a run ---------------------------------------------------------------------------
 
-    def _rounds(self, request: RunRequest, on_published: OnPublished) -> None:
+    def _try_until_current(self, request: RunRequest, on_published: OnPublished) -> None:
         moved: tuple[str, str] | None = None  # the generation aimed at, and what was wrong with it
         waits = failures = 0
         while self.report.rounds < self._most_rounds:
             try:
-                if self._round(request, on_published):
+                if self._attempt(request, on_published):
                     return
                 moved = None
             except UpstreamUpdating as exc:
@@ -201,7 +203,7 @@ class Engine:
                 self._wait_to_retry(exc, failures)
             except (UpstreamMoved, Mismatch) as exc:
                 if self._aim and moved == (self._aim, str(exc)) and not self._fall_back():
-                    raise  # upstream has not moved: it is damaged
+                    raise  # upstream has not changed: it is damaged
                 _log.info("starting over: %s", exc)
                 moved = (self._aim, str(exc))
                 clock.sleep(_PAUSE * 2 ** (self.report.rounds - 1))  # upstream may be in the middle of it
@@ -212,12 +214,12 @@ class Engine:
             " inconsistent",
         )
 
-    def _round(self, request: RunRequest, on_published: OnPublished) -> bool:
+    def _attempt(self, request: RunRequest, on_published: OnPublished) -> bool:
         """One attempt; returns whether the run has reached its goal."""
         self.report.rounds += 1
         self._phase, self._aim = Exit.STAGE1, ""
         started = time.monotonic()
-        attempt = self._look(request)
+        attempt = self._pin_and_diff(request)
         self._tracker.prepare_for(attempt.diff)
         prefetch(attempt, self._workspace, self._publisher, indexed=self._staging.indexed)
         self.report.landed += attempt.landed
@@ -276,7 +278,7 @@ class Engine:
 
     @contextmanager
     def _working(self, request: RunRequest) -> Iterator[None]:
-        """The work area and the flag of a run. Fetched files outlive a failed run, and stage 1."""
+        """Hold the work area and the flag of a run; a failed run and stage 1 leave fetched files."""
         self._traces.raise_flag()
         self._upstream.stillness.file = self._workspace.paths.stalled
         keep_new = True
@@ -296,11 +298,11 @@ class Engine:
 
     # -- learn ----------------------------------------------------------------------------------------
 
-    def _look(self, request: RunRequest) -> Attempt:
+    def _pin_and_diff(self, request: RunRequest) -> Attempt:
         """Pin upstream's published state and detect what differs here."""
         self._progress.step("asking upstream")
         live = self._workspace.read_served()
-        suites = self._check.twice(request, live)
+        suites = self._check.pin_and_check(request, live)
         shown = suites.upstream
         self._aim = shown.generation
         self._check.require_any(suites, request.stage)
@@ -354,9 +356,9 @@ class Engine:
             )
 
     def _account_for_lost(self, attempt: Attempt) -> None:
-        """Files that did not arrive for no known reason cause another attempt, once.
+        """Note files that did not arrive for an unknown reason: they cause another attempt, once.
 
-        The same files in two attempts are an error of the strategy, or upstream's.
+        If the same files are lost in two attempts, the strategy or upstream is wrong.
         """
         suites = attempt.suites
         explained = {path for paths in suites.missing.values() for path in paths}
@@ -372,7 +374,7 @@ class Engine:
         self._lost = towards
 
     def _fall_back(self) -> bool:
-        """After the same failure twice: whether a more thorough strategy can be tried."""
+        """Give up the strategy that failed twice; returns whether a more thorough one is left."""
         if self.report.strategy in {"", Strategy.FULL}:
             return False
         taken = Strategy(self.report.strategy)
@@ -443,11 +445,12 @@ class Engine:
         return changed
 
     def _settle_kinds(self, request: RunRequest, attempt: Attempt) -> KindChanges:
-        """Plan the changes of kind: what is in their place is removed at once, only if all of it may be."""
+        """Plan the changes of kind; a directory is replaced only if everything in it may be deleted."""
         diff = attempt.diff
         protected = self._deletion.protected(diff.in_the_way)
-        kinds = settle_kinds(
+        kinds = plan_kind_changes(
             diff,
+            attempt.staged,
             self._tree,
             self._area,
             needed=lambda paths: self._deletion.referred_to(paths, attempt.pinned) | protected,
@@ -496,11 +499,11 @@ class Engine:
     def _is_current(self, request: RunRequest, attempt: Attempt) -> bool:
         """Whether the published state is the requested one, or upstream's current one.
 
-        Upstream is asked again, for an exit code proves nothing.
+        Upstream is asked again: that a transfer succeeded does not prove it.
         """
         if attempt.incomplete:
             return False
-        if self._check.news(attempt.suites):
+        if self._check.new_problems(attempt.suites):
             return False  # upstream may have been in the middle of publishing
         if request.generation and request.generation == self.report.generation:
             return True

@@ -2,7 +2,7 @@
 
 Suites are renamed on a release day (`stable -> trixie` was a directory), and pools are moved. What clients
 may still ask for through such a name, packages and indices by hash, has to be there afterwards too: under the
-place that the name then leads to. Guaranteed of the names that `settle_kinds` leaves in a diff: what the
+place that the name then leads to. Guaranteed of the names that `plan_kind_changes` leaves in a diff: what the
 target or a state within its grace refers to is, after the change, what it was; what is lost by the change is
 counted as deleted. A name that cannot change without loss stays what it is, and is reported.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pushmirror.archive.layout import PublishStep, is_by_hash, publish_step
-from pushmirror.archive.paths import resolve
+from pushmirror.archive.paths import prefixes, resolve
 from pushmirror.errors import BadPath
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync.deletion import Deletion, number_of
@@ -41,25 +41,27 @@ class KindChanges:
     stuck: list[str] = field(default_factory=list)  # of these: names that the target's indices may need
 
     def leave(self, path: str) -> bool:
-        """Whether a name is not changed, because it or what it is in stays what it is."""
+        """Whether a name does not change because it, or a directory above it, keeps its kind."""
         return path in self.staying or _is_below_any(path, self.staying)
 
 
-def settle_kinds(
+def plan_kind_changes(
     diff: Diff,
+    staged: Collection[str],
     tree: Path,
     area: WorkArea,
     *,
     needed: Callable[[Collection[str]], set[str]],
     decide: Callable[[Collection[str]], Deletion],
 ) -> KindChanges:
-    """Plan the changes of kind, and leave out of the survey those that would take away what is needed.
+    """Plan the changes of kind, and remove from the diff those that would delete what is needed.
 
-    `needed` tells which of some paths the target or a state within its grace refers to; `decide` whether
-    some files may be deleted.
+    `needed` returns those of some paths that the target or a state within its grace refers to; `decide`
+    decides about the deletion of some paths.
     """
     changes = KindChanges()
     links = {**diff.upstream_links, **{path: entry.target for path, entry in diff.links.items()}}
+    diff.directories += sorted(_obstacles_above({*staged, *diff.links}, tree).difference(diff.directories))
     plan = _Plan(diff, tree, area, needed, decide, links, changes)
     plan.keep_files()
     plan.directories_leave([path for path in (*diff.links, *diff.changed) if _is_directory(tree, path)])
@@ -90,10 +92,7 @@ class _Plan:
     changes: KindChanges
 
     def keep_files(self) -> None:
-        """Leave files that are needed what they are, though upstream has something else there.
-
-        A link to the same content may come.
-        """
+        """Keep needed files where upstream has a directory, or a link to other content."""
         diff = self.diff
         links = [path for path in diff.links if _is_file(self.tree, path) and _is_asked_for(path)]
         directories = [path for path in diff.directories if _is_file(self.tree, path)]
@@ -116,7 +115,7 @@ class _Plan:
         ]
 
     def directories_leave(self, paths: Iterable[str]) -> None:
-        """Directories here become links or files: those that lose least first, until it is too much."""
+        """Replace directories by links or files, the smallest loss first, as far as the guard allows."""
         leaving = {path: loss for path in paths if (loss := self._directory_leaves(path))}
         decide, changes = self.decide, self.changes
         withheld: list[str] = []
@@ -137,7 +136,7 @@ class _Plan:
             )
 
     def _directory_leaves(self, path: str) -> _Loss | None:
-        """What becomes of the files below; None if the directory has to stay."""
+        """What happens to the files below; None if the directory has to stay."""
         below = [name for name in self.diff.in_the_way if name.startswith(f"{path}/")]
         carried: dict[str, str] = {}
         gone = list[str]()
@@ -158,7 +157,7 @@ class _Plan:
         return _Loss(carried, gone)
 
     def _is_asked_for_below(self, path: str) -> bool:
-        """Whether clients of the target look for what is below a directory that cannot go, and miss it."""
+        """Whether clients of the target need files below the path that the staying directory would hide."""
         below = [name for name in self.diff.in_the_way if name.startswith(f"{path}/")]
         if any(
             is_by_hash(name) or publish_step(name) not in {PublishStep.EARLY, PublishStep.REST}
@@ -188,7 +187,7 @@ class _Plan:
                 self.changes.carried[name] = real
 
     def link_turns(self, path: str) -> None:
-        """A link here leads to another directory, and the one of before is no longer at upstream."""
+        """A link gets a new target, and upstream no longer has the directory that it led to."""
         before = _real(self.tree, path)
         if before in {None, path} or before not in self.diff.extra_directories:
             return
@@ -202,7 +201,7 @@ class _Plan:
                 self.changes.carried[place] = f"{before}/{name}"
 
     def _place_of(self, name: str) -> str | None:
-        """Where a name leads after the change."""
+        """The path that a name leads to after the change."""
         try:
             place = resolve(name, self.links, follow_last=True)
         except BadPath:
@@ -216,7 +215,7 @@ class _Plan:
         return self.diff.upstream_has(place, self.tree) and (self.tree / place).is_file()
 
     def _is_there(self, name: str) -> bool:
-        """Whether a name leads to a file: what is below a link of an upstream that is wrong need not."""
+        """Whether a name leads to a file; below a wrong link of upstream it may not."""
         return (self.tree / name).is_file()
 
     def _leads_to_same(self, path: str) -> bool:
@@ -242,8 +241,16 @@ class _Plan:
         self.diff.digest = ""  # the next run compares everything again
 
 
+def _obstacles_above(paths: Iterable[str], tree: Path) -> set[str]:
+    """The topmost links and files here that are in the place of a directory of these paths."""
+    directories = {path.rpartition("/")[0] for path in paths} - {""}
+    above = {one for directory in directories for one in prefixes(directory)}
+    obstacles = {path for path in above if _is_obstacle(tree, path)}
+    return {path for path in obstacles if not _is_below_any(path, obstacles)}
+
+
 def _is_asked_for(path: str) -> bool:
-    """Whether clients of an older state ask for a path: for packages and indices by hash, not by name."""
+    """Whether clients of an older state may ask for a path: for packages and by-hash files."""
     return is_by_hash(path) or publish_step(path) is PublishStep.EARLY
 
 

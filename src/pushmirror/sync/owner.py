@@ -1,9 +1,9 @@
-"""Scan a tree without upstream: its owner changed it, and this finds out what it serves now.
+"""Scan a tree without upstream: find out what it serves after its owner has changed it.
 
-Guaranteed: nothing in the tree is touched. An archive in the middle of its update is not taken for a state of
-it: its flag, or Release files of two states or that change during the scan, say so, and the caller tries
-again later. The sites' manifest is published before the generation is reported, or withdrawn where a
-directory cannot be read. Hooks run as in a run that fetches, but for after_stage1: there is nothing to fetch.
+Guaranteed: nothing in the tree is touched. An archive in the middle of an update, known by its flag, by
+Release files of two states or by ones that change during the scan, is an error, and the caller tries again
+later. The sites' manifest is published before the generation is reported, or withdrawn where a
+directory cannot be read. Hooks run as in a run that fetches, except after_stage1.
 Not the business of this module: files' hashes and modes.
 """
 
@@ -20,7 +20,7 @@ from pushmirror.inventory.drift import Drift
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.inventory.manifest_writer import ManifestWriter
 from pushmirror.progress import Progress
-from pushmirror.state.records import STOCK
+from pushmirror.state.records import OWNER_SCAN
 from pushmirror.sync.report import Report, architectures_of
 from pushmirror.sync.request import OnPublished, RunRequest, errors_by_stage
 from pushmirror.system import clock
@@ -29,7 +29,7 @@ from pushmirror.tree.traces import upstream_flags
 from pushmirror.workspace import StatePaths
 
 _log = logging.getLogger(__name__)
-_LOOKS, _PAUSE = 3, timedelta(seconds=1)
+_TRIES, _PAUSE = 3, timedelta(seconds=1)
 _TRY_AGAIN = "sync again when it is done"
 
 
@@ -51,16 +51,16 @@ class OwnerScan:
         self._progress = progress
         self._on_hook = on_hook
         self._phase = Exit.STAGE1
-        self.report = Report(started=clock.now(), strategy=STOCK, rounds=1)
+        self.report = Report(started=clock.now(), strategy=OWNER_SCAN, rounds=1)
 
     def run(self, request: RunRequest, on_published: OnPublished) -> Report:
-        """Learn the generation that the tree serves now, as a run that published it.
+        """Find the generation that the tree serves now, and report it as published.
 
         Raises Behind while the archive is being updated, and PushmirrorErrors as `Engine.run` does.
         """
         with errors_by_stage(self._archive.path, lambda: self._phase):
             self._run_hook("before_sync", {"stage": request.stage.value, "trigger": request.trigger})
-            self._look()
+            self._find_generation()
             self._phase = Exit.STAGE2
             on_published(self.report.generation)
             self._run_hook("after_publish", self.report.facts())
@@ -69,17 +69,17 @@ class OwnerScan:
     def _run_hook(self, name: str, facts: Mapping[str, str]) -> None:
         run_hook(Hook.of(self._archive, name, facts), self._on_hook)
 
-    def _look(self) -> None:
+    def _find_generation(self) -> None:
         self._progress.step("scanning")
         published = self._published()
         if published.suites:
             self.report.architectures = architectures_of(published, self._archive.path)
         self.report.generation = published.generation
-        if self._paths.manifests is not None or not published.suites:  # else nobody asks for all names
+        if self._paths.manifests is not None or not published.suites:  # else nothing needs all names
             self._scan(published)
 
     def _scan(self, published: PublishedState) -> None:
-        """Scan every name, and publish the manifest; the modes of files are the owner's business."""
+        """Scan every name, and publish the manifest; the modes of files are not checked."""
         with Inventory(self._paths.inventory) as inventory:
             try:
                 drift = inventory.reconcile(self._archive.path, progress=self._progress)
@@ -88,7 +88,7 @@ class OwnerScan:
                 return
             self._require_still(published)
             self.report.generation = published.generation or inventory.state
-            self.report.stock = _told(inventory.files, drift)
+            self.report.stock = _describe(inventory.files, drift)
             if self._paths.manifests is not None:
                 ManifestWriter(self._paths.manifests, inventory).publish(self.report.generation)
 
@@ -112,9 +112,9 @@ class OwnerScan:
     def _published(self) -> PublishedState:
         """The published state of the tree; Behind while its Release files are being replaced.
 
-        What is inconsistent after several looks is not going to change.
+        What is still inconsistent after several tries is served as it is.
         """
-        for _ in range(_LOOKS):
+        for _ in range(_TRIES):
             _require_no_update_under_way(self._archive, self._mirror)
             published = read_published(self._archive.path, self._archive.release_directories)
             strange = [suite.odd for suite in published.suites.values() if suite.odd]
@@ -126,7 +126,7 @@ class OwnerScan:
         return published
 
 
-def _told(files: int, drift: Drift) -> str:
+def _describe(files: int, drift: Drift) -> str:
     """The number of files and of changes, as a short text."""
     words = [f"{files} files" if files != 1 else "1 file"]
     if drift:

@@ -2,10 +2,10 @@
 
     new files of the diff ─▶ batches ─▶ fetch, check (a thread each) ─▶ move into the tree (one after another)
 
-Guaranteed: a new name enters the tree at once only where nothing live refers to it yet and, with a keyring,
-where something signed names it; it is noted in the work area until an index vouches for it; what has a known
-hash has it. No more than a batch for each stream is in memory. Not the business of this module: whether other
-contents are right (`staging.py`, `closures/check.py`).
+Guaranteed: a new name enters the tree at once only if nothing live refers to it yet and, with a keyring, if
+a signed file names it; the work area lists it until its hash is checked against an index; a file whose hash
+is known is checked at once. No more than a batch for each stream is in memory. Not the business of this
+module: whether other contents are right (`staging.py`, `closures/check.py`).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def prefetch(
 ) -> None:
     """Fetch what the stage-1 filter lets through; new names enter the tree at once.
 
-    With a keyring these are names that something signed covers, and have the content that it names; all else
-    waits in the work area for the indices. Only packages do not where upstream's Release files are the good
-    ones that are served here: an mhop hub in its own stage 1 has the packages of a state whose indices
-    it does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
+    With a keyring only files that a signed file names enter the tree, with the content that it names; others
+    wait in the work area for the indices. Exception: packages, if upstream's Release files are the verified
+    ones that are served here. An mhop hub in its own stage 1 has the packages of a state whose indices it
+    does not know yet, and passes them on. `indexed` fetches and reads the indices of the state.
     """
     upstream = workspace.upstream
     diff = attempt.diff
@@ -71,7 +71,7 @@ def _fetch_signed(
     signed: Signed,
     indexed: Callable[[Attempt], LookUp],
 ) -> EntrySpool:
-    """Fetch what is beside the indices, then these; returns the other files that may be fetched now."""
+    """Fetch the indices and what is beside them; returns the other files that may be fetched now."""
     diff = attempt.diff
     is_doubtful = bool(attempt.suites.faults)  # of the Release files: nothing else was looked at
     lists, others = EntrySpool(), EntrySpool()
@@ -108,16 +108,16 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """Fetches and checks one batch; several threads may, each another one."""
+    """Fetches and checks batches, in several threads."""
 
     upstream: Upstream
     area: WorkArea
     publisher: Publisher
-    signed: Signed | None  # None, where there is no keyring: everything may land
+    signed: Signed | None  # None: there is no keyring, and every file may enter the tree
     is_ahead: bool  # upstream has no Release files that are not served here
 
     def all_of(self, entries: EntrySpool, attempt: Attempt) -> None:
-        """Fetch these files; what may not enter the tree yet is among the missing from then on."""
+        """Fetch these files; those that may not enter the tree yet are added to the diff's `missing`."""
         if entries:
             self.upstream.progress.step("fetching", files=len(entries), size=entries.size)
         missing = attempt.diff.missing
@@ -134,14 +134,14 @@ class _Fetching:
         return self.signed is None or self.signed.covers(path) or (self.is_ahead and is_package(path))
 
     def fetch(self, entries: Sequence[Entry], stop: CancelToken | None) -> _Batch:
-        """Fetch these files. What upstream has with another hash, twice, did not come."""
+        """Fetch these files. One whose hash is wrong twice counts as not arrived."""
         names = [entry.path for entry in entries]
         fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
         came = self.publisher.came(entries)
-        if wrong := self._wrong(entries, came):
+        if wrong := self._mismatching(entries, came):
             self._fetch_again(wrong, stop)
             came = self.publisher.came(entries)
-            if wrong := self._wrong(wrong, came):
+            if wrong := self._mismatching(wrong, came):
                 paths = {entry.path for entry in wrong}
                 _log.warning(
                     "%d files from upstream do not match upstream's own listing, such as %s (expected %s)",
@@ -161,20 +161,20 @@ class _Fetching:
             self.area.drop(entry.path)  # rsync would take it for right
         self.upstream.fetch_batch([entry.path for entry in entries], self.area, stop=stop)
 
-    def _wrong(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:
-        return [entry for entry in entries if entry.path in came and not self._is_right(entry)]
+    def _mismatching(self, entries: Sequence[Entry], came: set[str]) -> list[Entry]:
+        return [entry for entry in entries if entry.path in came and not self._is_as_announced(entry)]
 
-    def _is_right(self, entry: Entry) -> bool:
-        """Whether a file is what upstream announced, and what one of the signed indices says."""
+    def _is_as_announced(self, entry: Entry) -> bool:
+        """Whether a file has the hash of upstream's listing, and of one of the signed indices."""
         place, known = self.area.at(entry.path), entry.sha256
         if known and sha256_of(place) != known:
             return False
-        said = {file.digest for file in self._said_of(entry)}
-        return not said or known in said or any(has_digest(place, digest) for digest in said - {known})
+        digests = {file.digest for file in self._indexed_as(entry)}
+        return not digests or known in digests or any(has_digest(place, one) for one in digests - {known})
 
-    def _said_of(self, entry: Entry) -> Collection[File]:
-        return self.signed.said_of(entry.path) if self.signed else ()
+    def _indexed_as(self, entry: Entry) -> Collection[File]:
+        return self.signed.indexed_as(entry.path) if self.signed else ()
 
     def _expected(self, entry: Entry) -> str:
-        digests = {entry.sha256, *(file.digest for file in self._said_of(entry))} - {""}
+        digests = {entry.sha256, *(file.digest for file in self._indexed_as(entry))} - {""}
         return " or ".join(f"{name_of(digest)} {digest}" for digest in sorted(digests))

@@ -13,7 +13,7 @@ from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.types import own_name
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.fetch.upstream import Traffic
-from pushmirror.state.records import STOCK, Stage
+from pushmirror.state.records import OWNER_SCAN, Stage
 from pushmirror.system import clock
 from pushmirror.tree.published_state import PublishedState
 from pushmirror.tree.traces import Traces
@@ -39,23 +39,23 @@ class Report:
     prepared: str = ""  # that stage 1 has fetched ahead for
     architectures: tuple[str, ...] = ()  # in the tree
     rounds: int = 0
-    stock: str = ""  # what an owner's tree holds, in a few words
+    stock: str = ""  # what an owner's scan found, as a short text
     landed: int = 0  # new files that entered the tree before the indices
     published: int = 0  # names that changed when the indices did
     deleted: int = 0
     kept: int = 0  # files that only recently replaced indices refer to
-    lost: int = 0  # of these: files that the live indices name, though upstream has lost them
+    lost: int = 0  # of these: files that the live indices name and upstream lacks
     held: dict[str, str] = field(default_factory=dict)  # suites that are held back, and why
-    missing: int = 0  # files that upstream lacks, though the published indices name them
+    missing: int = 0  # files that upstream lacks and the published indices name
     withheld: int = 0  # deletions that were too many
     withheld_reason: str = ""
-    selection: int = 0  # a mark of what is mirrored of upstream's tree; see `selection_hash`
+    selection: int = 0  # of what is mirrored of upstream's tree; see `selection_hash`
     hook_exit_code: int = 0  # of the hook that failed and so ended the run; 0: none did
     seconds_stage1: float = 0.0
     seconds_stage2: float = 0.0
     files_fetched: int = 0
     bytes_fetched: int = 0
-    bytes_received: int = 0  # through the line, listings included
+    bytes_received: int = 0  # over the network, listings included
     bytes_sent: int = 0
 
     def note_strategy(self, strategy: Strategy, why: str) -> None:
@@ -101,7 +101,7 @@ class Report:
 
     def summary(self) -> str:
         """The run in one line."""
-        if self.strategy == STOCK:
+        if self.strategy == OWNER_SCAN:
             return f"scanned the tree: {self.stock}" if self.stock else "scanned the tree"
         fetched = "1 file" if self.files_fetched == 1 else f"{self.files_fetched} files"
         if self.files_fetched:
@@ -146,9 +146,10 @@ def trace_of(
     traces: Traces,
     pinned: Path,
 ) -> Trace:
-    """The public record of a run; that of a stage 2 tells the time of the stage 1 before it, as ftpsync's.
+    """The trace of a run; that of a stage 2 includes the time of the stage 1 before it, as ftpsync's.
 
-    A stage 1 has the serial of upstream's state in `pinned`, whose `master` is not to be seen here yet.
+    That of a stage 1 has the serial of upstream's state in `pinned`, whose `master` is not published here
+    yet.
     """
     assert archive.upstream is not None
     serial = traces.serial(pinned if stage is Stage.STAGE1 else None)

@@ -40,7 +40,7 @@ class RunRequest:
 
 @contextmanager
 def errors_by_stage(tree: Path, phase: Callable[[], Exit]) -> Iterator[None]:
-    """Give an error without a more specific exit code that of the stage in which it happened."""
+    """Give errors without a specific exit code the exit code of the stage in which they happened."""
     try:
         yield
     except PushmirrorError as exc:

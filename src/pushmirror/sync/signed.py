@@ -1,4 +1,4 @@
-"""With a keyring: what is signed may be served at once; anything else only if every Release file is good.
+"""With a keyring: signed files may be served at once; others only if every Release file is good.
 
     Release files (verified) ─▶ names and hashes of indices ─▶ indices ─▶ names of packages
                      └────────────── signed: may enter the tree early ──────────┘
@@ -34,9 +34,9 @@ LookUp = Callable[[Collection[str] | None], Indexed]  # of some paths, or of all
 
 
 class Signed:
-    """What the Release files of a state name, and, once `indexed` is set, what their indices do.
+    """The names and hashes in the Release files of a state and, once `indexed` is set, in its indices.
 
-    `links` are those of upstream.
+    `links` are upstream's.
     """
 
     def __init__(self, state: PublishedState, links: Mapping[str, str]) -> None:
@@ -52,7 +52,7 @@ class Signed:
         return self.lists(path) or any(name in self.indexed for name in self.names_of(path))
 
     def names_of(self, path: str) -> Iterator[str]:
-        """A path, and what it is called through links: indices may name it by any of these."""
+        """A path and its other names through links: indices may use any of these."""
         yield path
         yield from self._others.of(path)
 
@@ -60,22 +60,22 @@ class Signed:
         """Whether a Release file names a path; a by-hash file is known by its hash, wherever it is."""
         return path in self._paths or (is_by_hash(path) and path.rpartition("/")[2] in self._hashes)
 
-    def said_of(self, path: str) -> Collection[File]:
-        """What the indices say of a path: one of these is right; empty if that was not looked up."""
+    def indexed_as(self, path: str) -> Collection[File]:
+        """The records of a path in the indices, one of which is right; empty if they were not looked up."""
         if not isinstance(self.indexed, Mapping):
             return ()
         return [file for name in self.names_of(path) for file in self.indexed.get(name, ())]
 
     def is_beside_indices(self, path: str) -> bool:
-        """Whether a path is where indices are, and is not one that only they name."""
+        """Whether a path is in a suite's directory or by-hash: an index, or beside one."""
         return is_by_hash(path) or path.startswith(self._suites)
 
 
 def leave_unsigned(diff: Diff, early: EntrySpool, suites: Suites, signed: Signed) -> EntrySpool:
-    """Leave all names that nothing signed covers as they are here: some Release file of upstream is not good.
+    """Remove names that no signed file covers from the diff, because a Release file of upstream is not good.
 
-    Links stay upstream's where they lead to a suite, or are in the directory of one: what they lead to is
-    verified. Returns those of the `early` files that are covered.
+    Links to a suite, or in the directory of one, remain: what they lead to is verified. Returns the `early`
+    files that are covered.
     """
     covered, left = EntrySpool(), dict[str, Entry]()
     for entry in early:

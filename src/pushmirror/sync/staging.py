@@ -72,9 +72,9 @@ class Staging:
         self._stage_release_files(attempt)
 
     def indexed(self, attempt: Attempt) -> LookUp:
-        """Fetch and read the indices of the pinned state, so that what they name can be looked up.
+        """Fetch and read the indices of the pinned state; returns a function that looks up what they name.
 
-        Those that cannot be fetched or read name nothing; `stage` reports the fault.
+        Indices that cannot be fetched or read name nothing; `stage` reports the fault.
         """
         attempt.indices = indices = self._get_indices(attempt)
         self._progress.step("reading indices")
@@ -96,16 +96,16 @@ class Staging:
         return bool(left_out) and not left_out.isdisjoint(self._closures.names_of(attempt.base.generation))
 
     def _get_indices(self, attempt: Attempt) -> Indices:
-        """Stage the indices; suites whose indices cannot be had are held back."""
+        """Stage the indices; suites whose indices cannot be fetched are held back."""
         indices = self._indices(attempt)
         faults = indices.get(self._upstream, attempt.live)
         attempt.staged |= indices.staged
         attempt.uncovered |= indices.uncovered
         attempt.dropped |= {where: path for where, path in indices.dropped.items() if where not in faults}
-        return self._without(attempt, faults, indices)
+        return self._hold_back(attempt, faults, indices)
 
-    def _without(self, attempt: Attempt, faults: dict[str, Fault], indices: Indices) -> Indices:
-        """The indices of what is still to be published when suites with faults are held back."""
+    def _hold_back(self, attempt: Attempt, faults: dict[str, Fault], indices: Indices) -> Indices:
+        """Hold the suites with faults back; returns the indices without theirs."""
         for directory, fault in faults.items():
             attempt.hold(directory, fault)
         return indices.holding(attempt.suites, faults)
@@ -121,9 +121,9 @@ class Staging:
         )
 
     def _stage_others(self, attempt: Attempt, indices: Collection[str]) -> None:
-        """Fetch what no Release file lists; what vanished meanwhile makes the run look again.
+        """Fetch what no Release file lists; a file that vanished meanwhile causes another attempt.
 
-        A Release file that was not there when upstream's state was pinned is not for this round.
+        A Release file that appeared after upstream's state was pinned is left for the next attempt.
         """
         diff, ours = attempt.diff, attempt.suites.upstream
         wanted = {**diff.missing, **diff.changed}
@@ -134,9 +134,9 @@ class Staging:
             if path not in indices
             and path not in diff.refused
             and path not in pinned
-            and (path in ours.plain or not is_suite_file(path) or self._is_let_through(path))
+            and (path in ours.plain or not is_suite_file(path) or self._may_publish_unsigned(path))
         ]
-        others += self._of_no_suite(attempt, wanted.keys() - pinned)
+        others += self._orphaned_release_files(attempt, wanted.keys() - pinned)
         late = [
             entry.path
             for entry in others
@@ -149,8 +149,8 @@ class Staging:
         attempt.staged |= came
         attempt.lost |= {entry.path for entry in others if entry.path not in came}
 
-    def _is_let_through(self, path: str) -> bool:
-        """Whether a Release file that no suite is known by is mirrored: not where all has to be signed."""
+    def _may_publish_unsigned(self, path: str) -> bool:
+        """Whether a Release file of no known suite is published: with a keyring it is not."""
         directory = path.rpartition("/")[0]
         if is_searched(path) or directory in self._archive.release_directories:
             return False  # it was not there when upstream's state was pinned: not for this round
@@ -161,8 +161,8 @@ class Staging:
             return False
         return True
 
-    def _of_no_suite(self, attempt: Attempt, wanted: Iterable[str]) -> list[Entry]:
-        """Release files in zzz-dists that no link leads to, as a suite that was taken away leaves them."""
+    def _orphaned_release_files(self, attempt: Attempt, wanted: Iterable[str]) -> list[Entry]:
+        """Release files in zzz-dists that no link leads to: those of a removed suite."""
         if self._archive.keyring:
             return []  # nobody checks their signatures
         there = {path for path in wanted if ZZZ_DISTS in path.split("/")}
@@ -194,7 +194,7 @@ class Staging:
         known = check.readable_of(attempt.base, self._closures)  # before the new ones are known too
         readable, faults = check.read_closures(attempt.pinned, indices, self._closures)
         if faults:
-            indices = self._without(attempt, faults, indices)
+            indices = self._hold_back(attempt, faults, indices)
             readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
         came = check.NewFiles(self._area.landed(), attempt.staged)
         self._progress.step("verifying", files=len(came))
@@ -210,11 +210,11 @@ class Staging:
             bad += self._fetch_again(attempt, lacking, closures)
             bad += self._require_hashes(attempt, doubtful, closures)
         bad += self._require_rest(attempt, came, closures)
-        bad += self._try_again(attempt, closures)
-        while self._judge(attempt, bad, readable):  # each pass holds one more suite back
+        bad += self._fetch_missing_again(attempt, closures)
+        while self._hold_incomplete(attempt, bad, readable):  # each pass holds one more suite back
             held = [key for (directory, _), key in readable.items() if directory in attempt.suites.faults]
             self._closures.remember_held(held)
-            indices = self._without(attempt, attempt.suites.faults, indices)
+            indices = self._hold_back(attempt, attempt.suites.faults, indices)
             readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
             bad = []
         self._closures.begin(beside_a_tree=bool(attempt.live.generation))
@@ -222,29 +222,26 @@ class Staging:
         self._remember(attempt.pinned, indices, readable)
 
     def _require_repairs(self, attempt: Attempt) -> None:
-        """The indices are known, but files of their closure may have been fetched again: check these."""
+        """Check files that were fetched again, although the indices are those that are served."""
         came = check.NewFiles(self._area.landed(), attempt.staged)
         readable = check.readable_of(attempt.pinned, self._closures)
         closures = readable.values()
         bad = self._require_rest(attempt, came, closures)
-        bad += self._try_again(attempt, closures)
-        while self._judge(attempt, bad, readable):
+        bad += self._fetch_missing_again(attempt, closures)
+        while self._hold_incomplete(attempt, bad, readable):
             readable = check.readable_of(attempt.pinned, self._closures)
             bad = []
 
     def _require_rest(self, attempt: Attempt, came: check.NewFiles, closures: Collection[str]) -> list[File]:
-        """Read what came and is named by the indices, though these do not add it.
-
-        Upstream may send a damaged file under a name that they had before.
-        """
+        """Check the arrived files that the new indices do not add: upstream may have sent a damaged one."""
         bad: list[File] = []
         if left := came.rest():
             for files in batched(self._closures.named(left, closures), _TOGETHER):
                 bad += self._require_hashes(attempt, came.take(files), closures)
         return bad
 
-    def _try_again(self, attempt: Attempt, closures: Collection[str]) -> list[File]:
-        """Ask once more for what upstream lacked before; returns what it still lacks."""
+    def _fetch_missing_again(self, attempt: Attempt, closures: Collection[str]) -> list[File]:
+        """Fetch again what upstream lacked at earlier runs; returns what it still lacks."""
         before = {path for paths in self._closures.missing().values() for path in paths}
         if not before:
             return []
@@ -255,16 +252,16 @@ class Staging:
         ]
         lacking = check.lacking(files, self._tree, attempt.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
-        return self._fetch_again(attempt, [*lacking, *self._wrong(here, attempt.staged)], closures)
+        return self._fetch_again(attempt, [*lacking, *self._mismatching(here, attempt.staged)], closures)
 
     def _require_hashes(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> list[File]:
-        return self._fetch_again(attempt, self._wrong(files, attempt.staged), closures)
+        return self._fetch_again(attempt, self._mismatching(files, attempt.staged), closures)
 
     def _fetch_again(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> list[File]:
-        """Fetch missing or wrong files by name; returns those of which there is no right copy.
+        """Fetch missing or wrong files by name; returns those without a right copy.
 
-        Where upstream's copy is damaged and ours is right, ours stays. Files that indices disagree about are
-        in the result, too: `_settled` decides about them.
+        If upstream's copy is damaged and ours is right, ours stays. Files that indices disagree about are
+        returned, too: `_unresolved` decides about them.
         """
         if not files:
             return []
@@ -277,50 +274,50 @@ class Staging:
             self._upstream.fetch(unasked, self._area)
         attempt.asked_again.update(file.path for file in files)
         came = {file.path for file in files if self._area.fetched(file.path)}
-        bad = self._wrong(files, came)
+        bad = self._mismatching(files, came)
         wrong = {file.path for file in bad}
         right = {file.path for file in set(files).difference(bad)}
         disputed = wrong & (attempt.staged | right)  # another index may say what it is
         attempt.staged |= came - wrong
         attempt.staged -= wrong
         attempt.damaged |= wrong & came
-        nowhere = self._wrong(bad, ())
+        nowhere = self._mismatching(bad, ())
         if ours := sorted((wrong & came) - {file.path for file in nowhere}):
             _log.warning("%d files are damaged upstream, such as %s; ours kept", len(ours), ours[0])
         return [*nowhere, *(file for file in bad if file.path in disputed)]
 
     def _unasked(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> dict[str, int]:
-        """The files that upstream was not asked for again yet, with their sizes.
+        """The files that were not fetched again yet, with their sizes.
 
-        A copy that waits already, and is what another index says, is what upstream has.
+        A staged copy that matches another index is what upstream has: it is not fetched again.
         """
         unasked = {file.path: file.size for file in files if file.path not in attempt.asked_again}
         waiting = {path for path in unasked if path in attempt.staged and self._area.fetched(path)}
         if waiting:
             said = self._records(waiting, closures)
-            for file in said.difference(self._wrong(list(said), waiting)):
+            for file in said.difference(self._mismatching(list(said), waiting)):
                 unasked.pop(file.path, None)
         return unasked
 
     def _records(self, paths: set[str], closures: Collection[str]) -> set[File]:
-        """All that the indices say of some paths."""
+        """All records of some paths in the indices."""
         found = self._closures.named(set(map(fingerprint, paths)), closures)
         return {file for file in found if file.path in paths}
 
-    def _settled(self, attempt: Attempt, bad: list[File], closures: Collection[str]) -> set[File]:
-        """What indices say of these files, and neither we nor upstream have.
+    def _unresolved(self, attempt: Attempt, bad: list[File], closures: Collection[str]) -> set[File]:
+        """The records of these files that neither our copy nor upstream's matches.
 
-        Indices may disagree about a file. Ours stays if one of them says what it is: what is served names it.
-        Else upstream's is published if one says what that is. Who says something else is wrong.
+        Indices may disagree about a file. Our copy stays if it matches one of them; else upstream's is
+        published if it matches one. Every other record of the file is unresolved.
         """
         if not bad:
             return set()
         said = self._records({file.path for file in bad}, closures)
         paths = {file.path for file in said}
         came = {path for path in paths if self._area.fetched(path)}
-        here = said.difference(self._wrong(list(said), ()))
+        here = said.difference(self._mismatching(list(said), ()))
         ours = {file.path for file in here}
-        there = said.difference(self._wrong([file for file in said if file.path in came], came))
+        there = said.difference(self._mismatching([file for file in said if file.path in came], came))
         theirs = {file.path for file in there if file.path in came} - ours
         attempt.staged -= paths - theirs
         attempt.staged |= theirs
@@ -331,10 +328,10 @@ class Staging:
             if not (file in here if file.path in ours else file in there and file.path in theirs)
         }
 
-    def _contested(self, attempt: Attempt, readable: Readable) -> dict[str, str]:
-        """Files that are to be replaced, though a suite that is held back refers to them; which one does.
+    def _needed_by_held_suites(self, attempt: Attempt, readable: Readable) -> dict[str, str]:
+        """Files that would be replaced although a suite that is held back refers to them: path to suite.
 
-        Its clients ask for them, whatever others say of the same name.
+        The clients of that suite still ask for the present content.
         """
         if not attempt.suites.faults:
             return {}
@@ -343,18 +340,18 @@ class Staging:
         for directory in attempt.suites.faults if replaced else ():
             keys = [key for (where, _), key in readable.items() if where == directory]
             named = list(self._records(replaced, keys))
-            found |= {file.path: directory for file in self._wrong(named, attempt.staged)}
+            found |= {file.path: directory for file in self._mismatching(named, attempt.staged)}
         return found
 
-    def _judge(self, attempt: Attempt, bad: list[File], readable: Readable) -> bool:
-        """Decide about each suite whose files are missing or wrong; returns whether any is held back for it.
+    def _hold_incomplete(self, attempt: Attempt, bad: list[File], readable: Readable) -> bool:
+        """Decide about each suite with missing or wrong files; returns whether one is held back for them.
 
-        One that is published anyway gets what upstream has: nothing, or a wrong file.
+        A suite that is published anyway gets what upstream has: no file, or a wrong one.
         """
         closures = readable.values()
-        contested = self._contested(attempt, readable)
+        contested = self._needed_by_held_suites(attempt, readable)
         of_these = self._records(set(contested), closures) if contested else set()
-        unsettled = self._settled(attempt, [*bad, *of_these], closures)
+        unsettled = self._unresolved(attempt, [*bad, *of_these], closures)
         paths = {file.path for file in unsettled}
         prints = set(map(fingerprint, paths))
         is_any_held = False
@@ -392,10 +389,10 @@ class Staging:
         return Fault(reason, self._when_incomplete(), tuple(lost))
 
     def _may_lack(self, attempt: Attempt, directory: str, lost: list[str]) -> bool:
-        """Whether a state is published though upstream lacks some of its files.
+        """Whether a suite is published although upstream lacks some of its files.
 
-        It lacked them for so long already, in whatever state: where a push brings a new one every few
-        minutes, one that is lost for ever would hold a suite for ever.
+        It is if upstream has lacked them for long enough, over all states: with a push every few minutes a
+        file that is lost for ever would hold the suite for ever.
         """
         if self._archive.incomplete is Policy.HOLD:
             return False
@@ -414,7 +411,7 @@ class Staging:
         minutes = int(INCOMPLETE_AFTER.total_seconds() // 60)
         return f"a run after {minutes} minutes publishes anyway, if upstream still lacks them"
 
-    def _wrong(self, files: list[File], staged: Collection[str]) -> list[File]:
+    def _mismatching(self, files: list[File], staged: Collection[str]) -> list[File]:
         """Those of the files whose content is not what the indices say."""
         places = [
             (file, self._area.at(file.path) if file.path in staged else self._tree / file.path)
@@ -423,7 +420,7 @@ class Staging:
         return check.wrong(places, self._progress) if places else []
 
     def _remember_live(self, live: PublishedState) -> None:
-        """Store the closure of a served state that another program published: its files get a grace, too."""
+        """Store the closure of a state that another program published: its files get a grace, too."""
         if not live.suites or self._closures.knows_generation(live.generation):
             return
         suites = Suites(live, live)

@@ -28,19 +28,19 @@ from pushmirror.tree.suites import SECOND_LOOK, Suites
 from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
-_LOOKS = 3  # at most, before a round
+_MOST_CHECKS = 3  # at most, before a round
 
 
-class _What(StrEnum):
+class _ProblemKind(StrEnum):
     HELD = "held"  # the suite is held back
-    ODD = "odd"  # something is strange about it, and it is published
-    DROPPED = "dropped"  # it would lose an index that is served
+    ODD = "odd"  # something is strange, but it is published
+    DROPPED = "dropped"  # it would lose a served index
 
 
-class _Oddity(NamedTuple):
-    """What was seen of one state of a suite, in whatever words: a second look is made once for each."""
+class _Problem(NamedTuple):
+    """A problem of one state of a suite; each causes one second check, whatever its message."""
 
-    what: _What
+    what: _ProblemKind
     directory: str
     state: str
 
@@ -54,61 +54,62 @@ class SuiteCheck:
         self._closures = workspace.closures
         self._memory = workspace.suite_memory
         self._detector = detector
-        self._seen = {_Oddity(_What.HELD, *one) for one in self._memory.faults()}
+        self._seen = {_Problem(_ProblemKind.HELD, *one) for one in self._memory.faults()}
         self._signers: dict[str, tuple[str, ...]] = {}  # of upstream's suites: their keys
         self._keyrings = ""  # with which these were verified
         self._warned: set[str] = set()  # warnings that were given in this run
 
-    def twice(self, request: RunRequest, live: PublishedState) -> Suites:
+    def pin_and_check(self, request: RunRequest, live: PublishedState) -> Suites:
         """Upstream's suites, checked; a new fault is checked again after a second.
 
         Upstream may be in the middle of publishing: InRelease is there, and Release.gpg follows.
         """
-        for looks_left in reversed(range(_LOOKS)):  # one that is another at each look is held back, too
-            suites = self.once(request, self._detector.look(request.strategy, live), live)
-            news = self.news(suites)  # what was seen before is none
-            if not news or not looks_left:
+        for looks_left in reversed(range(_MOST_CHECKS)):  # one that is another at each look is held back, too
+            suites = self.check(request, self._detector.pin_with_manifest(request.strategy, live), live)
+            found = self.new_problems(suites)
+            if not found or not looks_left:
                 break
             self._detector.require_finished_upstream()
-            _log.info("checking upstream's Release files again: %s", news[0])
+            _log.info("checking upstream's Release files again: %s", found[0])
             clock.sleep(SECOND_LOOK)
         return suites
 
-    def news(self, suites: Suites) -> list[str]:
-        """Faults and oddities of suites that neither this run nor an earlier one has seen."""
+    def new_problems(self, suites: Suites) -> list[str]:
+        """Problems of suites that neither this run nor an earlier one has seen."""
         states = suites.upstream.states
         found = {
-            _Oddity(_What.HELD, one, states.get(one, "")): fault.reason
+            _Problem(_ProblemKind.HELD, one, states.get(one, "")): fault.reason
             for one, fault in suites.faults.items()
             if not fault.asked_twice
         }
         for directory, suite in suites.target.suites.items():
             live = suites.live.suites.get(directory)
             if suite.odd and (live is None or live.texts != suite.texts):
-                found[_Oddity(_What.ODD, directory, suite.state)] = suite.odd
-        return self._not_seen(found)
+                found[_Problem(_ProblemKind.ODD, directory, suite.state)] = suite.odd
+        return self._not_seen_before(found)
 
     def require_nothing_dropped(self, attempt: Attempt) -> None:
-        """Raise UpstreamMoved if a served index would be removed because upstream has another one in its
-        place.
+        """Raise UpstreamMoved if a served index would be removed: upstream's is missing or wrong.
 
-        Upstream may be publishing. The same state twice is final: clients do not need these.
+        Upstream may be publishing. If the same state shows it twice, it is final: clients do not need these.
         """
         states = attempt.suites.upstream.states
         found = {
-            _Oddity(_What.DROPPED, where, states.get(where, "")): path
+            _Problem(_ProblemKind.DROPPED, where, states.get(where, "")): path
             for where, path in attempt.dropped.items()
         }
-        if news := self._not_seen(found):
-            raise UpstreamMoved(f"{news[0]} is missing upstream or does not match upstream's Release file")
+        if new_problems := self._not_seen_before(found):
+            raise UpstreamMoved(
+                f"{new_problems[0]} is missing upstream or does not match upstream's Release file"
+            )
 
-    def _not_seen(self, found: Mapping[_Oddity, str]) -> list[str]:
-        """The descriptions of those that were not seen before; they count as seen from now on."""
-        news = [found[one] for one in sorted(found.keys() - self._seen)]
+    def _not_seen_before(self, found: Mapping[_Problem, str]) -> list[str]:
+        """The descriptions of the problems not seen before; from now on they are."""
+        new_problems = [found[one] for one in sorted(found.keys() - self._seen)]
         self._seen |= found.keys()
-        return news
+        return new_problems
 
-    def once(self, request: RunRequest, shown: PublishedState, live: PublishedState) -> Suites:
+    def check(self, request: RunRequest, shown: PublishedState, live: PublishedState) -> Suites:
         """Upstream's suites; those that cannot be read or are unsigned, too weak or too old are held back."""
         held_before = {where for where, state in self._memory.faults() if shown.states.get(where) == state}
         suites = Suites(shown.requiring(live.suites), live, held_before=frozenset(held_before))
@@ -126,10 +127,9 @@ class SuiteCheck:
         return suites
 
     def _replayed(self, suite: Suite, live: PublishedState) -> str:
-        """What is wrong if the state is older than the served one and signed by the same keys; empty if
-        nothing.
+        """Why a state is refused: it is older than the served one, signed by the same keys. Empty: it is not.
 
-        Somebody in between may serve an old state with known holes; TUF calls that a rollback attack.
+        An attacker may serve an old state with known holes; TUF calls that a rollback attack.
         """
         signers = set(self._signers.get(suite.directory, ()))  # empty: not checked, or published already
         before = set(self._memory.signers_of(suite.directory))
@@ -160,7 +160,7 @@ class SuiteCheck:
     def require_any(self, suites: Suites, stage: Stage) -> None:
         """Raise an error if no suite at all can be published, or verified as the configuration requires.
 
-        For stage 1 a hub that is about to have its first Release files is enough.
+        For stage 1 an upstream without Release files yet is enough.
         """
         shown = suites.upstream
         if not shown.directories:
@@ -178,7 +178,7 @@ class SuiteCheck:
                 )
         elif shown.directories == suites.faults.keys():
             fault = suites.faults[min(suites.faults)]
-            if self.news(suites):
+            if self.new_problems(suites):
                 raise UpstreamMoved(fault.reason)  # it may be about to
             others = f" (and {len(suites.faults) - 1} more suites)" if len(suites.faults) > 1 else ""
             self.remember(suites)

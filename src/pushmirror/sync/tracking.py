@@ -3,7 +3,7 @@
     a run begins ──▶ begin_changes ▸ change ▸ refresh ──▶ arrived: extras, followed ──▶ publish_manifest
 
 Guaranteed: the inventory is complete only while it has every change; a change that cannot be recorded clears
-it first (`clear`), and a full scan follows. Nothing is stored where nobody would read it. Not the business
+it first (`clear`), and a full scan follows. Nothing is stored that nothing reads. Not the business
 of this module: the formats of inventory and manifest.
 """
 
@@ -27,8 +27,8 @@ from pushmirror.progress import Progress
 from pushmirror.workspace import StatePaths
 
 _log = logging.getLogger(__name__)
-NOT_COMPARED = -1  # the mark of no selection
-SOMEWHERE = "somewhere"  # a state of upstream's that we have no name for
+NOT_COMPARED = -1  # the hash of no selection
+SOMEWHERE = "somewhere"  # a state of upstream's without a digest
 _MANY = 50_000  # names; for a share of the tree beyond that, looking at the disk is cheaper than telling each
 
 
@@ -46,9 +46,9 @@ class InventoryTracker:
 
     @contextmanager
     def open(self, *, is_dry: bool = False) -> Iterator[None]:
-        """Open the inventory, with what a killed run left read again; for a dry run as it is.
+        """Open the inventory and refresh the names that a killed run was changing; for a dry run as it is.
 
-        If the tree has become empty, the inventory starts empty, too.
+        If the tree has become empty, the inventory is cleared.
         """
         is_empty = self._is_empty()
         file = self._paths.inventory
@@ -80,7 +80,7 @@ class InventoryTracker:
             self.inventory.refresh(tree, hashes)
 
     def prepare_for(self, diff: Diff) -> None:
-        """Record that this change begins: first with names that nothing refers to yet."""
+        """Record that a change begins, with names that nothing refers to yet."""
         inventory = self.inventory
         if diff.to_fetch > max(_MANY, inventory.files):
             inventory.clear()
@@ -91,12 +91,12 @@ class InventoryTracker:
             inventory.arrive_at("", inventory.selection)  # no steps of a manifest name what changes now
 
     def publishing(self, diff: Diff) -> None:
-        """Record that the rest of the change begins, so that a killed run is not taken for a finished one."""
+        """Record that the rest of the change begins; a run that is killed now counts as unfinished."""
         if self.inventory.complete and diff.changes_anything:
             self.inventory.start_transition(diff.digest or SOMEWHERE)
 
     def arrived(self, diff: Diff, *, complete: bool) -> None:
-        """Record that the tree is what the diff leads to; `complete` unless something is still missing."""
+        """Record that the tree has the diff's target state; `complete`: nothing is missing."""
         if not self._is_kept:
             return
         inventory = self.inventory
@@ -114,9 +114,9 @@ class InventoryTracker:
             inventory.arrive_at("", NOT_COMPARED)  # somewhere is something missing
 
     def _held(self, diff: Diff) -> list[Entry]:
-        """What upstream has otherwise than our tree: it was held back, or did not arrive.
+        """Entries that upstream has and our tree lacks or has differently: held back, or not arrived.
 
-        Also what both have and ours is going to lose, because a Release file lists it otherwise.
+        Also those that our tree is going to lose because a Release file lists them differently.
         """
         theirs = {**diff.missing, **diff.changed, **diff.links, **diff.held}
         here = {path: self.inventory.get(path) for path in theirs}

@@ -19,7 +19,7 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit, StateError, Stopped
 from pushmirror.progress import Silent
 from pushmirror.runner import Runner
-from pushmirror.state.records import STOCK, Outcome, Request, Run, Stage
+from pushmirror.state.records import OWNER_SCAN, Outcome, Request, Run, Stage
 from pushmirror.sync.request import RunRequest
 
 
@@ -130,7 +130,7 @@ def test_the_line_about_a_run_names_its_strategy(
 
 
 def test_a_run_that_asked_nobody_names_no_strategy(capsys: pytest.CaptureFixture[str]) -> None:
-    sync._tell(run_by(STOCK, ""))
+    sync._tell(run_by(OWNER_SCAN, ""))
     assert capsys.readouterr().out.endswith("fetched 0 files (run 7)\n")
 
 

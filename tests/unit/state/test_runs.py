@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from pushmirror.errors import StateError
-from pushmirror.state.records import STOCK, Outcome, Stage, is_digest
+from pushmirror.state.records import OWNER_SCAN, Outcome, Stage, is_digest
 from pushmirror.state.store import Store, open_store
 from pushmirror.state.tables import generations
 from pushmirror.system import process
@@ -257,7 +257,7 @@ def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     ("strategy", "why", "words"),
     [
         ("", "", ""),
-        (STOCK, "", ""),
+        (OWNER_SCAN, "", ""),
         ("full", "", "by full"),
         ("manifest", "3 steps", "by manifest: 3 steps"),
     ],

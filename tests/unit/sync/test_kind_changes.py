@@ -10,7 +10,7 @@ from pushmirror.archive.paths import Entry, Kind
 from pushmirror.config.model import Delete
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync import deletion
-from pushmirror.sync.kind_changes import KindChanges, settle_kinds
+from pushmirror.sync.kind_changes import KindChanges, plan_kind_changes
 from pushmirror.tree.work_area import WorkArea
 
 SUMS = "dists/sid/main/installer-amd64/1/images/SHA256SUMS"
@@ -36,7 +36,7 @@ def settled(
 ) -> KindChanges:
     """Where everything is needed, unless told otherwise."""
     decide = partial(deletion.decide, kept=(), files_here=diff.files_here, limits=limits)
-    return settle_kinds(diff, tree, WorkArea(tree), needed=needed, decide=decide)
+    return plan_kind_changes(diff, (), tree, WorkArea(tree), needed=needed, decide=decide)
 
 
 def becoming_links(tree: Path, **files: int) -> Diff:
