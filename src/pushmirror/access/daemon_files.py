@@ -30,8 +30,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pushmirror.access import credentials, rsyncd_conf
-from pushmirror.access import tls as stunnel
+from pushmirror.access import credentials, rsyncd_conf, tls
 from pushmirror.access.credentials import Login
 from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths
 from pushmirror.access.units import UnitContext
@@ -95,7 +94,7 @@ def write(
     users = {name: [login.user for login in of_site] for name, of_site in working.items()}
     changed |= _write(config, where.conf, rsyncd_conf.render(config, users, where, known), 0o644)
     if config.serve.certificate:
-        text = stunnel.render(config.serve, where, known, _rsync())
+        text = tls.stunnel_conf(config.serve, where, known, _rsync())
         changed |= _write(config, where.stunnel, text, 0o644)
     return changed
 

@@ -127,7 +127,7 @@ async def _reload(config: Callable[[], Config], process: _Process, loaded: tls.S
         if now != loaded and now == before:
             loaded = now
             try:
-                tls.read(config().serve)
+                tls.read_certificate(config().serve)
             except ConfigError as exc:
                 _log.error("keeping the previous certificate: %s", exc)
             else:

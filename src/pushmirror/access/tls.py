@@ -1,7 +1,13 @@
-"""The certificate that sites see through TLS: whether it can be used with its key, and how long it counts.
+"""TLS in front of the rsync daemon: the certificate's validity, and stunnel's configuration file.
 
-Python's own TLS looks at it, as a server and as its client in one handshake in memory: openssl(1) need not be
-installed. Not the business of this module: whether a site trusts it, which is up to the site's authorities.
+stunnel starts an rsync for each connection itself, as inetd does, and passes on the client's address. A
+daemon that it connected to would see 127.0.0.1 for every client: `hosts allow` would refuse everybody or,
+with that address in it, admit everybody, and the log could not name the client. `max connections` holds for
+both, because the modules' lock files do. If the daemon runs as root, stunnel does, too. At a HUP stunnel
+reads its configuration, certificate and key again: open connections continue, and if one of the three cannot
+be used, nothing changes.
+
+Not the business of this module: whether sites trust the certificate.
 """
 
 from __future__ import annotations
@@ -9,53 +15,52 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pushmirror.access.rsyncd_conf import DaemonFacts, DaemonPaths, listening
 from pushmirror.config.model import Serve
 from pushmirror.errors import ConfigError
 
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: an expired one is looked at, too
-_ROUNDS = 10  # of a handshake; TLS 1.3 takes three
+_HEAD = "; Written by pushmirror and overwritten with every change: edit [serve] in pushmirror.toml instead."
 
 Stamp = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How long it counts."""
+    """Its validity."""
 
     begins: datetime
     expires: datetime
 
 
-def read(serve: Serve) -> Certificate | None:
-    """The certificate; none when there is none to be shown. ConfigError when it or its key cannot be used."""
+def read_certificate(serve: Serve) -> Certificate | None:
+    """The configured certificate, None if there is none. ConfigError if TLS cannot use it or its key."""
     if not (serve.certificate and serve.certificate_key):
         return None
-    text = _text("serve.certificate", serve.certificate)
-    _text("serve.certificate_key", serve.certificate_key)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    from cryptography import x509  # here: only a hub with a certificate needs it
+
+    text = _content("serve.certificate", serve.certificate)
+    _content("serve.certificate_key", serve.certificate_key)
     try:
-        own = ssl.PEM_cert_to_DER_cert(_first(text))
-        server.load_cert_chain(serve.certificate, serve.certificate_key, password=lambda: b"")
-        return _seen(server, own)
-    except ssl.SSLCertVerificationError as exc:
-        raise ConfigError(_unusable(serve, f"it does not verify: {exc.verify_message}")) from exc
+        own, *_ = x509.load_pem_x509_certificates(text)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            serve.certificate, serve.certificate_key, password=lambda: b""
+        )
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
-            why = "the key does not belong to the certificate"
+            problem = "the key does not belong to the certificate"
         else:
-            why = "expected PEM, and a key without a passphrase"
-        raise ConfigError(_unusable(serve, why)) from exc
+            problem = "expected PEM, and a key without a passphrase"
+        raise ConfigError(_unusable(serve, problem)) from exc
     except ValueError as exc:
         raise ConfigError(_unusable(serve, "expected a certificate in PEM")) from exc
+    return Certificate(own.not_valid_before_utc, own.not_valid_after_utc)
 
 
 def stamp(serve: Serve, *further: Path) -> Stamp:
-    """What tells one state of the files from another, also where a link leads to others now."""
+    """Changes when one of the files does, also when a link gets another target."""
     return tuple(_facts(file) for file in (serve.certificate, serve.certificate_key, *further) if file)
 
 
@@ -67,63 +72,20 @@ def _facts(file: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _text(key: str, file: Path) -> str:
+def _content(key: str, file: Path) -> bytes:
     try:
-        return file.read_text("ascii", "replace")
+        return file.read_bytes()
     except OSError as exc:
         raise ConfigError(
             f"{key}: {file} cannot be read: {exc.strerror}", hint="let the user who runs the mirror read it"
         ) from exc
 
 
-def _first(text: str) -> str:
-    """The site's own certificate, which a chain begins with."""
-    begin = text.index(_BEGIN)
-    return text[begin : text.index(_END, begin) + len(_END)]
-
-
-def _seen(server: ssl.SSLContext, own: bytes) -> Certificate:
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.load_verify_locations(cadata=own)
-    client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)]
-    for _ in range(_ROUNDS):
-        for end in ends:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    shown = ends[0].getpeercert()
-    if not shown:
-        raise ValueError("the TLS handshake did not finish")
-    return Certificate(_time(shown["notBefore"]), _time(shown["notAfter"]))
-
-
-def _time(text: object) -> datetime:
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(text)), UTC)
-
-
 def _unusable(serve: Serve, why: str) -> str:
     return f"serve: {serve.certificate} with the key {serve.certificate_key} cannot be used: {why}"
 
 
-# The text of stunnel's configuration: TLS in front of the rsync daemon. Pure.
-#
-# stunnel starts an rsync for each connection itself, as inetd would, and tells it the client's address. A
-# daemon that it connected to would see 127.0.0.1 for every client: `hosts allow` would refuse everybody or,
-# with that address in it, let everybody in, and the log could not tell who was there. `max connections` holds
-# for both, by the modules' lock files. Where the daemon is root's, stunnel is too.
-#
-# A HUP makes stunnel read this file, the certificate and the key again; connections that are open go on, and
-# when one of the three cannot be used, everything stays as it was.
-
-
-_HEAD = "; Written by pushmirror and overwritten with every change: edit [serve] in pushmirror.toml instead."
-
-
-def render(serve: Serve, places: DaemonPaths, facts: DaemonFacts, rsync: str) -> str:
+def stunnel_conf(serve: Serve, places: DaemonPaths, facts: DaemonFacts, rsync: str) -> str:
     """The file's text; `rsync` is the program's full path. Raises ConfigError."""
     lines = [_HEAD, "foreground = yes", "pid =", "syslog = no", "debug = notice"]
     lines += [f"output = {_value('state.directory', places.tls_log)}"]

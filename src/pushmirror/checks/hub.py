@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pushmirror.access import credentials, daemon_files, rsyncd_conf
-from pushmirror.access import tls as certificate
+from pushmirror.access.tls import read_certificate
 from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.checks.machine import private_key, readable
 from pushmirror.config.model import Access, Config, PushKind
@@ -33,7 +33,7 @@ _SUBJECT = "certificate"
 def tls(config: Config, now: datetime) -> Iterator[Finding]:
     """Whether the certificate can be used, and for how long."""
     try:
-        seen = certificate.read(config.serve)
+        seen = read_certificate(config.serve)
     except ConfigError as exc:
         todo = exc.hint or "correct it: without it rsync over TLS does not work; serve runs on without TLS"
         yield error(_SUBJECT, str(exc), todo)

@@ -15,7 +15,7 @@ TLS = {"certificate": "/etc/cert.pem", "certificate_key": "/etc/key.pem"}
 def rendered(*, ipv6=True, directory="/state/rsyncd", **serve):
     facts = DaemonFacts((3, 2, 7), root=False, ipv6=ipv6)
     found = Serve.model_validate({**TLS, **serve})
-    return tls.render(found, DaemonPaths(Path(directory)), facts, "/usr/bin/rsync").splitlines()
+    return tls.stunnel_conf(found, DaemonPaths(Path(directory)), facts, "/usr/bin/rsync").splitlines()
 
 
 def accepts(lines):

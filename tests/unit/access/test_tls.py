@@ -33,7 +33,7 @@ def here(tmp_path):
 
 
 def test_a_certificate_tells_how_long_it_counts(here):
-    seen = tls.read(serve(here))
+    seen = tls.read_certificate(serve(here))
     assert seen is not None and seen.begins <= datetime.now(UTC)
     assert abs(seen.expires - datetime.now(UTC) - timedelta(days=2)) < timedelta(minutes=5)
 
@@ -43,7 +43,7 @@ def test_one_that_is_over_is_looked_at_too(here):
     process.run(csr, timeout_s=60).check()
     sign = ["openssl", "x509", "-req", "-in", str(here / "csr"), "-signkey", str(here / "a.key")]
     process.run([*sign, "-days", "-1", "-out", str(here / "old.pem")], timeout_s=60).check()
-    seen = tls.read(serve(here, "old.pem"))
+    seen = tls.read_certificate(serve(here, "old.pem"))
     assert seen is not None and seen.expires < datetime.now(UTC)
 
 
@@ -51,12 +51,12 @@ def test_a_chain_begins_with_the_one_that_counts(here):
     make(here, "ca", "-days", "9")
     with (here / "a.pem").open("a") as file:
         file.write((here / "ca.pem").read_text())
-    seen = tls.read(serve(here))
+    seen = tls.read_certificate(serve(here))
     assert seen is not None and seen.expires < datetime.now(UTC) + timedelta(days=3)
 
 
 def test_without_one_there_is_nothing_to_look_at():
-    assert tls.read(Serve()) is None
+    assert tls.read_certificate(Serve()) is None
 
 
 def passphrase(here):
@@ -78,7 +78,7 @@ def passphrase(here):
 def test_a_pair_that_stunnel_could_not_use_is_refused(here, harm, why):
     harm(here)
     with pytest.raises(ConfigError, match=why):
-        tls.read(serve(here))
+        tls.read_certificate(serve(here))
 
 
 def test_a_link_that_leads_elsewhere_is_another_state(here):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pushmirror.access import daemon_files, tls
+from pushmirror.access import daemon_files
 from pushmirror.access.tls import Certificate
 from pushmirror.checks import hub
 from pushmirror.config.model import Config
@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 def about(monkeypatch, read) -> list[tuple[Level, str]]:
-    monkeypatch.setattr(tls, "read", read)
+    monkeypatch.setattr(hub, "read_certificate", read)
     return [(one.level, one.found) for one in hub.tls(Config(), NOW)]
 
 
