@@ -1,7 +1,10 @@
-"""How the lab's story is printed: titled steps, a line per fact, a spinner while waiting.
+"""How the lab is shown: titled steps, a line per fact, a spinner while waiting, a push as a chart.
 
 On a terminal the spinner is drawn in place and removed at the end; in a pipe there are only whole lines. No
-line needs colour to be understood.
+line needs colour to be understood. The chart has a line for each mirror, time from left to right:
+
+    hub      1111111122222                  2.1 s
+      site1     1111···22222                4.0 s
 """
 
 from __future__ import annotations
@@ -18,15 +21,9 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from pushmirror.cli.output import printable
-from pushmirror.cli.progress import Waiting, drawn
+from pushmirror.cli.progress import waiting
 from pushmirror.lab.passage import Call, Mark, Now, Passed
 from pushmirror.state.records import Stage
-
-# A push as a picture: a line for each mirror, time from left to right. Nothing is drawn here but text.
-#
-# hub      1111111122222                  2.1 s
-#   site1     1111···22222                4.0 s
-
 
 _STEPS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 600)  # between two marks of the axis
 _ROOM = 7  # columns that a mark of the axis needs
@@ -132,7 +129,7 @@ class ConsoleNarrator:
         """Something takes a while, until the end of the block."""
         if not self._console.is_terminal:
             return nullcontext()
-        return drawn(self._console, Waiting(_line(name, words), indent=_INDENT - 2))
+        return waiting(self._console, _line(name, words), indent=_INDENT - 2)
 
     @contextmanager
     def board(self) -> Iterator[Board]:

@@ -1,188 +1,135 @@
-"""Progress on a terminal: one line in place, cut to the width, removed at the end."""
+"""Progress on a terminal, drawn by rich.progress: one line for the current step, removed at the end."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.live import Live
-from rich.spinner import Spinner
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
-_FRAMES_PER_S = 10.0
-_BAR = range(8, 30)  # columns
-_GAP = "  "
-_SPARE = 4  # columns after a line: a terminal writes ^C there, and a line that it folds cannot be erased
-_SURE_AFTER_S = 2.0  # an estimate made earlier jumps about
-_RECENT_S = 30.0  # a rate is that of the last half minute: small files go slower than large ones
-_LARGE = 64 * 1024  # bytes a file: from there on they are what takes the time
-_MARK_S = 0.5  # between two moments that are kept of it
+_LARGE = 64 * 1024  # mean bytes of a file: above it the bytes take the time, below it the files
+_KNOWN_AFTER_S = 2.0  # an earlier estimate of the time that is left is wrong
+_WITH_RATE, _WITH_FILES, _WITH_BAR, _WITH_SIZE = 100, 76, 60, 50  # columns of a terminal
 
 
-def drawn(console: Console, line: Waiting | Following) -> Live:
-    """Draws a line until the end of a `with` block."""
-    return Live(line, console=console, transient=True, refresh_per_second=_FRAMES_PER_S)
+def waiting(console: Console, words: Text, *, indent: int = 0) -> Progress:
+    """Draws a spinner, words and the time until the end of a `with` block."""
+    margin, text = TextColumn(" " * (indent - 1)), TextColumn(words.markup)
+    line = Progress(margin, _spinner(console), text, TimeElapsedColumn(), console=console, transient=True)
+    line.add_task("", total=None)
+    return line
 
 
-class Waiting:
-    """A line with a spinner before and the time after it."""
+class TerminalProgress:
+    """Draws the steps of a run until the end of a `with` block.
 
-    def __init__(self, line: Text, *, indent: int = 0) -> None:
-        self._line = line
-        self._spinner = _Spinning(indent)
-
-    def __rich__(self) -> Text:
-        return self._spinner.before(self._line, Text(f"  {self._spinner.seconds():.1f} s", style="dim"))
-
-
-class Following:
-    """A run's steps: the step, a bar, files, bytes, rate and the time that is left (or went by).
-
-    Where it is narrow the bar gets shorter; then the rate goes, then the files, in the end the bar.
+    In a narrow terminal the rate is left out first, then the files, then the bar.
     """
 
-    def __init__(self, console: Console, title: str = "", *, indent: int = 0) -> None:
-        self._console = console
-        self._title = Text(f"{title} ", style="bold") if title else Text("")
-        self._spinner = _Spinning(indent)
-        self._full, self._empty = ("━", "─") if console.encoding.startswith("utf") else ("#", "-")
+    def __init__(
+        self, title: str, console: Console | None = None, *, get_time: Callable[[], float] = monotonic
+    ) -> None:
+        self._title = title
+        self._console = console or Console(stderr=True)
+        self.line = Progress(console=self._console, transient=True, get_time=get_time)
+        self._files = self._size = 0  # of the step, done
+        self._by_size = True
         self.step("starting")
 
     def step(self, name: str, *, files: int | None = None, size: int | None = None) -> None:
-        """A new step begins."""
-        self._name, self._files, self._size = name, files, size
-        self._files_done, self._size_done = 0, 0
-        self._since = monotonic()
-        self._pace = _Pace(self._since)
+        """A new step begins; `size` is in bytes."""
+        for task in self.line.task_ids:
+            self.line.remove_task(task)
+        self._files = self._size = 0
+        self._by_size = bool(size) and (size or 0) >= _LARGE * (files or 0)
+        total = (size if self._by_size else files) or size or None
+        self.line.columns = self._columns(has_total=total is not None, has_rate=self._by_size)
+
+        description = f"{self._title} {name}".strip()
+        self._task = self.line.add_task(
+            description, total=total, all_files=files, all_bytes=size, files=0, bytes=0
+        )
 
     def advance(self, *, files: int = 0, size: int = 0) -> None:
         """So much of the step is done."""
-        self._files_done += files
-        self._size_done += size
-        self._pace.note(monotonic(), self._files_done, self._size_done)
+        self._files += files
+        self._size += size
+        done = self._size if self._by_size else self._files
+        self.line.update(self._task, completed=done, files=self._files, bytes=self._size)
 
-    def __rich__(self) -> Text:
-        name = Text(f"{self._name:<16} ")
-        width = self._console.width - _SPARE
-        taken = self._spinner.width + self._title.cell_len + name.cell_len
-        line = self._spinner.before(self._title, name, *self._fitting(width - taken))
-        line.truncate(width, overflow="ellipsis")
-        return line
-
-    def _fitting(self, width: int) -> list[Text]:
-        """The bar and as many figures as there is room for."""
-        done, total = self._share()
-        files, size, rate, time = self._figures()
-        for figures in ([files, size, rate, time], [files, size, time], [size, time]):
-            words = _GAP.join(figure for figure in figures if figure)
-            room = width - len(words) - len(_GAP)
-            if total and room >= _BAR.start:
-                return [self._bar(min(room, _BAR.stop), done, total), Text(_GAP + words)]
-            if not total and room >= 0:
-                break
-        return [Text(words)]
-
-    def _figures(self) -> tuple[str, str, str, str]:
-        """Files, bytes, rate, and the time left or, as long as that is not known, gone by; some are empty."""
-        now = monotonic()
-        files_per_s, bytes_per_s = self._pace.rates(now, self._files_done, self._size_done)
-        files, size, rate = "", "", ""
-        if self._files:
-            files = f"{self._files_done:>{len(str(self._files))}}/{self._files} files"
-        if self._size:
-            size = f"{self._size_done / 1e6:.1f}/{self._size / 1e6:.1f} MB"
-            rate = f"{bytes_per_s / 1e6:.1f} MB/s"
-        left_s = [_seconds_left(self._size, self._size_done, bytes_per_s)]
-        if (self._size or 0) < _LARGE * (self._files or 0):
-            left_s.append(_seconds_left(self._files, self._files_done, files_per_s))
-        known = [seconds for seconds in left_s if seconds is not None]
-        if known and now - self._since > _SURE_AFTER_S:
-            return files, size, rate, f"{_clock(max(known))} left"  # files or bytes, what takes longer
-        return files, size, rate, f"{self._spinner.seconds():.1f} s"
-
-    def _share(self) -> tuple[int, int]:
-        """How much of how much is done, in bytes if these are known."""
-        if self._size:
-            return min(self._size_done, self._size), self._size
-        return (min(self._files_done, self._files), self._files) if self._files else (0, 0)
-
-    def _bar(self, width: int, done: int, total: int) -> Text:
-        full = width * done // total
-        return Text.assemble((self._full * full, "green"), (self._empty * (width - full), "dim"))
-
-
-class _Pace:
-    """How fast a step has been going of late."""
-
-    def __init__(self, now: float) -> None:
-        self._marks = deque([(now, 0, 0)])  # when so many files and bytes were done
-
-    def note(self, now: float, files: int, size: int) -> None:
-        """So much is done."""
-        if now - self._marks[-1][0] >= _MARK_S:
-            self._marks.append((now, files, size))
-
-    def rates(self, now: float, files: int, size: int) -> tuple[float, float]:
-        """Files and bytes in a second."""
-        while len(self._marks) > 1 and now - self._marks[1][0] >= _RECENT_S:
-            self._marks.popleft()
-        since, files_then, size_then = self._marks[0]
-        spent = max(0.1, now - since)
-        return (files - files_then) / spent, (size - size_then) / spent
-
-
-class TerminalProgress(Following):
-    """Draws a run's steps until the end of a `with` block."""
-
-    def __init__(self, title: str) -> None:
-        console = Console(stderr=True)
-        super().__init__(console, title)
-        self._live = drawn(console, self)
+    def _columns(self, *, has_total: bool, has_rate: bool) -> tuple[ProgressColumn, ...]:
+        width = self._console.width
+        name = TextColumn("{task.description}", markup=False, table_column=_one_line())
+        start: list[ProgressColumn] = [_spinner(self._console), name]
+        if not has_total:
+            return (*start, TimeElapsedColumn())
+        bar = [BarColumn(bar_width=min(30, max(8, width - 70)))] if width >= _WITH_BAR else []
+        files = [_Files(_one_line())] if width >= _WITH_FILES else []
+        size = [_Size(_one_line())] if width >= _WITH_SIZE else []
+        rate = [TransferSpeedColumn(_one_line())] if width >= _WITH_RATE and has_rate else []
+        return (*start, *bar, *files, *size, *rate, _Time(_one_line()))
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self.line.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self.line.stop()
 
 
-class _Spinning:
-    """A spinner, and how long it has been turning."""
+class _Files(ProgressColumn):
+    """The number of files, if there is one."""
 
-    def __init__(self, indent: int) -> None:
-        self.width = indent + 2  # columns before the words
-        self._indent = indent
-        self._spinner = Spinner("dots")
-        self._since = monotonic()
-
-    def seconds(self) -> float:
-        return monotonic() - self._since
-
-    def before(self, *parts: Text) -> Text:
-        """One line, cut if need be."""
-        frame = self._spinner.render(monotonic())
-        assert isinstance(frame, Text)
-        line = Text.assemble(" " * self._indent, frame, " ", *parts)
-        line.no_wrap, line.overflow = True, "ellipsis"
-        return line
+    def render(self, task: Task) -> Text:
+        all_files = task.fields["all_files"]
+        if not all_files:
+            return Text("")
+        return Text(f"{task.fields['files']:>{len(str(all_files))}}/{all_files} files")
 
 
-def _seconds_left(total: int | None, done: int, rate: float) -> float | None:
-    """None as long as nobody can tell."""
-    if not total:
-        return None
-    if done >= total:
-        return 0.0
-    return (total - done) / rate if rate else None
+class _Size(ProgressColumn):
+    """The number of bytes, if there is one."""
+
+    def render(self, task: Task) -> Text:
+        all_bytes = task.fields["all_bytes"]
+        if not all_bytes:
+            return Text("")
+        return Text(f"{task.fields['bytes'] / 1e6:.1f}/{all_bytes / 1e6:.1f} MB")
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+class _Time(ProgressColumn):
+    """The time left, or the time since the step began as long as that is unknown."""
+
+    max_refresh = 0.5  # seconds
+
+    def render(self, task: Task) -> Text:
+        left, spent = task.time_remaining, task.elapsed or 0.0
+        if left is None or spent < _KNOWN_AFTER_S:
+            return Text(f"{spent:.0f} s")
+        minutes, seconds = divmod(int(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return Text(f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left")
+
+
+def _one_line() -> Column:
+    return Column(no_wrap=True, overflow="ellipsis")
+
+
+def _spinner(console: Console) -> SpinnerColumn:
+    return SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
