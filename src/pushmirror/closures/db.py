@@ -21,13 +21,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pushmirror.errors import Damaged, StateError
+from pushmirror.errors import StateError
 from pushmirror.system.batched import batched
-from pushmirror.system.rebuildable import MISREAD, is_damage, open_or_begin_anew, put_aside
+from pushmirror.system.sqlite import BUSY_S, RebuildableFile, require_version, version
 
 _T = TypeVar("_T")
 _VERSION = 1
-_BUSY_S = 30.0
 _MANY = 200  # rows asked for at a time
 _TABLES = """
 CREATE TABLE blocks (
@@ -63,14 +62,13 @@ class Prints(NamedTuple):
     blocks: memoryview  # beside each the number of the block that it is in
 
 
-class ClosureDb:
+class ClosureDb(RebuildableFile):
     """The open file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path, "the closure store", source="the indices")
         self._lock = threading.RLock()
-        with self.advised():
-            self._connection = open_or_begin_anew(path, _opened)
+        self._connection = self.open_or_begin_anew(_opened)
         self.close = weakref.finalize(self, self._connection.close)
 
     @contextmanager
@@ -161,52 +159,20 @@ class ClosureDb:
         with self._lock, self.advised():
             self._connection.execute(sql, values)
 
-    def _damaged(self, exc: Exception) -> Damaged:
-        with suppress(OSError):
-            put_aside(self.path)
-        return Damaged(
-            f"the closure store {self.path} is damaged: {exc}",
-            hint="try again: it is rebuilt from the indices",
-        )
-
-    @contextmanager
-    def advised(self) -> Iterator[None]:
-        """Translate SQLite's errors, also those of reading rows in the block."""
-        try:
-            yield
-        except sqlite3.DatabaseError as exc:
-            if is_damage(exc):
-                raise self._damaged(exc) from exc
-            raise StateError(
-                f"the closure store {self.path} cannot be used: {exc}",
-                hint="check that the disk has space and that the file can be read and written",
-            ) from exc
-        except MISREAD as exc:
-            raise self._damaged(exc) from exc
-
 
 def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         for setting in ("cache_size = -8000", "journal_mode = WAL", "synchronous = FULL"):
             connection.execute(f"PRAGMA {setting}")
-        if _version(connection) == 0:
+        if version(connection) == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
         connection.execute("SELECT * FROM facts").fetchall()
-        _require_version(connection)
+        require_version(connection, _VERSION)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _require_version(connection: sqlite3.Connection) -> None:
-    if _version(connection) != _VERSION:
-        raise sqlite3.DatabaseError(f"unknown version {_version(connection)}")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -25,7 +25,7 @@ from pushmirror.archive.index import File
 from pushmirror.archive.pathset import PathSet, fingerprint
 from pushmirror.closures.db import Block, ClosureDb, Prints
 from pushmirror.system.batched import batched
-from pushmirror.system.rebuildable import reads, reads_on
+from pushmirror.system.sqlite import reads, reads_on
 
 _T = TypeVar("_T")
 _TOGETHER = 256  # blocks that are looked up at a time

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pushmirror.archive.paths import Entry
-from pushmirror.errors import Damaged, StateError
+from pushmirror.errors import StateError
 from pushmirror.inventory.tables import (
     VERSION,
     InventoryFacts,
@@ -25,25 +25,17 @@ from pushmirror.inventory.tables import (
     read_facts,
 )
 from pushmirror.inventory.transaction import Transaction
-from pushmirror.system.rebuildable import MISREAD, code_of, is_damage, open_or_begin_anew, put_aside
+from pushmirror.system.sqlite import BUSY_S, RebuildableFile, require_version, version
 
-_BUSY_S = 30.0  # how long to wait for another process; our transactions take milliseconds
 _CACHE_KB = 8000
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: "another process has locked it for too long; find it with `fuser`",
-    sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing is lost",
-    sqlite3.SQLITE_READONLY: "run pushmirror as the owner of the state directory",
-    sqlite3.SQLITE_CANTOPEN: "make sure that the state directory belongs to the user who runs pushmirror",
-    sqlite3.SQLITE_IOERR: "check the kernel's log: the disk or its file system has errors",
-}
 
 
-class InventoryDb:
+class InventoryDb(RebuildableFile):
     """The file, open in one process."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
+        super().__init__(path, "the inventory", source="the tree")
         self._read_only = read_only
         if read_only:
             self._connection = _opened_to_read(path)
@@ -52,11 +44,11 @@ class InventoryDb:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StateError(
-                f"cannot create {path.parent}: {exc.strerror}", hint=_ADVICE[sqlite3.SQLITE_CANTOPEN]
+                f"cannot create {path.parent}: {exc.strerror}",
+                hint="make sure that the state directory belongs to the user who runs pushmirror",
             ) from exc
-        with self.advised():
-            self._connection = open_or_begin_anew(path, _opened)
-            self._distrust_another_boot()
+        self._connection = self.open_or_begin_anew(_opened)
+        self._distrust_another_boot()
 
     def close(self) -> None:
         """Close the file."""
@@ -94,47 +86,26 @@ class InventoryDb:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    @contextmanager
-    def advised(self) -> Iterator[None]:
-        """Translate SQLite's errors, also those of reading rows in the block.
-
-        A file that is found damaged is replaced at the next opening.
-        """
-        try:
-            yield
-        except sqlite3.DatabaseError as exc:
-            if is_damage(exc):
-                raise self._damaged(exc) from exc
-            advice = _ADVICE.get(code_of(exc), "check that the file can be read and written")
-            raise StateError(f"the inventory {self.path} cannot be used: {exc}", hint=advice) from exc
-        except MISREAD as exc:
-            raise self._damaged(exc) from exc
-
-    def _damaged(self, exc: Exception) -> StateError:
-        if self._read_only:
-            return StateError(
-                f"the inventory {self.path} is damaged: {exc}", hint="the next sync rebuilds it"
-            )
-        with suppress(OSError):
-            put_aside(self.path)
-        return Damaged(
-            f"the inventory {self.path} is damaged: {exc}", hint="try again: it is rebuilt from the tree"
-        )
+    def damaged(self, exc: Exception) -> StateError:
+        """The error of a damaged file, which is put aside unless it is only read."""
+        if not self._read_only:
+            return super().damaged(exc)
+        return StateError(f"the inventory {self.path} is damaged: {exc}", hint="the next sync rebuilds it")
 
     def _distrust_another_boot(self) -> None:
         """After a power cut the tree may lack what was recorded here: a full scan is needed."""
         boot = _boot()
-        if read_facts(self._connection).boot != boot:
+        if self.facts().boot != boot:
             with self.changing() as change:
                 change.note(boot=boot, whole=False)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         connection.execute("PRAGMA journal_mode = WAL")
-        if _version(connection) == 0:
+        if version(connection) == 0:
             _make(connection)
         _require_ours(connection)
     except BaseException:
@@ -149,7 +120,7 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
     make_tables(connection)
     with suppress(sqlite3.DatabaseError):
         uri = f"{path.absolute().as_uri()}?mode=ro"
-        found = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+        found = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
         with ExitStack() as unless_used:
             unless_used.callback(found.close)
             _require_ours(found)
@@ -162,19 +133,14 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
 
 def _make(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    if _version(connection) == 0:  # no other process was faster
+    if version(connection) == 0:  # no other process was faster
         make_tables(connection)
     connection.execute("COMMIT")
 
 
 def _require_ours(connection: sqlite3.Connection) -> None:
-    if _version(connection) != VERSION:
-        raise sqlite3.DatabaseError(f"unknown version {_version(connection)}")
+    require_version(connection, VERSION)
     read_facts(connection)
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _boot() -> str:

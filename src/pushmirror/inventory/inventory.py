@@ -37,7 +37,7 @@ from pushmirror.inventory.tables import (
 )
 from pushmirror.inventory.transaction import NameRefresher
 from pushmirror.progress import Progress
-from pushmirror.system.rebuildable import reads
+from pushmirror.system.sqlite import reads
 
 _BATCH = 5000  # names in one transaction
 _DIRECTORY = NUMBER_OF[Kind.DIRECTORY]

@@ -27,7 +27,7 @@ from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
 from pushmirror.system.locks import holder_of, locked
 from pushmirror.system.owned_directory import keep_to_owner
-from pushmirror.system.rebuildable import is_damage
+from pushmirror.system.sqlite import is_damage
 
 KEPT = 7  # the number of backups
 SUFFIXES = ("", "-wal", "-shm", "-journal")  # of the files that are one database

@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from pushmirror.errors import StateDamaged, StateError
 from pushmirror.state.tables import RECORDS, UnreadableRow, alembic_version, iterate, metadata
 from pushmirror.system.locks import locked
-from pushmirror.system.rebuildable import is_damage
+from pushmirror.system.sqlite import is_damage
 
 REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first
 _REVISION = re.compile(r"[0-9]{4}")

@@ -52,7 +52,7 @@ from pushmirror.state.records import (
     Stage,
     Trigger,
 )
-from pushmirror.system.rebuildable import MISREAD
+from pushmirror.system.sqlite import MISREAD
 
 _YEARS = range(1970, 9000)  # nothing that is added to one of these leaves the calendar
 _EXIT_CODES = range(-255, 256)

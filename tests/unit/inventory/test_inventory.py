@@ -341,7 +341,7 @@ def test_damage_that_shows_later_is_told_and_gone_at_the_next_opening(
 def test_an_inventory_that_another_process_has_is_told(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory_file, "_BUSY_S", 0.01)
+    monkeypatch.setattr(inventory_file, "BUSY_S", 0.01)
     with Inventory(tmp_path / "inventory") as inventory:
         other = sqlite3.connect(tmp_path / "inventory", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

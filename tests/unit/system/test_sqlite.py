@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.system.rebuildable import is_damage, put_aside
+from pushmirror.system.sqlite import is_damage, put_aside
 
 
 def test_a_text_that_is_none_is_damage() -> None:
