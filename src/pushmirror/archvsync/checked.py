@@ -1,6 +1,7 @@
-"""Variables that ftpsync.conf and runmirrors.conf both have, and the kinds of their values.
+"""Check values of ftpsync.conf and runmirrors.conf: numbers, time spans, paths, mail, logs and hooks. Pure.
 
-Pure. Not the business of this module: what becomes of a number or a span that is none; it is None here.
+Guaranteed: a wrong value is an error that names file and variable, also if our model refuses it; no password
+is in an error.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ _LONGEST = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What a configuration says of mail, logs and hooks."""
+    """The settings of mail, logs and hooks, which both files have."""
 
     variables: Variables
     home: Path  # `~`
-    here: Path  # what relative paths are relative to, unless there is a BASEDIR
+    here: Path  # for relative paths, unless BASEDIR is set
 
     def mailed(self) -> tuple[str, ...]:
-        """Who gets mail."""
+        """The recipients of mail."""
         get = self.variables.get
         return tuple((get("MAILTO") or get("LOGNAME")).replace(",", " ").split())
 
     def logs(self, name: str, directory: Path, keep: int) -> Logs:
-        """Where the script of this name logs; `directory` unless another one is told."""
+        """Where the script of this name logs; in `directory` unless the file sets another."""
         get = self.variables.get
         directory = Path(self.path(get("LOGDIR") or str(directory)))
         return Logs(directory, Path(self.path(get("LOG") or f"{directory}/{name}.log")), keep)
 
     def hooks(self, count: int) -> tuple[tuple[str, ...], ...]:
-        """HOOK1 and so on as words; those that are not set are empty."""
+        """HOOK1 and so on as words; empty if not set."""
         return tuple(self._hook(number) for number in range(1, count + 1))
 
     def warnings(self, count: int) -> Iterator[str]:
-        """What is to be known of these hooks."""
+        """Warnings about these hooks."""
         for number in range(1, count + 1):
             name = next(iter(self.variables.get(f"HOOK{number}").split()), "")
             if name in self.variables.functions:
@@ -68,7 +69,7 @@ class Shared:
         return value if value.startswith("/") else f"{self.variables.get('BASEDIR') or self.here}/{value}"
 
     def _hook(self, number: int) -> tuple[str, ...]:
-        """A hook's arguments count (archvsync.md, 29), and it may be a function of the file."""
+        """A hook as words, with arguments (archvsync.md, 29); it may be a function of the file."""
         words = tuple(self.variables.get(f"HOOK{number}").split())
         if words and self.variables.file and words[0] in self.variables.functions:
             return function_argv(self.variables.file, words, self.variables.preset)
@@ -76,7 +77,7 @@ class Shared:
 
 
 def span(told: str) -> timedelta | None:
-    """A span as sleep(1) takes it: seconds, or with s, m, h or d behind; a year at most."""
+    """A time span as for sleep(1), with s, m, h or d; None if it is no span, or above a year."""
     match = _SPAN.fullmatch(told)
     if not match:
         return None
@@ -84,16 +85,10 @@ def span(told: str) -> timedelta | None:
 
 
 def number(told: str, *, least: int = 0) -> int | None:
-    """A whole number; what is below `least` is none, nor is what no script could count with."""
+    """A whole number; None if it is below `least` or too large for the scripts."""
     if not re.fullmatch(r"-?\d{1,10}", told, re.ASCII):
         return None
     return int(told) if int(told) >= least else None
-
-
-# The values of an ftpsync.conf, checked: numbers, spans, and sections of our model.
-#
-# Guaranteed: a wrong value is an error that names file and variable, also where our model is what refuses it;
-# no password is in it.
 
 
 _Made = TypeVar("_Made", bound=BaseModel)
@@ -112,7 +107,7 @@ class Checked:
         self.path = self.shared.path
 
     def refuse(self, what: str, hint: str | None = None, *, as_there: bool = True) -> NoReturn:
-        """What the script refuses, too, ends with its exit code."""
+        """The error of a value that the script refuses, too, with its exit code."""
         error = ConfigError(f"{self.variables.file or 'the environment'}: {what}", hint=hint)
         if as_there:
             error.exit_code = Exit.FAILED
@@ -138,7 +133,7 @@ class Checked:
         return found
 
     def made(self, kind: type[_Made], keys: Mapping[str, Any]) -> _Made:
-        """A part of the model; its errors as those of the variables they come from."""
+        """A section of the model; its errors name the variables."""
         try:
             return kind(**keys)
         except ValidationError as exc:

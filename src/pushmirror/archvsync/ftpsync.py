@@ -1,7 +1,7 @@
-"""ftpsync.conf as our model: every variable of ftpsync.conf(5), with the defaults of the script.
+"""Translate an ftpsync.conf to our model: every variable of ftpsync.conf(5), with the script's defaults.
 
-Guaranteed: what the script refuses is refused with its exit code, and a wrong value is an error that names
-variable, file, what was expected and what was found. Nothing here touches the network.
+Guaranteed: what the script refuses is refused with its exit code; a wrong value is an error that names
+variable, file, what was expected and what was found. The network is not used.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ TO = "/srv/mirrors/debian/"
 _NONE = "none"  # of CALLBACKHOST and CALLBACKKEY
 _HOOKS = 5
 _ARCHIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_MAX_DELETE = 40_000  # that the script itself says; who repeats it has not named a number of his own
-_LONG = timedelta(days=365)  # instead of rsync's 0: no limit
+_MAX_DELETE = 40_000  # the script's own default; repeating it sets nothing
+_LONG = timedelta(days=365)  # for rsync's 0, no limit
 
 
 def archive_name(archive: str, script: str, tree: str) -> str:
-    """The name that an archive of ftpsync has with us.
+    """Our name of an ftpsync's archive.
 
-    `archive` is what the command was told (`sync:archive:NAME`), `script` the name that it was called by,
-    `tree` its TO; the first of them that says one decides.
+    From `archive` (of `sync:archive:NAME`), else from `script` (the name of the command), else from `tree`
+    (TO).
     """
     told = re.sub(r"[^A-Za-z0-9._-]", "_", archive)
     behind = script.partition("ftpsync-")[2]
@@ -44,17 +44,17 @@ def archive_name(archive: str, script: str, tree: str) -> str:
 def read_ftpsync(
     variables: Variables, *, name: str, archive: str, places: ScriptPaths, password_file: Path
 ) -> Ftpsync:
-    """All that the variables say.
+    """The settings of a file's variables.
 
-    `name` is that of configuration and logs (ftpsync-security), `archive` ours of the archive, and
-    `password_file` where RSYNC_PASSWORD is to be written by who acts on this. Raises ConfigError.
+    `name` is that of configuration and logs (ftpsync-security), `archive` our name of the archive, and
+    `password_file` where the caller writes RSYNC_PASSWORD. Raises ConfigError.
     """
     return _Reader(variables, name, archive, places, password_file).read()
 
 
 @dataclass
 class _Reader:
-    """One configuration being read."""
+    """Reads one configuration."""
 
     variables: Variables
     name: str
@@ -131,7 +131,7 @@ class _Reader:
         return self.checked.made(Archive, keys)
 
     def _read_options(self) -> None:
-        """In the order of rsync's command line: the first rule that matches decides."""
+        """Filter options in the order of rsync's command line: the first matching rule decides."""
         words = self.get("RSYNC").split() or ["rsync"]
         at = next((n for n, word in enumerate(words) if "rsync" in Path(word).name), 0)
         self._rsync = words[at]
@@ -151,7 +151,7 @@ class _Reader:
             self.checked.refuse(str(exc), exc.hint, as_there=False)
 
     def _read_stage1(self, words: list[str]) -> None:
-        """Its rules keep indices back for stage 2, which ours does by itself."""
+        """Options of stage 1, without rules that keep indices for stage 2: ours does that by itself."""
         of_stage1 = Options()
         self._add(of_stage1, "RSYNC_OPTIONS1", words)
         self.options.passed += [word for word in of_stage1.passed if word not in self.options.passed]
@@ -167,7 +167,7 @@ class _Reader:
             if not self.options.deletes:
                 self.warnings.append("RSYNC_OPTIONS2 has no --delete: nothing is ever deleted from the tree")
                 return ("*",)
-            if not self.options.deletes_excluded:  # what it leaves out stays
+            if not self.options.deletes_excluded:  # excluded names stay
                 protected += [rule[2:] for rule in self.options.rules if rule.startswith("- ")]
         return tuple(protected)
 
@@ -175,7 +175,7 @@ class _Reader:
         told = self.options.values.get("max-delete")
         if told is None:
             return Delete()
-        most = max(0, self.checked.number("--max-delete", told, least=-1))  # as for rsync, -1 is none at all
+        most = max(0, self.checked.number("--max-delete", told, least=-1))  # as for rsync, -1 means none
         return Delete() if most == _MAX_DELETE else Delete(max_files=most, max_share=1.0)
 
     def _update_in_progress(self) -> UpdateInProgress:

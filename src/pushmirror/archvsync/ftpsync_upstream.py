@@ -1,7 +1,7 @@
-"""Where an ftpsync.conf has its archive pulled from, and by what transport.
+"""Translate an ftpsync.conf's upstream and transport.
 
-Guaranteed: RSYNC_PATH=module/directory without a slash at the end, which makes the script fill TO/directory,
-is refused (archvsync.md, 32).
+Guaranteed: RSYNC_PATH=module/directory without a final slash is refused, as the script would then fill
+TO/directory (archvsync.md, 32).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pushmirror.config.model import TlsMethod
 from pushmirror.config.upstream_url import Scheme, Upstream, parse_upstream
 
 _SCHEMES = {"undefined": Scheme.RSYNC, "ssh": Scheme.RSYNCD_SSH, "ssl": Scheme.RSYNCS}
-_SHELLS = {"ssh": "ssh", "rsync-ssl-tunnel": "ssl"}  # transports that -e means
+_SHELLS = {"ssh": "ssh", "rsync-ssl-tunnel": "ssl"}  # transports that need -e
 _WITHOUT_DAEMON = (Scheme.RSYNC_SSH, Scheme.FILE)
 
 
 class UpstreamReader:
-    """The upstream of one file, whose options of rsync have been read: they may say something of it."""
+    """Reads the upstream of one file, after its rsync options, which may change it."""
 
     def __init__(self, checked: Checked, options: Options) -> None:
         self._checked = checked
@@ -61,7 +61,9 @@ class UpstreamReader:
         elif "::" in source:
             authority, _, path = source.partition("::") if source[:1] != "[" else _bracketed(source, "::")
             user, _, host = authority.rpartition("@")
-        elif "/" in source.partition(":")[0] or ":" not in source:  # as rsync tells a path from a host
+        elif (
+            "/" in source.partition(":")[0] or ":" not in source
+        ):  # as rsync distinguishes a path from a host
             user, host, path, scheme = "", "", self._checked.path(source), Scheme.FILE
         else:
             authority, _, path = source.partition(":")
@@ -73,7 +75,7 @@ class UpstreamReader:
         self._require_slash(scheme, path, said_by)
         path = path.removesuffix("/.")
         if not user and self._get("RSYNC_PASSWORD") and scheme not in _WITHOUT_DAEMON:
-            user = self._get("USER") or self._get("LOGNAME") or "nobody"  # as rsync itself
+            user = self._get("USER") or self._get("LOGNAME") or "nobody"  # as rsync does
         port = self._port(scheme, host)
         url = f"{scheme}://{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}/{path.lstrip('/')}"
         try:
@@ -82,7 +84,7 @@ class UpstreamReader:
             self._checked.refuse(f"{said_by}: {exc}")
 
     def _require_slash(self, scheme: Scheme, path: str, said_by: str) -> None:
-        """rsync would make a directory of that name in TO (archvsync.md, 32)."""
+        """Refuse a path without a final slash (archvsync.md, 32)."""
         is_module = scheme not in _WITHOUT_DAEMON and "/" not in path.strip("/")
         if is_module or path.endswith(("/", "/.")):
             return
@@ -95,7 +97,7 @@ class UpstreamReader:
 
     def _port(self, scheme: Scheme, host: str) -> int | None:
         if re.search(r":\d+$", host) and not host.startswith("["):
-            return None  # the address has it
+            return None  # it is in the address
         if scheme is Scheme.RSYNCS:
             return self._checked.count("RSYNC_SSL_PORT", "1873")
         port = self._options.values.get("port")
@@ -103,12 +105,12 @@ class UpstreamReader:
 
     @property
     def name(self) -> str | None:
-        """What the trace names: RSYNC_HOST, whatever RSYNC_SOURCE says."""
+        """The upstream's name in the trace: RSYNC_HOST, also if RSYNC_SOURCE differs."""
         told = self._get("RSYNC_HOST", "unknown")
         return None if told.strip("[]") == self.upstream.host else told
 
     def proxy(self) -> str | None:
-        """The web proxy on the way."""
+        """The web proxy, if there is one."""
         proxy = self._get("RSYNC_PROXY")
         if proxy and self.upstream.scheme is not Scheme.RSYNC:
             self.warnings.append("RSYNC_PROXY has no effect with RSYNC_TRANSPORT")
@@ -117,13 +119,13 @@ class UpstreamReader:
 
     @property
     def password(self) -> str | None:
-        """RSYNC_PASSWORD, where somebody asks for one."""
+        """RSYNC_PASSWORD, if the upstream asks for one."""
         password = self._get("RSYNC_PASSWORD") or None
         return None if self.upstream.scheme in _WITHOUT_DAEMON else password
 
     @property
     def tls_method(self) -> TlsMethod:
-        """What carries rsync through TLS."""
+        """The program for rsync over TLS."""
         if self._transport != "ssl":
             return TlsMethod.OWN
         told = self._get("RSYNC_SSL_METHOD", TlsMethod.STUNNEL)

@@ -1,4 +1,4 @@
-"""What ftpsync.conf calls the keys of our model, for messages to who runs the old commands.
+"""The variables of ftpsync.conf for the keys of our model, for messages of the old commands.
 
 Keys are those of [archives.X] and of the sections that ftpsync.conf fills: [mirror], hooks, callback.
 """

@@ -1,7 +1,7 @@
-"""Options of rsync as an ftpsync.conf has them: which are ours to honour, to hand on, or to decide better.
+"""The rsync options of an ftpsync.conf: honoured by our model, passed on to rsync, or replaced by ours.
 
-Guaranteed: every option is in exactly one of these, so that none is lost in silence; one that nobody here
-knows is handed on, for rsync itself to refuse. Source: rsync(1), OPTION SUMMARY and FILTER RULES.
+Guaranteed: every option is in exactly one of these, so that none is lost silently; an unknown one is passed
+on, and rsync refuses it. Source: rsync(1), OPTION SUMMARY and FILTER RULES.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pushmirror.errors import ConfigError
 
-#: Those with a value that have a place in our model; the value of the last one counts.
+#: Options with a value that our model has; the last one counts.
 VALUES = frozenset({"timeout", "bwlimit", "max-delete", "port", "contimeout", "rsh", "password-file"})
 _RULES = frozenset({"exclude", "include", "filter", "exclude-from", "include-from"})
 _PASSED_WITH_VALUE = frozenset(
@@ -68,7 +68,7 @@ _SHORT_PASSED = frozenset("46zW")
 _SHORT_OURS = frozenset("avqrlptgoDHASXnuyPIchkKLRsmNUOJxbdiEFC8")
 _KINDS = {"exclude": "-", "include": "+", "hide": "-", "show": "+", "H": "-", "S": "+", "-": "-", "+": "+"}
 _PROTECTING = {"protect", "P"}
-#: What ftpsync says to rsync by itself: no operator has to be told that we say something else.
+#: ftpsync's own options: no warning is needed if ours differ.
 DEFAULTS = frozenset(
     {
         *("-prltvHSB8192", "--safe-links", "--chmod=D755,F644", "--stats", "--no-human-readable"),
@@ -80,20 +80,20 @@ DEFAULTS = frozenset(
 
 @dataclass(slots=True)
 class Options:
-    """What some words of rsync mean for us."""
+    """The meaning of some rsync options."""
 
     rules: list[str] = field(
         default_factory=list
     )  # "+ PATTERN" or "- PATTERN", the first that matches decides
     protect: list[str] = field(default_factory=list)  # patterns
-    passed: list[str] = field(default_factory=list)  # for rsync, one word each
+    passed: list[str] = field(default_factory=list)  # passed on to rsync, one word each
     values: dict[str, str] = field(default_factory=dict)  # of VALUES
-    ours: list[str] = field(default_factory=list)  # that have no effect
+    ours: list[str] = field(default_factory=list)  # without effect here
     deletes: bool = False
     deletes_excluded: bool = False
 
     def add(self, variable: str, words: Sequence[str]) -> None:
-        """Take the words of one variable; ConfigError for one that is no option."""
+        """Add the words of one variable; ConfigError for a word that is no option."""
         for name, value, word in _options(variable, words):
             self._take(variable, name, value, word)
 
@@ -167,7 +167,7 @@ def _short_options(variable: str, word: str, rest: Iterator[str]) -> Iterator[tu
             value = word[at + 1 :].removeprefix("=") or _next(rest, variable, f"-{letter}")
             yield _SHORT[letter], value, f"--{_SHORT[letter]}={value}"
             return
-        name = "archive" if letter in _SHORT_OURS else letter  # any of ours: the word tells
+        name = "archive" if letter in _SHORT_OURS else letter  # any other of ours
         yield name, "", f"-{letter}"
 
 
@@ -179,7 +179,7 @@ def _next(rest: Iterator[str], variable: str, option: str) -> str:
 
 
 def takes_value(name: str) -> bool:
-    """Whether a long option's value is the word behind it, unless it has an equals sign."""
+    """Whether a long option without an equals sign takes the next word as its value."""
     return name in VALUES | _RULES | _PASSED_WITH_VALUE | _OURS_WITH_VALUE
 
 
@@ -191,7 +191,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _split(rule: str) -> tuple[str, str]:
-    """Kind and pattern of a filter rule: `exclude_/x`, `- /x`, `-_/x`; modifiers have no place here."""
+    """Kind and pattern of a filter rule: `exclude_/x`, `- /x`, `-_/x`; modifiers are not supported."""
     ends = [at for at in (rule.find("_"), rule.find(" ")) if at >= 0]
     if not ends:
         return rule, ""

@@ -1,7 +1,10 @@
-"""runmirrors.conf and runmirrors.mirror as values: every variable of runmirrors.conf(5), with its default.
+"""Translate runmirrors.conf and runmirrors.mirror to values: every variable of runmirrors.conf(5).
 
-Guaranteed: a value that cannot be used is the default's and in the warnings, for the sites are to be woken in
-any case. Not the business of this module: whether the key is there.
+Guaranteed: an unusable value is replaced by the default, with a warning, so that sites are pushed in any
+case; a line that names no usable mirror is a warning and does not affect the others; indented lines count
+(archvsync.md, 26); all ssh options of a line are kept, and a line without a key file has the
+configuration's (25). Words are split as bash's `read` does. Not the business of this module: whether the
+key file exists.
 """
 
 from __future__ import annotations
@@ -23,43 +26,36 @@ from pushmirror.config.model import Push, PushKind
 from pushmirror.config.problems import message
 from pushmirror.config.types import Wait
 
-# runmirrors.mirror as lines that each name a mirror, with all that is said before them.
-#
-# Guaranteed: a line that names no mirror we could wake keeps no other one from being woken, and is in the
-# warnings; indented lines count as the others do (archvsync.md, 26); all of a line's ssh options are kept,
-# and a line that names no key file has the configuration's (25). Words are split as bash's read does.
-
-
 _NO_LINE = re.compile(r"\s*(#|$)", re.ASCII)
-_WORD = re.compile(r"(?:\\.|[^\\ \t])+")  # a blank after a backslash is part of its word
+_WORD = re.compile(r"(?:\\.|[^\\ \t])+")  # a blank after a backslash belongs to its word
 _URL = re.compile(r"([a-z.+]+)://(?:([^@/]+)@)?([^/]+)(/.*)?")
 _SCHEME = "ssh+ftpsync"
 _DELAY_S = "600"
 _KINDS = {kind.value: kind for kind in (PushKind.ALL, PushKind.STAGED, PushKind.MHOP)}
 _PROTOCOLS = ("1", "2")
-_ANY = "debian"  # of no meaning: whether a line makes a site does not depend on the archive
+_ANY = "debian"  # any: whether a line is usable does not depend on the archive
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorLines:
-    """The mirrors of a runmirrors.mirror, in its order."""
+    """The mirrors of a runmirrors.mirror, in the file's order."""
 
     lines: tuple[MirrorLine, ...]
     warnings: tuple[str, ...]
-    ignored: tuple[str, ...] = ()  # of the warnings, those of lines that name no mirror we could wake
+    ignored: tuple[str, ...] = ()  # the warnings of lines without a usable mirror
 
 
 def parse_mirror_lines(text: str, *, key: str, archive: str) -> MirrorLines:
-    """All mirrors of the text; `key` and `archive` (PUSHARCHIVE) are those of lines that name none."""
+    """Parse the text; `key` and `archive` (PUSHARCHIVE) are the defaults of its lines."""
     return _LineReader(key, archive).read(text)
 
 
 class _NoMirrorError(Exception):
-    """A line does not name a mirror that can be woken; says why."""
+    """A line names no mirror that can be pushed, and why."""
 
 
 class _LineReader:
-    """One text being read."""
+    """Reads one text."""
 
     def __init__(self, key: str, archive: str) -> None:
         self._key = key
@@ -67,7 +63,7 @@ class _LineReader:
         self._lines: list[MirrorLine] = []
         self._warnings: list[str] = []
         self._ignored: list[str] = []
-        self._delay: tuple[Wait, ...] = ()  # of the lines to come
+        self._delay: tuple[Wait, ...] = ()  # of the next lines
 
     def read(self, text: str) -> MirrorLines:
         for at, words in _split(text):
@@ -116,7 +112,7 @@ class _LineReader:
         return replace(line, protocol=int(told[0]), key=key or self._key)
 
     def _free_name(self, told: str, where: str) -> str:
-        """A name that its site and its log can have; the mirrors of two lines are two sites."""
+        """A free name for the site and its log; the mirrors of two lines are two sites."""
         fitting = re.sub(r"[^A-Za-z0-9._-]", "_", told)[:90]
         fitting = fitting if fitting[:1].isalnum() else f"site{fitting}"
         taken = {line.name for line in self._lines}
@@ -128,7 +124,7 @@ class _LineReader:
 
 
 def _split(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line that says something, with its number; one that ends in a backslash goes on."""
+    """The number and words of each line, without blank ones and comments; a backslash continues it."""
     begun, rest = 0, ""
     for at, line in _saying(text.splitlines()):
         begun, rest = begun or at, rest + line
@@ -171,7 +167,7 @@ SSH_OPTIONS = "-o StrictHostKeyChecking=no"
 PUSH_DELAY = 600  # seconds
 _KEPT_LOGS = 14
 _HOOKS = 3
-_LEAST, _MOST = timedelta(seconds=1), timedelta(days=365)  # that our deadline can be
+_LEAST, _MOST = timedelta(seconds=1), timedelta(days=365)  # the longest deadline of ours
 
 
 def read_runmirrors(
@@ -183,17 +179,17 @@ def read_runmirrors(
     mirror_text: str,
     home: Path,
 ) -> Runmirrors:
-    """All that the variables and the text of the mirror file say.
+    """The settings of the variables and of the mirror file's text.
 
-    `name` is that of configuration and logs (runmirrors-security), `archive_option` what the command was told
-    by `-a`, or as its only word.
+    `name` is that of configuration and logs (runmirrors-security), `archive_option` the command's argument of
+    `-a`, or its only word.
     """
     return _Reader(variables, name, archive_option, places, home).read(mirror_text)
 
 
 @dataclass
 class _Reader:
-    """One configuration being read."""
+    """Reads one configuration."""
 
     variables: Variables
     name: str

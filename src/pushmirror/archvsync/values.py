@@ -1,7 +1,7 @@
-"""What archvsync's files say, as values: our model where it has a place for it, and the rest beside it.
+"""The settings of archvsync's files as values: our model, and what it has no place for.
 
-Guaranteed: nothing that was said is dropped in silence; what has no counterpart is in `warnings`, one
-sentence each that names the variable or line. Passwords are in no warning and no repr.
+Guaranteed: no setting is dropped silently; one without a counterpart is in `warnings`, a sentence with the
+variable or line. Passwords are in no warning and no repr.
 """
 
 from __future__ import annotations
@@ -13,35 +13,33 @@ from pathlib import Path
 from pushmirror.config.model import Archive, Mirror, Push, PushKind, Site
 from pushmirror.config.types import Wait
 
-VERSION = "20180513+nmu1"  # of the archvsync that is meant
+VERSION = "20180513+nmu1"  # of the files
 
 
 @dataclass(frozen=True, slots=True)
 class Variables:
     """The variables that a bash file sets, and the environment, whose variables are defaults."""
 
-    file: Path | None  # none: there is none, and the environment says everything
+    file: Path | None  # None: there is none, only the environment
     values: Mapping[str, str] = field(repr=False)  # that the file set
     environment: Mapping[str, str] = field(repr=False)
     functions: tuple[str, ...] = ()  # that the file defines
-    exported: frozenset[str] = frozenset()  # names among its values that programs, such as hooks, inherit
-    preset: Mapping[str, str] = field(
-        default_factory=dict
-    )  # that the script set before; `environment` has it
+    exported: frozenset[str] = frozenset()  # exported variables, which programs such as hooks inherit
+    preset: Mapping[str, str] = field(default_factory=dict)  # preset by the script; `environment` has it
 
     def get(self, name: str, default: str = "") -> str:
-        """As `${NAME:-default}`: an empty variable counts as unset."""
+        """The value as of `${NAME:-default}`: an empty variable counts as unset."""
         return self.values.get(name, self.environment.get(name, "")) or default
 
     @property
     def for_programs(self) -> dict[str, str]:
-        """What the file has programs inherit, whoever starts them; a password may be in it."""
+        """The variables that programs inherit; a password may be among them."""
         return {name: self.values[name] for name in self.exported}
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Who is told of a run."""
+    """The recipients of mail about a run."""
 
     to: tuple[str, ...]
     errors_only: bool = True
@@ -54,12 +52,12 @@ class Logs:
 
     directory: Path
     file: Path
-    keep: int = 14  # old ones of each
+    keep: int = 14  # old files to keep of each
 
 
 @dataclass(frozen=True, slots=True)
 class Ftpsync:
-    """All that an ftpsync.conf says."""
+    """The settings of an ftpsync.conf."""
 
     name: str  # of configuration and logs: ftpsync, ftpsync-security
     archive: Archive
@@ -67,8 +65,8 @@ class Ftpsync:
     mail: Mail
     logs: Logs
     is_hub: bool
-    hooks: tuple[tuple[str, ...], ...]  # HOOK1 to HOOK5 as words; those that are not set are empty
-    password: str | None = field(repr=False)  # for upstream; archive.password_file is where it belongs
+    hooks: tuple[tuple[str, ...], ...]  # HOOK1 to HOOK5 as words; empty if not set
+    password: str | None = field(repr=False)  # for upstream; to be written to archive.password_file
     warnings: tuple[str, ...] = ()
 
 
@@ -79,17 +77,17 @@ class MirrorLine:
     kind: PushKind
     name: str
     host: str
-    user: str | None  # none: an address without one
-    archive: str  # that it is told; empty: its main one
-    protocol: int | None  # of ssh, 1 or 2; none: the line has options of ssh's own
+    user: str | None  # None: an address without a user
+    archive: str  # in the trigger; empty: the site's main one
+    protocol: int | None  # of ssh, 1 or 2; None: the line has options in ssh's own form
     key: str  # path; the configuration's unless the line names one
     ssh_options: tuple[str, ...] = ()
-    delay: tuple[Wait, ...] = ()  # all DELAY lines before it
+    delay: tuple[Wait, ...] = ()  # of all DELAY lines before it
 
 
 @dataclass(frozen=True, slots=True)
 class Runmirrors:
-    """All that a runmirrors.conf and its runmirrors.mirror say."""
+    """The settings of a runmirrors.conf and its runmirrors.mirror."""
 
     name: str  # runmirrors, runmirrors-security
     archive: str  # PUSHARCHIVE
@@ -103,8 +101,8 @@ class Runmirrors:
     hooks: tuple[tuple[str, ...], ...]  # HOOK1 to HOOK3 as words
     warnings: tuple[str, ...] = ()  # of runmirrors.conf
     mirror_warnings: tuple[str, ...] = ()  # of runmirrors.mirror
-    ignored: tuple[str, ...] = ()  # of these, those of lines that wake nobody
-    kind: str = "mhop"  # PUSHKIND, of a call that names none
+    ignored: tuple[str, ...] = ()  # of these, those of lines without a usable mirror
+    kind: str = "mhop"  # PUSHKIND, for a call without a kind
 
     def sites(self, archive: str) -> tuple[Site, ...]:
         """The mirrors as sites of our archive of this name, in the order of their lines."""
@@ -112,9 +110,9 @@ class Runmirrors:
 
 
 def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
-    """A line's mirror as a site of our archive of this name; ValueError says what keeps it from being one."""
+    """A line's mirror as a site of our archive of this name; ValueError says why it cannot be one."""
     told = {} if line.archive in {"", archive} else {archive: line.archive}
-    user, _, host = line.host.rpartition("@")  # ssh takes that user before any other
+    user, _, host = line.host.rpartition("@")  # ssh prefers that user
     return Site(
         name=line.name,
         host=host,
@@ -123,7 +121,9 @@ def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
         archives=(archive,),
         main_archive=None if line.archive else archive,
         archive_names=told,
-        key=Path(line.key if line.key.startswith("~") else Path.home() / line.key),  # called at home
+        key=Path(
+            line.key if line.key.startswith("~") else Path.home() / line.key
+        ),  # called in the home directory
         ssh_options=line.ssh_options,
         callback=callback,
         delay=line.delay,

@@ -1,7 +1,9 @@
-"""The variables of one of archvsync's bash files, evaluated by bash.
+"""Read the variables of one of archvsync's bash files, evaluated by bash.
 
-Guaranteed: the values are those that the script itself would have seen. Not the business of this module:
-where the file is (`archvsync/places.py`), and what the variables mean.
+Guaranteed: the values are those that the script would see; text that is not UTF-8 is read as ISO 8859-1, so
+that nothing is dropped and all can be written as UTF-8. Not the business of this module: where the file is
+(`archvsync/places.py`), what the variables mean, and passwords, whose bytes count
+(importing/rsyncd_conf.py).
 """
 
 from __future__ import annotations
@@ -16,17 +18,11 @@ from pushmirror.archvsync.values import Variables
 from pushmirror.errors import ConfigError
 from pushmirror.system.bash import evaluate
 
-# The text of a file that may be older than UTF-8.
-#
-# Guaranteed: what is decoded here can be written as UTF-8 again; it is never dropped nor replaced. Not the
-# business of this module: passwords, whose bytes count (importing/rsyncd_conf.py).
-
-
 _LARGEST = 16 * 1024 * 1024  # bytes of one file
 
 
 def read_bytes(file: Path) -> bytes:
-    """A file's content; ConfigError when it cannot be read, or is far too large to be one of these files."""
+    """A file's content; ConfigError if it cannot be read or is too large to be one of these files."""
     try:
         with file.open("rb") as handle:
             data = handle.read(_LARGEST + 1)
@@ -38,7 +34,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_text(file: Path, warnings: list[str] | None = None) -> str:
-    """A file's text; with `warnings`, it is told there when it was not in UTF-8."""
+    """A file's text; a warning is added to `warnings` if it is not UTF-8."""
     data = read_bytes(file)
     if warnings is not None and not is_utf8(data):
         warnings.append(f"{file}: is not UTF-8 and was read as ISO 8859-1: check names and paths")
@@ -46,7 +42,7 @@ def read_text(file: Path, warnings: list[str] | None = None) -> str:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether it is text in UTF-8, or in ASCII."""
+    """Whether it is UTF-8 text."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -55,37 +51,37 @@ def is_utf8(data: bytes) -> bool:
 
 
 def decoded(data: bytes) -> str:
-    """Text in UTF-8, else in ISO 8859-1, in which every byte is a character."""
+    """Decode UTF-8, else ISO 8859-1, in which every byte is a character."""
     return data.decode("utf-8" if is_utf8(data) else "latin-1")
 
 
 def mended(text: str) -> str:
-    """Text that was decoded with the error handler surrogateescape, as it should have been."""
+    """Decode text again that was decoded with the error handler surrogateescape."""
     return decoded(text.encode("utf-8", "surrogateescape"))
 
 
 def read_variables(
     file: Path | None, *, environment: Mapping[str, str], preset: Mapping[str, str]
 ) -> Variables:
-    """The variables of a file, on top of those that the script sets and of the environment.
+    """The variables of a file, beside the script's presets and the environment.
 
-    `preset` are the variables that the script has set before it sources the file: they win over the
-    environment's, and come as a part of it. LOGNAME and HOSTNAME are always there: the scripts die where the
-    first is not set (archvsync.md, 31), and bash sets the other by itself. Raises ConfigError.
+    `preset` are the variables that the script sets before it sources the file: they replace the
+    environment's. LOGNAME and HOSTNAME are always set: the scripts fail without the first (archvsync.md, 31),
+    and bash sets the other by itself. Raises ConfigError.
     """
     surroundings = {"HOSTNAME": socket.gethostname(), **environment}
     surroundings["LOGNAME"] = environment.get("LOGNAME") or own_user()
     seen = {**surroundings, **preset}
     if file is None:
         return Variables(None, {}, seen, preset=preset)
-    read_bytes(file)  # bash would say less of a file that is missing, or far too large
+    read_bytes(file)  # our error says more of a missing or too large file than bash's
     found = evaluate(file, environment=surroundings, preset=preset)
     exported = found.exported & found.values.keys()
     return Variables(file, found.values, seen, found.functions, exported, preset)
 
 
 def own_user() -> str:
-    """The name of the user that runs this."""
+    """The name of the current user."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container's user is often a number only

@@ -1,5 +1,5 @@
-"""archvsync's commands by their old names: old argv, environment and files become our model, then our calls.
+"""archvsync's commands by their old names: arguments, environment and files become our model.
 
-What each may be called with, logs, mails, and ends with is theirs (ftpsync(1), runmirrors(1)); what it does
-in between is the hub's.
+Arguments, logs, mails and exit codes are those of ftpsync(1) and runmirrors(1); the runner and the push
+engine do the work.
 """

@@ -1,8 +1,8 @@
-"""Who does what follows a run: one of those whom it served, and another one if that one does not end it.
+"""Decide who does what follows a run: one of the callers that it served, the next if that one dies.
 
-A run may serve many calls, and a process may carry out a run that none of its own calls asked for; so neither
-"who ran" nor "who asked" tells. Each run has a directory: who holds its lock is following it, and a file in
-it says that the sites have been told. A process that dies lets go of the lock, and has not made the file.
+A run may serve many callers, and a process may carry out a run that none of its own callers requested. So
+each run has a directory: the process that holds its lock does what follows, and a file in it says that the
+sites have been pushed. A process that dies releases the lock without creating the file.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from pushmirror.state.records import Run
 from pushmirror.system.locks import locked
 from pushmirror.system.owned_directory import state_errors
 
-_KEPT = 50  # runs; far more than somebody still has to come back from
+_KEPT = 50  # runs to keep; far more than can still be followed
 _OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUpLock:
-    """At what follows a run."""
+    """The lock of what follows a run."""
 
     _mark: Path
 
     @property
     def is_over(self) -> bool:
-        """Whether somebody has done it."""
+        """Whether it is done."""
         return (self._mark / _OVER).exists()
 
     def end(self) -> None:
-        """Nobody has to do it any more; raises StateError."""
+        """Record that it is done; raises StateError."""
         with state_errors(self._mark.parents[2]):
             (self._mark / _OVER).touch()
 
 
 @contextmanager
 def turn_after(run: Run, state: Path) -> Iterator[FollowUpLock]:
-    """While nobody else does what follows a run; waits for who does. Raises StateError."""
+    """Hold the lock; waits for a process that has it. Raises StateError."""
     mark = _mark(run, state)
     with state_errors(state):
         mark.mkdir(parents=True, exist_ok=True)
@@ -49,12 +49,12 @@ def turn_after(run: Run, state: Path) -> Iterator[FollowUpLock]:
 
 
 def is_followed(run: Run, state: Path) -> bool:
-    """Whether what follows a run has been done."""
+    """Whether what follows a run is done."""
     return FollowUpLock(_mark(run, state)).is_over
 
 
 def is_being_followed(run: Run, state: Path) -> bool:
-    """Whether somebody does so now."""
+    """Whether a process does it now."""
     mark = _mark(run, state)
     if not mark.is_dir():
         return False
@@ -63,7 +63,7 @@ def is_being_followed(run: Run, state: Path) -> bool:
 
 
 def _mark(run: Run, state: Path) -> Path:
-    # A new database counts from 1 again.
+    # A new database begins with 1 again.
     return state / "followed" / run.archive / f"{run.started_at:%Y%m%dT%H%M%S.%f}-{run.id}"
 
 

@@ -1,8 +1,7 @@
-"""How the old commands begin and end: signals, words of the command line, errors as exit codes.
+"""The frame of the old commands: signals, command line, errors as exit codes.
 
-Guaranteed: a push outlives the connection that brought it (SIGHUP is ignored, and nobody has to listen); any
-other signal unwinds the stack, so that children are ended, and ends the command with a code that is not 0
-(archvsync's bug 18).
+Guaranteed: a push outlives its ssh connection (SIGHUP is ignored, output may fail); any other signal unwinds
+the stack, so that children are ended, and the exit code is not 0 (archvsync's bug 18).
 """
 
 from __future__ import annotations
@@ -41,26 +40,26 @@ def run(command: Command) -> int:
 
 
 def _fill_standard_streams() -> None:
-    """Where one is closed, the next file that is opened, a database maybe, would be taken for it."""
+    """Open closed standard streams: else the next opened file, such as a database, would get their number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
 def say(line: str) -> None:
-    """Say something to who called us, if anybody still listens."""
+    """Print a line to the caller, if the connection still exists."""
     _write(sys.stdout, line)
 
 
 def complain(line: str) -> None:
-    """The same on standard error, with our name."""
+    """The same on standard error, with the command's name."""
     _write(sys.stderr, f"{os.path.basename(sys.argv[0])}: {line}")  # noqa: PTH119  a name, no path
 
 
 def complain_of(exc: PushmirrorError) -> None:
-    """Say an error, and what to do."""
+    """Print an error and its hint."""
     for line in (*str(exc).splitlines(), *([f"hint: {exc.hint}"] if exc.hint else [])):
         complain(line)
 
@@ -70,7 +69,7 @@ def _write(stream: TextIO | None, line: str) -> None:
         if stream is not None:
             stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")
             stream.flush()
-    except OSError:  # nobody listens any more: what is left in the buffer must not fail at our end again
+    except OSError:  # the reader is gone: the buffer must not fail again at exit
         _silence(stream)
     except ValueError:  # it is closed
         pass
@@ -85,14 +84,14 @@ def _silence(stream: TextIO | None) -> None:
 
 
 def script(argv: Sequence[str]) -> str:
-    """The name that we were called by, which a change of directory leaves as it is."""
+    """The name of the command, by an absolute path."""
     return os.path.abspath(argv[0]) if "/" in argv[0] else argv[0]  # noqa: PTH100  `..` goes, links stay
 
 
 def split(
     arguments: Sequence[str], letters: str = "", long: Sequence[str] = ("help", "version")
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Options (`-T`, `--help`) up to the first word that is none, and the words, as getopts(1p) does.
+    """Split options (`-T`, `--help`) from the words after them, as getopts(1p) does.
 
     Raises UsageError.
     """

@@ -1,11 +1,11 @@
-"""`ftpsync [-T TRIGGER] [WORD…]`: one run of an archive, asked for as archvsync's script is, done by our hub.
+"""`ftpsync [-T TRIGGER] [WORD…]`: one run of an archive, called as archvsync's script, done by our runner.
 
-    words ─▶ configuration ─▶ tree, log ─▶ hub: hooks 1 to 3, sync ─▶ hook 4 ─▶ callback ─▶ sites ─▶ hook 5
+    words ─▶ configuration ─▶ tree, log ─▶ run: hooks 1 to 3, sync ─▶ hook 4 ─▶ callback ─▶ sites ─▶ hook 5
                                   └──────────── whatever happens: mail, rotated logs ─────────────────────┘
 
-Guaranteed: exit codes, trace and flags are ftpsync's. A request that comes while a run of ours is under way
-waits for the run that serves it, whatever its kind (archvsync's bugs 14 to 16); only a real ftpsync at work
-on the tree turns it away. RSYNC_PASSWORD goes into a file of mode 0600 and reaches nobody else (bug 29).
+Guaranteed: exit codes, trace and flags are ftpsync's. A request during a run waits for the run that serves
+it, whatever its kind (archvsync's bugs 14 to 16); it is refused only while a real ftpsync works on the
+tree. RSYNC_PASSWORD is written to a file of mode 0600 and passed to no other program (bug 29).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def foretell(run: SyncRun) -> int:
-    """Say what a run would do."""
+    """Print what a run would do."""
     from pushmirror.cli.sync import foretell
 
     run.go_where_hooks_are_run()
@@ -76,7 +76,7 @@ def foretell(run: SyncRun) -> int:
 
 
 def carry_out(run: SyncRun) -> int:
-    """A run and all that goes with it, its log first; returns the exit code."""
+    """One run with its log and mail; returns the exit code."""
     from pushmirror.compat.logs import ScriptLog
     from pushmirror.state.backups import back_up_daily
 
@@ -101,7 +101,7 @@ def carry_out(run: SyncRun) -> int:
 
 
 def _note(exc: PushmirrorError | Stopped, log: ScriptLog) -> None:
-    """What ended a run, in the log; our caller says it on standard error."""
+    """Log what ended a run; the caller prints it on standard error."""
     log.note(str(exc))
     if isinstance(exc, PushmirrorError) and exc.hint:
         log.note(f"hint: {exc.hint}")

@@ -1,7 +1,9 @@
-"""What an ftpsync is asked to do: its command line, the words through ssh, and what its configuration adds.
+"""One call of ftpsync: its command line, the words through ssh, and its configuration.
 
-Pure. Of words that contradict each other the later wins, and the forced command's own come last; `sync:all`
-after `sync:stage1` is both, the other way round it is stage 1 alone (archvsync.md, 3).
+Of contradicting words the later wins, and the forced command's own come last; `sync:all` after
+`sync:stage1` is both, the other way round it is stage 1 alone (archvsync.md, 3). Guaranteed: without its
+file a call ends with 78, as ftpsync does; RSYNC_PASSWORD is moved from the environment to a file that only
+the user can read (archvsync's bug 29).
 """
 
 from __future__ import annotations
@@ -31,40 +33,40 @@ _SWITCHES = ("SYNCSTAGE1", "SYNCSTAGE2", "SYNCALL", "SYNCMHOP", "SYNCCALLBACK")
 
 @dataclass(frozen=True, slots=True)
 class FtpsyncArgs:
-    """One call of ftpsync, as ftpsync itself notes it."""
+    """The arguments of one call."""
 
-    archive: str  # as it was named; empty: the main one
+    archive: str  # as named; empty: the main one
     stage1: bool
     stage2: bool
     all: bool
     mhop: bool
     callback: bool
-    trigger: str  # for the trace; empty: none was named
+    trigger: str  # for the trace; empty: none
     words: str
     ignored: tuple[str, ...] = ()
 
     @property
     def stage(self) -> Stage:
-        """The part of a sync that it means."""
+        """The stage."""
         if self.all or self.stage1 == self.stage2:
             return Stage.ALL
         return Stage.STAGE1 if self.stage1 else Stage.STAGE2
 
     @property
     def push(self) -> str:
-        """What a hub then says to its runmirrors by -k; empty: nothing."""
+        """The kind of push (-k) to our own sites afterwards; empty: none."""
         if self.stage is Stage.STAGE1:
             return "mhop" if self.mhop else ""
         return self.stage.value
 
     def variables(self) -> dict[str, str]:
-        """What a configuration may look at, and set anew."""
+        """The variables that the configuration may use and change."""
         switches = (self.stage1, self.stage2, self.all, self.mhop, self.callback)
         told = {name: "true" if on else "false" for name, on in zip(_SWITCHES, switches, strict=True)}
         return {"ARCHIVE": self.archive, **told, **({"INFO_TRIGGER": self.trigger} if self.trigger else {})}
 
     def changed_by(self, values: Mapping[str, str]) -> FtpsyncArgs:
-        """The same with what a configuration has set of it."""
+        """The arguments after the configuration has changed them."""
         now = {**self.variables(), **{name: values[name] for name in _SWITCHES if name in values}}
         stage1, stage2, everything, mhop, callback = (now[name] == "true" for name in _SWITCHES)
         trigger = values.get("INFO_TRIGGER", self.trigger)
@@ -74,7 +76,7 @@ class FtpsyncArgs:
 
 
 def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[str, str]) -> FtpsyncArgs:
-    """What the words of a command line (without options) ask for, after those of SSH_ORIGINAL_COMMAND."""
+    """Parse the words of SSH_ORIGINAL_COMMAND and of a command line, without options."""
     original = environment.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, arguments)
     wanted = parse_trigger(spoken)
@@ -95,37 +97,31 @@ def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[st
 
 
 def _is_ours(word: str) -> bool:
-    """Whether the script knows nothing of a word that we do: it asks upstream whatever a push announces."""
+    """Whether a word is ours and unknown to the script, which ignores it."""
     return parse_trigger([word]).generation is not None
 
 
-# The configuration that a call of ftpsync means, as ours: found by its name, read, with a place for state.
-#
-# Guaranteed: without its file a call ends with 78, as there; RSYNC_PASSWORD is written to a file that only we
-# can read, and taken out of our environment, so that nothing we start can see it (archvsync's bug 29).
-
-
-#: What rsync and its ssh may be given through the environment, as there.
+#: Variables that rsync and its ssh use, as with the script.
 _FOR_RSYNC = ("PATH", "RSYNC_CONNECT_PROG", "SSH_AUTH_SOCK")
 _PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 
 
 @dataclass(frozen=True, slots=True)
 class FtpsyncCall:
-    """A call with its configuration."""
+    """One call with its configuration."""
 
-    asked: FtpsyncArgs  # with what the configuration has set of it
+    asked: FtpsyncArgs  # as changed by the configuration
     variables: Variables
     ftpsync: Ftpsync
     config: Config
 
     @property
     def program(self) -> str:
-        """What log lines and mails name."""
+        """The name in log lines and mails."""
         return self.variables.get("PROGRAM", self.ftpsync.name)
 
     def explain(self) -> None:
-        """Say which configuration was read, and what of it has no counterpart."""
+        """Print which configuration was read, and its settings without a counterpart."""
         entrypoint.complain(f"configuration: {self.variables.file or 'the environment'}")
         for warning in self.ftpsync.warnings:
             entrypoint.complain(f"warning: {warning}")
@@ -154,9 +150,9 @@ def configured(argv0: str, asked: FtpsyncArgs, environment: Mapping[str, str]) -
         keep_to_owner(state.directory)
         _keep(secret, ftpsync.password)
     _export(variables)
-    # Each run of a script brings all there is, as there: not by `index`, which leaves the rest for later.
-    # And each ends at the first connection that fails: their caller is told by exit code and mail at once.
-    # Nor has a script a word by which an operator could let an archive go back once.
+    # As with the script, a run fetches everything: not by `index`, which leaves the rest for later.
+    # It ends at the first failed connection: exit code and mail say so at once.
+    # The script has no option to accept a rollback once.
     as_there = {"strategy": Strategy.MANIFEST, "retries": 0, "rollback": Rollback.WARN}
     mirrored = ftpsync.archive.model_copy(update=as_there)
     config = Config(mirror=ftpsync.mirror, archives={archive: mirrored}, state=state)
@@ -164,14 +160,14 @@ def configured(argv0: str, asked: FtpsyncArgs, environment: Mapping[str, str]) -
 
 
 def _export(variables: Variables) -> None:
-    """Have programs of ours see what the configuration exports, and nobody the password."""
+    """Put what the configuration exports into our environment, without the password."""
     os.environ.update(variables.for_programs)
     os.environ.pop(_PASSWORD, None)
     process.BASE_ENVIRONMENT.update({name: os.environ[name] for name in _FOR_RSYNC if name in os.environ})
 
 
 def _keep(file: Path, password: str) -> None:
-    """Write upstream's password where only we can read it."""
+    """Write upstream's password to a file that only the user can read."""
     data = f"{password}\n".encode("utf-8", "surrogateescape")
     with suppress(OSError):
         if file.read_bytes() == data and file.stat().st_mode & 0o777 == 0o600:

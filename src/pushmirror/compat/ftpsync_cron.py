@@ -1,9 +1,8 @@
-"""`ftpsync-cron [ARCHIVE]`: for timers, where nobody pushes us: a run only when upstream has something else.
+"""`ftpsync-cron [ARCHIVE]`: for timers, without pushes: a run only if upstream has changed.
 
-Guaranteed: what is asked is upstream's rsync itself, by the same transport, host and path as the run that
-follows; so neither a web server nor a trace of the host's name is needed there, and TO may be left at its
-default (archvsync's bug 30). When in doubt, there is a run; but while one is under way, nobody waits here for
-its end, for the next call looks again.
+Guaranteed: upstream is asked by rsync, with the same transport, host and path as the run; so neither a web
+server nor a trace of the host's name is needed, and TO may have its default (archvsync's bug 30). In doubt
+there is a run; during another run it ends at once, because the next call checks again.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def ftpsync_cron(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _has_nothing_to_do(run: SyncRun) -> bool:
-    """Who cannot tell runs, and the run says why."""
+    """Whether upstream has nothing new; False if that cannot be found out: the run reports why."""
     try:
         return run.is_under_way() or run.is_current()
     except PushmirrorError:

@@ -1,4 +1,4 @@
-"""One run of an old ftpsync whose configuration has been read, down to its exit code.
+"""One run of ftpsync after its configuration was read, down to its exit code.
 
 The runner changes the tree; this module does what surrounds that, in the script's order.
 Guaranteed: what follows a run (hook 4, the push to the sites) is done by one of the callers that it served,
@@ -36,7 +36,7 @@ from pushmirror.system.locks import locked
 # How a run of ours ended, in the exit codes of ftpsync (archvsync.md, 2).
 
 
-#: As they are; but ftpsync publishes a suite with whatever fault, and is content.
+#: Our codes that stay; one for held suites is a success, as ftpsync publishes them with their fault.
 _ITS_OWN: dict[int, Exit] = {
     **{code: code for code in (Exit.OK, Exit.FAILED, Exit.STAGE1, Exit.STAGE2, Exit.CONFIG)},
     Exit.HELD: Exit.OK,
@@ -52,7 +52,7 @@ def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
     if code is None:
         return Exit.FAILED
     if code == Exit.STAGE1 and stage is Stage.STAGE2:
-        return Exit.STAGE2  # there is no stage 1 in it that could fail
+        return Exit.STAGE2  # it has no stage 1 that could fail
     if code in _ITS_OWN:
         return _ITS_OWN[code]
     if code == Exit.UNAVAILABLE:  # rsync is not installed: a shell ends with 127, and so does stage 1
@@ -67,7 +67,7 @@ def exit_code_of(answer: Request, run: Run | None, stage: Stage) -> int:
 
 
 def real_ftpsync_on(tree: Path, mirror: str) -> int | None:
-    """The process of a bash that runs an ftpsync and has raised the flag of this mirror, if there is one."""
+    """The process of archvsync's own ftpsync that has raised this mirror's flag, if it still runs."""
     try:
         pid = int((tree / f"{UPDATING}{mirror}").read_text("ascii", "replace"))
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
@@ -79,10 +79,10 @@ def real_ftpsync_on(tree: Path, mirror: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the runner made of a call."""
+    """The runner's answer to a call."""
 
     exit_code: int
-    run: Run | None  # that served it, maybe another process's
+    run: Run | None  # the run that served it, perhaps another process's
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class SyncRun:
     environment: Mapping[str, str]
 
     def carry_out(self, log: ScriptLog) -> int:
-        """Do what is asked for; returns the exit code."""
+        """Carry the call out; returns the exit code."""
         if client := self._client():
             log.note(f"We got pushed from {client}")
         for warning in self.told.ftpsync.warnings:
@@ -107,7 +107,7 @@ class SyncRun:
         try:
             return self._follow(answer.run, log)
         except HookFailed as exc:
-            return exc.code  # which is in the log, and mailed
+            return exc.code  # logged and mailed before
 
     @property
     def archive(self) -> Archive:
@@ -115,27 +115,27 @@ class SyncRun:
         return self.told.ftpsync.archive
 
     def make_tree(self) -> None:
-        """TO and its parents, as the script makes them; raises PushmirrorError."""
+        """Create TO and its parents, as the script does; raises PushmirrorError."""
         tree = self.archive.path
         try:
             tree.mkdir(parents=True, exist_ok=True)
-            with suppress(NotADirectoryError):  # a link, for which the run makes a directory
+            with suppress(NotADirectoryError):  # a link, which the run replaces by a directory
                 Beneath(tree).make_directories(TRACES)
         except OSError as exc:
             raise PushmirrorError(f"cannot create TO={self.archive.path}: {exc.strerror}") from exc
 
     def go_where_hooks_are_run(self) -> None:
-        """BASEDIR, as the script goes there, or where we were called; raises PushmirrorError."""
+        """Change to BASEDIR, as the script does, if it is set; raises PushmirrorError."""
         told = self.told.variables.get("BASEDIR")
         place = Path(told) if told else ScriptPaths.of(self.environment, self.argv0).here
         try:
-            if place != Path.cwd():  # which may be another user's, and closed to us
+            if place != Path.cwd():  # it may be another user's, and not readable
                 os.chdir(place)
         except OSError as exc:
             raise PushmirrorError(f"cannot enter BASEDIR={place}: {exc.strerror}") from exc
 
     def is_under_way(self) -> bool:
-        """Whether a run, or what follows the last one, is being done by anybody; waits for nobody."""
+        """Whether a run, or what follows the last one, is in progress; does not wait."""
         tree = self.archive.path
         if not tree.is_dir():
             return False
@@ -148,7 +148,7 @@ class SyncRun:
         return last is not None and is_being_followed(last, self.told.config.state.directory)
 
     def is_current(self) -> bool:
-        """Whether upstream has nothing new, and nobody waits for what follows the last run."""
+        """Whether upstream has nothing new, and what follows the last run is done."""
         config, last = self.told.config, self._last_run()
         if last is None or not (last.stage is Stage.STAGE1 or is_followed(last, config.state.directory)):
             return False
@@ -156,14 +156,14 @@ class SyncRun:
             return Runner(config, store, Silent()).is_current(self.archive.name)
 
     def is_turned_away(self) -> bool:
-        """Whether archvsync's own script is at work here; then says so."""
+        """Whether archvsync's own script works on the tree; prints that."""
         pid = real_ftpsync_on(self.archive.path, self.told.config.mirror.name)
         if pid is not None:
             entrypoint.say(f"{self.archive.path} is being updated by archvsync's ftpsync, process {pid}")
         return pid is not None
 
     def preview(self) -> Preview:
-        """What a run would do to the tree; nothing is done."""
+        """What a run would do; nothing is changed."""
         config = self.told.config
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             return Runner(config, store, Silent()).preview(self._request())
@@ -185,13 +185,13 @@ class SyncRun:
     # -- the story of a run ---------------------------------------------------------------------------
 
     def _synced(self, log: ScriptLog) -> _Answer:
-        """Hooks 1 to 3 and the sync, by our run or by the one that covers us."""
+        """Hooks 1 to 3 and the sync, by our run or by the one that serves us."""
         config, asked = self.told.config, self.told.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             runner = Runner(config, store, Silent(), on_hook=log.on_hook)
             answer = runner.submit(self._request())
             run = store.run(answer.run_id) if answer.run_id is not None else None
-        if answer.run_id not in runner.runs:  # what another process's run said is in its log only
+        if answer.run_id not in runner.runs:  # messages of another process's run are in its log only
             log.note(answer.message)
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 
@@ -201,9 +201,9 @@ class SyncRun:
             return next(iter(store.runs(self.archive.name, limit=1)), None)
 
     def _follow(self, run: Run, log: ScriptLog) -> int:
-        """What comes after the sync, once for all whom the run served.
+        """What follows the sync, once for all callers that the run served.
 
-        But who asked for stage 1 of an mhop push has to wait for our sites, and so wakes them himself.
+        The caller of stage 1 of an mhop push has to wait for our sites, so it pushes them itself.
         """
         is_stage1 = run.stage is Stage.STAGE1
         if is_stage1 and self.told.asked.mhop:
@@ -216,7 +216,7 @@ class SyncRun:
             return self._do_what_follows("" if is_stage1 else run.stage.value, log, on_told=turn.end)
 
     def _do_what_follows(self, kind: str, log: ScriptLog, on_told: Callable[[], None] = lambda: None) -> int:
-        """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are told, or none is to be."""
+        """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are pushed, or need not be."""
         run_hook(Hook.of(self.archive, "before_push", {}), log.on_hook)
         self._call_back()
         if not kind or not self.told.ftpsync.is_hub:
@@ -230,7 +230,7 @@ class SyncRun:
         return code
 
     def _tell_what_was_withheld(self, run: Run, log: ScriptLog) -> None:
-        """By mail, for the run itself is a success."""
+        """Mail about withheld deletions: the run itself is a success."""
         if files := int(run.stats.get("withheld_deletions", 0)):
             file = str(self.told.variables.file or "the environment")
             log.error(*of_withheld(files, self.told.variables.get("RSYNC_OPTIONS2"), file))
@@ -253,5 +253,5 @@ class SyncRun:
         )
 
     def _hostname(self) -> str:
-        """As a shell's HOSTNAME."""
+        """The value of a shell's HOSTNAME."""
         return self.environment.get("HOSTNAME") or socket.gethostname()

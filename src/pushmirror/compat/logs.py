@@ -1,8 +1,8 @@
 """The log files of the old commands: their names, lines and rotation, and the mail at the end.
 
     LOG                        ours                     `Nov 22 23:46:57 HOST NAME[PID]: …`
-    LOGDIR/rsync-NAME.log      what rsync was told and moved: the logger pushmirror.rsync
-    LOGDIR/rsync-NAME.error    what it complained of: the logger pushmirror.rsync.errors
+    LOGDIR/rsync-NAME.log      rsync's arguments and figures: the logger pushmirror.rsync
+    LOGDIR/rsync-NAME.error    rsync's errors: the logger pushmirror.rsync.errors
 
 Guaranteed: two processes of one name may log at once; each mails the files that it has written to, and one
 run's files are rotated once. Not the business of this module: the words.
@@ -31,24 +31,24 @@ _log = logging.getLogger(__name__)
 
 _OURS = "pushmirror"
 _RSYNC, _RSYNC_ERRORS = "pushmirror.rsync", "pushmirror.rsync.errors"
-_PATIENCE_S = 10.0  # with another process that rotates
+_PATIENCE_S = 10.0  # to wait for another process that rotates
 
 
 def line(text: str, *, program: str, host: str | None = None, pid: int | None = None) -> str:
-    """A line of a script's log, without its end; of several lines, each is one."""
+    """A log line as the script writes it, without the newline; one for each line of the message."""
     head = f"{time.strftime('%b %d %H:%M:%S')} {host or short_host()} {program}[{pid or os.getpid()}]: "
     return "\n".join(head + part for part in text.splitlines() or [""])
 
 
 def short_host() -> str:
-    """As `hostname -s`."""
+    """The host name as of `hostname -s`."""
     return socket.gethostname().partition(".")[0]
 
 
 def rotate(file: Path, keep: int) -> None:
-    """FILE becomes FILE.0, FILE.0 becomes FILE.1, and so on; the last one that is left is FILE.<keep>.
+    """Rename FILE to FILE.0, FILE.0 to FILE.1, and so on up to FILE.<keep>.
 
-    One process at a time; OSError if it cannot be.
+    One process at a time; raises OSError.
     """
     with _turn(file.parent):
         _shift(file, keep)
@@ -56,7 +56,7 @@ def rotate(file: Path, keep: int) -> None:
 
 @contextmanager
 def _turn(directory: Path) -> Iterator[None]:
-    """While no other process rotates logs in this directory."""
+    """Hold the lock of rotation in this directory."""
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(directory, patience_s=_PATIENCE_S))
@@ -79,14 +79,14 @@ def _numbered(file: Path, number: int) -> Path:
 
 
 class LogFile:
-    """A file that lines are added to, and that can be read as it was written even if it was renamed."""
+    """A log file that can be read back even if it was renamed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle: int | None = None
 
     def open(self) -> None:
-        """Make the file and its directory; OSError if that cannot be."""
+        """Create the file and its directory; raises OSError."""
         if self._handle is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.is_symlink():  # as the rotation does, which renames it
@@ -102,12 +102,12 @@ class LogFile:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything was added here."""
+        """Whether this process has added a line."""
         return self._handle is not None
 
     @property
     def has_gone(self) -> bool:
-        """Whether what was written here has another name by now: another process has rotated it."""
+        """Whether another process has rotated the file since."""
         if self._handle is None:
             return False
         try:
@@ -116,7 +116,7 @@ class LogFile:
             return True
 
     def end(self, largest: int) -> Attachment:
-        """The last `largest` bytes; none of a file that only another process has written."""
+        """The last `largest` bytes; none if only another process has written to the file."""
         handle = self._handle
         if handle is None:
             return Attachment(self.path.name, b"")
@@ -124,16 +124,16 @@ class LogFile:
         return Attachment(self.path.name, os.pread(handle, largest, left_out), left_out)
 
     def close(self) -> None:
-        """Add no more; safe to call again."""
+        """Close the file; may be called again."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
 
 class ScriptLog:
-    """ftpsync's logs while it runs; at the end the mail, if one is due, and the rotation.
+    """ftpsync's logs during a run, then the mail, if one is due, and the rotation.
 
-    Raises PushmirrorError when there is no place to log to.
+    Raises PushmirrorError if a log cannot be written.
     """
 
     def __init__(self, logs: Logs, mail: Mail, *, name: str, program: str | None = None) -> None:
@@ -147,26 +147,26 @@ class ScriptLog:
             Part.RSYNC: LogFile(logs.directory / f"rsync-{name}.log"),
             Part.RSYNC_ERRORS: LogFile(logs.directory / f"rsync-{name}.error"),
         }
-        self.exit_code: int = Exit.OK  # for the caller to say, before the end
+        self.exit_code: int = Exit.OK  # for the caller to print at the end
 
     def note(self, text: str) -> None:
-        """Add a line to the log; a full disk is no reason to end what is logged."""
+        """Add a line to the log; a full disk does not end the run."""
         try:
             self._files[Part.LOG].add(self.line(text))
         except OSError as exc:
             _log.warning("cannot log: %s: %s", exc.strerror, text)
 
     def line(self, text: str) -> str:
-        """A line as the log has it."""
+        """A line in the log's form."""
         return line(text, program=self.program)
 
     def error(self, text: str, body: str = "") -> None:
-        """Add a line to the log, and tell it at once by mail; `body` says more."""
+        """Add a line to the log and mail it at once, with `body`."""
         self.note(text)
         self._mail_error(text, body or text)
 
     def on_hook(self, event: HookEvent) -> None:
-        """Log what becomes of a hook; its failure is mailed, too."""
+        """Log an event of a hook; a failure is mailed, too."""
         text = messages.line_of_hook(event)
         _log.info("%s", text)  # so that the run's own log has it, too
         if messages.is_failed(event):
@@ -222,7 +222,7 @@ class ScriptLog:
     def _heading(self, subject: str) -> str:
         return mail.heading(self.program, short_host(), subject)
 
-    # what is logged by everything else
+    # the log of everything else
 
     def _attach(self) -> None:
         self._add(_OURS, _Lines(self._files[Part.LOG], self.line, logging.INFO))
@@ -244,7 +244,7 @@ class ScriptLog:
 
 
 class _Lines(logging.Handler):
-    """Adds what is logged to a file."""
+    """A logging handler that adds lines to a file."""
 
     def __init__(self, file: LogFile, form: Callable[[str], str], level: int) -> None:
         super().__init__(level)
@@ -252,10 +252,10 @@ class _Lines(logging.Handler):
         self._form = form
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # a full disk costs the line; logging's own way is a traceback for each
+        with suppress(OSError):  # a full disk costs the line; logging itself would print a traceback for each
             self._file.add(self._form(self.format(record)))
 
 
 def _as_rsync(text: str) -> str:
-    """A line as rsync's --log-file has it."""
+    """A line in the form of rsync's --log-file."""
     return f"{time.strftime('%Y/%m/%d %H:%M:%S')} [{os.getpid()}] {text}"

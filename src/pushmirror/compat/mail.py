@@ -1,7 +1,7 @@
-"""Mails about a run of an old command: whether one is due, how it is written, and how it is sent.
+"""Mails about a run of an old command: whether one is due, its text, and sending it.
 
-Guaranteed: one with several recipients is valid (archvsync.md, 31), attachments are bounded, and a mail that
-cannot be sent is a warning in the log, never an error. Not the business of this module: what is in a log.
+Guaranteed: several recipients are a valid header (archvsync.md, 31), attachments are bounded, and a mail that
+cannot be sent is a warning in the log, never an error.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 LARGEST = 1024 * 1024  # bytes of an attachment
 _PROGRAM = "/usr/sbin/sendmail"
 _TIME_LIMIT_S = 60.0
-#: Lines end as in any file: sendmail turns them into the network's. All is ASCII, so that any MTA takes it.
+#: Lines end with \n: sendmail converts them. All is ASCII, for any MTA.
 _POLICY = SMTP.clone(linesep="\n", cte_type="7bit")
 
 
 class Part(Enum):
-    """A log that may go with a mail."""
+    """A log that may be attached."""
 
     LOG = "the script's"
     RSYNC = "rsync's"
@@ -38,11 +38,11 @@ class Part(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run of ftpsync ended."""
+    """The result of a run of ftpsync."""
 
     exit_code: int
     rsync_complained: bool = False
-    error_told: bool = False  # in a mail of its own, while it ran
+    error_told: bool = False  # in a mail of its own, during the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Attachment:
     """A file in a mail."""
 
     name: str
-    data: bytes  # text in UTF-8, as far as it is one
+    data: bytes  # UTF-8 where possible
     left_out: int = 0  # bytes before these
 
 
@@ -73,7 +73,7 @@ class Letter:
 
 
 def due(mail: Mail, ending: Ending) -> Due | None:
-    """The mail at the end of a run of ftpsync; None if nobody wants one."""
+    """The mail at the end of a run of ftpsync; None if none is wanted."""
     subject, parts = "ERROR", [Part.LOG]
     if not mail.to:
         return None
@@ -87,12 +87,12 @@ def due(mail: Mail, ending: Ending) -> Due | None:
 
 
 def heading(program: str, host: str, subject: str) -> str:
-    """A subject that says whose it is, on one line."""
+    """A subject with the script's name and host, on one line."""
     return " ".join(f"[{program}@{host}] {subject}".split())
 
 
 def render(letter: Letter) -> bytes:
-    """The mail as sendmail reads it."""
+    """The mail's text for sendmail."""
     message = EmailMessage(policy=_POLICY)
     message["Subject"] = _clean(letter.subject)
     message["To"] = ", ".join(_clean(address) for address in letter.to)
@@ -104,9 +104,9 @@ def render(letter: Letter) -> bytes:
 
 
 def send(letter: Letter, *, program: str | None = None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Hand a mail to sendmail; returns whether it was taken.
+    """Send a mail by sendmail; returns whether it was accepted.
 
-    `program` takes the place of sendmail, else the words of the variable SENDMAIL, split as a shell does.
+    `program` replaces sendmail; else the words of the variable SENDMAIL, split as by a shell.
     """
     try:
         sendmail = [program] if program else shlex.split(environment.get("SENDMAIL", "")) or [_PROGRAM]
@@ -128,5 +128,5 @@ def _text(attachment: Attachment) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without bytes that are no UTF-8: no mail can carry them."""
+    """The text without bytes that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,6 +1,6 @@
-"""What who runs the scripts reads of hooks and of withheld deletions, in the scripts' words. Pure.
+"""Messages about hooks and withheld deletions in the scripts' terms. Pure.
 
-How messages call what the configuration says is in archvsync/key_names.py.
+The variables for our keys are in archvsync/key_names.py.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 from pushmirror.hooks import HookEnded, HookEvent, HookPrinted, HookStarted
 
 _HOOKS = ("before_sync", "after_stage1", "after_publish", "before_push", "after_push")  # from 1 on
-_DELETING = (
-    "--delay-updates --delete --delete-delay --delete-excluded"  # of RSYNC_OPTIONS2 when it is not set
-)
+_DELETING = "--delay-updates --delete --delete-delay --delete-excluded"  # the default of RSYNC_OPTIONS2
 
 
 def line_of_hook(event: HookEvent, number: int | None = None) -> str:
-    """What a script logs of it; `number` is the hook's with that script, none: with ftpsync."""
+    """The script's log line for an event; `number` is the hook's with runmirrors, None: with ftpsync."""
     number = number or _HOOKS.index(event.name) + 1
     match event:
         case HookStarted():
@@ -26,12 +24,12 @@ def line_of_hook(event: HookEvent, number: int | None = None) -> str:
 
 
 def is_failed(event: HookEvent) -> bool:
-    """Whether it tells that a hook has failed, which a script mails at once."""
+    """Whether a hook failed, which is mailed at once."""
     return isinstance(event, HookEnded) and event.exit_code != 0
 
 
 def of_withheld(files: int, options: str, file: str) -> tuple[str, str]:
-    """Subject and body of a mail that so many deletions were withheld.
+    """Subject and body of a mail about withheld deletions.
 
     `options` are the RSYNC_OPTIONS2 of the configuration in `file`; empty: those of the script.
     """

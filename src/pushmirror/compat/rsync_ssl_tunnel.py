@@ -1,8 +1,7 @@
-"""`rsync-ssl-tunnel`: archvsync's remote shell for rsync that carries it through TLS.
+"""`rsync-ssl-tunnel`: archvsync's remote shell for rsync over TLS.
 
-Its options, the variables that it takes its defaults from and its exit codes are kept; what is started is
-in `fetch/tls_program.py`. Where both differ: IPv6 addresses work, and an address is compared with the
-certificate's addresses.
+Options, variables and exit codes are archvsync's; `fetch/tls_program.py` starts the program. Differences:
+IPv6 addresses work, and an address is compared with the certificate's addresses.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _VARIABLES = {"C": "RSYNC_SSL_CAPATH", "m": "RSYNC_SSL_METHOD", "p": "RSYNC_SSL_
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Become the program that carries rsync; returns an exit code only when that came to nothing."""
+    """Become the TLS program; returns an exit code only if that failed."""
     words = list(sys.argv if argv is None else argv)
     try:
         options, operands = getopt.getopt(words[1:], "C:hl:m:p:")
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
 
 
 def _settings(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Of each setting the option, else the variable, else the default; an empty one counts as none."""
+    """Each setting's option, else its variable, else its default; an empty one counts as unset."""
     return {
         letter: options.get(f"-{letter}", environment.get(_VARIABLES[letter], "")) or default
         for letter, default in _DEFAULTS.items()

@@ -1,11 +1,11 @@
-"""`runmirrors [NAME]`: wake the mirrors of runmirrors.mirror; called as archvsync's, done by our pusher.
+"""`runmirrors [NAME]`: push the mirrors of runmirrors.mirror; called as archvsync's, done by our push engine.
 
-    words ─▶ configuration, log, key, HOOK1 ─▶ what is to be pushed is in the store ─▶ we are back
+    words ─▶ configuration, log, key, HOOK1 ─▶ the goal of the push is in the store ─▶ it returns
                                                   └─▶ in the background: push, mail ─▶ HOOK3 ─▶ retry
 
-Guaranteed: when it is back, the push is in the store, and one of that archive that was under way serves it,
-too. Pushes of different archives share nothing (archvsync's bug 26). With `-f -k mhop` it is back when the
-staged sites have stage 1, or after PUSHDELAY; at once when there are none (27).
+Guaranteed: when it returns, the push is in the store, and a push of that archive in progress serves it,
+too. Pushes of different archives share nothing (archvsync's bug 26). With `-f -k mhop` it returns when the
+staged sites have stage 1, or after PUSHDELAY; at once if there are none (27).
 """
 
 from __future__ import annotations

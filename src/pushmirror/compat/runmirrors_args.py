@@ -1,4 +1,4 @@
-"""What a command line of runmirrors asks for."""
+"""The command line of runmirrors."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class RunmirrorsArgs:
     argv0: str
     name: str  # of the configuration: runmirrors, runmirrors-security
     archive_option: str
-    kind: str  # empty: the configuration's
+    kind: str  # empty: as configured
     from_ftpsync: bool
 
     @property
     def words(self) -> tuple[str, ...]:
-        """For the command line of the process in the background; `of` reads them."""
+        """The arguments of the background process; `of` parses them."""
         inside = _FROM_FTPSYNC if self.from_ftpsync else ""
         return (self.argv0, self.name, self.archive_option, self.kind, inside)
 
     @classmethod
     def of(cls, words: Sequence[str]) -> RunmirrorsArgs:
-        """The call that has these `words`."""
+        """The call of these `words`."""
         argv0, name, archive_option, kind, inside = words
         return cls(argv0, name, archive_option, kind, from_ftpsync=inside == _FROM_FTPSYNC)
 
 
 def asked(argv: Sequence[str]) -> RunmirrorsArgs | None:
-    """What a command line asks for; none: help. Raises UsageError."""
+    """Parse a command line; None: help. Raises UsageError."""
     argv0, script, words = argv[0], script_name(argv), argv[1:]
     if not words or not words[0].startswith("-"):
         archive = words[0] if words else ""
@@ -57,7 +57,7 @@ def asked(argv: Sequence[str]) -> RunmirrorsArgs | None:
 
 
 def of_ftpsync(argv0: str, archive_option: str, kind: str) -> RunmirrorsArgs:
-    """The call `runmirrors [-a ARCHIVE_OPTION] -f -k KIND` of an ftpsync, whose runmirrors is beside it."""
+    """The call `runmirrors [-a ARCHIVE_OPTION] -f -k KIND` by an ftpsync, with the runmirrors beside it."""
     return RunmirrorsArgs(
         argv0, _named("runmirrors", archive_option), archive_option, kind, from_ftpsync=True
     )

@@ -1,7 +1,7 @@
-"""The part of a runmirrors that nobody waits for, a process of its own: push, mail, HOOK3, retry.
+"""The background process of runmirrors: push, mail, HOOK3, retry.
 
-What is to be pushed is in the store before it is started; so it can be ended at any time, and the next call
-goes on.
+The goal of the push is in the store before it starts; so it can be ended at any time, and the next call
+continues. Log and mail have a line for each trigger, and one mail for each mirror that fails.
 """
 
 from __future__ import annotations
@@ -32,18 +32,16 @@ from pushmirror.state.records import SiteState
 from pushmirror.state.store import open_store
 from pushmirror.system import signals
 
-# What an operator of runmirrors is told of a push: log lines, and one mail for each mirror that fails.
-
 
 class RunmirrorsObserver:
-    """A `Watch`."""
+    """A `PushObserver`."""
 
     def __init__(self, notes: Notes, sites: CurrentSites, transport: OpensshTransport) -> None:
         self._notes = notes
         self._sites = sites
         self._transport = transport
         self._aim: Targets | None = None
-        self._reported: set[str] = set()  # that failed since there is this to push
+        self._reported: set[str] = set()  # sites that failed for this goal
 
     def looked(self, view: PushSnapshot) -> None:
         """See `Watch.looked`."""
@@ -69,7 +67,7 @@ class RunmirrorsObserver:
         self._notes.error(text, f"{how}: {site_state.last_words}\n\n{self._transport.said.get(name, '')}")
 
 
-_LOOK_S = 0.2  # between two looks at what another process does
+_LOOK_S = 0.2  # between two checks of another process's progress
 
 
 def main() -> int:
@@ -80,15 +78,15 @@ def main() -> int:
 def _push(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     directory, state, archive, *call = argv[1:]
     with suppress(OSError):
-        os.chdir(directory)  # of who called: relative paths are of there
+        os.chdir(directory)  # the caller's, for relative paths
     read = partial(runmirrors_sites.read, RunmirrorsArgs.of(call), environment)
     sites = CurrentSites(read, archive, State(directory=Path(state)))
-    os.chdir("/")  # no file system is to be kept busy
+    os.chdir("/")  # so that no file system is kept busy
     return BackgroundPush(archive, sites, environment).carry_out()
 
 
 class Patience:
-    """How long sites that fail are tried again, counted from the last call."""
+    """How long failed sites are retried, counted from the last call."""
 
     def __init__(self, turn: PushLock, patience: timedelta) -> None:
         self._turn = turn
@@ -97,7 +95,7 @@ class Patience:
         self._until = monotonic() + self._patience_s
 
     def __call__(self, decision: Decision) -> bool:
-        """Whether a push is over: all is done, or it has been tried for long enough."""
+        """Whether a push is over: all sites are done, or it was retried for long enough."""
         asked = self._turn.last_asked()
         if asked != self._asked:
             self._asked, self._until = asked, monotonic() + self._patience_s
@@ -106,14 +104,14 @@ class Patience:
 
 @dataclass(frozen=True)
 class BackgroundPush:
-    """The push of one call; nobody but the log and the mail is told of it."""
+    """The push of one call; its results go to the log and to mail only."""
 
-    archive: str  # our name of it
+    archive: str  # our name of the archive
     sites: CurrentSites
-    environment: Mapping[str, str]  # of who called
+    environment: Mapping[str, str]  # of the caller
 
     def carry_out(self) -> int:
-        """All of it; returns an exit code that nobody sees."""
+        """Push, HOOK3 and retries; returns an exit code, which is not used."""
         with PushLog(self.sites.runmirrors) as notes:
             try:
                 self._tell_of_ignored(notes)
@@ -132,7 +130,7 @@ class BackgroundPush:
         return Exit.OK
 
     def _tell_of_ignored(self, notes: PushLog) -> None:
-        """One mail, however many mirrors are not woken for a mistake in their lines."""
+        """One mail about all mirrors with an unusable line."""
         found = self.sites.runmirrors
         if lines := found.ignored:
             file = f"{found.name}.mirror"
@@ -156,7 +154,7 @@ class BackgroundPush:
         notes: PushLog,
         environment: Mapping[str, str],
     ) -> None:
-        """Everybody is woken, HOOK3, and who failed is tried again; by another process that is at it, too."""
+        """Push all sites, run HOOK3, retry failed sites; or another process that pushes does."""
         runmirrors = self.sites.runmirrors
         retry_for = runmirrors.push.retry_for
         until, is_told = monotonic() + retry_for.total_seconds(), False

@@ -1,4 +1,8 @@
-"""One call of an old runmirrors, to its exit code; `runmirrors_background` has what goes on behind it."""
+"""One call of runmirrors, down to its exit code; `runmirrors_background` continues in the background.
+
+Each call has a new log, in the script's form, with the warnings of all parts; errors are mailed. Neither a
+slow
+mail nor a full disk delays a trigger."""
 
 from __future__ import annotations
 
@@ -27,16 +31,11 @@ from pushmirror.ownership import become_owner_of
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock, detached, signals
 
-# The log of runmirrors: a new one for each call, lines as the script's, errors mailed as they happen.
-#
-# Guaranteed: a mail that takes its time holds no trigger up; nor does a full disk.
-
-
 _OURS = "pushmirror"
 
 
 class PushLog(logging.Handler):
-    """The log until the end of a block; warnings of all our parts go there, too."""
+    """The log of a call, in a `with` block."""
 
     def __init__(self, runmirrors: Runmirrors) -> None:
         super().__init__(logging.WARNING)
@@ -47,9 +46,9 @@ class PushLog(logging.Handler):
 
     @classmethod
     def begun(cls, runmirrors: Runmirrors) -> PushLog:
-        """A new log; the former ones are rotated. Raises PushmirrorError when it cannot be written.
+        """Begin a new log and rotate the old ones; raises PushmirrorError if it cannot be written.
 
-        What a call has in the background is made without this: it adds to the log.
+        The background process does not begin one: it adds to the call's.
         """
         told = runmirrors.logs
         log = cls(runmirrors)
@@ -84,7 +83,7 @@ class PushLog(logging.Handler):
     def note(self, text: str) -> None:
         """Add a line."""
         with suppress(OSError):
-            if self._file.has_gone:  # a later call has begun a new log, and its reader looks there
+            if self._file.has_gone:  # a later call has begun a new log; its reader looks there
                 self._file.close()
             self._file.add(self.line(text))
 
@@ -105,9 +104,10 @@ _BACKGROUND = "pushmirror.compat.runmirrors_background"
 def push_from_ftpsync(
     argv0: str, *, archive_option: str, archive: str, kind: str, environment: Mapping[str, str]
 ) -> int:
-    """Do as `runmirrors [-a ARCHIVE_OPTION] -f -k KIND` for our archive, whose generation is in the store.
+    """Do as `runmirrors [-a ARCHIVE_OPTION] -f -k KIND` for an archive whose generation is in the store.
 
-    `argv0` is the ftpsync's. Returns 0, 1, 5 or 78, or what HOOK1 ended with; why is on standard error.
+    `argv0` is the ftpsync's. Returns 0, 1, 5 or 78, or HOOK1's exit code; errors are printed on standard
+    error.
     """
     try:
         call = of_ftpsync(argv0, archive_option, kind)
@@ -123,7 +123,7 @@ class PushRun:
 
     call: RunmirrorsArgs
     archive: str  # our name of it
-    is_known: bool  # whether the caller knows that what is to be pushed is in the store
+    is_known: bool  # whether the caller was told that the goal is in the store
     sites: CurrentSites
     environment: Mapping[str, str]  # of who called
 
@@ -136,7 +136,7 @@ class PushRun:
         archive: str | None = None,
         state: Path | None = None,
     ) -> PushRun:
-        """Read the configuration; `archive` is our name of what the store has already. Raises ConfigError."""
+        """Read the configuration; `archive` is our name if the store has it already. Raises ConfigError."""
         told = State(directory=state) if state else State()
         if said := become_owner_of(told.directory):
             entrypoint.complain(said)
@@ -145,7 +145,7 @@ class PushRun:
         return cls(call, name, archive is not None, sites, environment)
 
     def carry_out(self) -> int:
-        """Do what is asked for, as far as the caller waits for it; returns the exit code."""
+        """Carry out what the caller waits for; returns the exit code."""
         with PushLog.begun(self.runmirrors) as notes:
             code = self._begin(notes)
             notes.note("Mirrorpush continues in the background" if code == Exit.OK else "Mirrorpush done")
@@ -158,7 +158,7 @@ class PushRun:
 
     @property
     def course(self) -> PushMode:
-        """How sites are to be woken."""
+        """The mode of the push."""
         return PushMode(self.call.kind or self.runmirrors.kind, self.call.from_ftpsync)
 
     def _begin(self, notes: PushLog) -> int:
@@ -191,7 +191,7 @@ class PushRun:
         return signals.run(run_hook(1, argv, notes, environment)) if argv else 0
 
     def _aim(self, store: Store) -> None:
-        """Remember what is to be pushed, and how; whoever pushes the archive at the moment sees it."""
+        """Store the goal and the mode of the push; a process that pushes the archive already sees it."""
         self.sites.take(self.course)
         woken = self.sites().sites_of(self.archive)
         if not self.is_known:
@@ -200,8 +200,8 @@ class PushRun:
             runmirrors_sites.stage1_was_had(store, self.archive, woken)
 
     def _push_on(self) -> None:
-        """Have the push go on when we are gone."""
-        # -P: without it, Python would take modules from the directory we were called in, anybody's maybe.
+        """Start the background process."""
+        # -P: else Python would import modules from the current directory, perhaps another user's.
         argv = [sys.executable, "-P", "-m", _BACKGROUND, str(Path.cwd()), str(self.sites.state.directory)]
         log = self.runmirrors.logs.file
         try:
@@ -210,7 +210,7 @@ class PushRun:
             raise PushmirrorError(f"cannot write the log {log}: {exc.strerror}") from exc
 
     def _wait(self, store: Store, notes: PushLog) -> None:
-        """Until stage 1 of an mhop push is over, or has taken too long."""
+        """Wait until stage 1 of an mhop push is done, or PUSHDELAY is over."""
         if not wait_for_stage1(self.sites, store, self.archive):
             limit_s = self.runmirrors.push.deadline.total_seconds()
             notes.error(f"Stage 1 of our mirrors was not finished after {limit_s:.0f} seconds")

@@ -1,8 +1,14 @@
-"""The sites of runmirrors.mirror as the push of an archive sees them now, and how they are to be woken.
+"""The sites of runmirrors.mirror for a push, its mode, and its goal.
 
-Guaranteed: a change of the files counts from the next look on, also in a push that goes on from earlier;
-while they have a mistake in them, what they said before counts. What the last call said of the kind of the
-push (its course) counts for whoever pushes the archive, or a second call would have to wait for the first.
+Sites are pushed whatever they have confirmed before: a call of runmirrors does not name a generation. If the
+store knows what is served, that is the goal, again; if not, as for an archive that pushmirror never synced,
+a placeholder is. So is the preparation of a stage 1 that comes before its publication. Answers to an earlier
+stage 2 do not count for this one.
+
+Guaranteed: an archive has the same name as for the ftpsync beside it; changed files count from the next
+reading on, also in a push in progress; while they have an error, their last valid content counts. The mode
+of the last call counts for every process that pushes the archive, else a second call would have to wait for
+the first.
 """
 
 from __future__ import annotations
@@ -34,13 +40,8 @@ if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
 
-# The files of a call of runmirrors: its configuration, its mirrors, and the ftpsync.conf beside them.
-#
-# Guaranteed: an archive has the same name here as for that ftpsync, so that both mean the same site states.
-
-
 def read(call: RunmirrorsArgs, environment: Mapping[str, str]) -> Read:
-    """A call's configuration; ConfigError without one."""
+    """Read a call's configuration; ConfigError if there is none."""
     where = ScriptPaths.of(environment, call.argv0)
     file = find(where, f"{call.name}.conf")
     if file is None:
@@ -68,7 +69,7 @@ def read(call: RunmirrorsArgs, environment: Mapping[str, str]) -> Read:
 
 
 def archive_of(call: RunmirrorsArgs, environment: Mapping[str, str]) -> str:
-    """Our name of what this call pushes: that of the ftpsync beside it."""
+    """Our name of the archive: that of the ftpsync beside the runmirrors."""
     script = call.name.replace("runmirrors", "ftpsync", 1)
     where = ScriptPaths.of(environment, call.argv0)
     file = find(where, f"{script}.conf")
@@ -77,7 +78,7 @@ def archive_of(call: RunmirrorsArgs, environment: Mapping[str, str]) -> str:
         preset = preset_of_ftpsync(script, where, {"ARCHIVE": call.archive_option})
         try:
             tree = read_variables(file, environment=environment, preset=preset).get("TO", TO)
-        except ConfigError as exc:  # an ftpsync that cannot run keeps nobody from pushing
+        except ConfigError as exc:  # an unusable ftpsync.conf does not prevent a push
             entrypoint.complain(f"warning: cannot determine the archive: {exc}")
     return archive_name(call.archive_option, script, tree)
 
@@ -88,25 +89,18 @@ def _mirrors(variables: Variables, call: RunmirrorsArgs, where: ScriptPaths, hom
 
 
 def _text(file: Path | None) -> str:
-    """The lines of a file; none where it is not there: the script pushes nobody then."""
+    """The text of a file; empty if it is missing: the script then pushes nobody."""
     try:
         return file.read_text("utf-8", "replace") if file else ""
     except OSError:
         return ""
 
 
-# What a call of runmirrors makes the goal of a push: sites are woken whatever they have confirmed before.
-#
-# Nobody who calls runmirrors says what there is to fetch. Where the store knows what is served, that is the
-# goal, anew; where it does not, as with an archive that pushmirror never looked at, a generation is made up.
-# A preparation is made up for the stage 1 that comes before its publication, too.
-
-
 _MADE_UP = " by runmirrors"
 
 
 def aim(store: Store, archive: str, sites: Iterable[Site], course: PushMode, now: datetime) -> None:
-    """Have these sites woken as the caller says, whatever they have."""
+    """Make the caller's push the goal of these sites, whatever they have confirmed."""
     if course.is_ahead:
         _prepare(store, archive, now)
     elif course.is_stage2:
@@ -118,7 +112,7 @@ def aim(store: Store, archive: str, sites: Iterable[Site], course: PushMode, now
 
 
 def stage1_was_had(store: Store, archive: str, sites: Iterable[Site]) -> None:
-    """Stage 2 is to follow: if nobody was woken for the stage 1 of what is served, all have had it."""
+    """Before stage 2: if no site was pushed for stage 1 of what is served, assume that all have it."""
     served = store.latest_generation(archive)
     staged = {site.name for site in sites if site.push.is_staged}
     known = store.site_states(archive)
@@ -143,7 +137,7 @@ def _prepare(store: Store, archive: str, now: datetime) -> None:
 
 
 def _publish_for_stage2(store: Store, archive: str, sites: Iterable[Site], now: datetime) -> None:
-    """Whoever was woken for stage 1 and failed gets it first; without such a call all have had it."""
+    """A site that failed at stage 1 gets it first; without a call for stage 1 all have it."""
     prepared = store.preparation(archive)
     ahead = prepared.generation if prepared and _is_made_up(prepared.generation) else None
     had_it = {name for name, one in store.site_states(archive).items() if ahead and one.stage1 == ahead}
@@ -164,7 +158,7 @@ def _publish_for_stage2(store: Store, archive: str, sites: Iterable[Site], now: 
 
 
 def _is_unknown(store: Store, archive: str) -> bool:
-    """Whether nobody but us has ever said what is served."""
+    """Whether the goal in the store is a placeholder of ours."""
     served = store.latest_generation(archive)
     return served is None or _is_made_up(served.digest)
 
@@ -174,7 +168,7 @@ def _was_woken(one: SiteState, generation: str) -> bool:
 
 
 def _forgotten(one: SiteState) -> SiteState:
-    """It has confirmed nothing, nor does what it is about to confirm count: we were called after that."""
+    """The site's state without confirmations, also of triggers in flight: this call came later."""
     return replace(anew(one), sent_generation=None)
 
 
@@ -192,51 +186,51 @@ _MHOP, _STAGE2 = "mhop", "stage2"
 
 @dataclass(frozen=True, slots=True)
 class PushMode:
-    """How sites are woken: what runmirrors was told by -k and -f."""
+    """The mode of a push: runmirrors' options -k and -f."""
 
     kind: str = _MHOP  # all, stage2, mhop; anything else counts as all
     from_ftpsync: bool = False
 
     @property
     def is_ahead(self) -> bool:
-        """Whether only staged sites are woken, and only for stage 1."""
+        """Whether only staged sites are pushed, and only stage 1."""
         return self.kind == _MHOP and self.from_ftpsync
 
     @property
     def is_stage2(self) -> bool:
-        """Whether staged sites have had their stage 1."""
+        """Whether it is the stage 2 of staged sites."""
         return self.kind == _STAGE2
 
     def of(self, site: Site) -> Site | None:
-        """A site as it is woken; none: it is not."""
+        """A site in this mode; None: it is not pushed."""
         if self.is_ahead and not site.push.is_staged:
             return None
         if self.kind != _MHOP and site.push is PushKind.MHOP:
-            return site.model_copy(update={"push": PushKind.STAGED})  # not told that it is mhop
+            return site.model_copy(update={"push": PushKind.STAGED})  # the trigger has no sync:mhop
         return site
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The configuration as it was read."""
+    """A configuration as it was read."""
 
     runmirrors: Runmirrors
-    files: tuple[Path, ...]  # that it came from
-    for_programs: Mapping[str, str] = field(default_factory=dict)  # what it has them inherit
+    files: tuple[Path, ...]  # it was read from
+    for_programs: Mapping[str, str] = field(default_factory=dict)  # exported variables
 
 
 class CurrentSites:
-    """Calling it gives a configuration with the sites, as they are to be woken now."""
+    """Calling it returns a configuration with the sites of the current mode."""
 
     def __init__(self, read: Callable[[], Read], archive: str, state: State) -> None:
-        """Raises ConfigError when there is nothing to begin with."""
+        """Raises ConfigError if there is no valid configuration at first."""
         self.archive = archive
         self.state = state
         self._read = read
         self._course_file = state.directory / "push" / archive / "course"
-        self._lines: dict[str, MirrorLine] = {}  # also of sites that are gone: they may be under way
+        self._lines: dict[str, MirrorLine] = {}  # also of removed sites: their triggers may be in flight
         self._found = read()
-        self._seen: Stamp = ()  # so that what changes while they are read is seen
+        self._seen: Stamp = ()  # before reading, so that a change meanwhile is seen
         self._config = self._made()
 
     def __call__(self) -> Config:
@@ -249,26 +243,26 @@ class CurrentSites:
 
     @property
     def runmirrors(self) -> Runmirrors:
-        """All that the files say."""
+        """The settings of the files."""
         return self._found.runmirrors
 
     @property
     def for_programs(self) -> Mapping[str, str]:
-        """What the files have programs inherit."""
+        """The variables that programs inherit."""
         return self._found.for_programs
 
     def take(self, course: PushMode) -> None:
-        """This is how the archive's sites are woken from now on, by whoever does it."""
+        """Store the mode of the archive's pushes."""
         with state_errors(self.state.directory, self._course_file):
             self._course_file.parent.mkdir(parents=True, exist_ok=True)
             files.write_atomically(self._course_file, json.dumps(asdict(course)).encode(), durable=False)
 
     @property
     def course(self) -> PushMode:
-        """How the archive's sites are woken now."""
+        """The mode of the archive's pushes."""
         try:
             return PushMode(**json.loads(self._course_file.read_bytes()))
-        except (OSError, ValueError, TypeError):  # nobody has said, or somebody else's file
+        except (OSError, ValueError, TypeError):  # not stored, or another program's file
             return PushMode()
 
     def line(self, site: str) -> MirrorLine:
@@ -290,5 +284,5 @@ class CurrentSites:
         return Config(push=self.runmirrors.push, state=self.state, sites=sites)
 
     def _stamp(self) -> Stamp:
-        """What tells one state of the files from another."""
+        """Changes when one of the files does."""
         return tuple(facts_of(file) for file in (*self._found.files, self._course_file))

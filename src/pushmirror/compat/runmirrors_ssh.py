@@ -1,8 +1,8 @@
-"""Triggers by the program ssh with runmirrors' own command line, and the logs that it keeps of them.
+"""Triggers by the program ssh with runmirrors' command line, and its log lines.
 
-Guaranteed: the arguments are those of the script byte by byte, but for archvsync's bug 25; only exit code 0
-is a success (24); ssh sees no password of ours (29). HOOK2 comes between two hosts: the next one's first
-trigger waits for it, and goes out whatever becomes of it (28).
+Guaranteed: the arguments are those of the script byte by byte, except for archvsync's bug 25; only exit
+code 0 is a success (24); ssh gets no password of ours (29). HOOK2 runs between two hosts: the first trigger
+of the next host waits for it, and is sent also if it fails (28).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pushmirror.push.trigger import without_generation
 from pushmirror.state.records import Stage
 from pushmirror.system import async_process
 
-_NEEDED = ("SSH_AUTH_SOCK",)  # beside what every program gets, and what runmirrors.conf exports
-_HOOK_S = 3600.0  # the longest that HOOK2 may hold the others up
+_NEEDED = ("SSH_AUTH_SOCK",)  # beside the usual environment, and what runmirrors.conf exports
+_HOOK_S = 3600.0  # limit of HOOK2
 _CALLED = {Stage.STAGE1: "first stage", Stage.STAGE2: "second stage", Stage.ALL: "normal"}
 
 
 def script_argv(line: MirrorLine, runmirrors: Runmirrors, words: str) -> list[str]:
-    """The command line of a trigger; `words` have their blank in front."""
+    """The command line of a trigger; `words` begin with their blank."""
     user = [] if line.user is None else ["-o", f"user={line.user}"]
     protocol = [] if line.protocol is None else [f"-{line.protocol}"]
     settings = ("BatchMode=yes", "ServerAliveInterval=45", "ConnectTimeout=45", "PasswordAuthentication=no")
@@ -41,12 +41,12 @@ def script_argv(line: MirrorLine, runmirrors: Runmirrors, words: str) -> list[st
 
 
 def called(stage: Stage) -> str:
-    """A trigger as the script calls it in its logs."""
+    """The script's name of a trigger in its logs."""
     return f"{_CALLED[stage]} trigger"
 
 
 class Notes(Protocol):
-    """Where it is noted what happens."""
+    """The log of a push."""
 
     def note(self, text: str) -> None:
         """In the log."""
@@ -55,22 +55,22 @@ class Notes(Protocol):
         """In the log, and in a mail."""
 
     def line(self, text: str) -> str:
-        """A line as the log has it, for another one."""
+        """A line in the log's form."""
 
 
 class OpensshTransport:
-    """A `Wire` for one push; each trigger is an ssh of its own, so that there is nothing to let go of."""
+    """A `Transport` for one push; each trigger is an ssh of its own, so there are no connections to close."""
 
     def __init__(self, sites: CurrentSites, notes: Notes, environment: Mapping[str, str]) -> None:
         self._sites = sites
         self._notes = notes
         self._environment = environment
-        self._begun: set[str] = set()  # the sites that were woken
-        self.said: dict[str, str] = {}  # what each answered last, by name of the site
-        self._turn = asyncio.Lock()  # of who is woken for the first time; first come, first served
+        self._begun: set[str] = set()  # the sites that were triggered
+        self.said: dict[str, str] = {}  # the last answer, by site
+        self._turn = asyncio.Lock()  # of first triggers, in order
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """See `Wire.trigger`."""
+        """See `Transport.trigger`."""
         line, stage = self._sites.line(site.name), Stage(words.rpartition(":")[2])
         words = without_generation(words)
         if site.name in self._begun:
@@ -80,13 +80,13 @@ class OpensshTransport:
         return await self._send_first(line, stage, words)
 
     async def release(self, site: Site) -> None:
-        """See `Wire.release`."""
+        """See `Transport.release`."""
 
     async def close(self) -> None:
-        """See `Wire.close`."""
+        """See `Transport.close`."""
 
     def begin_again(self) -> None:
-        """There is something else to push: all sites are woken for the first time."""
+        """Begin another push: every site counts as not triggered yet."""
         self._begun.clear()
 
     async def _send_first(self, line: MirrorLine, stage: Stage, words: str) -> Answer:
@@ -136,7 +136,7 @@ class OpensshTransport:
 
 
 async def run_hook(number: int, argv: tuple[str, ...], notes: Notes, environment: Mapping[str, str]) -> int:
-    """Run a hook that may say and read nothing but the log; returns its exit code, which is noted."""
+    """Run a hook with its output to the log; logs and returns its exit code."""
 
     def note(event: HookEvent) -> None:
         (notes.error if messages.is_failed(event) else notes.note)(messages.line_of_hook(event, number))
@@ -151,7 +151,7 @@ async def run_hook(number: int, argv: tuple[str, ...], notes: Notes, environment
 
 @asynccontextmanager
 async def _within(seconds: float, line: MirrorLine) -> AsyncIterator[None]:
-    """Translate what keeps a trigger from having an answer."""
+    """Translate errors of a trigger without an answer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -179,4 +179,4 @@ def _append(log: Path, text: str) -> None:
         return
     data = text if text.endswith("\n") else f"{text}\n"
     with suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
-        file.write(data)  # a full disk keeps nobody from being woken
+        file.write(data)  # a full disk does not prevent a trigger

@@ -1,7 +1,7 @@
-"""Finds the lines of authorized_keys by which a pusher starts ftpsync, and says what takes their place.
+"""Find the lines of authorized_keys that start ftpsync, and give the lines that replace them.
 
-Guaranteed: the new line lets the key do one thing, from the same addresses, with the same words; what the
-old one granted besides is named. Lines of other commands are not looked at. The format is sshd(8)'s.
+Guaranteed: the new line restricts the key to one command, from the same addresses, with the same words; what
+else the old line granted is named. Lines with other commands are ignored. The format is sshd(8)'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from pushmirror.archvsync.variables import read_text
 
 _KEY_TYPE = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+")
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?')
-_KEPT = {"from", "expiry-time", "verify-required", "no-touch-required"}  # who may log in by it, and when
+_KEPT = {
+    "from",
+    "expiry-time",
+    "verify-required",
+    "no-touch-required",
+}  # options that restrict who may log in with it, and when
 _KEPT |= {"cert-authority", "principals"}
 _IN_RESTRICT = {"restrict", "command", "no-pty", "no-port-forwarding", "no-agent-forwarding"}
 _IN_RESTRICT |= {"no-x11-forwarding", "no-user-rc"}
@@ -36,14 +41,14 @@ class Pusher:
 
     @property
     def archive(self) -> str:
-        """The archive that the line itself names; empty: the pusher says it."""
+        """The archive that the line itself names; empty: the trigger names it."""
         named = [
             word.removeprefix("sync:archive:") for word in self.words if word.startswith("sync:archive:")
         ]
         return named[-1] if named else self.name.removeprefix("ftpsync").removeprefix("-")
 
     def line(self, program: tuple[str, ...]) -> str:
-        """What to write instead; `program` is how pushmirror is called there."""
+        """The new line; `program` is the command that starts pushmirror."""
         words = [word for word in self.words if not word.startswith("sync:archive:")]
         if self.archive:
             words.append(f"sync:archive:{self.archive}")

@@ -5,9 +5,9 @@
     runmirrors* ────▶ [push], sites ─────────┤
     secrets ────────▶ logins of sites ───────┘
 
-Guaranteed: every site is sent the words that runmirrors sends it, every user reads the modules that it read;
-what cannot be so is a warning. An archive has the name that pushes call it by, and the module that sites
-read it by, which need not be the same.
+Guaranteed: every site gets the trigger words that runmirrors sends it, and every user can read the same
+modules; any exception is a warning. An archive's name is the one in triggers, its module the one that sites
+read; the two may differ.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets
 from pushmirror.importing.rsyncd_modules import ExportedModule, offered_as, offers, serve
 from pushmirror.importing.sites import Lines, give_logins, sites_of
 
-_MAIN = "debian"  # an owner's archive of which nobody says the name
+_MAIN = "debian"  # an owner's archive without a name in any file
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedFiles:
-    """Everything that was read, each with the place it is from; the main archive's first."""
+    """Everything that was read, each with its file; the main archive's first."""
 
     ftpsyncs: tuple[tuple[str, Ftpsync], ...] = ()
     runmirrors: tuple[tuple[str, str, Runmirrors], ...] = ()  # places of the .conf and of the .mirror
     rsyncd: Rsyncd | None = None
     secrets: Mapping[Path, Secrets] = field(default_factory=dict)
     trees: Mapping[str, Path] = field(default_factory=dict)  # that the operator names, by archive
-    #: Variables that a place sets itself, without those that it leaves to the scripts' defaults.
+    #: Variables that a file sets itself, without the scripts' defaults.
     variables: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def sets(self, place: str, variable: str) -> bool:
-        """Whether this file says something of it itself."""
+        """Whether this file sets the variable itself."""
         return variable in self.variables.get(place, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """One configuration, and what does not belong into it."""
+    """One configuration, and warnings and secrets beside it."""
 
     config: Config
     logins: Mapping[str, str] = field(repr=False)  # by site, whose user has its name: the password
@@ -58,9 +58,9 @@ class Merged:
 
 
 def merge(told: ImportedFiles) -> Merged:
-    """The configuration that these files mean.
+    """The configuration that is equivalent to these files.
 
-    Raises ConfigError where they contradict each other, or leave open what cannot be guessed.
+    Raises ConfigError if they contradict each other, or lack something that has no default.
     """
     offered, warnings = offers(told.rsyncd) if told.rsyncd else ((), ())
     said = [*warnings]
@@ -105,7 +105,7 @@ def _fetched(told: ImportedFiles, said: list[str]) -> Iterator[tuple[str, Archiv
 
 
 def _without_idle_hooks(archive: Archive) -> Archive:
-    """An archive whose hooks are as those of any other, if it has none: how they would run says nothing."""
+    """Reset options of hooks for an archive without hooks, so that it compares equal to others."""
     points = ("before_sync", "after_stage1", "after_publish", "before_push", "after_push")
     any_hook = any(getattr(archive.hooks, point) for point in points)
     return archive if any_hook else archive.model_copy(update={"hooks": Hooks()})
@@ -165,7 +165,7 @@ def _owners(place: str, name: str, tree: Path) -> Archive:
 
 
 def _with_hooks(archive: Archive, place: str, runmirrors: Runmirrors, said: list[str]) -> Archive:
-    """HOOK1 and HOOK3 are before and after a push; ftpsync's HOOK4 and HOOK5 have those places before."""
+    """Add runmirrors' HOOK1 and HOOK3 before and after a push, unless ftpsync's HOOK4 and HOOK5 are there."""
     before, between, after = (*runmirrors.hooks, (), (), ())[:3]
     hooks = archive.hooks
     taken: dict[str, object] = {}
@@ -183,7 +183,7 @@ def _with_hooks(archive: Archive, place: str, runmirrors: Runmirrors, said: list
 
 
 def overlap(one: Path, other: Path) -> bool:
-    """Whether one of two trees lies in the other, or is it."""
+    """Whether one of two trees is the other, or is inside it."""
     real, other_real = Path(os.path.realpath(one)), Path(os.path.realpath(other))
     return real.is_relative_to(other_real) or other_real.is_relative_to(real)
 
@@ -266,7 +266,7 @@ def _loose_ends(
 
 
 def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) -> bool:
-    """Whether the same machine has a login as another site of ours, with which it reads the same."""
+    """Whether the same machine has a login as another site that reads the same."""
     return any(
         other.name in logins
         and other.host.casefold() == site.host.casefold()
@@ -276,7 +276,7 @@ def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) 
 
 
 def _main(told: ImportedFiles, archives: Mapping[str, Archive]) -> Iterator[str]:
-    """A push that names no archive means `debian` where there is one (cli/receive.py)."""
+    """The main archive: a trigger without an archive means `debian` if there is one (cli/receive.py)."""
     for place, ftpsync in told.ftpsyncs[:1]:
         if ftpsync.name == "ftpsync" and ftpsync.archive.name != _MAIN and _MAIN in archives:
             yield (

@@ -1,7 +1,9 @@
-"""The files that `pushmirror import` writes: made whole and judged before the first of them is written.
+"""The files that `pushmirror import` writes, and the steps that remain to be done by hand.
 
-Guaranteed: nothing that exists is replaced unless that was asked for, and then a copy is kept; passwords are
-readable by their owner only from the moment they are there, and are shown to nobody.
+Guaranteed: all files are complete and valid before the first one is written; what is written is read as the
+same Config again, and has only what differs from the defaults, except what depends on the caller: name, key
+and state directory. An existing file is replaced only with --force, and then a copy is kept. Password files
+are never readable by others, and passwords are never shown.
 """
 
 from __future__ import annotations
@@ -31,12 +33,6 @@ from pushmirror.importing.merge import Merged
 from pushmirror.importing.sources import Sources
 from pushmirror.system import clock
 from pushmirror.system.files import write_atomically
-
-# A Config as the text of its files: pushmirror.toml and one for each site. Pure.
-#
-# Guaranteed: what is written is read as the same Config again; only what differs from the defaults is
-# written, but for what would depend on who calls pushmirror: its name, the key and the state directory.
-
 
 _HEAD = "Made by `pushmirror import`; you can edit it. `pushmirror check` checks it."
 _SITE_HEAD = "Made by `pushmirror import`; you can edit it."
@@ -106,7 +102,7 @@ def _item(key: str, value: object) -> Item:
 
 
 def _said(prefix: str, values: Values, *, without: set[str]) -> Iterator[tuple[str, Any]]:
-    """Every key that has to be written, and its value as TOML has it, or as a section of its own."""
+    """Every key to write, with its TOML value or section."""
     for key, info in type(values).model_fields.items():
         value = getattr(values, key)
         if key in without:
@@ -139,7 +135,7 @@ def _plain_value(value: object) -> Any:
 
 
 def _listed(words: list[Any]) -> Any:
-    """A list; one that is long has a line for each entry."""
+    """A list; a long one has a line for each entry."""
     told = ", ".join(tomlkit.item(word).as_string() for word in words)
     array: Any = tomlkit.value(f"[{told}]")  # Array.extend takes the square of their number
     return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
@@ -168,7 +164,7 @@ class File:
 
 
 def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
-    """All files of a configuration in this directory; ConfigError when it could not be used as it is."""
+    """All files of a configuration in this directory; ConfigError if the configuration is not valid."""
     config = merged.config
     main, sites = directory / loader.FILE_NAME, directory / loader.SITES
     by_file = {sites / f"{name}.toml": site for name, site in config.sites.items()}
@@ -193,7 +189,7 @@ def files_of(merged: Merged, directory: Path) -> tuple[File, ...]:
 
 
 def _main(path: Path, config: Config) -> File:
-    """The address of a web proxy may have a password in it, and then only its owner may read the file."""
+    """The main file; only its owner may read it if the address of a web proxy has a password."""
     masked = {name: _masked(archive) for name, archive in config.archives.items()}
     has_password = masked != config.archives
     shown = render(config.model_copy(update={"archives": masked}))
@@ -216,9 +212,9 @@ def _secret(sites: Path, name: str, password: str) -> File:
 
 
 def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | None:
-    """Write them; where the copy of what was there is, if anything was.
+    """Write them; returns the directory with copies of what was replaced, None if nothing was.
 
-    Raises ConfigError when something is there and may not be replaced.
+    Raises ConfigError if something is there and may not be replaced.
     """
     there = list(_there(files, directory))
     if there and not force:
@@ -243,7 +239,7 @@ def write(files: tuple[File, ...], directory: Path, *, force: bool) -> Path | No
 
 
 def _there(files: tuple[File, ...], directory: Path) -> Iterator[Path]:
-    """What of a configuration is there already: that of its sites belongs to it."""
+    """The files of a configuration, sites included, that exist already."""
     found = (file.path for file in files if os.path.lexists(file.path))
     sites = directory / loader.SITES
     ours = (f"*{ending}" for ending in (".toml", credentials.SUFFIX))
@@ -260,11 +256,8 @@ def _keep_copy(there: list[Path], directory: Path) -> Path:
     return backup
 
 
-# What is left to do after an import: lines to exchange, and who does from now on what the scripts did.
-
-
 def called_with(file: Path) -> tuple[str, ...]:
-    """The words that call pushmirror with this configuration; sshd's PATH is short, and may have another."""
+    """The command that starts pushmirror with this configuration, by its full path, for sshd."""
     called = Path(sys.argv[0]).absolute()
     program = str(called) if called.name == "pushmirror" else shutil.which("pushmirror") or "pushmirror"
     usual = file.parent in loader.usual_places()
@@ -272,14 +265,14 @@ def called_with(file: Path) -> tuple[str, ...]:
 
 
 def authorized_keys(sources: Sources, program: tuple[str, ...]) -> dict[str, str]:
-    """The line that takes the place of each that starts ftpsync, by FILE:LINE."""
+    """The new line for each line that starts ftpsync, by FILE:LINE."""
     return {pusher.place: pusher.line(program) for pusher in sources.pushers}
 
 
 def next_steps(
     merged: Merged, sources: Sources, file: Path, program: tuple[str, ...], *, for_another: bool
 ) -> Iterator[str]:
-    """Sentences, in the order to carry them out; `for_another`: the files are another user's by now."""
+    """The remaining steps, in order; `for_another`: the files were written for another user."""
     config = merged.config
     command = shlex.join(program)
     if not for_another and (owner := _other_owner(merged)):
@@ -313,7 +306,7 @@ def next_steps(
 
 
 def _other_owner(merged: Merged) -> str | None:
-    """The user whose trees they are, when root has imported them."""
+    """The owner of the trees, if root has imported them."""
     trees = (archive.path for archive in merged.config.archives.values() if archive.upstream)
     owners = {tree.stat().st_uid for tree in trees if tree.exists()} - {0}
     if os.geteuid() != 0 or len(owners) != 1:

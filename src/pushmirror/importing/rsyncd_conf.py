@@ -1,9 +1,10 @@
-"""Reads rsyncd.conf as rsync's daemon does: sections, what they inherit, and the files they take in.
+"""Read rsyncd.conf as rsync's daemon does, with inheritance and included files, and its secrets files.
 
-Guaranteed: names count as for rsync, in any case and with any blanks; a module has the global parameters
-that stood above it, and texts that it has not been given also from below; `&include` and `&merge` are
-followed within bounds; every parameter knows its file and line. Not the business of this module: what a
-parameter means to us (importing/rsyncd_modules.py).
+Guaranteed: parameter names are compared as rsync does, without case and blanks; a module inherits the global
+numbers and switches above it, and global texts from anywhere; `&include` and `&merge` are followed within
+bounds; every parameter has its file and line. Of several passwords of a user the first counts, as for rsync;
+no password is in a repr, warning or error. Not the business of this module: what a parameter means to us
+(importing/rsyncd_modules.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pushmirror.archvsync.variables import decoded, is_utf8, read_text
 from pushmirror.errors import ConfigError
 
 _MOST_FILES = 200
-_DEEPEST = 10  # files that take each other in
-_VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync puts one of its environment in its place
+_DEEPEST = 10  # levels of included files
+_VARIABLE = re.compile(r"%[A-Z][^%]*%")  # rsync replaces it by a variable of its environment
 _DIRECTIVE = re.compile(r"&\s*(include|merge)\b\s*=?\s*(.*)", re.IGNORECASE)
-#: Numbers and switches: a module has what stood above it. A text that is not set is looked up at the end.
+#: Numbers and switches: a module inherits those above it. A text is looked up at the end.
 _NO_TEXTS = {
     *("maxconnections", "timeout", "readonly", "writeonly", "list", "usechroot", "ignoreerrors"),
     *("ignorenonreadable", "strictmodes", "transferlogging", "mungesymlinks", "numericids", "maxverbosity"),
@@ -32,10 +33,10 @@ _ENDING = {"include": ".conf", "merge": ".inc"}  # of the files that count in a 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One line that sets something."""
+    """One line that sets a parameter."""
 
     name: str  # as it was written
-    value: str  # empty if rsync would take a part of it from its environment
+    value: str  # empty if rsync takes a part of it from its environment
     place: str  # FILE:LINE
     variable: str = ""  # of rsync's environment: %NAME%
 
@@ -52,7 +53,7 @@ class Module:
     place: str
 
     def get(self, key: str) -> str:
-        """A parameter's value; empty when it is not set."""
+        """A parameter's value; empty if it is not set."""
         found = self.parameters.get(key)
         return found.value if found else ""
 
@@ -69,14 +70,14 @@ class Rsyncd:
 
 
 def key(name: str) -> str:
-    """What rsync compares of a parameter's name: blanks and case do not count."""
+    """A parameter's name as rsync compares it, without blanks and case."""
     return "".join(name.split()).casefold()
 
 
 def read_rsyncd(file: Path) -> Rsyncd:
-    """Read an rsyncd.conf and all that it takes in.
+    """Read an rsyncd.conf and the files that it includes.
 
-    Raises ConfigError where rsync refuses the file, too, or when it cannot be read.
+    Raises ConfigError if rsync would refuse the file, too, or if it cannot be read.
     """
     reading = _Reading()
     reading.take(file, depth=0)
@@ -95,7 +96,7 @@ class _Section:
 
 
 class _Reading:
-    """What has been read so far; `section` is the module that parameters belong to, none: to all."""
+    """What was read so far; `section` is the module that parameters belong to, None: to all."""
 
     def __init__(self) -> None:
         self.files: list[Path] = []
@@ -174,7 +175,7 @@ def _taken_in(told: Path, ending: str, place: str) -> list[Path]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, continued ones joined, by the number of their first."""
+    """The lines without blank ones and comments, continued ones joined, with the number of their first."""
     begun, number = "", 0
     for this, line in enumerate(text.split("\n"), 1):
         number = number if begun else this
@@ -188,12 +189,6 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, whole
     if begun.strip():
         yield number, begun.strip()
-
-
-# Reads the secrets file of rsync's daemon: users and their passwords.
-#
-# Guaranteed: what rsync takes for a user's password is taken here, the first of several; a password is in no
-# repr, warning or error. Groups (`@group:password`) have no counterpart.
 
 
 _AS_ROOT = "run this as root, or as the user who runs the daemon"
@@ -211,9 +206,9 @@ class Secrets:
 
 
 def read_secrets(file: Path) -> Secrets:
-    """Read a secrets file; ConfigError when this user cannot.
+    """Read a secrets file; ConfigError if it cannot be read.
 
-    One that is not there lets nobody log in, as for rsync; that is a warning.
+    A missing file is a warning: nobody can log in, as with rsync.
     """
     try:
         data = file.read_bytes()
@@ -238,14 +233,14 @@ def read_secrets(file: Path) -> Secrets:
 
 
 def _wrong_bytes(line: bytes) -> str:
-    """A password is its bytes: as UTF-8 it would be another one."""
+    """Whether a password is not UTF-8: our file would have other bytes."""
     if is_utf8(line):
         return ""
     return "the line is not UTF-8 and is left out; create a new password: pushmirror site add or site rotate"
 
 
 def _wrong(user: str, colon: str, password: str, known: Mapping[str, str]) -> str:
-    """Why a line cannot be taken over; nothing of it that may be a password is repeated."""
+    """Why a line cannot be imported, without anything that may be a password."""
     if not colon:
         return "expected USER:PASSWORD; the line is left out"
     if user.startswith("@"):

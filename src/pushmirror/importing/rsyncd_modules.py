@@ -1,9 +1,10 @@
-"""What an rsyncd.conf means to us: who may read which tree, and [serve]. Pure.
+"""Translate an rsyncd.conf: modules to archives and their access, other parameters to [serve]. Pure.
 
-Guaranteed: nobody is let in whom rsync kept out, but by `hosts deny` and `@group` rules that a warning names;
-a module is offered to nobody where it is not known whom rsync let in, or what of an open tree it hid. What
-has no counterpart is a warning that names file and line and says what to do, and what pushmirror's own
-daemon sees to by itself is none.
+A module's path is a tree, whoever fetches it. Guaranteed: nobody gets access whom rsync refused, except by
+`hosts deny` and `@group` rules, which a warning names; a module is closed if it is unknown whom rsync
+admitted, or what it hid of an open tree, and so is an archive without a module. What was read as
+`host::module` is read so from our daemon, or a warning says that it is not. A parameter without a counterpart
+is a warning with file and line that says what to do, unless pushmirror's daemon handles it by itself.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from pushmirror.config.problems import message
 from pushmirror.importing.rsyncd_conf import Module, Parameter, Rsyncd, key
 
 _TRUE = {"yes", "true", "1"}
-_WHO = ("authusers", "hostsallow", "hostsdeny")  # decide who may read
-_HIDING = ("exclude", "excludefrom", "filter")  # decide what of a tree
+_WHO = ("authusers", "hostsallow", "hostsdeny")  # parameters that decide who may read
+_HIDING = ("exclude", "excludefrom", "filter")  # parameters that decide what of a tree is visible
 _OPEN_RULES = ("ro", "rw", "deny")
 _HIDDEN = {".~tmp~", ".~tmp~/", ".~tmp~/***", ".~tmp~/*"}
 _EVERYBODY = {"*", "all", "0.0.0.0/0", "::/0"}
 _USED = {"path", "comment", "authusers", "secretsfile", "hostsallow", "hostsdeny"}
-#: Of the whole daemon here; rsync has those of the second line for each module.
+#: Settings of the whole daemon here; in rsync those of the second line are per module.
 _OF_SERVE = {"port", "address", "authdigest"}
 _OF_SERVE_TOO = {"maxconnections", "uid", "gid", "timeout", "refuseoptions"}
-#: What our daemon does in its own way, and nobody misses.
+#: Parameters that our daemon handles by itself.
 _OWN_WAY = {
     *("pidfile", "lockfile", "logfile", "logformat", "transferlogging", "syslogfacility", "syslogtag"),
     *("socketoptions", "usechroot", "mungesymlinks", "numericids", "strictmodes", "listenbacklog"),
     *("reverselookup", "forwardlookup", "maxverbosity", "dontcompress", "opennoatime", "daemonuid"),
     *("daemongid", "nameconverter", "outgoingchmod", "incomingchmod", "tempdir", "ignoreerrors"),
 }
-#: A value that would change nothing, or what it means that there is no counterpart.
+#: Per parameter without a counterpart: a value that changes nothing, and what its absence means.
 _WITHOUT = {
     "readonly": (_TRUE, "pushmirror's daemon is read-only: uploads need another daemon"),
     "writeonly": ({"no", "false", "0"}, "pushmirror's daemon is read-only"),
@@ -61,28 +62,28 @@ _WITHOUT = {
 
 @dataclass(frozen=True, slots=True)
 class ExportedModule:
-    """A module, as an archive offers it."""
+    """A module, as an archive exports it."""
 
     module: str
     tree: Path
     place: str
     keys: Mapping[str, object]  # of the archive: access, hosts_allow, comment
     secrets: Path | None
-    rules: tuple[str, ...]  # of `auth users`; none: everybody may read
+    rules: tuple[str, ...]  # of `auth users`; None: everybody may read
 
     def lets_in(self, user: str) -> bool:
-        """Whether the first rule that fits this user lets it in."""
+        """Whether the first rule that matches this user admits it."""
         for rule in self.rules:
             pattern, _, option = rule.partition(":")
             if pattern.startswith("@") and option == "deny":
-                return False  # perhaps: who is in the group is known to the daemon's machine only
+                return False  # perhaps: only the daemon's machine knows who is in the group
             if not pattern.startswith("@") and fnmatchcase(user, pattern):
                 return option != "deny"
         return False
 
 
 def offers(rsyncd: Rsyncd) -> tuple[tuple[ExportedModule, ...], tuple[str, ...]]:
-    """Every module that can be offered, and warnings."""
+    """Every module that can be exported, and warnings."""
     warnings: list[str] = []
     found = [_offer(module, warnings) for module in rsyncd.modules]
     warnings += _without_counterpart(rsyncd)
@@ -137,7 +138,7 @@ def _take(
 
 
 def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
-    """What a parameter of modules says for all of them: what most of them have."""
+    """The value of a per-module parameter that most modules have."""
     told = (module.parameters.get(name) for module in rsyncd.modules if not _is_disabled(module))
     found = [parameter for one in told if (parameter := _known(one))]
     if not found:
@@ -153,7 +154,7 @@ def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
 
 
 def _known(parameter: Parameter | None) -> Parameter | None:
-    """A parameter whose value is not in rsync's environment."""
+    """A parameter whose value does not depend on rsync's environment."""
     return parameter if parameter and not parameter.variable else None
 
 
@@ -178,7 +179,7 @@ def _offer(module: Module, warnings: list[str]) -> ExportedModule | None:
 
 
 def _closed(module: Module, keys: Mapping[str, object]) -> str:
-    """Why nobody may read a module before its operator has said more; empty: it is as open as it was."""
+    """Why a module is closed until the operator decides; empty: it is as open as it was."""
     for name in _WHO:
         if (found := module.parameters.get(name)) and found.variable:
             return (
@@ -213,7 +214,7 @@ def _hides(parameter: Parameter) -> bool:
 
 
 def _who_may_connect(module: Module, warnings: list[str]) -> dict[str, object]:
-    """As for rsync: who is allowed is in, who is denied is out; with both lists, who is on neither is in."""
+    """As for rsync: with both lists, hosts on neither of them are admitted."""
     allowed, denied = _words(module.get("hostsallow")), _words(module.get("hostsdeny").casefold())
     everybody = bool(_EVERYBODY & {*denied})
     if denied and not (everybody and allowed):
@@ -226,7 +227,7 @@ def _who_may_connect(module: Module, warnings: list[str]) -> dict[str, object]:
         for peer in allowed
         if peer not in fit
     )
-    if allowed and not fit:  # an empty list would let everybody in
+    if allowed and not fit:  # an empty list would admit everybody
         warnings.append(f"{module.place}: [{module.name}] is not served until hosts_allow is corrected")
         return {"access": Access.NONE}
     return {"hosts_allow": tuple(fit)} if fit else {}
@@ -264,7 +265,7 @@ def _of_rules(module: Module, rules: Sequence[str]) -> Iterator[str]:
 
 
 def _words(value: str) -> list[str]:
-    """A list as rsync splits it: at blanks and commas; one that begins with a comma, only at these."""
+    """Split a list as rsync does: at blanks and commas; only at commas if it begins with one."""
     words = value.split(",") if value.startswith(",") else value.replace(",", " ").split()
     return [word.strip() for word in words if word.strip()]
 
@@ -286,18 +287,12 @@ def _without_counterpart(rsyncd: Rsyncd) -> Iterator[str]:
 assert all(name == key(name) for name in (*_USED, *_OF_SERVE, *_OF_SERVE_TOO, *_OWN_WAY, *_WITHOUT))
 
 
-# The modules of an rsyncd.conf as archives: a module's path is a tree, whoever fetches it. Pure.
-#
-# Guaranteed: what was read as `host::module` is read so from our daemon, or a warning says that it is not; an
-# archive without a module is offered to nobody, where there is an rsyncd.conf.
-
-
 def offered_as(
     archives: Mapping[str, Archive], offered: Sequence[ExportedModule], said: list[str], *, closed: bool
 ) -> tuple[dict[str, Archive], dict[str, ExportedModule]]:
-    """The archives with what their modules say, and further ones; and the module of each.
+    """The archives with the access of their modules, and further archives; and the module of each.
 
-    `closed`: what has no module is offered to nobody.
+    `closed`: an archive without a module is exported to nobody.
     """
     found = dict(archives)
     offer_of: dict[str, ExportedModule] = {}
@@ -323,7 +318,7 @@ def offered_as(
 
 
 def _owner(archives: dict[str, Archive], offer: ExportedModule, said: list[str]) -> str | None:
-    """The archive that has the module's tree, perhaps a new one; none: it cannot be offered."""
+    """The archive with the module's tree, perhaps a new one; None: it cannot be exported."""
     if not NAME.fullmatch(offer.module):
         said.append(
             f"{offer.place}: [{offer.module}] is left out: expected letters, digits and . _ - in its name"

@@ -1,7 +1,9 @@
-"""The lines of several runmirrors.mirror as sites, each of one machine with all its archives. Pure.
+"""Translate lines of runmirrors.mirror files to sites, and users of secrets files to their logins. Pure.
 
-Guaranteed: each line is a site of its archive that is sent the same words, from the same key, by the same
-options; names and logins are unique. Not the business of this module: what sites read (importing/sites.py).
+Guaranteed: a site is one machine with all its archives; each line becomes a site that gets the same trigger
+words, with the same key and options; names and logins are unique. A site's login is its name: whoever could
+read a module can read it with the same user and password, or a warning says so. A site whose user has
+another name takes that name, so that nobody else can log in as it.
 """
 
 from __future__ import annotations
@@ -21,18 +23,23 @@ from pushmirror.importing.rsyncd_conf import Secrets
 from pushmirror.importing.rsyncd_modules import ExportedModule
 
 _PINNED = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
-_OF_A_PAIR = {"name", "archives", "main_archive", "archive_names"}  # that two sites need not agree in
+_OF_A_PAIR = {
+    "name",
+    "archives",
+    "main_archive",
+    "archive_names",
+}  # in which the lines of one site may differ
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """A runmirrors.conf with its lines, and the archive of ours that they are pushed for."""
+    """A runmirrors.conf with its lines, and the archive that they are pushed for."""
 
     place: str  # of the .conf
     mirror: str  # of the .mirror
     archive: str
     runmirrors: Runmirrors
-    has_ssh_opts: bool = False  # or they are the script's
+    has_ssh_opts: bool = False  # else they are the script's
 
 
 def sites_of(lines: Sequence[Lines], said: list[str]) -> list[Site]:
@@ -46,7 +53,7 @@ def sites_of(lines: Sequence[Lines], said: list[str]) -> list[Site]:
 
 
 def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
-    """SSH_OPTS, but for what switches the check of host keys off."""
+    """SSH_OPTS, without options that turn the check of host keys off."""
     words = [*one.runmirrors.ssh_options]
     kept: list[str] = []
     while words:
@@ -62,7 +69,7 @@ def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
 
 
 def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said: list[str]) -> Site:
-    """Without what [push] says already, and a port as one."""
+    """The site without options that [push] has, with the port as `port`."""
     told: dict[str, object] = {}
     if site.key == first.runmirrors.push.key:
         told["key"] = None
@@ -80,7 +87,7 @@ def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said
 
 
 def _add(found: list[Site], site: Site, place: str, said: list[str]) -> None:
-    """Join a site with the one that it is already, or add it under a name that is free."""
+    """Merge a site into the one that it equals, or add it under a free name."""
     same = [n for n, one in enumerate(found) if _same_login(one, site) or _same_name(one, site)]
     for n in same:
         if joined := _joined(found[n], site):
@@ -106,7 +113,7 @@ def _add(found: list[Site], site: Site, place: str, said: list[str]) -> None:
 
 
 def _joined(one: Site, other: Site) -> Site | None:
-    """Two sites as one; none where they differ in more than the archive."""
+    """Both sites as one; None if they differ in more than the archive."""
     if _differences(one, other) or {*one.archives} & {*other.archives}:
         return None
     if one.main_archive and other.main_archive:
@@ -144,14 +151,7 @@ def _taken(name: str, found: Sequence[Site]) -> bool:
     return any(name.casefold() == one.name.casefold() for one in found)
 
 
-# Users of rsync's secrets files as logins of sites: the user that a site logs in as is its name. Pure.
-#
-# Guaranteed: whoever could read a module goes on reading it with the same user and password, or a warning
-# says that it cannot. A site that is called otherwise takes its user's name, for nobody but it may log in
-# so.
-
-
-_NOBODY = "nobody"  # the account of a site that is never woken
+_NOBODY = "nobody"  # the account of a site that is never pushed
 
 
 def give_logins(
@@ -160,12 +160,12 @@ def give_logins(
     secrets: Mapping[Path, Secrets],
     said: list[str],
 ) -> tuple[list[Site], dict[str, str]]:
-    """The sites, with those who only read; and the password of each that has one."""
+    """The sites, with further ones that only read; and the passwords."""
     known = {site.name.casefold(): site.name for site in sites}
     reads, passwords = _users(offer_of, secrets, known, said)
     names = {name: n for n, name in enumerate(site.name for site in sites)}
     found, renamed = [*sites], []
-    for user in sorted(passwords, key=lambda one: one not in names):  # the same name is the surest sign
+    for user in sorted(passwords, key=lambda one: one not in names):  # the same name is the surest match
         at = _site_of(user, found, passwords)
         if at is None:
             found.append(_reader(user, reads[user]))
@@ -185,7 +185,7 @@ def _users(
     sites: Mapping[str, str],
     said: list[str],
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The archives that each user may read, and its password; `sites` are names, by the name without case."""
+    """The archives that each user may read, and its password; `sites` are names by their casefolded form."""
     reads: dict[str, list[str]] = {}
     passwords: dict[str, str] = {}
     known = _spelt(offer_of, secrets, sites)
@@ -204,7 +204,7 @@ def _users(
 def _logins(
     offer_of: Mapping[str, ExportedModule], secrets: Mapping[Path, Secrets]
 ) -> Iterator[tuple[str, ExportedModule, str, str]]:
-    """Archive, module, user and password of all who are let in."""
+    """Archive, module, user and password of every login."""
     for archive, offer in offer_of.items():
         file = secrets.get(offer.secrets) if offer.secrets and offer.rules else None
         for user, password in file.passwords.items() if file else ():
@@ -215,7 +215,7 @@ def _logins(
 def _spelt(
     offer_of: Mapping[str, ExportedModule], secrets: Mapping[Path, Secrets], sites: Mapping[str, str]
 ) -> dict[str, str]:
-    """Of users that differ in case only, the one that counts: that of a site's own name, else the first."""
+    """Of users that differ in case only: the one with a site's own name, else the first."""
     known: dict[str, str] = {}
     for _, _, user, _ in _logins(offer_of, secrets):
         if known.setdefault(user.casefold(), user) != user and sites.get(user.casefold()) == user:
@@ -244,10 +244,10 @@ def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterato
 
 
 def _site_of(user: str, sites: list[Site], passwords: Mapping[str, str]) -> int | None:
-    """The site that logs in as this user: the one of this name, in any case, or by a lesser sign.
+    """The site that logs in as this user: by its name in any case, else by account or host.
 
-    Of two users that differ in case only there is one here; nobody takes the login of a site that has one.
-    The account and the first label of a host are a sign only where one site alone has them.
+    The account and the first label of the host count only if exactly one site has them. A site that has a
+    login keeps it.
     """
     for n, site in enumerate(sites):
         if site.name.casefold() == user.casefold():

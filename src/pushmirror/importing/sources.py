@@ -1,7 +1,9 @@
-"""Reads what `pushmirror import` was given: files of archvsync and rsync, or the environment alone.
+"""Find and read the files that `pushmirror import` translates, or the environment alone.
 
-Guaranteed: nothing is changed; the environment of who calls it does not become part of what the files say,
-unless it is to be read itself; root has bash evaluate no file that somebody else could have written.
+Files are recognised by their names, in the given directories and their usual subdirectories: a directory may
+be a home, the base of a tarball, or /etc. Guaranteed: nothing is changed; of two files of one name the first
+counts, as for the scripts; the caller's environment does not affect what the files mean, unless it is what is
+read; bash started by root reads no file that another user could have written.
 """
 
 from __future__ import annotations
@@ -23,12 +25,6 @@ from pushmirror.importing.merge import ImportedFiles
 from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets, key, read_rsyncd, read_secrets
 from pushmirror.system.users import only_root_changes
 
-# Which of the files that were named are whose: found by their names, in directories at the usual places.
-#
-# Guaranteed: of two files with one name the first counts, as for the scripts; nothing is opened. A directory
-# may be that of the files, or one above it: a home, the base of a tarball, /etc.
-
-
 _KINDS = {
     "ftpsync": ("ftpsync.conf", "ftpsync-*.conf"),
     "runmirrors": ("runmirrors.conf", "runmirrors-*.conf"),
@@ -36,7 +32,7 @@ _KINDS = {
     "rsyncd": ("rsyncd.conf",),
     "keys": ("authorized_keys", "authorized_keys2"),
 }
-_ONLY_NAMED = {"rsyncd": ("rsyncd*.conf",)}  # such files may be parts of another one
+_ONLY_NAMED = {"rsyncd": ("rsyncd*.conf",)}  # such a file may be included by another
 _BELOW = (".config/ftpsync", "ftpsync", "etc", ".ssh")
 _MOST = 1000  # files of a directory
 
@@ -50,16 +46,16 @@ class Sorted:
     mirror: tuple[Path, ...] = ()
     rsyncd: tuple[Path, ...] = ()
     keys: tuple[Path, ...] = ()
-    passed_over: tuple[tuple[Path, Path], ...] = ()  # and the one of its name that counts
+    passed_over: tuple[tuple[Path, Path], ...] = ()  # and the file of that name that counts
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that count."""
+        """All files that count."""
         return (*self.ftpsync, *self.runmirrors, *self.mirror, *self.rsyncd, *self.keys)
 
 
 def usual_places(home: Path) -> tuple[Path, ...]:
-    """Where such files are when nobody says it."""
+    """The usual directories of such files."""
     etc = Path("/etc")
     return (
         *(home / ".config/ftpsync", etc / "ftpsync", home / "etc", etc / "rsyncd.conf"),
@@ -68,7 +64,7 @@ def usual_places(home: Path) -> tuple[Path, ...]:
 
 
 def sort_files(paths: Iterable[Path]) -> Sorted:
-    """The files at these paths; UsageError for one that is not there, or that nobody knows by its name."""
+    """The files at these paths; UsageError for a missing one, or one of an unknown name."""
     found: dict[str, dict[str, Path]] = {kind: {} for kind in _KINDS}
     passed_over: list[tuple[Path, Path]] = []
     for path in paths:
@@ -81,7 +77,7 @@ def sort_files(paths: Iterable[Path]) -> Sorted:
 
 
 def _key(kind: str, file: Path) -> str:
-    """What two files may not share: keys of several accounts are no contradiction."""
+    """What must differ between two files: authorized_keys may be those of several accounts."""
     return str(file.absolute()) if kind == "keys" else file.name
 
 
@@ -125,7 +121,7 @@ def _kind(name: str, kinds: dict[str, Sequence[str]] | dict[str, tuple[str, ...]
 
 
 ENVIRONMENT = "the environment"
-_CALLERS = ("HOME", "LOGNAME", "USER", "PATH", "LANG")  # that a script has from whoever starts it
+_CALLERS = ("HOME", "LOGNAME", "USER", "PATH", "LANG")  # that a script gets from its caller
 _ASKED_FOR = ("MAILTO", "SSH_OPTS")
 _PASSWORD = "RSYNC_PASSWORD"  # noqa: S105  a variable's name
 _NAMES_UPSTREAM = ("RSYNC_HOST", "RSYNC_SOURCE")
@@ -143,7 +139,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """An rsyncd.conf and its secrets, or what of them could be read so far."""
+    """An rsyncd.conf and its secrets, as far as they could be read."""
 
     rsyncd: Rsyncd | None = None
     secrets: Mapping[Path, Secrets] = field(default_factory=dict)
@@ -152,7 +148,7 @@ class Daemon:
 def read_daemon(
     found: Sorted, known: Daemon | None = None, *, may_read: Callable[[Path], bool] = lambda _: True
 ) -> Daemon:
-    """What is not known yet, of the files that may be read. Raises ConfigError."""
+    """Read the rsyncd.conf and its secrets, as far as they are not known yet. Raises ConfigError."""
     if len(found.rsyncd) > 1:
         raise ConfigError(
             f"{found.rsyncd[1]}: {found.rsyncd[0]} is given, too, but pushmirror has only one daemon"
@@ -161,7 +157,7 @@ def read_daemon(
     rsyncd = known.rsyncd
     if rsyncd is None and found.rsyncd and may_read(found.rsyncd[0]):
         rsyncd = read_rsyncd(found.rsyncd[0])
-    if rsyncd is None or not all(map(may_read, rsyncd.files)):  # what it takes in may name any file
+    if rsyncd is None or not all(map(may_read, rsyncd.files)):  # an include may name any file
         return known
     secrets = dict(known.secrets)
     for file in _secrets_files(rsyncd):
@@ -173,9 +169,9 @@ def read_daemon(
 def read_files(
     found: Sorted, directory: Path, environment: Mapping[str, str], known: Daemon | None = None
 ) -> Sources:
-    """Read files; passwords for upstream will be in `directory`. Raises ConfigError.
+    """Read the files; passwords for upstream will be written to `directory`. Raises ConfigError.
 
-    `known` is what has been read already, by who could read it.
+    `known` was read before, as another user.
     """
     reader = _Reader(directory, {name: environment[name] for name in _CALLERS if name in environment})
     daemon = read_daemon(found, known)
@@ -195,7 +191,7 @@ def read_files(
 
 
 def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources:
-    """Read variables only, as a container is set up by. Raises ConfigError."""
+    """Read the environment only, as for a container. Raises ConfigError."""
     if not any(environment.get(name) for name in _NAMES_UPSTREAM):
         raise ConfigError(
             "RSYNC_HOST is not set in the environment",
@@ -227,7 +223,7 @@ class _Reader:
         return read_ftpsync(variables, name=name, archive=archive, places=where, password_file=secret)
 
     def all_runmirrors(self, found: Sorted) -> Iterator[tuple[str, str, Runmirrors]]:
-        """Those with a runmirrors.conf, and those of which there is only the .mirror."""
+        """Those with a runmirrors.conf, and those with a .mirror file only."""
         mirrors = {file.stem: file for file in found.mirror}
         confs = {file.stem: file for file in found.runmirrors}
         for name in sorted({*mirrors, *confs}, key=lambda one: ("-" in one, one)):
@@ -243,7 +239,9 @@ class _Reader:
             name=name,
             archive_option=name.partition("-")[2],
             places=where,
-            mirror_text=read_text(file, self.warnings) if file else "",  # `merge` tells who pushes nobody
+            mirror_text=read_text(file, self.warnings)
+            if file
+            else "",  # `merge` warns of an archive without sites
             home=Path(self.environment.get("HOME") or "/"),
         )
 
@@ -256,14 +254,14 @@ class _Reader:
         return found
 
     def _places(self, file: Path | None) -> ScriptPaths:
-        """Those of the command whose file it is: a tarball's are beside its `etc`."""
+        """The paths of the command that the file belongs to; those of a tarball are beside its `etc`."""
         directory = file.absolute().parent if file else Path("/nowhere")
         base = directory.parent if directory.name == "etc" else Path("/nowhere")
         return ScriptPaths.of(self.environment, str(base / "bin/ftpsync"))
 
 
 def _require_safe_for_bash(file: Path) -> None:
-    """ConfigError where root would have bash evaluate what somebody else can write."""
+    """ConfigError if bash would run as root on a file that another user can write."""
     if os.geteuid() == 0 and not only_root_changes(file):
         raise ConfigError(
             f"{file}: bash evaluates this file, but not only root can change it or a directory above it",
@@ -272,7 +270,7 @@ def _require_safe_for_bash(file: Path) -> None:
 
 
 def _mended(variables: Variables, warnings: list[str]) -> Variables:
-    """As our files can have them. A password would be another one, so it is left out."""
+    """The variables as UTF-8. A password in another encoding is left out: it would change."""
     place = variables.file or ENVIRONMENT
     values, environment = dict(variables.values), dict(variables.environment)
     if not _is_utf8(variables.get(_PASSWORD)):
@@ -303,12 +301,12 @@ def _secrets_files(rsyncd: Rsyncd) -> Iterator[Path]:
 
 
 def with_trees(sources: Sources, trees: Mapping[str, Path]) -> Sources:
-    """The same, with trees that the operator names."""
+    """The same, with the trees that the operator names."""
     return replace(sources, told=replace(sources.told, trees=trees))
 
 
 def nothing_found(searched: Sequence[Path]) -> ConfigError:
-    """The error for who has none of these files."""
+    """The error if there are no such files."""
     return ConfigError(
         f"there is nothing to import in {', '.join(map(str, searched))}",
         hint="give files or directories, such as: pushmirror import /etc/ftpsync /etc/rsyncd.conf; or start "
@@ -317,5 +315,5 @@ def nothing_found(searched: Sequence[Path]) -> ConfigError:
 
 
 def caller() -> Mapping[str, str]:
-    """The environment that we were called in."""
+    """The caller's environment."""
     return dict(os.environ)
