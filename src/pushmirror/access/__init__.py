@@ -1,1 +1,1 @@
-"""Who may read what: the rsync daemon's files, the sites' passwords, and what a site's operator is told."""
+"""Rsync access for sites: the daemon's files, passwords, and the setup instructions for a site's operator."""

@@ -1,12 +1,12 @@
-"""The passwords of one site: its file `sites.d/NAME.secret`, and what happens to them.
+"""The passwords of one site, in its file `sites.d/NAME.secret`, and their rotation.
 
     add ─▶ NAME ──rotate──▶ NAME until T, NAME+2 ──rotate──▶ NAME+2 until T', NAME+3 ──▶ …
-                              └── T is over: gone
+                              └── after T: removed
 
-rsync looks for one password of a user only, so the old and the new one are of different users (ADR 4). The
-file is TOML, may be edited by hand, and belongs to its owner alone. Guaranteed: no value of the file is part
-of an error message, for a password may stand on the wrong line. Not the business of this module: who may
-read what (access/rsyncd_conf.py).
+rsync checks only one password of a user, so the old and the new one belong to different users (ADR 4). The
+file is TOML, may be edited by hand, and only its owner may read it. Guaranteed: no value of the file is in an
+error message, because a password may be on the wrong line. Not the business of this module: who may read
+what (access/rsyncd_conf.py).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Login(model.Values):
 
 
 def new_password() -> str:
-    """A password that nobody can guess, of letters, digits, - and _."""
+    """A random password of letters, digits, - and _."""
     return secrets.token_urlsafe(_BYTES)
 
 
@@ -89,7 +89,7 @@ def first(name: str, password: str) -> tuple[Login, ...]:
 def rotated(
     logins: Sequence[Login], name: str, password: str, *, now: datetime, grace: timedelta
 ) -> tuple[Login, ...]:
-    """The logins with a new one; the others work until the grace is over, or as long as they did anyway."""
+    """The logins with a new one; the others end when the grace is over, or earlier as before."""
     end = now + grace
     old = [login.model_copy(update={"until": min(login.until or end, end)}) for login in logins]
     number = max((_number(login.user, name) for login in logins), default=0) + 1
@@ -98,18 +98,18 @@ def rotated(
 
 
 def valid(logins: Sequence[Login], now: datetime) -> tuple[Login, ...]:
-    """Those that work."""
+    """The logins that are valid now."""
     return tuple(login for login in logins if login.until is None or login.until > now)
 
 
 def current(logins: Sequence[Login], now: datetime) -> Login | None:
-    """The one to be told to the site's operator: the newest that works."""
+    """The login for the site's operator: the newest valid one."""
     working = valid(logins, now)
     return working[-1] if working else None
 
 
 def render(name: str, logins: Sequence[Login], text: str = "") -> str:
-    """The text of a site's file; with the one that is there, what else stands in it is kept."""
+    """The text of a site's file; comments and other keys of the present one are kept."""
     document = tomlkit.parse(text) if text else tomlkit.parse(f"{_HEAD.format(name=name)}\n")
     tables = document.setdefault("login", tomlkit.aot())
     wanted = {login.user: login for login in logins}
@@ -125,7 +125,7 @@ def render(name: str, logins: Sequence[Login], text: str = "") -> str:
 
 
 def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
-    """The logins of a site's file; ConfigError names everything that is wrong."""
+    """Parse a site's file; ConfigError names every problem."""
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as exc:  # also of a number or a depth that Python has no room for
@@ -143,9 +143,9 @@ def parse(text: str, name: str, file: Path) -> tuple[Login, ...]:
 
 
 def read(file: Path, name: str) -> tuple[Login, ...]:
-    """The logins of a site; none when there is no file.
+    """Read the logins of a site; none if there is no file.
 
-    ConfigError when it is this file that cannot be used, PushmirrorError when no file can be read now.
+    Raises ConfigError if this file is unusable, PushmirrorError if no file can be read now.
     """
     try:
         text = file.read_text("utf-8")
@@ -191,7 +191,7 @@ def _mistakes(error: ValidationError) -> Iterator[str]:
 
 
 def _wrong_users(logins: Sequence[Login], name: str) -> Iterator[str]:
-    """What keeps a site from logging in as another one, and rsync from finding the wrong password."""
+    """Problems of users: they must be the site's own and unique, so that rsync finds the right password."""
     for number, login in enumerate(logins, 1):
         if not _number(login.user, name):
             yield f"login {number}.user: expected {name} or {name}+2, {name}+3 …"
@@ -200,7 +200,7 @@ def _wrong_users(logins: Sequence[Login], name: str) -> Iterator[str]:
 
 
 def _number(user: str, name: str) -> int:
-    """Which of a site's users this is, from 1; 0: none of them."""
+    """The number of a site's user, from 1; 0: not one of the site's."""
     if user == name:
         return 1
     match = re.fullmatch(r"([2-9]|[1-9]\d{1,8})", user.removeprefix(f"{name}+"), re.ASCII)

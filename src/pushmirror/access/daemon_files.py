@@ -1,4 +1,4 @@
-"""Carries out what `rsyncd_conf`, `tls` and `credentials` decide: the files that the rsync daemon reads.
+"""Write the files that the rsync daemon and stunnel read, as `rsyncd_conf`, `tls` and `credentials` decide.
 
 Guaranteed: each appears whole and is only written when it changes; two processes never write at once, and
 each writes what the configuration on disk says at that moment; passwords are in files of mode 0600; the
@@ -43,16 +43,16 @@ from pushmirror.system.rsync_version import rsync_version
 
 _log = logging.getLogger(__name__)
 _PRIVATE = 0o700  # of the directory
-_PATIENCE_S = 5.0  # with who changes sites at the moment, and may have been stopped (Ctrl-Z)
-_STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; others have the other only
+_PATIENCE_S = 5.0  # for a process that changes sites, and may be stopped (Ctrl-Z)
+_STUNNEL = ("stunnel4", "stunnel")  # Debian's name first; other systems have the second only
 
 
 def update(config: model.Config, *, aloud: bool = True) -> bool:
-    """Bring the daemon's files in line with the configuration on disk and the time; whether one changed.
+    """Update the daemon's files for the configuration on disk and the time; returns whether one changed.
 
-    The configuration is read again, for this one may be older than another process's change. `aloud` logs
-    the sites that are kept out because their passwords cannot be used. Raises ConfigError, and
-    PushmirrorError when the files cannot be written, or stay locked.
+    The configuration is read again: another process may have changed it. `aloud` logs the sites that are
+    disabled because of unusable passwords. Raises ConfigError, and PushmirrorError if the files cannot be
+    written, or stay locked.
     """
     with changing(config):
         return write(loader.load(config.source) if config.source else config, aloud=aloud)
@@ -60,9 +60,9 @@ def update(config: model.Config, *, aloud: bool = True) -> bool:
 
 @contextmanager
 def changing(config: model.Config) -> Iterator[None]:
-    """Hold the lock under which sites and the daemon's files change; makes their directory.
+    """Hold the lock of sites and daemon files; creates their directory.
 
-    PushmirrorError names who holds it when it does not come free in some seconds.
+    Raises PushmirrorError with the holder if it is not released within some seconds.
     """
     directory = places(config).directory
     try:
@@ -81,13 +81,13 @@ def changing(config: model.Config) -> Iterator[None]:
 def write(
     config: model.Config, *, facts: DaemonFacts | None = None, now: datetime | None = None, aloud: bool = True
 ) -> bool:
-    """Write the files; to be called within `changing`. Whether one of them changed."""
+    """Write the files, within `changing`; returns whether one changed."""
     where, moment, found = places(config), now or clock.now(), _read(config)
     if aloud:
         for exc in _errors(found).values():
             _log.warning("%s", kept_out(exc))
     working = {name: credentials.valid(of_site, moment) for name, of_site in _usable(found).items()}
-    # The secrets first: no other mistake may keep a password alive, and by itself a new one opens nothing.
+    # The secrets first: no other error may keep an old password valid, and a new one alone opens nothing.
     changed = _write(config, where.secrets, _secrets(working), 0o600)
     _make_manifest_directories(config)
     known = facts or facts_of(config)
@@ -100,17 +100,17 @@ def write(
 
 
 def logins(config: model.Config) -> dict[str, tuple[Login, ...]]:
-    """The logins of every site, also those that are over; none where they are `unusable`."""
+    """The logins of every site, expired ones included; none of a site whose passwords are `unusable`."""
     return _usable(_read(config))
 
 
 def unusable(config: model.Config) -> dict[str, ConfigError]:
-    """The sites whose passwords cannot be used, so that they are kept out, and why."""
+    """The sites with unusable passwords, which are disabled, and the reasons."""
     return _errors(_read(config))
 
 
 def kept_out(why: ConfigError) -> str:
-    """What that means, for a log."""
+    """The log line for that."""
     return f"{why}; site disabled until this is fixed"
 
 
@@ -151,24 +151,24 @@ def places(config: model.Config) -> DaemonPaths:
 
 
 def owner_of(config: model.Config) -> int:
-    """The number of the user whose daemon it is; the state directory must be there."""
+    """The user ID of the daemon's owner; the state directory must exist."""
     return config.state.directory.stat().st_uid
 
 
 def rsync_argv(config: model.Config) -> list[str]:
-    """The command line of a daemon in the foreground; address and port are in its configuration.
+    """The command line of rsyncd in the foreground; address and port are in its configuration.
 
-    PushmirrorError when this user's rsync would refuse the files.
+    Raises PushmirrorError if this user's rsync would refuse the files.
     """
     require_owner(config)
     return [_rsync(), "--daemon", "--no-detach", f"--config={places(config).conf}"]
 
 
 def stunnel_argv(config: model.Config) -> list[str] | None:
-    """The command line of the daemon for TLS, in the foreground; none without a certificate.
+    """The command line of stunnel in the foreground; None without a certificate.
 
-    It starts an rsync for each connection by itself and needs no other daemon to run. PushmirrorError as
-    for `rsync_argv`.
+    It starts an rsync for each connection and needs no other daemon. Raises PushmirrorError as
+    `rsync_argv`.
     """
     if not config.serve.certificate:
         return None
@@ -177,12 +177,12 @@ def stunnel_argv(config: model.Config) -> list[str] | None:
 
 
 def stunnel_program() -> str:
-    """stunnel's full path; ProgramMissing when it is not installed."""
+    """stunnel's full path; raises ProgramMissing."""
     return _program(_STUNNEL, "stunnel4")
 
 
 def setting_of(config: model.Config, pushmirror: str) -> UnitContext:
-    """What the printed units name; `pushmirror` is this program's full path."""
+    """The values in the printed units; `pushmirror` is this program's full path."""
     directory = config.state.directory
     user = pwd.getpwuid(owner_of(config) if directory.exists() else os.geteuid())
     tls = stunnel_program() if config.serve.certificate else _STUNNEL[0]
@@ -190,16 +190,16 @@ def setting_of(config: model.Config, pushmirror: str) -> UnitContext:
 
 
 def facts_of(config: model.Config) -> DaemonFacts:
-    """What the daemon is run by, and with."""
+    """The daemon's user, machine and rsync."""
     return DaemonFacts(
         rsync_version(_rsync()), root=owner_of(config) == 0, ipv6=Path("/proc/net/if_inet6").exists()
     )
 
 
 def require_owner(config: model.Config) -> None:
-    """PushmirrorError where it is not our daemon.
+    """PushmirrorError if the daemon's files belong to another user.
 
-    Root's rsync lets nobody in by another user's secrets (`strict modes`); others cannot read them.
+    Root's rsync refuses another user's secrets (`strict modes`); other users cannot read them.
     """
     owner = owner_of(config)
     if owner != os.geteuid():
@@ -215,7 +215,7 @@ def _secrets(working: Mapping[str, Sequence[Login]]) -> str:
 
 
 def _make_manifest_directories(config: model.Config) -> None:
-    """A module without its directory would be an error to every site that asks; empty, it says: not yet."""
+    """Create the directories of manifest modules: without one every request is an error."""
     manifests = config.state.manifests
     wanted = [
         archive.name
@@ -262,7 +262,7 @@ def _rsync() -> str:
 
 
 def _program(names: Sequence[str], package: str) -> str:
-    """Its full path, by the first name that is found: units and stunnel have no PATH to search."""
+    """A program's full path, by the first name that is found: units and stunnel have no PATH."""
     search = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
     for name in names:
         if found := shutil.which(name, path=search):

@@ -1,7 +1,7 @@
-"""What a site's operator needs to be our mirror: ready to paste, for pushmirror and for ftpsync. Pure.
+"""The setup instructions for a site's operator: files to paste, for pushmirror and for ftpsync. Pure.
 
-Guaranteed: the pushmirror.toml loads as it is, once the password file beside it is there; an ftpsync.conf
-means the same to a shell as to us, whatever is in a password.
+Guaranteed: the pushmirror.toml is valid once its password file exists; the ftpsync.conf is quoted for the
+shell, whatever characters a password has.
 """
 
 from __future__ import annotations
@@ -19,22 +19,19 @@ from pushmirror.config.model import Access, Archive, Config, PushKind, Site
 from pushmirror.config.types import is_public
 from pushmirror.errors import UsageError
 
-# The line of a site's authorized_keys that lets a hub's key do one thing. Pure; sshd(8) has the format.
-
-
 PUSHMIRROR = "/usr/local/bin/pushmirror receive"
 FTPSYNC = "/usr/bin/ftpsync"  # Debian's package
 FTPSYNC_OF_A_TARBALL = "~/bin/ftpsync"
 
-_RESTRICT = ("restrict",)  # since OpenSSH 7.2, also against what later ones learn
+_RESTRICT = ("restrict",)  # since OpenSSH 7.2; covers later features, too
 _BEFORE_RESTRICT = ("no-port-forwarding", "no-X11-forwarding", "no-agent-forwarding", "no-pty")
 
 
 def line(public_key: str, command: str, addresses: Sequence[str] = (), *, old_ssh: bool = False) -> str:
-    """One line: the key may run the command and do nothing else, and only from these addresses.
+    """The line of authorized_keys (sshd(8)) that restricts a key to one command, and to these addresses.
 
-    No addresses: from everywhere. `old_ssh` is for an sshd before OpenSSH 7.2. UsageError when the key
-    is not one.
+    No addresses: from everywhere. `old_ssh` is for an sshd before OpenSSH 7.2. Raises UsageError if the key
+    is none.
     """
     words = public_key.split(maxsplit=2)
     if len(words) < 2 or not public_key.strip().isprintable():
@@ -42,18 +39,18 @@ def line(public_key: str, command: str, addresses: Sequence[str] = (), *, old_ss
     options = [*(_BEFORE_RESTRICT if old_ssh else _RESTRICT)]
     if addresses:
         options.append(f'from="{",".join(addresses)}"')
-    quoted = command.replace('"', r"\"")  # all that sshd(8) needs escaped
+    quoted = command.replace('"', r"\"")  # sshd(8) needs no other escapes
     options.append(f'command="{quoted}"')
     return f"{','.join(options)} {' '.join(words)}"
 
 
 TLS_PORT = 1873  # of rsyncs:// and of ftpsync
 _TREES = "/srv/mirrors"
-_KEYRINGS = Path("/usr/share/keyrings")  # what is there comes with a Debian package
+_KEYRINGS = Path("/usr/share/keyrings")  # files there are of a Debian package
 _WITH_LOGIN = ("upstream = ", "RSYNC_USER=", "RSYNC_PASSWORD=")  # beginnings of lines
 NO_KEY = "HUB-PUBLIC-KEY"
 _ASK = "  # get this file from {}: without it signatures are not checked"
-# Debian's rsync-ssl-tunnel lacks what rsync's own rsync-ssl tells stunnel; it hands this value on as it is.
+# Debian's rsync-ssl-tunnel lacks options of rsync's own rsync-ssl; it passes this value on to stunnel.
 _WITHOUT_DELAY = """\
 # The second line is for stunnel, which otherwise waits a minute after each of the two transfers.
 RSYNC_SSL_METHOD=stunnel
@@ -64,7 +61,7 @@ TIMEOUTclose = 0'
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """An archive as the site reaches it."""
+    """An archive's module, as the site reads it."""
 
     archive: str
     url: str
@@ -82,19 +79,19 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """Everything for one site."""
+    """The setup instructions for one site."""
 
     site: str
     account: str  # on the site, whose authorized_keys it is
-    hub: str  # the name it reaches us by
-    user: str | None  # of our rsync daemon; none: it has no password
+    hub: str  # our name, as the site reaches us
+    user: str | None  # of our rsync daemon; None: the site has no password
     password: str | None = field(repr=False)
-    authorized_keys: dict[str, str]  # what the site runs -> the line; empty: it is not pushed
+    authorized_keys: dict[str, str]  # the site's program: the line; empty: the site is not pushed
     modules: tuple[Module, ...]
     pushmirror: tuple[Snippet, ...]
     ftpsync: tuple[Snippet, ...]
-    next: dict[str, tuple[str, ...]]  # what the site runs -> the commands to call then
-    notes: tuple[str, ...]  # what the hub's operator should look at
+    next: dict[str, tuple[str, ...]]  # the site's program: the commands to run then
+    notes: tuple[str, ...]  # warnings for the hub's operator
 
 
 def make(
@@ -106,7 +103,7 @@ def make(
     addresses: Sequence[str],
     old_ssh: bool = False,
 ) -> Kit:
-    """The kit; `addresses` are those that our pushes come from, `public_key` what they are made with."""
+    """Make the kit; `addresses` and `public_key` are those of our pushes."""
     offered = [config.archives[name] for name in (*site.archives, *site.reads)]
     offered = [archive for archive in offered if archive.access is not Access.NONE]
     return Kit(
@@ -141,7 +138,7 @@ def _lines(site: Site, public_key: str, addresses: Sequence[str], *, old_ssh: bo
 
 
 def _endpoint(config: Config) -> tuple[bool, int]:
-    """Whether it is TLS that we offer, and the port."""
+    """Whether sites use TLS, and the port."""
     serve = config.serve
     tls = serve.certificate is not None
     return tls, listening(serve.rsync_tls if tls else serve.rsync)[1]
@@ -189,7 +186,7 @@ def _for_pushmirror(
 
 
 def _keyring(archive: Archive) -> str:
-    """A name for the file with an archive's keys, which its reader has to get somewhere."""
+    """The file of an archive's keyring; a placeholder if it is unknown."""
     name = archive.keyring[0].name if archive.keyring else ""
     return name if name.isprintable() and not set(name) & set('"\\\\') and name else f"{archive.name}.gpg"
 
@@ -247,13 +244,13 @@ def _notes(
 
 
 def render(kit: Kit, *, pushmirror: bool = True, ftpsync: bool = True) -> str:
-    """The kit as text, for a site that runs one of these, or for one of which we do not know."""
+    """The kit as text, for a site that runs one of these programs, or for an unknown one."""
     wanted = [name for name, is_wanted in (("pushmirror", pushmirror), ("ftpsync", ftpsync)) if is_wanted]
     return "\n".join([*_heading(kit), *_pushes(kit, wanted), *_files(kit, wanted), *_next(kit, wanted)])
 
 
 def render_login(kit: Kit) -> str:
-    """What a site's operator changes for another user and password, for whatever the site runs."""
+    """The changes for another user and password, for each program."""
     lines = [
         f"New login of {kit.site} at {kit.hub}",
         "",
@@ -269,7 +266,7 @@ def render_login(kit: Kit) -> str:
 
 
 def _of_login(snippet: Snippet) -> Iterator[str]:
-    """The lines of a file that have the login in them, each after the heading that it stands below."""
+    """The lines of a file with the login, each after its section heading."""
     heading = ""
     for line in snippet.text.splitlines():
         if line.startswith("["):

@@ -1,13 +1,13 @@
 """The text of rsyncd.conf, from the configuration and the logins of the sites. Pure.
 
-Guaranteed: a module is read-only, and either open because the configuration says so or open to exactly the
-logins of its sites; an archive's manifest is for the readers of the archive; a value that rsync would read as
-something else than it says is refused. Not the business of this module: where passwords come from, and how
+Guaranteed: a module is read-only, and open to everybody only if so configured, else to exactly the logins of
+its sites; an archive's manifest has the archive's readers; a value that rsync would read differently is
+refused. Not the business of this module: where passwords come from, and how
 the text reaches the disk (daemon_files.py).
 
-Two things of rsync that everything here must respect. An empty `auth users` lets everybody in, so there is
-always a rule. And there is no way to write `%NAME%` literally: rsync puts a variable of its environment in
-its place (`%%` is no escape, whatever rsyncd.conf(5) says), so such values are refused.
+An empty `auth users` admits everybody, so there is always a rule. `%NAME%` cannot be written literally: rsync
+replaces it by a variable of its environment (`%%` is no escape, although rsyncd.conf(5) says so), so such
+values are refused.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pushmirror.config.model import Access, Archive, Config, Serve
 from pushmirror.config.upstream_url import MANIFEST_SUFFIX
 from pushmirror.errors import ConfigError
 
-#: Work areas, ours and rsync's own, at any depth. The flags Archive-Update-* are for everybody to see.
+#: Work areas, ours and rsync's, at any depth. The flags Archive-Update-* are public.
 HIDDEN = (".~tmp~", ".~tmp~/***")
 UNFINISHED = "*.new *.next"  # of a manifest, what is being written
-_NOBODY = "*:deny"  # an auth rule that matches every user and lets none in
-_LOG_FORMAT = "%o %a %m (%u) %f %l %b"  # as rsyncstats expects it, and the bytes that were really sent
+_NOBODY = "*:deny"  # an auth rule that refuses every user
+_LOG_FORMAT = "%o %a %m (%u) %f %l %b"  # as rsyncstats expects it, with the bytes that were really sent
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")
 _ALL_ADDRESSES = "[::]"
 RSYNC_PORT = 873
@@ -38,7 +38,7 @@ _HEAD = """\
 
 @dataclass(frozen=True, slots=True)
 class DaemonFacts:
-    """What the daemon is run by, and with."""
+    """The daemon's user, machine and rsync."""
 
     version: tuple[int, int, int]  # of rsync
     root: bool  # the daemon is root's
@@ -50,7 +50,7 @@ class DaemonFacts:
 
     @property
     def may_try_chroot(self) -> bool:
-        """Whether leaving `use chroot` out means: where the kernel lets us (since rsync 3.2.7)."""
+        """Whether an unset `use chroot` means: if the kernel permits it (since rsync 3.2.7)."""
         return self.version >= (3, 2, 7)
 
 
@@ -78,22 +78,22 @@ class DaemonPaths:
 
     @property
     def tls_log(self) -> Path:
-        """What stunnel says, also when it is not `serve` that runs it."""
+        """stunnel's log, also if `serve` does not run it."""
         return self.directory / "stunnel.log"
 
     def lock(self, archive: str) -> Path:
-        """One for each module: those that share a file share their `max connections` too."""
+        """The lock file of a module: modules with one file would share `max connections`."""
         return self.directory / f"{archive}.lock"
 
     def manifest_lock(self, archive: str) -> Path:
-        """That of the manifest's module; an archive's name may end in ".manifest", a lock of one in this."""
+        """The lock file of a manifest's module; an archive's name may end in ".manifest"."""
         return self.directory / f"{archive}.lock-of-manifest"
 
 
 def render(
     config: Config, logins: Mapping[str, Sequence[str]], places: DaemonPaths, facts: DaemonFacts
 ) -> str:
-    """The file's text; `logins` are the users of each site by its name. Raises ConfigError."""
+    """The file's text; `logins` are the users of each site, by its name. Raises ConfigError."""
     sections = [_HEAD, *_lines(_globals(config.serve, places, facts))]
     for archive in config.archives.values():
         if archive.access is not Access.NONE:
@@ -112,7 +112,7 @@ def render(
 
 
 def listening(address: str) -> tuple[str, int]:
-    """Address and port of `host:port`; the address is empty for all of this machine, of both families."""
+    """Address and port of `host:port`; an empty address: all of this machine, IPv4 and IPv6."""
     host, _, port = address.rpartition(":")
     if not 0 < int(port) < 65536:
         raise ConfigError(f'serve: "{address}": expected a port from 1 to 65535')
@@ -120,7 +120,7 @@ def listening(address: str) -> tuple[str, int]:
 
 
 def value(key: str, text: str) -> str:
-    """Text as a value of rsyncd.conf; ConfigError when rsync would read something else."""
+    """Text as a value of rsyncd.conf; ConfigError if rsync would read another value."""
     if found := _VARIABLE.search(text):
         raise ConfigError(
             f'{key}: found "{text}", in which rsync reads {found[0]} as an environment variable',
@@ -135,7 +135,7 @@ def value(key: str, text: str) -> str:
 
 
 def path_value(key: str, path: Path) -> str:
-    """A path as a value of rsyncd.conf: a slash, which rsync takes away, keeps what stands at its end."""
+    """A path as a value of rsyncd.conf: the final slash, which rsync removes, protects a trailing blank."""
     text = str(path)
     return value(key, f"{text}/" if text.endswith(("\\", " ")) else text)
 
@@ -154,7 +154,7 @@ def _globals(serve: Serve, places: DaemonPaths, facts: DaemonFacts) -> Iterator[
     # Only what is uploaded is munged, and nothing can be: links leave as they are either way. But with
     # munging, rsync would refuse a tree that has a directory /rsyncd-munged.
     yield "munge symlinks", "no"
-    yield "numeric ids", "yes"  # the names of our users are nobody's business
+    yield "numeric ids", "yes"  # user names are not public
     yield "read only", "yes"
     yield "list", "yes"
     yield "strict modes", "yes"
@@ -196,7 +196,7 @@ def _module(archive: Archive, users: Sequence[str], places: DaemonPaths) -> Iter
 def _manifest(
     archive: Archive, directory: Path, users: Sequence[str], places: DaemonPaths
 ) -> Iterator[tuple[str, str]]:
-    """The module beside an archive's, for the same readers; not listed, for it is no archive."""
+    """The module of an archive's manifest: same readers, not listed."""
     yield "path", path_value("state.directory", directory)
     yield "list", "no"
     yield "lock file", path_value("state.directory", places.manifest_lock(archive.name))
@@ -215,7 +215,7 @@ def _readers(archive: Archive, users: Sequence[str], places: DaemonPaths) -> Ite
 
 
 def _needs_a_name(peer: str) -> bool:
-    """Whether only the client's name can match: a pattern of names, not of addresses."""
+    """Whether a pattern is of host names, not of addresses."""
     return "*" in peer and any(character.isalpha() for character in peer)
 
 

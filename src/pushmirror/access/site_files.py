@@ -1,8 +1,8 @@
-"""Acts on the files of sites: add, remove, pause, resume, rotate; after each the daemon's files are current.
+"""Change the files of sites: add, remove, pause, resume, rotate; then update the daemon's files.
 
-Guaranteed: a site is added whole or not at all, and only when the configuration still loads with it; each
-file changes in one instant and keeps its comments, mode and owner; one process at a time changes them. Not
-the business of this module: what the store remembers of a site that is gone (`store.forget_site`).
+Guaranteed: a site is added completely or not at all, and only if the configuration stays valid; each file
+changes atomically and keeps its comments, mode and owner; one process at a time changes them. Not the
+business of this module: the stored state of a removed site (`store.forget_site`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEAD = "# A site that we push to. Written by `pushmirror site add`; you can edi
 
 
 def add(config: model.Config, name: str, keys: Mapping[str, object]) -> tuple[model.Site, Login]:
-    """Add a site with these keys of its file, and give it a password. UsageError when that cannot be."""
+    """Add a site with these keys, and a password. Raises UsageError."""
     with _changing(config) as now_there:
         site = _checked(now_there, name, keys)
         file, secret = daemon_files.site_file(now_there, name), daemon_files.secret_file(now_there, name)
@@ -43,35 +43,35 @@ def add(config: model.Config, name: str, keys: Mapping[str, object]) -> tuple[mo
         except BaseException:
             file.unlink(missing_ok=True)
             secret.unlink(missing_ok=True)
-            with suppress(PushmirrorError, OSError):  # the first error is the one to tell
+            with suppress(PushmirrorError, OSError):  # the first error is reported
                 daemon_files.write(now_there)
             raise
         return site, logins[0]
 
 
 def remove(config: model.Config, name: str) -> None:
-    """Remove a site and its passwords; what it is reading at the moment it may read to the end."""
+    """Remove a site and its passwords; its current transfers continue."""
     with _changing(config) as now_there:
         known(now_there, name)
         file = daemon_files.site_file(now_there, name)
-        file.unlink()  # first: a password without a site lets nobody in
+        file.unlink()  # first: a password without a site gives no access
         daemon_files.secret_file(now_there, name).unlink(missing_ok=True)
         sync_directory(file.parent)
         _bring_up_to_date(now_there)
 
 
 def pause(config: model.Config, name: str) -> bool:
-    """Leave a site alone when there is something to push; False when it was so already."""
+    """Pause a site; False if it was paused already."""
     return _set_paused(config, name, paused=True)
 
 
 def resume(config: model.Config, name: str) -> bool:
-    """Push a site again; False when it was so already."""
+    """Resume a site; False if it was not paused."""
     return _set_paused(config, name, paused=False)
 
 
 def rotate(config: model.Config, name: str, *, grace: timedelta | None = None) -> Login:
-    """Give a site a new user and password; the old ones work until the grace ([serve]'s) is over."""
+    """Give a site a new user and password; the old ones are valid for [serve]'s grace."""
     with _changing(config) as now_there:
         known(now_there, name)
         file = daemon_files.secret_file(now_there, name)
@@ -96,7 +96,7 @@ def rotate(config: model.Config, name: str, *, grace: timedelta | None = None) -
 
 
 def known(config: model.Config, name: str) -> model.Site:
-    """The site of this name; UsageError names the one that was probably meant."""
+    """The site of this name; UsageError suggests similar names."""
     if name not in config.sites:
         raise UsageError(
             f"there is no site {name!r} in {daemon_files.site_file(config, 'x').parent}"
@@ -132,7 +132,7 @@ def _checked(config: model.Config, name: str, keys: Mapping[str, object]) -> mod
             hint=f"edit that file, or remove the site first: pushmirror site remove {name}",
         )
     sites = {daemon_files.site_file(config, one): found for one, found in config.sites.items()}
-    sites[Path(f"site {name}")] = site  # there is no file yet that a line could name
+    sites[Path(f"site {name}")] = site  # there is no file yet to name in the error
     broken = problems.of_sites(sites, config.archives.keys())
     if broken:
         raise UsageError("\n".join(broken))
@@ -155,7 +155,7 @@ def _set_paused(config: model.Config, name: str, *, paused: bool) -> bool:
 
 
 def _parsed(file: Path) -> tomlkit.TOMLDocument:
-    """The text as it is, with its comments; not each that can be read can be kept so."""
+    """Parse the text with its comments; not every valid text can be kept unchanged."""
     try:
         return tomlkit.parse(file.read_bytes().decode())
     except TOMLKitError as exc:
@@ -175,7 +175,7 @@ def _write_logins(config: model.Config, name: str, logins: tuple[Login, ...], te
 
 
 def _put(config: model.Config, file: Path, data: bytes) -> None:
-    """Write a file of passwords: for the owner of the daemon, who has to read it, and for nobody else."""
+    """Write a password file that only the daemon's owner can read."""
     owner = daemon_files.owner_of(config) if os.geteuid() == 0 else None
     write_atomically(file, data, mode=0o600, owner=owner)
 

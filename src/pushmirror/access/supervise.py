@@ -1,8 +1,8 @@
-"""Has the daemons run for as long as `serve` does, and starts them again when they end.
+"""Run the rsync daemon and stunnel during `serve`, and restart them when they end.
 
-Guaranteed: what is started is gone when a call ends, however it ends. rsync that does not come up at all is
-an error, for nobody would be let in; trouble with TLS is told, tried again, and stops nothing else. Whoever
-renews the certificate, or changes the address of TLS, has nothing to restart, and no transfer is dropped.
+Guaranteed: started processes are gone when a call ends, however it ends. An rsync that does not come up is an
+error, as sites could not read; a problem with TLS is logged, retried, and stops nothing else. A renewed
+certificate or a changed TLS address needs no restart and drops no transfer.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pushmirror.errors import ConfigError, PushmirrorError
 from pushmirror.system import async_process
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.1  # between two looks whether the daemon answers
-_TEND_S = 1.0  # between two looks at the configuration and the certificate
-_QUICK_S = 5.0  # a daemon that ends before has not come up
+_LOOK_S = 0.1  # between two checks of the daemon
+_TEND_S = 1.0  # between two checks of the configuration and the certificate
+_QUICK_S = 5.0  # a daemon that ends earlier did not come up
 _PAUSES_S = (1, 2, 5, 15, 60)  # before a daemon is started again, and the last one for good
-_COMPLAINT = "[!] "  # with what stunnel begins a line that says why it cannot start
+_COMPLAINT = "[!] "  # the beginning of stunnel's line with the reason of a failed start
 _COMPLAINTS = 3  # the last of them
 _LOGGED = re.compile(r"\S+ \S+ \[(?P<pid>\d+)\] (?P<words>.*)")  # a line of rsync's log
-_TAIL = 4096  # bytes of it that are looked at
-_UP_S = 15.0  # the longest that pushes wait for the daemon
+_TAIL = 4096  # bytes of it that are read
+_UP_S = 15.0  # limit of pushes waiting for the daemon
 
 
 async def supervise(
@@ -43,10 +43,10 @@ async def supervise(
     on_start: Callable[[int], None] | None = None,
     log: Path | None = None,
 ) -> None:
-    """Have a daemon run, and start it again when it ends.
+    """Run a daemon, and restart it when it ends.
 
-    PushmirrorError if it never came up, unless it `may_fail`; that is then logged as any other end of it.
-    `log` is where rsync writes what it has to say, instead of to us.
+    Raises PushmirrorError if it never came up, unless it `may_fail`; then that is only logged. `log` is
+    rsync's log file, which has its errors.
     """
     failures, came_up = 0, may_fail
     while True:
@@ -71,7 +71,7 @@ async def supervise(
 
 
 async def wait_until_listening(config: Config) -> None:
-    """Wait until rsync's daemon takes connections; who is woken before would find nobody there."""
+    """Wait until rsync's daemon accepts connections: a site that is pushed earlier could not read."""
     host, port = listening(config.serve.rsync)
     try:
         async with asyncio.timeout(_UP_S):
@@ -88,7 +88,7 @@ async def wait_until_listening(config: Config) -> None:
 
 
 async def supervise_stunnel(config: Callable[[], Config]) -> None:
-    """Have stunnel run for as long as there is a certificate in the configuration."""
+    """Run stunnel while the configuration has a certificate."""
     running: asyncio.Task[None] | None = None
     async with asyncio.TaskGroup() as tasks:
         while True:
@@ -119,7 +119,7 @@ def _stunnel_argv(config: Callable[[], Config]) -> list[str]:
 
 
 async def _reload(config: Callable[[], Config], process: _Process, loaded: tls.Stamp) -> None:
-    """Have stunnel read its files again whenever they have changed, and are not being written any more."""
+    """Reload stunnel when its files have changed, and are not being written."""
     before = loaded
     while True:
         await asyncio.sleep(_TEND_S)
@@ -141,7 +141,7 @@ def _stamp(config: Config) -> tls.Stamp:
 
 
 class _Process:
-    """The stunnel that runs at the moment; by a handle, for its number may be another's when it is gone."""
+    """The running stunnel, by a pidfd: its number may be reused."""
 
     def __init__(self) -> None:
         self._handle: int | None = None
@@ -151,7 +151,7 @@ class _Process:
         self._handle = os.pidfd_open(pid)
 
     def hang_up(self) -> bool:
-        """Send it a HUP; False when there is none."""
+        """Send it a HUP; False if it does not run."""
         if self._handle is None:
             return False
         try:
@@ -174,7 +174,7 @@ def _why(name: str, ended: async_process.Ended, log: Path | None) -> str:
 
 
 def _logged(log: Path | None) -> list[str]:
-    """What the last rsync wrote into its log before it ended with an error."""
+    """The last rsync's log lines before its end."""
     try:
         lines = _tail(log).splitlines() if log else []
     except OSError:

@@ -60,7 +60,7 @@ def read_certificate(serve: Serve) -> Certificate | None:
 
 
 def stamp(serve: Serve, *further: Path) -> Stamp:
-    """Changes when one of the files does, also when a link gets another target."""
+    """A value that changes when one of the files does, also when a link gets another target."""
     return tuple(_facts(file) for file in (serve.certificate, serve.certificate_key, *further) if file)
 
 
@@ -99,7 +99,7 @@ def stunnel_conf(serve: Serve, places: DaemonPaths, facts: DaemonFacts, rsync: s
 
 
 def _services(serve: Serve, facts: DaemonFacts) -> Iterator[tuple[str, str, list[str]]]:
-    """One for each family: a socket for both would tell rsync IPv4 clients as ::ffff:192.0.2.1."""
+    """Services for IPv4 and IPv6: with one socket rsync sees IPv4 clients as ::ffff:192.0.2.1."""
     host, port = listening(serve.rsync_tls)
     if host:
         yield "rsync", f"{host}:{port}", []

@@ -1,7 +1,7 @@
-"""What the rsync daemon's log says of logins: who came last, and who was refused and why.
+"""Read logins from the rsync daemon's log: the last ones, and refused ones with the reason.
 
-Guaranteed: as much is read however long the log is; a log that is not there or cannot be read says nothing.
-Not its business: logs that were rotated away. Source of the lines: rsync's clientserver.c; times are local.
+Guaranteed: a bounded part is read; a missing or unreadable log gives nothing. Not the business of this
+module: rotated logs. Source of the lines: rsync's clientserver.c; times are local.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SeenLogin:
     user: str
     module: str
     address: str
-    refused: str = ""  # why, in rsync's words; empty: it was let in
+    refused: str = ""  # rsync's reason; empty: it was accepted
 
 
 def logins(log: Path) -> Iterator[SeenLogin]:
@@ -56,13 +56,13 @@ def logins(log: Path) -> Iterator[SeenLogin]:
 
 
 def last_logins(config: Config) -> dict[str, SeenLogin]:
-    """The last login of each user that was let in."""
+    """The last accepted login of each user."""
     seen = logins(daemon_files.places(config).log)
     return {one.user: one for one in seen if not one.refused}
 
 
 def refused(config: Config, site: str, since: datetime) -> str:
-    """Why our daemon refused a site's logins since then, in words; empty: it did not."""
+    """Why our daemon refused a site's logins since then; empty: it did not."""
     users, last = _users_of(config, site), None
     for one in logins(daemon_files.places(config).log):
         if (
@@ -78,7 +78,7 @@ def refused(config: Config, site: str, since: datetime) -> str:
 
 
 def _users_of(config: Config, site: str) -> set[str]:
-    """Also those whose time is over."""
+    """A site's users, expired ones included."""
     try:
         return {login.user for login in credentials.read(daemon_files.secret_file(config, site), site)}
     except PushmirrorError:  # told of where passwords are looked at
@@ -86,7 +86,7 @@ def _users_of(config: Config, site: str) -> set[str]:
 
 
 def _is_named_after(user: str, site: str) -> bool:
-    """Whether a user is one that `site add` or `site rotate` once gave to a site, whatever became of it."""
+    """Whether a user's name is of the form that `site add` and `site rotate` give to a site."""
     name, _, number = user.rpartition("+")
     return user == site or (name == site and number.isdigit())
 

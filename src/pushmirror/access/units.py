@@ -1,12 +1,16 @@
-"""What starts the rsync daemon: units of systemd, lines of inetd, and logrotate's words for its log. Pure.
+"""The printed service files: systemd units, inetd lines, logrotate configuration. Pure.
 
-Three ways, and each of them runs as the user whom the daemon's files belong to (see daemon_files.py):
+Three ways to start the rsync daemon, each as the owner of the daemon's files (see daemon_files.py):
 
     systemd   one service for all: `pushmirror serve` runs rsync and, with a certificate, stunnel
     socket    systemd listens, and starts an rsync for each connection; TLS is a service of its own
-    inetd     the same by inetd; TLS as a service, which is left to the reader's init
+    inetd     the same by inetd; TLS as a service, for any init system
 
-What each of them may do is in access/units.py.
+A systemd service gets as few rights as possible. A user other than root gets CAP_SYS_CHROOT, so that rsync
+locks each connection into its tree, and CAP_NET_BIND_SERVICE if the port needs it. Everything but the
+state, the database and known_hosts is read-only, and only needed system calls are permitted. A service that
+runs programs of the operator's choice (hooks of a push, ssh with a site's options) has only limits that no
+such program minds.
 """
 
 from __future__ import annotations
@@ -21,18 +25,9 @@ from pushmirror.access.rsyncd_conf import RSYNC_PORT, DaemonPaths, listening
 from pushmirror.config.model import Access, Config
 from pushmirror.errors import ConfigError
 
-# What the services of systemd may do, as lines of their units. Pure.
-#
-# Guaranteed: a user other than root gets CAP_SYS_CHROOT and, where the port needs it, CAP_NET_BIND_SERVICE,
-# and no more: rsync then locks each connection into its tree. Everything but the directories of the state,
-# the database and known_hosts is read-only, and only system calls that services need are let through. A
-# service that runs programs of the operator's choice (hooks of a push, ssh with the options of a site)
-# keeps only limits that no such program can mind.
-
-
 _SQLITE = "sqlite:///"
 _CHROOT, _BIND = "CAP_SYS_CHROOT", "CAP_NET_BIND_SERVICE"
-#: What root keeps: to read what others own, to end children that gave root up, to give it up itself.
+#: Root's capabilities: read others' files, end children that are not root, become another user.
 _ROOTS = ("CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 _FOR_ALL = (
     "NoNewPrivileges=yes",
@@ -64,14 +59,14 @@ _FOR_KNOWN_PROGRAMS = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one service may do."""
+    """The rights of one service."""
 
-    written: Sequence[Path]  # the directories that it writes to
-    bind: bool = False  # it listens on a port below 1024
-    foreign: str = ""  # the programs of the operator that it runs, in words; empty: none
+    written: Sequence[Path]  # writable directories
+    bind: bool = False  # its port is below 1024
+    foreign: str = ""  # the operator's programs that it runs, as text; empty: none
 
     def render(self, *, root: bool) -> Iterator[str]:
-        """The lines for a unit of root's or of another user's."""
+        """The lines for a unit of root or of another user."""
         needed = [*([_BIND] if self.bind else []), _CHROOT]
         if not root:
             yield f"AmbientCapabilities={' '.join(needed)}"
@@ -88,7 +83,7 @@ class Limits:
 
 
 def of_serve(config: Config, *, bind: bool) -> Limits:
-    """What `pushmirror serve` may do with this configuration."""
+    """The rights of `pushmirror serve` with this configuration."""
     hooks = any(one.hooks.before_push or one.hooks.after_push for one in config.archives.values())
     ssh = any(site.ssh_options for site in config.sites.values())
     foreign = [*(["hooks"] if hooks else []), *(["programs that ssh_options name"] if ssh else [])]
@@ -103,17 +98,17 @@ def _written(config: Config) -> list[Path]:
 
 
 def _quoted(path: Path) -> str:
-    """As systemd reads it: `%` means something there, and a shell's quotes do too."""
+    """A value quoted for systemd, where `%` and quotes are special."""
     return shlex.quote(str(path).replace("\\", "\\\\").replace("%", "%%"))
 
 
 _SYSTEMD = "/etc/systemd/system"
-_UNPRIVILEGED = 1024  # the first port that everybody may listen on
-_STRANGERS = 20  # connections at a time that have not named a module yet, or only list them
+_UNPRIVILEGED = 1024  # the first port without privileges
+_STRANGERS = 20  # connections without a module yet
 
 
 class Kind(StrEnum):
-    """Who starts the daemon; and the rotation of its log."""
+    """The kind of file to print."""
 
     SYSTEMD = "systemd"
     SOCKET = "socket"
@@ -123,9 +118,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnitContext:
-    """What the texts name; programs by their full paths."""
+    """The values in the files; programs by their full paths."""
 
-    user: str  # who runs the daemon
+    user: str  # the daemon's user
     group: str
     pushmirror: str
     rsync: str
@@ -133,7 +128,7 @@ class UnitContext:
 
 
 def render(kind: Kind, config: Config, places: DaemonPaths, setting: UnitContext) -> str:
-    """The files of one kind, each after a comment that says where it belongs. Raises ConfigError."""
+    """The files of one kind, each after a comment with its path. Raises ConfigError."""
     match kind:
         case Kind.SYSTEMD:
             return _serve(config, places, setting)
@@ -279,7 +274,7 @@ def _address(host: str, port: int) -> str:
 
 
 def _command(*words: str) -> str:
-    """A command line as systemd reads it: `%` and `$` mean something there, and a shell's quotes do too."""
+    """A command line quoted for systemd, where `%`, `$` and quotes are special."""
     return shlex.join(word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$") for word in words)
 
 

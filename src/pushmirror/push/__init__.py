@@ -1,1 +1,1 @@
-"""Wake sites, and be woken: what is said over ssh. (The push server itself is not here yet.)"""
+"""Push sites: which triggers are due, sending them, and the words that ssh carries."""

@@ -1,9 +1,9 @@
-"""Calling back: who asked for it with sync:callback is told by ssh that we are done, as by ftpsync.
+"""Callbacks: after a run, ssh to the host whose trigger had the word sync:callback, as ftpsync does.
 
     site ── ssh HUB "callback:ITS-HOST-NAME" ──▶ hub
 
-Guaranteed: whatever comes of it changes nothing but the log. Not the business of this module: whether the
-run that it is told of went well.
+Guaranteed: its result changes nothing but the log. Not the business of this module: whether the run
+succeeded.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pushmirror.system.owned_directory import keep_to_owner
 WORD = "callback:"  # what the word that is sent begins with
 _CALLS = "callbacks"  # directory below that of the state; a file for each site, the time in it
 _log = logging.getLogger(__name__)
-_TIMEOUT_S = 120.0  # of it all; the other end has nothing to do but note it
+_TIMEOUT_S = 120.0  # limit of the whole; the other end only stores a time
 _OPTIONS = ("BatchMode=yes", "ServerAliveInterval=45", "ConnectTimeout=45", "PasswordAuthentication=no")
 
 
 def callback_argv(callback: Callback, hostname: str) -> list[str]:
-    """The command line, word by word that of ftpsync (archvsync.md, 4)."""
+    """The command line of ftpsync, word by word (archvsync.md, 4)."""
     options = [word for option in _OPTIONS for word in ("-o", option)]
     login = ["-i", str(callback.key), f"-ouser {callback.user}"]
     return ["ssh", "-n", *options, *login, callback.host, f"{WORD}{hostname}"]
 
 
 def call_back(callback: Callback, *, hostname: str) -> bool:
-    """Tell the host that we, `hostname`, are done; returns whether it took that well."""
+    """Call the host back as `hostname`; returns whether that succeeded."""
     _log.info("calling back %s", callback.host)
     try:
         process.run(callback_argv(callback, hostname), timeout_s=_TIMEOUT_S).check()
@@ -46,7 +46,7 @@ def call_back(callback: Callback, *, hostname: str) -> bool:
 
 
 def note(state: Path, site: str, at: datetime) -> None:
-    """Remember when a site called last; whoever holds its key can make us remember no more than that."""
+    """Store the time of a site's last callback, and nothing else that the holder of its key may send."""
     keep_to_owner(state)
     directory = state / _CALLS
     directory.mkdir(parents=True, exist_ok=True)
@@ -54,14 +54,14 @@ def note(state: Path, site: str, at: datetime) -> None:
 
 
 def last_call(state: Path, site: str) -> datetime | None:
-    """When a site called last; none if it never did."""
+    """The time of a site's last callback; None if there was none."""
     with suppress(OSError, ValueError):
         return datetime.fromisoformat((state / _CALLS / site).read_text("utf-8").strip())
     return None
 
 
 def caller(words: Iterable[str]) -> str | None:
-    """The name that a call back from a site gives; none: the words that came are those of a push."""
+    """The host name in a callback; None: the words are a trigger's."""
     words = list(words)
     if any(word.startswith("sync:") for word in words):
         return None
@@ -70,7 +70,7 @@ def caller(words: Iterable[str]) -> str | None:
 
 
 def site_that_called(sites: Mapping[str, Site], name: str) -> Site | None:
-    """The site of this name or host; ftpsync gives its own host name, mostly without the domain."""
+    """The site of this name or host; ftpsync sends its host name, usually without the domain."""
     for site in sites.values():
         if name in {site.name, site.host, site.trace}:
             return site

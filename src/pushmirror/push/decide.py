@@ -1,17 +1,17 @@
-"""Which triggers are due: a pure function of the sites, where they stand, the goal and the clock.
+"""Decide which triggers are due: a pure function of the sites, their states, the goal and the clock.
 
                  ┌──────── the hub publishes something newer: it all begins again ────────┐
                  ▼                                                                        │
     all     DUE ─all────▶ TRIGGERED ─0────────────────────────────────────────────▶ CURRENT
     staged  DUE ─stage1─▶ TRIGGERED ─0─▶ HELD ─barrier─▶ DUE ─stage2─▶ TRIGGERED ─0─▶ CURRENT
-    mhop    as staged, and the site wakes its own staged sites before it answers stage 1
+    mhop    as staged, and the site pushes its own staged sites before it answers stage 1
                               └─else─▶ RESTING ─back-off is over─▶ DUE
     GATED   in front of all of it, while a canary is not current;  PAUSED  by hand
     DELAYED in front of it, too, until the site's delay is over
 
 Guaranteed, under any order of events: no site gets stage 2 of a generation whose stage 1 it has not
 confirmed; nothing that a site confirmed is sent to it again; a paused site is left alone; whoever is
-willing and answers becomes current. Deciding again is the recovery from everything: nothing is remembered
+not paused and answers becomes current. Deciding again is the recovery from everything: nothing is stored
 here. Not the business of this module: carrying it out (`engine.py`), what an answer changes
 (`push/site_state.py`).
 """
@@ -31,7 +31,7 @@ Targets = tuple[str | None, str | None]  # the published and the prepared genera
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the sites of an archive are to reach."""
+    """The generations that the sites of an archive should reach."""
 
     archive: str
     published: str | None  # the generation that we serve; none: nothing was published yet
@@ -43,7 +43,7 @@ class Goal:
 
     @property
     def aim(self) -> Targets:
-        """What makes it another goal."""
+        """The part of it that makes it another goal."""
         return self.published, self.prepared
 
     @property
@@ -63,15 +63,15 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done now, and what each site waits for."""
+    """The triggers that are due now, and each site's phase."""
 
     sends: tuple[Send, ...]
     phases: Mapping[str, Phase]  # by name of the site
-    reports: tuple[str, ...] = ()  # sites that have been failing for long and are to be reported, once
+    reports: tuple[str, ...] = ()  # sites that have failed for long and are reported now, once
     wake_at: datetime | None = None  # when time alone changes this decision
 
     def among(self, names: Collection[str]) -> Decision:
-        """The same for some of the sites, whatever was decided about the others."""
+        """The decision restricted to these sites."""
         return replace(
             self,
             sends=tuple(send for send in self.sends if send.site.name in names),
@@ -80,7 +80,7 @@ class Decision:
         )
 
     def beside(self, other: Decision) -> Decision:
-        """What was decided about some sites, and by another decision about all others."""
+        """This decision for its sites, and the other one for all others."""
         rest = self.among(self.phases.keys() - other.phases.keys())
         moments = [at for at in (rest.wake_at, other.wake_at) if at]
         return Decision(
@@ -95,7 +95,7 @@ class Decision:
         return [name for name, phase in self.phases.items() if phase in phases]
 
 
-#: What a site is sent next, by the way it is woken and whether it has confirmed stage 1.
+#: The next stage to send, by the kind of push and whether the site has confirmed stage 1.
 _NEXT: dict[tuple[PushKind, bool], Stage] = {
     (PushKind.ALL, False): Stage.ALL,
     (PushKind.ALL, True): Stage.ALL,
@@ -109,10 +109,10 @@ _NEXT: dict[tuple[PushKind, bool], Stage] = {
 def decide(
     sites: Sequence[Site], site_states: Mapping[str, SiteState], goal: Goal, rules: Push, now: datetime
 ) -> Decision:
-    """Which triggers are due now.
+    """Decide which triggers are due now.
 
-    `sites` are those of the goal's archive that are to be woken, `site_states` by name of the site where
-    there is one. Sites that are not in `sites` count for nothing.
+    `sites` are the pushed sites of the goal's archive, `site_states` the states of those that have one, by
+    name. Other sites are ignored.
     """
     everyone = _everyone(sites, site_states, goal)
     awaited = [one for one in everyone if one.is_willing]
@@ -132,7 +132,7 @@ def decide(
 def lacking_stage1(
     sites: Sequence[Site], site_states: Mapping[str, SiteState], goal: Goal, rules: Push, now: datetime
 ) -> list[str]:
-    """The names of the sites that an mhop hub waits for: they do not have stage 1 of what is prepared."""
+    """The sites that an mhop hub waits for: those without stage 1 of the prepared generation."""
     awaited = (one for one in _everyone(sites, site_states, goal) if one.is_staged and one.is_willing)
     lacking = (one for one in awaited if not one.has_stage1_of(goal.prepared))
     return [one.site.name for one in lacking if not one.is_given_up(rules, now)]
@@ -147,7 +147,7 @@ def _everyone(sites: Iterable[Site], site_states: Mapping[str, SiteState], goal:
 
 @dataclass(frozen=True, slots=True)
 class _SiteView:
-    """A site, and where it stands with the goal."""
+    """A site and its state with the goal."""
 
     site: Site
     site_state: SiteState
@@ -179,23 +179,23 @@ class _SiteView:
 
     @property
     def is_past_barrier(self) -> bool:
-        """Whether stage 2 of the published generation was sent to it; others then need not wait any more."""
+        """Whether stage 2 of the published generation was sent to it: the barrier was open then."""
         site_state, published = self.site_state, self.goal.published
         is_sent = site_state.sent_stage is Stage.STAGE2 and site_state.sent_generation == published
-        has_failed = site_state.tried == site_state.stage1 == published  # with stage 1 it had succeeded
+        has_failed = site_state.tried == site_state.stage1 == published  # it had succeeded with stage 1
         return is_sent or has_failed or site_state.stage2 == published
 
     def has_stage1_of(self, generation: str | None) -> bool:
-        """Whether it has what the indices of a generation refer to."""
+        """Whether it has the files that the indices of a generation refer to."""
         return generation in (self.site_state.stage1, self.site_state.stage2)
 
     def is_given_up(self, rules: Push, now: datetime) -> bool:
-        """Whether it has been failing for so long that nobody waits for it; it is tried all the same."""
+        """Whether it has failed for so long that others no longer wait for it; it is still retried."""
         since = self.site_state.failing_since
         return since is not None and now >= since + rules.deadline
 
     def report_at(self, rules: Push) -> datetime | None:
-        """When it will have been failing for long; none if nobody needs to be told."""
+        """When it will have failed for so long that it is reported; None if it need not be."""
         since = self.site_state.failing_since
         if since is None or self.site_state.reported or self.next is None or not self.is_willing:
             return None
@@ -204,41 +204,41 @@ class _SiteView:
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """What a site's phase depends on beside itself."""
+    """What a site's phase depends on besides its own state."""
 
     goal: Goal
     rules: Push
     now: datetime
-    canaries: Sequence[_SiteView]  # that are willing
+    canaries: Sequence[_SiteView]  # not paused
     others: Sequence[_SiteView]  # the same
     is_open: Mapping[bool, bool] = field(init=False)  # the barrier, of the canaries and of the others
 
     def __post_init__(self) -> None:
-        # Found once, not for each site: that would be everybody looking at everybody at each answer.
+        # Computed once, not per site: else every answer would cost sites times sites.
         object.__setattr__(self, "is_open", {canary: self._is_open(canary) for canary in (True, False)})
 
     def _is_open(self, canary: bool) -> bool:
-        """Whether stage 2 may begin; canaries wait for each other only, and the others for the others."""
+        """Whether the barrier is open; canaries wait for canaries only, the others for the others."""
         group = [one for one in (self.canaries if canary else self.others) if one.is_staged]
         if any(one.is_past_barrier for one in group):
-            return True  # once open it stays open, whoever joins
+            return True  # once open it stays open, also for new sites
         since, deadline = self.began(canary), self.rules.deadline
         if not since - deadline <= self.now < since + deadline:
             return True  # also when the clock was set back to long before
         awaited = [one for one in group if not one.is_given_up(self.rules, self.now)]
-        # Rounded, for as a float 0.28 of 25 is a little more than 7.
+        # Rounded: as a float, 0.28 of 25 is a little more than 7.
         enough = ceil(round(self.rules.quorum * len(awaited), 6))
         return sum(one.has_stage1_of(self.goal.published) for one in awaited) >= enough
 
     def began(self, canary: bool) -> datetime:
-        """When the group could begin: canaries at once, the others when the last canary was current."""
+        """When a group could begin: canaries at once, the others once the last canary is current."""
         if canary:
             return self.goal.since
         ends = [one.site_state.stage2_at for one in self.canaries]
         return max([self.goal.since, *(end for end in ends if end)])
 
     def turn_of(self, site: Site) -> datetime:
-        """When its delays are over, one after the other."""
+        """When its delays are over; they are added."""
         at = self.delays_from(site)
         for wait in site.delay:
             until = at + wait.at_most
@@ -246,14 +246,14 @@ class _Situation:
         return at
 
     def delays_from(self, site: Site) -> datetime:
-        """When its delays begin; news that come faster than a delay is over do not put it off for ever."""
+        """When its delays begin; a newer goal during a delay does not start it again."""
         since = self.goal.delays_since
         began = self.began(site.canary)
         return min(since, began) if since else began
 
     @property
     def staged_at(self) -> datetime | None:
-        """When the barrier opened for those that are no canaries; none: it has not."""
+        """When the barrier opened for sites that are not canaries; None: it is closed."""
         if not self.is_open[False]:
             return None
         began = self.began(canary=False)
@@ -271,7 +271,7 @@ def _phase(one: _SiteView, scene: _Situation) -> Phase:
 def _waits_for_canaries(one: _SiteView, scene: _Situation) -> bool:
     if one.site.canary or one.next is None:
         return False
-    # What a canary still needs of the prepared generation keeps nobody from the published one.
+    # A canary without the prepared generation delays nobody's published one.
     gating = (scene.goal.published, one.next[1])
     return any(canary.next is not None and canary.next[1] in gating for canary in scene.canaries)
 
@@ -279,7 +279,7 @@ def _waits_for_canaries(one: _SiteView, scene: _Situation) -> bool:
 def _waits_for_its_delay(one: _SiteView, scene: _Situation) -> bool:
     if not one.site.delay or one.next is None or one.next[0] is Stage.STAGE2:
         return False
-    is_ahead = one.next[1] != scene.goal.published  # nobody knows since when that is prepared
+    is_ahead = one.next[1] != scene.goal.published  # the time of the preparation is unknown
     return not is_ahead and scene.delays_from(one.site) <= scene.now < scene.turn_of(one.site)
 
 
@@ -287,7 +287,7 @@ def _rests(one: _SiteView, scene: _Situation) -> bool:
     site_state = one.site_state
     if site_state.next_try_at is None or one.next is None or site_state.tried != one.next[1]:
         return False  # something newer than what it failed with is tried at once
-    far = 2 * scene.rules.retry_at_most  # a clock that was set back must not put a site to sleep
+    far = 2 * scene.rules.retry_at_most  # a clock that was set back must not delay a site
     return scene.now < site_state.next_try_at <= scene.now + far
 
 
@@ -295,7 +295,7 @@ def _waits_for_stage1_of_others(one: _SiteView, scene: _Situation) -> bool:
     return one.next is not None and one.next[0] is Stage.STAGE2 and not scene.is_open[one.site.canary]
 
 
-#: What keeps a site from being woken; the first that holds is its phase, and if none does it is DUE.
+#: The reasons not to push a site: the first that applies is its phase; if none does, it is DUE.
 _PHASES: tuple[tuple[Phase, Callable[[_SiteView, _Situation], bool]], ...] = (
     (Phase.TRIGGERED, lambda one, _: one.is_in_flight),
     (Phase.CURRENT, lambda one, _: one.next is None),
@@ -310,7 +310,7 @@ _PHASES: tuple[tuple[Phase, Callable[[_SiteView, _Situation], bool]], ...] = (
 def _moments(
     everyone: Iterable[_SiteView], phases: Mapping[str, Phase], scene: _Situation
 ) -> Iterable[datetime]:
-    """The moments still to come at which the same facts lead to another decision."""
+    """The future moments at which the same input leads to another decision."""
     rules, held = scene.rules, False
     moments: list[datetime | None] = []
     for one in everyone:
@@ -319,7 +319,7 @@ def _moments(
             moments.append(one.site_state.next_try_at)
         if phases[one.site.name] is Phase.DELAYED:
             moments.append(scene.turn_of(one.site))
-            if any(wait.until_stage1 for wait in one.site.delay):  # it waits for those who are held, too
+            if any(wait.until_stage1 for wait in one.site.delay):  # it also waits for the waiting ones
                 held = True
                 moments.append(scene.began(canary=False) + rules.deadline)
         if phases[one.site.name] is Phase.WAITING_FOR_STAGE1:

@@ -4,8 +4,8 @@
      ▲                                                                   │
      └───────────────────────────────────────────────────────────────────┘
 
-Guaranteed: what is sent is in the store before it is sent, and what was answered before anything follows
-from it, so whoever is killed here can be succeeded by anybody. The caller holds the archive's push lock.
+Guaranteed: a trigger is stored before it is sent, and an answer before anything follows from it, so that any
+process can continue for a killed one. The caller holds the archive's push lock.
 Not the business of this module: what is due (`decide.py`), connections (`compat/runmirrors_ssh.py`).
 """
 
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
 
-# What a push tells while it goes on; a terminal draws it, a test listens.
-#
-# A Protocol, so that the engine knows nothing of terminals.
-
-
 @dataclass(frozen=True, slots=True)
 class PushSnapshot:
     """A push at one moment."""
@@ -50,17 +45,17 @@ class PushSnapshot:
 
 
 class PushObserver(Protocol):
-    """Hears of a push's course."""
+    """Observes a push."""
 
     def looked(self, view: PushSnapshot) -> None:
-        """It was decided what to do now."""
+        """A decision was made."""
 
     def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
-        """A site answered, or failed to; `site_state` says what that means."""
+        """A site answered, or failed to; `site_state` is its new state."""
 
 
 class SilentObserver:
-    """Tells nobody."""
+    """Ignores everything."""
 
     def looked(self, view: PushSnapshot) -> None:
         """Ignored."""
@@ -70,8 +65,8 @@ class SilentObserver:
 
 
 _log = logging.getLogger(__name__)
-_NEWS_S = 0.5  # between two looks at what others may have changed: generations, sites, site states
-_PRUNE_S = 3600.0  # between two times that old triggers are forgotten
+_NEWS_S = 0.5  # between two readings of what others may have changed
+_PRUNE_S = 3600.0  # between two prunings of old triggers
 _JITTER = (0.8, 1.2)
 _KEPT_TRIGGERS = 20_000  # per archive
 _KEPT_OUTPUTS = 1_000  # of these; each may be of 64 KiB
@@ -86,12 +81,12 @@ Refused = Callable[[Config, str, datetime], str]  # the site's name; since when;
 
 
 def never_refused(_: Config, site: str, since: datetime) -> str:  # noqa: ARG001  any site, at any time
-    """Nobody knows of a refused login."""
+    """No login was refused."""
     return ""
 
 
 def targets_of(store: Store, archive: str) -> Targets:
-    """What the sites of an archive are to reach now."""
+    """The generations that the sites of an archive should reach now."""
     served, prepared = store.latest_generation(archive), store.preparation(archive)
     return served.digest if served else None, prepared.generation if prepared else None
 
@@ -111,10 +106,9 @@ def decided(
     only: frozenset[str],
     hurried: frozenset[str] = frozenset(),
 ) -> Decision:
-    """What is due for the sites of these names: canaries are waited for, the stage 1 of others is not.
+    """Decide for the sites of these names: they wait for canaries, not for others' stage 1 or delays.
 
-    Nor do they wait for their delays: who names a site wants it woken. The same goes for those that are
-    `hurried` among all sites; the others' barrier is as if these were not there.
+    The same holds for sites that are `hurried` among all sites; the others' barrier ignores these.
     """
     if hurried and not only:
         others = [site for site in sites if site.canary or site.name not in hurried]
@@ -128,17 +122,17 @@ def decided(
 
 
 def is_quiet(decision: Decision) -> bool:
-    """Whether nothing more happens without a retry, a canary's recovery, news or the operator."""
+    """Whether nothing happens until a retry, a canary's recovery, a new goal or the operator."""
     return not decision.sites_in(Phase.TRIGGERED, Phase.DUE, Phase.WAITING_FOR_STAGE1, Phase.DELAYED)
 
 
 def is_finished(decision: Decision) -> bool:
-    """Whether nothing more happens without news or the operator, retries included."""
+    """Whether nothing happens until a new goal or the operator: no retry is due later, either."""
     return is_quiet(decision) and not decision.sites_in(Phase.BACKING_OFF, Phase.WAITING_FOR_CANARY)
 
 
 class PushLoop:
-    """Pushes one archive's sites for as long as it is asked to."""
+    """Pushes one archive's sites until it is told to end."""
 
     def __init__(
         self,
@@ -152,10 +146,10 @@ class PushLoop:
         hurried: Callable[[], frozenset[str]] = frozenset,
         refused: Refused = never_refused,
     ) -> None:
-        """`config` gives the configuration as it is now; `only` names the sites to push, empty: all.
+        """`config` returns the current configuration; `only` names the sites to push, empty: all.
 
-        `hurried` gives those that somebody has named since it was asked last, while all are pushed; `refused`
-        says why our rsync daemon refused a site that failed.
+        `hurried` returns sites that were named since its last call, while all are pushed; `refused` returns
+        why our rsync daemon refused a failed site.
         """
         self._archive = archive
         self._config = config
@@ -172,11 +166,11 @@ class PushLoop:
         self._rules = Push()
         self._sites: Sequence[Site] = ()
         self._site_states: dict[str, SiteState] = {}
-        self._news_at = 0.0  # monotonic: when to look for news again
-        self._prune_at = 0.0  # monotonic: when to forget old triggers
+        self._news_at = 0.0  # monotonic: when to read the store again
+        self._prune_at = 0.0  # monotonic: when to prune old triggers
 
     async def run(self, over: Over) -> Decision:
-        """Push until `over` says of a decision that it is enough; returns that decision."""
+        """Push until `over` is true of a decision; returns that decision."""
         self._disown()
         try:
             while True:
@@ -195,14 +189,14 @@ class PushLoop:
                     await self._send(decision.sends)
                 else:
                     await self._around.announce(self._goal, len(decision.phases))
-                    self._news_at = 0.0  # and decide again: it may have taken long
+                    self._news_at = 0.0  # and decide again: the hook may have taken long
         finally:
             await self._stop()
 
     # -- look and decide ------------------------------------------------------------------------------
 
     def _disown(self) -> None:
-        """Nobody listens any more for the answers that are still to come; we have the lock."""
+        """Give up triggers of a dead process: their answers are lost, for we have the lock."""
         orphans = self._store.change_site_states(self._archive, stands.unanswered)
         if orphans:
             _log.info(
@@ -210,7 +204,7 @@ class PushLoop:
             )
 
     async def _take_news(self) -> None:
-        """What others may have changed: the generation, the sites, and what is known of them."""
+        """Read what others may have changed: the goal, the sites and their states."""
         if monotonic() < self._news_at:
             return
         self._news_at = monotonic() + _NEWS_S
@@ -238,7 +232,7 @@ class PushLoop:
             self._store.prune_triggers(self._archive, _KEPT_TRIGGERS, keep_output=_KEPT_OUTPUTS)
 
     def _known(self) -> dict[str, SiteState]:
-        """Where the sites are; but who is under way we know ourselves, for others write to the store too."""
+        """The stored states of the sites, with our own triggers in flight."""
         found = self._store.site_states(self._archive)
         for name, one in found.items():
             if one.sent_stage and name not in self._flight:
@@ -246,7 +240,7 @@ class PushLoop:
         for name in self._flight:
             ours = self._site_states[name]
             one = found.get(name, ours)
-            if not one.sent_stage:  # its site is not to be woken again before this run of it has ended
+            if not one.sent_stage:  # the site is not triggered again before its run has ended
                 one = replace(one, sent_stage=ours.sent_stage, sent_at=ours.sent_at)
             found[name] = one
         return found
@@ -261,11 +255,11 @@ class PushLoop:
 
     @property
     def aim(self) -> Targets:
-        """The generations that were worked towards, as of the last look."""
+        """The current goal."""
         return self._goal.aim
 
     def _report(self, decision: Decision) -> None:
-        """Say once that a site has been failing for long."""
+        """Report once that a site has failed for long."""
         for name in decision.reports:
             one = self._site_states[name]
             _log.warning(
@@ -291,7 +285,7 @@ class PushLoop:
             await self._flight.send(send, trigger)
 
     async def _listen(self, wake_at: datetime | None) -> None:
-        """Until a site answers, it is time to look for news, or the clock changes the decision."""
+        """Wait until a site answers, the store is to be read again, or time changes the decision."""
         wait_s = max(0.0, self._news_at - monotonic())
         if wake_at:
             wait_s = min(wait_s, max(0.0, (wake_at - clock.now()).total_seconds()))
@@ -299,7 +293,7 @@ class PushLoop:
             self._take(heard)
 
     def _take(self, heard: TriggerResult) -> None:
-        """Remember an answer, and what it changes."""
+        """Store an answer and the site's new state."""
         name, code = heard.send.site.name, heard.exit_code
         change = self._change(heard)
         after = self._store.record_answer(heard.trigger, change, exit_code=code, output=heard.output)
@@ -317,7 +311,7 @@ class PushLoop:
         self._watch.answered(heard.send, after, heard.seconds)
 
     def _change(self, heard: TriggerResult) -> Callable[[SiteState], SiteState]:
-        """What an answer changes in where its site stands."""
+        """The site's state after an answer."""
         if heard.exit_code in stands.CONFIRMING:
             return partial(
                 stands.confirmed,
@@ -341,13 +335,13 @@ class PushLoop:
     # -- let go ---------------------------------------------------------------------------------------
 
     async def _release(self, decision: Decision) -> None:
-        """Connections are for the way from stage 1 to stage 2, not for good."""
+        """Close connections of sites that get no further stage now."""
         for name in self._flight.connected:
             if decision.phases.get(name) not in _IN_USE:
                 await self._flight.release(name)
 
     async def _stop(self) -> None:
-        """Nobody will listen any more: what is unanswered is unknown."""
+        """End: triggers without an answer become unknown."""
         try:
             for heard in await self._flight.stop():
                 self._take(heard)

@@ -1,7 +1,7 @@
-"""The operator's programs around a push: one before the first trigger for a goal, one when it has settled.
+"""The hooks of a push: before_push before the first trigger for a goal, after_push when the push is quiet.
 
-Guaranteed: one that fails is told of and changes nothing; that sites wait for something else is no reason
-to let them wait. The second runs beside the push, which goes on; the next of its kind comes after it.
+Guaranteed: a failed hook is logged and changes nothing. after_push runs beside the push, which continues; the
+next one waits for it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class PushHooks:
         self._config = config
         self._announced: Targets | None = None  # the goal that was announced last
         self._concluded = True  # that one
-        self._after: asyncio.Task[None] | None = None  # the hook after it, and what that waits for
+        self._after: asyncio.Task[None] | None = None  # after_push, and what it waits for
 
     def has_announced(self, goal: Goal) -> bool:
-        """Whether the hook before has been run for this goal."""
+        """Whether before_push has run for this goal."""
         return self._announced == goal.aim
 
     async def announce(self, goal: Goal, sites: int) -> None:
-        """The hook before; it may take its time."""
+        """Run before_push."""
         self._announced, self._concluded = goal.aim, False
         await self._run("before_push", goal, {"sites": str(sites)})
 
     def conclude(self, goal: Goal, decision: Decision) -> None:
-        """Start the hook after, once for each goal that was announced."""
+        """Start after_push, once for each announced goal."""
         if self._concluded or not self.has_announced(goal):
             return
         self._concluded = True
@@ -49,12 +49,12 @@ class PushHooks:
         self._after = asyncio.create_task(self._run_after(self._after, goal, facts))
 
     async def finish(self) -> None:
-        """Wait for the hook after."""
+        """Wait for after_push."""
         if self._after:
             await self._after
 
     async def stop(self) -> None:
-        """End the hook after, if it is still running."""
+        """End after_push, if it still runs."""
         if self._after:
             self._after.cancel()
             with suppress(asyncio.CancelledError):

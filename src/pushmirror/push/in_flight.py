@@ -1,7 +1,7 @@
-"""The triggers that are under way, and the connections that wait for their next one.
+"""The triggers in flight, and open connections that wait for the next one.
 
-Guaranteed: each ends in the queue as one `TriggerResult`, whatever becomes of it, unless it is given up;
-nothing of it is left after `stop`. Not the business of this module: what is sent, and what an answer means.
+Guaranteed: each trigger ends as one `TriggerResult` in the queue, unless it is given up; nothing is left
+after `stop`. Not the business of this module: which triggers are sent, and what an answer means.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TriggerResult:
-    """How one trigger ended."""
+    """The result of one trigger."""
 
     send: Send
     trigger: Trigger
-    answer: Answer | None  # none: there was none, and `error` says why
+    answer: Answer | None  # None: there was none, see `error`
     error: str
     seconds: float
 
@@ -38,7 +38,7 @@ class TriggerResult:
 
     @property
     def output(self) -> str:
-        """All that the site said, or why there is nothing."""
+        """The site's output, or the error."""
         return self.answer.output if self.answer else self.error
 
     @property
@@ -47,12 +47,12 @@ class TriggerResult:
 
 
 class InFlight:
-    """What was sent and is not answered yet; one trigger a site at a time."""
+    """The triggers without an answer yet; at most one for each site."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by name of the site
-        self._sites: dict[str, Site] = {}  # that were sent something, as they were then
+        self._sites: dict[str, Site] = {}  # as they were when the trigger was sent
         self._heard: asyncio.Queue[TriggerResult] = asyncio.Queue()
 
     def __contains__(self, name: str) -> bool:
@@ -62,7 +62,7 @@ class InFlight:
         return iter([*self._tasks])
 
     async def send(self, send: Send, trigger: Trigger) -> None:
-        """Send a trigger; its end will be heard."""
+        """Send a trigger; its result is returned by `hear`."""
         name = send.site.name
         if _place(self._sites.get(name, send.site)) != _place(send.site):
             await self._transport.release(self._sites[name])
@@ -70,7 +70,7 @@ class InFlight:
         self._tasks[name] = asyncio.create_task(self._carry(send, trigger))
 
     async def hear(self, wait_s: float) -> list[TriggerResult]:
-        """What has ended; empty when nothing does within that time."""
+        """Wait for results; empty if there is none in that time."""
         try:
             async with asyncio.timeout(wait_s):  # wait_for() of Python 3.11 may lose a cancellation
                 first = await self._heard.get()
@@ -79,19 +79,19 @@ class InFlight:
         return [self._landed(first), *self.heard()]
 
     def heard(self) -> list[TriggerResult]:
-        """What has ended already."""
+        """The results that are there already."""
         landed = []
         while not self._heard.empty():
             landed.append(self._landed(self._heard.get_nowait()))
         return landed
 
     async def release(self, name: str) -> None:
-        """Nothing more is to be sent to a site for now: let go of its connection."""
+        """Close a site's connection: it gets no trigger for now."""
         if name not in self._tasks and name in self._sites:
             await self._transport.release(self._sites.pop(name))
 
     async def give_up_moved(self, sites: dict[str, Site]) -> list[str]:
-        """Give up the triggers of sites that are elsewhere by now: what answers is another machine."""
+        """Give up the triggers of sites whose address has changed: another machine would answer."""
         moved = [
             name for name in self._tasks if name in sites and _place(sites[name]) != _place(self._sites[name])
         ]
@@ -104,11 +104,11 @@ class InFlight:
 
     @property
     def connected(self) -> list[str]:
-        """The sites that may have a connection."""
+        """The sites that may have an open connection."""
         return [*self._sites]
 
     async def stop(self) -> list[TriggerResult]:
-        """Nobody will listen any more; returns what came just before. `close` is to follow."""
+        """Cancel all triggers; returns the last results. `close` must follow."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -117,7 +117,7 @@ class InFlight:
         return landed
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._transport.close()
 
     def _landed(self, heard: TriggerResult) -> TriggerResult:
@@ -132,11 +132,11 @@ class InFlight:
         except TriggerFailed as exc:
             error = exc.with_hint
         except Exception as exc:  # noqa: BLE001  logged whole
-            _log.exception("internal error")  # one site's trouble must not end the others' push
+            _log.exception("internal error")  # an error of one site must not end the push of others
             error = f"{type(exc).__name__}: {exc}"
         self._heard.put_nowait(TriggerResult(send, trigger, answer, error, monotonic() - began))
 
 
 def _place(site: Site) -> tuple[object, ...]:
-    """Where a site is, and how it is reached."""
+    """A site's address and connection options."""
     return site.host, site.port, site.user, site.key, site.ssh_options

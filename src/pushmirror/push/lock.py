@@ -1,9 +1,9 @@
-"""Whose turn it is to push an archive: one process at a time, and whoever comes second leaves word.
+"""The push lock: one process pushes an archive; a second one leaves a request with the holder.
 
-lock free? ──yes──▶ push ──▶ let go ──▶ asked meanwhile? ──yes──▶ again
-    └──no──▶ leave word ──▶ still taken? ──yes──▶ go home: its holder looks after letting go
+    lock free? ──yes──▶ push ──▶ release ──▶ a request meanwhile? ──yes──▶ again
+        └──no──▶ leave a request ──▶ still locked? ──yes──▶ return: the holder looks after releasing
 
-Who comes second for some sites only names them: the holder then has them wait for nobody else.
+A request for some sites names them: the holder then lets them wait for no others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pushmirror.system import locks
 from pushmirror.system.locks import is_held
 from pushmirror.system.owned_directory import state_errors
 
-_HURRIED = "hurried"  # a directory with an empty file for each site that was named
+_HURRIED = "hurried"  # a directory with an empty file for each named site
 
 
 class PushLock:
@@ -30,32 +30,32 @@ class PushLock:
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
-        """Have it until the end of the block; False while another process has it."""
+        """Hold it in the block; False if another process has it."""
         with state_errors(self._state):
             self._directory.mkdir(parents=True, exist_ok=True)
         with locks.locked(self._directory, wait=False) as held:
             yield held
 
     def is_taken(self) -> bool | None:
-        """Whether some process has it; None where that cannot be seen. Never takes it itself."""
+        """Whether a process has it; None if that is unknown. Does not take it."""
         return is_held(self._directory)
 
     def is_left_to_another(self) -> bool:
-        """Whether another process pushes, and was asked to serve us, too."""
+        """Whether another process pushes, and has our request."""
         if not self.is_taken():
             return False
         self.leave_word()
-        return self.is_taken() is True  # else it may have let go before it could see that
+        return self.is_taken() is True  # else it may have released before it could see the request
 
     def leave_word(self) -> None:
-        """Ask whoever has the turn to look once more when it lets go."""
-        file, now = self._directory / "asked", time_ns()  # the file system's own clock ticks slowly
+        """Leave a request: the holder pushes again after it has released the lock."""
+        file, now = self._directory / "asked", time_ns()  # file system time stamps are coarse
         with state_errors(self._state, file):
             file.touch()
             os.utime(file, ns=(now, now))
 
     def hurry(self, sites: Iterable[str]) -> None:
-        """Ask whoever has the turn not to let these sites wait for others."""
+        """Leave a request that these sites wait for no others."""
         for site in sites:
             file = self._directory / _HURRIED / site
             with state_errors(self._state, file):
@@ -63,7 +63,7 @@ class PushLock:
                 file.touch()
 
     def take_hurried(self) -> frozenset[str]:
-        """The sites that were named since the last look; to be called by who has the turn."""
+        """The sites of such requests since the last call; for the holder."""
         directory = self._directory / _HURRIED
         try:
             names = [one.name for one in directory.iterdir()]
@@ -75,7 +75,7 @@ class PushLock:
         return frozenset(names)
 
     def last_asked(self) -> int:
-        """When somebody left word last, or 0."""
+        """The time of the last request, or 0."""
         try:
             return (self._directory / "asked").stat().st_mtime_ns
         except FileNotFoundError:

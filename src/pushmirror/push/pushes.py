@@ -1,8 +1,8 @@
-"""Pushes of this machine: one at a time for each archive, whoever asks, and none is lost.
+"""The pushes of this machine: one at a time for each archive, and none is lost.
 
-Guaranteed: who finds that another process has the turn leaves word and may go home, for that one looks for
-it once more after it has let go, and then pushes every site. Pushes of different archives do not know of
-each other.
+Guaranteed: a caller that finds the push lock taken leaves a request and may return: the holder checks for
+requests after it has released the lock, and then pushes every site. Pushes of different archives are
+independent.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
-_MOST_AGAIN = 100  # times that news are served after the lock was let go
+_MOST_AGAIN = 100  # times that requests are served after the release
 _NAMED = 3  # of many sites
-_SILENT_S = 10.0  # before it is said that another process is waited for
-_LOOK_S = 0.2  # between two looks at what another process does
+_SILENT_S = 10.0  # before a message says that it waits for another process
+_LOOK_S = 0.2  # between two checks of another process's progress
 
 
 def until_quiet_or(patience: timedelta) -> Over:
-    """A push is over when all is done, or when retries have gone on for this long."""
+    """A push is over when it is finished, or after retries for this long."""
     until = monotonic() + patience.total_seconds()
     return lambda decision: is_finished(decision) or (is_quiet(decision) and monotonic() >= until)
 
@@ -64,7 +64,7 @@ class PushCoordinator:
         *,
         refused: Refused = never_refused,
     ) -> None:
-        """`transport` makes what carries one push's triggers; `refused` is asked about sites that failed."""
+        """`transport` creates that of a push; `refused` returns why our daemon refused a failed site."""
         self._refused = refused
         self._transport = transport
         self._config = config
@@ -72,7 +72,7 @@ class PushCoordinator:
         self._watch = watch
 
     async def push(self, archive: str, over: Over = is_quiet, *, only: frozenset[str] = frozenset()) -> bool:
-        """Push an archive's sites until it is over; False when another process is doing it, ours included.
+        """Push an archive's sites until that is over; False if another process does it, for us as well.
 
         `only` names the sites to push, empty: all.
         """
@@ -80,7 +80,9 @@ class PushCoordinator:
             return True
         self.turn(archive).leave_word()
         self.turn(archive).hurry(only)
-        return await self._push(archive, over, only)  # its holder may have let go before it could see that
+        return await self._push(
+            archive, over, only
+        )  # the holder may have released before it could see the request
 
     async def _push(self, archive: str, over: Over, only: frozenset[str]) -> bool:
         turn = self.turn(archive)
@@ -91,7 +93,7 @@ class PushCoordinator:
                 asked, pusher = turn.last_asked(), self.pusher(archive, only)
                 await pusher.run(over)
             if turn.last_asked() != asked:
-                only = frozenset()  # who asked has gone home, and meant every site
+                only = frozenset()  # the caller has returned; it meant every site
             elif targets_of(self._store, archive) == pusher.aim:
                 break
         return True
@@ -99,9 +101,9 @@ class PushCoordinator:
     async def follow(
         self, archive: str, over: Over = is_quiet, *, only: frozenset[str] = frozenset()
     ) -> None:
-        """The same; while another process does it, look on until it is over or has gone away.
+        """The same; if another process does it, wait until that is over.
 
-        That process is asked not to let the sites of `only` wait for others.
+        That process gets a request to let the sites of `only` wait for no others.
         """
         tell_at = monotonic() + _SILENT_S
         while not await self._push(archive, over, only):
@@ -122,7 +124,7 @@ class PushCoordinator:
         only: frozenset[str] = frozenset(),
         change: Callable[[SiteState], SiteState] | None = None,
     ) -> PushSnapshot:
-        """What would be done now, if the sites stood where `change` has them; nothing is."""
+        """The decision of now, with site states changed by `change`; nothing is sent."""
         config = self._config()
         sites = config.sites_of(archive)
         published, prepared = targets_of(self._store, archive)
@@ -134,7 +136,7 @@ class PushCoordinator:
         return PushSnapshot(goal, chosen(sites, only), site_states, decision)
 
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> PushLoop:
-        """Who carries a push out; the caller has the lock."""
+        """The loop of one push; the caller holds the lock."""
         clock.allow_many_files()
         transport, hurried = self._transport(self._config), self.turn(archive).take_hurried
         return PushLoop(
@@ -149,7 +151,7 @@ class PushCoordinator:
         )
 
     def turn(self, archive: str) -> PushLock:
-        """Whose turn it is to push an archive."""
+        """The push lock of an archive."""
         return PushLock(self._config().state.directory, archive)
 
 

@@ -1,4 +1,4 @@
-"""What a trigger and its answer change in where a site stands. Pure; `decide.py` draws the whole life."""
+"""How a trigger and its answer change a site's state. Pure; `decide.py` has the picture of all phases."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from pushmirror.errors import Exit
 from pushmirror.push.decide import Send
 from pushmirror.state.records import SiteState, Stage
 
-CONFIRMING = {Exit.OK, Exit.HELD}  # exit codes of a site that has what it was woken for, or all it can have
+CONFIRMING = {Exit.OK, Exit.HELD}  # exit codes of a site that has what was pushed, or all it can have
 _MOST_DOUBLINGS = 30  # of the first pause; by then any two durations of a configuration have met
 
 
 def sent(site_state: SiteState, send: Send, now: datetime) -> SiteState:
-    """A trigger is on its way."""
+    """A trigger was sent."""
     return replace(site_state, sent_stage=send.stage, sent_generation=send.generation, sent_at=now)
 
 
 def unanswered(site_state: SiteState) -> SiteState:
-    """Whoever sent the trigger is gone, and its answer with it: neither confirmed nor failed."""
+    """The process that sent the trigger is gone: neither confirmed nor failed."""
     return replace(site_state, sent_stage=None, sent_generation=None, sent_at=None)
 
 
 def forgiven(site_state: SiteState) -> SiteState:
-    """The operator says that all is well again: earlier failures neither delay a trigger nor count."""
+    """Forget earlier failures: they neither delay a trigger nor count."""
     return replace(site_state, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
 
 
 def at_once(site_state: SiteState) -> SiteState:
-    """It does not rest any longer: somebody wants to see it tried."""
+    """End the back-off: it is tried now."""
     return replace(site_state, next_try_at=None)
 
 
 def anew(site_state: SiteState) -> SiteState:
-    """It has confirmed nothing, and is tried at once."""
+    """Forget what it confirmed, and try it now."""
     return replace(at_once(site_state), stage1=None, stage2=None)
 
 
 def confirmed(
     site_state: SiteState, send: Send, now: datetime, *, last_words: str, exit_code: int = 0
 ) -> SiteState:
-    """The site has that stage of that generation, if it was not replaced and came back.
+    """The site has that stage of that generation.
 
-    It ended with one of CONFIRMING: with HELD, all that it can have of it.
+    It ended with a code of CONFIRMING; with HELD it has all that it can have.
     """
     still_counts = site_state.sent_generation == send.generation
     site_state = replace(forgiven(unanswered(site_state)), exit_code=exit_code, last_words=last_words)
@@ -67,10 +67,10 @@ def failed(
     exit_code: int | None,
     last_words: str,
 ) -> SiteState:
-    """The site ended with something else, or did not answer (`exit_code` is none): it rests.
+    """The site ended with another code, or did not answer (`exit_code` is None): it backs off.
 
     Each pause is twice as long as the one before, times `jitter` (about 1), so that sites that failed
-    together do not all come back together.
+    together are not all retried together.
     """
     # The factor is bounded, not the product: doubled a few times, a duration of days overflows the calendar.
     at_most = rules.retry_at_most / rules.retry_after

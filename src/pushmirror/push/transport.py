@@ -1,6 +1,5 @@
-"""How a trigger reaches a site: the seam between deciding and ssh.
-
-A Protocol, so that the engine knows nothing of connections; `push/ssh/client.py` has the real one.
+"""The interface between the push engine and ssh. `push/ssh/client.py` implements it for asyncssh and ssh,
+`compat/runmirrors_ssh.py` for runmirrors' command line.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ MAX_OUTPUT = 64 * 1024  # bytes of a site's answer that are kept
 _MOST_WORDS = 300  # characters of an answer's last line that are shown
 _ITS_LOG = "see its log (of ftpsync: ~/.local/log/ftpsync)"
 _IGNORED = re.compile(r"Unknown option '?\S+'? ignored\.?")
-#: Of the exit codes of a shell, and of those that ftpsync and pushmirror share.
+#: Exit codes of a shell, and those that ftpsync and pushmirror share.
 _MEANING = {
     0: "",
     1: f"no output; ftpsync exits with 1 when it is locked or misconfigured: {_ITS_LOG}",
@@ -30,9 +29,9 @@ _MEANING = {
 
 
 def last_line(output: str) -> str:
-    """The last line that means something; empty: there is none.
+    """The last meaningful line; empty: none.
 
-    That a word of ours is ignored, as ftpsync says of each that it does not know, is no reason for anything.
+    ftpsync's message that it ignores a word of ours is not meaningful.
     """
     lines = (line.strip() for line in reversed(output.splitlines()))
     return next((line for line in lines if line and not _IGNORED.fullmatch(line)), "")
@@ -40,29 +39,29 @@ def last_line(output: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a site said to a trigger."""
+    """A site's answer to a trigger."""
 
     exit_code: int  # only 0 confirms; negative: the signal that ended the site's command
     output: str  # standard output and error as they came, the last MAX_OUTPUT bytes
 
     @property
     def last_words(self) -> str:
-        """The last line that the site said and that means something, or what its exit code means."""
+        """The last meaningful line of the site, or the meaning of its exit code."""
         return last_line(self.output)[:_MOST_WORDS] or _MEANING.get(self.exit_code, "it said nothing")
 
 
 class Transport(Protocol):
-    """Carries triggers to sites."""
+    """Sends triggers to sites."""
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """Wake a site and wait for its answer.
+        """Send a trigger and wait for the answer.
 
-        Raises TriggerFailed when there is none: it cannot be reached, shows another host key
-        (HostKeyChanged), does not let us in, the connection was lost, or it took longer than allowed.
+        Raises TriggerFailed if there is none: the site cannot be reached, has another host key
+        (HostKeyChanged), rejects the login, the connection was lost, or it took too long.
         """
 
     async def release(self, site: Site) -> None:
-        """Nothing more is to be sent to a site for now: let go of its connection."""
+        """Close a site's connection: it gets no trigger for now."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close all connections."""

@@ -1,9 +1,9 @@
-"""The words of a trigger, between the text that ssh carries and values.
+"""Parse and write the words of a trigger. Pure.
 
-Pure, and strict: words are split at white space and compared, nothing is expanded, nothing reaches a shell.
-Their meaning is ftpsync's (archvsync.md, 3), whose unknown words are no error but are named. One is our own:
-`sync:generation:DIGEST` names what there is to fetch, so that who has it already need not ask; ftpsync
-names it as ignored, and goes on.
+Strict: words are split at white space and compared; nothing is expanded, nothing reaches a shell. Their
+meaning is ftpsync's (archvsync.md, 3); unknown words are ignored with a message. One is ours:
+`sync:generation:DIGEST` names the pushed generation, so that a site which has it need not ask; ftpsync
+ignores it with a message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pushmirror.config.model import PushKind, Site
 from pushmirror.state.records import Stage, is_digest
 
-MAX_WORDS = 100  # nobody's trigger has more than six
+MAX_WORDS = 100  # no known trigger has more than six
 MAX_WORD = 200  # characters
 _GENERATION = "sync:generation:"
 CHECK = "sync:check"  # asks whether the key works; starts nothing
@@ -22,18 +22,18 @@ CHECK = "sync:check"  # asks whether the key works; starts nothing
 
 @dataclass(frozen=True, slots=True)
 class TriggerWords:
-    """What a push asks for."""
+    """The meaning of a trigger."""
 
     archive: str  # empty: the main one
     stage: Stage
     mhop: bool
     callback: bool
     ignored: tuple[str, ...]  # words without a meaning here
-    generation: str | None = None  # the digest of what the push announces; none: it does not say
+    generation: str | None = None  # the digest of the pushed generation; None: not sent
 
 
 def parse_trigger(words: Iterable[str]) -> TriggerWords:
-    """The meaning of a trigger's words; of two that contradict each other the later wins.
+    """Parse a trigger's words; of two that contradict each other the later wins.
 
     `sync:stage1` and `sync:stage2`, or either and then `sync:all`, together ask for everything; a stage
     after `sync:all` is that stage alone.
@@ -53,7 +53,7 @@ def parse_trigger(words: Iterable[str]) -> TriggerWords:
                 continue  # answered before anything else
             case ["sync", "callback"]:
                 callback = True
-            case ["sync", "archive", name]:  # any name: it is only looked up, and told when it is unknown
+            case ["sync", "archive", name]:  # any name: it is only looked up
                 archive = name
             case ["sync", "generation", digest] if is_digest(digest):
                 generation = digest
@@ -63,7 +63,7 @@ def parse_trigger(words: Iterable[str]) -> TriggerWords:
 
 
 def combined(stages: Iterable[Stage]) -> Stage:
-    """The one run that does what all of these ask for."""
+    """The stage of the one run that does all of these."""
     wanted = set(stages)
     return wanted.pop() if len(wanted) == 1 else Stage.ALL
 
@@ -71,11 +71,10 @@ def combined(stages: Iterable[Stage]) -> Stage:
 def words_for(
     archive: str, stage: Stage, *, mhop: bool = False, callback: bool = False, generation: str = ""
 ) -> str:
-    """What `runmirrors` sends for this (archvsync.md, 4); an empty archive is the receiver's main one.
+    """The words that `runmirrors` sends (archvsync.md, 4); an empty archive is the receiver's main one.
 
-    Its blank in front is kept: who compares two hubs byte for byte finds no difference. A generation that is
-    a digest is named before the stage, which stays the last word; that of a preparation that has only a name
-    here means nothing to others.
+    Its leading blank is kept, so that both hubs' triggers are equal byte for byte. A generation is sent if
+    it is a digest, before the stage, which stays the last word; a preparation's name is not sent.
     """
     wishes = f"{' sync:callback' if callback else ''}{' sync:mhop' if mhop else ''}"
     announced = f" {_GENERATION}{generation}" if is_digest(generation) else ""
@@ -83,7 +82,7 @@ def words_for(
 
 
 def words_to(site: Site, archive: str, stage: Stage, generation: str = "") -> str:
-    """What this site is sent; an mhop site is told in both stages, as by `runmirrors`."""
+    """The words for this site; an mhop site gets sync:mhop in both stages, as by `runmirrors`."""
     return words_for(
         site.name_of(archive),
         stage,
@@ -94,14 +93,14 @@ def words_to(site: Site, archive: str, stage: Stage, generation: str = "") -> st
 
 
 def without_generation(words: str) -> str:
-    """The words as `runmirrors` itself sends them, byte for byte."""
+    """The words without ours: byte for byte those of `runmirrors`."""
     return " ".join(word for word in words.split(" ") if not word.startswith(_GENERATION))
 
 
 def words_of(original_command: str, arguments: Sequence[str]) -> list[str]:
     """The words of SSH_ORIGINAL_COMMAND, then those of the forced command itself, which win.
 
-    Bounded: who holds a trigger key must not fill our log or our memory.
+    Bounded: the holder of a trigger key must not fill our log or memory.
     """
     words = (*original_command.split()[:MAX_WORDS], *arguments)
     return [word[:MAX_WORD].encode("utf-8", "backslashreplace").decode() for word in words]

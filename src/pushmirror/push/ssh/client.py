@@ -1,12 +1,13 @@
-"""The real `Wire`: wakes sites over ssh; by asyncssh, or by the program ssh where a site has options for it.
+"""The `Transport` over ssh: by asyncssh, or by the program ssh for sites with `ssh_options`.
 
-    trigger ──▶ an open connection of the site? ──no──▶ connect, log in ──▶ say the words, drain, exit status
+    trigger ──▶ an open connection of the site? ──no──▶ connect, log in ──▶ send the words, drain, exit status
                      │ yes                                                    ▲            │
                      └── take it out; died meanwhile: a new one, once ────────┘   ok: keep it for stage 2
 
-A connection is used by one trigger at a time: two archives that push one site at once have one each, and
-`release` never takes it from under a running one. Guaranteed: nothing is left when a trigger is cancelled
-or fails; output is drained however much comes, and bounded. What an exit code means is for others.
+A connection is used by one trigger at a time: two archives that push one site have one each, and `release`
+never closes one in use. Guaranteed: nothing is left of a cancelled or failed trigger; all output is read
+and a bounded part kept; words are sent again only if they were certainly not sent (`NotOpenedError`). A
+change of [push] counts from the next trigger on.
 """
 
 from __future__ import annotations
@@ -28,12 +29,6 @@ from pushmirror.push.ssh import openssh
 from pushmirror.push.ssh.connect import Connector, Endpoint, drop, printable
 from pushmirror.push.transport import MAX_OUTPUT, Answer
 
-# One trigger over a connection that is open: say the words, drain what comes, learn how the command ended.
-#
-# Guaranteed: output is taken as it comes, however much, and the last of it is kept; whether the words were
-# sent at all is told apart (`NotOpenedError`), so that only what was surely not said is said again.
-
-
 _WINDOW = 64 * 1024  # bytes that a site may send ahead of us
 _UNKNOWN_SIGNAL = signal.NSIG  # one that this system has no number for
 
@@ -41,9 +36,9 @@ _UNKNOWN_SIGNAL = signal.NSIG  # one that this system has no number for
 async def say(
     endpoint: Endpoint, connection: asyncssh.SSHClientConnection, words: str, opening_s: float
 ) -> Answer:
-    """Have a site run its command for these words and wait for its end.
+    """Send the words on a connection and wait for the end of the site's command.
 
-    `opening_s` bounds what comes before the site has accepted them.
+    `opening_s` limits the time until the site has accepted them.
     """
     started = time.monotonic()
     session = _Session()
@@ -52,7 +47,7 @@ async def say(
             channel, _ = await connection.create_session(
                 lambda: session, words, encoding=None, window=_WINDOW, request_pty=False
             )
-    except Exception as exc:  # whatever a broken server makes asyncssh raise must not stop a push of others
+    except Exception as exc:  # no error of a broken server may stop the push of others
         if not session.is_opened:
             raise NotOpenedError(printable(str(exc)) or f"no answer within {opening_s:.0f} s") from exc
         raise _unanswered(endpoint, connection, exc, time.monotonic() - started) from exc
@@ -66,11 +61,11 @@ async def say(
 
 
 class NotOpenedError(Exception):
-    """No session could be opened: the words have not been sent."""
+    """No session could be opened: the words were not sent."""
 
 
 def no_session(endpoint: Endpoint, why: NotOpenedError) -> TriggerFailed:
-    """The error for a site that opens none on a connection that was made just now."""
+    """The error of a site that opens no session on a new connection."""
     return TriggerFailed(
         f"{endpoint}: login succeeded, but no session could be opened: {why}",
         hint="check the log of the site's ssh server, and MaxSessions in its sshd_config",
@@ -78,7 +73,7 @@ def no_session(endpoint: Endpoint, why: NotOpenedError) -> TriggerFailed:
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
-    """What a site says: the end of its output, and how its command ended."""
+    """A session: the end of the site's output, and how its command ended."""
 
     def __init__(self) -> None:
         self.is_opened = False
@@ -89,7 +84,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
     @property
     def output(self) -> str:
-        """The last MAX_OUTPUT bytes: the last line tells why."""
+        """The last MAX_OUTPUT bytes: the last line has the reason."""
         return self._output[-MAX_OUTPUT:].decode("utf-8", "replace")
 
     def connection_made(self, chan: object) -> None:  # noqa: ARG002 - theirs
@@ -144,10 +139,10 @@ _CLOSE_S = 5.0
 
 
 class SshTransport:
-    """Carries triggers to sites, and keeps their connections from stage 1 to stage 2."""
+    """Sends triggers, and keeps connections from stage 1 to stage 2."""
 
     def __init__(self, push: Push, known_hosts: Path) -> None:
-        asyncssh.set_log_level(logging.WARNING)  # it tells of each step of each connection
+        asyncssh.set_log_level(logging.WARNING)  # asyncssh logs each step of each connection
         self._push = push
         self._known_hosts = known_hosts
         self._connector = Connector(push, known_hosts)
@@ -156,7 +151,7 @@ class SshTransport:
         self._is_closed = False
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """Wake a site and wait for its answer; see `Wire.trigger`."""
+        """See `Transport.trigger`."""
         endpoint = Endpoint.of(site, self._push)
         if site.ssh_options:
             with self._bounded(endpoint):
@@ -165,14 +160,14 @@ class SshTransport:
         return await self._woken(endpoint, words)
 
     def _limit(self) -> asyncio.Timeout:
-        """Of what a site may take once it is its turn: the more there are, the longer some wait for that."""
+        """The time limit of a trigger: with many sites some wait longer for their turn."""
         return asyncio.timeout(self._push.timeout.total_seconds())
 
     @contextmanager
     def _bounded(self, endpoint: Endpoint) -> Iterator[None]:
         try:
             yield
-        except TimeoutError as exc:  # every other one was translated where it came from
+        except TimeoutError as exc:  # all others were translated before
             limit_s = self._push.timeout.total_seconds()
             raise TriggerFailed(
                 f"{endpoint} did not finish its run within {span(limit_s)}; the connection was closed",
@@ -180,13 +175,13 @@ class SshTransport:
             ) from exc
 
     async def release(self, site: Site) -> None:
-        """Let go of a site's connection, unless a trigger is using it."""
+        """Close a site's connection, unless a trigger uses it."""
         connection = self._idle.pop(Endpoint.of(site, self._push), None)
         if connection:
             await _close(connection)
 
     async def close(self) -> None:
-        """Let go of everything; triggers that are under way fail."""
+        """Close everything; triggers in flight fail."""
         self._is_closed = True
         connections = [*self._idle.values(), *self._busy]
         self._idle.clear()
@@ -198,7 +193,7 @@ class SshTransport:
             try:
                 return await self._say(endpoint, kept, words)
             except NotOpenedError:
-                pass  # it died while nobody looked: nothing was said yet
+                pass  # the connection was dead: nothing was sent yet
         connection = await self._connector.connect(endpoint)
         try:
             return await self._say(endpoint, connection, words)
@@ -225,7 +220,7 @@ class SshTransport:
 
 
 async def _close(connection: asyncssh.SSHClientConnection) -> None:
-    """Say goodbye, and be gone in any case."""
+    """Close a connection, or abort it."""
     connection.close()
     try:
         async with asyncio.timeout(_CLOSE_S):
@@ -234,18 +229,15 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
         await drop(connection)
 
 
-# A wire that follows the configuration: a change of [push] holds from the next trigger on.
-
-
 class ReloadingTransport:
-    """A `Wire` for each state of [push] that was used; what is under way goes on by the one it began with."""
+    """A transport for each used state of [push]; a trigger stays with the one that it began with."""
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
         self._wires: dict[tuple[Push, Path], SshTransport] = {}
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """See `Wire.trigger`."""
+        """See `Transport.trigger`."""
         config = self._config()
         key = config.push, config.known_hosts
         if key not in self._wires:
@@ -253,10 +245,10 @@ class ReloadingTransport:
         return await self._wires[key].trigger(site, words)
 
     async def release(self, site: Site) -> None:
-        """See `Wire.release`."""
+        """See `Transport.release`."""
         for transport in [*self._wires.values()]:
             await transport.release(site)
 
     async def close(self) -> None:
-        """See `Wire.close`."""
+        """See `Transport.close`."""
         await asyncio.gather(*(transport.close() for transport in self._wires.values()))

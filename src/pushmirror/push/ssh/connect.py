@@ -1,8 +1,8 @@
-"""Making an ssh connection to a site, and saying in words what keeps one from being made.
+"""Connect to a site by ssh and log in; errors in plain words.
 
-Guaranteed: only the configured key is offered, no agent, password or ~/.ssh/config is used; a host whose
-key is not the pinned one gets nothing from us, one without a pinned key has it pinned when it has let us
-in; whatever goes wrong is a TriggerFailed that names the site. What is said then is for `push/ssh/client.py`.
+Guaranteed: only the configured key is offered; no agent, password or ~/.ssh/config is used; nothing is sent
+to a host whose key is not the pinned one; a new host's key is pinned after a successful login; every error
+is a TriggerFailed that names the site.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _KEEPALIVE_S = 45  # ftpsync's ServerAliveInterval (archvsync.md, 4) …
 _KEEPALIVE_TIMES = 3  # … and OpenSSH's ServerAliveCountMax
 _MAX_SAID = 200  # characters of what a server says that go into a message
 
-#: As the resolver tells of it: family, kind, protocol, name, address.
+#: As by the resolver: family, kind, protocol, name, address.
 Place = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a site is woken, and how."""
+    """A site's ssh address, account and key."""
 
     site: str
     host: str
@@ -45,7 +45,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, site: Site, push: Push) -> Endpoint:
-        """A site's, with what it takes from [push]."""
+        """A site's endpoint, with the defaults of [push]."""
         return cls(site.name, site.host, site.port or _PORT, site.user, site.key or push.key)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Endpoint:
 
 
 class Connector:
-    """Makes connections, a few at a time."""
+    """Makes connections, a limited number at a time."""
 
     def __init__(self, push: Push, known_hosts_file: Path) -> None:
         self._file = known_hosts_file
@@ -62,9 +62,9 @@ class Connector:
         self._turns = asyncio.Semaphore(push.handshakes)
 
     async def connect(self, to: Endpoint) -> asyncssh.SSHClientConnection:
-        """Connect to a site and log in, each bounded by the connect_timeout; TriggerFailed when it fails.
+        """Connect and log in, each within the connect_timeout; raises TriggerFailed.
 
-        A host key that is new is pinned.
+        A new host key is pinned.
         """
         judge = HostKeyCheck(self.pinned(to))
         connection = await self.log_in(to, judge)
@@ -77,9 +77,9 @@ class Connector:
         return connection
 
     async def log_in(self, to: Endpoint, judge: HostKeyCheck) -> asyncssh.SSHClientConnection:
-        """As `connect`, but nothing is pinned; what the host key is can be read from the judge.
+        """As `connect`, without pinning; the check has the host key.
 
-        Only those that have begun to speak take one of the few turns.
+        Only servers that have sent something take one of the limited places.
         """
         key = load_key(to)
         sock = await self._dial(to)
@@ -94,7 +94,7 @@ class Connector:
             raise
 
     async def _dial(self, to: Endpoint) -> socket.socket:
-        """A TCP connection; not one of the few at a time, so that dead sites do not hold up the others."""
+        """A TCP connection; not among the limited number, so that dead sites do not delay others."""
         loop = asyncio.get_running_loop()
         with _translated(to, late=f"has a host name that was not resolved within {self._limit_s:.0f} s"):
             async with asyncio.timeout(self._limit_s):
@@ -111,7 +111,7 @@ class Connector:
                 return await _dialled(places[-1])
 
     def pinned(self, to: Endpoint) -> Pins:
-        """What is known of a site's host keys."""
+        """The pinned host keys of a site."""
         try:
             return known_hosts.pinned(self._file, to.host, to.port)
         except OSError as exc:
@@ -150,12 +150,12 @@ class Connector:
             ) from exc
 
 
-#: Many, for a thread waits for a name server that is slow, and names that are well must not wait for it.
+#: Many threads: names must not wait for another name's slow server.
 _RESOLVING = ThreadPoolExecutor(max_workers=100, thread_name_prefix="resolve")
 
 
 async def resolve(to: Endpoint) -> Sequence[Place]:
-    """The addresses that a site's name stands for; socket.gaierror when there are none."""
+    """The addresses of a site's name; socket.gaierror if there are none."""
     loop = asyncio.get_running_loop()
     try:
         ask = partial(socket.getaddrinfo, to.host, to.port, type=socket.SOCK_STREAM)
@@ -183,13 +183,13 @@ def load_key(to: Endpoint) -> Sequence[asyncssh.SSHKeyPair]:
 
 
 async def drop(connection: asyncssh.SSHClientConnection) -> None:
-    """Let go of a connection at once; safe to call when it is gone already."""
+    """Abort a connection; may be called again."""
     connection.abort()
     await connection.wait_closed()
 
 
 class HostKeyCheck(asyncssh.SSHClient):
-    """Says of a host key whether it is good: pinned, or new where none is pinned; and remembers it."""
+    """Accepts a host key that is pinned, or any if none is pinned, and keeps it."""
 
     def __init__(self, pins: Pins) -> None:
         self.pins = pins
@@ -204,7 +204,7 @@ class HostKeyCheck(asyncssh.SSHClient):
 def _options(
     to: Endpoint, sock: socket.socket, key: Sequence[asyncssh.SSHKeyPair], judge: HostKeyCheck
 ) -> dict[str, Any]:
-    """What asyncssh is told: above all, to use nothing but what it is given here."""
+    """asyncssh's options: it uses nothing but these."""
     return {
         "host": to.host,
         "port": to.port,
@@ -232,7 +232,7 @@ def _options(
 
 @contextmanager
 def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
-    """Say what went wrong on the way to a site; a host key that is not trusted is left to the caller."""
+    """Translate errors of connecting; an untrusted host key is left to the caller."""
     try:
         yield
     except asyncssh.HostKeyNotVerifiable:
@@ -273,7 +273,7 @@ def _translated(to: Endpoint, *, late: str) -> Iterator[None]:
 
 
 def not_let_in(to: Endpoint) -> str:
-    """What to do at a site that does not know our key; the bare key there would open a shell."""
+    """The hint for a site that rejects our key."""
     return (
         f"send its operator the line that `pushmirror site kit {to.site}` prints, for the authorized_keys of "
         f"{to.user}; a from= in it must name this machine's address"
@@ -281,13 +281,13 @@ def not_let_in(to: Endpoint) -> str:
 
 
 def printable(text: str) -> str:
-    """What a server said, fit for one line of a message."""
+    """A server's text on one line."""
     words = " ".join(text.split())
     return "".join(char if char.isprintable() else "?" for char in words)[:_MAX_SAID]
 
 
 async def _readable(sock: socket.socket) -> None:
-    """Until the server has begun: each says what it is before it is told anything, RFC 4253, 4.2."""
+    """Wait until the server has sent its first bytes (RFC 4253, 4.2)."""
     loop, has_come = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sock, has_come.set)
     try:
