@@ -194,12 +194,12 @@ class Looks:
         self._sends: list[dict[str, str]] = []  # of each look: what is due, by name of the site
         self._looks_before: dict[str, int] = {}  # the last answer to a stage
 
-    def looked(self, view: PushSnapshot) -> None:
+    def on_decision(self, view: PushSnapshot) -> None:
         self._phases = view.decision.phases
         self.goal = view.goal.published
         self._sends.append({send.site.name: str(send.stage) for send in view.decision.sends})
 
-    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - its
+    def on_answer(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - its
         self._looks_before[str(send.stage)] = len(self._sends)
 
     def wait_for(self, more: int) -> None:

@@ -38,7 +38,7 @@ def health_of(
 ) -> Iterator[ArchiveHealth]:
     """The health of these archives now, with all sites or the chosen ones."""
     from pushmirror.fetch.stall import stalled_file, stalled_since
-    from pushmirror.state.suites import path_of, read_suites
+    from pushmirror.state.suites import read_suites, suites_path
     from pushmirror.status.suites import summarise_suites
 
     now = clock.now()
@@ -54,7 +54,7 @@ def health_of(
     for one in found:
         archive, generations = config.archives[one.archive], store.generations(one.archive, _GENERATIONS)
         sites = sites_of(config, store, archive, generations)
-        suites = read_suites(path_of(config.state.directory, archive.name))
+        suites = read_suites(suites_path(config.state.directory, archive.name))
         health = replace(one, upstream=str(archive.upstream or OWNER))
         stalled = stalled_since(stalled_file(config.state.directory, archive.name))
         health = _with_last_verify(with_stall(health, stalled, now), config, now)

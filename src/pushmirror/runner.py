@@ -37,7 +37,7 @@ from pushmirror.ownership import require_ours
 from pushmirror.progress import Logged, Progress
 from pushmirror.push.trigger import combined
 from pushmirror.state.records import OWNER_SCAN, Outcome, Request, Run
-from pushmirror.state.suites import path_of as suites_file
+from pushmirror.state.suites import suites_path
 from pushmirror.sync.current import is_already_served
 from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock, locks
@@ -320,7 +320,7 @@ class Runner:
             inventory=inventories / f"{archive.name}.sqlite",
             upstream_manifest=state.directory / "upstream" / archive.name,
             manifests=state.manifests / archive.name if self._config.serves_manifest(archive) else None,
-            suites=suites_file(state.directory, archive.name),
+            suites=suites_path(state.directory, archive.name),
             stalled=stalled_file(state.directory, archive.name),
         )
 

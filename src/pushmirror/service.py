@@ -124,7 +124,7 @@ class _Files:
         if await asyncio.to_thread(daemon_files.update, config, aloud=False):
             _log.info("the rsync daemon's files have changed")
         unusable = await asyncio.to_thread(daemon_files.unusable, config)
-        self._say(*(daemon_files.kept_out(exc) for exc in unusable.values()))
+        self._say(*(daemon_files.disabled_message(exc) for exc in unusable.values()))
 
     def _say(self, *words: str) -> None:
         for line in words:

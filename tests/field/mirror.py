@@ -13,7 +13,7 @@ from field.served import Expected, names
 from forked import ForkedSite
 from pushmirror.config.model import Strategy
 from pushmirror.lab.site import ARCHIVE
-from pushmirror.state.suites import path_of, read_suites, write_suites
+from pushmirror.state.suites import read_suites, suites_path, write_suites
 from pushmirror.system.process import Result
 from support.rsync_daemon import RsyncDaemon
 
@@ -119,7 +119,7 @@ def mirroring(scene: Scene, strategy: Strategy) -> Iterator[Mirror]:
 
 def _let_time_go_by(site: ForkedSite, time: timedelta) -> None:
     """As if every fault had been seen so much earlier."""
-    file = path_of(site.state, ARCHIVE)
+    file = suites_path(site.state, ARCHIVE)
     suites = read_suites(file)
     write_suites(file, [replace(x, fault_since=x.fault_since and x.fault_since - time) for x in suites])
 

@@ -17,7 +17,7 @@ from field.openpgp import Key
 from field.scene import good
 from forked import Cli, ForkedSite
 from pushmirror.cli.main import main
-from pushmirror.state.suites import path_of, read_suites
+from pushmirror.state.suites import read_suites, suites_path
 from pushmirror.system import clock
 
 _OTHER = Key("Another Archive <archive@example.net>")
@@ -66,7 +66,7 @@ def test_a_suite_whose_key_left_the_keyring_is_held_back_run_after_run(pair: Pai
     pair.site.configure(keyring=str(one))
     pair.sync(ends=HELD)
     pair.sync(ends=HELD)  # that it was looked at is no reason to trust it
-    records = {one.directory: one for one in read_suites(path_of(pair.site.state, "debian"))}
+    records = {one.directory: one for one in read_suites(suites_path(pair.site.state, "debian"))}
     assert records["dists/odd"].signed_by == (_OTHER.fingerprint,)
     pair.site.configure(keyring=str(both))
     pair.sync()
@@ -171,7 +171,7 @@ def test_an_incomplete_state_counts_as_new_when_the_record_of_suites_is_lost(pai
     pair.sync()
     pair.change(without(new))
     pair.sync(ends=HELD)
-    path_of(pair.site.state, "debian").unlink()
+    suites_path(pair.site.state, "debian").unlink()
     pair.sync(ends=HELD)
 
 

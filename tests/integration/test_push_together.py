@@ -12,7 +12,7 @@ from downstream import SitesSshd
 from pushing_hub import ARCHIVE, ONE, TWO, Looks, PushingHub, ended, has_open
 from pushmirror.errors import StateError
 from pushmirror.lab.services import wait_until
-from pushmirror.push.site_state import unanswered
+from pushmirror.push.site_state import mark_unanswered
 from pushmirror.state.records import Stage
 from pushmirror.system import clock, locks
 
@@ -179,7 +179,7 @@ def test_a_site_under_way_is_not_woken_again_whatever_others_write(hub: PushingH
     with hub.pushing(watch=looks, holding=site.held("all")):
         site.wait_for("all")
         hub.store.put_site_states(
-            [unanswered(hub.site_state(site))]
+            [mark_unanswered(hub.site_state(site))]
         )  # read before it was sent, written after
         looks.wait_for(2)
         assert site.sent == ["all"]

@@ -13,7 +13,7 @@ from pushmirror.config.loader import load
 from pushmirror.state.database import find_damage
 from pushmirror.state.records import Outcome, Stage
 from pushmirror.state.store import open_store
-from pushmirror.state.suites import path_of, read_suites
+from pushmirror.state.suites import read_suites, suites_path
 from recorded import RecordedMirror
 from support.rsync_daemon import RsyncDaemon
 
@@ -67,7 +67,7 @@ def test_its_database_has_what_was_asked_done_served_and_confirmed(tmp_path: Pat
 
 def test_its_suites_are_known(tmp_path: Path) -> None:
     mirror = RecordedMirror.unpack(tmp_path / "recorded")
-    suites = read_suites(path_of(mirror.state, "debian"))
+    suites = read_suites(suites_path(mirror.state, "debian"))
     assert {"dists/sid", "dists/trixie"} <= {one.directory for one in suites}
     assert all(one.served and one.signed_by and not one.is_held for one in suites)
 

@@ -85,7 +85,7 @@ def write(
     where, moment, found = places(config), now or clock.now(), _read(config)
     if aloud:
         for exc in _errors(found).values():
-            _log.warning("%s", kept_out(exc))
+            _log.warning("%s", disabled_message(exc))
     working = {name: credentials.valid(of_site, moment) for name, of_site in _usable(found).items()}
     # The secrets first: no other error may keep an old password valid, and a new one alone opens nothing.
     changed = _write(config, where.secrets, _secrets(working), 0o600)
@@ -109,7 +109,7 @@ def unusable(config: model.Config) -> dict[str, ConfigError]:
     return _errors(_read(config))
 
 
-def kept_out(why: ConfigError) -> str:
+def disabled_message(why: ConfigError) -> str:
     """The log line for that."""
     return f"{why}; site disabled until this is fixed"
 
@@ -181,7 +181,7 @@ def stunnel_program() -> str:
     return _program(_STUNNEL, "stunnel4")
 
 
-def setting_of(config: model.Config, pushmirror: str) -> UnitContext:
+def unit_context(config: model.Config, pushmirror: str) -> UnitContext:
     """The values in the printed units; `pushmirror` is this program's full path."""
     directory = config.state.directory
     user = pwd.getpwuid(owner_of(config) if directory.exists() else os.geteuid())

@@ -22,10 +22,21 @@ from pushmirror.config import loader, model
 from pushmirror.config.types import absolute
 from pushmirror.errors import UsageError
 from pushmirror.importing import output
-from pushmirror.importing import sources as import_sources
 from pushmirror.importing.merge import Merged, merge
 from pushmirror.importing.output import File
-from pushmirror.importing.sources import Daemon, Sorted, Sources, sort_files, usual_places
+from pushmirror.importing.sources import (
+    Daemon,
+    Sorted,
+    Sources,
+    caller_environment,
+    nothing_found,
+    read_daemon,
+    read_environment,
+    read_files,
+    sort_files,
+    usual_places,
+    with_trees,
+)
 from pushmirror.system.users import as_user, only_root_changes
 
 _STATE = ".local/state/pushmirror"  # of a user who is not root, below the home
@@ -140,7 +151,7 @@ def _act_for(user: str) -> pwd.struct_passwd | None:
 
 def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
     """Import in a process of another user; root passes it the files that only root could have replaced."""
-    roots = import_sources.read_daemon(order.found, may_read=only_root_changes) if order.found else Daemon()
+    roots = read_daemon(order.found, may_read=only_root_changes) if order.found else Daemon()
     told = json.loads(as_user(owner, lambda: json.dumps(asdict(_imported(order, roots)))))
     told |= {name: tuple(told[name]) for name in ("read", "files", "warnings", "next")}
     return Report(**told)
@@ -148,12 +159,12 @@ def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
 
 def _imported(order: _Order, known: Daemon) -> Report:
     """Read, merge, write and report."""
-    caller = import_sources.caller()
+    caller = caller_environment()
     if order.found:
-        sources = import_sources.read_files(order.found, order.to, caller, known)
+        sources = read_files(order.found, order.to, caller, known)
     else:
-        sources = import_sources.read_environment(order.to, caller)
-    sources = import_sources.with_trees(sources, order.trees)
+        sources = read_environment(order.to, caller)
+    sources = with_trees(sources, order.trees)
     merged = _with_options(merge(sources.told), sources, order)
     files = output.files_of(merged, order.to)
     backup = None if order.dry_run else output.write(files, order.to, force=order.force)
@@ -177,7 +188,7 @@ def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
     searched = paths or tuple(path for path in usual_places(Path.home()) if os.path.exists(path))  # noqa: PTH110
     found = sort_files(map(absolute, searched))
     if not (found.ftpsync or found.runmirrors or found.mirror or found.rsyncd):
-        raise import_sources.nothing_found(paths or usual_places(Path.home()))
+        raise nothing_found(paths or usual_places(Path.home()))
     return found
 
 

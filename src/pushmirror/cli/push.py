@@ -98,7 +98,7 @@ def push(
       pushmirror push --site site1.example.com --again
       pushmirror push --json | jq '.[] | select(.phase != "current")'
     """
-    from pushmirror.push.site_state import anew, at_once
+    from pushmirror.push.site_state import reset, retry_now
 
     require_one_way(quiet=quiet, verbose=verbose, as_json=as_json)
     config = session.config(is_told=not quiet)
@@ -107,10 +107,10 @@ def push(
     log_to_stderr(verbose=verbose or (background and not quiet), quiet=quiet)
     with session.store(config) as store:
         if dry_run:
-            reached = look(config, store, names, only, anew if again else at_once)
+            reached = look(config, store, names, only, reset if again else retry_now)
         else:
             if again:
-                _change(config, store, names, only, anew)
+                _change(config, store, names, only, reset)
             drawn = not (verbose or quiet or background or as_json)
             reached = carry_out(config, store, names, only=only, drawn=drawn, background=background)
     if not dry_run:
@@ -147,13 +147,13 @@ def carry_out(
     from pushmirror.config.reload import CurrentConfig
     from pushmirror.push.engine import is_quiet
     from pushmirror.push.pushes import PushCoordinator, until_quiet_or
-    from pushmirror.push.site_state import at_once
+    from pushmirror.push.site_state import retry_now
     from pushmirror.system import signals
 
     _let_in(config)
     over = until_quiet_or(config.push.retry_for) if background else is_quiet
     if not background:
-        _change(config, store, names, only, at_once)
+        _change(config, store, names, only, retry_now)
     with _watch(drawn=drawn) as watch:
         pushes = PushCoordinator(CurrentConfig(config), store, watch, refused=transfer_log.refused)
         try:

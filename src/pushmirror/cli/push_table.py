@@ -64,11 +64,11 @@ class TerminalPush:
     ) -> None:
         self._live.stop()
 
-    def looked(self, view: PushSnapshot) -> None:
+    def on_decision(self, view: PushSnapshot) -> None:
         """It was decided what to do now."""
         self._views[view.goal.archive] = view
 
-    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
+    def on_answer(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """A site answered: told above the table, where it stays."""
         good = site_state.exit_code == 0
         stage = {"stage1": "stage 1", "stage2": "stage 2", "all": "all"}[send.stage]

@@ -78,5 +78,5 @@ def _units(config: Config, kind: str) -> str:
     from pushmirror.access import daemon_files, units
 
     program = Path(sys.executable).with_name("pushmirror")
-    setting = daemon_files.setting_of(config, str(program))
+    setting = daemon_files.unit_context(config, str(program))
     return units.render(units.Kind(kind), config, daemon_files.places(config), setting)

@@ -20,7 +20,7 @@ from pushmirror.cli.site_show import kit_, list_, show, site_log, tell, tell_log
 from pushmirror.config.model import Config, Site
 from pushmirror.config.types import parse_duration
 from pushmirror.errors import UsageError
-from pushmirror.push.site_state import forgiven
+from pushmirror.push.site_state import reset_failures
 from pushmirror.system import clock
 from pushmirror.system.owned_directory import state_errors
 
@@ -157,7 +157,7 @@ def _forget(store: Store, config: Config, site: Site) -> None:
 
 def _forgive(store: Store, config: Config, name: str) -> None:
     for archive in config.archives:
-        store.change_site_states(archive, forgiven, only={name})
+        store.change_site_states(archive, reset_failures, only={name})
 
 
 def _duration(told: str | None) -> timedelta | None:

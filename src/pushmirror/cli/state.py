@@ -159,7 +159,7 @@ def restore(
     """
     from pushmirror.state.backups import backup_directory
     from pushmirror.state.database import find_damage
-    from pushmirror.state.restore import restore as put_back
+    from pushmirror.state.restore import restore_backup
 
     if dry_run:
         return int(ctx.invoke(check, directory=directory, as_json=as_json))
@@ -174,7 +174,7 @@ def restore(
             f"the state database {place.file} is good: nothing needs to be restored",
             hint="--force restores it anyway; `pushmirror state check` lists the backups",
         )
-    done = put_back(place.file, place.directory, source=file, empty=empty, archives=place.archives)
+    done = restore_backup(place.file, place.directory, source=file, empty=empty, archives=place.archives)
     if as_json:
         print_json(done)
     else:

@@ -58,13 +58,13 @@ def suites(session: Session, archive: str | None, as_json: bool) -> None:
       pushmirror suites debian --json | jq -r '.[] | select(.state != "current") | .suite'
       pushmirror suites debian --json | jq -r '.[].missing_paths[]'
     """
-    from pushmirror.state.suites import path_of, read_suites
+    from pushmirror.state.suites import read_suites, suites_path
 
     config = session.config(on_broken_sites=warn_of_broken_sites)
     names = [archive_named(config, archive).name] if archive else list(config.archives)
     now = clock.now()
     found = {
-        name: summarise_suites(read_suites(path_of(config.state.directory, name)), now) for name in names
+        name: summarise_suites(read_suites(suites_path(config.state.directory, name)), now) for name in names
     }
     if as_json:
         print_json(found[archive] if archive else found)

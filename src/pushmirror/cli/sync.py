@@ -316,13 +316,13 @@ def _require_upstream(config: Config, names: Sequence[str]) -> None:
 def _as_json(config: Config, found: Run | Preview) -> object:
     """A run with its held suites and their reasons; or the result of a dry run."""
     from pushmirror.state.records import Run
-    from pushmirror.state.suites import path_of, read_suites
+    from pushmirror.state.suites import read_suites, suites_path
 
     told = as_json(found)
     if not isinstance(found, Run):
         return told
     assert isinstance(told, dict)
-    suites = read_suites(path_of(config.state.directory, found.archive))
+    suites = read_suites(suites_path(config.state.directory, found.archive))
     return {**told, "held": {suite.directory: suite.reason for suite in suites if suite.is_held}}
 
 

@@ -19,7 +19,7 @@ from pushmirror.cli.context import (
 from pushmirror.cli.output import as_json, print_json, print_table, printable, progress_on
 from pushmirror.config.types import parse_rate, span
 from pushmirror.errors import Exit, PushmirrorError, Stopped, UsageError
-from pushmirror.status.words import clock as time_of_day
+from pushmirror.status.words import time_of_day
 from pushmirror.system import clock
 
 if TYPE_CHECKING:

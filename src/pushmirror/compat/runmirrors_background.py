@@ -43,14 +43,14 @@ class RunmirrorsObserver:
         self._aim: Targets | None = None
         self._reported: set[str] = set()  # sites that failed for this goal
 
-    def looked(self, view: PushSnapshot) -> None:
+    def on_decision(self, view: PushSnapshot) -> None:
         """See `Watch.looked`."""
         if view.goal.aim != self._aim:
             self._aim = view.goal.aim
             self._reported.clear()
             self._transport.begin_again()
 
-    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - theirs
+    def on_answer(self, send: Send, site_state: SiteState, seconds: float) -> None:  # noqa: ARG002 - theirs
         """See `Watch.answered`."""
         name, what = send.site.name, called(send.stage)
         host = self._sites.line(name).host
@@ -91,12 +91,12 @@ class Patience:
     def __init__(self, turn: PushLock, patience: timedelta) -> None:
         self._turn = turn
         self._patience_s = patience.total_seconds()
-        self._asked = turn.last_asked()
+        self._asked = turn.last_request()
         self._until = monotonic() + self._patience_s
 
     def __call__(self, decision: Decision) -> bool:
         """Whether a push is over: all sites are done, or it was retried for long enough."""
-        asked = self._turn.last_asked()
+        asked = self._turn.last_request()
         if asked != self._asked:
             self._asked, self._until = asked, monotonic() + self._patience_s
         return is_finished(decision) or (is_quiet(decision) and monotonic() >= self._until)
@@ -163,7 +163,7 @@ class BackgroundPush:
                 notes.note(f"Another process is pushing {self.archive}; it will push to these mirrors, too")
                 is_told = True
             view = pushes.view(self.archive)
-            watch.looked(view)
+            watch.on_decision(view)
             if is_quiet(view.decision) or monotonic() >= until:
                 break
             await asyncio.sleep(_LOOK_S)

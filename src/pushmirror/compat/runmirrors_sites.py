@@ -31,7 +31,7 @@ from pushmirror.compat.runmirrors_args import RunmirrorsArgs
 from pushmirror.config.model import Config, PushKind, Site, State
 from pushmirror.config.reload import Stamp, facts_of
 from pushmirror.errors import ConfigError
-from pushmirror.push.site_state import anew, at_once
+from pushmirror.push.site_state import reset, retry_now
 from pushmirror.state.records import SiteState
 from pushmirror.system import files
 from pushmirror.system.owned_directory import state_errors
@@ -153,7 +153,7 @@ def _publish_for_stage2(store: Store, archive: str, sites: Iterable[Site], now: 
         stage1 = served.digest if site.push.is_staged and (not ahead or site.name in had_it) else None
         # Answers that are on their way to an earlier stage 2 are not to this one.
         sent = one.sent_generation if one.sent_generation == ahead else None
-        known[site.name] = replace(at_once(one), stage1=stage1, stage2=None, sent_generation=sent)
+        known[site.name] = replace(retry_now(one), stage1=stage1, stage2=None, sent_generation=sent)
     store.put_site_states(known.values())
 
 
@@ -169,7 +169,7 @@ def _was_woken(one: SiteState, generation: str) -> bool:
 
 def _forgotten(one: SiteState) -> SiteState:
     """The site's state without confirmations, also of triggers in flight: this call came later."""
-    return replace(anew(one), sent_generation=None)
+    return replace(reset(one), sent_generation=None)
 
 
 def _new(now: datetime) -> str:

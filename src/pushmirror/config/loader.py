@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from pushmirror.config import model
-from pushmirror.config import problems as rules
-from pushmirror.config.problems import explain, unknown_key
+from pushmirror.config.problems import explain, of_archives, of_sites, unknown_archives, unknown_key
 from pushmirror.config.types import absolute
 from pushmirror.errors import ConfigError
 
@@ -44,7 +43,7 @@ def load(
     are given to it instead, and the configuration has no site: a mirror goes on mirroring.
     """
     file = find(path)
-    problems, of_sites = Problems(), Problems()
+    problems, site_problems = Problems(), Problems()
     main = problems.read(file) or {}
     for key in main.keys() - _KEYS:
         problems.add(file, f"{key}: {unknown_key(key, _KEYS)}")
@@ -53,14 +52,14 @@ def load(
     }
     archives = dict(_archives(file, main.get("archives", {}), problems))
     names = {*archives, *_names(main.get("archives"))}
-    problems.found += rules.of_archives(file, archives, names)
-    sites = dict(_sites(file.parent / SITES, names, of_sites))
-    of_sites.found += rules.of_sites(sites, names)
-    if on_broken_sites and of_sites.found and not problems.found:
-        on_broken_sites(ConfigError("\n".join(of_sites.found)))
+    problems.found += of_archives(file, archives, names)
+    sites = dict(_sites(file.parent / SITES, names, site_problems))
+    site_problems.found += of_sites(sites, names)
+    if on_broken_sites and site_problems.found and not problems.found:
+        on_broken_sites(ConfigError("\n".join(site_problems.found)))
         sites = {}  # none rather than some: a push would take those that are left for all there are
     else:
-        problems.found += of_sites.found
+        problems.found += site_problems.found
     problems.raise_if_any(file)
     return model.Config(
         archives=archives,
@@ -170,7 +169,7 @@ def _sites(directory: Path, archives: Set[str], problems: Problems) -> Iterator[
         if site:
             yield file, site
         elif table:
-            problems.found += rules.unknown_archives(file, _told_archives(table), archives)
+            problems.found += unknown_archives(file, _told_archives(table), archives)
 
 
 def _told_archives(table: Table) -> list[str]:

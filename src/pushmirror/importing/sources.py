@@ -314,6 +314,6 @@ def nothing_found(searched: Sequence[Path]) -> ConfigError:
     )
 
 
-def caller() -> Mapping[str, str]:
+def caller_environment() -> Mapping[str, str]:
     """The caller's environment."""
     return dict(os.environ)

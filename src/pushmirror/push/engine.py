@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pushmirror.archive.generation import short
 from pushmirror.config.model import Config, Push, Site
-from pushmirror.push import site_state as stands
+from pushmirror.push import site_state
 from pushmirror.push.decide import Decision, Goal, Send, Targets, decide
 from pushmirror.push.hooks import PushHooks
 from pushmirror.push.in_flight import InFlight, TriggerResult
@@ -47,20 +47,20 @@ class PushSnapshot:
 class PushObserver(Protocol):
     """Observes a push."""
 
-    def looked(self, view: PushSnapshot) -> None:
+    def on_decision(self, view: PushSnapshot) -> None:
         """A decision was made."""
 
-    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
+    def on_answer(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """A site answered, or failed to; `site_state` is its new state."""
 
 
 class SilentObserver:
     """Ignores everything."""
 
-    def looked(self, view: PushSnapshot) -> None:
+    def on_decision(self, view: PushSnapshot) -> None:
         """Ignored."""
 
-    def answered(self, send: Send, site_state: SiteState, seconds: float) -> None:
+    def on_answer(self, send: Send, site_state: SiteState, seconds: float) -> None:
         """Ignored."""
 
 
@@ -171,10 +171,10 @@ class PushLoop:
 
     async def run(self, over: Over) -> Decision:
         """Push until `over` is true of a decision; returns that decision."""
-        self._disown()
+        self._drop_orphans()
         try:
             while True:
-                await self._take_news()
+                await self._refresh()
                 decision = self._decide()
                 self._report(decision)
                 await self._release(decision)
@@ -195,15 +195,15 @@ class PushLoop:
 
     # -- look and decide ------------------------------------------------------------------------------
 
-    def _disown(self) -> None:
+    def _drop_orphans(self) -> None:
         """Give up triggers of a dead process: their answers are lost, for we have the lock."""
-        orphans = self._store.change_site_states(self._archive, stands.unanswered)
+        orphans = self._store.change_site_states(self._archive, site_state.mark_unanswered)
         if orphans:
             _log.info(
                 "abandoned triggers (their process is gone): %s", ", ".join(one.site for one in orphans)
             )
 
-    async def _take_news(self) -> None:
+    async def _refresh(self) -> None:
         """Read what others may have changed: the goal, the sites and their states."""
         if monotonic() < self._news_at:
             return
@@ -223,7 +223,7 @@ class PushLoop:
         self._rules, self._sites = config.push, config.sites_of(self._archive)
         if moved := await self._flight.give_up_moved({site.name: site for site in self._sites}):
             _log.info("cancelled: the address of these sites changed: %s", ", ".join(moved))
-            self._store.change_site_states(self._archive, stands.unanswered, only=moved)
+            self._store.change_site_states(self._archive, site_state.mark_unanswered, only=moved)
         self._site_states = self._known()
 
     def _forget_old_triggers(self) -> None:
@@ -236,7 +236,7 @@ class PushLoop:
         found = self._store.site_states(self._archive)
         for name, one in found.items():
             if one.sent_stage and name not in self._flight:
-                found[name] = stands.unanswered(one)
+                found[name] = site_state.mark_unanswered(one)
         for name in self._flight:
             ours = self._site_states[name]
             one = found.get(name, ours)
@@ -250,7 +250,7 @@ class PushLoop:
         decision = decided(self._sites, *facts, only=self._only, hurried=self._hurried)
         self._delayed = bool(decision.sites_in(Phase.DELAYED))
         sites = chosen(self._sites, self._only)
-        self._watch.looked(PushSnapshot(self._goal, sites, self._site_states, decision))
+        self._watch.on_decision(PushSnapshot(self._goal, sites, self._site_states, decision))
         return decision
 
     @property
@@ -278,7 +278,7 @@ class PushLoop:
         for send in sends:
             name = send.site.name
             before = self._site_states.get(name, SiteState(self._archive, name))
-            self._site_states[name] = stands.sent(before, send, now)
+            self._site_states[name] = site_state.mark_sent(before, send, now)
         triggers = self._store.add_triggers(self._site_states[send.site.name] for send in sends)
         for send, trigger in zip(sends, triggers, strict=True):
             _log.info("%s: %s of %s", send.site.name, send.stage, short(send.generation))
@@ -300,7 +300,7 @@ class PushLoop:
         if after is None:
             return  # the site is gone
         before, self._site_states[name] = self._site_states.get(name, after), after
-        if code in stands.CONFIRMING:
+        if code in site_state.CONFIRMING:
             _log.info("%s: %s confirmed after %.1f s", name, heard.send.stage, heard.seconds)
             if before.failing_since:
                 _log.info("%s works again; it had been failing since %s", name, before.failing_since)
@@ -308,13 +308,13 @@ class PushLoop:
             level = logging.INFO if before.attempts else logging.WARNING  # the first time is news
             how = "no answer" if code is None else code
             _log.log(level, "%s: %s failed (%s): %s", name, heard.send.stage, how, after.last_words)
-        self._watch.answered(heard.send, after, heard.seconds)
+        self._watch.on_answer(heard.send, after, heard.seconds)
 
     def _change(self, heard: TriggerResult) -> Callable[[SiteState], SiteState]:
         """The site's state after an answer."""
-        if heard.exit_code in stands.CONFIRMING:
+        if heard.exit_code in site_state.CONFIRMING:
             return partial(
-                stands.confirmed,
+                site_state.mark_confirmed,
                 send=heard.send,
                 now=clock.now(),
                 last_words=heard.last_words,
@@ -323,7 +323,7 @@ class PushLoop:
         since = clock.now() - timedelta(seconds=heard.seconds)
         refused = self._refused(self._config(), heard.send.site.name, since)
         return partial(
-            stands.failed,
+            site_state.mark_failed,
             send=heard.send,
             now=clock.now(),
             rules=self._rules,
@@ -345,7 +345,7 @@ class PushLoop:
         try:
             for heard in await self._flight.stop():
                 self._take(heard)
-            self._disown()
+            self._drop_orphans()
         finally:
             await self._around.stop()
             await self._flight.close()

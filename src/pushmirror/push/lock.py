@@ -44,17 +44,17 @@ class PushLock:
         """Whether another process pushes, and has our request."""
         if not self.is_taken():
             return False
-        self.leave_word()
+        self.request_rerun()
         return self.is_taken() is True  # else it may have released before it could see the request
 
-    def leave_word(self) -> None:
+    def request_rerun(self) -> None:
         """Leave a request: the holder pushes again after it has released the lock."""
         file, now = self._directory / "asked", time_ns()  # file system time stamps are coarse
         with state_errors(self._state, file):
             file.touch()
             os.utime(file, ns=(now, now))
 
-    def hurry(self, sites: Iterable[str]) -> None:
+    def request_hurry(self, sites: Iterable[str]) -> None:
         """Leave a request that these sites wait for no others."""
         for site in sites:
             file = self._directory / _HURRIED / site
@@ -74,7 +74,7 @@ class PushLock:
                 (directory / name).unlink(missing_ok=True)
         return frozenset(names)
 
-    def last_asked(self) -> int:
+    def last_request(self) -> int:
         """The time of the last request, or 0."""
         try:
             return (self._directory / "asked").stat().st_mtime_ns

@@ -78,8 +78,8 @@ class PushCoordinator:
         """
         if await self._push(archive, over, only):
             return True
-        self.turn(archive).leave_word()
-        self.turn(archive).hurry(only)
+        self.turn(archive).request_rerun()
+        self.turn(archive).request_hurry(only)
         return await self._push(
             archive, over, only
         )  # the holder may have released before it could see the request
@@ -90,9 +90,9 @@ class PushCoordinator:
             with turn.taken() as held:
                 if not held:
                     return False
-                asked, pusher = turn.last_asked(), self.pusher(archive, only)
+                asked, pusher = turn.last_request(), self.pusher(archive, only)
                 await pusher.run(over)
-            if turn.last_asked() != asked:
+            if turn.last_request() != asked:
                 only = frozenset()  # the caller has returned; it meant every site
             elif targets_of(self._store, archive) == pusher.aim:
                 break
@@ -107,9 +107,9 @@ class PushCoordinator:
         """
         tell_at = monotonic() + _SILENT_S
         while not await self._push(archive, over, only):
-            self.turn(archive).hurry(only)
+            self.turn(archive).request_hurry(only)
             view = self.view(archive, only)
-            self._watch.looked(view)
+            self._watch.on_decision(view)
             if over(view.decision):
                 return
             if monotonic() >= tell_at:

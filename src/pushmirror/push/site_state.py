@@ -14,32 +14,32 @@ CONFIRMING = {Exit.OK, Exit.HELD}  # exit codes of a site that has what was push
 _MOST_DOUBLINGS = 30  # of the first pause; by then any two durations of a configuration have met
 
 
-def sent(site_state: SiteState, send: Send, now: datetime) -> SiteState:
+def mark_sent(site_state: SiteState, send: Send, now: datetime) -> SiteState:
     """A trigger was sent."""
     return replace(site_state, sent_stage=send.stage, sent_generation=send.generation, sent_at=now)
 
 
-def unanswered(site_state: SiteState) -> SiteState:
+def mark_unanswered(site_state: SiteState) -> SiteState:
     """The process that sent the trigger is gone: neither confirmed nor failed."""
     return replace(site_state, sent_stage=None, sent_generation=None, sent_at=None)
 
 
-def forgiven(site_state: SiteState) -> SiteState:
+def reset_failures(site_state: SiteState) -> SiteState:
     """Forget earlier failures: they neither delay a trigger nor count."""
     return replace(site_state, tried=None, attempts=0, failing_since=None, next_try_at=None, reported=False)
 
 
-def at_once(site_state: SiteState) -> SiteState:
+def retry_now(site_state: SiteState) -> SiteState:
     """End the back-off: it is tried now."""
     return replace(site_state, next_try_at=None)
 
 
-def anew(site_state: SiteState) -> SiteState:
+def reset(site_state: SiteState) -> SiteState:
     """Forget what it confirmed, and try it now."""
-    return replace(at_once(site_state), stage1=None, stage2=None)
+    return replace(retry_now(site_state), stage1=None, stage2=None)
 
 
-def confirmed(
+def mark_confirmed(
     site_state: SiteState, send: Send, now: datetime, *, last_words: str, exit_code: int = 0
 ) -> SiteState:
     """The site has that stage of that generation.
@@ -47,7 +47,9 @@ def confirmed(
     It ended with a code of CONFIRMING; with HELD it has all that it can have.
     """
     still_counts = site_state.sent_generation == send.generation
-    site_state = replace(forgiven(unanswered(site_state)), exit_code=exit_code, last_words=last_words)
+    site_state = replace(
+        reset_failures(mark_unanswered(site_state)), exit_code=exit_code, last_words=last_words
+    )
     if not still_counts:
         return site_state
     if send.stage is not Stage.STAGE2:
@@ -57,7 +59,7 @@ def confirmed(
     return site_state
 
 
-def failed(
+def mark_failed(
     site_state: SiteState,
     send: Send,
     now: datetime,
@@ -76,7 +78,7 @@ def failed(
     at_most = rules.retry_at_most / rules.retry_after
     pause = rules.retry_after * min(2 ** min(site_state.attempts, _MOST_DOUBLINGS), at_most)
     return replace(
-        unanswered(site_state),
+        mark_unanswered(site_state),
         tried=send.generation,
         attempts=site_state.attempts + 1,
         failing_since=site_state.failing_since or now,

@@ -56,7 +56,7 @@ class Restored:
     archives: tuple[str, ...]  # that got a request for a run
 
 
-def restore(
+def restore_backup(
     file: Path, state: Path, *, source: Path | None = None, empty: bool = False, archives: Iterable[str] = ()
 ) -> Restored:
     """Put `source`, or the newest good backup, or with `empty` nothing in the place of the database `file`.

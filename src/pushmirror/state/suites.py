@@ -52,7 +52,7 @@ class SuiteRecord:
 MAX_PATHS = 100  # names of missing files that are kept for each suite
 
 
-def path_of(directory: Path, archive: str) -> Path:
+def suites_path(directory: Path, archive: str) -> Path:
     """The file of an archive's suites below the state directory."""
     return directory / "suites" / f"{archive}.json"
 

@@ -20,7 +20,7 @@ from pushmirror.config.model import Push, Site
 from pushmirror.config.types import span
 from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Phase, SiteState, Stage, is_digest
-from pushmirror.status.words import ago, clock, cut, listed
+from pushmirror.status.words import ago, cut, listed, time_of_day
 
 # What a site does, waits for or suffers from, in words that a tired person understands.
 
@@ -51,7 +51,7 @@ def behind(one: SiteView) -> str:
 
 
 def _failed(one: SiteView) -> str:
-    since = clock(one.site_state.failing_since or one.scene.now, one.scene.now)
+    since = time_of_day(one.site_state.failing_since or one.scene.now, one.scene.now)
     attempts = one.site_state.attempts
     return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
 
@@ -59,7 +59,7 @@ def _failed(one: SiteView) -> str:
 def _next_try(one: SiteView) -> str:
     if one.phase is Phase.TRIGGERED:
         woken = f"triggered again {ago(one.site_state.sent_at, one.scene.now)}"
-        return f"{woken}, but {_unheard(one)}" if one.is_abandoned else woken
+        return f"{woken}, but {_unheard(one)}" if one.is_orphaned else woken
     if one.phase is Phase.WAITING_FOR_CANARY:
         return _gated(one)
     if one.scene.pushing is False:
@@ -83,7 +83,7 @@ def _why(one: SiteView) -> str:
 def _woken(one: SiteView) -> str:
     stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
     woken = f"triggered{stage} {ago(one.site_state.sent_at, one.scene.now)}"
-    if one.is_abandoned:
+    if one.is_orphaned:
         return f"{woken}, but {_unheard(one)}"
     return f"{woken}, no answer yet"
 
@@ -114,7 +114,7 @@ def _unpushed(one: SiteView) -> str:
 
 def _due(one: SiteView) -> str:
     has = "stage 1 done, " if one.state is SiteStatus.STAGED else ""
-    if one.is_left_alone:
+    if one.is_unattended:
         return f"{has}push due, but nothing is pushing: {_push(one)}"
     return f"{has}push due"
 
@@ -272,12 +272,12 @@ class SiteView:
         return since is None or self.scene.now < since + self.scene.push.deadline
 
     @property
-    def is_abandoned(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether whoever woke it is gone, and its answer with it."""
         return self.phase is Phase.TRIGGERED and self.scene.pushing is False
 
     @property
-    def is_left_alone(self) -> bool:
+    def is_unattended(self) -> bool:
         """Whether it is to be woken and nobody does it; where that cannot be seen, the deadline tells."""
         if self.phase is None or self.phase is Phase.CURRENT or self.lacks_since is None:
             return False

@@ -14,7 +14,7 @@ from pushmirror.archive.generation import short
 from pushmirror.config.model import Push, Site
 from pushmirror.state.records import Generation, Phase, SiteState
 from pushmirror.status.site import SiteStatus, SiteView, StatusContext, activity, behind
-from pushmirror.status.words import Level, by_age, clock, cut, listed
+from pushmirror.status.words import Level, by_age, cut, listed, time_of_day
 
 _URGENT = (Level.ERROR, Level.WARNING)
 
@@ -116,7 +116,7 @@ def _level_of_doing(one: SiteView) -> Level:
         return Level.WARNING
     if not one.state.is_behind or one.lacks_since is None:
         return Level.OK
-    if one.is_left_alone:
+    if one.is_unattended:
         return Level.WARNING
     first = one.state is SiteStatus.NEW and one.phase is Phase.TRIGGERED  # takes as long as its line needs
     return Level.RUNNING if first or now - one.lacks_since <= push.deadline else Level.WARNING
@@ -130,7 +130,7 @@ def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
     elif failing:
         since = min(one.since for one in failing if one.since)
         names = listed([one.site for one in failing])
-        yield f"{len(failing)} sites are failing, the first since {clock(since, now)}: {names}"
+        yield f"{len(failing)} sites are failing, the first since {time_of_day(since, now)}: {names}"
     late = [one for one in sites if one.state is not SiteStatus.FAILING and one.level in _URGENT]
     if len(late) == 1:
         yield f"{late[0].site} ({late[0].state}): {late[0].activity}"

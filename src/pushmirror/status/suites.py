@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pushmirror.state.suites import SuiteRecord
-from pushmirror.status.words import Level, clock, listed
+from pushmirror.status.words import Level, listed, time_of_day
 
 _FINGERPRINT = 16  # last digits of a fingerprint: what people call a long key id
 
@@ -56,13 +56,14 @@ def attention_to_suite(suite: SuiteHealth, now: datetime) -> Iterator[str]:
     if suite.held_since:
         what = "is held back" if suite.state is SuiteState.HELD else "is not published"
         todo = f"; {suite.hint}" if suite.hint else ""
-        yield f"{suite.suite} {what} since {clock(suite.held_since, now)}: {suite.reason or 'unknown'}{todo}"
+        since = time_of_day(suite.held_since, now)
+        yield f"{suite.suite} {what} since {since}: {suite.reason or 'unknown'}{todo}"
     if suite.missing:
         files = "1 file" if suite.missing == 1 else f"{suite.missing} files"
         named = f": {listed(suite.missing_paths, of=suite.missing)}" if suite.missing_paths else ""
         yield f"{suite.suite} names {files} that are missing or wrong upstream{named}"
     if suite.expired and suite.valid_until:
-        until = clock(suite.valid_until, now)
+        until = time_of_day(suite.valid_until, now)
         yield f"{suite.suite} was valid until {until}, so apt rejects it: check whether upstream still works"
     if suite.weak:
         yield f"{suite.suite} has no hash stronger than {suite.weak}, so its files are not verified"

@@ -17,7 +17,7 @@ def ago(at: datetime | None, now: datetime) -> str:
     return "never" if at is None else f"{span(now - at)} ago"
 
 
-def clock(at: datetime, now: datetime) -> str:
+def time_of_day(at: datetime, now: datetime) -> str:
     """A time of day, with its date unless that is today's: `10:31 UTC`, `2026-07-30 10:31 UTC`."""
     at = at.astimezone(UTC)
     today = at.date() == now.astimezone(UTC).date()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from pushmirror.cli import main as cli
-from pushmirror.state.suites import SuiteRecord, path_of, write_suites
+from pushmirror.state.suites import SuiteRecord, suites_path, write_suites
 from pushmirror.system import clock
 
 KEY = "0146DC6D4A0B2914BDED34DB648ACFD622F3D138"
@@ -28,7 +28,7 @@ def mirror(tmp_path, monkeypatch):
         SuiteRecord("dists/forky", date=now - HOUR, missing=2, missing_paths=("pool/a", "pool/b")),
         SuiteRecord("dists/new", served=False, held_since=now, reason="unreadable"),
     ]
-    write_suites(path_of(tmp_path / "state", "debian"), suites)
+    write_suites(suites_path(tmp_path / "state", "debian"), suites)
     return tmp_path
 
 

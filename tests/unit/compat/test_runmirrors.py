@@ -296,7 +296,7 @@ def test_who_fails_is_tried_for_as_long_as_it_takes_after_the_last_call(
     with turn.taken():
         is_over = runmirrors_background.Patience(turn, timedelta(hours=24))
         assert is_over(Decision((), {"a": Phase.CURRENT})) and not is_over(RESTING)
-        turn.leave_word()
+        turn.request_rerun()
         now = 23 * 3600
         assert not is_over(RESTING)
         now = 46 * 3600

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pushmirror.config.model import Push, PushKind, Site
 from pushmirror.config.types import Wait
-from pushmirror.push import site_state as stands
+from pushmirror.push import site_state
 from pushmirror.push.decide import Decision, Goal, Send, decide
 from pushmirror.state.records import Phase, SiteState, Stage
 
@@ -171,7 +171,9 @@ class Hub(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.in_flight)))
         send, _ = self._heard(name)
         facts = {"rules": self.rules, "jitter": jitter, "exit_code": exit_code, "last_words": "no"}
-        self.store.site_states[name] = stands.failed(self.store.site_states[name], send, self.now, **facts)
+        self.store.site_states[name] = site_state.mark_failed(
+            self.store.site_states[name], send, self.now, **facts
+        )
         self.seen.failing_since.setdefault(name, self.now)
         self.seen.rests[name] = send.generation, self.now + 0.8 * self.rules.retry_after
 
@@ -222,7 +224,7 @@ class Hub(RuleBasedStateMachine):
     @rule()
     def the_hub_starts_again(self) -> None:
         for name, one in self.store.site_states.items():
-            self.store.site_states[name] = stands.unanswered(one) if one.sent_stage else one
+            self.store.site_states[name] = site_state.mark_unanswered(one) if one.sent_stage else one
         self.alive = True
 
     # -- what always holds: after each event the hub, if it lives, does what is due -----------------------
@@ -335,7 +337,7 @@ class Hub(RuleBasedStateMachine):
     def _carry_out(self, send: Send) -> None:
         name = send.site.name
         before = self.store.site_states.get(name, SiteState(ARCHIVE, name))
-        self.store.site_states[name] = stands.sent(before, send, self.now)
+        self.store.site_states[name] = site_state.mark_sent(before, send, self.now)
         self.in_flight[name] = send, self.now
         if send.stage is Stage.STAGE2:
             self.seen.past_barrier.add(send.site.canary)
@@ -344,7 +346,7 @@ class Hub(RuleBasedStateMachine):
         counts = name not in self.outdated
         send, _ = self._heard(name)
         before = self.store.site_states[name]
-        self.store.site_states[name] = stands.confirmed(before, send, self.now, last_words="yes")
+        self.store.site_states[name] = site_state.mark_confirmed(before, send, self.now, last_words="yes")
         self.seen.answered(send, self.now) if counts else self.seen.is_well(name)
 
     def _heard(self, name: str) -> tuple[Send, datetime]:

@@ -7,7 +7,7 @@ import pytest
 
 from pushmirror.config.model import Push, Site
 from pushmirror.push.decide import Send
-from pushmirror.push.site_state import confirmed, failed, forgiven, sent, unanswered
+from pushmirror.push.site_state import mark_confirmed, mark_failed, mark_sent, mark_unanswered, reset_failures
 from pushmirror.state.records import SiteState, Stage
 
 T0 = datetime(2026, 7, 11, 10, tzinfo=UTC)
@@ -39,7 +39,7 @@ def fail(
     jitter: float = 1.0,
     code: int | None = 1,
 ) -> SiteState:
-    return failed(
+    return mark_failed(
         site_state,
         send(Stage.STAGE1),
         now,
@@ -56,13 +56,13 @@ def pauses(rules: Push, *attempts: int) -> list[timedelta | None]:
 
 
 def test_what_is_sent_is_in_flight_and_changes_nothing_else() -> None:
-    on_its_way = sent(FAILING, send(Stage.STAGE1), LATER)
+    on_its_way = mark_sent(FAILING, send(Stage.STAGE1), LATER)
     assert (on_its_way.sent_stage, on_its_way.sent_generation, on_its_way.sent_at) == (
         Stage.STAGE1,
         "new",
         LATER,
     )
-    assert unanswered(on_its_way) == FAILING
+    assert mark_unanswered(on_its_way) == FAILING
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_is_sent_is_in_flight_and_changes_nothing_else() -> None:
     [(Stage.STAGE1, "new", "old"), (Stage.STAGE2, "old", "new"), (Stage.ALL, "new", "new")],
 )
 def test_an_answer_confirms_the_stages_that_were_sent(stage: Stage, stage1: str, stage2: str) -> None:
-    after = confirmed(sent(ASLEEP, send(stage), T0), send(stage), LATER, last_words="done")
+    after = mark_confirmed(mark_sent(ASLEEP, send(stage), T0), send(stage), LATER, last_words="done")
     assert (after.stage1, after.stage2) == (stage1, stage2)
     assert after.stage1_at == (LATER if stage1 == "new" else T0)
     assert after.stage2_at == (LATER if stage2 == "new" else T0)
@@ -79,25 +79,25 @@ def test_an_answer_confirms_the_stages_that_were_sent(stage: Stage, stage1: str,
 
 def test_a_confirmation_is_of_what_was_sent_whatever_is_served_by_now() -> None:
     late = send(Stage.ALL, "older")
-    assert confirmed(sent(ASLEEP, late, T0), late, LATER, last_words="").stage2 == "older"
+    assert mark_confirmed(mark_sent(ASLEEP, late, T0), late, LATER, last_words="").stage2 == "older"
 
 
 def test_an_answer_from_a_generations_earlier_life_confirms_nothing() -> None:
-    orphaned = replace(sent(ASLEEP, send(Stage.ALL), T0), sent_generation=None)
-    after = confirmed(orphaned, send(Stage.ALL), LATER, last_words="")
+    orphaned = replace(mark_sent(ASLEEP, send(Stage.ALL), T0), sent_generation=None)
+    after = mark_confirmed(orphaned, send(Stage.ALL), LATER, last_words="")
     assert (after.stage1, after.stage2, after.sent_stage) == ("old", "old", None)
 
 
 def test_success_ends_all_trouble() -> None:
-    trouble = sent(FAILING, send(Stage.ALL), T0)
-    untroubled = sent(ASLEEP, send(Stage.ALL), T0)
-    assert confirmed(trouble, send(Stage.ALL), LATER, last_words="") == confirmed(
+    trouble = mark_sent(FAILING, send(Stage.ALL), T0)
+    untroubled = mark_sent(ASLEEP, send(Stage.ALL), T0)
+    assert mark_confirmed(trouble, send(Stage.ALL), LATER, last_words="") == mark_confirmed(
         untroubled, send(Stage.ALL), LATER, last_words=""
     )
 
 
 def test_a_failure_confirms_nothing_and_is_remembered() -> None:
-    after = fail(sent(ASLEEP, send(Stage.STAGE1), T0))
+    after = fail(mark_sent(ASLEEP, send(Stage.STAGE1), T0))
     assert after == replace(
         ASLEEP,
         tried="new",
@@ -110,11 +110,11 @@ def test_a_failure_confirms_nothing_and_is_remembered() -> None:
 
 
 def test_no_answer_is_a_failure_without_an_exit_code() -> None:
-    assert fail(sent(ASLEEP, send(Stage.STAGE1), T0), code=None).exit_code is None
+    assert fail(mark_sent(ASLEEP, send(Stage.STAGE1), T0), code=None).exit_code is None
 
 
 def test_trouble_began_with_the_first_failure_and_is_reported_once() -> None:
-    after = fail(sent(FAILING, send(Stage.STAGE1), LATER), LATER)
+    after = fail(mark_sent(FAILING, send(Stage.STAGE1), LATER), LATER)
     assert (after.failing_since, after.attempts, after.reported) == (T0, 4, True)
 
 
@@ -144,6 +144,6 @@ def test_pauses_reach_the_longest_even_from_a_second_to_years() -> None:
 
 
 def test_what_the_operator_calls_well_is_tried_at_once_and_not_reported() -> None:
-    after = forgiven(FAILING)
+    after = reset_failures(FAILING)
     assert (after.attempts, after.failing_since, after.next_try_at, after.reported) == (0, None, None, False)
     assert after.last_words == "disk full"

@@ -13,7 +13,7 @@ from pushmirror.state import backups
 from pushmirror.state.backups import back_up, back_up_daily, list_backups
 from pushmirror.state.database import find_damage
 from pushmirror.state.records import Outcome, SiteState, Stage
-from pushmirror.state.restore import restore
+from pushmirror.state.restore import restore_backup
 from pushmirror.state.store import open_store
 from pushmirror.system import clock
 
@@ -104,7 +104,7 @@ def test_a_restored_store_takes_no_site_for_current_though_its_generation_is_ser
         publish(store, G2)
         publish(store, G1)  # the site may have got G2, and not yet G1 again
     damage(file)
-    done = restore(file, file.parent, archives=["other"])
+    done = restore_backup(file, file.parent, archives=["other"])
     with closing(opened(file.parent)) as store:
         publish(store, G1)
         assert store.site_states("debian")["a.example"].stage2 is None
@@ -124,7 +124,7 @@ def test_the_newest_good_backup_is_restored_and_the_others_named(file, monkeypat
     flipped = middle.file.read_bytes().replace(b"succeeded", b"suCceeded")
     middle.file.write_bytes(flipped)
     file.unlink()
-    done = restore(file, file.parent)
+    done = restore_backup(file, file.parent)
     assert done.source and done.source.name == "state-20260801.sqlite"
     assert [Path(name).name for name in done.skipped] == [newest.file.name, middle.file.name]
     assert find_damage(file) == "" and middle.file.read_bytes() == flipped
@@ -133,7 +133,7 @@ def test_the_newest_good_backup_is_restored_and_the_others_named(file, monkeypat
 def test_nothing_is_restored_while_somebody_has_the_database_open(file):
     back_up(file, file.parent)
     with closing(opened(file.parent)), pytest.raises(StateError, match=r"in use by process \d+"):
-        restore(file, file.parent)
+        restore_backup(file, file.parent)
     assert find_damage(file) == ""
 
 
@@ -143,7 +143,7 @@ def test_a_lost_database_is_not_begun_anew_where_there_are_backups(file, loss):
     loss(file)
     with pytest.raises(StateDamaged, match=r"missing"):
         opened(file.parent)
-    restore(file, file.parent, empty=True)
+    restore_backup(file, file.parent, empty=True)
     with closing(opened(file.parent)) as store:
         assert store.runs() == []
 
@@ -151,7 +151,7 @@ def test_a_lost_database_is_not_begun_anew_where_there_are_backups(file, loss):
 def test_without_a_good_backup_nothing_is_touched(file):
     damage(file)
     with pytest.raises(StateDamaged, match="no good backup") as caught:
-        restore(file, file.parent)
+        restore_backup(file, file.parent)
     assert "--empty" in (caught.value.hint or "")
     assert sorted(one.name for one in file.parent.iterdir()) == ["backups", "state.sqlite"]
 
@@ -162,7 +162,7 @@ def test_what_was_kept_aside_is_restored_with_its_log(file, tmp_path):
         copy = tmp_path / "copy"
         for suffix in ("", "-wal"):
             Path(f"{copy}{suffix}").write_bytes(Path(f"{file}{suffix}").read_bytes())
-    restore(file, file.parent, source=copy)
+    restore_backup(file, file.parent, source=copy)
     with closing(opened(file.parent)) as store:
         assert [one.digest for one in store.generations("debian")] == [G2, G1]
 
@@ -192,7 +192,7 @@ def test_a_damaged_backup_of_today_makes_way_for_a_good_one_at_a_restore(file):
     (today,) = list_backups(file.parent, clock.now())
     damage(file)
     damage(today.file)
-    restore(file, file.parent, empty=True)
+    restore_backup(file, file.parent, empty=True)
     assert names(file) == []
     daily(file)
     assert names(file) == [today.file.name] and find_damage(today.file) == ""

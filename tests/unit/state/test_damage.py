@@ -23,7 +23,7 @@ from pushmirror.health import health_of
 from pushmirror.progress import Silent
 from pushmirror.push.engine import SilentObserver
 from pushmirror.push.pushes import PushCoordinator
-from pushmirror.push.site_state import anew
+from pushmirror.push.site_state import reset
 from pushmirror.runner import Runner
 from pushmirror.state import database
 from pushmirror.state.records import Outcome, SiteState, Stage
@@ -118,11 +118,11 @@ def use(config) -> None:
         for run in store.runs(limit=1000):
             _row(run)
         store.triggers(site="site1.example", limit=1000)
-        PushCoordinator(lambda: config, store, SilentObserver()).view("debian", frozenset(), anew)
+        PushCoordinator(lambda: config, store, SilentObserver()).view("debian", frozenset(), reset)
         Runner(config, store, Silent()).is_current("debian")
         store.recover("debian")
         live(store, since=16, until=17)
-        store.change_site_states("debian", anew)
+        store.change_site_states("debian", reset)
         store.prune("debian", 5)
         store.prune_triggers("debian", 20, keep_output=5)
 

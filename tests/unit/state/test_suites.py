@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.state.suites import SuiteRecord, path_of, read_suites, write_suites
+from pushmirror.state.suites import SuiteRecord, read_suites, suites_path, write_suites
 
 SUITE = SuiteRecord(
     "dists/trixie",
@@ -17,7 +17,7 @@ SUITE = SuiteRecord(
 
 
 def test_suites_come_back_as_they_were_written(tmp_path: Path) -> None:
-    file = path_of(tmp_path, "debian")
+    file = suites_path(tmp_path, "debian")
     write_suites(file, [SUITE, SuiteRecord("dists/sid")])
     assert read_suites(file) == [SuiteRecord("dists/sid"), SUITE]
 
