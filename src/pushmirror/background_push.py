@@ -1,6 +1,6 @@
 """The push that follows a run, also a run that failed after it had published.
 
-    run ended ──▶ a push in the background, which outlives us ──▶ the sites that lack what is served here
+    run ended ──▶ a background push, which outlives us ──▶ the sites that lack what is served here
     stage 1 of an mhop push ──▶ the same for its stage 1, and we wait for it before we answer
 
 Guaranteed: a push that cannot be started here is not lost: the store has the goal already, and `serve` or the
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.1  # between two looks at what the push has reached
+_LOOK_S = 0.1  # between two checks of the push's progress
 
 
 def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: bool) -> None:
@@ -42,15 +42,15 @@ def push_on(config: Config, store: Store, archive: str, stage: Stage, *, mhop: b
 
 
 def in_background(config: Config, archive: str) -> None:
-    """Start a push that outlives us, unless `serve` or another push is doing it."""
-    # -P: without it, Python would take modules from the directory that we were called in, anybody's maybe.
+    """Start a background push, unless `serve` or another push does it."""
+    # -P: else Python would import modules from the current directory, perhaps another user's.
     argv = [sys.executable, "-P", "-m", "pushmirror", "--config", str(config.source)]
     log = config.state.logs / "push" / f"{archive}.log"
     try:
         if PushLock(config.state.directory, archive).is_left_to_another():
             return
         detached.start([*argv, "push", archive, "--background"], log=log)
-    except (PushmirrorError, OSError) as exc:  # such as a full disk, which has no room for its log
+    except (PushmirrorError, OSError) as exc:  # such as a full disk, without space for its log
         _log.warning("could not start the push of %s; `serve` or the next push will do it: %s", archive, exc)
 
 
@@ -68,7 +68,7 @@ def answer_callback(config: Config, name: str) -> str:
 
 
 def wait_for_stage1(current: Callable[[], Config], store: Store, archive: str) -> bool:
-    """Wait until the staged sites have what was prepared; False where the deadline was over before that."""
+    """Wait until the staged sites have what was prepared; False if the deadline is over before."""
     from pushmirror.push.decide import Goal, lacking_stage1
 
     until = monotonic() + current().push.deadline.total_seconds()

@@ -1,4 +1,4 @@
-"""Collects what the summary of `status` is made of: the store, and the files beside it."""
+"""Collect the input of `status`: the store, and the files beside it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pushmirror.state.suites import SuiteRecord
     from pushmirror.status.sites import SiteHealth
 
-_RUNS = 50  # looked at per archive: enough to see how long it has been failing
-_GENERATIONS = 200  # looked at per archive: what a site has may be months old
+_RUNS = 50  # read per archive: enough to see since when it fails
+_GENERATIONS = 200  # read per archive: a site's generation may be months old
 _TRACE = "project/trace/master"  # of the archive's origin
 _TRACE_BYTES = 4096  # of it that are read
 
@@ -70,7 +70,7 @@ def health_of(
 
 
 def _changed_at(archive: Archive, suites: Sequence[SuiteRecord]) -> datetime | None:
-    """When the archive's origin changed it last, by what is served of its Release files and its trace."""
+    """When the archive's origin changed it last, by the served Release files and the origin's trace."""
     from pushmirror.archive.trace import parse_trace
 
     dates = [suite.date for suite in suites if suite.date]
@@ -101,7 +101,7 @@ def _with_last_verify(health: ArchiveHealth, config: Config, now: datetime) -> A
 def sites_of(
     config: Config, store: Store, archive: Archive, generations: Sequence[Generation]
 ) -> list[SiteHealth]:
-    """The health of the sites that we wake for an archive, now."""
+    """The health of the sites that we push an archive to, now."""
     from pushmirror.push.decide import Goal, decide
     from pushmirror.push.lock import PushLock
     from pushmirror.status.sites import summarise_sites
@@ -116,7 +116,7 @@ def sites_of(
     goal = Goal(
         name,
         published=served.digest if served else None,
-        since=now,  # only who pushes knows when it began; it passes the deadline on to the sites at once
+        since=now,  # only the push process knows when it began
         prepared=prepared.generation if prepared else None,
     )
     return summarise_sites(

@@ -1,13 +1,13 @@
-"""What `pushmirror serve` keeps going: rsync access for the sites, and pushes until everybody is current.
+"""`pushmirror serve`: rsync access for the sites, and pushes until every site is current.
 
-    rsync daemon ── kept running          its files ── kept in line with sites and clock
-    stunnel      ── the same, for TLS      an archive's push ── never over: retries, news, the operator's word
+    rsync daemon ── kept running          its files ── updated for changed sites and expired passwords
+    stunnel      ── the same, for TLS      an archive's push ── continues: retries, new goals, commands
     the state    ── backed up once a day
 
-Guaranteed: one of them for each state directory; what it started is gone when it is, however it ends; trouble
-with the files or with TLS stops no push. A change of the configuration counts at once and drops no transfer:
-sites come and go, a certificate is renewed. Only another address for rsync itself needs a restart. Not its
-business: what is due, who may read what, how a daemon is kept running (access/supervise.py).
+Guaranteed: one instance for each state directory; its processes are gone when it ends, however it ends;
+errors of the daemon's files or of TLS stop no push. A changed configuration counts at once and drops no
+transfer; only a changed address of rsync needs a restart. Not the business of this module: which triggers
+are due, who may read what, how a daemon is restarted (access/supervise.py).
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
     from pushmirror.state.store import Store
 
 _log = logging.getLogger(__name__)
-_TEND_S = 1.0  # between two looks at the configuration
-_RENEW_S = 30.0  # between two looks at passwords whose time may be over
-_BACK_UP_S = 60.0  # between two looks for today's backup of the state
-_AGAIN_S = 5.0  # before what failed as a whole, or what somebody else is doing, is tried again
+_TEND_S = 1.0  # between two checks of the configuration
+_RENEW_S = 30.0  # between two checks for expired passwords
+_BACK_UP_S = 60.0  # between two checks for today's backup of the state
+_AGAIN_S = 5.0  # before a retry of what failed, or of what another process does
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is to be served."""
+    """The parts to run."""
 
     rsync: bool = True  # its daemon, and stunnel where there is a certificate
     pushes: bool = True
 
 
 def never(_: Decision) -> bool:
-    """The push of who serves is never over."""
+    """The push of `serve` is never over."""
     return False
 
 
 @contextmanager
 def alone(config: Config) -> Iterator[None]:
-    """Be the only one that serves this state directory; PushmirrorError when there is another."""
+    """Hold the lock of `serve` for a state directory; PushmirrorError if another process has it."""
     directory = config.state.directory / "serve"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def alone(config: Config) -> Iterator[None]:
 
 
 async def serve(config: Callable[[], Config], store: Store, watch: PushObserver, parts: Parts) -> None:
-    """Keep all of it going until cancelled. Raises PushmirrorError when a daemon does not come up at all."""
+    """Run all parts until cancelled. Raises PushmirrorError if a daemon does not come up."""
     argv = daemon_files.rsync_argv(config()) if parts.rsync else []
     files = _Files()
     await files.begin(config())
@@ -94,13 +94,13 @@ async def serve(config: Callable[[], Config], store: Store, watch: PushObserver,
 
 
 class _Files:
-    """The rsync daemon's files, and what was said of them already: a look every half minute is no news."""
+    """Updates the rsync daemon's files, and logs each problem once."""
 
     def __init__(self) -> None:
         self._said: frozenset[str] = frozenset()
 
     async def begin(self, config: Config) -> None:
-        """Write them; older ones will do for now, unless it is the configuration that is wrong."""
+        """Write the files; if that fails, older ones are used, unless the configuration is invalid."""
         try:
             await self._update(config)
         except ConfigError:
@@ -111,7 +111,7 @@ class _Files:
             self._say(f"rsync daemon configuration not updated: {exc}")
 
     async def renew(self, config: Config) -> bool:
-        """Write them when something has changed; whether that worked."""
+        """Write the files if something has changed; returns whether that worked."""
         try:
             await self._update(config)
         except PushmirrorError as exc:
@@ -120,7 +120,7 @@ class _Files:
         return True
 
     async def _update(self, config: Config) -> None:
-        # Not in the event loop: a lock of somebody else's, a slow disk or rsync must hold up no push.
+        # Not in the event loop: another process's lock, a slow disk or rsync must delay no push.
         if await asyncio.to_thread(daemon_files.update, config, aloud=False):
             _log.info("the rsync daemon's files have changed")
         unusable = await asyncio.to_thread(daemon_files.unusable, config)
@@ -134,7 +134,7 @@ class _Files:
 
 
 async def _renew(config: Callable[[], Config], files: _Files) -> None:
-    """Keep the daemon's files in line with the sites, and with passwords whose time is over."""
+    """Update the daemon's files for changed sites and expired passwords."""
     known, due = config(), monotonic() + _RENEW_S
     while True:
         await asyncio.sleep(_TEND_S)
@@ -145,7 +145,7 @@ async def _renew(config: Callable[[], Config], files: _Files) -> None:
 
 
 async def _back_up(config: Callable[[], Config]) -> None:
-    """Have a backup of the state each day; pushes go on meanwhile."""
+    """Back up the state each day; pushes continue meanwhile."""
     while True:
         await asyncio.sleep(_BACK_UP_S)
         state = config().state
@@ -153,7 +153,7 @@ async def _back_up(config: Callable[[], Config]) -> None:
 
 
 async def _push_all(config: Callable[[], Config], store: Store, watch: PushObserver) -> None:
-    """A push of each archive that has sites, for as long as it has."""
+    """Push each archive that has sites, for as long as it has."""
     pushes = PushCoordinator(config, store, watch, refused=transfer_log.refused)
     running: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as tasks:
@@ -183,14 +183,14 @@ async def _push_for_ever(pushes: PushCoordinator, store: Store, archive: str) ->
 
 
 class _Beside:
-    """Tells what becomes of sites while another process pushes an archive: its own log is elsewhere."""
+    """Logs changes of sites while another process pushes an archive."""
 
     def __init__(self, archive: str) -> None:
         self._failing: set[str] = set()
         _log.info("another process is pushing %s; serve goes on with it afterwards", archive)
 
     def tell(self, site_states: Mapping[str, SiteState]) -> None:
-        """Say once of each site that it began to fail, or works again."""
+        """Log once of each site that it began to fail, or works again."""
         failing = {name for name, one in site_states.items() if one.failing_since}
         for name in sorted(failing - self._failing):
             one = site_states[name]

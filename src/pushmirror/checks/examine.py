@@ -1,7 +1,7 @@
-"""Looks at everything a mirror depends on, and says what to do about what is not in order.
+"""Run all checks of `pushmirror check`, in order.
 
-Guaranteed: nothing is changed, at upstream, at sites or here, but a state database of an older schema; one
-part that cannot be looked at hides no other.
+Guaranteed: nothing is changed, at upstream, at sites or here, except a state database of an older schema; a
+check that fails does not hide the others.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pushmirror.system import clock
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The configuration, or nothing, and what there is to say of it."""
+    """The configuration, or None, and the findings about it."""
 
     config: Config | None
     findings: tuple[Finding, ...]
 
 
 def read(config_path: Path | None) -> Loaded:
-    """What everything else is about."""
+    """Read the configuration."""
     try:
         config = load(config_path)
     except ConfigError as exc:
@@ -42,7 +42,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def examine(config: Config) -> Iterator[Finding]:
-    """All findings, in the order in which a newcomer would put them right."""
+    """All findings, in the order in which to fix them."""
     yield from examine_machine(config)
     for archive in config.archives.values():
         yield from _looked_at(archive.name, machine.of_archive(archive, config.state))
@@ -55,7 +55,7 @@ def examine(config: Config) -> Iterator[Finding]:
 
 
 def examine_sites(sites: Sequence[Site], config: Config) -> Iterator[Finding]:
-    """What these sites and the way to them are like; it takes as long as the slowest of them."""
+    """The findings about these sites and their connections; takes as long as the slowest of them."""
     from pushmirror.checks import site  # asyncssh takes its time
 
     yield from _looked_at("push", hub.keys(config))
@@ -63,7 +63,7 @@ def examine_sites(sites: Sequence[Site], config: Config) -> Iterator[Finding]:
 
 
 def examine_machine(config: Config) -> Iterator[Finding]:
-    """What all archives share."""
+    """The findings about what all archives share."""
     yield from machine.of_mirror(config.mirror)
     yield from programs.all_of(config)
     yield machine.clock_of(clock.now())

@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pushmirror.status.words import Level
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and what to do about it."""
+    """What was found, and what to do."""
 
     level: Level
     subject: str

@@ -1,6 +1,6 @@
-"""Whether something starts syncs: pushes and timers that came lately, cron's files, systemd's timers.
+"""Check that something starts syncs (pushes, timers, cron, systemd), and the health of archives.
 
-Guaranteed: only files are read, as far as this user may; a file that cannot be read counts as nothing.
+Guaranteed: only files are read, as far as this user may; an unreadable file counts as none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def of_mirror(config: Config, root: Path = Path("/"), home: Path | None = None) 
 def judge(
     archive: Archive, asked: Request | None, by_files: list[str], now: datetime, source: Path | None = None
 ) -> Finding:
-    """What starts its syncs, if anything does."""
+    """The finding about what starts an archive's syncs."""
     subject = f"what syncs {archive.name}"
     found = list(by_files)
     if asked and asked.trigger != "manual" and now - asked.arrived_at < _LATELY * archive.stale_after:
@@ -72,7 +72,7 @@ def judge(
 
 
 def _user(archive: Archive) -> str:
-    """Whose tree it is, or is going to be."""
+    """The owner of the tree, present or future."""
     try:
         return archive.path.owner()
     except (KeyError, OSError):
@@ -80,7 +80,7 @@ def _user(archive: Archive) -> str:
 
 
 def cron(root: Path) -> Iterator[str]:
-    """The files of cron that start a sync."""
+    """The cron files that start a sync."""
     for pattern in _CRON:
         for file in _glob(root, pattern):
             if _starts(file):
@@ -88,7 +88,7 @@ def cron(root: Path) -> Iterator[str]:
 
 
 def timers(root: Path, home: Path) -> Iterator[str]:
-    """The timers of systemd, of the system and of this user, that are enabled and whose service syncs."""
+    """The enabled systemd timers, of the system and of this user, whose service syncs."""
     directories = [root / one for one in _UNITS] + [home / one for one in _OWN_UNITS]
     for directory in directories:
         for timer in _glob(directory, "timers.target.wants/*.timer"):
@@ -125,16 +125,13 @@ def _last_requests(config: Config) -> dict[str, Request]:
     try:
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             found = {name: store.latest_request(name) for name in config.archives}
-    except StateError:  # told of where the state is looked at
+    except StateError:  # reported by the check of the state
         return {}
     return {name: one for name, one in found.items() if one}
 
 
-# Whether each archive is as fresh and whole as `status` wants it: the same summary, in one line each.
-
-
 def of_archives(config: Config) -> Iterator[Finding]:
-    """One finding for each archive that has a past; trouble with the state is told of the state itself."""
+    """One finding for each archive with runs; errors of the state are reported by the check of the state."""
     if not has_database(config.state):
         return
     try:
@@ -148,7 +145,7 @@ def of_archives(config: Config) -> Iterator[Finding]:
 
 
 def judge_health(health: ArchiveHealth) -> Finding:
-    """What the level of an archive means, with the first of what needs attention."""
+    """The finding for an archive's health, with the first thing that needs attention."""
     subject, todo = f"status of {health.archive}", f"pushmirror status {health.archive}"
     if health.level in {Level.OK, Level.RUNNING}:
         return ok(subject, f"{health.level}: {health.last_run}")

@@ -1,6 +1,6 @@
-"""A hub's own side: the keys that wake sites, the pinned host keys, the sites' files, the rsync daemon's.
+"""Check the hub's own side: ssh keys, pinned host keys, the sites' files, the rsync daemon, TLS, logs.
 
-Nothing is asked of the sites; that is for `site.py`.
+Sites are not contacted; see `site.py`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ from pushmirror.status.words import listed
 from pushmirror.system import clock
 from pushmirror.system.files import is_private
 
-# What `serve` needs beside the rsync daemon's files: its certificate, and room for its logs.
-
-
-_SOON = timedelta(days=14)  # a renewal that works has happened by then
+_SOON = timedelta(days=14)  # a working renewal has happened by then
 _LARGE = 512 * 1024**2  # bytes of a log
 _SUBJECT = "certificate"
 
 
 def tls(config: Config, now: datetime) -> Iterator[Finding]:
-    """Whether the certificate can be used, and for how long."""
+    """The certificate: whether it can be used, and its validity."""
     try:
         seen = read_certificate(config.serve)
     except ConfigError as exc:
@@ -55,7 +52,7 @@ def tls(config: Config, now: datetime) -> Iterator[Finding]:
 
 
 def logs(config: Config) -> Iterator[Finding]:
-    """Logs that nobody rotates fill the file system of the state."""
+    """Logs that are not rotated fill the state's file system."""
     where = daemon_files.places(config)
     for file in (where.log, where.tls_log):
         size = file.stat().st_size if file.exists() else 0
@@ -70,7 +67,7 @@ _EVERY_IPV4 = "0.0.0.0"  # nosec B104  # noqa: S104  compared, not listened at
 
 
 def of_hub(config: Config) -> Iterator[Finding]:
-    """Everything that sites need of us; nothing when there are none."""
+    """All findings; none without sites."""
     if not config.sites:
         return
     yield from keys(config)
@@ -81,7 +78,7 @@ def of_hub(config: Config) -> Iterator[Finding]:
 
 
 def keys(config: Config) -> Iterator[Finding]:
-    """Each key that wakes a site, and its public half."""
+    """Each key that pushes a site, and its public half."""
     woken = [site for site in config.sites.values() if site.push is not PushKind.NONE]
     if not woken:
         return
@@ -96,7 +93,7 @@ def keys(config: Config) -> Iterator[Finding]:
 
 
 def key(subject: str, file: Path) -> Finding:
-    """A private key for a machine: nobody else's to read, without a passphrase, its public half beside it."""
+    """A private key: mode, no passphrase, and its public half beside it."""
     import asyncssh
 
     found = private_key(subject, file)
@@ -120,9 +117,9 @@ def key(subject: str, file: Path) -> Finding:
 
 
 def known_hosts(config: Config) -> Iterator[Finding]:
-    """The pinned host keys: who can write them can put another machine in a site's place."""
+    """The file of pinned host keys: whoever can write it can replace a site's machine."""
     file = config.known_hosts
-    if not file.exists():  # the first push makes it
+    if not file.exists():  # created by the first push
         return
     found = readable("known hosts", file)
     if file.stat().st_size == 0:
@@ -134,7 +131,7 @@ def known_hosts(config: Config) -> Iterator[Finding]:
 
 
 def sites(config: Config) -> Finding:
-    """How many there are of each kind: a line for each of hundreds would hide what matters."""
+    """The number of sites of each kind; a line per site would hide what matters."""
     kinds = Counter("not woken" if one.push is PushKind.NONE else one.push for one in config.sites.values())
     paused = [site.name for site in config.sites.values() if site.paused]
     words = [f"{count} {kind}" for kind, count in kinds.items()]
@@ -142,7 +139,7 @@ def sites(config: Config) -> Finding:
 
 
 def unserved(config: Config) -> Iterator[Finding]:
-    """Archives that sites are woken for and cannot read from us."""
+    """Archives that sites are pushed for and cannot read from us."""
     for archive in config.archives.values():
         names = [site.name for site in config.sites_of(archive.name)]
         if names and archive.access is Access.NONE:
@@ -153,7 +150,7 @@ def unserved(config: Config) -> Iterator[Finding]:
 
 
 def of_daemon(config: Config) -> Iterator[Finding]:
-    """The files that the rsync daemon reads, and whether it answers."""
+    """The rsync daemon's files, and whether it answers."""
     if all(archive.access is Access.NONE for archive in config.archives.values()):
         return
     yield from tls(config, clock.now())
@@ -217,7 +214,7 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def answering(config: Config) -> Finding:
-    """Whether an rsync daemon answers where sites are sent to; without one they can read nothing."""
+    """Whether an rsync daemon answers at the sites' address."""
     host, port = rsyncd_conf.listening(config.serve.rsync)
     try:
         with socket.create_connection((_local(host), port), timeout=_LIMIT_S) as connection:

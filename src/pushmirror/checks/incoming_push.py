@@ -1,7 +1,7 @@
-"""Whether sshd lets a push in: authorized_keys as its StrictModes wants them, and the forced command.
+"""Check that sshd accepts pushes: modes of authorized_keys as for StrictModes, and the forced command.
 
-Guaranteed: nothing is logged in to, and nothing is changed. Not the business of this module: who pushes, and
-whether anybody does (`checks/freshness.py`). Source of the rules: sshd(8), sshd_config(5), OpenSSH's
+Guaranteed: there is no login, and nothing is changed. Not the business of this module: whether anybody pushes
+(`checks/freshness.py`). Source of the rules: sshd(8), sshd_config(5), OpenSSH's
 misc.c, and Debian's user-group-modes.patch, by which a group of only this user may write.
 """
 
@@ -35,7 +35,7 @@ _SSHD_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that is pushed."""
+    """The user that receives pushes."""
 
     name: str
     uid: int
@@ -46,14 +46,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """A line that lets a key start a sync and nothing else."""
+    """A line that restricts a key to starting syncs."""
 
     number: int
     command: str
 
 
 def of_mirror(config: Config) -> Iterator[Finding]:
-    """What keeps pushes out; nothing where no archive has an upstream that could push."""
+    """The findings about incoming pushes; none without an upstream that could push."""
     if not any(archive.upstream for archive in config.archives.values()):
         return
     account = account_of(config)
@@ -69,7 +69,7 @@ def account_of(config: Config) -> Account:
 
 
 def sshd_says(account: Account) -> Mapping[str, str]:
-    """sshd's configuration for that user, by lower-case name; empty where we may not ask, as most may not."""
+    """sshd's configuration for that user, by lower-case name; empty without the permission to ask."""
     program = shutil.which("sshd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         return {}
@@ -86,7 +86,7 @@ def sshd_says(account: Account) -> Mapping[str, str]:
 
 
 def judge(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether a push gets in; a line for each thing that keeps it out."""
+    """Whether a push is accepted; a finding for each problem."""
     yield from _of_sshd(account, sshd)
     files = [file for file in _files(account, sshd) if _is_there(file)]
     strict = sshd.get("strictmodes", "yes") == "yes"
@@ -94,7 +94,7 @@ def judge(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
     for file in files:
         if kept_out := _unreadable(file, account) or (_unsafe(file, account) if strict else None):
             yield kept_out
-            forced += 1  # that is what is to be said, not that there is no line
+            forced += 1  # report this, not that there is no line
             continue
         try:
             text = file.read_text("utf-8", "replace")
@@ -120,7 +120,7 @@ def _none(files: Sequence[Path], account: Account) -> str:
 
 
 def _files(account: Account, sshd: Mapping[str, str]) -> list[Path]:
-    """Where sshd looks."""
+    """The files that sshd reads."""
     named = sshd.get("authorizedkeysfile", " ".join(_FILES)).split()
     told = [
         one.replace("%h", str(account.home)).replace("%u", account.name) for one in named if one != "none"
@@ -153,7 +153,7 @@ def _of_sshd(account: Account, sshd: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _is_among(account: Account, patterns: str) -> bool:
-    """Whether one of sshd_config's patterns, with a host or without, is for an account."""
+    """Whether one of sshd_config's patterns, with or without a host, matches an account."""
     return any(fnmatch.fnmatchcase(account.name, one.partition("@")[0]) for one in patterns.split())
 
 
@@ -172,7 +172,7 @@ def _unreadable(file: Path, account: Account) -> Finding | None:
 
 
 def _unsafe(file: Path, account: Account) -> Finding | None:
-    """What StrictModes refuses: a file, or a directory up to the home, that somebody else may write."""
+    """What StrictModes refuses: a file, or a directory up to the home, that others may write."""
     resolved, home = file.resolve(), account.home.resolve()
     for part in (resolved, *resolved.parents):
         try:
@@ -204,13 +204,13 @@ def _is_only(group: int, account: Account) -> bool:
 
 
 def may(path: Path, account: Account, need: int) -> bool:
-    """Whether a user may do with a file or directory what this bit of `others` says."""
+    """Whether a user has the permission of this bit (as for `others`) on a file or directory."""
     if account.uid == os.geteuid():
         return os.access(path, os.X_OK if need == stat.S_IXOTH else os.R_OK)
     try:
         found = path.stat()
     except OSError:
-        return True  # we cannot know
+        return True  # unknown
     if account.uid == 0:
         return True
     shift = 6 if found.st_uid == account.uid else 3 if found.st_gid in account.groups else 0

@@ -1,4 +1,4 @@
-"""Whether directories, keys and the clock are as they must be for the user who runs this."""
+"""Check directories, disks, keys, state and clock, for the user who runs the mirror."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pushmirror.system.files import is_private, mounts_below
 from pushmirror.system.users import as_user
 from pushmirror.tree.work_area import way_out
 
-_BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
+_BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # a correct clock shows no earlier time
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
 _BACKUP_OLD = timedelta(days=2)
 _LOW_SHARE, _LOW_BYTES = 0.02, 1024**3
@@ -36,7 +36,7 @@ _STATE = ("*", "*/*", "push/*/*")  # in the state directory, without thousands o
 
 
 def of_mirror(mirror: Mirror) -> Iterator[Finding]:
-    """The name that the public trace goes by."""
+    """The mirror's name, which is in the public trace."""
     if is_public(mirror.name):
         yield ok("mirror name", mirror.name)
         return
@@ -45,7 +45,7 @@ def of_mirror(mirror: Mirror) -> Iterator[Finding]:
 
 
 def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
-    """An archive's tree, its disk, and the files that reading upstream needs."""
+    """An archive's tree, its disk, and the files for fetching."""
     yield emptied(archive, state) or tree(archive)
     yield from disk(archive.path)
     yield from volumes(archive)
@@ -60,7 +60,7 @@ def of_archive(archive: Archive, state: State) -> Iterator[Finding]:
 
 
 def volumes(archive: Archive, table: str | None = None) -> Iterator[Finding]:
-    """Where a tree is on more than one file system; `table` as for `mounts_below`."""
+    """Trees on more than one file system; `table` as for `mounts_below`."""
     subject, path = f"tree of {archive.name}", archive.path
     for name in mounts_below(path, table):
         yield from disk(path / name)
@@ -77,7 +77,7 @@ def volumes(archive: Archive, table: str | None = None) -> Iterator[Finding]:
 
 
 def tls(archive: Archive) -> Iterator[Finding]:
-    """What of the TLS to upstream is weaker than it should be, or cannot work."""
+    """Weak or impossible settings of TLS to upstream."""
     if not archive.tls_ca.exists():
         yield error(f"tls_ca of {archive.name}", f"{archive.tls_ca} is missing", "install ca-certificates")
     if archive.tls_method is TlsMethod.STUNNEL_OLD:
@@ -87,7 +87,7 @@ def tls(archive: Archive) -> Iterator[Finding]:
 
 
 def tree(archive: Archive) -> Finding:
-    """A tree must be ours to write and everybody's to read; another program writes an owner's."""
+    """A tree must be writable for us and readable for all; an owner's is written by another program."""
     subject, path = f"tree of {archive.name}", archive.path
     if path.exists() and not path.is_dir():
         return error(subject, f"{path} is not a directory", "name another path")
@@ -101,7 +101,7 @@ def tree(archive: Archive) -> Finding:
 
 
 def emptied(archive: Archive, state: State) -> Finding | None:
-    """An empty directory where an archive was published: a disk that is not mounted, so no sync goes on."""
+    """An empty tree in which an archive was published: its disk is not mounted, and syncs refuse."""
     if not _is_empty(archive.path) or (was := _published(archive, state)) is None:
         return None
     found = f"{archive.path} is empty, but generation {short(was.digest)} was published in it"
@@ -110,14 +110,14 @@ def emptied(archive: Archive, state: State) -> Finding | None:
 
 
 def _is_empty(path: Path) -> bool:
-    """As a sync judges it: what it leaves there itself does not count."""
+    """Whether a tree is empty, apart from our own names."""
     if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
         return False
     return not any(is_content(one.name) for one in path.iterdir())
 
 
 def _published(archive: Archive, state: State) -> Generation | None:
-    """What was published last, as far as the state can be read; why it cannot is told of the state itself."""
+    """The last published generation; None also if the state cannot be read, which another check reports."""
     if not has_database(state):
         return None
     try:
@@ -128,7 +128,7 @@ def _published(archive: Archive, state: State) -> Generation | None:
 
 
 def user(config: Config) -> Iterator[Finding]:
-    """Who works in the state and the trees when root calls a command, and whether that user can."""
+    """The user that root becomes, and whether that user can work."""
     if os.geteuid() != 0:
         return
     state, archives = config.state.directory, config.archives.values()
@@ -153,7 +153,7 @@ def user(config: Config) -> Iterator[Finding]:
 
 
 def _ownership(subject: str, path: Path) -> Finding:
-    if os.geteuid() not in {0, path.stat().st_uid}:  # of root, `user` tells
+    if os.geteuid() not in {0, path.stat().st_uid}:  # the finding `user` reports root
         return warning(subject, f"{path} belongs to {_owner(path)}", "run pushmirror as that user")
     return _modes(subject, path)
 
@@ -177,7 +177,7 @@ def _modes(subject: str, path: Path) -> Finding:
 
 
 def disk(path: Path) -> Iterator[Finding]:
-    """Free space and free inodes where a tree is, or will be."""
+    """Free space and inodes of a tree's file system."""
     place = _nearest(path)
     numbers = os.statvfs(place)
     free, total = numbers.f_bavail * numbers.f_frsize, numbers.f_blocks * numbers.f_frsize
@@ -195,7 +195,7 @@ def _enough(subject: str, words: str, free: int, low: float) -> Finding:
 
 
 def readable(subject: str, file: Path) -> Finding:
-    """A file that must be there for reading."""
+    """A file that must be readable."""
     try:
         with file.open("rb") as opened:
             empty = not opened.read(1)
@@ -205,7 +205,7 @@ def readable(subject: str, file: Path) -> Finding:
 
 
 def password_file(subject: str, file: Path) -> Finding:
-    """rsync is stricter than we: it also wants root's file to be root's."""
+    """A password file; rsync also requires that root's belongs to root."""
     found = readable(subject, file)
     if found.todo or os.geteuid() or not file.stat().st_uid:
         return found
@@ -215,7 +215,7 @@ def password_file(subject: str, file: Path) -> Finding:
 
 
 def private_key(subject: str, file: Path) -> Finding:
-    """ssh refuses a key that others can read."""
+    """A private key: ssh refuses one that others can read."""
     found = readable(subject, file)
     if not found.todo and not is_private(file):
         return error(subject, f"{file} is readable by others", f"chmod 600 {file}")
@@ -234,7 +234,7 @@ def of_state(state: State) -> Iterator[Finding]:
         return
     yield _of_one_owner(directory)
     if not has_database(state):
-        return  # made by the first run, as the user who then runs
+        return  # created by the first run, as its user
     try:
         open_store(state.database_url, directory).close()
     except StateError as exc:
@@ -245,7 +245,7 @@ def of_state(state: State) -> Iterator[Finding]:
 
 
 def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
-    """Whether an SQLite state can be read to the last row, and how old its newest backup is."""
+    """Whether an SQLite state can be read completely, and the age of its newest backup."""
     if problem := find_damage(file):
         return error("state database", f"{file} is damaged: {problem}", "pushmirror state restore")
     newest = next((one.made_at for one in backups), None)
@@ -259,13 +259,13 @@ def database(file: Path, backups: Sequence[Backup], now: datetime) -> Finding:
 
 
 def has_database(state: State) -> bool:
-    """Whether there is a state to look at, or was one; the first run makes it."""
+    """Whether there is a state database, or was one; the first run creates it."""
     is_here = state.database is not None or (state.directory / "state.sqlite").exists()
     return is_here or bool(list_backups(state.directory, clock.now()))
 
 
 def _of_one_owner(directory: Path) -> Finding:
-    """What a command run by root leaves here once, its usual user can no longer write."""
+    """Files of another user in the state, as a command run by root leaves them."""
     owner = directory.stat().st_uid
     names = (name for pattern in _STATE for name in directory.glob(pattern))
     if not (foreign := sorted(name for name in names if _belongs_to_another(name, owner))):
@@ -283,7 +283,7 @@ def _belongs_to_another(name: Path, owner: int) -> bool:
 
 
 def clock_of(now: datetime) -> Finding:
-    """Signatures, traces and grace periods need a clock that is about right."""
+    """The clock: signatures, traces and grace periods depend on it."""
     found = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if _BUILT < now < _FAR:
         return ok("clock", found)
@@ -299,7 +299,7 @@ def _to_be_made(subject: str, path: Path) -> Finding:
 
 
 def made_by_root(path: Path) -> str:
-    """The command with which root makes a directory for this user."""
+    """The command by which root creates a directory for this user."""
     return shlex.join(["install", "-d", "-o", _user(os.geteuid()), str(path)])
 
 

@@ -1,4 +1,4 @@
-"""Whether the programs that the configuration needs are there, and new enough."""
+"""Check that the programs which the configuration needs exist, and are new enough."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECURE = (3, 5, 0)
 
 
 def all_of(config: Config) -> Iterator[Finding]:
-    """The findings for every program that is needed."""
+    """The findings about all needed programs."""
     for program in sorted({archive.rsync for archive in config.archives.values()}):
         yield rsync(program)
     if any(archive.keyring for archive in config.archives.values()):
@@ -30,7 +30,7 @@ def all_of(config: Config) -> Iterator[Finding]:
 
 
 def tls_programs(config: Config) -> set[str]:
-    """The programs that carry rsync through TLS, but for ours."""
+    """The programs for rsync over TLS, except ours."""
     upstreams = config.archives.values()
     methods = {one.tls_method for one in upstreams if one.upstream and one.upstream.scheme is Scheme.RSYNCS}
     return {"socat" if method is TlsMethod.SOCAT else "stunnel" for method in methods - {TlsMethod.OWN}}
@@ -54,7 +54,7 @@ def rsync(program: str) -> Finding:
 
 
 def judge_rsync(program: str, version: Version) -> Finding:
-    """What a version of rsync can be trusted with."""
+    """The finding about a version of rsync."""
     found = f"version {version}"
     if version.number < _OLDEST:
         return error(program, f"{found}, expected at least 3.1.3", "install a newer rsync")
@@ -72,7 +72,7 @@ def judge_rsync(program: str, version: Version) -> Finding:
 
 
 def answering(program: str, option: str) -> Finding:
-    """A program whose version does not matter."""
+    """A program of any version."""
     try:
         told = process.run([program, option], timeout_s=30).check()
     except PushmirrorError as exc:

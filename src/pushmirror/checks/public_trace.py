@@ -1,6 +1,8 @@
-"""What the public sees at a site: its trace, read over the web and compared with ours.
+"""Check what the public sees at a site: fetch its trace over the web, and compare it with ours.
 
-Not the business of this module: whether the site can be woken.
+Guaranteed of a fetch: http and https only, also after a redirect; bounded in size, redirects and time,
+however slowly a server sends; no cookies, no passwords; proxies of the environment. Not the business of
+this module: whether the site can be pushed.
 """
 
 from __future__ import annotations
@@ -36,12 +38,6 @@ from pushmirror.config.types import span
 from pushmirror.errors import PushmirrorError
 from pushmirror.status.words import ago, cut
 
-# A small text from the web.
-#
-# Guaranteed: http and https only, also after a redirect; an end in size, in redirects and in time, however
-# slowly a server drips; no cookies, no passwords. Proxies are those of the environment.
-
-
 MAX_BYTES = 64 * 1024
 LIMIT_S = 15.0
 _MOST_REDIRECTS = 5
@@ -52,7 +48,7 @@ class NotFetchedError(PushmirrorError):
 
 
 def fetch(url: str, *, limit_s: float = LIMIT_S) -> str:
-    """The text at an address; NotFetchedError says in words why there is none."""
+    """The text at an address; NotFetchedError has the reason if there is none."""
     answer: queue.SimpleQueue[str | Exception] = queue.SimpleQueue()
 
     def work() -> None:
@@ -61,7 +57,7 @@ def fetch(url: str, *, limit_s: float = LIMIT_S) -> str:
         except Exception as exc:  # noqa: BLE001 - whatever it is belongs to who waits for it
             answer.put(exc)
 
-    # A time limit of a socket starts anew with every byte, and none bounds the name servers: only this does.
+    # A socket's time limit begins again with every byte, and none limits name servers; this does.
     threading.Thread(target=work, daemon=True).start()
     try:
         found = answer.get(timeout=limit_s)
@@ -78,7 +74,7 @@ class _FewRedirects(HTTPRedirectHandler):  # to http and https; for anything els
 
 def _read(url: str, limit_s: float) -> str:
     if "@" in urlsplit(url).netloc:
-        raise URLError("the URL must not contain a user or password")  # nor given to a name server
+        raise URLError("the URL must not contain a user or password")  # and not sent to a name server
     opener = OpenerDirector()  # urllib's own would read files, too
     for handler in (
         ProxyHandler(),
@@ -100,10 +96,10 @@ def _read(url: str, limit_s: float) -> str:
 
 
 def _translated(url: str, exc: Exception) -> NotFetchedError:
-    shown = re.sub(r"//[^/]*@", "//", url)  # without a password, if somebody put one there
+    shown = re.sub(r"//[^/]*@", "//", url)  # without a password
     match exc:
         case HTTPError():
-            with exc:  # it holds the connection
+            with exc:  # it has the connection
                 why = f"HTTP {exc.code} {exc.reason}"
         case URLError():
             why = _said(exc.reason) if isinstance(exc.reason, OSError) else str(exc.reason)
@@ -126,15 +122,15 @@ _SLACK = timedelta(minutes=5)  # between two clocks
 
 @dataclass(frozen=True, slots=True)
 class PublicTrace:
-    """What a trace tells of a mirror's state."""
+    """A mirror's state as of its trace."""
 
-    finished: datetime | None  # none: it is no trace
+    finished: datetime | None  # None: it is no trace
     serial: str  # of the archive, from its origin; empty: unknown
     generation: str  # only pushmirror writes it; else empty
 
 
 def of_site(site: Site, config: Config, now: datetime) -> Iterator[Finding]:
-    """One finding for each archive whose trace the public can read at a site, and one for a wrong clock."""
+    """One finding for each archive with a public trace at a site, and one for a wrong clock."""
     for name, url in addresses(site).items():
         subject = f"trace of {site.name} for {name}"
         try:
@@ -149,7 +145,7 @@ def of_site(site: Site, config: Config, now: datetime) -> Iterator[Finding]:
 
 
 def addresses(site: Site) -> dict[str, str]:
-    """Where the traces of a site are, by the name of the archive."""
+    """The addresses of a site's traces, by archive."""
     if not site.url:
         return {}
     names = site.archives
@@ -160,13 +156,13 @@ def addresses(site: Site) -> dict[str, str]:
 
 
 def read(text: str) -> PublicTrace:
-    """What can be read of a trace."""
+    """Parse a trace."""
     facts = parse_trace(text)
     return PublicTrace(facts.date, archive_serial(text) or "", facts.fields.get("Generation", ""))
 
 
 def ours(archive: Archive, mirror: str) -> PublicTrace:
-    """What our own tree says: the serial is its origin's, the generation our trace's."""
+    """Our own state: the origin's serial, and our trace's generation."""
     own, master = (_local(archive.path / _DIRECTORY / name) for name in (mirror, "master"))
     shown = read(own)
     return PublicTrace(shown.finished, archive_serial(master) or shown.serial, shown.generation)
@@ -180,7 +176,7 @@ def _local(file: Path) -> str:
 
 
 def judge(subject: str, shown: PublicTrace, own: PublicTrace, now: datetime) -> Finding:
-    """Whether a site shows what we serve, by its trace."""
+    """The finding about a site's trace compared with ours."""
     if shown.finished is None:
         return warning(subject, "the file is not a trace", "check `url` and `trace` in the site's file")
     age = f"of {ago(shown.finished, now)}"
@@ -201,13 +197,13 @@ def judge(subject: str, shown: PublicTrace, own: PublicTrace, now: datetime) -> 
 
 
 def _is_newer(theirs: str, wanted: str, what: str) -> bool:
-    """A generation has no order; serials are numbers that grow."""
+    """Whether a serial is newer: serials are growing numbers, generations have no order."""
     comparable = what != "generation" and theirs.isdecimal() and wanted.isdecimal()
     return comparable and int(theirs[:20]) > int(wanted[:20])
 
 
 def judge_clock(subject: str, shown: PublicTrace, now: datetime) -> Iterator[Finding]:
-    """A trace from the future means that one of the two clocks is wrong."""
+    """The finding about a trace from the future: one of the two clocks is wrong."""
     if shown.finished and shown.finished > now + _SLACK:
         ahead = span(shown.finished - now)
         yield warning(

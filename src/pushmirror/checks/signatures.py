@@ -1,7 +1,7 @@
-"""Whether an archive's Release files are checked, and whether its keyring is one that signs them.
+"""Check an archive's keyring against its Release files.
 
-Asked of the tree that is served here, or of upstream's Release files as long as there is none. Not the
-business of this module: whether upstream can be reached, which is told of once.
+Those of the served tree, or upstream's if there is none yet. Not the business of this module: whether
+upstream can be reached (`checks/upstream.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LIMIT = timedelta(minutes=10)  # for upstream's Release files, some MB
 
 
 def of_archive(archive: Archive) -> Iterator[Finding]:
-    """The keyrings of an archive, and what upstream's or our Release files are signed by."""
+    """The findings about an archive's keyrings and signatures."""
     if archive.keyring:
         findings = [keyring(f"keyring of {archive.name}", file) for file in archive.keyring]
         yield from findings
@@ -37,7 +37,7 @@ def of_archive(archive: Archive) -> Iterator[Finding]:
 
 
 def keyring(subject: str, file: Path) -> Finding:
-    """A keyring as gpgv can be given it: public keys, binary or armored, in a file or a directory of them."""
+    """The finding about a keyring: readable by gpgv, binary or armored, a file or a directory."""
     found = ok(subject, f"{file} (a directory)") if file.is_dir() else readable(subject, file)
     if found.todo:
         return found
@@ -61,7 +61,7 @@ def _signed(archive: Archive) -> Iterator[Finding]:
             subject, str(exc), "try again later: upstream may be updating; if it stays, tell its operator"
         )
     except PushmirrorError:
-        return  # upstream or a program that cannot be used; that is told of where it is looked at
+        return  # errors of upstream or a program are reported by their own checks
 
 
 def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def _signed_upstream(subject: str, archive: Archive) -> Iterator[Finding]:
 def judge(
     subject: str, suites: Sequence[Suite], tree: Path, keyrings: Sequence[Path], *, where: str
 ) -> Finding:
-    """Whether every suite is signed by a key of the keyrings; raises ProgramMissing without gpgv."""
+    """The finding about each suite's signature; raises ProgramMissing without gpgv."""
     wrong: list[str] = []
     for suite in suites:
         try:
@@ -92,5 +92,5 @@ def judge(
 
 
 def _is_plain(tree: Path) -> bool:
-    """Whether a tree that is here already has no suites that could be signed."""
+    """Whether the present tree has no suites."""
     return tree.is_dir() and any(tree.iterdir()) and not (tree / "dists").is_dir()

@@ -1,8 +1,9 @@
-"""Whether a site can be woken, asked of the site itself, and what the public sees there.
+"""Check that a site can be pushed, by ssh with words that start nothing (WORDS), and its public trace.
 
-Guaranteed: nothing is pinned, and neither pushmirror nor ftpsync starts anything for the words that are
-said, but for an ftpsync whose forced command names an archive; several sites are looked at at once, each
-within a time limit.
+`pushmirror receive` answers in one line. ftpsync finds no configuration for an archive of that name and ends,
+unless its forced command names an archive: then it syncs, as after any push. Anything else that answers
+should not be reachable by a trigger key. Guaranteed: nothing is pinned; several sites are checked at a
+time, each within a time limit.
 """
 
 from __future__ import annotations
@@ -21,26 +22,19 @@ from pushmirror.push.transport import Answer
 from pushmirror.status.words import cut
 from pushmirror.system import clock, signals
 
-# What a site answers to words that mean nothing to a push (WORDS), and what that says of its key. Pure.
-#
-# `pushmirror receive` answers in one line and starts nothing. ftpsync finds no configuration for an archive
-# of that name and ends before it does anything, unless its forced command names an archive itself: then it
-# syncs, as after any push. Whatever else answers is not what a trigger key should reach.
-
-
-_ARCHIVE = ".pushmirror-check"  # no configuration is called that
+_ARCHIVE = ".pushmirror-check"  # no configuration has this name
 WORDS = f" sync:archive:{_ARCHIVE} sync:check"
 
 _READY = re.compile(r"^pushmirror (\S{1,40}) ready; archives: ([^\n;]*); time: (\S{1,40})$", re.MULTILINE)
 _OLDER = re.compile(rf"there is no archive '{re.escape(_ARCHIVE)}' here")
 _FTPSYNC = re.compile(rf"^Can't read config file \S*-{re.escape(_ARCHIVE)}\.conf!", re.MULTILINE)
 _IGNORED = re.compile(r"^Unknown option '?sync:check'? ignored", re.MULTILINE)
-_NOT_FOUND = (126, 127)  # of a shell: it cannot run the command, or there is none
+_NOT_FOUND = (126, 127)  # of a shell: the command cannot be run, or does not exist
 _SLACK = timedelta(minutes=5)  # between two clocks
 
 
 def judge_answer(site: Site, answer: Answer, now: datetime) -> Iterator[Finding]:
-    """What an answer says of a site's forced command and, where it tells the time, of its clock."""
+    """The findings about a site's answer: its forced command, and its clock if the answer has the time."""
     subject = f"login at {site.name}"
     ready = _READY.search(answer.output)
     if answer.exit_code == 0 and ready:
@@ -74,7 +68,7 @@ def _of_ours(site: Site, subject: str, ready: re.Match[str], now: datetime) -> I
 
 
 def judge_clock(subject: str, theirs: datetime, now: datetime) -> Finding:
-    """Two clocks may differ a little."""
+    """The finding about a site's clock."""
     if abs(theirs - now) <= _SLACK:
         return ok(subject, "the same as ours")
     way = "ahead of" if theirs > now else "behind"
@@ -82,7 +76,7 @@ def judge_clock(subject: str, theirs: datetime, now: datetime) -> Finding:
 
 
 def _of_forced_words(subject: str, answer: Answer) -> Finding:
-    """Words of the forced command win over ours: a site may well be set up like that."""
+    """Whether an error is due to words of the site's forced command, which win over ours."""
     found = "key accepted; it starts ftpsync"
     found += "; its forced command names an archive, so this started a sync like a push"
     if answer.exit_code == 0:
@@ -105,13 +99,13 @@ def _of_others(site: Site, subject: str, answer: Answer) -> Finding:
 
 
 def _is_from_a_shell(answer: Answer) -> bool:
-    """Whether a shell looked for a program of the first word's name; each kind says it in its own way."""
+    """Whether a shell answered: it looked for a program of the first word's name."""
     named = next((line for line in answer.output.splitlines() if f"sync:archive:{_ARCHIVE}" in line), "")
     return bool(named) and (answer.exit_code in _NOT_FOUND or "not found" in named.lower())
 
 
 def last_line(output: str) -> str:
-    """The last line that says something."""
+    """The last line that is not blank."""
     return cut(next((line.strip() for line in reversed(output.splitlines()) if line.strip()), ""))
 
 
@@ -120,7 +114,7 @@ _AT_ONCE = 20
 
 
 def of_sites(sites: Sequence[Site], config: Config) -> list[Finding]:
-    """All findings about these sites, in their order."""
+    """The findings about these sites, in order."""
 
     async def look() -> list[Finding]:
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -148,7 +142,7 @@ def _seen(site: Site, config: Config) -> list[Finding]:
 
 
 def judge(site: Site, found: Probe, now: datetime) -> Iterator[Finding]:
-    """What a probe says of a site, step by step as far as it came."""
+    """The findings of a probe, step by step as far as it came."""
     if found.addresses:
         others = [address for address in found.addresses if address != site.host]
         yield ok(f"name of {site.name}", f"{site.host} is {', '.join(others) or 'an address'}")

@@ -1,4 +1,4 @@
-"""Whether upstream lets us in and shows an archive, asked with the very rsync that a sync would run."""
+"""Check upstream's login, listing, strategies and clock, with the rsync that a sync runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEAD = ("--include=/head", "--exclude=*")  # of a manifest
 
 
 def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
-    """Login, listing, strategies and clock of one archive's upstream; none when it has no upstream."""
+    """The findings about one archive's upstream; none without an upstream."""
     if archive.upstream is None:
         return
     subject = f"upstream of {archive.name}"
@@ -37,7 +37,7 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
     try:
         entries = list_root(archive, refusals)
     except ProgramMissing:
-        return  # said once, among the programs
+        return  # reported once, by the check of programs
     except PushmirrorError as exc:
         yield error(subject, str(exc), exc.hint or "check whether it can be reached from here")
         return
@@ -45,16 +45,16 @@ def of_archive(archive: Archive, now: datetime) -> Iterator[Finding]:
     for finding in judge_refusals(subject, archive, refusals):
         yield finding
         if finding.level is Level.ERROR:
-            return  # so would be all further questions
+            return  # all further requests would fail, too
     if entries and archive.strategy is not Strategy.FULL:
         yield judge_strategy(subject, archive, entries)
     yield from judge_clock(subject, entries, now)
 
 
 def list_root(archive: Archive, refusals: Refusals | None = None) -> list[Entry]:
-    """The names at the root of upstream's tree, and its Release files; raises UpstreamError.
+    """List the names at upstream's root, and its Release files; raises UpstreamError.
 
-    `refusals` learns which options upstream refuses.
+    Options that upstream refuses are added to `refusals`.
     """
     return _list(archive, _LISTED, refusals)
 
@@ -94,12 +94,12 @@ def _entries(
     if result.exit_code and not is_about_names:
         is_silent = not result.has_output
         raise rsync.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
-    statistics.stats()  # none: the connection ended before anything was listed, with exit code 0
+    statistics.stats()  # None: the connection ended before the listing, with exit code 0
     return entries
 
 
 def judge_refusals(subject: str, archive: Archive, refusals: Refusals) -> Iterator[Finding]:
-    """Which options of rsync upstream refuses, of those that runs would ask for; nothing is transferred."""
+    """The finding about rsync options that upstream refuses, of those that runs use."""
     version = Upstream(archive, Silent()).version
 
     def attempt(refused: frozenset[str]) -> None:
@@ -117,7 +117,7 @@ def judge_refusals(subject: str, archive: Archive, refusals: Refusals) -> Iterat
 
 
 def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
-    """Whether what is listed can be an archive."""
+    """The finding about the listing: whether it can be an archive."""
     root = sorted(entry.path for entry in entries if "/" not in entry.path)
     if not root:
         return error(
@@ -131,7 +131,7 @@ def judge_listing(subject: str, archive: Archive, entries: list[Entry]) -> Findi
 
 
 def judge_strategy(subject: str, archive: Archive, entries: list[Entry]) -> Finding:
-    """By which strategies a run can learn what changed, and whether the configured one is among them."""
+    """The finding about the strategies that upstream permits, and the configured one."""
     lacks_manifest = "" if archive.strategy is Strategy.INDEX else _why_no_manifest(archive)
     has_suites = any(entry.path == "dists" for entry in entries)
     offered = [Strategy.FULL]
@@ -149,7 +149,7 @@ def judge_strategy(subject: str, archive: Archive, entries: list[Entry]) -> Find
 
 
 def _why_no_manifest(archive: Archive) -> str:
-    """Why a run could not read a manifest of upstream's now; empty where it could."""
+    """Why a run could not read upstream's manifest now; empty if it could."""
     upstream = archive.upstream
     assert upstream is not None
     if not upstream.module:
@@ -166,7 +166,7 @@ def _why_no_manifest(archive: Archive) -> str:
 
 
 def judge_clock(subject: str, entries: list[Entry], now: datetime) -> Iterator[Finding]:
-    """A Release from the future means that one of the two clocks is wrong."""
+    """The finding about a Release file from the future: one of the two clocks is wrong."""
     stamps = [entry.mtime for entry in entries if entry.path.endswith("Release")]
     if not stamps:
         return

@@ -1,8 +1,8 @@
-"""Reads `pushmirror.toml` and `sites.d/*.toml` into a Config.
+"""Read `pushmirror.toml` and `sites.d/*.toml` into a Config.
 
-Guaranteed: a Config that was returned is usable as it stands; otherwise one ConfigError names every
-problem at once, each on a line with file, key, what was found and what was expected. Not the business
-of this module: whether programs, trees and upstream are in order (`pushmirror check`).
+Guaranteed: a returned Config is valid; otherwise one ConfigError names every problem, each on a line with
+file, key, what was found and what was expected. Not the business of this module: whether programs, trees
+and upstream are usable (`pushmirror check`).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Table = dict[str, Any]
 def load(
     path: Path | None = None, *, on_broken_sites: Callable[[ConfigError], None] | None = None
 ) -> model.Config:
-    """The configuration at `path` (a directory or the file), or at the first usual place that has one.
+    """Load the configuration at `path` (a directory or the file), or at the first usual place that has one.
 
-    Raises ConfigError with every problem found. With `on_broken_sites`, problems of the sites' files alone
-    are given to it instead, and the configuration has no site: a mirror goes on mirroring.
+    Raises ConfigError with every problem. With `on_broken_sites`, problems of the sites' files alone are
+    passed to it instead, and the configuration has no sites: the mirror continues to sync.
     """
     file = find(path)
     problems, site_problems = Problems(), Problems()
@@ -57,7 +57,7 @@ def load(
     site_problems.found += of_sites(sites, names)
     if on_broken_sites and site_problems.found and not problems.found:
         on_broken_sites(ConfigError("\n".join(site_problems.found)))
-        sites = {}  # none rather than some: a push would take those that are left for all there are
+        sites = {}  # none rather than some: a push would take these for all sites
     else:
         problems.found += site_problems.found
     problems.raise_if_any(file)
@@ -70,15 +70,15 @@ def load(
 
 
 def usual_places() -> list[Path]:
-    """Where a configuration is looked for when none was named, first to last."""
+    """The usual places of a configuration, in order."""
     places = [Path("/etc/pushmirror"), Path("~/.config/pushmirror").expanduser()]
     return places if os.geteuid() == 0 else places[::-1]
 
 
 def find(path: Path | None = None) -> Path:
-    """The pushmirror.toml to read; ConfigError when there is none."""
+    """The pushmirror.toml to read; ConfigError if there is none."""
     named = path if path is not None else Path(os.environ.get("PUSHMIRROR_CONFIG", ""))
-    if path is not None or named != Path():  # `--config .` is a place, an empty variable is none
+    if path is not None or named != Path():  # `--config .` is a path, an empty variable is none
         file = absolute(named)
         return file / FILE_NAME if os.path.isdir(file) else file  # noqa: PTH112  pathlib raises on EACCES
     for place in usual_places():
@@ -91,7 +91,7 @@ def find(path: Path | None = None) -> Path:
 
 
 class Problems:
-    """Collects what is wrong, so that one run of an operator's editor can put it all right."""
+    """Collects all problems, for one error."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -100,12 +100,12 @@ class Problems:
         self.found.append(f"{file}: {what}")
 
     def read(self, file: Path) -> Table | None:
-        """The file's tables; none when it cannot be read or parsed."""
+        """The file's tables; None if it cannot be read or parsed."""
         try:
             return tomllib.loads(file.read_text("utf-8"))
         except UnicodeDecodeError:
             self.add(file, "expected text in UTF-8")
-        except (ValueError, RecursionError) as exc:  # also of a number or a depth that Python has no room for
+        except (ValueError, RecursionError) as exc:  # also of too large a number or too deep a nesting
             self.add(file, f"not valid TOML: {exc}")
         except OSError as exc:
             self.add(file, f"cannot be read: {exc.strerror}")
@@ -114,7 +114,7 @@ class Problems:
     def section(
         self, file: Path, key: str, kind: type[Section], table: object, name: str | None = None
     ) -> Section | None:
-        """One section as a value; none when something in it is wrong."""
+        """A section as a value; None if it has a problem."""
         if not isinstance(table, dict):
             self.add(file, f"{key}: expected a section [{key}]")
             return None
@@ -130,7 +130,7 @@ class Problems:
             return None
 
     def raise_if_any(self, file: Path) -> None:
-        """Raise ConfigError when something was wrong."""
+        """Raise ConfigError if there are problems."""
         if not self.found:
             return
         there = os.path.lexists(file) or not os.access(file.parent, os.X_OK)
@@ -163,7 +163,7 @@ def _sites(directory: Path, archives: Set[str], problems: Problems) -> Iterator[
         return
     for file in (directory / name for name in names if name.endswith(".toml")):
         if file.name.startswith("."):
-            continue  # an editor's
+            continue  # an editor's backup
         table = problems.read(file)
         site = None if table is None else problems.section(file, "", model.Site, table, file.stem)
         if site:
@@ -173,6 +173,6 @@ def _sites(directory: Path, archives: Set[str], problems: Problems) -> Iterator[
 
 
 def _told_archives(table: Table) -> list[str]:
-    """Those of a site's file in which something else is wrong."""
+    """The archives of a site's file that has another problem."""
     told = table.get("archives")
     return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []

@@ -1,6 +1,7 @@
-"""What must hold between the parts of a configuration, and of the files it names.
+"""The rules between the parts of a configuration, and the text of its errors.
 
-Every function gives one line per broken rule; none raises.
+Every function returns one line per problem; none raises. Guaranteed: no value that could be a password is
+in a line.
 """
 
 from __future__ import annotations
@@ -18,11 +19,6 @@ from pushmirror.config.model import Access, Archive, Site
 from pushmirror.config.types import WrongKey, what_is_wrong
 from pushmirror.config.upstream_url import MANIFEST_SUFFIX
 
-# What is wrong with a value, in an operator's words: key, what was found, what was expected.
-#
-# Guaranteed: nothing that could hold a password is repeated.
-
-
 _EXPECTED = {
     "string_type": "expected text in quotes",
     "int_type": "expected a whole number",
@@ -39,13 +35,13 @@ _MAY_BE_SECRET = ("password", "secret", "upstream", "database", "options", "prox
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The words for a key nobody knows, with the known one that was probably meant."""
+    """The text for an unknown key, with the most similar known one."""
     meant = did_you_mean(key, known)
     return "unknown key" + (meant or f"; known are {', '.join(sorted(known))}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the beginning of one or a few names, or a near miss, else nothing."""
+    """`; did you mean X?` for a prefix or a similar name, else empty."""
     names, wanted = sorted(known), word.lower()
     begun = [name for name in names if wanted and name.lower().startswith(wanted)]
     meant = begun if len(begun) <= _FEW else []
@@ -54,7 +50,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """One sentence for each error of a validation, each starting with the dotted key."""
+    """One sentence for each error of a validation, beginning with the dotted key."""
     for details in error.errors(include_url=False):
         location = details["loc"]
         key = ".".join(part for part in (prefix, *map(str, location)) if part)
@@ -69,7 +65,7 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str) -> Iter
 
 
 def message(details: ErrorDetails) -> str:
-    """What a validator of ours said, without pydantic's words before it; else pydantic's own message."""
+    """The message of our validator without pydantic's prefix; else pydantic's message."""
     return str(details.get("ctx", {}).get("error", details["msg"]))
 
 
@@ -114,7 +110,7 @@ Sites = Mapping[Path, Site]  # by the file each one is from
 
 
 def of_archives(file: Path, archives: Mapping[str, Archive], names: Set[str]) -> list[str]:
-    """Every broken rule of the main file; `names` are all archives that it names, also broken ones."""
+    """The problems of the main file; `names` are all its archives, also invalid ones."""
     found = chain(
         _same_names(names),
         _same_modules(archives),
@@ -126,7 +122,7 @@ def of_archives(file: Path, archives: Mapping[str, Archive], names: Set[str]) ->
 
 
 def of_sites(sites: Sites, names: Set[str]) -> list[str]:
-    """Every broken rule of the sites' files; `names` are all archives there are."""
+    """The problems of the sites' files; `names` are all archives."""
     return [*chain.from_iterable(_of_site(file, site, names) for file, site in sites.items()), *_twins(sites)]
 
 
@@ -148,7 +144,7 @@ def _same_modules(archives: Mapping[str, Archive]) -> Iterator[str]:
 
 
 def _modules_of_manifests(archives: Mapping[str, Archive]) -> Iterator[str]:
-    """Two modules of one name are one to rsync: sites would not read there what they expect."""
+    """Two modules of one name: sites would read the wrong one."""
     offered = [archive for archive in archives.values() if archive.access is not Access.NONE]
     for one, other in permutations(offered, 2):
         beside = f"{one.module_name}{MANIFEST_SUFFIX}"
@@ -188,7 +184,7 @@ def _of_site(file: Path, site: Site, names: Set[str]) -> Iterator[str]:
 
 
 def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterator[str]:
-    """The archives of a site's file that are none; `names` are all archives there are."""
+    """The unknown archives of a site's file; `names` are all archives."""
     for name in told:
         if name not in names:
             meant = did_you_mean(name, names)
@@ -196,9 +192,9 @@ def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterat
 
 
 def _twins(sites: Sites) -> Iterator[str]:
-    """Two files for one site would push it twice, and its runs would get in each other's way.
+    """Two files for one site, which would be pushed twice.
 
-    Each file is complained of once, beside the first that it is like.
+    Each file is named once, with the first one that it equals.
     """
     names: dict[str, Path] = {}
     logins: dict[tuple[str, str, int, str], Path] = {}

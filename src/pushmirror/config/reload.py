@@ -1,7 +1,7 @@
-"""The configuration as it is on the disk now, for who lives longer than it: `serve`, and a push.
+"""A configuration that follows its files, for `serve` and pushes.
 
-Guaranteed: what is returned is always usable. While the files have a mistake in them, the last good one
-counts, and the mistake is logged once.
+Guaranteed: it is always valid. While the files have an error, the last valid one counts, and the error is
+logged once.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Stamp = tuple[tuple[str, int, int], ...]  # name, mtime in ns, size
 
 
 class CurrentConfig:
-    """Calling it gives the configuration; its files are read again when they have changed."""
+    """Calling it returns the configuration; changed files are read again."""
 
     def __init__(self, config: Config) -> None:
         assert config.source is not None
         self._source = config.source
         self._config = config
         self._seen: Stamp = ()
-        self.mistake: ConfigError | None = None  # in the files as they are now, which therefore do not count
+        self.mistake: ConfigError | None = None  # the error of the present files, which do not count
 
     def __call__(self) -> Config:
         """The configuration."""
         stamp = _stamp(self._source)
-        if stamp != self._seen:  # also the first time: what changed since it was read would never be seen
+        if stamp != self._seen:  # also the first time, so that no change is missed
             self._seen = stamp
             self._read()
         return self._config
@@ -52,7 +52,7 @@ class CurrentConfig:
 
 
 def _stamp(source: Path) -> Stamp:
-    """What tells one state of the files from another."""
+    """Changes when one of the files does."""
     found = [facts_of(source)]
     with suppress(OSError), os.scandir(source.parent / SITES) as entries:
         found += sorted(facts_of(Path(entry)) for entry in entries if entry.name.endswith(".toml"))
@@ -60,7 +60,7 @@ def _stamp(source: Path) -> Stamp:
 
 
 def facts_of(file: Path) -> tuple[str, int, int]:
-    """What changes of a file when its text does; zeros if it is not there."""
+    """A file's name, mtime and size; zeros if it is missing."""
     try:
         status = file.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""What one value of the configuration may be: names, hosts, durations, words; each with what is expected.
+"""The types of single configuration values: names, hosts, durations, rates, words, password files.
 
-Guaranteed of every one: it is well-formed by itself, and none can be taken for an option by a program that
-it is handed to.
+A ValueError says what was expected; the caller adds the key and what was found. Guaranteed: a value is
+well-formed, and no program can take it for an option; a password is never part of the configuration.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 from pushmirror.errors import UsageError
 from pushmirror.system.files import is_private
 
-# Durations and rates as people write them: `36h`, `10min`, `20M`.
-#
-# A ValueError says what was expected; the caller knows which key it was and what was found.
-
+# -- durations and rates ---
 
 _SECONDS = {
     "s": 1,
@@ -39,14 +36,14 @@ _SPANS = ((86400 * 2, 86400, "d"), (7200, 3600, "h"), (120, 60, "min"))
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
 _KIB = {"": 1, "k": 1, "m": 1024, "g": 1024 * 1024}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b(?:/s)?)?", re.ASCII | re.IGNORECASE)
-_FASTEST_KIB = 1000 * 1024**2  # more is a slip of the pen, and may be more than rsync can count
-_LONGEST = timedelta(days=3650)  # longer is a slip of the pen, and would overflow a clock somewhere
+_FASTEST_KIB = 1000 * 1024**2  # more is a typing error, and may be more than rsync can represent
+_LONGEST = timedelta(days=3650)  # longer is a typing error, and could overflow a clock
 
 
 def parse_duration(value: object) -> timedelta:
     """A time span from `36h`, `10min`, `90s`, `1d`, or 0; never negative.
 
-    Another number without a unit is refused: nobody can tell seconds from hours in it.
+    Another number without a unit is refused as ambiguous.
     """
     expected = 'expected a duration such as "36h", "10min", "90s" or "1d"'
     if isinstance(value, timedelta):
@@ -76,7 +73,7 @@ def _within_reason(length: timedelta) -> timedelta:
 
 
 def span(length: timedelta | float) -> str:
-    """A time span, which may be in seconds, in its largest telling unit: `3 min`, `26 h`, `4 d`."""
+    """A time span (seconds or timedelta) in its largest useful unit: `3 min`, `26 h`, `4 d`."""
     seconds = max(0, int(length.total_seconds() if isinstance(length, timedelta) else length))
     for least, unit, name in _SPANS:
         if seconds >= least:
@@ -101,7 +98,7 @@ def parse_rate(value: object) -> int:
 
 
 class WrongKey(ValueError):
-    """One key of a section does not go with another, or with what the section is for."""
+    """A key of a section contradicts another key, or the section's purpose."""
 
     def __init__(self, key: str, what: str) -> None:
         super().__init__(f"{key}: {what}")
@@ -122,7 +119,7 @@ def _absolute(value: Path) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """A path as it was typed, from the current directory and with ~ for a home; raises UsageError."""
+    """The absolute path of a typed one, with ~ expanded; raises UsageError."""
     try:
         return path.expanduser().absolute()
     except RuntimeError as exc:
@@ -130,7 +127,7 @@ def absolute(path: Path) -> Path:
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """A text that has this form as a whole; else the error says what was expected."""
+    """A text that matches this pattern completely; else the error says what was expected."""
     compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
@@ -160,7 +157,7 @@ Architecture = Annotated[str, matching(r"[a-z0-9][a-z0-9-]*", "an architecture s
 Pattern = Annotated[str, matching(r"[^\x00-\x1f\x7f]+", "an rsync pattern")]
 Rule = Annotated[str, matching(r"[+-] [^\x00-\x1f\x7f]+", '"+ PATTERN" to include or "- PATTERN" to exclude')]
 Word = Annotated[str, matching(r"[^\x00]+", "a non-empty word")]
-Flag = Annotated[bool, Strict()]  # "yes", "off" and 1 are mistakes
+Flag = Annotated[bool, Strict()]  # "yes", "off" and 1 are errors
 Count = Annotated[int, Strict(), Field(ge=0)]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Share = Annotated[float, Field(gt=0, le=1)]  # of a whole
@@ -194,7 +191,7 @@ _WITH_VALUE = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # of ssh's options, ssh(1)
 
 
 def _only_options(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words that ssh takes for options and their values: any other one would be its host."""
+    """Words that are ssh options and their values: ssh would take any other for the host."""
     rest = iter(words)
     for word in rest:
         letters = word[1:]
@@ -212,20 +209,17 @@ Rate = Annotated[int, PlainValidator(parse_rate)]  # KiB/s; 0: without a limit
 Paths = Annotated[tuple[AbsolutePath, ...], BeforeValidator(one_or_many)]
 
 
-# How long a site waits after others before it is woken, as a value: "10min", or "10min or stage1".
-#
-# The second kind ends before its time when the staged sites have stage 1: the DELAY lines of runmirrors.
-
+# -- delays: "10min", or "10min or stage1", which ends early at stage 1 (DELAY of runmirrors) ---
 
 _OR_STAGE1 = "or stage1"
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One wait."""
+    """A delay."""
 
     at_most: timedelta
-    until_stage1: bool = False  # or until the staged sites have stage 1, whatever comes first
+    until_stage1: bool = False  # or until the staged sites have stage 1, whichever is first
 
     def __str__(self) -> str:
         told = f"{self.at_most.total_seconds():.0f}s"
@@ -233,7 +227,7 @@ class Wait:
 
 
 def parse_delay(value: object) -> Wait:
-    """A Wait from its text; ValueError says what was expected."""
+    """Parse a delay; ValueError says what was expected."""
     if isinstance(value, Wait):
         return value
     text = value if isinstance(value, str) else ""
@@ -247,11 +241,11 @@ def parse_delay(value: object) -> Wait:
 Delay = Annotated[Wait, PlainValidator(parse_delay)]
 
 
-# Password files: nobody else may read them, and what is in them never becomes part of the configuration.
+# -- password files ---
 
 
 def what_is_wrong(file: Path) -> str | None:
-    """Why a password file cannot be used, as far as this user can see."""
+    """Why a password file is unusable, as far as this user can see; empty: it is usable."""
     try:
         if not file.is_file():
             return f"{file} is {'not a file' if file.exists() else 'missing'}"
@@ -260,7 +254,7 @@ def what_is_wrong(file: Path) -> str | None:
             return f"{file} has mode {mode:04o}, expected one that only its owner can read: chmod 600 {file}"
         return None if _first_line(file) else f"{file} is empty, expected the password on its first line"
     except PermissionError:
-        return None  # another user's; `status` may still be asked for by this one
+        return None  # another user's; this user may still run `status`
     except (OSError, UnicodeDecodeError):
         return f"{file} cannot be read as text"
 
@@ -270,16 +264,13 @@ def _first_line(file: Path) -> str:
         return lines.readline().rstrip("\r\n")
 
 
-# The name a mirror is known by: the default one, and whether others can do anything with a name.
-#
-# Mirror checkers look for a mirror's trace as `project/trace/NAME`, under the name that the public uses.
-
+# -- mirror names: checkers fetch project/trace/NAME by the public name ---
 
 _NOBODYS = {"localhost", "localhost.localdomain", "localhost.localnet"}
 
 
 def own_name() -> str:
-    """This host's full name, as `hostname -f` finds it; perhaps one that is not public."""
+    """This host's full name, as of `hostname -f`; it may not be public."""
     short = socket.gethostname()
     try:
         found = socket.getaddrinfo(short, None, flags=socket.AI_CANONNAME)[0][3]
@@ -289,5 +280,5 @@ def own_name() -> str:
 
 
 def is_public(name: str) -> bool:
-    """Whether a name could be that of one host in the world."""
+    """Whether a name can be a public host name."""
     return "." in name.strip(".") and name.casefold() not in _NOBODYS

@@ -20,8 +20,8 @@ from pushmirror.status.sites import SiteHealth, attention_to
 from pushmirror.status.suites import SuiteHealth, attention_to_suite
 from pushmirror.status.words import Level, ago, raised
 
-OWNER = "owner"  # in the place of an upstream: the archive is made here
-_PATIENCE = timedelta(minutes=10)  # after which a push that no run takes up needs somebody's eye
+OWNER = "owner"  # shown for an archive without upstream
+_PATIENCE = timedelta(minutes=10)  # after which a push without a run needs attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,28 @@ class ArchiveHealth:
     generation: str | None  # the first digits of the served one's digest
     published_at: datetime | None  # when it was
     published_age_s: float | None
-    last_success_at: datetime | None  # the last time that what is served was known to be what upstream has
+    last_success_at: datetime | None  # the last time that the tree was known to be current
     last_run_id: int | None
     last_outcome: Outcome | None
     last_run: str  # in a few words
     running_since: datetime | None
     pending: int  # requests that no run serves yet
-    attention: tuple[str, ...]  # what somebody should look at, one sentence each
-    strategy: str = ""  # by which the last run learnt what had changed; empty: it did not come so far
-    stalled_since: datetime | None = None  # the run under way has received nothing from upstream since
+    attention: tuple[str, ...]  # what needs attention, one sentence each
+    strategy: str = ""  # of the last run; empty: it did not get so far
+    stalled_since: datetime | None = None  # since when the current run has received nothing
     why: str = ""  # that one
     strategy_text: str = ""  # both, in words
-    asked_generation: str | None = None  # the first digits of what the last push named; none: it named none
-    asked_at: datetime | None = None  # when that push, or anything else that was asked for last, came
-    behind: str = ""  # in words, if that is not what is served and no run has found out why
+    asked_generation: str | None = None  # the first digits of the last push's generation; None: it named none
+    asked_at: datetime | None = None  # of the last request
+    behind: str = ""  # as text, if that is not served and no run has found out why
     verified_at: datetime | None = None  # end of the last `pushmirror verify`
-    verified_problems: int | None = (
-        None  # names that it found not to be as they should, and that were not mended
-    )
+    verified_problems: int | None = None  # names that it found wrong and that were not repaired
     verified: str = ""  # both, in words; empty: never
     upstream: str = OWNER  # its URL, without a password; `owner` when the archive is made here
     upstream_changed_at: datetime | None = None  # when it did last, as its own files say
-    live: int = 0  # of the sites that we wake: those that serve what we serve
-    sites: tuple[SiteHealth, ...] = ()  # those that need eyes first
-    suites: tuple[SuiteHealth, ...] = ()  # those that need eyes, and no others
+    live: int = 0  # of the pushed sites: those that serve what we serve
+    sites: tuple[SiteHealth, ...] = ()  # those that need attention first
+    suites: tuple[SuiteHealth, ...] = ()  # those that need attention
 
 
 def summarise(
@@ -174,7 +172,7 @@ def with_verified(
 
 
 def _repaired(health: ArchiveHealth) -> str:
-    """How what a verify found is put right."""
+    """How to repair what a verify found."""
     if health.upstream == OWNER:
         return f"repair the tree, then: pushmirror verify {health.archive}"
     return f"pushmirror verify {health.archive} --repair"
@@ -217,14 +215,14 @@ def _health(
 
 
 def _last_success(success: Run | None, asked: Request | None) -> datetime | None:
-    """Also when a push or a timer found that nothing was to do, for which there is no run."""
+    """The last success, also of a push or timer that needed no run."""
     needed_none = asked is not None and asked.run_id is None and asked.exit_code == Exit.OK
     times = [success.ended_at if success else None, asked.arrived_at if asked and needed_none else None]
     return max((at for at in times if at), default=None)
 
 
 def _behind(asked: Request | None, served: Generation | None, success: Run | None, now: datetime) -> str:
-    """What was announced here and is not served, until a run has found out what upstream really has."""
+    """What a push announced and is not served, until a run has found out upstream's state."""
     if asked is None or asked.generation is None or (served and served.digest == asked.generation):
         return ""
     if success and success.started_at >= asked.arrived_at:
@@ -234,7 +232,7 @@ def _behind(asked: Request | None, served: Generation | None, success: Run | Non
 
 
 def in_words(run: Run, now: datetime) -> str:
-    """One run in a few words: what, how it ended, when."""
+    """One run as short text: stage, result, time."""
     what = "" if run.stage is Stage.ALL else f"{run.stage} "
     if run.outcome is Outcome.RUNNING:
         return f"{what}running for {span(now - run.started_at)}"
@@ -253,10 +251,7 @@ def _level(ended: Sequence[Run], running: Run | None, attention: Sequence[str]) 
 
 
 def _made_current(run: Run) -> bool:
-    """Whether a run ended with the tree being what was asked for; stage 1 alone publishes nothing.
-
-    Suites that were held back do not count: all else is current.
-    """
+    """Whether a run made the tree current; stage 1 alone publishes nothing. Held suites do not count."""
     return run.outcome is Outcome.SUCCEEDED and run.stage is not Stage.STAGE1
 
 

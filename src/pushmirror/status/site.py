@@ -1,10 +1,9 @@
-"""One site as it is seen in the light of an archive's other sites, its generations and the clock.
+"""One site's status with one archive, as text: its state, activity and reason. Pure.
 
     new ──▶ late ──stage 1 confirmed──▶ staged ──stage 2 confirmed──▶ live ──something is published──▶ late
              any of them ──a trigger fails──▶ failing             paused: by hand, whatever else it is
 
-Not the business of this module: what a site is to be told next. That is decided by the push, and comes in
-as each site's phase.
+Not the business of this module: which trigger is next; the push decides that, and a site's phase says so.
 """
 
 from __future__ import annotations
@@ -22,17 +21,14 @@ from pushmirror.errors import Exit
 from pushmirror.state.records import Generation, Phase, SiteState, Stage, is_digest
 from pushmirror.status.words import ago, cut, listed, time_of_day
 
-# What a site does, waits for or suffers from, in words that a tired person understands.
-
-
 _STAGES = {Stage.STAGE1: " for stage 1", Stage.STAGE2: " for stage 2"}
 
-#: What a shell means, for its own words say it only to who knows it.
+#: The meaning of a shell's messages.
 _MEANING = {126: "its forced command cannot be run", 127: "its forced command was not found"}
 
 
 def activity(one: SiteView) -> str:
-    """What it does or waits for, and why it fails; empty when there is nothing to say."""
+    """What it does or waits for, or why it fails; empty if it is current."""
     if one.state is SiteStatus.PAUSED:
         lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
         return f"paused by hand{lacks}"
@@ -43,7 +39,7 @@ def activity(one: SiteView) -> str:
 
 
 def behind(one: SiteView) -> str:
-    """What it was woken for, and what it serves; empty when that is the same, or it was not woken."""
+    """What it was pushed for, and what it serves; empty if that is the same, or it was not pushed."""
     if one.pushed_for is None:
         return ""
     at = short(one.site_state.stage2)
@@ -69,10 +65,10 @@ def _next_try(one: SiteView) -> str:
 
 
 def _why(one: SiteView) -> str:
-    """What came of the last trigger, in the site's own words where it had any."""
+    """The result of the last trigger, with the site's output if there is any."""
     words, code = one.site_state.last_words, one.site_state.exit_code
     said = cut(words)
-    if code is None:  # we say why, and at the end what to do
+    if code is None:  # with the reason and what to do
         more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
         return f"{said}{more}" if said else "no answer"
     meaning = _MEANING.get(code, "")
@@ -102,7 +98,7 @@ def _delayed(one: SiteView) -> str:
 
 
 def _held(one: SiteView) -> str:
-    """A canary waits for the other canaries only, the others for each other."""
+    """What a site at the barrier waits for: canaries for canaries only, the others for each other."""
     others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
     awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
     return f"stage 1 done, waits for {awaited}{_unpushed(one)}"
@@ -143,24 +139,24 @@ _BY_PHASE: dict[Phase | None, Callable[[SiteView], str]] = {
 
 
 class SiteStatus(StrEnum):
-    """How a site is doing, in one word."""
+    """A site's status in one word."""
 
-    LIVE = "live"  # it serves what we serve
-    STAGED = "staged"  # it has stage 1 of what we serve, or are about to
-    LATE = "late"  # it has not
+    LIVE = "live"  # serves what we serve
+    STAGED = "staged"  # has stage 1 of what we serve, or are about to serve
+    LATE = "late"  # does not serve it
     PAUSED = "paused"
-    FAILING = "failing"  # it did not answer the last trigger with 0
-    NEW = "new"  # it has never confirmed anything
+    FAILING = "failing"  # the last trigger's exit code was not 0
+    NEW = "new"  # has never confirmed anything
 
     @property
     def is_behind(self) -> bool:
-        """Whether the site has something yet to do."""
+        """Whether the site lacks something."""
         return self in {SiteStatus.LATE, SiteStatus.STAGED, SiteStatus.NEW}
 
 
-@dataclass(frozen=True)  # without slots: what is worked out once is kept in it
+@dataclass(frozen=True)  # no slots, for cached properties
 class StatusContext:
-    """What all sites of one archive are seen against."""
+    """What the status of all sites of one archive depends on."""
 
     archive: str
     sites: Sequence[Site]
@@ -169,7 +165,7 @@ class StatusContext:
     phases: Mapping[str, Phase]  # by name of the site
     push: Push
     now: datetime
-    pushing: bool | None = None  # a push is under way; none: not known
+    pushing: bool | None = None  # whether a push is in progress; None: unknown
     stale_after: timedelta = timedelta(hours=12)  # that a site may lack what we serve
 
     @cached_property
@@ -206,28 +202,28 @@ class SiteView:
 
     @property
     def phase(self) -> Phase | None:
-        """What it does or waits for; none: it was not asked about."""
+        """What it does or waits for; None: unknown."""
         return self.scene.phases.get(self.site.name)
 
     @property
     def is_current(self) -> bool:
-        """Whether it confirmed to serve what we serve."""
+        """Whether it has confirmed that it serves what we serve."""
         return self.scene.served is not None and self.site_state.stage2 == self.scene.served.digest
 
     @property
     def holds_back(self) -> bool:
-        """Whether it is current but for suites, and said so by its exit code."""
+        """Whether it is current except for suites that it holds back, by its exit code."""
         return self.is_current and self.site_state.exit_code == Exit.HELD
 
     @property
     def has_stage1(self) -> bool:
-        """Whether it has what our indices refer to."""
+        """Whether it has the files that our indices refer to."""
         served = self.scene.served
         return served is not None and served.digest in {self.site_state.stage1, self.site_state.stage2}
 
     @property
     def state(self) -> SiteStatus:
-        """How it is doing."""
+        """Its status."""
         if self.site.paused or self.phase is Phase.PAUSED:
             return SiteStatus.PAUSED
         if self.site_state.failing_since:
@@ -241,9 +237,9 @@ class SiteView:
 
     @property
     def pushed_for(self) -> str | None:
-        """The generation that it was woken for last and has not confirmed to serve; none: it owes nothing.
+        """The generation that it was last pushed for and has not confirmed to serve; None: there is none.
 
-        Nor does it for a preparation that has only a name yet, or for what we do not serve yet ourselves.
+        A preparation without a digest, and what we do not serve ourselves yet, do not count.
         """
         site_state = self.site_state
         known = (site_state.sent_generation, site_state.tried, site_state.stage1)  # the newest first
@@ -252,20 +248,20 @@ class SiteView:
 
     @property
     def lacks_since(self) -> datetime | None:
-        """When we first published something that it does not have; none: it has everything."""
+        """When we first published something that it lacks; None: it has everything."""
         has, known = self.site_state.stage2, self.scene.generations
         if self.is_current or not known:
             return None
         replaced = [one.replaced_at for one in known if one.digest == has and one.replaced_at]
         if replaced:
             return max(replaced)
-        if has:  # so old that it has been forgotten here
+        if has:  # so old that it was pruned here
             return min(one.published_at for one in known)
         return self.scene.served.published_at if self.scene.served else None
 
     @property
     def delays_others(self) -> bool:
-        """Whether staged sites wait for its stage 1; they do not when it has been failing for long."""
+        """Whether staged sites wait for its stage 1; they do not if it has failed for long."""
         if self.site.paused or not self.site.push.is_staged or self.has_stage1:
             return False
         since = self.site_state.failing_since
@@ -273,12 +269,12 @@ class SiteView:
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether whoever woke it is gone, and its answer with it."""
+        """Whether the process that sent the last trigger is gone, and its answer with it."""
         return self.phase is Phase.TRIGGERED and self.scene.pushing is False
 
     @property
     def is_unattended(self) -> bool:
-        """Whether it is to be woken and nobody does it; where that cannot be seen, the deadline tells."""
+        """Whether it is due and no process pushes it; if that is unknown, the deadline decides."""
         if self.phase is None or self.phase is Phase.CURRENT or self.lacks_since is None:
             return False
         if self.scene.pushing is None:

@@ -1,7 +1,4 @@
-"""Turns where each site is with an archive, and the clock, into how it is doing and why.
-
-Pure, as `status/archives.py`, whose other half this is.
-"""
+"""The health of an archive's sites, from their states and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -21,21 +18,21 @@ _URGENT = (Level.ERROR, Level.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class SiteHealth:
-    """How one site is doing with one archive."""
+    """The health of one site with one archive."""
 
     archive: str
     site: str
     state: SiteStatus
     level: Level
-    generation: str | None  # the first digits of the one that it confirmed to serve
-    current: bool  # that is the one we serve
+    generation: str | None  # the first digits of the generation that it confirmed to serve
+    current: bool  # whether we serve that one
     since: datetime | None  # of this state, if known; late: when we published what it lacks
-    activity: str  # what it does, waits for or suffers from; empty: nothing
-    last_line: str  # the last thing it said
-    exit_code: int | None  # of its last answer; none: there was no answer
-    confirmed_at: datetime | None  # the last time that it confirmed anything
+    activity: str  # what it does or waits for, or why it fails; empty: nothing
+    last_line: str  # the last line of its answer
+    exit_code: int | None  # of its last answer; None: there was none
+    confirmed_at: datetime | None  # of its last confirmation
     next_try_at: datetime | None
-    pushed_for: str | None = None  # the first digits of what it was woken for and has not confirmed to serve
+    pushed_for: str | None = None  # the first digits of what it was pushed for and has not confirmed to serve
     behind: str = ""  # that and what it serves, in words
 
 
@@ -51,7 +48,7 @@ def summarise_sites(
     pushing: bool | None = None,
     stale_after: timedelta = timedelta(hours=12),
 ) -> list[SiteHealth]:
-    """The health of an archive's sites: those that need eyes first, then the rest, each in the given order.
+    """The health of an archive's sites: first those that need attention, each in the given order.
 
     `site_states` and `phases` are by the name of the site; `generations` are what is known of the archive's,
     in any order; `pushing` says whether a push of the archive is under way, none where that is not known. A
@@ -94,13 +91,13 @@ def _since(one: SiteView) -> datetime | None:
             return one.site_state.stage1_at
         case SiteStatus.FAILING:
             return one.site_state.failing_since
-        case SiteStatus.NEW | SiteStatus.PAUSED:  # nobody wrote down when it was paused
+        case SiteStatus.NEW | SiteStatus.PAUSED:  # the time of the pause is not stored
             return None
     return one.lacks_since
 
 
 def _level(one: SiteView) -> Level:
-    """By what it does, or by its age if that is worse."""
+    """The level by its status, or by its age if that is worse."""
     level = _level_of_doing(one)
     if one.state is SiteStatus.PAUSED or one.lacks_since is None or level is Level.ERROR:
         return level
@@ -123,7 +120,7 @@ def _level_of_doing(one: SiteView) -> Level:
 
 
 def attention_to(sites: Sequence[SiteHealth], now: datetime) -> Iterator[str]:
-    """What somebody should look at: at most one sentence for all failing sites, and one for all behind."""
+    """What needs attention: at most one sentence for all failing sites, and one for all late ones."""
     failing = [one for one in sites if one.state is SiteStatus.FAILING]
     if len(failing) == 1:
         yield f"{failing[0].site} {failing[0].activity}"

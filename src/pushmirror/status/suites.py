@@ -1,4 +1,4 @@
-"""Turns what is remembered of an archive's suites, and the clock, into how each is doing. Pure."""
+"""The health of an archive's suites, from their stored records and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from enum import StrEnum
 from pushmirror.state.suites import SuiteRecord
 from pushmirror.status.words import Level, listed, time_of_day
 
-_FINGERPRINT = 16  # last digits of a fingerprint: what people call a long key id
+_FINGERPRINT = 16  # last digits of a fingerprint: a long key id
 
 
 class SuiteState(StrEnum):
-    """How a suite is doing, in a word or two."""
+    """A suite's state in a word or two."""
 
-    CURRENT = "current"  # what upstream has is published here
-    HELD = "held back"  # an older state is, complete and verified
+    CURRENT = "current"  # upstream's state is published here
+    HELD = "held back"  # an older state, complete and verified
     ABSENT = "never published"
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteHealth:
-    """How one suite is doing."""
+    """The health of one suite."""
 
     suite: str  # the directory of its Release file, relative to the tree
     names: tuple[str, ...]  # links that lead to it
@@ -31,7 +31,7 @@ class SuiteHealth:
     level: Level
     date: datetime | None  # of the served state, by its Release file
     valid_until: datetime | None  # the same
-    expired: bool  # that is over: apt refuses it
+    expired: bool  # expired: apt refuses it
     signed_by: tuple[str, ...]  # fingerprints; empty: signatures are not checked
     weak: str  # MD5Sum or SHA1, where its Release file has nothing stronger
     held_since: datetime | None
@@ -42,7 +42,7 @@ class SuiteHealth:
 
     @property
     def short_keys(self) -> tuple[str, ...]:
-        """Who signed it, as people name a key."""
+        """The signing keys in their usual short form."""
         return tuple(key[-_FINGERPRINT:] for key in self.signed_by)
 
 
@@ -52,7 +52,7 @@ def summarise_suites(records: Sequence[SuiteRecord], now: datetime) -> list[Suit
 
 
 def attention_to_suite(suite: SuiteHealth, now: datetime) -> Iterator[str]:
-    """What somebody should know of a suite: a sentence for each trouble."""
+    """What needs attention: a sentence for each problem."""
     if suite.held_since:
         what = "is held back" if suite.state is SuiteState.HELD else "is not published"
         todo = f"; {suite.hint}" if suite.hint else ""

@@ -1,4 +1,4 @@
-"""Times, amounts and generations as a person says them."""
+"""Times, amounts and levels as text for people."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from pushmirror.config.types import span
 
-_LONGEST = 200  # characters of what somebody else said
-_NAMED = 3  # of many, before the rest is only counted
+_LONGEST = 200  # characters of another program's output
+_NAMED = 3  # shown of many
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -25,7 +25,7 @@ def time_of_day(at: datetime, now: datetime) -> str:
 
 
 def listed(names: Sequence[str], *, of: int | None = None) -> str:
-    """A few names, and how many more there are; `of` is how many there are if not all are given."""
+    """A few names, and the number of others; `of` is the number of all if not all are given."""
     count = len(names) if of is None else max(of, len(names))
     more = count - _NAMED
     if len(names) == count and more <= 1:
@@ -34,34 +34,31 @@ def listed(names: Sequence[str], *, of: int | None = None) -> str:
 
 
 def cut(line: str) -> str:
-    """The beginning of what may be very long."""
+    """The beginning of a long text."""
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
-# How much attention something needs: the scale that archives, suites, sites and findings share.
-
-
-_ERROR_AFTER = 3  # times what is a warning
+_ERROR_AFTER = 3  # times the limit of a warning
 
 
 class Level(StrEnum):
-    """How much attention something needs."""
+    """How much attention something needs; shared by archives, suites, sites and findings."""
 
     OK = "ok"
-    RUNNING = "running"  # how it went before no longer counts, how it goes now is not known yet
+    RUNNING = "running"  # the former result no longer counts, the new one is not known yet
     WARNING = "warning"
     ERROR = "error"
 
 
 def raised(level: Level, by: Level) -> Level:
-    """The level of a whole, one of whose parts has the level `by`: a run hides a warning, but no error."""
+    """The level of a whole with a part of the level `by`: a run in progress hides a warning, but no error."""
     if by is Level.ERROR or (by is Level.WARNING and level is Level.OK):
         return by
     return level
 
 
 def by_age(age: timedelta, limit: timedelta) -> Level:
-    """What an age means where something is to happen at least every `limit`."""
+    """The level of an age, if something should happen at least every `limit`."""
     if age < limit:
         return Level.OK
     return Level.ERROR if age >= _ERROR_AFTER * limit else Level.WARNING
