@@ -5,7 +5,7 @@ Guaranteed:
   begins, not half-way, where it could no longer wait for another writer. Foreign keys are checked.
 - An error of the database is a StateError with advice, or a StateDamaged where its content is to blame.
 - Several processes may open a new or old database at once: one of them migrates it, wholly or not at all.
-  alembic is imported only for that; a current database costs one look at `alembic_version`.
+  alembic is imported only for an old one; a new one gets the current schema, a current one is only read.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ class Database:
         if self.revision() == REVISIONS[-1]:
             return
         with locked(directory, patience_s=_MIGRATION_S):
-            if self.revision() != REVISIONS[-1]:  # another process may have been faster
+            found = self.revision()  # again: another process may have been faster
+            if found is None:
+                self.use_wal()
+                self._create()
+            elif found != REVISIONS[-1]:
                 self.use_wal()
                 self._run_migrations()
 
@@ -98,6 +102,13 @@ class Database:
     def close(self) -> None:
         """Close its connections."""
         self._engine.dispose()
+
+    def _create(self) -> None:
+        """Create the current schema in an empty database, without alembic, whose import takes long."""
+        with self.writing() as db:
+            metadata.create_all(db, checkfirst=False)
+            alembic_version.create(db)
+            db.execute(alembic_version.insert().values(version_num=REVISIONS[-1]))
 
     def _run_migrations(self) -> None:
         from alembic import command

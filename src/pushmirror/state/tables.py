@@ -32,8 +32,10 @@ from sqlalchemy import (
     Insert,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     RowMapping,
     ScalarSelect,
+    String,
     Table,
     Text,
     TypeDecorator,
@@ -107,7 +109,12 @@ def _text(name: str, *, key: str | None = None, nullable: bool = False) -> Colum
 metadata = MetaData()
 
 #: alembic's own table, hence not in `metadata`: the revision of the schema that a database has.
-alembic_version = Table("alembic_version", MetaData(), Column("version_num", Text))
+alembic_version = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 runs = Table(
     "runs",

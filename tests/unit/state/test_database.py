@@ -43,12 +43,18 @@ def opened(directory):
     return open_store(f"sqlite:///{directory}/state.sqlite", directory)
 
 
+def migrated(directory, monkeypatch, revisions=REVISIONS):
+    """The store of a database whose tables were all made by migrations."""
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "REVISIONS", revisions)
+        patch.setattr(Database, "_create", Database._run_migrations)
+        return opened(directory)
+
+
 @contextmanager
 def old(directory, monkeypatch):
     """The store of the first program, which knew no sites."""
-    with monkeypatch.context() as patch:
-        patch.setattr(database, "REVISIONS", ("0001",))
-        store = opened(directory)
+    store = migrated(directory, monkeypatch, ("0001",))
     with closing(store):
         yield store
 
@@ -64,8 +70,8 @@ def test_the_known_revisions_are_those_of_the_migrations():
     assert tuple(revision.revision for revision in script.walk_revisions())[::-1] == REVISIONS
 
 
-def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path):
-    opened(tmp_path).close()
+def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path, monkeypatch):
+    migrated(tmp_path, monkeypatch).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
         context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
@@ -73,9 +79,51 @@ def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path):
 
 def test_the_comparison_with_the_schema_is_not_blind(tmp_path, monkeypatch):
     monkeypatch.setattr("alembic.operations.Operations.create_index", lambda *_args: None)
-    opened(tmp_path).close()
+    migrated(tmp_path, monkeypatch).close()
     with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
         assert len(compare_metadata(MigrationContext.configure(db), tables.metadata)) == 7
+
+
+def schema_of(directory):
+    """Tables with their columns (but for defaults, which no statement of ours relies on) and indices."""
+    with closing(sqlite3.connect(directory / "state.sqlite")) as db:
+        names = db.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+        columns = {
+            (name, *column[1:4], column[5])
+            for kind, name in names
+            for column in db.execute(f"PRAGMA table_{'info' if kind == 'table' else 'xinfo'}({name})")
+        }
+        keys = {
+            (name, *key[2:5]) for _, name in names for key in db.execute(f"PRAGMA foreign_key_list({name})")
+        }
+        indices = {
+            (name, *row[2:])
+            for kind, name in names
+            if kind == "index"
+            for row in db.execute(f"PRAGMA index_info({name})")
+        }
+        counts = db.execute("SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'").fetchall()
+        return (
+            {*names},
+            columns,
+            keys,
+            indices,
+            counts,
+            db.execute("SELECT * FROM alembic_version").fetchall(),
+        )
+
+
+def test_a_new_database_is_as_one_that_was_migrated(tmp_path, monkeypatch):
+    for name in ("new", "migrated"):
+        (tmp_path / name).mkdir()
+    opened(tmp_path / "new").close()
+    migrated(tmp_path / "migrated", monkeypatch).close()
+    assert schema_of(tmp_path / "new") == schema_of(tmp_path / "migrated")
+
+
+def test_a_new_database_needs_no_alembic(tmp_path):
+    result = process.run([sys.executable, "-c", OPEN, str(tmp_path)]).check()
+    assert result.output == b"\n"
 
 
 def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path):
@@ -88,10 +136,20 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("alembic.operations.Operations.create_index", killed)
         with pytest.raises(KeyboardInterrupt):
-            opened(tmp_path)
+            migrated(tmp_path, monkeypatch)
     with sqlite3.connect(tmp_path / "state.sqlite") as left:
         assert left.execute("SELECT name FROM sqlite_master").fetchall() == []
     left.close()
+    opened(tmp_path).close()
+
+
+def test_a_creation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.alembic_version, "create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "state.sqlite")) as left:
+        assert left.execute("SELECT name FROM sqlite_master").fetchall() == []
     opened(tmp_path).close()
 
 
