@@ -219,7 +219,7 @@ class Behind(PushmirrorError):
 
 
 class TriggerFailed(PushmirrorError):
-    """A site could not be woken, or its answer did not come."""
+    """A trigger could not be sent, or got no answer."""
 
 
 class HostKeyChanged(TriggerFailed):

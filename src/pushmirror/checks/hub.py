@@ -79,10 +79,10 @@ def of_hub(config: Config) -> Iterator[Finding]:
 
 def keys(config: Config) -> Iterator[Finding]:
     """Each key that pushes a site, and its public half."""
-    woken = [site for site in config.sites.values() if site.push is not PushKind.NONE]
-    if not woken:
+    pushed = [site for site in config.sites.values() if site.push is not PushKind.NONE]
+    if not pushed:
         return
-    for file in dict.fromkeys(site.key or config.push.key for site in woken):
+    for file in dict.fromkeys(site.key or config.push.key for site in pushed):
         subject = "push key" if file == config.push.key else f"push key {file.name}"
         yield key(subject, file)
     if not config.push.addresses:
@@ -132,7 +132,7 @@ def known_hosts(config: Config) -> Iterator[Finding]:
 
 def sites(config: Config) -> Finding:
     """The number of sites of each kind; a line per site would hide what matters."""
-    kinds = Counter("not woken" if one.push is PushKind.NONE else one.push for one in config.sites.values())
+    kinds = Counter("not pushed" if one.push is PushKind.NONE else one.push for one in config.sites.values())
     paused = [site.name for site in config.sites.values() if site.paused]
     words = [f"{count} {kind}" for kind, count in kinds.items()]
     return ok("sites", ", ".join([*words, *([f"paused: {listed(paused)}"] if paused else [])]))

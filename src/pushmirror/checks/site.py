@@ -130,7 +130,7 @@ def of_sites(sites: Sequence[Site], config: Config) -> list[Finding]:
 
 async def _woken(site: Site, config: Config) -> list[Finding]:
     if site.push is PushKind.NONE:
-        return [ok(f"login at {site.name}", 'not woken: push = "none"')]
+        return [ok(f"login at {site.name}", 'not pushed: push = "none"')]
     limit = min(_LIMIT, config.push.timeout)
     rules = config.push.model_copy(update={"timeout": limit})
     found = await probe(site, rules, config.known_hosts, WORDS)

@@ -34,7 +34,7 @@ def serve(session: Session, kind: str | None, *, no_rsync: bool, no_push: bool) 
     """Give sites rsync access, and push until every site is current, until a signal ends it.
 
     Runs rsync's daemon (and stunnel, where [serve] has a certificate) with a configuration made from ours: an
-    archive is read by its sites only, each with its password. Sites that failed are woken again, with longer
+    archive is read by its sites only, each with its password. Sites that failed are pushed again, with longer
     and longer pauses. A change of sites counts at once, without a restart, and transfers go on.
 
     \b

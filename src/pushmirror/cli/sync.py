@@ -204,10 +204,10 @@ def sync(
     drawn = not (verbose or quiet)
     worst = Exit.OK
     results: list[Run | Preview] = []
-    wakes = not (no_push or dry_run or stage == "1")
+    pushes = not (no_push or dry_run or stage == "1")
     with (
         session.store(config) as store,
-        _waking(config, store, drawn=drawn and not is_json) as wake,
+        _pushing(config, store, drawn=drawn and not is_json) as push,
     ):
         for name in names:
             if if_changed and _is_current(config, store, name):
@@ -228,8 +228,8 @@ def sync(
                 worst = _worse(worst, code := _code(found))
                 if not (is_json or (quiet and code == Exit.OK and not dry_run)):
                     _tell(found, request.strategy) if isinstance(found, Run) else foretell(name, found)
-            if wakes and config.sites_of(name):  # also after a failure: it may have published
-                wake(name)
+            if pushes and config.sites_of(name):  # also after a failure: it may have published
+                push(name)
     if not dry_run:
         session.back_up(config)
     if is_json:
@@ -264,7 +264,7 @@ def _one(config: Config, store: Store, request: RunRequest, *, dry_run: bool, dr
 
 
 @contextmanager
-def _waking(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[str], None]]:
+def _pushing(config: Config, store: Store, *, drawn: bool) -> Iterator[Callable[[str], None]]:
     """Push to the sites of each archive that is yielded, at once and in the background.
 
     On a terminal the push is at the end, in the foreground; if that fails, in the background.

@@ -45,7 +45,7 @@ class WantedFile:
 
 
 class Indices:
-    """The pinned indices of one round."""
+    """The pinned indices of one attempt."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Indices:
         """
         changed = [suite for suite in self._pinned.suites.values() if self._may_lack(suite)]
         lacking = [wanted for wanted in self.wanted(changed) if not self._is_here(wanted)]
-        asked = self._diff.refused  # a moment ago, by whoever filled in the survey
+        asked = self._diff.refused  # a moment ago, by the strategy
         if unasked := [wanted for wanted in lacking if wanted.path not in asked]:
             names = [name for wanted in unasked for name in self._to_fetch(wanted)]
             upstream.progress.step("indices", files=len(names))

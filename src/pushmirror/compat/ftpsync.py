@@ -52,14 +52,14 @@ def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     if "--help" in options or "--version" in options:
         entrypoint.say(_HELP if "--help" in options else f"ftpsync (pushmirror {__version__})")
         return Exit.OK
-    wish = asked(words, options.get("-T"), environment)
-    for word in wish.ignored:
+    arguments = asked(words, options.get("-T"), environment)
+    for word in arguments.ignored:
         entrypoint.say(f"Unknown option {word} ignored")
     from pushmirror.compat.ftpsync_config import configured  # what is said above needs nothing of it
     from pushmirror.compat.ftpsync_run import SyncRun
 
     script = entrypoint.script(argv)
-    told = configured(script, wish, environment)
+    told = configured(script, arguments, environment)
     run, is_dry = SyncRun(script, told, environment), "--dry-run" in options
     if is_dry or "-v" in options:
         told.explain()

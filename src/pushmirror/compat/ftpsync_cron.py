@@ -44,8 +44,8 @@ def ftpsync_cron(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     from pushmirror.compat.ftpsync_run import SyncRun
 
     ftpsync = str(Path(entrypoint.script(argv)).with_name("ftpsync"))  # whatever our own name is
-    wish = asked([f"sync:archive:{words[0] if words else ''}"], _TRIGGER, {})
-    told = configured(ftpsync, wish, environment)
+    arguments = asked([f"sync:archive:{words[0] if words else ''}"], _TRIGGER, {})
+    told = configured(ftpsync, arguments, environment)
     run = SyncRun(ftpsync, told, environment)
     return Exit.OK if _has_nothing_to_do(run) else carry_out(run)
 

@@ -193,11 +193,11 @@ class PushRun:
     def _aim(self, store: Store) -> None:
         """Store the goal and the mode of the push; a process that pushes the archive already sees it."""
         self.sites.take(self.course)
-        woken = self.sites().sites_of(self.archive)
+        pushed = self.sites().sites_of(self.archive)
         if not self.is_known:
-            runmirrors_sites.aim(store, self.archive, woken, self.course, clock.now())
+            runmirrors_sites.aim(store, self.archive, pushed, self.course, clock.now())
         elif self.course.is_stage2:
-            runmirrors_sites.stage1_was_had(store, self.archive, woken)
+            runmirrors_sites.stage1_was_had(store, self.archive, pushed)
 
     def _push_on(self) -> None:
         """Start the background process."""

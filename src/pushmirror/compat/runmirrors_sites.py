@@ -279,8 +279,8 @@ class CurrentSites:
     def _made(self) -> Config:
         self._lines |= {line.name: line for line in self.runmirrors.lines}
         course = self.course
-        woken = (course.of(site) for site in self.runmirrors.sites(self.archive))
-        sites = {site.name: site for site in woken if site}
+        pushed = (course.of(site) for site in self.runmirrors.sites(self.archive))
+        sites = {site.name: site for site in pushed if site}
         return Config(push=self.runmirrors.push, state=self.state, sites=sites)
 
     def _stamp(self) -> Stamp:

@@ -97,7 +97,7 @@ class TlsMethod(StrEnum):
 
 
 class PushKind(StrEnum):
-    """How a site is woken."""
+    """The kind of push of a site."""
 
     ALL = "all"
     STAGED = "staged"
@@ -260,7 +260,7 @@ class Archive(Values):
 
 
 class Push(Values):
-    """How sites are woken."""
+    """How sites are pushed."""
 
     key: AbsolutePath = Field(default_factory=lambda: Path("~/.ssh/pushmirror").expanduser())
     known_hosts: AbsolutePath | None = None  # the sites' pinned host keys; none: in the state directory
@@ -344,14 +344,14 @@ class Site(Values):
     user: User
     push: PushKind = PushKind.STAGED
     archives: Annotated[tuple[Name, ...], Field(min_length=1)]
-    reads: tuple[Name, ...] = ()  # further archives, that it may read and is not woken for
+    reads: tuple[Name, ...] = ()  # further archives, which it may read and is not pushed for
     main_archive: Name | None = None  # the one that its ftpsync knows without a name
     archive_names: Mapping[Name, Name] = Field(default_factory=dict)  # of ours that it knows by another name
     callback: Flag = False  # it is asked to call us back when it is done
-    delay: Annotated[tuple[Delay, ...], BeforeValidator(one_or_many)] = ()  # before it is woken, one by one
+    delay: Annotated[tuple[Delay, ...], BeforeValidator(one_or_many)] = ()  # before it is pushed; added
     port: Port | None = None  # of its ssh
     key: AbsolutePath | None = None  # our ssh key for it; none: that of [push]
-    ssh_options: SshOptions = ()  # for the program ssh, which then is used to wake it
+    ssh_options: SshOptions = ()  # for the program ssh, which is then used for its triggers
     canary: Flag = False  # goes first: the others wait until it is current
     paused: Flag = False
     url: Url | None = None  # where the public reads it, with {archive} for the archive's name
@@ -374,7 +374,7 @@ class Config(Values):
     source: Path | None = None  # the pushmirror.toml this came from
 
     def sites_of(self, archive: str) -> list[Site]:
-        """The sites of an archive that are woken at all, in their order."""
+        """The pushed sites of an archive, in their order."""
         sites = (site for site in self.sites.values() if archive in site.archives)
         return [site for site in sites if site.push is not PushKind.NONE]
 

@@ -137,7 +137,7 @@ class _Open:
 
 
 class DiskDiff:
-    """Takes upstream's entries in rsync's order (depth first) and gathers a Survey.
+    """Takes upstream's entries in rsync's order (depth first) and makes a Diff.
 
     `digest` is fed with every entry, for a plain tree: its generation is that of the whole listing.
     """
@@ -178,7 +178,7 @@ class DiskDiff:
             self._directory(path, here)
 
     def finish(self) -> Diff:
-        """The survey, once the listing has ended."""
+        """The diff, after the end of the listing."""
         while self._stack:
             self._close(self._stack.pop())
         if self._digest is not None:
@@ -249,7 +249,7 @@ def bytes_of(entries: Mapping[str, Entry]) -> int:
 
 
 class InventoryDiff:
-    """Fills in a survey."""
+    """Makes a Diff of two sorted listings."""
 
     def __init__(self, selection: Selection, below: Callable[[str], Iterable[Entry]]) -> None:
         """`selection` is what of theirs is mirrored; `below` tells what is below a directory of ours."""

@@ -46,7 +46,7 @@ class PushStore:
             return prepared
 
     def unprepare(self, archive: str) -> None:
-        """Delete what was prepared: there is more by now than sites were woken for."""
+        """Delete the preparation: there is more by now than sites were pushed for."""
         with self._database.writing() as db:
             delete_preparation(db, archive)
 
@@ -178,7 +178,7 @@ def start_generation(db: Connection, archive: str, digest: str, *, was_prepared:
 
 
 def reset_sites(db: Connection) -> None:
-    """No site has confirmed anything, is being woken or waits after a failure, and nothing is prepared."""
+    """Nothing is prepared, and no site has confirmations, a trigger in flight or a back-off."""
     revoked = ("stage1", "stage2", "sent_stage", "sent_generation", "sent_at", "next_try_at")
     db.execute(update(site_states).values(dict.fromkeys(revoked)))
     db.execute(delete(preparations))

@@ -54,8 +54,8 @@ def _failed(one: SiteView) -> str:
 
 def _next_try(one: SiteView) -> str:
     if one.phase is Phase.TRIGGERED:
-        woken = f"triggered again {ago(one.site_state.sent_at, one.scene.now)}"
-        return f"{woken}, but {_unheard(one)}" if one.is_orphaned else woken
+        triggered = f"triggered again {ago(one.site_state.sent_at, one.scene.now)}"
+        return f"{triggered}, but {_unheard(one)}" if one.is_orphaned else triggered
     if one.phase is Phase.WAITING_FOR_CANARY:
         return _gated(one)
     if one.scene.pushing is False:
@@ -78,10 +78,10 @@ def _why(one: SiteView) -> str:
 
 def _woken(one: SiteView) -> str:
     stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
-    woken = f"triggered{stage} {ago(one.site_state.sent_at, one.scene.now)}"
+    triggered = f"triggered{stage} {ago(one.site_state.sent_at, one.scene.now)}"
     if one.is_orphaned:
-        return f"{woken}, but {_unheard(one)}"
-    return f"{woken}, no answer yet"
+        return f"{triggered}, but {_unheard(one)}"
+    return f"{triggered}, no answer yet"
 
 
 def _unheard(one: SiteView) -> str:

@@ -62,7 +62,7 @@ from pushmirror.tree.writer import TreeWriter
 from pushmirror.workspace import StatePaths, Workspace
 
 _log = logging.getLogger(__name__)
-_PAUSE = timedelta(seconds=0.2)  # before the second round; twice as long before each further one
+_PAUSE = timedelta(seconds=0.2)  # before the second attempt; twice as long before each further one
 _MOST_DOUBLINGS = 6  # of the pause after a connection that failed
 _JITTER = (0.8, 1.2)  # times that pause, so that sites that lost their hub together do not come back together
 
@@ -245,7 +245,7 @@ class Engine:
         self._tracker.arrived(attempt.diff, complete=not attempt.incomplete)
         self._remember_suites(attempt.suites)
         self._tracker.publish_manifest(self.report.generation)
-        self._traces.lower_flag()  # whoever is woken by what follows would wait for it to go
+        self._traces.lower_flag()  # sites that are pushed now would wait until it is gone
         on_published(self.report.generation)
         deleted = self._delete(request, attempt)
         if deleted:
@@ -417,7 +417,7 @@ class Engine:
         kinds = self._settle_kinds(request, attempt)
         attempt.withheld = kinds.withheld
         attempt.staged -= {path for path in attempt.staged if kinds.leave(path)}
-        self._traces.raise_flag()  # an earlier round may have lowered it
+        self._traces.raise_flag()  # an earlier attempt may have lowered it
         self._progress.step("publishing", files=len(attempt.staged) + len(diff.links))
         self._closures.add_names(attempt.live.generation, kinds.carried)
         self._tracker.publishing(diff)

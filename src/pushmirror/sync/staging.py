@@ -153,7 +153,7 @@ class Staging:
         """Whether a Release file of no known suite is published: with a keyring it is not."""
         directory = path.rpartition("/")[0]
         if is_searched(path) or directory in self._archive.release_directories:
-            return False  # it was not there when upstream's state was pinned: not for this round
+            return False  # it was not there when upstream's state was pinned: for the next attempt
         if self._archive.keyring and not (path.endswith("/Release") and is_component(directory)):
             _log.warning(
                 "skipping %s, as no signature covers it; add its directory to release_directories", path

@@ -28,7 +28,7 @@ from pushmirror.tree.suites import SECOND_LOOK, Suites
 from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
-_MOST_CHECKS = 3  # at most, before a round
+_MOST_CHECKS = 3  # at most, before an attempt
 
 
 class _ProblemKind(StrEnum):
@@ -197,7 +197,7 @@ class SuiteCheck:
         if not suites.faults:
             self._closures.forget_held()
         warnings = sorted({*_warnings(suites)} - self._warned)
-        self._warned.update(warnings)  # a second round of a run need not say it again
+        self._warned.update(warnings)  # not again in the next attempt
         for warning in warnings:
             _log.warning("%s", warning)
 

@@ -68,7 +68,7 @@ class Suites:
         return {link for directory in self.faults for link in self._turning_links(directory)}
 
     def restrict(self, diff: Diff) -> None:
-        """Move from a survey to its `held` what would change a suite that is held back, or show another."""
+        """Move to the diff's `held` what would change a suite that is held back, or add an unpinned one."""
         seen = {joined(where, name) for where, files in self.upstream.files.items() for name in files}
         for path in [path for path in diff.links if is_suite_file(path) and is_searched(path)]:
             if path not in seen:

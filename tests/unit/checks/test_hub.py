@@ -167,4 +167,4 @@ def test_an_archive_that_sites_are_woken_for_but_cannot_read_is_named(hub):
 
 def test_sites_are_counted_by_their_kind(hub):
     site_files.add(loader.load(hub), "b.example", {**KEYS, "host": "b", "push": "none", "paused": True})
-    assert found(hub)["sites"].found == "1 staged, 1 not woken, paused: b.example"
+    assert found(hub)["sites"].found == "1 staged, 1 not pushed, paused: b.example"

@@ -63,4 +63,4 @@ def test_a_site_that_does_not_answer_in_time_may_be_syncing():
 
 def test_a_site_that_is_not_woken_is_not_knocked_at():
     (told,) = doctor.of_sites([SITE.model_copy(update={"push": PushKind.NONE})], Config())
-    assert told.found == 'not woken: push = "none"'
+    assert told.found == 'not pushed: push = "none"'

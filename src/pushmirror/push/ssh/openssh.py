@@ -42,7 +42,7 @@ def ssh_argv(site: Site, push: Push, known_hosts: Path, words: str) -> list[str]
 
 
 async def trigger(site: Site, push: Push, known_hosts: Path, words: str) -> Answer:
-    """Wake a site; raises as `Wire.trigger` does."""
+    """Send a trigger; raises as `Transport.trigger` does."""
     endpoint = Endpoint.of(site, push)
     try:
         known_hosts.parent.mkdir(parents=True, exist_ok=True)

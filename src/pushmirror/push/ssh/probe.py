@@ -1,4 +1,4 @@
-"""Looking at a site without waking it, for `check --site`: how far one gets on the way to it.
+"""Probe a site without a push, for `check --site`: how far the connection gets.
 
 Guaranteed: nothing is pinned; nothing is run at the site unless words are given, as any session on a trigger
 key runs the site's command. Not the business of this module: which words are harmless.
