@@ -231,7 +231,7 @@ def test_what_a_full_look_found_and_could_not_fetch_is_found_again(archive, belo
     site = below("site")
     site.sync()
     (site.tree / archive.pool_files[0]).unlink()
-    site._keys["rsync"] = str(rsync)
+    site._keys |= {"rsync": str(rsync), "retries": 0}
     with pytest.raises(UpstreamError):
         site.sync(Strategy.FULL)
     del site._keys["rsync"]

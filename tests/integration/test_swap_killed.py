@@ -45,7 +45,7 @@ def test_a_swap_killed_before_any_of_its_changes_breaks_nothing_and_is_completed
     kills, crashed = 0, True
     while crashed:
         archive.update(installer=True)  # `current` moves: the suite is swapped
-        ended = runner.run(Run(site, run.places, strategy, ends_before=kills + 1, about=SID))
+        ended = runner.run(Run(site, run.paths, strategy, ends_before=kills + 1, about=SID))
         assert (ended.error, ended.broken, broken(site.path)) == ("", (), [])
         crashed = ended.crashed
         kills += crashed
