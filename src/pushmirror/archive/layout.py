@@ -46,6 +46,16 @@ _PACKAGE = re.compile(r"[^/_.][^/_]*_[^/]*\.(?:[du]?deb|dsc|diff\.gz|tar\.[a-z0-
 _early = Selection(STAGE1_RULES)
 
 
+#: The names that are not part of an archive, as rsync patterns: each mirror has its own traces and flags, and
+#: work areas and lost+found are a mirror's or a file system's. `is_local` is the same rule.
+LOCAL_PATTERNS = (WORK, LOST, f"/{TRACES}/*", f"/{UPDATING}*", f"/{REQUIRED}*")
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is not part of the archive: a trace, a flag, a work area, or lost+found."""
+    return path.startswith((f"{TRACES}/", UPDATING, REQUIRED)) or not {WORK, LOST}.isdisjoint(path.split("/"))
+
+
 def joined(directory: str, name: str) -> str:
     """A path in a directory of the tree; the top one is ""."""
     return f"{directory}/{name}" if directory else name

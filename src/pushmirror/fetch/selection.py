@@ -5,7 +5,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from pushmirror.archive.filters import Rule, architecture_rules, exclude_rules, filter_rules
-from pushmirror.archive.layout import LOST, TRACES, UPDATING, WORK
+from pushmirror.archive.layout import LOCAL_PATTERNS
 from pushmirror.config.model import Archive
 
 
@@ -22,7 +22,7 @@ def is_partial(archive: Archive) -> bool:
 def selection_rules(archive: Archive) -> list[Rule]:
     """What of upstream's tree is mirrored, as rsync's filter rules; traces and flags go their own way.
 
-    What they leave out of any tree is what never counts in an inventory (see inventory/tables.py).
+    They leave out `LOCAL_PATTERNS`, as an inventory does.
     """
     architectures = architecture_rules(archive.architectures, archive.exclude_architectures)
     return [*closure_rules(archive), *architectures]
@@ -30,5 +30,4 @@ def selection_rules(archive: Archive) -> list[Rule]:
 
 def closure_rules(archive: Archive) -> list[Rule]:
     """The same of what mirrored indices name: an architecture's packages may be called anything."""
-    ours = [WORK, LOST, f"/{TRACES}/*", f"/{UPDATING}*", "/Archive-Update-Required-*"]
-    return [*exclude_rules(ours), *filter_rules(archive.filter), *exclude_rules(archive.exclude)]
+    return [*exclude_rules(LOCAL_PATTERNS), *filter_rules(archive.filter), *exclude_rules(archive.exclude)]

@@ -18,7 +18,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any, NamedTuple
 
 from pushmirror.archive.generation import TreeDigest
-from pushmirror.archive.layout import LOST, REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.archive.layout import LOST, OURS, TRACES, WORK, is_local
 from pushmirror.archive.manifest_parts import order_of
 from pushmirror.archive.paths import MAX_PATH, Entry, Kind, link_stays_inside, tree_path
 from pushmirror.errors import BadPath
@@ -26,15 +26,12 @@ from pushmirror.system.files import mtime_of
 
 # Names of a tree as an inventory keeps them: which of them count, and what the disk says of one.
 #
-# A name counts if every mirror has it alike: not the traces, nor the flags of a run, nor what is in work
-# areas, nor a file system's own lost+found, nor what no list of ours would take (control characters, links
-# that lead out of the tree, devices).
+# A name counts if every mirror has it alike: no local name (`is_local`), and nothing that a list cannot have
+# (control characters, links out of the tree, devices).
 
 
-_FLAGS = (UPDATING, REQUIRED)
 _SURELY_SHORT = MAX_PATH // 8  # characters, of four bytes at most: there is room for a name
 _NO_GLANCE = {"", TRACES}  # directories that hold names of a run
-_ALWAYS_DIRECTORIES = {TRACES, TRACES.partition("/")[0]}  # here, whatever they are at upstream
 
 
 def path_of(directory: bytes, name: bytes) -> str:
@@ -45,7 +42,7 @@ def path_of(directory: bytes, name: bytes) -> str:
 
 def counts(path: str) -> bool:
     """Whether a name counts, as far as the path tells."""
-    if path.startswith((f"{TRACES}/", *_FLAGS)) or not {WORK, LOST}.isdisjoint(path.split("/")):
+    if is_local(path):
         return False
     try:
         return tree_path(path, where="") == path
@@ -67,7 +64,7 @@ def entry_of(path: str, found: os.stat_result, target: Callable[[], bytes]) -> E
     """
     if S_ISREG(found.st_mode):
         return Entry(path, Kind.FILE, found.st_size, mtime_of(found))
-    if S_ISDIR(found.st_mode) or (S_ISLNK(found.st_mode) and path in _ALWAYS_DIRECTORIES):
+    if S_ISDIR(found.st_mode) or (S_ISLNK(found.st_mode) and path in OURS):
         return Entry(path, Kind.DIRECTORY)
     if S_ISLNK(found.st_mode):
         leads_to = target().decode("utf-8", "surrogateescape")

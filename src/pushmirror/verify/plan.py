@@ -24,7 +24,7 @@ from pathlib import Path
 from pushmirror.archive.compression import family
 from pushmirror.archive.generation import short
 from pushmirror.archive.index import UNKNOWN, kind_of
-from pushmirror.archive.layout import RELEASE_NAMES, joined
+from pushmirror.archive.layout import RELEASE_NAMES, is_local, joined
 from pushmirror.archive.paths import Kind, link_stays_inside
 from pushmirror.archive.release import Listed
 from pushmirror.closures.check import read_closures
@@ -47,7 +47,7 @@ from pushmirror.verify.plan_lines import (
     lines_of_entry,
     merged,
 )
-from pushmirror.verify.reader import Piece, is_ours
+from pushmirror.verify.reader import Piece
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = str(UNKNOWN)
@@ -98,7 +98,7 @@ class Expectations:
         if self.inventory:
             for path in paths:
                 entry = self.inventory.get(path)
-                if entry and not is_ours(path):
+                if entry and not is_local(path):
                     lines += lines_of_entry(entry)
         return expectations(lines)
 
@@ -185,7 +185,7 @@ class Expectations:
         """In order: a directory's own line comes before the first name in it."""
         own: list[bytes] = []  # lines of directories that are still to come, as a heap
         for entry in inventory.entries():
-            if is_ours(entry.path):
+            if is_local(entry.path):
                 continue
             lines = lines_of_entry(entry)
             while own and own[0] <= lines[0]:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pushmirror.archive.layout import LOST, REQUIRED, TRACES, UPDATING, WORK
+from pushmirror.archive.layout import is_local
 from pushmirror.archive.paths import name_of
 from pushmirror.errors import Stopped
 from pushmirror.system.files import mtime_of, new_hash
@@ -213,7 +213,7 @@ class Reader:
         for name in names:
             path = f"{directory}/{name}" if directory else name
             key = key_of(path)
-            if key < piece.first or (piece.until and key >= piece.until) or is_ours(path):
+            if key < piece.first or (piece.until and key >= piece.until) or is_local(path):
                 continue
             if _kind(here[name]) == "directory":
                 yield from self._below(path)
@@ -232,7 +232,7 @@ class Reader:
                 yield Finding(directory, Problem.EXTRA, f"cannot be read: {exc.strerror}")
                 continue
             for path, kind in found:
-                if is_ours(path):
+                if is_local(path):
                     continue
                 if kind == "directory":
                     waiting.append(path)
@@ -264,11 +264,6 @@ def _date(seconds: int) -> str:
 
 
 _MAY_LACK = {LineKind.OPTIONAL, LineKind.IMPLIED, LineKind.HERE}
-
-
-def is_ours(path: str) -> bool:
-    """Whether a name belongs to the mirror or the file system: traces, flags, work areas, lost+found."""
-    return path.startswith((f"{TRACES}/", UPDATING, REQUIRED)) or path.rpartition("/")[2] in {WORK, LOST}
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

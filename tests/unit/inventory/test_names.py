@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.filters import Selection
+from pushmirror.archive.layout import is_local
 from pushmirror.config.model import Archive
 from pushmirror.fetch.selection import selection_rules
 from pushmirror.inventory.tables import counts, counts_in
 from pushmirror.tree.traces import Traces
-from pushmirror.verify.reader import is_ours
 
 SELECTION = Selection(tuple(selection_rules(Archive(name="debian", path=Path("/srv")))))
 NONE = [
@@ -25,7 +25,7 @@ SOME = ["pool/lost+found-", "lost+found-", "pool/a", "project/trace", "pool/.~tm
 def test_everybody_agrees_on_what_is_part_of_a_tree(path: str, part: bool) -> None:
     directory, _, name = path.rpartition("/")
     selected = {SELECTION.wants(path), SELECTION.wants(path, is_dir=True)}
-    assert {counts(path), counts_in(directory, name), not is_ours(path), *selected} == {part}
+    assert {counts(path), counts_in(directory, name), not is_local(path), *selected} == {part}
 
 
 @pytest.mark.parametrize(
