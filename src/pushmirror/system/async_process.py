@@ -1,8 +1,8 @@
-"""An external program beside others in one event loop: an argv list, no shell, a process group of its own.
+"""Run an external program in an event loop: an argv list, no shell, its own process group.
 
 Guaranteed as in `process`: the whole group is gone when a call returns, raises or is cancelled, and also when
-we are killed; output is drained however much comes, and kept within a bound. A time limit is the caller's
-`asyncio.timeout`. No thread and no child watcher is used: the kernel tells of the end (pidfd_open(2)).
+we are killed; all output is read, and a bounded part kept. The time limit is the caller's
+`asyncio.timeout`. No thread and no child watcher is used: the end is awaited by pidfd_open(2).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REST_S = 2.0  # for output that is still in the pipe when the program has ended
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended."""
+    """The result of a program."""
 
     exit_code: int  # negative: the signal that ended it
     output: bytes  # standard output and error as they came, the last MAX_OUTPUT bytes
@@ -40,9 +40,9 @@ async def run(
 ) -> Ended:
     """Run a program to its end, without standard input; `env` is added to BASE_ENVIRONMENT.
 
-    `on_start` is told its process number when that cannot be another's yet.
+    `on_start` gets its process number, while it cannot be reused.
 
-    Raises ProgramMissing or ProgramFailed when it cannot be started; its exit code is the caller's to judge.
+    Raises ProgramMissing or ProgramFailed if it cannot be started; the caller judges its exit code.
     """
     with starting(argv):
         child = subprocess.Popen(
@@ -63,7 +63,7 @@ async def run(
                 on_start(child.pid)
             with watched(child):
                 await _exited(child)
-            signal_group(child.pid, signal.SIGKILL)  # who is left of it would keep the pipe open
+            signal_group(child.pid, signal.SIGKILL)  # remaining processes would keep the pipe open
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REST_S):
                     await reading
@@ -79,7 +79,7 @@ async def run(
 async def _drain(pipe: int, kept: bytearray) -> None:
     os.set_blocking(pipe, False)
     while True:
-        await _readable(pipe)  # once for each chunk, so that a flood leaves the others their turn
+        await _readable(pipe)  # after each chunk, so that other tasks run during a flood
         with suppress(BlockingIOError):
             data = os.read(pipe, _CHUNK)
             if not data:

@@ -1,9 +1,9 @@
-"""A configuration file that is bash, evaluated by bash as archvsync's scripts source it.
+"""Evaluate a configuration file by bash, as archvsync's scripts source it.
 
-Guaranteed: the same strictness (`set -euE`, pipefail) in a function, the same variables before it; nothing
-else is run; it ends within a time limit, and whatever the file does, there are values or a ConfigError.
-Values travel by environment and standard input, never in argv, and no password of the file or the
-environment is in an error. Not the business of this module: what the values mean.
+Guaranteed: the same shell options (`set -euE`, pipefail), in a function, with the same variables set before;
+nothing else is run; it ends within a time limit, with values or a ConfigError, whatever the file does.
+Values are passed by environment and standard input, never in argv, and no password is in an error. Not the
+business of this module: what the values mean.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _SECRETS_LINE = re.compile(r"(?:PASSW|SECRET)\w*\W*=(.*)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a file does to a shell's variables."""
+    """The variables and functions that a file sets."""
 
     values: Mapping[str, str] = field(repr=False)  # those that it set or changed; one that it unset is empty
     exported: frozenset[str]  # of these, those that programs inherit
@@ -91,13 +91,13 @@ def evaluate(
     preset: Mapping[str, str],
     timeout_s: float = _TIME_LIMIT_S,
 ) -> Evaluated:
-    """Have bash evaluate a file.
+    """Evaluate a file by bash.
 
     `environment` is all of the file's environment; `preset` are the shell variables that are set before, NAME
     being the script's name. Raises ConfigError, with bash's words, if the file does not come to its end.
     """
     wanted = {name: value for name, value in environment.items() if _is_wanted(name, value)}
-    # Where no PATH is set, bash has one of its own.
+    # Without PATH, bash uses its default.
     unwanted = process.BASE_ENVIRONMENT.keys() - wanted.keys() - {"PATH"}
     records = [("unset", name, "") for name in sorted(unwanted)]
     name = preset.get("NAME", "ftpsync")
@@ -123,7 +123,7 @@ def evaluate(
 def read_answer(
     file: Path, output: bytes, errors: str, exit_code: int, environment: Mapping[str, str]
 ) -> Evaluated:
-    """What a bash that evaluated a file has answered; raises ConfigError as `evaluate` does."""
+    """Parse the answer of a bash that evaluated a file; raises ConfigError as `evaluate` does."""
     told = list(_records(output))
     if not told or told[-1][0] != "end":
         raise _failure(file, told, errors, exit_code, environment)
@@ -137,7 +137,7 @@ def function_argv(file: Path, words: Sequence[str], preset: Mapping[str, str]) -
 
 
 def called_by(argv: Sequence[str]) -> tuple[str, ...]:
-    """The words that `function_argv` was given; any other command line as it is."""
+    """The words given to `function_argv`; any other command line unchanged."""
     return tuple(argv[argv.index("--") + 1 :] if _CALL in argv else argv)
 
 
@@ -165,7 +165,7 @@ def _difference(told: Iterable[tuple[str, str, str]]) -> Evaluated:
 
 
 def _is_the_files(name: str) -> bool:
-    """Whether it is a variable that a file may set; a file can write to the script's answer, too."""
+    """Whether a file may set this variable: a file can write to the answer, too."""
     is_ours = name in _NOT_THE_FILES or name.startswith(_NOT_THE_FILES_PREFIXES)
     return not is_ours and bool(_NAME.fullmatch(name))
 
@@ -177,7 +177,7 @@ def _failure(
     exit_code: int,
     environment: Mapping[str, str],
 ) -> ConfigError:
-    """What went wrong, as far as it can be told without telling a password."""
+    """The error, without anything that may be a password."""
     lines = _lines(file)
     said = re.compile(
         rf"{re.escape(str(file.absolute()))}: \S+ ([0-9]{{1,9}}): (.*)"

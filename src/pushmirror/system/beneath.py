@@ -1,10 +1,10 @@
-"""What is changed below a directory by handles: no link on the way is followed, whoever puts one there.
+"""Change files below a directory by handles: no symbolic link on the path is followed, even a new one.
 
-Guaranteed: a path names what is really below the root. Where one of its directories is a link, or anything
-else but a directory, NotADirectoryError names that; a link in the last component is itself what is renamed,
-replaced or removed. The root may be reached through links: it is what the operator named. A directory that
-is moved away while it is known here stays the one that is written to: it was below the root.
-Not the business of this module: which names are changed, and when.
+Guaranteed: a path is really below the root. If one of its directories is a link, or no directory,
+NotADirectoryError names it; a link in the last component is itself renamed, replaced or removed. The root
+may be reached through links, as the operator named it. A directory that is moved away while its handle is
+open stays the one that is written to: it was below the root. Not the business of this module: which names
+are changed, and when.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _AS_IT_IS = _ROOT | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST = 256  # directories that are known at a time: a process may have 1024 handles
+_MOST = 256  # open directories: a process may have 1024 handles
 _CHUNK = 128 * 1024
 _RENAME_EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Directory:
-    """A handle of a directory, closed when nobody has it any more."""
+    """A handle of a directory, closed with the last reference."""
 
     __slots__ = ("_close", "number")
 
@@ -50,7 +50,7 @@ _T = TypeVar("_T")
 def _named(
     method: Callable[Concatenate[Beneath, str, _P], _T],
 ) -> Callable[Concatenate[Beneath, str, _P], _T]:
-    """A method whose errors tell the whole path, not only a name in a directory that is a handle."""
+    """Decorates a method so that its errors have the whole path, not a name relative to a handle."""
 
     @wraps(method)
     def naming(self: Beneath, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -69,14 +69,14 @@ class Beneath:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._top: _Directory | None = None  # opened when it is first needed: it may not be there yet
+        self._top: _Directory | None = None  # opened when first needed: it may not exist yet
         self._known: dict[str, _Directory] = {}
-        self._changing = threading.RLock()  # of what is known: several threads fetch
+        self._changing = threading.RLock()  # of the open handles: several threads fetch
 
     # -- what there is --------------------------------------------------------------------------------
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """What has a name; none if nothing has, or not really below the root."""
+        """The status of a path; None if there is nothing, or it is not really below the root."""
         above, name = _split(path)
         try:
             return os.lstat(name, dir_fd=self._at(above).number)
@@ -92,7 +92,7 @@ class Beneath:
         return True
 
     def target_of(self, path: str) -> str | None:
-        """Where a link leads, as it says; none if there is no link."""
+        """The target of a link; None if it is none."""
         above, name = _split(path)
         try:
             return os.readlink(name, dir_fd=self._at(above).number)
@@ -130,7 +130,7 @@ class Beneath:
         _change_mode(parent.number, name, mode)
 
     def make_directories(self, path: str, mode: int = 0o755) -> None:
-        """Have a directory, and those above it; NotADirectoryError where something else has the place."""
+        """Create a directory and its parents if missing; NotADirectoryError if something else is there."""
         if not path or self.is_directory(path):
             return
         self.make_directories(_split(path)[0], mode)
@@ -140,13 +140,13 @@ class Beneath:
 
     @_named
     def remove_directory(self, path: str) -> None:
-        """Remove one that is empty."""
+        """Remove an empty directory."""
         above, name = _split(path)
         os.rmdir(name, dir_fd=self._at(above).number)
         self.forget(path)
 
     def remove_tree(self, path: str) -> None:
-        """Remove whatever has this name, with all that is below it, as far as that can be done."""
+        """Remove a path and everything below it, as far as possible."""
         with suppress(OSError):
             above, name = _split(path)
             parent = self._at(above)
@@ -166,23 +166,22 @@ class Beneath:
 
     @_named
     def rename(self, source: str, target: str) -> None:
-        """Give something another name, in the place of a file or link that has it; neither is a directory
-        that is known."""
+        """Rename a file or link, over another file or link."""
         above, name = _split(source)
         before = self._at(above)
         above, new = _split(target)
         os.rename(name, new, src_dir_fd=before.number, dst_dir_fd=self._at(above).number)
 
     def move(self, source: str, target: str) -> None:
-        """The same of what may be a directory."""
+        """The same for anything, also a directory."""
         self.rename(source, target)
         self.forget(source)
         self.forget(target)
 
     def exchange(self, one: str, other: str) -> bool:
-        """Swap two names in one instant (renameat2(2), RENAME_EXCHANGE); False if the file system cannot.
+        """Exchange two names atomically (renameat2(2), RENAME_EXCHANGE); False if the file system cannot.
 
-        The only way in which a whole directory of a served tree can change at once.
+        The only way to change a whole directory of a served tree atomically.
         """
         above, name = _split(one)
         first = self._at(above)
@@ -200,7 +199,7 @@ class Beneath:
 
     @_named
     def unlink(self, path: str, *, missing_ok: bool = False) -> None:
-        """Remove a file or link; with `missing_ok` it need not be there, nor its directory be one."""
+        """Remove a file or link; with `missing_ok` it and its directory may be missing."""
         try:
             above, name = _split(path)
             os.unlink(name, dir_fd=self._at(above).number)
@@ -210,7 +209,7 @@ class Beneath:
 
     @_named
     def symlink(self, target: str, path: str) -> None:
-        """Make a link."""
+        """Create a symbolic link."""
         above, name = _split(path)
         os.symlink(target, name, dir_fd=self._at(above).number)
 
@@ -219,9 +218,9 @@ class Beneath:
     def write(
         self, path: str, data: bytes, *, mode: int = 0o644, durable: bool = True, owner: int | None = None
     ) -> None:
-        """Have a file with exactly this content: written beside it, flushed to disk, then renamed over it.
+        """Write a file atomically: beside it, flushed to disk, then renamed.
 
-        With `owner` (a user's number) the file is that user's before it has its name; that takes root.
+        With `owner` (a user ID; for root only) the file belongs to that user before it has its name.
         """
         beside = f"{path}.new"
         self.unlink(beside, missing_ok=True)
@@ -243,10 +242,7 @@ class Beneath:
             self.sync(_split(path)[0])
 
     def mark(self, path: str, data: bytes = b"") -> None:
-        """Have a file with this content; for one whose being there is what counts.
-
-        Where anything but a file with this name alone has the place, that leaves it.
-        """
+        """Create a file with this content, in the place of anything but a file with one name; for flags."""
         found = self.lstat(path)
         if found is not None and not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
             self.unlink(path, missing_ok=True)
@@ -257,10 +253,10 @@ class Beneath:
             os.close(handle)
 
     def link_or_copy(self, source: Path, target: str, *, mtime: int) -> None:
-        """Make `target` a file with the content of the file `source` and this time (seconds since the epoch).
+        """Make `target` a file with the content of `source` and this time (seconds since the epoch).
 
-        A hard link where the times agree and the file system can; `target` is replaced if it is there, and
-        its directory made if it is not. A link is made anew as one.
+        A hard link if the times agree and the file system can; an existing `target` is replaced, and a
+        missing directory created. A symbolic link is copied as one.
         """
         above, name = _split(target)
         self.make_directories(above)
@@ -270,7 +266,7 @@ class Beneath:
             self.symlink(os.readlink(source), target)  # noqa: PTH115  text, as it is
             return
         if found.st_mtime_ns // 10**9 == mtime:
-            with suppress(OSError):  # another file system, or one that has no links, or no more of them
+            with suppress(OSError):  # another file system, or one without hard links, or with no more of them
                 os.link(source, name, dst_dir_fd=self._at(above).number, follow_symlinks=False)
                 return
         reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -308,18 +304,18 @@ class Beneath:
     # -- handles --------------------------------------------------------------------------------------
 
     def forget(self, path: str) -> None:
-        """Another directory may have this name now, or none."""
+        """Forget the handle of a path: another directory may have the name now."""
         with self._changing:
             for known in [one for one in self._known if one == path or one.startswith(f"{path}/")]:
                 del self._known[known]
 
     def forget_all(self) -> None:
-        """Others may have moved directories."""
+        """Forget all handles: other programs may have moved directories."""
         with self._changing:
             self._known.clear()
 
     def _at(self, directory: str) -> _Directory:
-        """A directory by handle, which is good for as long as the caller has what is returned."""
+        """A directory's handle, open as long as the caller keeps the returned object."""
         found = self._known.get(directory)
         if found is not None:
             return found
@@ -374,7 +370,7 @@ def _change_mode(directory: int, name: str, mode: int) -> None:
 
 
 def _link_all(source: int, target: int) -> None:
-    """What is in one directory, in another one that is empty: files are linked, all else is made anew."""
+    """Copy a directory's content to an empty one: files as hard links, everything else new."""
     reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
     try:
         for entry in os.scandir(reading):

@@ -19,21 +19,20 @@ def sleep(duration: timedelta) -> None:
     time.sleep(duration.total_seconds())
 
 
-# What the kernel, and Python, let this process have.
+# -- limits of this process ---
 
 
 def allow_many_files() -> None:
-    """As many open files as this user may have: each site that is being pushed takes one (getrlimit(2))."""
+    """Raise the limit of open files to the hard one (getrlimit(2)): each site that is pushed needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def allow_deep_directories() -> None:
-    """A path may name 2048 directories, and what walks or removes them calls itself for each (shutil, os).
+    """Raise the recursion limit: a path may have 2048 directories, and shutil and os recurse into each.
 
-    Python would end that with a RecursionError before the thousandth: one such directory of upstream's, and
-    no run would ever end well again.
+    Else one such directory of upstream's would end every run with a RecursionError.
     """
     sys.setrecursionlimit(max(_CALLS, sys.getrecursionlimit()))
 

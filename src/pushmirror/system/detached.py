@@ -1,6 +1,6 @@
-"""Programs that go on when we are gone: nobody waits for them, and what they print goes to a file.
+"""Start programs that outlive us; their output goes to a log file.
 
-They run in the directory /: they keep no file system busy, and see nothing of where their starter was.
+They run in the directory /, so that they keep no file system busy.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 from pushmirror.system import process
 
 _START_S = 30.0
-_LARGE = 5_000_000  # bytes of a log, after which another one is begun
-#: In a session of its own before the shell ends, with which its process group does; init takes it over.
+_LARGE = 5_000_000  # bytes of a log before a new one is begun
+#: In its own session before the shell and its process group end; init adopts it.
 _SCRIPT = """setsid -w sh -c '"$@" &' sh "$@" </dev/null >>"$0" 2>&1"""
 _KEPT = ("PUSHMIRROR_STATE", "XDG_STATE_HOME")  # where the state is, unless the configuration says so
 
 
 def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
-    """Start a program in a session of its own; what it prints goes to the end of `log`, an absolute path.
+    """Start a program in its own session; its output is appended to `log`, an absolute path.
 
-    `env` is added to what every program inherits; by default it says where the state is. Raises ProgramFailed
-    when not even that could be done, and OSError when the log cannot be made.
+    `env` is added to the usual environment; by default it has the state directory. Raises ProgramFailed if it
+    cannot be started, and OSError if the log cannot be created.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LARGE:

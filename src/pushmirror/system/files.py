@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all, and the durable, link-safe moves a served tree needs.
+"""Files: atomic writing, private files, hashes, times, mount points.
 
-Guaranteed: a reader never sees half a file; nothing follows a symbolic link out of a directory it was
-told to stay in. Not the business of this module: which file goes where, and what is below a directory
-(beneath.py).
+Guaranteed: a reader never sees half a file. Not the business of this module: changes below a directory that
+others may change, too (beneath.py).
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def write_atomically(
     path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True, owner: int | None = None
 ) -> None:
-    """Make `path` hold exactly `data`: written beside it, flushed to disk, then renamed over it.
+    """Write a file atomically: beside it, flushed to disk, then renamed.
 
-    With `owner` (a user's number) the file is that user's before it has its name; that takes root.
+    With `owner` (a user ID; for root only) the file belongs to that user before it has its name.
     """
     Beneath(path.parent).write(path.name, data, mode=mode, durable=durable, owner=owner)
 
 
 def read_at_most(path: Path, at_most: int, *, where: str = "") -> bytes:
-    """The content of a file; MalformedFile, naming `where`, if it has more than so many bytes."""
+    """The content of a file; MalformedFile, which names `where`, if it has more than `most` bytes."""
     with path.open("rb") as file:
         data = file.read(at_most + 1)
     if len(data) > at_most:
@@ -52,7 +51,7 @@ def read_at_most(path: Path, at_most: int, *, where: str = "") -> bytes:
 
 
 def create_private(path: Path, data: bytes) -> None:
-    """Write a new file with mode 0600; FileExistsError when there is one already."""
+    """Create a file with mode 0600; FileExistsError if it exists."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
@@ -133,7 +132,7 @@ def _require_owner(directory: int, place: Path, owner: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
+    """Flush a directory's names to disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -142,10 +141,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_file_system(directory: Path) -> None:
-    """Make everything written so far to the file system of `directory` durable (syncfs(2)).
-
-    One call for a whole batch of new files: a fsync for each would cost a disk's seek for each.
-    """
+    """Flush a directory's file system to disk (syncfs(2)); for many files cheaper than fsync of each."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _libc.syncfs(handle) != 0:
@@ -156,14 +152,14 @@ def sync_file_system(directory: Path) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """The SHA256 of a regular file's content, as 64 hexadecimal digits; a symbolic link is refused."""
+    """The SHA256 of a regular file, as 64 hexadecimal digits; a symbolic link is refused."""
     return _hash(path, hashlib.sha256())
 
 
 def digest_of(path: Path | str, *, like: str) -> str:
-    """The hash of a file's content, of the kind that `like` is by its number of digits; "" like "".
+    """The hash of a file, of the same kind as `like` by its number of digits; "" for "".
 
-    OSError, as of `sha256_of`, where there is no regular file, whatever is asked.
+    Raises OSError, as `sha256_of`, if there is no regular file.
     """
     if like:
         return _hash(path, new_hash(like))
@@ -173,7 +169,7 @@ def digest_of(path: Path | str, *, like: str) -> str:
 
 
 def has_digest(path: Path | str, digest: str) -> bool:
-    """Whether a file is there whose content has this hash; any content has the hash ""."""
+    """Whether there is a file with this hash; every file has the hash ""."""
     try:
         return digest_of(path, like=digest) == digest
     except OSError:
@@ -181,7 +177,7 @@ def has_digest(path: Path | str, digest: str) -> bool:
 
 
 def new_hash(like: str, data: bytes = b"") -> hashlib._Hash:
-    """A hash of the kind that `like` is by its number of digits, of this data so far."""
+    """A hash object of the same kind as `like` by its number of digits, begun with `data`."""
     return _ALGORITHMS[len(like)](data)
 
 
@@ -196,12 +192,12 @@ def _hash(path: Path | str, digest: hashlib._Hash) -> str:
 
 
 def mtime_of(found: os.stat_result) -> int:
-    """When a file was changed, in whole seconds as rsync counts them: 1.5 s before 1970 is in second -2."""
+    """The modification time in whole seconds, rounded down as by rsync: 1.5 s before 1970 is -2."""
     return found.st_mtime_ns // 10**9
 
 
 def lstat_or_none(path: Path | str) -> os.stat_result | None:
-    """What is at a path, links not followed; None where nothing can be seen."""
+    """The status of a path, links not followed; None if there is nothing visible."""
     try:
         return os.lstat(path)
     except OSError:
@@ -213,7 +209,7 @@ def is_private(path: Path) -> bool:
     return not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
-# Which directories below another one are mount points: file systems of their own, or bind mounts.
+# -- mount points: other file systems, or bind mounts ---
 
 
 _TABLE = Path("/proc/self/mountinfo")
@@ -221,9 +217,9 @@ _ESCAPED = re.compile(r"\\(\d{3})")  # proc(5): blanks, tabs, newlines and backs
 
 
 def mounts_below(directory: Path, table: str | None = None) -> list[str]:
-    """The mount points below a directory, relative to it; none where the kernel does not tell.
+    """The mount points below a directory, relative to it; none if the kernel does not show them.
 
-    `table` is the text of mountinfo, the kernel's own by default. No name can be renamed across one of these.
+    `table` is the text of mountinfo, by default the kernel's. Nothing can be renamed across a mount point.
     """
     if table is None:
         try:

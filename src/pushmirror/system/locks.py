@@ -1,6 +1,6 @@
-"""Exclusive use of a directory by one process, on the kernel's word (flock): gone when the holder is.
+"""Locks of directories by flock(2): released when the holder ends.
 
-No pid file is ever asked who is alive (archvsync's bugs 16 and 17 came from there).
+No pid files (the cause of archvsync's bugs 16 and 17).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from pushmirror.errors import PushmirrorError
 
 _LOCKS = Path("/proc/locks")
-_LOOK_S = 0.05  # between two tries of who does not wait for ever
+_LOOK_S = 0.05  # between two tries with a limit
 _LONGEST_ARGV = 120  # characters of a holder's command line
 
 
@@ -26,8 +26,8 @@ def locked(
 ) -> Iterator[bool]:
     """Hold the lock of a directory; yields False at once if `wait` is off and another process holds it.
 
-    With `patience_s`, waits no longer than that; then PushmirrorError says who holds it. A `shared` lock is
-    held beside those of others that are shared, too.
+    With `patience_s`, waits no longer than that, then raises PushmirrorError with the holder. `shared` locks
+    do not exclude each other.
 
     The lock is on the directory itself, so it needs no file, works for every user who can read the
     directory, and two configurations that name the same tree exclude each other too.
@@ -74,22 +74,21 @@ def _acquire(handle: int, directory: Path, *, wait: bool, shared: bool) -> bool:
 
 
 def holder_of(directory: Path) -> str:
-    """Who holds the lock of a directory, as far as /proc/locks (see proc(5)) shows it; for messages only."""
+    """The holder of a directory's lock, as far as /proc/locks (proc(5)) shows it; for messages only."""
     try:
         rows = [line.split() for line in _LOCKS.read_text("ascii", "replace").splitlines()]
         wanted = f":{directory.stat().st_ino}"
         pid = next(row[4] for row in rows if row[1:2] == ["FLOCK"] and row[5].endswith(wanted))
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ")
-    except (OSError, StopIteration, IndexError):  # not for us to see, or gone by now
+    except (OSError, StopIteration, IndexError):  # not visible, or gone by now
         return "another process"
     return f"process {pid} ({' '.join(argv.split())[:_LONGEST_ARGV]})"
 
 
-# Whether somebody holds a lock, without taking it: who tries for a moment could send its next taker home.
-
-
 def is_held(directory: Path, locks: Path = _LOCKS) -> bool | None:
-    """Whether a process holds the lock of a directory (`locks.locked`); None where that cannot be seen.
+    """Whether a process holds a directory's lock; None if unknown.
+
+    Does not try to take it, as a try could make another process give up.
 
     Source: proc(5), /proc/locks. A process in another container's process namespace is not seen there.
     """

@@ -1,4 +1,4 @@
-"""A log file that costs nothing but its own lines where it cannot be written: a full disk ends no run."""
+"""A log file whose write errors do not end a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class LogFile(logging.FileHandler):
-    """Opened for the first line; `failed` tells what kept a line out of it, the first time."""
+    """A logging handler; opened at the first line; `failed` is the first error of writing."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file, encoding="utf-8", errors="backslashreplace", delay=True)

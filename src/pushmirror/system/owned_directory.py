@@ -1,8 +1,8 @@
-"""A directory in which everything is its owner's, and nobody else's to change or to lead elsewhere.
+"""Make a state directory safe: only its owner can change it, and no link in it leads elsewhere.
 
-    a directory that is a link, or another user's    StateError names it
-    any other link below it                          leaves: nothing that we make is one
-    what others may write                            they may no longer
+    a directory that is a link, or another user's    StateError
+    any other link below it                          is removed: pushmirror creates none
+    files that others may write                      lose that mode bit
 
 Guaranteed: who has looked may go on by path, for nobody but the owner (and root) can exchange anything there.
 The directory itself is the operator's: it may be reached through links, and a link at its top that leads to a
@@ -27,7 +27,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def state_errors(directory: Path, what: Path | None = None) -> Iterator[None]:
-    """StateError where the block cannot write below a state directory; `what` is named, none: what failed."""
+    """Translate an OSError of the block to a StateError about `what`; None: about the path that failed."""
     try:
         yield
     except OSError as exc:
@@ -38,7 +38,7 @@ def state_errors(directory: Path, what: Path | None = None) -> Iterator[None]:
 
 
 def keep_to_owner(directory: Path) -> None:
-    """See to all of that; nothing is done for who is neither the owner nor root. Raises StateError."""
+    """Do all of that, if we are the owner or root. Raises StateError."""
     try:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:  # there is none, or it is not for us to see

@@ -1,4 +1,4 @@
-"""Every external program is started here: an argv list, no shell, a process group of its own.
+"""Run external programs: an argv list, no shell, a process group for each.
 
 Guaranteed: the whole group is gone when a call returns or raises, and also when we are killed; standard
 output is either handed on line by line or kept within a bound, standard error is kept within a bound.
@@ -44,7 +44,7 @@ BASE_ENVIRONMENT: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a program ended."""
+    """The result of a program."""
 
     argv: tuple[str, ...]
     exit_code: int  # negative: the signal that ended it
@@ -60,7 +60,7 @@ class Result:
         raise ProgramFailed(f"{self.argv[0]} ended with exit code {self.exit_code}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last line of standard error that says something."""
+        """The last line of standard error that is not blank."""
         lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
         return lines[-1] if lines else "no error output"
 
@@ -134,7 +134,7 @@ class CancelToken:
 
 @contextmanager
 def starting(argv: Sequence[str]) -> Iterator[None]:
-    """Translate what keeps a program from being started."""
+    """Translate errors of starting a program."""
     try:
         yield
     except FileNotFoundError as exc:
@@ -191,7 +191,7 @@ def watched(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _widen(child: subprocess.Popen[bytes]) -> None:
-    """Let the pipe hold more: a listing of a million names then takes half the time."""
+    """Enlarge the pipe: a listing of a million names then takes half the time."""
     assert child.stdout
     with suppress(OSError):  # a user with many large pipes may not have another
         fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
@@ -221,7 +221,7 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 class _Idle:
-    """Notices that a program and all that it started have moved too little for too long.
+    """Detects that a program and its descendants have transferred too little for too long.
 
     Not nothing: an rsync whose peer is stopped goes on to send it a few bytes now and then.
     """
@@ -286,7 +286,7 @@ def _moved(before: _Counts, after: _Counts) -> int:
 def _wait_s(
     deadline: float | None, expired: Exception, idle: _Idle | None, lingers_until: float | None
 ) -> float:
-    """How long nothing needs to be looked at; raises when one of the bounds is reached."""
+    """Seconds until the next check; raises if a limit is reached."""
     wait_s = _LONGEST_WAIT_S if deadline is None else deadline - time.monotonic()
     if wait_s <= 0:
         raise expired
@@ -407,7 +407,7 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A program that runs beside us until `stop` is called."""
+    """A program that runs in the background until `stop` is called."""
 
     child: subprocess.Popen[bytes]
 

@@ -1,4 +1,4 @@
-"""Which version of rsync a program is, by its own words."""
+"""The version of an rsync program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rsync_version(program: str) -> tuple[int, int, int]:
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """The version from the first line of `rsync --version`; ProgramFailed where it is none of rsync's."""
+    """Parse the first line of `rsync --version`; raises ProgramFailed."""
     found = _VERSION.search(text)
     if found is None:
         raise ProgramFailed(f"this is not rsync: its --version begins with {text[:60]!r}")

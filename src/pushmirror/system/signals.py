@@ -1,4 +1,4 @@
-"""What signals do to a command: the first that ends it unwinds the stack, and nothing cuts that short.
+"""Signals of a command: the first terminating one unwinds the stack, further ones are ignored.
 
 Guaranteed: every `finally` runs, so that children are ended and locks let go, before Stopped says how the
 command ends; further signals, of whatever kind, do nothing. What was ignored when we were started stays so
@@ -28,7 +28,7 @@ def unwind_on_signals() -> None:
 
 
 def outlive_connection() -> None:
-    """A push goes on when the connection that brought it is lost."""
+    """Ignore SIGHUP and broken output: a push outlives its ssh connection."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
@@ -89,7 +89,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def _too_late(number: int, _: FrameType | None) -> None:
-    """Nothing; SIG_IGN would be inherited by what is started while we clear up."""
+    """A handler that does nothing: programs started during the clean-up would inherit SIG_IGN."""
 
 
 def _stopped(number: signal.Signals) -> Stopped:

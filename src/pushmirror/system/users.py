@@ -1,4 +1,4 @@
-"""Acting as another user, and whom root may believe.
+"""Become or act as another user, and check what only root can have written.
 
 Guaranteed: what is done as a user is done by a process that cannot be root again, with that user's groups
 and nothing else: by one of its own, which does not outlive the call, or by this one from then on. Not the
@@ -27,9 +27,9 @@ _CHUNK = 1024 * 1024
 
 
 def only_root_changes(path: Path) -> bool:
-    """Whether nobody but root could have put there what is read at this path.
+    """Whether only root can have written what is at this path.
 
-    Every directory and link on the way counts. Where nothing is, nobody but root could put it.
+    Every directory and link on the way counts. For a missing path: whether only root could create it.
     """
     return _only_root_changes(path.absolute(), _MOST_LINKS)
 
@@ -81,7 +81,7 @@ def as_user(user: pwd.struct_passwd, act: Callable[[], str]) -> str:
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Be this user from now on, for good; for root only. What follows finds the user's home in HOME."""
+    """Become this user for good, with HOME set; for root only."""
     _give_up_root(user)
     os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
     if not os.access(".", os.R_OK | os.X_OK):  # programs that we start would complain
@@ -89,12 +89,12 @@ def become(user: pwd.struct_passwd) -> None:
 
 
 def is_for_root() -> bool:
-    """Whether root has started this process, whoever it is now."""
+    """Whether root started this process."""
     return _started_as_root
 
 
 def make_for(user: pwd.struct_passwd, directory: Path) -> None:
-    """Have a directory that is this user's, and those above it, which stay root's.
+    """Create a directory that belongs to this user, and its parents, which belong to root.
 
     To be called by root, and only where nobody else can change what there is above it.
     """
