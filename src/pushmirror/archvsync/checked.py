@@ -76,19 +76,19 @@ class Shared:
         return (self.path(words[0]), *words[1:]) if words and "/" in words[0] else words
 
 
-def span(told: str) -> timedelta | None:
+def span(text: str) -> timedelta | None:
     """A time span as for sleep(1), with s, m, h or d; None if it is no span, or above a year."""
-    match = _SPAN.fullmatch(told)
+    match = _SPAN.fullmatch(text)
     if not match:
         return None
     return timedelta(seconds=min(float(match[1]) * _UNITS_S[match[2]], _LONGEST.total_seconds()))
 
 
-def number(told: str, *, least: int = 0) -> int | None:
+def number(text: str, *, least: int = 0) -> int | None:
     """A whole number; None if it is below `least` or too large for the scripts."""
-    if not re.fullmatch(r"-?\d{1,10}", told, re.ASCII):
+    if not re.fullmatch(r"-?\d{1,10}", text, re.ASCII):
         return None
-    return int(told) if int(told) >= least else None
+    return int(text) if int(text) >= least else None
 
 
 _Made = TypeVar("_Made", bound=BaseModel)

@@ -35,10 +35,10 @@ def archive_name(archive: str, script: str, tree: str) -> str:
     From `archive` (of `sync:archive:NAME`), else from `script` (the name of the command), else from `tree`
     (TO).
     """
-    told = re.sub(r"[^A-Za-z0-9._-]", "_", archive)
+    value = re.sub(r"[^A-Za-z0-9._-]", "_", archive)
     behind = script.partition("ftpsync-")[2]
     last = Path(tree).name
-    return next((name for name in (told, behind, last) if _ARCHIVE.fullmatch(name)), "debian")
+    return next((name for name in (value, behind, last) if _ARCHIVE.fullmatch(name)), "debian")
 
 
 def read_ftpsync(
@@ -96,9 +96,9 @@ class _Reader:
         )
 
     def _mirror(self) -> Mirror:
-        told = {key: " ".join(self.get(f"INFO_{key.upper()}").splitlines()) or None for key in _INFO}
+        value = {key: " ".join(self.get(f"INFO_{key.upper()}").splitlines()) or None for key in _INFO}
         keys = {"name": self.get("MIRRORNAME") or own_name(), "running_on": self.get("TRACEHOST") or None}
-        return self.checked.made(Mirror, keys | told)
+        return self.checked.made(Mirror, keys | value)
 
     def _archive(self, read: UpstreamReader) -> Archive:
         values = self.options.values
@@ -172,10 +172,10 @@ class _Reader:
         return tuple(protected)
 
     def _delete(self) -> Delete:
-        told = self.options.values.get("max-delete")
-        if told is None:
+        value = self.options.values.get("max-delete")
+        if value is None:
             return Delete()
-        most = max(0, self.checked.number("--max-delete", told, least=-1))  # as for rsync, -1 means none
+        most = max(0, self.checked.number("--max-delete", value, least=-1))  # as for rsync, -1 means none
         return Delete() if most == _MAX_DELETE else Delete(max_files=most, max_share=1.0)
 
     def _update_in_progress(self) -> UpdateInProgress:
@@ -197,9 +197,9 @@ class _Reader:
         return self.checked.made(Callback, keys)
 
     def _rate(self) -> int | str:
-        told = self.options.values.get("bwlimit") or self.get("RSYNC_BW", "0")
-        found = number(told)
-        return told if found is None else found
+        value = self.options.values.get("bwlimit") or self.get("RSYNC_BW", "0")
+        found = number(value)
+        return value if found is None else found
 
     def _warn(self) -> None:
         if self.options.ours:

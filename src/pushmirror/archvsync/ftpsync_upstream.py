@@ -43,15 +43,15 @@ class UpstreamReader:
 
     def _named_transport(self) -> str:
         default = "ssl" if self._get("RSYNC_SSL") == "true" else "undefined"
-        told = self._get("RSYNC_TRANSPORT", default)
-        if told not in _SCHEMES:
-            self._checked.refuse(f"RSYNC_TRANSPORT: expected ssh, ssl or nothing, found {told!r}")
+        value = self._get("RSYNC_TRANSPORT", default)
+        if value not in _SCHEMES:
+            self._checked.refuse(f"RSYNC_TRANSPORT: expected ssh, ssl or nothing, found {value!r}")
         shell = self._options.values.get("rsh", "")
-        if not shell or told != "undefined":
-            return told
+        if not shell or value != "undefined":
+            return value
         if Path(shell).name not in _SHELLS:
             self._options.passed.append(f"--rsh={shell}")
-        return _SHELLS.get(Path(shell).name, told)
+        return _SHELLS.get(Path(shell).name, value)
 
     def _from_source(self, source: str) -> Upstream:
         scheme = _SCHEMES[self._transport]
@@ -106,8 +106,8 @@ class UpstreamReader:
     @property
     def name(self) -> str | None:
         """The upstream's name in the trace: RSYNC_HOST, also if RSYNC_SOURCE differs."""
-        told = self._get("RSYNC_HOST", "unknown")
-        return None if told.strip("[]") == self.upstream.host else told
+        value = self._get("RSYNC_HOST", "unknown")
+        return None if value.strip("[]") == self.upstream.host else value
 
     def proxy(self) -> str | None:
         """The web proxy, if there is one."""
@@ -128,11 +128,11 @@ class UpstreamReader:
         """The program for rsync over TLS."""
         if self._transport != "ssl":
             return TlsMethod.OWN
-        told = self._get("RSYNC_SSL_METHOD", TlsMethod.STUNNEL)
+        value = self._get("RSYNC_SSL_METHOD", TlsMethod.STUNNEL)
         known = [method.value for method in TlsMethod if method is not TlsMethod.OWN]
-        if told not in known:
-            self._checked.refuse(f"RSYNC_SSL_METHOD: expected {', '.join(known)}, found {told!r}")
-        return TlsMethod(told)
+        if value not in known:
+            self._checked.refuse(f"RSYNC_SSL_METHOD: expected {', '.join(known)}, found {value!r}")
+        return TlsMethod(value)
 
 
 def _bracketed(source: str, separator: str) -> tuple[str, str, str]:

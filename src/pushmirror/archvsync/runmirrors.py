@@ -101,25 +101,25 @@ class _LineReader:
     def _with_options(self, line: MirrorLine, options: list[str], where: str) -> MirrorLine:
         if options[0].startswith("-"):
             return replace(line, protocol=None, ssh_options=tuple(options))
-        told = " ".join(options)
-        if told[0] not in _PROTOCOLS:
-            raise _NoMirrorError(f"expected options of ssh, or 1 or 2 and a key file, found {told}")
-        key, *others = [*told[2:].split(), *[""] * (not told[2:].split())]
+        value = " ".join(options)
+        if value[0] not in _PROTOCOLS:
+            raise _NoMirrorError(f"expected options of ssh, or 1 or 2 and a key file, found {value}")
+        key, *others = [*value[2:].split(), *[""] * (not value[2:].split())]
         if others:
             self._warnings.append(f"{where} ({line.name}): {' '.join(others)} after the key file is left out")
-        if told[0] == "1":
+        if value[0] == "1":
             self._warnings.append(f"{where} ({line.name}): OpenSSH no longer has protocol 1")
-        return replace(line, protocol=int(told[0]), key=key or self._key)
+        return replace(line, protocol=int(value[0]), key=key or self._key)
 
-    def _free_name(self, told: str, where: str) -> str:
+    def _free_name(self, value: str, where: str) -> str:
         """A free name for the site and its log; the mirrors of two lines are two sites."""
-        fitting = re.sub(r"[^A-Za-z0-9._-]", "_", told)[:90]
+        fitting = re.sub(r"[^A-Za-z0-9._-]", "_", value)[:90]
         fitting = fitting if fitting[:1].isalnum() else f"site{fitting}"
         taken = {line.name for line in self._lines}
         name = free_name(fitting, lambda one: one in taken)
-        if name != told:
-            why = "another line has its name" if fitting == told else "its name is not a valid file name"
-            self._warnings.append(f"{where} ({told}): the mirror is called {name} here, for {why}")
+        if name != value:
+            why = "another line has its name" if fitting == value else "its name is not a valid file name"
+            self._warnings.append(f"{where} ({value}): the mirror is called {name} here, for {why}")
         return name
 
 
@@ -144,10 +144,10 @@ def _is_continued(line: str) -> bool:
 
 
 def _wait(words: list[str]) -> Wait:
-    told = words[0] if words else _DELAY_S
-    delay = span(told)
+    value = words[0] if words else _DELAY_S
+    delay = span(value)
     if delay is None:
-        raise _NoMirrorError(f"expected seconds, found {told}")
+        raise _NoMirrorError(f"expected seconds, found {value}")
     return Wait(delay, until_stage1=words[1:2] == ["stage1"])
 
 
@@ -225,16 +225,16 @@ class _Reader:
         )
 
     def _key(self) -> Path:
-        told = self.get("KEYFILE", KEY)
-        if not told.isprintable():
+        value = self.get("KEYFILE", KEY)
+        if not value.isprintable():
             self.warnings.append(f"KEYFILE: expected a path without control characters; {KEY} is used")
-            told = KEY
-        return Path(os.path.realpath(self.home / told))
+            value = KEY
+        return Path(os.path.realpath(self.home / value))
 
     def _number(self, variable: str, default: int) -> int:
-        told = self.get(variable, str(default))
-        found = number(told)
+        value = self.get(variable, str(default))
+        found = number(value)
         if found is not None:
             return found
-        self.warnings.append(f"{variable}: expected a number, found {told!r}; {default} is used")
+        self.warnings.append(f"{variable}: expected a number, found {value!r}; {default} is used")
         return default

@@ -111,7 +111,7 @@ class Runmirrors:
 
 def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
     """A line's mirror as a site of our archive of this name; ValueError says why it cannot be one."""
-    told = {} if line.archive in {"", archive} else {archive: line.archive}
+    names = {} if line.archive in {"", archive} else {archive: line.archive}
     user, _, host = line.host.rpartition("@")  # ssh prefers that user
     return Site(
         name=line.name,
@@ -120,7 +120,7 @@ def site_of(line: MirrorLine, archive: str, *, callback: bool) -> Site:
         push=line.kind,
         archives=(archive,),
         main_archive=None if line.archive else archive,
-        archive_names=told,
+        archive_names=names,
         key=Path(
             line.key if line.key.startswith("~") else Path.home() / line.key
         ),  # called in the home directory

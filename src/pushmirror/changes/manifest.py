@@ -226,18 +226,18 @@ class _Pinned:
         self.paths = frozenset(path for files in shown.files.values() for path in files.values())
         self._plain = shown.plain
 
-    def check(self, told: dict[str, Entry | None]) -> None:
+    def check(self, listed: dict[str, Entry | None]) -> None:
         """UpstreamMoved unless the manifest lists each of them with the size and time that it has."""
-        for path, entry in told.items():
+        for path, entry in listed.items():
             here = (self._area.pin / path).lstat()
             if entry is None or entry.facts != (Kind.FILE, here.st_size, mtime_of(here), ""):
                 raise UpstreamMoved(f"manifest and Release files disagree about {path}")
 
-    def require(self, path: str, told: Entry | None) -> None:
+    def require(self, path: str, listed: Entry | None) -> None:
         """UpstreamMoved if the manifest lists a Release file that upstream did not have a moment ago."""
-        if told is None or path in self.paths or path in self._plain:
+        if listed is None or path in self.paths or path in self._plain:
             return
         if not is_suite_file(path) or not is_searched(path):
             return
-        if told.kind is Kind.FILE and self._selection.wants(path):
+        if listed.kind is Kind.FILE and self._selection.wants(path):
             raise UpstreamMoved(f"upstream's manifest lists {path}, which upstream did not have a moment ago")

@@ -75,10 +75,10 @@ def sshd_says(account: Account) -> Mapping[str, str]:
         return {}
     argv = [program, "-T", "-C", f"user={account.name},host=localhost,addr=127.0.0.1"]
     try:
-        told = process.run(argv, timeout_s=_SSHD_S).check().output.decode("utf-8", "replace")
+        output = process.run(argv, timeout_s=_SSHD_S).check().output.decode("utf-8", "replace")
     except PushmirrorError:
         return {}
-    lines = (line.partition(" ") for line in told.splitlines())
+    lines = (line.partition(" ") for line in output.splitlines())
     found: dict[str, str] = {}
     for name, _, value in lines:  # some names come once for each value
         found[name] = f"{found[name]} {value}" if name in found else value
@@ -122,10 +122,10 @@ def _none(files: Sequence[Path], account: Account) -> str:
 def _files(account: Account, sshd: Mapping[str, str]) -> list[Path]:
     """The files that sshd reads."""
     named = sshd.get("authorizedkeysfile", " ".join(_FILES)).split()
-    told = [
+    output = [
         one.replace("%h", str(account.home)).replace("%u", account.name) for one in named if one != "none"
     ]
-    return [account.home / one.replace("%%", "%") for one in told]
+    return [account.home / one.replace("%%", "%") for one in output]
 
 
 def _is_there(file: Path) -> bool:

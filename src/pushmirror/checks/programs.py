@@ -74,10 +74,10 @@ def judge_rsync(program: str, version: Version) -> Finding:
 def answering(program: str, option: str) -> Finding:
     """A program of any version."""
     try:
-        told = process.run([program, option], timeout_s=30).check()
+        result = process.run([program, option], timeout_s=30).check()
     except PushmirrorError as exc:
         return error(program, str(exc), exc.hint or f"run `{program} {option}` to see why")
-    said = told.output.decode("utf-8", "replace") or told.errors
+    said = result.output.decode("utf-8", "replace") or result.errors
     lines = said.strip().splitlines()
     telling = (line for line in lines if program in line.lower() and any(map(str.isdigit, line)))
     return ok(program, next(telling, lines[0] if lines else "").strip())

@@ -152,9 +152,9 @@ def _act_for(user: str) -> pwd.struct_passwd | None:
 def _imported_by(owner: pwd.struct_passwd, order: _Order) -> Report:
     """Import in a process of another user; root passes it the files that only root could have replaced."""
     roots = read_daemon(order.found, may_read=only_root_changes) if order.found else Daemon()
-    told = json.loads(as_user(owner, lambda: json.dumps(asdict(_imported(order, roots)))))
-    told |= {name: tuple(told[name]) for name in ("read", "files", "warnings", "next")}
-    return Report(**told)
+    answer = json.loads(as_user(owner, lambda: json.dumps(asdict(_imported(order, roots)))))
+    answer |= {name: tuple(answer[name]) for name in ("read", "files", "warnings", "next")}
+    return Report(**answer)
 
 
 def _imported(order: _Order, known: Daemon) -> Report:
@@ -165,16 +165,16 @@ def _imported(order: _Order, known: Daemon) -> Report:
     else:
         sources = read_environment(order.to, caller)
     sources = with_trees(sources, order.trees)
-    merged = _with_options(merge(sources.told), sources, order)
+    merged = _with_options(merge(sources.imported), sources, order)
     files = output.files_of(merged, order.to)
     backup = None if order.dry_run else output.write(files, order.to, force=order.force)
     return _report(merged, sources, files, backup, order)
 
 
-def _directory(session: Session, told: Path | None, *, for_another: bool) -> Path:
+def _directory(session: Session, answer: Path | None, *, for_another: bool) -> Path:
     """The directory to write to: as for init, a directory or the pushmirror.toml in it."""
     usual = Path.home() / ".config/pushmirror" if for_another else loader.usual_places()[0]
-    place = told or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
+    place = answer or session.config_path or Path(os.environ.get("PUSHMIRROR_CONFIG") or usual)
     place = absolute(place)
     return Path(os.path.normpath(place.parent if place.suffix == ".toml" else place))
 
@@ -192,9 +192,9 @@ def _found(paths: tuple[Path, ...], *, environment: bool) -> Sorted | None:
     return found
 
 
-def _trees(told: tuple[str, ...]) -> dict[str, Path]:
+def _trees(answer: tuple[str, ...]) -> dict[str, Path]:
     trees: dict[str, Path] = {}
-    for one in told:
+    for one in answer:
         name, equals, path = one.partition("=")
         tree = absolute(Path(path))
         try:
@@ -210,17 +210,17 @@ def _trees(told: tuple[str, ...]) -> dict[str, Path]:
 def _with_options(merged: Merged, sources: Sources, order: _Order) -> Merged:
     """The configuration with --tree and --mirror-name applied."""
     config, name = merged.config, order.mirror_name
-    told: dict[str, object] = {}
+    answer: dict[str, object] = {}
     if order.state:
-        told["state"] = model.State(directory=order.state)
-    if name and sources.told.ftpsyncs and name != config.mirror.name:
+        answer["state"] = model.State(directory=order.state)
+    if name and sources.imported.ftpsyncs and name != config.mirror.name:
         raise UsageError(f"--mirror-name {name}: MIRRORNAME is {config.mirror.name}; they must be equal")
     if name:
         try:
-            told["mirror"] = model.Mirror.model_validate({**dict(config.mirror), "name": name})
+            answer["mirror"] = model.Mirror.model_validate({**dict(config.mirror), "name": name})
         except ValidationError as exc:
             raise UsageError(f"--mirror-name: expected a host name, found {name!r}") from exc
-    return replace(merged, config=config.model_copy(update=told))
+    return replace(merged, config=config.model_copy(update=answer))
 
 
 def _report(

@@ -179,16 +179,16 @@ def init(ctx: click.Context, /, *, yes: bool, as_json: bool, **options: str | Pa
     asks = sys.stdin.isatty() and not (yes or as_json)
     given = InitOptions(**options)  # type: ignore[arg-type]  # click has made each what Given says
     file = _file(session)
-    told = None
+    chosen = None
     if not file.exists():
-        told = answers(asked(given, file.parent) if asks else given)
+        chosen = answers(asked(given, file.parent) if asks else given)
     elif section := section_to_add(file, given):
         click.echo(f"pushmirror: {file} exists and is kept; archive {given.archive} was not added", err=True)
         click.echo("pushmirror: hint: add this section:", err=True)
         print_json({"section": section}) if as_json else click.echo(section)
         ctx.exit(Exit.CONFIG)
-    password = _asked_password(told) if asks and told else ""
-    report = _carry_out(file, told, password)
+    password = _asked_password(chosen) if asks and chosen else ""
+    report = _carry_out(file, chosen, password)
     if as_json:
         print_json(report)
     else:
@@ -202,18 +202,18 @@ def _file(session: Session) -> Path:
     return place if place.suffix == ".toml" else place / loader.FILE_NAME
 
 
-def _asked_password(told: InitAnswers) -> str:
+def _asked_password(chosen: InitAnswers) -> str:
     """Ask for the password last, before anything is created: Ctrl-C leaves nothing half done."""
-    if told.password_file is None or told.password_file.exists():
+    if chosen.password_file is None or chosen.password_file.exists():
         return ""
     question = "Password at upstream (empty: write it to the file later)"
     return str(click.prompt(question, "", hide_input=True, show_default=False))
 
 
-def _carry_out(file: Path, told: InitAnswers | None, password: str) -> Report:
+def _carry_out(file: Path, chosen: InitAnswers | None, password: str) -> Report:
     """Create what is missing; `told` is none if a configuration exists."""
     try:
-        made = list(_configuration(file, told))
+        made = list(_configuration(file, chosen))
         config = settled(file)
         secrets = {one.password_file for one in config.archives.values() if one.password_file}
         made += [_password_file(secret, password) for secret in sorted(secrets)]
@@ -233,12 +233,12 @@ def _is_pushed(config: model.Config) -> bool:
     return any(archive.upstream for archive in config.archives.values())
 
 
-def _configuration(file: Path, told: InitAnswers | None) -> Iterator[CreatedItem]:
+def _configuration(file: Path, chosen: InitAnswers | None) -> Iterator[CreatedItem]:
     yield _directory("configuration directory", file.parent, 0o755)
     yield _directory("sites' directory", file.parent / loader.SITES, 0o755)
-    if told:
-        write_atomically(file, render(told).encode())
-    yield CreatedItem("configuration", file, kept=told is None)
+    if chosen:
+        write_atomically(file, render(chosen).encode())
+    yield CreatedItem("configuration", file, kept=chosen is None)
 
 
 def _tree(path: Path) -> CreatedItem | None:

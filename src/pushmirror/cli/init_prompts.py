@@ -63,7 +63,9 @@ def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
         user = click.prompt(
             "User name at upstream (empty: none)",
             "",
-            value_proc=lambda told: told and _upstream(_with_user(given.upstream, told) or "") and told,
+            value_proc=lambda entered: (
+                entered and _upstream(_with_user(given.upstream, entered) or "") and entered
+            ),
         )
     url = parse_upstream(_with_user(given.upstream, user or None))
     secret, keyring = given.password_file, given.keyring
@@ -73,12 +75,12 @@ def _asked_of_upstream(given: InitOptions, directory: Path) -> InitOptions:
         secret = Path(click.prompt("File with the password for upstream", default, value_proc=valid))
     if not keyring:
         likely = looks_like_debian(str(given.archive)) and Path(DEBIAN_KEYRING).exists()
-        told = click.prompt(
+        entered = click.prompt(
             f"Keyring of the archive ({_NONE}: do not check signatures)",
             DEBIAN_KEYRING if likely else _NONE,
             value_proc=_keyring,
         )
-        keyring = None if told == _NONE else Path(told)
+        keyring = None if entered == _NONE else Path(entered)
     return replace(given, user=user or None, password_file=secret, keyring=keyring)
 
 
@@ -105,14 +107,14 @@ def answers(given: InitOptions) -> InitAnswers:
         key=_absolute(given.key) or model.Push().key,
         state=_absolute(given.state) or model.default_state_directory(),
     )
-    told = {
+    entered = {
         "path": str(found.path),
         "upstream": found.upstream,
         "password_file": found.password_file,
         "keyring": found.keyring or (),
     }
     problems = loader.Problems()
-    problems.section(Path("init"), f"archives.{given.archive}", model.Archive, told, given.archive)
+    problems.section(Path("init"), f"archives.{given.archive}", model.Archive, entered, given.archive)
     problems.section(Path("init"), "mirror", model.Mirror, {"name": found.mirror_name})
     problems.raise_if_any(Path())
     return found
@@ -139,29 +141,29 @@ def _own() -> str | None:
 def _valid(kind: type[model.Values], key: str, **others: str) -> Callable[[str], str]:
     """Check one answer with the rules of the configuration; click asks again after a UsageError."""
 
-    def check(told: str) -> str:
+    def check(entered: str) -> str:
         try:
-            kind.model_validate({**others, key: told})
+            kind.model_validate({**others, key: entered})
         except ValidationError as exc:
             raise click.UsageError("; ".join(explain(exc, kind, ""))) from exc
-        return told
+        return entered
 
     return check
 
 
-def _name(told: str) -> str:
-    if not is_public(told):
+def _name(entered: str) -> str:
+    if not is_public(entered):
         raise click.UsageError("expected a public host name: mirror checkers look for project/trace/NAME")
-    return _valid(model.Mirror, "name")(told)
+    return _valid(model.Mirror, "name")(entered)
 
 
-def _upstream(told: str) -> str:
-    return told and _valid(model.Archive, "upstream", name="a", path="/tree")(told)
+def _upstream(entered: str) -> str:
+    return entered and _valid(model.Archive, "upstream", name="a", path="/tree")(entered)
 
 
-def _keyring(told: str) -> str:
-    if told == _NONE:
-        return told
-    if not absolute(Path(told)).is_file():
-        raise click.UsageError(f"{told} does not exist")
-    return _valid(model.Archive, "keyring", name="a", path="/tree")(told)
+def _keyring(entered: str) -> str:
+    if entered == _NONE:
+        return entered
+    if not absolute(Path(entered)).is_file():
+        raise click.UsageError(f"{entered} does not exist")
+    return _valid(model.Archive, "keyring", name="a", path="/tree")(entered)

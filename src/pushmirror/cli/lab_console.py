@@ -81,10 +81,10 @@ def _legend(passed: Sequence[Passed]) -> str:
     calls = [call for one in passed for call in one.calls]
     words = {"1": "1 stage 1", "2": "2 stage 2", "a": "a all", "x": "x failed"}
     seen = {_letter(call) for call in calls}
-    told = [text for letter, text in words.items() if letter in seen]
+    parts = [text for letter, text in words.items() if letter in seen]
     if any(len(one.calls) > 1 for one in passed):
-        told.append(f"{_WAITS} waiting")
-    return f"{', '.join(told)}; at the end of a line: when it served it"
+        parts.append(f"{_WAITS} waiting")
+    return f"{', '.join(parts)}; at the end of a line: when it served it"
 
 
 def _letter(call: Call) -> str:

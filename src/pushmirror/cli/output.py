@@ -160,8 +160,8 @@ def console() -> Console:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would end the process itself; `main` knows how
 
-    told = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()  # rich looks there itself
-    return OurConsole(width=None if told else _PIPE_WIDTH)
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()  # rich looks there itself
+    return OurConsole(width=None if has_width else _PIPE_WIDTH)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

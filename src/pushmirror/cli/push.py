@@ -300,8 +300,8 @@ def _count(reached: Sequence[SiteRow]) -> None:
         colour = "green" if current == len(its) else "yellow"
         counted = click.style(f"{current} of {len(its)} sites", fg=colour)
         wanted = its[0].wanted
-        told = f"{counted} have generation {short(wanted)}" if wanted else "nothing is published yet"
-        click.echo(f"{archive}: {told}")
+        summary = f"{counted} have generation {short(wanted)}" if wanted else "nothing is published yet"
+        click.echo(f"{archive}: {summary}")
         for one in its:
             if one.phase == "paused":
                 click.echo(f"  {one.site}: {one.activity}: pushmirror site resume {one.site}", err=True)

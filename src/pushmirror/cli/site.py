@@ -160,11 +160,11 @@ def _forgive(store: Store, config: Config, name: str) -> None:
         store.change_site_states(archive, reset_failures, only={name})
 
 
-def _duration(told: str | None) -> timedelta | None:
+def _duration(text: str | None) -> timedelta | None:
     try:
-        return None if told is None else parse_duration(told)
+        return None if text is None else parse_duration(text)
     except ValueError as exc:
-        raise UsageError(f'--grace: {exc}, found "{told}"') from exc
+        raise UsageError(f'--grace: {exc}, found "{text}"') from exc
 
 
 def _paused(name: str, changed: bool, *, paused: bool, as_json: bool) -> None:

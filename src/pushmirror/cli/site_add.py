@@ -69,17 +69,19 @@ def add(session: Session, /, name: str, *, old_ssh: bool, as_json: bool, **keys:
     keys["archives"] = _archives(config, keys["archives"])
     if isinstance(keys["key"], Path):
         keys["key"] = str(absolute(keys["key"]))
-    told = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
-    told = {key: value for key, value in told.items() if not (value is None or value is False or value == [])}
-    if told["push"] != PushKind.NONE:
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
+    given = {
+        key: value for key, value in given.items() if not (value is None or value is False or value == [])
+    }
+    if given["push"] != PushKind.NONE:
         _need_key(config, keys["key"])
-    made, login = site_files.add(config, name, told)
+    made, login = site_files.add(config, name, given)
     tell(config, made, login, old_ssh=old_ssh, as_json=as_json)
 
 
-def _need_key(config: Config, told: object) -> None:
+def _need_key(config: Config, given: object) -> None:
     """Require the site's ssh key, because its operator needs the public key; the key of [push] is created."""
-    key = Path(told) if isinstance(told, str) else config.push.key
+    key = Path(given) if isinstance(given, str) else config.push.key
     public = key.with_name(f"{key.name}.pub")
     quoted = shlex.quote(str(key))
     try:
@@ -109,10 +111,10 @@ def _be_who_pushes(config: Config, key: Path) -> None:
         )
 
 
-def _archives(config: Config, told: object) -> tuple[str, ...]:
-    if told:
-        assert isinstance(told, tuple)
-        return told
+def _archives(config: Config, given: object) -> tuple[str, ...]:
+    if given:
+        assert isinstance(given, tuple)
+        return given
     if len(config.archives) == 1:
         return (*config.archives,)
     raise UsageError(

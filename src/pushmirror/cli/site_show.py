@@ -236,8 +236,12 @@ def _plain(shown: Shown) -> dict[str, object]:
 
 def _row(shown: Shown) -> tuple[object, ...]:
     found = shown.site
-    told = ("paused", found.paused), ("canary", found.canary), ("no access: see `show`", bool(shown.kept_out))
-    remarks = [word for word, is_so in told if is_so]
+    states = (
+        ("paused", found.paused),
+        ("canary", found.canary),
+        ("no access: see `show`", bool(shown.kept_out)),
+    )
+    remarks = [word for word, is_so in states if is_so]
     users = ", ".join(f"{user.user}{_until(user.until)}" for user in shown.users) or "no password"
     where = f"{found.user}@{found.host}{f':{found.port}' if found.port else ''}"
     archives, last = ", ".join(found.archives), _last_login(shown.users)

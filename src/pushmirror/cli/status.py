@@ -195,12 +195,12 @@ def _with_mistake(health: ArchiveHealth, mistake: ConfigError | None) -> Archive
     """An archive's health, with the error that keeps the configuration from being read."""
     if mistake is None:
         return health
-    told = (
+    texts = (
         "invalid configuration; until it is fixed, only a `serve` that is already running pushes to sites: "
         f"{'; '.join(str(mistake).splitlines())}"
     )
     level = Level.WARNING if health.level is Level.OK else health.level
-    return replace(health, level=level, attention=(*health.attention, told))
+    return replace(health, level=level, attention=(*health.attention, texts))
 
 
 def _watch(look: Callable[[], list[ArchiveHealth]]) -> None:

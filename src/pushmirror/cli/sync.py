@@ -233,8 +233,8 @@ def sync(
     if not dry_run:
         session.back_up(config)
     if is_json:
-        told = [_as_json(config, found) for found in results]
-        print_json(told if not archive else told[0] if told else None)
+        documents = [_as_json(config, found) for found in results]
+        print_json(documents if not archive else documents[0] if documents else None)
     return worst
 
 
@@ -318,12 +318,12 @@ def _as_json(config: Config, found: Run | Preview) -> object:
     from pushmirror.state.records import Run
     from pushmirror.state.suites import read_suites, suites_path
 
-    told = as_json(found)
+    documents = as_json(found)
     if not isinstance(found, Run):
-        return told
-    assert isinstance(told, dict)
+        return documents
+    assert isinstance(documents, dict)
     suites = read_suites(suites_path(config.state.directory, found.archive))
-    return {**told, "held": {suite.directory: suite.reason for suite in suites if suite.is_held}}
+    return {**documents, "held": {suite.directory: suite.reason for suite in suites if suite.is_held}}
 
 
 def _code(found: Run | Preview) -> Exit:

@@ -144,9 +144,9 @@ def verify(
 
 
 def _as_json(found: VerifyResult, all_found: list[Finding]) -> Mapping[str, object]:
-    told = as_json(found)
-    assert isinstance(told, dict)
-    return {**told, "whole": found.whole, "findings": as_json(all_found)}
+    document = as_json(found)
+    assert isinstance(document, dict)
+    return {**document, "whole": found.whole, "findings": as_json(all_found)}
 
 
 def _print_finding(finding: Finding) -> None:

@@ -65,8 +65,8 @@ def check_detached(signature: Path, text: Path, keyrings: Sequence[Path], *, whe
     with _readable_by_gpgv(keyrings) as files:
         chosen = [word for file in files for word in ("--keyring", str(file))]
         argv = ["gpgv", "--status-fd", "1", *chosen, str(signature), str(text)]
-        told = process.run(argv, timeout_s=60)
-    return judge(told.output.decode("utf-8", "replace"), where=where)
+        result = process.run(argv, timeout_s=60)
+    return judge(result.output.decode("utf-8", "replace"), where=where)
 
 
 def fingerprint(keyrings: Sequence[Path]) -> str:

@@ -59,10 +59,10 @@ def ftpsync(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     from pushmirror.compat.ftpsync_run import SyncRun
 
     script = entrypoint.script(argv)
-    told = configured(script, arguments, environment)
-    run, is_dry = SyncRun(script, told, environment), "--dry-run" in options
+    call = configured(script, arguments, environment)
+    run, is_dry = SyncRun(script, call, environment), "--dry-run" in options
     if is_dry or "-v" in options:
-        told.explain()
+        call.explain()
     return foretell(run) if is_dry else carry_out(run)
 
 
@@ -84,8 +84,8 @@ def carry_out(run: SyncRun) -> int:
     run.make_tree()
     if run.is_turned_away():
         return Exit.FAILED
-    ftpsync = run.told.ftpsync
-    with ScriptLog(ftpsync.logs, ftpsync.mail, name=ftpsync.name, program=run.told.program) as log:
+    ftpsync = run.call.ftpsync
+    with ScriptLog(ftpsync.logs, ftpsync.mail, name=ftpsync.name, program=run.call.program) as log:
         log.note("Mirrorsync start")
         log.exit_code = Exit.FAILED  # unless we get to an end
         try:
@@ -96,7 +96,7 @@ def carry_out(run: SyncRun) -> int:
             raise
         finally:
             log.note(f"Mirrorsync done{' with errors' if log.exit_code else ''}")
-    back_up_daily(run.told.config.state.database_url, run.told.config.state.directory)
+    back_up_daily(run.call.config.state.database_url, run.call.config.state.directory)
     return log.exit_code
 
 

@@ -62,8 +62,8 @@ class FtpsyncArgs:
     def variables(self) -> dict[str, str]:
         """The variables that the configuration may use and change."""
         switches = (self.stage1, self.stage2, self.all, self.mhop, self.callback)
-        told = {name: "true" if on else "false" for name, on in zip(_SWITCHES, switches, strict=True)}
-        return {"ARCHIVE": self.archive, **told, **({"INFO_TRIGGER": self.trigger} if self.trigger else {})}
+        flags = {name: "true" if on else "false" for name, on in zip(_SWITCHES, switches, strict=True)}
+        return {"ARCHIVE": self.archive, **flags, **({"INFO_TRIGGER": self.trigger} if self.trigger else {})}
 
     def changed_by(self, values: Mapping[str, str]) -> FtpsyncArgs:
         """The arguments after the configuration has changed them."""
@@ -80,8 +80,8 @@ def asked(arguments: Sequence[str], trigger: str | None, environment: Mapping[st
     original = environment.get("SSH_ORIGINAL_COMMAND", "")
     spoken = words_of(original, arguments)
     wanted = parse_trigger(spoken)
-    told = {"sync:stage1", "sync:stage2", "sync:all"}
-    stages = [word for word in spoken if word in told]
+    flags = {"sync:stage1", "sync:stage2", "sync:all"}
+    stages = [word for word in spoken if word in flags]
     default = trigger or environment.get("INFO_TRIGGER", "")
     return FtpsyncArgs(
         archive=wanted.archive,

@@ -45,8 +45,8 @@ def ftpsync_cron(argv: Sequence[str], environment: Mapping[str, str]) -> int:
 
     ftpsync = str(Path(entrypoint.script(argv)).with_name("ftpsync"))  # whatever our own name is
     arguments = asked([f"sync:archive:{words[0] if words else ''}"], _TRIGGER, {})
-    told = configured(ftpsync, arguments, environment)
-    run = SyncRun(ftpsync, told, environment)
+    call = configured(ftpsync, arguments, environment)
+    run = SyncRun(ftpsync, call, environment)
     return Exit.OK if _has_nothing_to_do(run) else carry_out(run)
 
 

@@ -90,16 +90,16 @@ class SyncRun:
     """One call."""
 
     argv0: str
-    told: FtpsyncCall
+    call: FtpsyncCall
     environment: Mapping[str, str]
 
     def carry_out(self, log: ScriptLog) -> int:
         """Carry the call out; returns the exit code."""
         if client := self._client():
             log.note(f"We got pushed from {client}")
-        for warning in self.told.ftpsync.warnings:
+        for warning in self.call.ftpsync.warnings:
             log.note(f"warning: {warning}")
-        if self.told.asked.callback and self.archive.callback is None:
+        if self.call.asked.callback and self.archive.callback is None:
             log.error("Callback requested, but CALLBACKHOST or CALLBACKKEY is missing: no callback")
         answer = self._synced(log)
         if answer.exit_code != Exit.OK or answer.run is None:
@@ -112,7 +112,7 @@ class SyncRun:
     @property
     def archive(self) -> Archive:
         """The archive, as our model has it."""
-        return self.told.ftpsync.archive
+        return self.call.ftpsync.archive
 
     def make_tree(self) -> None:
         """Create TO and its parents, as the script does; raises PushmirrorError."""
@@ -126,8 +126,8 @@ class SyncRun:
 
     def go_where_hooks_are_run(self) -> None:
         """Change to BASEDIR, as the script does, if it is set; raises PushmirrorError."""
-        told = self.told.variables.get("BASEDIR")
-        place = Path(told) if told else ScriptPaths.of(self.environment, self.argv0).here
+        call = self.call.variables.get("BASEDIR")
+        place = Path(call) if call else ScriptPaths.of(self.environment, self.argv0).here
         try:
             if place != Path.cwd():  # it may be another user's, and not readable
                 os.chdir(place)
@@ -139,17 +139,17 @@ class SyncRun:
         tree = self.archive.path
         if not tree.is_dir():
             return False
-        if real_ftpsync_on(tree, self.told.config.mirror.name) is not None:
+        if real_ftpsync_on(tree, self.call.config.mirror.name) is not None:
             return True
         with locked(tree, wait=False) as is_free:
             if not is_free:
                 return True
         last = self._last_run()
-        return last is not None and is_being_followed(last, self.told.config.state.directory)
+        return last is not None and is_being_followed(last, self.call.config.state.directory)
 
     def is_current(self) -> bool:
         """Whether upstream has nothing new, and what follows the last run is done."""
-        config, last = self.told.config, self._last_run()
+        config, last = self.call.config, self._last_run()
         if last is None or not (last.stage is Stage.STAGE1 or is_followed(last, config.state.directory)):
             return False
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
@@ -157,19 +157,19 @@ class SyncRun:
 
     def is_turned_away(self) -> bool:
         """Whether archvsync's own script works on the tree; prints that."""
-        pid = real_ftpsync_on(self.archive.path, self.told.config.mirror.name)
+        pid = real_ftpsync_on(self.archive.path, self.call.config.mirror.name)
         if pid is not None:
             entrypoint.say(f"{self.archive.path} is being updated by archvsync's ftpsync, process {pid}")
         return pid is not None
 
     def preview(self) -> Preview:
         """What a run would do; nothing is changed."""
-        config = self.told.config
+        config = self.call.config
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             return Runner(config, store, Silent()).preview(self._request())
 
     def _request(self) -> RunRequest:
-        asked = self.told.asked
+        asked = self.call.asked
         return RunRequest(
             self.archive.name,
             asked.stage,
@@ -186,7 +186,7 @@ class SyncRun:
 
     def _synced(self, log: ScriptLog) -> _Answer:
         """Hooks 1 to 3 and the sync, by our run or by the one that serves us."""
-        config, asked = self.told.config, self.told.asked
+        config, asked = self.call.config, self.call.asked
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             runner = Runner(config, store, Silent(), on_hook=log.on_hook)
             answer = runner.submit(self._request())
@@ -196,7 +196,7 @@ class SyncRun:
         return _Answer(exit_code_of(answer, run, asked.stage), run)
 
     def _last_run(self) -> Run | None:
-        config = self.told.config
+        config = self.call.config
         with closing(open_store(config.state.database_url, config.state.directory)) as store:
             return next(iter(store.runs(self.archive.name, limit=1)), None)
 
@@ -206,9 +206,9 @@ class SyncRun:
         The caller of stage 1 of an mhop push has to wait for our sites, so it pushes them itself.
         """
         is_stage1 = run.stage is Stage.STAGE1
-        if is_stage1 and self.told.asked.mhop:
-            return self._do_what_follows(self.told.asked.push, log)
-        with turn_after(run, self.told.config.state.directory) as turn:
+        if is_stage1 and self.call.asked.mhop:
+            return self._do_what_follows(self.call.asked.push, log)
+        with turn_after(run, self.call.config.state.directory) as turn:
             if turn.is_over:
                 self._call_back()
                 return Exit.OK
@@ -219,7 +219,7 @@ class SyncRun:
         """Hook 4, callback, sites, hook 5; `on_told` is called when the sites are pushed, or need not be."""
         run_hook(Hook.of(self.archive, "before_push", {}), log.on_hook)
         self._call_back()
-        if not kind or not self.told.ftpsync.is_hub:
+        if not kind or not self.call.ftpsync.is_hub:
             on_told()
             return Exit.OK
         log.note(f"Pushing to our mirrors: {kind}")
@@ -232,11 +232,11 @@ class SyncRun:
     def _tell_what_was_withheld(self, run: Run, log: ScriptLog) -> None:
         """Mail about withheld deletions: the run itself is a success."""
         if files := int(run.stats.get("withheld_deletions", 0)):
-            file = str(self.told.variables.file or "the environment")
-            log.error(*of_withheld(files, self.told.variables.get("RSYNC_OPTIONS2"), file))
+            file = str(self.call.variables.file or "the environment")
+            log.error(*of_withheld(files, self.call.variables.get("RSYNC_OPTIONS2"), file))
 
     def _call_back(self) -> None:
-        if self.told.asked.callback and self.archive.callback:
+        if self.call.asked.callback and self.archive.callback:
             from pushmirror.push.callback import call_back
 
             call_back(self.archive.callback, hostname=self._hostname())
@@ -246,7 +246,7 @@ class SyncRun:
 
         return push_from_ftpsync(
             self.argv0,
-            archive_option=self.told.asked.archive,
+            archive_option=self.call.asked.archive,
             archive=self.archive.name,
             kind=kind,
             environment=self.environment,

@@ -50,14 +50,14 @@ class PushLog(logging.Handler):
 
         The background process does not begin one: it adds to the call's.
         """
-        told = runmirrors.logs
+        settings = runmirrors.logs
         log = cls(runmirrors)
         try:
-            told.directory.mkdir(parents=True, exist_ok=True)
-            logs.rotate(told.file, told.keep)
+            settings.directory.mkdir(parents=True, exist_ok=True)
+            logs.rotate(settings.file, settings.keep)
             log._file.open()
         except OSError as exc:
-            raise PushmirrorError(f"cannot write the log {told.file}: {exc.strerror}") from exc
+            raise PushmirrorError(f"cannot write the log {settings.file}: {exc.strerror}") from exc
         return log
 
     def __enter__(self) -> Self:
@@ -137,11 +137,11 @@ class PushRun:
         state: Path | None = None,
     ) -> PushRun:
         """Read the configuration; `archive` is our name if the store has it already. Raises ConfigError."""
-        told = State(directory=state) if state else State()
-        if said := become_owner_of(told.directory):
+        settings = State(directory=state) if state else State()
+        if said := become_owner_of(settings.directory):
             entrypoint.complain(said)
         name = archive or runmirrors_sites.archive_of(call, environment)
-        sites = CurrentSites(partial(runmirrors_sites.read, call, environment), name, told)
+        sites = CurrentSites(partial(runmirrors_sites.read, call, environment), name, settings)
         return cls(call, name, archive is not None, sites, environment)
 
     def carry_out(self) -> int:

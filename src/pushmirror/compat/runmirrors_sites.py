@@ -84,8 +84,8 @@ def archive_of(call: RunmirrorsArgs, environment: Mapping[str, str]) -> str:
 
 
 def _mirrors(variables: Variables, call: RunmirrorsArgs, where: ScriptPaths, home: Path) -> Path | None:
-    told = variables.get("MIRRORS")
-    return home / told if told else find(where, f"{call.name}.mirror")
+    named = variables.get("MIRRORS")
+    return home / named if named else find(where, f"{call.name}.mirror")
 
 
 def _text(file: Path | None) -> str:

@@ -174,5 +174,5 @@ def _sites(directory: Path, archives: Set[str], problems: Problems) -> Iterator[
 
 def _told_archives(table: Table) -> list[str]:
     """The archives of a site's file that has another problem."""
-    told = table.get("archives")
-    return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
+    listed = table.get("archives")
+    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []

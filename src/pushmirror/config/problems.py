@@ -183,9 +183,9 @@ def _of_site(file: Path, site: Site, names: Set[str]) -> Iterator[str]:
         yield f"{file}: archives and reads: expected each archive once"
 
 
-def unknown_archives(file: Path, told: Sequence[str], names: Set[str]) -> Iterator[str]:
+def unknown_archives(file: Path, wanted: Sequence[str], names: Set[str]) -> Iterator[str]:
     """The unknown archives of a site's file; `names` are all archives."""
-    for name in told:
+    for name in wanted:
         if name not in names:
             meant = did_you_mean(name, names)
             yield f'{file}: archives: found "{name}", expected an archive of pushmirror.toml{meant}'

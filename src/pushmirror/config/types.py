@@ -222,8 +222,8 @@ class Wait:
     until_stage1: bool = False  # or until the staged sites have stage 1, whichever is first
 
     def __str__(self) -> str:
-        told = f"{self.at_most.total_seconds():.0f}s"
-        return f"{told} {_OR_STAGE1}" if self.until_stage1 else told
+        limit = f"{self.at_most.total_seconds():.0f}s"
+        return f"{limit} {_OR_STAGE1}" if self.until_stage1 else limit
 
 
 def parse_delay(value: object) -> Wait:

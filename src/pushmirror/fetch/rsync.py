@@ -128,12 +128,12 @@ def transport_options(archive: Archive) -> list[str]:
 
 def environment(archive: Archive) -> dict[str, str]:
     """Environment variables for rsync: passwords and the like must not be seen in a command line."""
-    told: dict[str, str] = {}
+    variables: dict[str, str] = {}
     if not archive.password_file:
-        told["RSYNC_PASSWORD"] = ""  # without one it would ask a terminal; so the daemon refuses at once
+        variables["RSYNC_PASSWORD"] = ""  # without one it would ask a terminal; so the daemon refuses at once
     if archive.proxy:
-        told["RSYNC_PROXY"] = archive.proxy
-    return told
+        variables["RSYNC_PROXY"] = archive.proxy
+    return variables
 
 
 def _ssh(archive: Archive, connect_s: int) -> list[str]:

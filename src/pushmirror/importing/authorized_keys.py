@@ -120,8 +120,8 @@ def _known_words(words: list[str]) -> Iterator[str]:
 def _left_out(options: dict[str, str], before: list[str], words: list[str]) -> Iterator[str]:
     for name, text in options.items():
         if name not in _KEPT | _IN_RESTRICT:
-            told = text if name != "environment" else name
-            yield f"{told} is left out: the key can only start `pushmirror receive`"
+            label = text if name != "environment" else name
+            yield f"{label} is left out: the key can only start `pushmirror receive`"
     if before:
         yield f"{shlex.join(before)} before the command is left out; check whether it is still needed"
     known = list(_known_words(words))

@@ -57,36 +57,36 @@ class Merged:
     warnings: tuple[str, ...] = ()
 
 
-def merge(told: ImportedFiles) -> Merged:
+def merge(imported: ImportedFiles) -> Merged:
     """The configuration that is equivalent to these files.
 
     Raises ConfigError if they contradict each other, or lack something that has no default.
     """
-    offered, warnings = offers(told.rsyncd) if told.rsyncd else ((), ())
+    offered, warnings = offers(imported.rsyncd) if imported.rsyncd else ((), ())
     said = [*warnings]
-    archives = dict(_fetched(told, said))
-    lines = list(_pushed(told, archives, offered, said))
-    archives, offer_of = offered_as(archives, offered, said, closed=told.rsyncd is not None)
+    archives = dict(_fetched(imported, said))
+    lines = list(_pushed(imported, archives, offered, said))
+    archives, offer_of = offered_as(archives, offered, said, closed=imported.rsyncd is not None)
     sites = sites_of(lines, said)
-    sites, logins = give_logins(sites, offer_of, told.secrets, said)
-    said += _loose_ends(told, archives, sites, logins)
+    sites, logins = give_logins(sites, offer_of, imported.secrets, said)
+    said += _loose_ends(imported, archives, sites, logins)
     config = Config(
-        mirror=_mirror(told, said),
+        mirror=_mirror(imported, said),
         archives=archives,
         push=_push(lines, said),
-        serve=_serve(told, said),
+        serve=_serve(imported, said),
         sites={site.name: site for site in sites},
     )
-    return Merged(config, logins, _passwords(told), tuple(dict.fromkeys(said)))
+    return Merged(config, logins, _passwords(imported), tuple(dict.fromkeys(said)))
 
 
 # -- archives -----------------------------------------------------------------------------------------
 
 
-def _fetched(told: ImportedFiles, said: list[str]) -> Iterator[tuple[str, Archive]]:
+def _fetched(imported: ImportedFiles, said: list[str]) -> Iterator[tuple[str, Archive]]:
     """The archives that an ftpsync.conf fetches."""
     trees: dict[str, Path] = {}
-    for place, ftpsync in told.ftpsyncs:
+    for place, ftpsync in imported.ftpsyncs:
         archive = ftpsync.archive
         said += (f"{place}: {warning}" for warning in ftpsync.warnings)
         for name, tree in trees.items():
@@ -112,35 +112,38 @@ def _without_idle_hooks(archive: Archive) -> Archive:
 
 
 def _pushed(
-    told: ImportedFiles, archives: dict[str, Archive], offered: tuple[ExportedModule, ...], said: list[str]
+    imported: ImportedFiles,
+    archives: dict[str, Archive],
+    offered: tuple[ExportedModule, ...],
+    said: list[str],
 ) -> Iterator[Lines]:
     """The lines of each runmirrors; an archive that no ftpsync.conf fetches is added, as its owner's."""
-    for name, path in told.trees.items():
+    for name, path in imported.trees.items():
         if name in archives:
             raise ConfigError(
                 f"--tree {name}: an ftpsync.conf has this archive's tree, {archives[name].path}"
             )
         archives[name] = Archive(name=name, path=path)
-    for place, mirror, runmirrors in told.runmirrors:
+    for place, mirror, runmirrors in imported.runmirrors:
         said += (f"{place}: {warning}" for warning in runmirrors.warnings)
         said += (f"{mirror}: {warning}" for warning in runmirrors.mirror_warnings)
         if not runmirrors.lines:
             said.append(f"{mirror} names no mirror, so {place} is left out")
             continue
-        name = _archive_of(told, runmirrors, offered)
+        name = _archive_of(imported, runmirrors, offered)
         if name not in archives:
             archives[name] = _owners(place, name, _tree_of_owner(place, name, offered))
         archives[name] = _with_hooks(archives[name], place, runmirrors, said)
-        yield Lines(place, mirror, name, runmirrors, has_ssh_opts=told.sets(place, "SSH_OPTS"))
+        yield Lines(place, mirror, name, runmirrors, has_ssh_opts=imported.sets(place, "SSH_OPTS"))
 
 
-def _archive_of(told: ImportedFiles, runmirrors: Runmirrors, offered: tuple[ExportedModule, ...]) -> str:
+def _archive_of(imported: ImportedFiles, runmirrors: Runmirrors, offered: tuple[ExportedModule, ...]) -> str:
     """The archive of ours that it pushes: that of the ftpsync which calls it."""
     suffix = runmirrors.name.partition("-")[2]
-    for _, ftpsync in told.ftpsyncs:
+    for _, ftpsync in imported.ftpsyncs:
         if ftpsync.name.partition("-")[2] == suffix:
             return ftpsync.archive.name
-    named = [*told.trees] or [offer.module for offer in offered]
+    named = [*imported.trees] or [offer.module for offer in offered]
     return suffix or runmirrors.archive or (named[0] if len(named) == 1 else _MAIN)
 
 
@@ -191,11 +194,11 @@ def overlap(one: Path, other: Path) -> bool:
 # -- sections -----------------------------------------------------------------------------------------
 
 
-def _mirror(told: ImportedFiles, said: list[str]) -> Mirror:
-    if not told.ftpsyncs:
+def _mirror(imported: ImportedFiles, said: list[str]) -> Mirror:
+    if not imported.ftpsyncs:
         return Mirror()
-    first_place, first = told.ftpsyncs[0]
-    for place, ftpsync in told.ftpsyncs[1:]:
+    first_place, first = imported.ftpsyncs[0]
+    for place, ftpsync in imported.ftpsyncs[1:]:
         if ftpsync.mirror.name != first.mirror.name:
             raise ConfigError(
                 f"{place}: MIRRORNAME: found {ftpsync.mirror.name}, expected {first.mirror.name} as in "
@@ -222,18 +225,18 @@ def _push(lines: list[Lines], said: list[str]) -> Push:
     return first.runmirrors.push
 
 
-def _serve(told: ImportedFiles, said: list[str]) -> Serve:
-    if told.rsyncd is None:
+def _serve(imported: ImportedFiles, said: list[str]) -> Serve:
+    if imported.rsyncd is None:
         return Serve()
-    keys, warnings = serve(told.rsyncd)
-    said += [*told.rsyncd.warnings, *warnings]
+    keys, warnings = serve(imported.rsyncd)
+    said += [*imported.rsyncd.warnings, *warnings]
     return Serve.model_validate(keys)
 
 
-def _passwords(told: ImportedFiles) -> dict[Path, str]:
+def _passwords(imported: ImportedFiles) -> dict[Path, str]:
     return {
         ftpsync.archive.password_file: ftpsync.password
-        for _, ftpsync in told.ftpsyncs
+        for _, ftpsync in imported.ftpsyncs
         if ftpsync.password and ftpsync.archive.password_file
     }
 
@@ -242,16 +245,16 @@ def _passwords(told: ImportedFiles) -> dict[Path, str]:
 
 
 def _loose_ends(
-    told: ImportedFiles, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
+    imported: ImportedFiles, archives: Mapping[str, Archive], sites: list[Site], logins: Mapping[str, str]
 ) -> Iterator[str]:
     woken = [site for site in sites if site.push is not PushKind.NONE]
     pushed = {name for site in woken for name in site.archives}
-    yield from _main(told, archives)
-    yield from _hubs(told, pushed)
-    yield from _mails(told)
-    for secrets in told.secrets.values():
+    yield from _main(imported, archives)
+    yield from _hubs(imported, pushed)
+    yield from _mails(imported)
+    for secrets in imported.secrets.values():
         yield from secrets.warnings
-    if woken and told.rsyncd is None:
+    if woken and imported.rsyncd is None:
         yield "no rsyncd.conf was found: give its path, or create passwords: pushmirror site rotate NAME"
         return
     for site in woken:
@@ -275,9 +278,9 @@ def _reads_by_another(site: Site, sites: list[Site], logins: Mapping[str, str]) 
     )
 
 
-def _main(told: ImportedFiles, archives: Mapping[str, Archive]) -> Iterator[str]:
+def _main(imported: ImportedFiles, archives: Mapping[str, Archive]) -> Iterator[str]:
     """The main archive: a trigger without an archive means `debian` if there is one (cli/receive.py)."""
-    for place, ftpsync in told.ftpsyncs[:1]:
+    for place, ftpsync in imported.ftpsyncs[:1]:
         if ftpsync.name == "ftpsync" and ftpsync.archive.name != _MAIN and _MAIN in archives:
             yield (
                 f"{place}: a push that names no archive is for {_MAIN} here, not for {ftpsync.archive.name}: "
@@ -285,8 +288,8 @@ def _main(told: ImportedFiles, archives: Mapping[str, Archive]) -> Iterator[str]
             )
 
 
-def _hubs(told: ImportedFiles, pushed: set[str]) -> Iterator[str]:
-    for place, ftpsync in told.ftpsyncs:
+def _hubs(imported: ImportedFiles, pushed: set[str]) -> Iterator[str]:
+    for place, ftpsync in imported.ftpsyncs:
         name = ftpsync.archive.name
         if ftpsync.is_hub and name not in pushed:
             yield f"{place}: HUB=true, but no runmirrors.mirror with sites of {name} was found: add its path"
@@ -297,12 +300,12 @@ def _hubs(told: ImportedFiles, pushed: set[str]) -> Iterator[str]:
             )
 
 
-def _mails(told: ImportedFiles) -> Iterator[str]:
+def _mails(imported: ImportedFiles) -> Iterator[str]:
     places: dict[str, list[str]] = {}
-    mails = [(place, ftpsync.mail) for place, ftpsync in told.ftpsyncs]
-    mails += [(place, runmirrors.mail) for place, _, runmirrors in told.runmirrors]
+    mails = [(place, ftpsync.mail) for place, ftpsync in imported.ftpsyncs]
+    mails += [(place, runmirrors.mail) for place, _, runmirrors in imported.runmirrors]
     for place, mail in mails:
-        if told.sets(place, "MAILTO"):
+        if imported.sets(place, "MAILTO"):
             places.setdefault(", ".join(mail.to), []).append(place)
     for addresses, found in places.items():
         if addresses:

@@ -136,8 +136,8 @@ def _plain_value(value: object) -> Any:
 
 def _listed(words: list[Any]) -> Any:
     """A list; a long one has a line for each entry."""
-    told = ", ".join(tomlkit.item(word).as_string() for word in words)
-    array: Any = tomlkit.value(f"[{told}]")  # Array.extend takes the square of their number
+    items = ", ".join(tomlkit.item(word).as_string() for word in words)
+    array: Any = tomlkit.value(f"[{items}]")  # Array.extend takes the square of their number
     return array.multiline(sum(len(str(word)) + 4 for word in words) > 90)
 
 
@@ -296,9 +296,9 @@ def next_steps(
         yield f"remove ftpsync and ftpsync-cron from the crontab; instead: {instead}"
     else:
         yield f"call `{command} sync` where runmirrors was called: it pushes to the sites"
-    if sources.told.rsyncd:
+    if sources.imported.rsyncd:
         yield (
-            f"stop the rsync daemon of {sources.told.rsyncd.file}, and start `{command} serve` "
+            f"stop the rsync daemon of {sources.imported.rsyncd.file}, and start `{command} serve` "
             f"(`serve --print systemd` prints its service): same modules, users and passwords"
         )
     elif config.sites:

@@ -149,14 +149,14 @@ class _Reading:
         match = _DIRECTIVE.fullmatch(line)
         if not match or not match[2]:
             raise ConfigError(f"{place}: expected &include FILE or &merge FILE")
-        kind, told = match[1].lower(), Path(match[2])
-        if not told.is_absolute():
+        kind, included = match[1].lower(), Path(match[2])
+        if not included.is_absolute():
             self.warnings.append(
-                f"{place}: {told} is not an absolute path and was not read; give its path, too"
+                f"{place}: {included} is not an absolute path and was not read; give its path, too"
             )
             return
         before = dict(self.defaults)
-        for file in _taken_in(told, _ENDING[kind], place):
+        for file in _taken_in(included, _ENDING[kind], place):
             if kind == "include":
                 self.section, self.defaults = None, dict(before)
             self.take(file, depth + 1)
@@ -164,13 +164,13 @@ class _Reading:
             self.section, self.defaults = None, before
 
 
-def _taken_in(told: Path, ending: str, place: str) -> list[Path]:
-    if not told.is_dir():
-        return [told]
+def _taken_in(included: Path, ending: str, place: str) -> list[Path]:
+    if not included.is_dir():
+        return [included]
     try:
-        names = sorted(told.iterdir(), key=lambda one: one.name)
+        names = sorted(included.iterdir(), key=lambda one: one.name)
     except OSError as exc:
-        raise ConfigError(f"{place}: {told} cannot be read: {exc.strerror}") from exc
+        raise ConfigError(f"{place}: {included} cannot be read: {exc.strerror}") from exc
     return [one for one in names if one.name.endswith(ending) and not one.name.startswith(".")]
 
 

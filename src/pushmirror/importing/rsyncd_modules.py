@@ -98,8 +98,8 @@ def serve(rsyncd: Rsyncd) -> tuple[dict[str, object], tuple[str, ...]]:
     port, address = _known(settings.get("port")), _known(settings.get("address"))
     if port or address:
         host = address.value if address else "[::]"
-        told = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        _take(keys, "rsync", f"{told}:{port.value if port else 873}", port or address, warnings)
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        _take(keys, "rsync", f"{bracketed}:{port.value if port else 873}", port or address, warnings)
     if digest := _known(settings.get("authdigest")):
         _take(keys, "auth_digest", digest.value, digest, warnings)
     for name in ("uid", "gid"):
@@ -139,8 +139,8 @@ def _take(
 
 def _common(rsyncd: Rsyncd, name: str, warnings: list[str]) -> Parameter | None:
     """The value of a per-module parameter that most modules have."""
-    told = (module.parameters.get(name) for module in rsyncd.modules if not _is_disabled(module))
-    found = [parameter for one in told if (parameter := _known(one))]
+    bracketed = (module.parameters.get(name) for module in rsyncd.modules if not _is_disabled(module))
+    found = [parameter for one in bracketed if (parameter := _known(one))]
     if not found:
         return _known(rsyncd.settings.get(name))
     values = [parameter.value for parameter in found]
@@ -159,8 +159,8 @@ def _known(parameter: Parameter | None) -> Parameter | None:
 
 
 def _offer(module: Module, warnings: list[str]) -> ExportedModule | None:
-    told = module.get("path")
-    path = Path(os.path.normpath(told)) if told else Path()
+    bracketed = module.get("path")
+    path = Path(os.path.normpath(bracketed)) if bracketed else Path()
     if not path.is_absolute():
         warnings.append(f"{module.place}: [{module.name}] has no absolute path; rsync does not serve it")
         return None
@@ -272,15 +272,15 @@ def _words(value: str) -> list[str]:
 
 def _without_counterpart(rsyncd: Rsyncd) -> Iterator[str]:
     """One warning for each line, also when several modules inherit it."""
-    told: set[str] = set()
+    bracketed: set[str] = set()
     everywhere = (rsyncd.settings, *(module.parameters for module in rsyncd.modules))
     for name, parameter in (pair for parameters in everywhere for pair in parameters.items()):
-        if parameter.place in told or name in _USED | _OF_SERVE | _OF_SERVE_TOO | _OWN_WAY:
+        if parameter.place in bracketed or name in _USED | _OF_SERVE | _OF_SERVE_TOO | _OWN_WAY:
             continue
         harmless, todo = _WITHOUT.get(name, (set(), "it has no counterpart"))
         values = set(_words(parameter.value.casefold()))
         if not parameter.variable and (not harmless or values - harmless):
-            told.add(parameter.place)
+            bracketed.add(parameter.place)
             yield f"{parameter.place}: {parameter.name} = {parameter.value[:80]}: {todo}"
 
 

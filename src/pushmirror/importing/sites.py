@@ -70,20 +70,20 @@ def _for_every_site(one: Lines, said: list[str]) -> tuple[str, ...]:
 
 def _tidied(site: Site, options: tuple[str, ...], one: Lines, first: Lines, said: list[str]) -> Site:
     """The site without options that [push] has, with the port as `port`."""
-    told: dict[str, object] = {}
+    fields: dict[str, object] = {}
     if site.key == first.runmirrors.push.key:
-        told["key"] = None
+        fields["key"] = None
     words: tuple[str, ...] = (*options, *site.ssh_options)
     if len(words) == 2 and words[0] == "-p" and (port := number(words[1])) is not None:
-        told["port"] = port
+        fields["port"] = port
         words = ()
-    told["ssh_options"] = words
+    fields["ssh_options"] = words
     try:
-        return Site.model_validate({**dict(site), **told})
+        return Site.model_validate({**dict(site), **fields})
     except ValidationError as exc:
         what = message(exc.errors(include_url=False)[0])
         said.append(f"{one.place}: SSH_OPTS and options of {site.name}: {what}; they are left out")
-        return Site.model_validate({**dict(site), **told, "ssh_options": (), "port": None})
+        return Site.model_validate({**dict(site), **fields, "ssh_options": (), "port": None})
 
 
 def _add(found: list[Site], site: Site, place: str, said: list[str]) -> None:
@@ -236,10 +236,10 @@ def _wrong(user: str, known: Mapping[str, str], other_password: bool) -> str:
     return ""
 
 
-def _left_out(told: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterator[str]:
+def _left_out(fields: Collection[str], secrets: Mapping[Path, Secrets]) -> Iterator[str]:
     for file, one in secrets.items():
         for user in one.passwords:
-            if user not in told and NAME.fullmatch(user):
+            if user not in fields and NAME.fullmatch(user):
                 yield f"{file}: the user {user} has access to no imported module and is left out"
 
 

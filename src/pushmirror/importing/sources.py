@@ -131,7 +131,7 @@ _NAMES_UPSTREAM = ("RSYNC_HOST", "RSYNC_SOURCE")
 class Sources:
     """Everything that was read."""
 
-    told: ImportedFiles
+    imported: ImportedFiles
     pushers: tuple[Pusher, ...] = ()
     read: tuple[str, ...] = ()  # places, in words
     warnings: tuple[str, ...] = ()
@@ -178,14 +178,14 @@ def read_files(
     ftpsyncs = tuple((str(file), reader.ftpsync(file)) for file in found.ftpsync)
     runmirrors = tuple(reader.all_runmirrors(found))
     pushers = tuple(pusher for file in found.keys for pusher in read_pushers(file))
-    told = ImportedFiles(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
+    imported = ImportedFiles(ftpsyncs, runmirrors, daemon.rsyncd, daemon.secrets, variables=reader.set)
     over = (
         f"{file} was ignored: {first} has the same name and precedes it" for file, first in found.passed_over
     )
     return Sources(
-        told,
+        imported,
         pushers,
-        (*map(str, found.files), *(str(file) for file in told.secrets)),
+        (*map(str, found.files), *(str(file) for file in imported.secrets)),
         (*reader.warnings, *over, *(warning for pusher in pushers for warning in pusher.warnings)),
     )
 
@@ -203,8 +203,8 @@ def read_environment(directory: Path, environment: Mapping[str, str]) -> Sources
     if environment.get("MIRRORS"):
         made = reader.runmirrors("runmirrors", None, None)
         runmirrors.append((ENVIRONMENT, environment["MIRRORS"], made))
-    told = ImportedFiles(((ENVIRONMENT, ftpsync),), tuple(runmirrors), variables=reader.set)
-    return Sources(told, (), (ENVIRONMENT,), tuple(reader.warnings))
+    imported = ImportedFiles(((ENVIRONMENT, ftpsync),), tuple(runmirrors), variables=reader.set)
+    return Sources(imported, (), (ENVIRONMENT,), tuple(reader.warnings))
 
 
 @dataclass
@@ -293,8 +293,8 @@ def _is_utf8(text: str) -> bool:
 
 def _secrets_files(rsyncd: Rsyncd) -> Iterator[Path]:
     """The secrets files of all modules that ask for a password."""
-    told = {module.get(key("secrets file")) for module in rsyncd.modules if module.get(key("auth users"))}
-    for name in sorted(told - {""}):
+    imported = {module.get(key("secrets file")) for module in rsyncd.modules if module.get(key("auth users"))}
+    for name in sorted(imported - {""}):
         if not Path(name).is_absolute():
             raise ConfigError(f"{rsyncd.file}: secrets file: expected an absolute path, found {name}")
         yield Path(name)
@@ -302,7 +302,7 @@ def _secrets_files(rsyncd: Rsyncd) -> Iterator[Path]:
 
 def with_trees(sources: Sources, trees: Mapping[str, Path]) -> Sources:
     """The same, with the trees that the operator names."""
-    return replace(sources, told=replace(sources.told, trees=trees))
+    return replace(sources, imported=replace(sources.imported, trees=trees))
 
 
 def nothing_found(searched: Sequence[Path]) -> ConfigError:

@@ -97,7 +97,7 @@ def _unlocked(directory: Path) -> Iterator[Signer]:
 def _end_agent(home: Path) -> None:
     """End gpg's agent and wait for it: a next one must not meet its socket, nor lose its own to it."""
     gpgconf = ["gpgconf", "--homedir", str(home)]
-    told = process.run([*gpgconf, "--list-dirs", "agent-socket"], timeout_s=_TIMEOUT_S).check()
-    socket = Path(unquote_to_bytes(told.output.strip()).decode())
+    result = process.run([*gpgconf, "--list-dirs", "agent-socket"], timeout_s=_TIMEOUT_S).check()
+    socket = Path(unquote_to_bytes(result.output.strip()).decode())
     process.run([*gpgconf, "--kill", "gpg-agent"], timeout_s=_TIMEOUT_S)
     wait_until(lambda: not socket.exists())

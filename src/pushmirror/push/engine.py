@@ -268,8 +268,8 @@ class PushLoop:
             )
             self._site_states[name] = replace(one, reported=True)
         if decision.reports:
-            told = partial(replace, reported=True)
-            self._store.change_site_states(self._archive, told, only=decision.reports)
+            mark = partial(replace, reported=True)
+            self._store.change_site_states(self._archive, mark, only=decision.reports)
 
     # -- send and listen ------------------------------------------------------------------------------
 

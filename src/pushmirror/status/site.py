@@ -72,8 +72,8 @@ def _why(one: SiteView) -> str:
         more = f"; see pushmirror check --site {one.site.name}" if said != words else ""
         return f"{said}{more}" if said else "no answer"
     meaning = _MEANING.get(code, "")
-    told = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
-    return f"{told}, {said}" if said else f"{told}, no output"
+    result = f"exit code {code} ({meaning})" if meaning and meaning not in said else f"exit code {code}"
+    return f"{result}, {said}" if said else f"{result}, no output"
 
 
 def _woken(one: SiteView) -> str:

@@ -124,16 +124,16 @@ def read_answer(
     file: Path, output: bytes, errors: str, exit_code: int, environment: Mapping[str, str]
 ) -> Evaluated:
     """Parse the answer of a bash that evaluated a file; raises ConfigError as `evaluate` does."""
-    told = list(_records(output))
-    if not told or told[-1][0] != "end":
-        raise _failure(file, told, errors, exit_code, environment)
-    return _difference(told)
+    records = list(_records(output))
+    if not records or records[-1][0] != "end":
+        raise _failure(file, records, errors, exit_code, environment)
+    return _difference(records)
 
 
 def function_argv(file: Path, words: Sequence[str], preset: Mapping[str, str]) -> tuple[str, ...]:
     """The command line that calls a function of a file, with its arguments; `preset` as for `evaluate`."""
-    told = (f"{name}={value}" for name, value in preset.items())
-    return ("bash", "-c", _CALL, preset.get("NAME", "ftpsync"), str(file.absolute()), *told, "--", *words)
+    records = (f"{name}={value}" for name, value in preset.items())
+    return ("bash", "-c", _CALL, preset.get("NAME", "ftpsync"), str(file.absolute()), *records, "--", *words)
 
 
 def called_by(argv: Sequence[str]) -> tuple[str, ...]:
@@ -150,9 +150,9 @@ def _records(output: bytes) -> Iterator[tuple[str, str, str]]:
     return zip(fields[0::3], fields[1::3], fields[2::3], strict=False)  # the last one may be cut off
 
 
-def _difference(told: Iterable[tuple[str, str, str]]) -> Evaluated:
+def _difference(records: Iterable[tuple[str, str, str]]) -> Evaluated:
     of: dict[str, dict[str, str]] = {"before": {}, "after": {}, "exported": {}, "function": {}}
-    for what, name, value in told:
+    for what, name, value in records:
         of.setdefault(what, {})[name] = value
     before, after = of["before"], of["after"]
     values = {
@@ -172,7 +172,7 @@ def _is_the_files(name: str) -> bool:
 
 def _failure(
     file: Path,
-    told: Iterable[tuple[str, str, str]],
+    records: Iterable[tuple[str, str, str]],
     errors: str,
     exit_code: int,
     environment: Mapping[str, str],
@@ -183,7 +183,7 @@ def _failure(
         rf"{re.escape(str(file.absolute()))}: \S+ ([0-9]{{1,9}}): (.*)"
     )  # "line" may be translated
     complaints = [found for line in errors.splitlines() if (found := said.match(line))]
-    failed = [(int(line), code) for what, line, code in told if what == "failed" and _LINE.fullmatch(line)]
+    failed = [(int(line), code) for what, line, code in records if what == "failed" and _LINE.fullmatch(line)]
     if complaints:
         number, words = int(complaints[0][1]), complaints[0][2]
     elif failed:

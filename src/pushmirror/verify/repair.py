@@ -177,9 +177,9 @@ class Repair:
         return ""
 
     def _leave(self, finding: Finding, why: str) -> None:
-        told = f"{finding.why}; not repaired: {why}" if finding.why else f"not repaired: {why}"
-        _log.warning("%s is %s: %s", finding.path, finding.problem.value, told)
-        self.done.remaining.append(replace(finding, why=told))
+        text = f"{finding.why}; not repaired: {why}" if finding.why else f"not repaired: {why}"
+        _log.warning("%s is %s: %s", finding.path, finding.problem.value, text)
+        self.done.remaining.append(replace(finding, why=text))
 
 
 def require_upstream(archive: Archive) -> None:
