@@ -118,7 +118,7 @@ def archive_named(config: Config, name: str) -> Archive:
     return config.archives[name]
 
 
-# Sites as they are named on the command line.
+# -- sites named on the command line ---
 
 
 def site_named(config: Config, name: str) -> Site:
@@ -135,7 +135,7 @@ def site_named(config: Config, name: str) -> Site:
     return config.sites[name]
 
 
-# Where what is logged goes while a command runs, and how much is said at all.
+# -- logging during a command ---
 
 
 quiet_option = click.option(
@@ -184,7 +184,7 @@ def log_to_stderr(*, verbose: bool, quiet: bool = False) -> None:
     logger.setLevel(logging.INFO)
 
 
-# Options that several of the site commands have.
+# -- options of several site commands ---
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -30,7 +30,7 @@ from pushmirror.errors import ConfigError, Exit, PushmirrorError, UsageError
 from pushmirror.system import process
 from pushmirror.system.files import create_private, write_atomically
 
-# The ssh key that pushes, made when it is first needed.
+# -- the ssh key of pushes ---
 
 
 _TIMEOUT_S = 60.0
@@ -47,7 +47,7 @@ def make_key(key: Path) -> bool:
     return True
 
 
-# What a configuration that is there already says, beside what `init` was given; nothing is changed.
+# -- an existing configuration ---
 
 
 def section_to_add(file: Path, given: InitOptions) -> str | None:

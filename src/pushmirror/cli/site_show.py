@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pushmirror.state.records import Trigger
 
 
-# Prints a site's kit, with what only this machine knows: our public key and our addresses.
+# -- site kit ---
 
 
 def tell(
@@ -261,7 +261,7 @@ def _until(moment: datetime | None) -> str:
     return f" (until {moment:%Y-%m-%d %H:%M} UTC)" if moment else ""
 
 
-# `pushmirror site log`: what a site was sent, and what it said.
+# -- site log ---
 
 
 _LOG_COLUMNS = ("sent (UTC)", "archive", "stage", "generation", "took", "exit code")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pushmirror.status.sites import SiteHealth
 
 
-# `pushmirror suites`: each suite of an archive, what is served of it, and what is not.
+# -- suites ---
 
 
 _COLUMNS = ("suite", "state", "date (UTC)", "valid until", "signed by", "missing")

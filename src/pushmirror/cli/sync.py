@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pushmirror.sync.request import RunRequest
 
 
-# What a dry run of a sync found, in words.
+# -- dry run ---
 
 
 _SHOWN = 20  # names of a list that are printed without --json

@@ -33,7 +33,7 @@ from pushmirror.sync.request import RunRequest
 from pushmirror.system.beneath import Beneath
 from pushmirror.system.locks import locked
 
-# How a run of ours ended, in the exit codes of ftpsync (archvsync.md, 2).
+# -- exit codes of ftpsync (archvsync.md, 2) ---
 
 
 #: Our codes that stay; one for held suites is a success, as ftpsync publishes them with their fault.

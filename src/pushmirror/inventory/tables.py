@@ -24,7 +24,7 @@ from pushmirror.archive.paths import MAX_PATH, Entry, Kind, link_stays_inside, t
 from pushmirror.errors import BadPath
 from pushmirror.system.files import mtime_of
 
-# Names of a tree as an inventory keeps them: which of them count, and what the disk says of one.
+# -- names: which of them count, and their entries ---
 #
 # A name counts if every mirror has it alike: no local name (`is_local`), and nothing that a list cannot have
 # (control characters, links out of the tree, devices).

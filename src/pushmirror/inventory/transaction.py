@@ -158,7 +158,7 @@ class Transaction:
         self._pending += self._connection.execute(sql, row).rowcount
 
 
-# Looking at names on the disk, one by one, and keeping what is there.
+# -- reading names from the disk ---
 
 
 class NameRefresher:

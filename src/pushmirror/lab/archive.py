@@ -23,7 +23,7 @@ from pushmirror.lab.packages import Built, Package, PoolFile, Tree, build, conte
 from pushmirror.lab.signing import LabKey, Signer
 from pushmirror.system import clock
 
-# What is in the lab's archive outside of dists/ and pool/. Pure: names and bytes.
+# -- files outside of dists/ and pool/ ---
 
 
 _HOST = "archive.lab.example.org"

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pushmirror.lab.indices import Digest, Pdiff, Suite, compressed, pdiff, pdiff_index, plain_indices
 from pushmirror.lab.packages import Built, Tree
 
-# One suite's directory in the lab's archive, from one generation to the next.
+# -- one suite ---
 
 
 RELEASE_FILES = ("Release", "Release.gpg", "InRelease")

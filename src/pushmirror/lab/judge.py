@@ -303,7 +303,7 @@ def _target(path: Path) -> str | None:
         return None
 
 
-# Whether two trees are the same, byte for byte.
+# -- comparing two trees ---
 
 
 #: What differs between a tree and its mirror by right: traces and flags of each mirror, and work files.

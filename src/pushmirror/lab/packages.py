@@ -157,7 +157,7 @@ def _source_stanza(package: Package, sources: tuple[PoolFile, ...]) -> str:
     )
 
 
-# How dak writes into its tree: every file complete beside the tree first, then renamed into place.
+# -- writing as dak does: each file beside the tree, then renamed ---
 
 
 class Tree:

@@ -127,7 +127,7 @@ def wait_until(condition: Callable[[], bool], *, limit_s: float = _START_S) -> b
     return True
 
 
-# A real sshd on the loopback, for the current user, with keys and a list of authorized keys of its own.
+# -- sshd on the loopback, with its own keys ---
 
 
 _TIMEOUT_S = 600.0

@@ -1,12 +1,12 @@
-"""Backups of the SQLite state database, one a day, and who may replace that database.
+"""Daily backups of the SQLite state database, and the locks under which it may be replaced.
 
     STATE/state.sqlite                      with -wal and -shm beside it while it is open
     STATE/backups/state-20261130.sqlite     whole and checked before it has this name; the day is UTC's
     STATE/backups/new/                      where one is made; its lock: one process makes one
 
-Guaranteed: a backup is never replaced, and no older one deleted, but for one that was checked. Who has the
-database open holds a shared lock of STATE/backups, so that nothing takes its place meanwhile. Not here: how a
-backup is put back (restore.py).
+Guaranteed: a backup is replaced, and older ones are deleted, only for one that was checked. A process that
+has the database open holds a shared lock of STATE/backups, so that it is not replaced meanwhile. Restoring:
+restore.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Backup:
 
 
 def backup_directory(state: Path) -> Path:
-    """Where a state directory's backups are."""
+    """The backup directory of a state directory."""
     return state / "backups"
 
 
@@ -57,7 +57,7 @@ def backup_name(day: datetime) -> str:
 
 
 def list_backups(state: Path, now: datetime) -> list[Backup]:
-    """The backups, newest first; at the end those that a wrong clock has dated later than tomorrow."""
+    """The backups, newest first; last those that a wrong clock has dated later than tomorrow."""
     found = []
     with suppress(FileNotFoundError):
         for file in backup_directory(state).iterdir():
@@ -88,9 +88,9 @@ def back_up_daily(url: str, state: Path) -> None:
 
 
 def back_up(file: Path, state: Path) -> Backup:
-    """Make today's backup now, also in the place of an earlier one.
+    """Make today's backup now, replacing an earlier one.
 
-    StateError if that cannot be done, StateDamaged if there is nothing worth keeping.
+    Raises StateError, or StateDamaged if the database is not worth keeping.
     """
     require_owner(state)
     try:
@@ -132,7 +132,7 @@ def delete_database(file: Path) -> None:
 
 
 def sync_file(file: Path) -> None:
-    """Have its content on the disk."""
+    """Flush a file to disk."""
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -141,7 +141,7 @@ def sync_file(file: Path) -> None:
 
 
 def require_owner(state: Path) -> None:
-    """StateError unless we are who owns the state directory: files of another user would be in the way."""
+    """StateError unless we own the state directory: another user's files in it would cause errors."""
     owner = state.stat().st_uid
     if owner != os.geteuid():
         raise StateError(
@@ -151,9 +151,9 @@ def require_owner(state: Path) -> None:
 
 
 def make_private(state: Path) -> None:
-    """Have a state directory in which nobody but its owner changes anything, and no link leads out.
+    """Make the state directory safe: only its owner can change it, and no link leads out.
 
-    To be called before anything is written to it; StateError where it cannot be used so.
+    To be called before anything is written to it; raises StateError.
     """
     for suffix in SUFFIXES:
         file = state / f"state.sqlite{suffix}"
@@ -167,7 +167,7 @@ def make_private(state: Path) -> None:
 
 @contextmanager
 def shared_lock(state: Path) -> Iterator[None]:
-    """Nobody else replaces the database before the block ends; StateError."""
+    """Hold the lock against replacing the database; raises StateError."""
     make_private(state)
     directory = backup_directory(state)
     with suppress(OSError):  # who cannot write here has a look at most
@@ -182,7 +182,7 @@ def shared_lock(state: Path) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(state: Path) -> Iterator[None]:
-    """Nobody has the database open before the block ends; StateError if somebody has."""
+    """Hold the lock against opening the database; StateError if it is open."""
     make_private(state)
     directory = backup_directory(state)
     directory.mkdir(parents=True, exist_ok=True)

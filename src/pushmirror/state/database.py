@@ -1,4 +1,4 @@
-"""The state database: an SQLAlchemy engine, its transactions and its schema, and what SQLite needs besides.
+"""The state database: SQLAlchemy engine, transactions, schema, and SQLite's settings.
 
 Guaranteed:
 - A transaction is committed when its block ends well, else undone. A write takes SQLite's lock when it
@@ -61,9 +61,9 @@ class Database:
         return self._transaction("BEGIN IMMEDIATE")
 
     def revision(self) -> str | None:
-        """The schema that it has, one of REVISIONS; none when it is new.
+        """Its schema, one of REVISIONS; None if it is new.
 
-        StateError when it is newer than this program, StateDamaged when no pushmirror can have written it.
+        Raises StateError if it is newer than this program, StateDamaged if no pushmirror has written it.
         """
         with self.reading() as db:
             if not inspect(db).has_table(alembic_version.name):
@@ -81,7 +81,7 @@ class Database:
         raise damage_error(self._engine.url, f"its schema is {found!r}, expected {REVISIONS[-1]}")
 
     def migrate(self, directory: Path) -> None:
-        """Bring its schema up to date, under the lock of `directory`; raises as `revision`."""
+        """Create the schema or bring it up to date, under the lock of `directory`; raises as `revision`."""
         if self.revision() == REVISIONS[-1]:
             return
         with locked(directory, patience_s=_MIGRATION_S):
@@ -94,7 +94,7 @@ class Database:
                 self._run_migrations()
 
     def use_wal(self) -> None:
-        """Have SQLite keep a write-ahead log: readers and the writer then do not wait for each other."""
+        """Use SQLite's write-ahead log: readers and the writer then do not wait for each other."""
         if _is_sqlite(self._engine):
             with self._transaction(None) as db:
                 db.exec_driver_sql("PRAGMA journal_mode = WAL")
@@ -158,7 +158,7 @@ def sqlite_url(file: Path) -> URL:
 
 
 def incomplete(file: Path) -> str:
-    """Why a file is not even the beginning of an SQLite database, in words; empty if it is."""
+    """Why a file cannot be an SQLite database; empty if it can."""
     try:
         size = file.stat().st_size
     except FileNotFoundError:
@@ -167,7 +167,7 @@ def incomplete(file: Path) -> str:
 
 
 def find_damage(file: Path) -> str:
-    """What is wrong with an SQLite state database, in one line; empty if nothing is.
+    """The damage of an SQLite state database, in one line; empty if there is none.
 
     Checks its pages and indices, its tables and columns, and each value of each row. A database with an older
     schema has its tables changed when it is opened: of that only pages and indices are checked.
@@ -197,7 +197,7 @@ def find_damage(file: Path) -> str:
 
 
 def damage_error(url: URL, found: str) -> StateDamaged:
-    """The error of a database whose content is not what was written: `found`, in printable characters."""
+    """The error of a damaged database; `found` is shown in printable characters."""
     words = "".join(one if one.isprintable() else "?" for one in found)[:_LONGEST]
     hint = _RESTORE if url.get_backend_name() == "sqlite" else "restore it from a backup of yours"
     return StateDamaged(f"the state database {_name(url)} is damaged: {words}", hint=hint, found=words)

@@ -1,4 +1,4 @@
-"""Preparations, site states and triggers in the state database: what a hub knows of its sites."""
+"""Preparations, site states and triggers in the state database."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class PushStore:
     _now: Callable[[], datetime]
 
     def prepare(self, archive: str, generation: str) -> Preparation:
-        """Store what stage 1 has fetched for: a generation, or a name for one that is not known yet.
+        """Store what stage 1 has fetched for: a generation, or a name for an unknown one.
 
-        Replaces the archive's earlier one. The same again changes nothing, its time included. Stage 1 of one
-        that is new here begins anew, whatever sites confirmed of it in earlier times.
+        Replaces the archive's earlier preparation; the same one changes nothing, also not its time. For a
+        new one earlier confirmations of stage 1 no longer count.
         """
         prepared = Preparation(archive, generation, self._now())
         with self._database.writing() as db:
@@ -51,7 +51,7 @@ class PushStore:
             delete_preparation(db, archive)
 
     def preparation(self, archive: str) -> Preparation | None:
-        """What was prepared last and is not published yet."""
+        """The preparation that is not published yet."""
         with self._database.reading() as db:
             return _preparation(db, archive)
 
@@ -140,7 +140,7 @@ class PushStore:
             return fetch(Trigger, db, newest)
 
     def forget_site(self, site: str) -> None:
-        """Delete all that is known of a site that is gone: its states and triggers."""
+        """Delete the states and triggers of a removed site."""
         with self._database.writing() as db:
             db.execute(delete(site_states).where(site_states.c.site == site))
             db.execute(delete(triggers).where(triggers.c.site == site))
@@ -163,9 +163,9 @@ class PushStore:
 
 
 def start_generation(db: Connection, archive: str, digest: str, *, was_prepared: bool) -> None:
-    """Another generation is served: what sites confirmed of it when it was served earlier counts no more.
+    """Begin another generation: confirmations from an earlier time when it was served no longer count.
 
-    But for stage 1 when it was prepared: then nothing else was served in between.
+    Except stage 1 of a prepared one: then nothing else was served in between.
     """
     prepared = _preparation(db, archive)
     if prepared and prepared.generation == digest:
@@ -204,7 +204,7 @@ def _put(db: Connection, new: list[SiteState]) -> None:
 
 
 def _revoke(db: Connection, archive: str, digest: str, *columns: str) -> None:
-    """What sites confirmed of a generation does not count: since then they may have deleted anything."""
+    """Remove confirmations of a generation: since then sites may have deleted its files."""
     _replace(db, archive, digest, None, *columns)
 
 

@@ -1,4 +1,4 @@
-"""Replaces a damaged state database by a backup.
+"""Replace a damaged state database by a backup.
 
     backup ──copy──▶ FILE.restoring ──migrated, checked, reset──▶ renamed to FILE
     FILE and its log ──▶ FILE.replaced-TIME
@@ -47,7 +47,7 @@ _TRIGGER = "restore"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was done."""
+    """The result of a restore."""
 
     source: Path | None  # the backup; none: an empty database was made
     made_at: datetime | None  # of the backup
@@ -59,7 +59,7 @@ class Restored:
 def restore_backup(
     file: Path, state: Path, *, source: Path | None = None, empty: bool = False, archives: Iterable[str] = ()
 ) -> Restored:
-    """Put `source`, or the newest good backup, or with `empty` nothing in the place of the database `file`.
+    """Replace the database `file` by `source`, by the newest good backup, or with `empty` by an empty one.
 
     StateError if somebody has it open, StateDamaged if there is no backup that is good. `archives` are those
     of the configuration.
@@ -104,7 +104,7 @@ def _move_damaged(today: Path) -> None:
 
 
 def _prepare_newest(work: Path, candidates: list[Backup], state: Path, skipped: dict[str, str]) -> Backup:
-    """Have the first good one in `work`, with the current schema; returns it."""
+    """Copy the first good backup to `work`, with the current schema; returns it."""
     for one in candidates:
         try:
             _prepare(work, one.file, state)
@@ -129,7 +129,7 @@ def _backup_from(source: Path) -> Backup:
 
 
 def _prepare(work: Path, source: Path | None, state: Path) -> None:
-    """Have what is in the source, or nothing, in `work`, with the current schema; StateError if not good."""
+    """Copy the source, or nothing, to `work`, with the current schema; StateError if it is damaged."""
     raw = work.with_name(f"{work.name}.raw")  # to open the source itself would be to write to it
     delete_database(raw)
     try:

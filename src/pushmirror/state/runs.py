@@ -1,4 +1,4 @@
-"""Requests, runs and generations in the state database: what a mirror was asked for, did and serves."""
+"""Requests, runs and generations in the state database."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunStore:
         generation: str | None = None,
         answer: str | None = None,
     ) -> Request:
-        """Store that somebody asked for a run. With an `answer` it needs none, and that is its success."""
+        """Store a request for a run. With an `answer` it needs no run, and has succeeded."""
         statement = insert(requests).values(
             archive=archive,
             stage=stage,
@@ -57,7 +57,7 @@ class RunStore:
             return fetch(Request, db, statement.returning(requests))[0]
 
     def request(self, request_id: int) -> Request:
-        """One request as it is now; StateError when there is none."""
+        """The request of this id; StateError if there is none."""
         with self._database.reading() as db:
             statement = select(requests).where(requests.c.id == request_id)
             return fetch_one(Request, db, statement, f"request {request_id}")
@@ -115,10 +115,10 @@ class RunStore:
         strategy: str = "",
         why: str = "",
     ) -> Run:
-        """Store how a run ended, and answer its requests with that; StateError unless it was running.
+        """Store a run's result, and answer its requests with it; StateError unless it was running.
 
-        Requests of a run that was interrupted get no answer: they wait for the next run. `strategy` is the
-        one that was really taken, and why; empty: what the run began with stays.
+        Requests of an interrupted run get no answer: they wait for the next run. `strategy` and `why` are
+        those that were used; empty: unchanged.
         """
         values = {
             "outcome": outcome,
@@ -142,11 +142,10 @@ class RunStore:
         return run
 
     def recover(self, archive: str) -> list[Run]:
-        """Mark the archive's runs that never ended as died; their requests wait again. Returns these runs.
+        """Mark the archive's unended runs as died; their requests wait again. Returns these runs.
 
-        A preparation is deleted then: nobody knows what they have fetched since.
-
-        To be called by who holds the archive's lock: only then is such a run known to be dead.
+        A preparation is then deleted: it is unknown what they have fetched since. To be called with the
+        tree's lock: only then is such a run known to be dead.
         """
         is_running = (runs.c.archive == archive) & (runs.c.outcome == Outcome.RUNNING)
         died = {
@@ -165,7 +164,7 @@ class RunStore:
     def publish_generation(
         self, archive: str, digest: str, run_id: int | None, at: datetime, *, was_prepared: bool = False
     ) -> Generation:
-        """Store what is served from now on; the same digest again changes nothing.
+        """Store the generation that is served from now on; the same digest changes nothing.
 
         What sites confirmed of this generation when it was served earlier counts no more, nor do answers that
         are still to come from that time. A preparation was for this generation, which then takes over what
@@ -203,7 +202,7 @@ class RunStore:
             return fetch(Run, db, newest)
 
     def run(self, run_id: int) -> Run:
-        """One run; StateError when there is none."""
+        """The run of this number; StateError if there is none."""
         with self._database.reading() as db:
             return fetch_one(Run, db, select(runs).where(runs.c.id == run_id), f"run {run_id}")
 

@@ -1,7 +1,7 @@
-"""The store of requests, runs, generations, and of what sites confirmed, in one SQL database.
+"""The store of requests, runs, generations and site states, in one SQL database.
 
-Guaranteed: each method is one transaction, which happens wholly or not at all, also with other processes at
-work on the same database; all raise StateError when the database cannot be used. An open store has the
+Guaranteed: each method is one atomic transaction, also with other processes using the database; all raise
+StateError if the database cannot be used. An open store has the
 current schema, and no other database takes its place before it is closed.
 """
 
@@ -36,8 +36,8 @@ class Store(RunStore, PushStore):
 def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock.now) -> Store:
     """The store at an SQLAlchemy URL, its schema brought up to date under the lock of `directory`.
 
-    Both are made when they do not exist yet. Raises StateError, also when a database is gone of which there
-    are backups: to begin with an empty one would be to forget.
+    Both are created if missing. Raises StateError, also if the database is missing and there are backups of
+    it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _state_errors(directory: Path) -> Iterator[None]:
 
 
 def _require_not_lost(file: Path, directory: Path) -> None:
-    """StateDamaged where SQLite would begin a new database in the place of one that was lost."""
+    """StateDamaged if SQLite would create a new database in the place of a lost one."""
     if found := incomplete(file):
         is_cut_short = file.exists() and file.stat().st_size > 0
         if is_cut_short or list_backups(directory, clock.now()):

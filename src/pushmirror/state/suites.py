@@ -1,10 +1,10 @@
-"""The suites of an archive as the last run left them: what is served, what is held back, since when and why.
+"""Stored records of an archive's suites: what is served, what is held back, since when and why.
 
     STATE/suites/ARCHIVE.json
 
-Written by whoever holds the tree's lock, read by anybody. It is what `status` and `pushmirror suites` show,
-and how a run knows that it has seen a fault before. A file that is lost or damaged counts as empty: the next
-run writes it anew, and a fault then counts as seen for the first time.
+Written with the tree's lock held; read by `status`, `pushmirror suites`, and by runs, which recognise
+faults that were seen before. A lost or damaged file counts as empty: the next run writes it, and every
+fault counts as new.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def suites_path(directory: Path, archive: str) -> Path:
 
 
 def read_suites(file: Path) -> list[SuiteRecord]:
-    """The suites as the last run left them, by directory; none if there was no run or the file is damaged."""
+    """The records of the last run; none if there was no run or the file is damaged."""
     try:
         return [_record(values) for values in json.loads(file.read_text("utf-8"))["suites"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -66,7 +66,7 @@ def read_suites(file: Path) -> list[SuiteRecord]:
 
 
 def write_suites(file: Path, suites: Iterable[SuiteRecord]) -> None:
-    """Replace what is remembered."""
+    """Replace the records."""
     file.parent.mkdir(parents=True, exist_ok=True)
     values = [_values(suite) for suite in sorted(suites, key=lambda suite: suite.directory)]
     write_atomically(file, json.dumps({"version": 1, "suites": values}, indent=1).encode(), durable=False)

@@ -1,11 +1,10 @@
 """The tables of the state database, for SQLite and PostgreSQL, and their rows as records.
 
-Guaranteed: times are text of one width in UTC, so they sort as they are; a record has the types that its
-fields say, whatever a disk made of the row. How a database comes to have these tables: `migrations/`; a test
-compares the two.
+Guaranteed: times are text of one width in UTC, so that they sort; a record's fields have their declared
+types, whatever is in the row. `migrations/` changes old databases; a test compares the results.
 
-    requests, runs, generations             what a mirror was asked for, did and serves: runs.py
-    preparations, site states, triggers       what a hub knows of its sites: pushes.py
+    requests, runs, generations            runs.py
+    preparations, site states, triggers    pushes.py
 """
 
 from __future__ import annotations
@@ -245,7 +244,7 @@ def fetch_first(kind: type[Record], db: Connection, statement: Executable) -> Re
 
 
 def fetch_one(kind: type[Record], db: Connection, statement: Executable, what: str) -> Record:
-    """Its only row; StateError says that there is no `what`."""
+    """Its only row; StateError if there is no `what`."""
     found = fetch_first(kind, db, statement)
     if found is None:
         raise StateError(f"there is no {what}")
