@@ -106,6 +106,7 @@ def test_a_quorum_is_enough_for_stage_2(hub: PushingHub) -> None:
     with hub.pushing(holding=late.held("stage1")):
         for site in good:
             site.wait_for("stage2")
+        late.wait_for("stage1")
         assert late.sent == ["stage1"]
     assert hub.site_state(late).stage2 == ONE
 
