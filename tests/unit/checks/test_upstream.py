@@ -97,8 +97,8 @@ def test_an_upstream_that_accepts_and_says_nothing_is_waited_for_as_in_a_run():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rsync://127.0.0.1:{silent.getsockname()[1]}/debian"
         (late,) = found(url, timeout="1s", connect_timeout="1s")
-    # rsync's own limit is as long, and may be the first on a busy machine
-    assert late.level is Level.ERROR and re.search("moved only 0 bytes|time(d )?out", late.found)
+    # On a busy machine rsync's own limit may be the first, or our greeting is counted.
+    assert late.level is Level.ERROR and re.search(r"moved only \d+ bytes|time(d )?out", late.found)
     assert time.monotonic() - started < 60
 
 
