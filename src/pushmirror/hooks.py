@@ -7,7 +7,6 @@ its archive's tree. What a failure means is up to the caller.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import HookFailed, ProgramFailed, ProgramMissing, TookTooLong, key_name
-from pushmirror.system import async_process, process
+from pushmirror.system import process
 from pushmirror.system.bash import called_by
 
 _log = logging.getLogger(__name__)
@@ -107,6 +106,10 @@ async def run_hook_beside(hook: Hook, on_hook: OnHook = log_hook) -> None:
     """The same in an event loop; if that is cancelled, the hook is ended."""
     if not hook.argv:
         return
+    import asyncio  # a run must not wait for it
+
+    from pushmirror.system import async_process
+
     with _observed(hook, on_hook):
         try:
             async with asyncio.timeout(hook.limit_s):

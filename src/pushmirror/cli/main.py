@@ -12,8 +12,6 @@ import gc
 import importlib
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -172,6 +170,9 @@ def _say(line: str) -> None:
 
 def _keep_traceback(exc: BaseException) -> str:
     """Write the traceback to a file readable by this user only; returns words for where it is."""
+    import tempfile
+    import traceback
+
     text = "".join(traceback.format_exception(exc))
     try:
         handle, name = tempfile.mkstemp(prefix="pushmirror-", suffix=".traceback")

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pushmirror.errors import PushmirrorError, StateError
-from pushmirror.state.database import damage_error, find_damage, sqlite_file, sqlite_url
+from pushmirror.state.database import SqliteDatabase, find_damage, sqlite_file
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
 from pushmirror.system.locks import holder_of, locked
@@ -120,7 +120,7 @@ def copy_database(file: Path, to: Path) -> None:
             target.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.DatabaseError as exc:
         if is_damage(exc):
-            raise damage_error(sqlite_url(file), str(exc)) from exc
+            raise SqliteDatabase(file).damage(str(exc)) from exc
         raise StateError(f"the state database {file} cannot be copied to {to}: {exc}") from exc
     to.chmod(file.stat().st_mode & 0o777)
 
@@ -212,7 +212,7 @@ def _write_backup(file: Path, state: Path, now: datetime) -> Backup:
     try:
         copy_database(file, copy)
         if found := find_damage(copy):
-            raise damage_error(sqlite_url(file), found)
+            raise SqliteDatabase(file).damage(found)
         sync_file(copy)
         copy.replace(made)
     finally:

@@ -1,31 +1,32 @@
-"""The state database: SQLAlchemy engine, transactions, schema, and SQLite's settings.
+"""The state database: connections, transactions, the revision of its schema.
+
+    Database ── SqliteDatabase     here, by sqlite3 alone: a command must not wait for larger libraries
+             └─ PostgresDatabase   postgres.py, by SQLAlchemy
 
 Guaranteed:
 - A transaction is committed when its block ends well, else undone. A write takes SQLite's lock when it
   begins, not half-way, where it could no longer wait for another writer. Foreign keys are checked.
 - An error of the database is a StateError with advice, or a StateDamaged where its content is to blame.
 - Several processes may open a new or old database at once: one of them migrates it, wholly or not at all.
-  alembic is imported only for an old one; a new one gets the current schema, a current one is only read.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from typing import ClassVar
 
 from pushmirror.errors import StateDamaged, StateError
-from pushmirror.state.tables import RECORDS, UnreadableRow, alembic_version, iterate, metadata
+from pushmirror.state.rows import RECORDS, Record, Row, UnreadableRow, to_column, to_record
 from pushmirror.system.locks import locked
 from pushmirror.system.sqlite import is_damage
 
 REVISIONS = ("0001", "0002", "0003")  # those in migrations/versions, oldest first
+SQLITE_URL = "sqlite:///"  # followed by the path of the file
 _REVISION = re.compile(r"[0-9]{4}")
 _BUSY_S = 30.0  # how long to wait for other processes' transactions; ours take milliseconds
 _MIGRATION_S = 60.0  # how long to wait for another process that migrates
@@ -46,31 +47,75 @@ _RESTORE = (
 )
 
 
-class Database:
-    """The database at an SQLAlchemy URL; raises StateError."""
+class Connection(ABC):
+    """A connection with an open transaction; `:name` in a statement is the value of that name."""
 
-    def __init__(self, url: str | URL) -> None:
-        self._engine = _engine(url)
+    @abstractmethod
+    def execute(self, sql: str, /, **values: object) -> list[Row]:
+        """Execute a statement; returns its rows."""
 
+    def fetch(self, kind: type[Record], sql: str, /, **values: object) -> list[Record]:
+        """The rows of a statement as records; UnreadableRow if a row is not what was written."""
+        return [to_record(kind, row) for row in self.execute(sql, **values)]
+
+    def fetch_first(self, kind: type[Record], sql: str, /, **values: object) -> Record | None:
+        """Its first row, if there is one."""
+        return next(iter(self.fetch(kind, sql, **values)), None)
+
+    def fetch_one(self, kind: type[Record], what: str, sql: str, /, **values: object) -> Record:
+        """Its only row; StateError if there is no `what`."""
+        found = self.fetch_first(kind, sql, **values)
+        if found is None:
+            raise StateError(f"there is no {what}")
+        return found
+
+
+class Database(ABC):
+    """A state database of any kind; all methods raise StateError."""
+
+    restore_hint: ClassVar[str]
+
+    def __init__(self, name: str) -> None:
+        """`name` is what messages call it, without passwords."""
+        self.name = name
+
+    @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""
-        return self._transaction("BEGIN")
 
+    @abstractmethod
     def writing(self) -> AbstractContextManager[Connection]:
         """A transaction that may write, also the schema."""
-        return self._transaction("BEGIN IMMEDIATE")
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close its connections."""
+
+    @abstractmethod
+    def tables(self) -> set[str]:
+        """The names of its tables."""
+
+    @abstractmethod
+    def create(self) -> None:
+        """Create the current schema in an empty database."""
+
+    @abstractmethod
+    def upgrade(self) -> None:
+        """Bring an older schema up to date."""
 
     def revision(self) -> str | None:
         """Its schema, one of REVISIONS; None if it is new.
 
         Raises StateError if it is newer than this program, StateDamaged if no pushmirror has written it.
         """
+        tables = self.tables()
+        if "alembic_version" not in tables:
+            if left := RECORDS.keys() & tables:
+                raise self.damage(f"table alembic_version is missing beside {min(left)}")
+            return None
         with self.reading() as db:
-            if not inspect(db).has_table(alembic_version.name):
-                if left := metadata.tables.keys() & {*inspect(db).get_table_names()}:
-                    raise damage_error(db.engine.url, f"table alembic_version is missing beside {min(left)}")
-                return None
-            found: object = db.scalar(select(alembic_version.c.version_num))
+            rows = db.execute("SELECT version_num FROM alembic_version")
+        found = rows[0]["version_num"] if rows else None
         if isinstance(found, str) and found in REVISIONS:
             return found
         if isinstance(found, str) and _REVISION.fullmatch(found) and found > REVISIONS[-1]:
@@ -78,7 +123,7 @@ class Database:
                 f"the state database has schema {found}, expected at most {REVISIONS[-1]}",
                 hint="it was written by a newer pushmirror: install that one",
             )
-        raise damage_error(self._engine.url, f"its schema is {found!r}, expected {REVISIONS[-1]}")
+        raise self.damage(f"its schema is {found!r}, expected {REVISIONS[-1]}")
 
     def migrate(self, directory: Path) -> None:
         """Create the schema or bring it up to date, under the lock of `directory`; raises as `revision`."""
@@ -87,74 +132,118 @@ class Database:
         with locked(directory, patience_s=_MIGRATION_S):
             found = self.revision()  # again: another process may have been faster
             if found is None:
-                self.use_wal()
-                self._create()
+                self.create()
             elif found != REVISIONS[-1]:
-                self.use_wal()
-                self._run_migrations()
+                self.upgrade()
+
+    def damage(self, found: str) -> StateDamaged:
+        """The error of a damaged database; `found` is shown in printable characters."""
+        words = "".join(one if one.isprintable() else "?" for one in found)[:_LONGEST]
+        message = f"the state database {self.name} is damaged: {words}"
+        return StateDamaged(message, hint=self.restore_hint, found=words)
+
+
+class _SqliteConnection(Connection):
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, /, **values: object) -> list[Row]:
+        columns = {name: to_column(value) for name, value in values.items()}
+        with closing(self._connection.cursor()) as cursor:  # one left open would keep the file open, too
+            return [dict(row) for row in cursor.execute(sql, columns)]
+
+
+class SqliteDatabase(Database):
+    """The database in a file. A transaction has a connection of its own, also in another thread."""
+
+    restore_hint = _RESTORE
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file))
+        self.file = file
+        self._idle: list[sqlite3.Connection] = []
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        return self._transaction("BEGIN")
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def tables(self) -> set[str]:
+        with self.reading() as db:
+            return {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def create(self) -> None:
+        self.use_wal()
+        with self.writing() as db:
+            for statement in _schema():
+                db.execute(statement)
+
+    def upgrade(self) -> None:
+        from pushmirror.state.schema import upgrade_sqlite
+
+        self.use_wal()
+        with self._errors(), self._connected() as connection:
+            upgrade_sqlite(connection, REVISIONS[-1])
 
     def use_wal(self) -> None:
         """Use SQLite's write-ahead log: readers and the writer then do not wait for each other."""
-        if _is_sqlite(self._engine):
-            with self._transaction(None) as db:
-                db.exec_driver_sql("PRAGMA journal_mode = WAL")
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._engine.dispose()
-
-    def _create(self) -> None:
-        """Create the current schema in an empty database, without alembic, whose import takes long."""
-        with self.writing() as db:
-            metadata.create_all(db, checkfirst=False)
-            alembic_version.create(db)
-            db.execute(alembic_version.insert().values(version_num=REVISIONS[-1]))
-
-    def _run_migrations(self) -> None:
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        scripts = str(Path(__file__).parent / "migrations")
-        config.set_main_option("script_location", scripts.replace("%", "%%"))
-        with self.writing() as db:
-            config.attributes["connection"] = db
-            try:
-                command.upgrade(config, REVISIONS[-1])
-            except CommandError as exc:  # such as two revisions in one database
-                raise damage_error(db.engine.url, str(exc)) from exc
+        with self._errors(), self._connected() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
 
     @contextmanager
-    def _transaction(self, sqlite_begin: str | None) -> Iterator[Connection]:
-        engine = self._engine.execution_options(sqlite_begin=sqlite_begin)
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        with self._errors(), self._connected() as connection:
+            connection.execute(begin)
+            yield _SqliteConnection(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection for the block, which ends no transaction of its own; what is left open is undone."""
+        connection = self._idle.pop() if self._idle else connect(self.file)
         try:
-            with engine.begin() as connection:
-                yield connection
+            yield connection
+        finally:
+            with suppress(sqlite3.Error, ValueError):  # the error that is under way matters more
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            self._idle.append(connection)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except UnreadableRow as exc:
-            raise damage_error(engine.url, str(exc)) from exc
-        except SQLAlchemyError as exc:
-            orig = getattr(exc, "orig", None)
-            message = str(orig or exc).strip().partition("\n")[0]
-            if isinstance(orig, sqlite3.DatabaseError) and is_damage(orig):
-                raise damage_error(engine.url, message) from exc
-            raise StateError(
-                f"the state database {_name(engine.url)}: {message}", hint=advice(message)
-            ) from exc
+            raise self.damage(str(exc)) from exc
+        except sqlite3.DatabaseError as exc:
+            message = str(exc).strip().partition("\n")[0]
+            if is_damage(exc):
+                raise self.damage(message) from exc
+            raise StateError(f"the state database {self.name}: {message}", hint=advice(message)) from exc
         except UnicodeDecodeError as exc:  # of a name in the schema, or of a message of SQLite with one
-            raise damage_error(engine.url, f"{exc.object!r} is no text") from exc
+            raise self.damage(f"{exc.object!r} is no text") from exc
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """Open an SQLite database, also for other threads. BEGIN is left to us: Python's sqlite3 says it late."""
+    connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite database; none of any other, or of one in memory."""
-    parsed = make_url(url)
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}
-    return Path(str(parsed.database)) if is_file else None
-
-
-def sqlite_url(file: Path) -> URL:
-    """The URL of the SQLite database in a file."""
-    return URL.create("sqlite", database=str(file))
+    """The file of an SQLite database; none of any other."""
+    return Path(url.removeprefix(SQLITE_URL)) if url.startswith(SQLITE_URL) else None
 
 
 def incomplete(file: Path) -> str:
@@ -174,12 +263,12 @@ def find_damage(file: Path) -> str:
     """
     if found := incomplete(file):
         return found
-    database = Database(sqlite_url(file))
+    database = SqliteDatabase(file)
     try:
         with database.reading() as db:
-            answer = db.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-            if answer != "ok":
-                return str(answer).replace("\n", ": ")
+            for row in db.execute("PRAGMA integrity_check(1)"):
+                if row["integrity_check"] != "ok":
+                    return str(row["integrity_check"]).replace("\n", ": ")
         if (revision := database.revision()) is None:
             return "it has no tables"
         if revision == REVISIONS[-1]:
@@ -187,8 +276,7 @@ def find_damage(file: Path) -> str:
                 if missing := next(_missing(db), ""):
                     return missing
                 for table, kind in RECORDS.items():
-                    for _ in iterate(kind, db, select(table)):
-                        pass
+                    db.fetch(kind, f"SELECT * FROM {table}")  # noqa: S608  a name of ours
     except StateError as exc:
         return exc.found if isinstance(exc, StateDamaged) else str(exc)
     finally:
@@ -196,70 +284,28 @@ def find_damage(file: Path) -> str:
     return ""
 
 
-def damage_error(url: URL, found: str) -> StateDamaged:
-    """The error of a damaged database; `found` is shown in printable characters."""
-    words = "".join(one if one.isprintable() else "?" for one in found)[:_LONGEST]
-    hint = _RESTORE if url.get_backend_name() == "sqlite" else "restore it from a backup of yours"
-    return StateDamaged(f"the state database {_name(url)} is damaged: {words}", hint=hint, found=words)
-
-
 def advice(message: str) -> str | None:
     """What to do about a database's error."""
     return next((todo for words, todo in _ADVICE.items() if words in message.lower()), None)
 
 
+def _schema() -> Iterable[str]:
+    """The statements that create the current schema."""
+    text = Path(__file__).with_name("schema.sql").read_text("utf-8")
+    statements = (part.strip() for part in text.split(";\n"))
+    return [one for one in statements if one] + [f"INSERT INTO alembic_version VALUES ('{REVISIONS[-1]}')"]  # noqa: S608
+
+
 def _missing(db: Connection) -> Iterator[str]:
     """Tables and columns that are not there."""
-    for table in metadata.sorted_tables:
-        if not inspect(db).has_table(table.name):
-            yield f"table {table.name} is missing"
+    model = sqlite3.connect(":memory:")
+    for statement in _schema():
+        model.execute(statement)
+    for table in RECORDS:
+        expected = [row[1] for row in model.execute(f"PRAGMA table_info({table})")]
+        there = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
+        if not there:
+            yield f"table {table} is missing"
             continue
-        there = {column["name"] for column in inspect(db).get_columns(table.name)}
-        yield from (
-            f"column {table.name}.{column.name} is missing" for column in table.c if column.name not in there
-        )
-
-
-def _engine(url: str | URL) -> Engine:
-    try:
-        parsed = make_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-        engine = create_engine(
-            parsed, connect_args={"timeout": _BUSY_S} if sqlite else {}, pool_pre_ping=not sqlite
-        )
-    except (ArgumentError, NoSuchModuleError, ValueError) as exc:
-        raise StateError(  # the URL may hold a password: it is not repeated
-            "state.database is no database URL, expected one such as postgresql+psycopg://user@host/name"
-        ) from exc
-    except ImportError as exc:
-        raise StateError(
-            f"the Python module {exc.name} for state.database is not installed",
-            hint="install it beside pushmirror, or leave out state.database to use SQLite",
-        ) from exc
-    if _is_sqlite(engine):
-        event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _is_sqlite(engine: Engine) -> bool:
-    return engine.dialect.name == "sqlite"
-
-
-def _prepare(connection: sqlite3.Connection, _: object) -> None:
-    """Leave BEGIN to us: Python's sqlite3 says it late, and a kill could leave half a migration."""
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin(connection: Connection) -> None:
-    statement = connection.get_execution_options().get("sqlite_begin")
-    if statement:
-        connection.exec_driver_sql(statement)
-
-
-def _name(url: URL) -> str:
-    """The database as a message may name it: its query part may hold a password too."""
-    if url.get_backend_name() == "sqlite":
-        return url.database or "in memory"
-    return url.set(query={}).render_as_string(hide_password=True)
+        yield from (f"column {table}.{name} is missing" for name in expected if name not in there)
+    model.close()

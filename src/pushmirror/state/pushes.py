@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
-
-from pushmirror.state.database import Database
+from pushmirror.state.database import Connection, Database
 from pushmirror.state.records import Preparation, SiteState, Trigger
-from pushmirror.state.tables import (
-    fetch,
-    fetch_first,
-    generations,
-    newest_surplus,
-    preparations,
-    site_states,
-    to_row,
-    triggers,
-    upsert,
-)
+from pushmirror.state.rows import insertion, to_row
 
 
 class PushStore:
@@ -39,10 +27,12 @@ class PushStore:
             before = _preparation(db, archive)
             if before and before.generation == generation:
                 return before
-            served = select(generations.c.digest).where(generations.c.archive == archive)
-            if generation != db.scalar(served.order_by(generations.c.id.desc()).limit(1)):
+            newest = "SELECT digest FROM generations WHERE archive = :archive ORDER BY id DESC LIMIT 1"
+            if [row["digest"] for row in db.execute(newest, archive=archive)] != [generation]:
                 _revoke(db, archive, generation, "stage1", "sent_generation")
-            db.execute(upsert(preparations, db.dialect.name), to_row(prepared))
+            delete_preparation(db, archive)
+            row = to_row(prepared)
+            db.execute(insertion("preparations", row), **row)
             return prepared
 
     def unprepare(self, archive: str) -> None:
@@ -65,25 +55,20 @@ class PushStore:
 
         Returns the triggers in the order of the site states.
         """
-        rows = list(sent)
-        if not rows:
-            return []
-        new = [
-            {
-                "archive": site_state.archive,
-                "site": site_state.site,
-                "stage": site_state.sent_stage,
-                "generation": site_state.sent_generation,
-                "sent_at": site_state.sent_at,
-            }
-            for site_state in rows
-        ]
+        states, stored = list(sent), []
         with self._database.writing() as db:
-            _put(db, rows)
-            stored = fetch(Trigger, db, insert(triggers).returning(triggers), new)
-        # To ask the database for their order would be to insert them one by one: RETURNING has none.
-        found = {(trigger.archive, trigger.site): trigger for trigger in stored}
-        return [found[site_state.archive, site_state.site] for site_state in rows]
+            for state in states:
+                _put(db, state)
+                values = {
+                    "archive": state.archive,
+                    "site": state.site,
+                    "stage": state.sent_stage,
+                    "generation": state.sent_generation,
+                    "sent_at": state.sent_at,
+                    "output": "",
+                }
+                stored += db.fetch(Trigger, f"{insertion('triggers', values)} RETURNING *", **values)
+        return stored
 
     def record_answer(
         self,
@@ -98,21 +83,22 @@ class PushStore:
         `change` gets the site's state at this moment, whatever others have written meanwhile. Returns the new
         state; None when the site has been forgotten.
         """
-        answer = {"ended_at": self._now(), "exit_code": exit_code, "output": output}
-        is_site = (site_states.c.archive == trigger.archive) & (site_states.c.site == trigger.site)
+        end = "UPDATE triggers SET ended_at = :now, exit_code = :exit_code, output = :output WHERE id = :id"
+        find = "SELECT * FROM standings WHERE archive = :archive AND site = :site"
         with self._database.writing() as db:
-            db.execute(update(triggers).where(triggers.c.id == trigger.id).values(**answer))
-            before = fetch_first(SiteState, db, select(site_states).where(is_site))
+            db.execute(end, now=self._now(), exit_code=exit_code, output=output, id=trigger.id)
+            before = db.fetch_first(SiteState, find, archive=trigger.archive, site=trigger.site)
             if before is None:
                 return None
             after = change(before)
-            db.execute(update(site_states).where(is_site).values(to_row(after)))
+            _put(db, after)
             return after
 
     def put_site_states(self, new: Iterable[SiteState]) -> None:
         """Store states of sites, in one transaction; earlier states of the same sites are replaced."""
         with self._database.writing() as db:
-            _put(db, list(new))
+            for state in new:
+                _put(db, state)
 
     def change_site_states(
         self, archive: str, change: Callable[[SiteState], SiteState], *, only: Collection[str] | None = None
@@ -124,42 +110,43 @@ class PushStore:
         with self._database.writing() as db:
             chosen = [one for one in _site_states(db, archive) if only is None or one.site in only]
             changed = [after for before in chosen if (after := change(before)) != before]
-            _put(db, changed)
+            for after in changed:
+                _put(db, after)
             return changed
 
     def triggers(
         self, *, archive: str | None = None, site: str | None = None, limit: int = 20
     ) -> list[Trigger]:
         """Triggers of one or all archives and sites, newest first."""
-        newest = select(triggers).order_by(triggers.c.id.desc()).limit(limit)
-        if archive is not None:
-            newest = newest.where(triggers.c.archive == archive)
-        if site is not None:
-            newest = newest.where(triggers.c.site == site)
+        values = {"archive": archive, "site": site}
+        conditions = [f"{name} = :{name}" for name, value in values.items() if value is not None]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT * FROM triggers {where} ORDER BY id DESC LIMIT :limit"  # noqa: S608  conditions of ours
         with self._database.reading() as db:
-            return fetch(Trigger, db, newest)
+            return db.fetch(Trigger, sql, limit=limit, **values)
 
     def forget_site(self, site: str) -> None:
         """Delete the states and triggers of a removed site."""
         with self._database.writing() as db:
-            db.execute(delete(site_states).where(site_states.c.site == site))
-            db.execute(delete(triggers).where(triggers.c.site == site))
+            db.execute("DELETE FROM standings WHERE site = :site", site=site)
+            db.execute("DELETE FROM triggers WHERE site = :site", site=site)
 
     def prune_triggers(self, archive: str, keep: int, *, keep_output: int | None = None) -> int:
         """Delete all triggers of an archive but the newest `keep`; returns how many.
 
         Of those that stay, only the newest `keep_output` keep their output (none: all).
         """
-        of_archive = triggers.c.archive == archive
-
-        def surplus(kept: int) -> ColumnElement[bool]:
-            return of_archive & (triggers.c.id <= newest_surplus(triggers, of_archive, kept))
-
+        surplus = """
+            archive = :archive AND id <= (
+                SELECT id FROM triggers WHERE archive = :archive ORDER BY id DESC LIMIT 1 OFFSET :keep
+            )
+        """
         with self._database.writing() as db:
             if keep_output is not None:
-                loud = surplus(keep_output) & (triggers.c.output != "")
-                db.execute(update(triggers).where(loud).values(output=""))
-            return db.execute(delete(triggers).where(surplus(keep))).rowcount
+                empty = f"UPDATE triggers SET output = '' WHERE output != '' AND {surplus}"  # noqa: S608
+                db.execute(empty, archive=archive, keep=keep_output)
+            delete = f"DELETE FROM triggers WHERE {surplus} RETURNING id"  # noqa: S608
+            return len(db.execute(delete, archive=archive, keep=keep))
 
 
 def start_generation(db: Connection, archive: str, digest: str, *, was_prepared: bool) -> None:
@@ -180,27 +167,30 @@ def start_generation(db: Connection, archive: str, digest: str, *, was_prepared:
 def reset_sites(db: Connection) -> None:
     """Nothing is prepared, and no site has confirmations, a trigger in flight or a back-off."""
     revoked = ("stage1", "stage2", "sent_stage", "sent_generation", "sent_at", "next_try_at")
-    db.execute(update(site_states).values(dict.fromkeys(revoked)))
-    db.execute(delete(preparations))
+    db.execute(f"UPDATE standings SET {', '.join(f'{column} = NULL' for column in revoked)}")  # noqa: S608
+    db.execute("DELETE FROM preparations")
 
 
 def delete_preparation(db: Connection, archive: str) -> None:
     """What was prepared has been published, or something else has."""
-    db.execute(delete(preparations).where(preparations.c.archive == archive))
+    db.execute("DELETE FROM preparations WHERE archive = :archive", archive=archive)
 
 
 def _preparation(db: Connection, archive: str) -> Preparation | None:
-    return fetch_first(Preparation, db, select(preparations).where(preparations.c.archive == archive))
+    sql = "SELECT * FROM preparations WHERE archive = :archive"
+    return db.fetch_first(Preparation, sql, archive=archive)
 
 
 def _site_states(db: Connection, archive: str) -> list[SiteState]:
-    of_archive = select(site_states).where(site_states.c.archive == archive)
-    return fetch(SiteState, db, of_archive.order_by(site_states.c.site))
+    sql = "SELECT * FROM standings WHERE archive = :archive ORDER BY site"
+    return db.fetch(SiteState, sql, archive=archive)
 
 
-def _put(db: Connection, new: list[SiteState]) -> None:
-    if new:  # no rows at all would be one row of defaults to SQLAlchemy
-        db.execute(upsert(site_states, db.dialect.name), [to_row(site_state) for site_state in new])
+def _put(db: Connection, state: SiteState) -> None:
+    """Insert the state of a site, or replace the one it has."""
+    row = to_row(state)
+    values = ", ".join(f"{name} = excluded.{name}" for name in row if name not in {"archive", "site"})
+    db.execute(f"{insertion('standings', row)} ON CONFLICT (archive, site) DO UPDATE SET {values}", **row)
 
 
 def _revoke(db: Connection, archive: str, digest: str, *columns: str) -> None:
@@ -211,5 +201,5 @@ def _revoke(db: Connection, archive: str, digest: str, *columns: str) -> None:
 def _replace(db: Connection, archive: str, old: str, new: str | None, *columns: str) -> None:
     """Put `new` where a site has the generation `old`, in these columns."""
     for column in columns:
-        has_it = (site_states.c.archive == archive) & (site_states.c[column] == old)
-        db.execute(update(site_states).where(has_it).values({column: new}))
+        sql = f"UPDATE standings SET {column} = :new WHERE archive = :archive AND {column} = :old"  # noqa: S608
+        db.execute(sql, archive=archive, old=old, new=new)

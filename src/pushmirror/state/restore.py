@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
-
 from pushmirror.errors import StateDamaged, StateError
 from pushmirror.state.backups import (
     SUFFIXES,
@@ -34,11 +32,10 @@ from pushmirror.state.backups import (
     require_owner,
     sync_file,
 )
-from pushmirror.state.database import Database, find_damage, sqlite_url
+from pushmirror.state.database import SqliteDatabase, find_damage
 from pushmirror.state.pushes import reset_sites
 from pushmirror.state.records import Stage
 from pushmirror.state.store import Store
-from pushmirror.state.tables import generations, runs
 from pushmirror.system import clock
 from pushmirror.system.files import sync_directory
 
@@ -138,7 +135,7 @@ def _prepare(work: Path, source: Path | None, state: Path) -> None:
                 if (one := source.with_name(source.name + suffix)).exists():
                     shutil.copy(one, raw.with_name(raw.name + suffix))
             _require_good(raw)
-        database = Database(sqlite_url(raw))
+        database = SqliteDatabase(raw)
         try:
             database.migrate(state)
         finally:
@@ -157,12 +154,12 @@ def _require_good(file: Path) -> None:
 def _reset(work: Path, archives: Iterable[str]) -> tuple[str, ...]:
     """Reset it as described above; returns the archives that got a request."""
     with ExitStack() as closing:
-        database = Database(sqlite_url(work))
+        database = SqliteDatabase(work)
         closing.callback(database.close)
         with database.writing() as db:
             reset_sites(db)
-            known = select(runs.c.archive).union(select(generations.c.archive))
-            names = sorted({*db.scalars(known), *archives})
+            known = db.execute("SELECT archive FROM runs UNION SELECT archive FROM generations")
+            names = sorted({*(row["archive"] for row in known), *archives})
         store = Store(database, clock.now, ExitStack())
         for name in names:
             store.add_request(name, Stage.ALL, trigger=_TRIGGER)

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select, update
-
-from pushmirror.state.database import Database
+from pushmirror.state.database import Connection, Database
 from pushmirror.state.pushes import delete_preparation, start_generation
 from pushmirror.state.records import Generation, Outcome, Request, Run, Stage
-from pushmirror.state.tables import (
-    fetch,
-    fetch_first,
-    fetch_one,
-    generations,
-    newest_surplus,
-    requests,
-    runs,
-)
+from pushmirror.state.rows import insertion
 
 
 class RunStore:
@@ -41,39 +30,42 @@ class RunStore:
         answer: str | None = None,
     ) -> Request:
         """Store a request for a run. With an `answer` it needs no run, and has succeeded."""
-        statement = insert(requests).values(
-            archive=archive,
-            stage=stage,
-            mhop=mhop,
-            trigger=trigger,
-            client=client,
-            words=words,
-            generation=generation,
-            arrived_at=self._now(),
-            exit_code=None if answer is None else 0,
-            message=answer or "",
-        )
+        values = {
+            "archive": archive,
+            "stage": stage,
+            "mhop": mhop,
+            "trigger_name": trigger,
+            "client": client,
+            "words": words,
+            "generation": generation,
+            "arrived_at": self._now(),
+            "exit_code": None if answer is None else 0,
+            "message": answer or "",
+        }
         with self._database.writing() as db:
-            return fetch(Request, db, statement.returning(requests))[0]
+            return db.fetch(Request, f"{insertion('requests', values)} RETURNING *", **values)[0]
 
     def request(self, request_id: int) -> Request:
         """The request of this id; StateError if there is none."""
         with self._database.reading() as db:
-            statement = select(requests).where(requests.c.id == request_id)
-            return fetch_one(Request, db, statement, f"request {request_id}")
+            sql = "SELECT * FROM requests WHERE id = :id"
+            return db.fetch_one(Request, f"request {request_id}", sql, id=request_id)
 
     def pending(self, archive: str) -> list[Request]:
         """Requests that no run serves yet and that have no answer, oldest first."""
-        is_pending = requests.c.run_id.is_(None) & requests.c.exit_code.is_(None)
+        sql = """
+            SELECT * FROM requests
+            WHERE archive = :archive AND run_id IS NULL AND exit_code IS NULL
+            ORDER BY id
+        """
         with self._database.reading() as db:
-            statement = select(requests).where(requests.c.archive == archive, is_pending)
-            return fetch(Request, db, statement.order_by(requests.c.id))
+            return db.fetch(Request, sql, archive=archive)
 
     def latest_request(self, archive: str) -> Request | None:
         """The newest request, answered or not."""
         with self._database.reading() as db:
-            statement = select(requests).where(requests.c.archive == archive)
-            return fetch_first(Request, db, statement.order_by(requests.c.id.desc()).limit(1))
+            sql = "SELECT * FROM requests WHERE archive = :archive ORDER BY id DESC LIMIT 1"
+            return db.fetch_first(Request, sql, archive=archive)
 
     def begin_run(
         self,
@@ -86,21 +78,28 @@ class RunStore:
         request_ids: Iterable[int] = (),
     ) -> Run:
         """Store a run that starts now and serves these requests; StateError if another run serves one."""
-        begin = insert(runs).values(
-            archive=archive,
-            stage=stage,
-            strategy=strategy,
-            trigger=trigger,
-            started_at=self._now(),
-            outcome=Outcome.RUNNING,
-            log=log,
-        )
+        values = {
+            "archive": archive,
+            "stage": stage,
+            "strategy": strategy,
+            "trigger_name": trigger,
+            "started_at": self._now(),
+            "outcome": Outcome.RUNNING,
+            "message": "",
+            "stats": {},
+            "log": log,
+            "why": "",
+        }
+        take = """
+            UPDATE requests SET run_id = :run
+            WHERE id = :id AND archive = :archive AND run_id IS NULL
+            RETURNING *
+        """
         with self._database.writing() as db:
-            run = fetch(Run, db, begin.returning(runs))[0]
+            run = db.fetch(Run, f"{insertion('runs', values)} RETURNING *", **values)[0]
             for number in request_ids:
-                is_free = (requests.c.archive == archive) & requests.c.run_id.is_(None)
-                take = update(requests).where(requests.c.id == number, is_free).values(run_id=run.id)
-                fetch_one(Request, db, take.returning(requests), f"waiting request {number} for {archive}")
+                what = f"waiting request {number} for {archive}"
+                db.fetch_one(Request, what, take, run=run.id, id=number, archive=archive)
         return run
 
     def end_run(
@@ -120,25 +119,39 @@ class RunStore:
         Requests of an interrupted run get no answer: they wait for the next run. `strategy` and `why` are
         those that were used; empty: unchanged.
         """
-        values = {
-            "outcome": outcome,
-            "exit_code": int(exit_code),  # a plain number: drivers may know IntEnum for something else
-            "generation": generation,
-            "message": message,
-            "stats": dict(stats or {}),
-            "ended_at": self._now(),
-            **({"strategy": strategy, "why": why} if strategy else {}),
-        }
+        end = """
+            UPDATE runs
+            SET outcome = :outcome, exit_code = :exit_code, generation = :generation, message = :message,
+                stats = :stats, ended_at = :ended_at,
+                strategy = CASE WHEN :strategy = '' THEN strategy ELSE :strategy END,
+                why = CASE WHEN :strategy = '' THEN why ELSE :why END
+            WHERE id = :id AND outcome = :running
+            RETURNING *
+        """
         if outcome is Outcome.INTERRUPTED:
-            answer: dict[str, object] = {"run_id": None}
+            answer = "UPDATE requests SET run_id = NULL WHERE run_id = :run AND exit_code IS NULL"
         else:
-            answer = {"exit_code": int(exit_code), "message": message}
-        is_running = (runs.c.id == run_id) & (runs.c.outcome == Outcome.RUNNING)
+            answer = """
+                UPDATE requests SET exit_code = :exit_code, message = :message
+                WHERE run_id = :run AND exit_code IS NULL
+            """
+        result = {"exit_code": exit_code, "message": message}
         with self._database.writing() as db:
-            end = update(runs).where(is_running).values(**values).returning(runs)
-            run = fetch_one(Run, db, end, f"running run {run_id}")
-            is_unanswered = (requests.c.run_id == run_id) & requests.c.exit_code.is_(None)
-            db.execute(update(requests).where(is_unanswered).values(**answer))
+            run = db.fetch_one(
+                Run,
+                f"running run {run_id}",
+                end,
+                id=run_id,
+                running=Outcome.RUNNING,
+                outcome=outcome,
+                generation=generation,
+                stats=stats or {},
+                ended_at=self._now(),
+                strategy=strategy,
+                why=why,
+                **result,
+            )
+            db.execute(answer, run=run_id, **result)
         return run
 
     def recover(self, archive: str) -> list[Run]:
@@ -147,16 +160,20 @@ class RunStore:
         A preparation is then deleted: it is unknown what they have fetched since. To be called with the
         tree's lock: only then is such a run known to be dead.
         """
-        is_running = (runs.c.archive == archive) & (runs.c.outcome == Outcome.RUNNING)
-        died = {
-            "outcome": Outcome.DIED,
-            "ended_at": self._now(),
-            "message": "its process disappeared",
-        }
+        release = """
+            UPDATE requests SET run_id = NULL
+            WHERE exit_code IS NULL
+                AND run_id IN (SELECT id FROM runs WHERE archive = :archive AND outcome = :running)
+        """
+        end = """
+            UPDATE runs SET outcome = :died, ended_at = :now, message = 'its process disappeared'
+            WHERE archive = :archive AND outcome = :running
+            RETURNING *
+        """
+        which = {"archive": archive, "running": Outcome.RUNNING}
         with self._database.writing() as db:
-            is_theirs = requests.c.run_id.in_(select(runs.c.id).where(is_running))
-            db.execute(update(requests).where(is_theirs, requests.c.exit_code.is_(None)).values(run_id=None))
-            found = fetch(Run, db, update(runs).where(is_running).values(**died).returning(runs))
+            db.execute(release, **which)
+            found = db.fetch(Run, end, died=Outcome.DIED, now=self._now(), **which)
             if found:
                 delete_preparation(db, archive)
         return sorted(found, key=lambda run: run.id)
@@ -171,21 +188,21 @@ class RunStore:
         sites have confirmed of it, or is outdated: `was_prepared` says so where its name does not.
         """
         with self._database.writing() as db:
-            served = fetch_first(Generation, db, _newest_generations(archive, 1))
+            served = next(iter(_newest_generations(db, archive, 1)), None)
             if served and served.digest == digest:
                 return served
-            is_served = (generations.c.archive == archive) & generations.c.replaced_at.is_(None)
-            db.execute(update(generations).where(is_served).values(replaced_at=at))
+            replace = """
+                UPDATE generations SET replaced_at = :at WHERE archive = :archive AND replaced_at IS NULL
+            """
+            db.execute(replace, at=at, archive=archive)
             start_generation(db, archive, digest, was_prepared=was_prepared)
-            publish = insert(generations).values(
-                archive=archive, digest=digest, published_at=at, run_id=run_id
-            )
-            return fetch(Generation, db, publish.returning(generations))[0]
+            values = {"archive": archive, "digest": digest, "published_at": at, "run_id": run_id}
+            return db.fetch(Generation, f"{insertion('generations', values)} RETURNING *", **values)[0]
 
     def generations(self, archive: str, limit: int = 20) -> list[Generation]:
         """The archive's generations, newest first."""
         with self._database.reading() as db:
-            return fetch(Generation, db, _newest_generations(archive, limit))
+            return _newest_generations(db, archive, limit)
 
     def latest_generation(self, archive: str) -> Generation | None:
         """The generation being served."""
@@ -193,18 +210,21 @@ class RunStore:
 
     def runs(self, archive: str | None = None, limit: int = 20, before_id: int | None = None) -> list[Run]:
         """Runs of one or all archives, newest first, from the one before `before_id` on."""
-        newest = select(runs).order_by(runs.c.id.desc()).limit(limit)
-        if archive is not None:
-            newest = newest.where(runs.c.archive == archive)
-        if before_id is not None:
-            newest = newest.where(runs.c.id < before_id)
+        values = {"archive": archive, "before": before_id}
+        conditions = [
+            condition
+            for name, condition in (("archive", "archive = :archive"), ("before", "id < :before"))
+            if values[name] is not None
+        ]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT * FROM runs {where} ORDER BY id DESC LIMIT :limit"  # noqa: S608  conditions of ours
         with self._database.reading() as db:
-            return fetch(Run, db, newest)
+            return db.fetch(Run, sql, limit=limit, **values)
 
     def run(self, run_id: int) -> Run:
         """The run of this number; StateError if there is none."""
         with self._database.reading() as db:
-            return fetch_one(Run, db, select(runs).where(runs.c.id == run_id), f"run {run_id}")
+            return db.fetch_one(Run, f"run {run_id}", "SELECT * FROM runs WHERE id = :id", id=run_id)
 
     def prune(self, archive: str, keep: int, *, keep_generations: int = 1000) -> list[Run]:
         """Delete ended runs but the newest `keep`, and their requests; returns these runs, newest first.
@@ -212,29 +232,37 @@ class RunStore:
         Of requests that needed no run as many are kept. Of its generations the newest are kept too, and
         always the one being served.
         """
-        of_archive = generations.c.archive == archive
-        surplus_generations = (
-            of_archive
-            & (generations.c.id <= newest_surplus(generations, of_archive, keep_generations))
-            & generations.c.replaced_at.is_not(None)
-        )
-        needed_no_run = requests.c.run_id.is_(None) & requests.c.exit_code.is_not(None)
-        needed_no_run &= requests.c.archive == archive
         with self._database.writing() as db:
-            db.execute(delete(generations).where(surplus_generations))
-            surplus_runs = _surplus_runs(archive, keep)
-            db.execute(delete(requests).where(requests.c.run_id.in_(select(runs.c.id).where(surplus_runs))))
-            surplus = requests.c.id <= newest_surplus(requests, needed_no_run, keep)
-            db.execute(delete(requests).where(needed_no_run, surplus))
-            deleted = fetch(Run, db, delete(runs).where(surplus_runs).returning(runs))
+            db.execute(_DELETE_GENERATIONS, archive=archive, keep=keep_generations)
+            kept = {"archive": archive, "keep": keep, "running": Outcome.RUNNING}
+            db.execute(f"DELETE FROM requests WHERE run_id IN (SELECT id FROM runs WHERE {_SURPLUS})", **kept)  # noqa: S608
+            db.execute(_DELETE_REQUESTS_WITHOUT_RUN, archive=archive, keep=keep)
+            deleted = db.fetch(Run, f"DELETE FROM runs WHERE {_SURPLUS} RETURNING *", **kept)  # noqa: S608
         return sorted(deleted, key=lambda run: run.id, reverse=True)
 
 
-def _newest_generations(archive: str, limit: int) -> Select[Any]:
-    of_archive = select(generations).where(generations.c.archive == archive)
-    return of_archive.order_by(generations.c.id.desc()).limit(limit)
+#: Surplus: not newer than the newest row beyond those to be kept; if there is none it is NULL, so no row is.
+_SURPLUS = """
+    archive = :archive AND outcome != :running AND id <= (
+        SELECT id FROM runs WHERE archive = :archive AND outcome != :running
+        ORDER BY id DESC LIMIT 1 OFFSET :keep
+    )
+"""
+_DELETE_GENERATIONS = """
+    DELETE FROM generations
+    WHERE archive = :archive AND replaced_at IS NOT NULL AND id <= (
+        SELECT id FROM generations WHERE archive = :archive ORDER BY id DESC LIMIT 1 OFFSET :keep
+    )
+"""
+_DELETE_REQUESTS_WITHOUT_RUN = """
+    DELETE FROM requests
+    WHERE archive = :archive AND run_id IS NULL AND exit_code IS NOT NULL AND id <= (
+        SELECT id FROM requests WHERE archive = :archive AND run_id IS NULL AND exit_code IS NOT NULL
+        ORDER BY id DESC LIMIT 1 OFFSET :keep
+    )
+"""
 
 
-def _surplus_runs(archive: str, keep: int) -> ColumnElement[bool]:
-    has_ended = (runs.c.archive == archive) & (runs.c.outcome != Outcome.RUNNING)
-    return has_ended & (runs.c.id <= newest_surplus(runs, has_ended, keep))
+def _newest_generations(db: Connection, archive: str, limit: int) -> list[Generation]:
+    sql = "SELECT * FROM generations WHERE archive = :archive ORDER BY id DESC LIMIT :limit"
+    return db.fetch(Generation, sql, archive=archive, limit=limit)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pushmirror.errors import PushmirrorError, StateError, key_name
 from pushmirror.state.backups import list_backups, make_private, shared_lock
-from pushmirror.state.database import Database, damage_error, incomplete, sqlite_file, sqlite_url
+from pushmirror.state.database import Database, SqliteDatabase, incomplete, sqlite_file
 from pushmirror.state.pushes import PushStore
 from pushmirror.state.runs import RunStore
 from pushmirror.system import clock
@@ -48,13 +48,16 @@ def open_store(url: str, directory: Path, *, now: Callable[[], datetime] = clock
             hint=f"name another one as {place}, or make it for this user",
         ) from exc
     with ExitStack() as closing, _state_errors(directory):
-        file = sqlite_file(url)
-        if file is None:
-            make_private(directory)
-        else:
+        database: Database
+        if file := sqlite_file(url):
+            database = SqliteDatabase(file)
             closing.enter_context(shared_lock(directory))
-            _require_not_lost(file, directory)
-        database = Database(url)
+            _require_not_lost(database, directory)
+        else:
+            from pushmirror.state.postgres import PostgresDatabase
+
+            make_private(directory)
+            database = PostgresDatabase(url)
         closing.callback(database.close)
         database.migrate(directory)
         return Store(database, now, closing.pop_all())
@@ -73,9 +76,10 @@ def _state_errors(directory: Path) -> Iterator[None]:
         raise StateError(f"{exc.filename or directory} cannot be read or written: {exc.strerror}") from exc
 
 
-def _require_not_lost(file: Path, directory: Path) -> None:
+def _require_not_lost(database: SqliteDatabase, directory: Path) -> None:
     """StateDamaged if SQLite would create a new database in the place of a lost one."""
+    file = database.file
     if found := incomplete(file):
         is_cut_short = file.exists() and file.stat().st_size > 0
         if is_cut_short or list_backups(directory, clock.now()):
-            raise damage_error(sqlite_url(file), found)
+            raise database.damage(found)

@@ -103,7 +103,7 @@ class Engine:
         self._upstream, self._area = workspace.upstream, workspace.area
         self._closures, self._traces = workspace.closures, workspace.traces
         self._tracker = InventoryTracker(archive, paths, progress)
-        self._publisher = Publisher(self._tree, self._area, self._tracker)
+        self._publisher = Publisher(self._tree, self._area, self._tracker.recording)
         self._staging = Staging(workspace, self._publisher)
         self._deletion = DeletionPlanner(workspace)
         self.report = Report(started=clock.now(), selection=selection_hash(archive))

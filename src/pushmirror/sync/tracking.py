@@ -1,6 +1,6 @@
 """Track our own tree during a run: its inventory, the upstream state it follows, the manifest for sites.
 
-    a run begins ──▶ begin_changes ▸ change ▸ refresh ──▶ arrived: extras, followed ──▶ publish_manifest
+    a run begins ──▶ recording: names change ──▶ arrived: extras, followed ──▶ publish_manifest
 
 Guaranteed: the inventory is complete only while it has every change; a change that cannot be recorded clears
 it first (`clear`), and a full scan follows. Nothing is stored that nothing reads. Not the business
@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from pushmirror.archive.layout import OURS
 from pushmirror.archive.paths import Entry
@@ -69,15 +68,17 @@ class InventoryTracker:
         assert self._opened is not None
         return self._opened
 
-    def begin_changes(self, paths: Iterable[str]) -> None:
-        """These names may change from now on."""
+    @contextmanager
+    def recording(self, paths: Iterable[str], hashes: Mapping[str, str]) -> Iterator[None]:
+        """Record that these names change in the block; if it is killed, the next run reads them again.
+
+        `hashes` are the SHA256s that are known of some of them, by path.
+        """
         if self.inventory.complete:
             self.inventory.begin_changes(paths)
-
-    def refresh(self, tree: Path, hashes: Mapping[str, str]) -> None:
-        """Those that were expected have changed."""
+        yield
         if self.inventory.complete:
-            self.inventory.refresh(tree, hashes)
+            self.inventory.refresh(self._tree, hashes)
 
     def prepare_for(self, diff: Diff) -> None:
         """Record that a change begins, with names that nothing refers to yet."""

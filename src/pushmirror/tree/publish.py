@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 from pushmirror.archive.layout import (
     DIRECTORY_MODE,
@@ -61,23 +60,18 @@ class PublishPlan:
     dropped: Collection[str] = ()  # Release files that go; at once in what changes in one instant
 
 
-class ChangeObserver(Protocol):
-    """Is told of every change of the tree; see `sync.tracking.InventoryTracker`."""
-
-    def begin_changes(self, paths: Iterable[str]) -> None:
-        """These names may change from now on, also if we are killed."""
-
-    def refresh(self, tree: Path, hashes: Mapping[str, str]) -> None:
-        """Those that were expected have changed; `hashes` are SHA256s that are known of some."""
+#: Entered before names of the tree change, left when they have; takes the names, and SHA256s known of some.
+Recording = Callable[[Collection[str], Mapping[str, str]], AbstractContextManager[None]]
 
 
 class Publisher:
     """Publishes into one tree; its caller holds the tree's lock."""
 
-    def __init__(self, tree: Path, area: WorkArea, observer: ChangeObserver | None = None) -> None:
+    def __init__(self, tree: Path, area: WorkArea, recording: Recording | None = None) -> None:
+        """`recording` keeps the inventory true: `sync.tracking.InventoryTracker.recording`."""
         self._tree = tree
         self._area = area
-        self._observer = observer
+        self._recording = recording
         self._served = TreeWriter(area)
         self._beneath = area.beneath
 
@@ -93,7 +87,7 @@ class Publisher:
         blocked = {directory for directory in directories if not self._served.has_room(directory)}
         ready = [path for path in candidates if path.rpartition("/")[0] not in blocked]
         self._area.note_landed(ready)
-        with self._observed(ready, hashes):
+        with self._recorded(ready, hashes):
             for path in ready:
                 self._served.put_file(self._area.name_of(path), path)
         return set(ready)
@@ -108,7 +102,7 @@ class Publisher:
         names = [*change.files, *change.links, *change.directories, *change.carried]
         names += change.dropped
         names += [f"{root}/{name}" for root, files in change.elsewhere.items() for name in files]
-        with self._observed(names, change.hashes):
+        with self._recorded(names, change.hashes):
             return self._publish(change)
 
     def _publish(self, change: PublishPlan) -> int:
@@ -143,7 +137,7 @@ class Publisher:
         """Remove files and links, what refers before what it refers to, then directories that are empty."""
         self._begin()
         paths, directories = list(paths), list(directories)
-        with self._observed([*paths, *directories]):
+        with self._recorded([*paths, *directories]):
             return self._delete(paths, directories)
 
     def _delete(self, paths: Iterable[str], directories: Iterable[str]) -> int:
@@ -175,7 +169,7 @@ class Publisher:
     def drop_release_files(self, published: PublishedState) -> None:
         """Remove them where no swap has done so: clients prefer an InRelease."""
         gone = self.dropped_release_files(published)
-        with self._observed(gone):
+        with self._recorded(gone):
             for path in gone:
                 self._beneath.unlink(path)
 
@@ -192,15 +186,10 @@ class Publisher:
         self._beneath.forget_all()
         self._served = TreeWriter(self._area)
 
-    @contextmanager
-    def _observed(self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES) -> Iterator[None]:
-        """The inventory treats these names as changing in the block, and if it ends in the middle."""
-        if self._observer is None or not paths:
-            yield
-            return
-        self._observer.begin_changes(paths)
-        yield
-        self._observer.refresh(self._tree, hashes)
+    def _recorded(
+        self, paths: Collection[str], hashes: Mapping[str, str] = NO_HASHES
+    ) -> AbstractContextManager[None]:
+        return self._recording(paths, hashes) if self._recording and paths else nullcontext()
 
     def _swappable(self, directories: Iterable[str]) -> list[str]:
         """Those that can be swapped; a new one need not be: its Release file comes last in it."""

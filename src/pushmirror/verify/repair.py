@@ -74,7 +74,7 @@ class Repair:
         self._upstream.stillness.file = workspace.paths.stalled
         self._area = workspace.area
         self._tracker = InventoryTracker(workspace.archive, workspace.paths, workspace.progress)
-        self._publisher = Publisher(self._tree, self._area, self._tracker)
+        self._publisher = Publisher(self._tree, self._area, self._tracker.recording)
         self.done = Repaired(traffic=self._upstream.traffic)
 
     def run(self, wrong: Iterable[Wrong], generation: str) -> Repaired:

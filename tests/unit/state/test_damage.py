@@ -8,7 +8,6 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -27,11 +26,12 @@ from pushmirror.push.site_state import reset
 from pushmirror.runner import Runner
 from pushmirror.state import database
 from pushmirror.state.records import Outcome, SiteState, Stage
+from pushmirror.state.schema import metadata
 from pushmirror.state.store import open_store
-from pushmirror.state.tables import metadata
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 TRIES = 200
+CONNECT = database.connect
 
 
 def opened(directory: Path):
@@ -80,8 +80,7 @@ def kept(tmp_path_factory) -> Path:
 def mirror(tmp_path, monkeypatch):
     """The configuration of that hub."""
     monkeypatch.setattr(cli, "unwind_on_signals", lambda: None)
-    monkeypatch.setattr(database, "_prepare", careless)
-    monkeypatch.setattr(database, "_engine", cache(database._engine))  # statements are compiled once
+    monkeypatch.setattr(database, "connect", careless)
     (tmp_path / "tree").mkdir()
     (tmp_path / "sites.d").mkdir()
     (tmp_path / "pushmirror.toml").write_text(
@@ -104,11 +103,15 @@ def flip(file: Path, random: Random) -> None:
     file.write_bytes(data)
 
 
-def careless(connection: sqlite3.Connection, _: object) -> None:
+def careless(file: Path) -> sqlite3.Connection:
     """As a store opens it, but for the power that may go: two hundred of them wait for no disk."""
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = OFF")
+    connection = CONNECT(file)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+    except Exception:
+        connection.close()
+        raise
+    return connection
 
 
 def use(config) -> None:

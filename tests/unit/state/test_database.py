@@ -13,13 +13,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import update
+from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from pushmirror.errors import StateDamaged, StateError
-from pushmirror.state import database, tables
-from pushmirror.state.database import REVISIONS, Database, advice
+from pushmirror.state import database, schema
+from pushmirror.state.database import REVISIONS, SqliteDatabase, advice
+from pushmirror.state.postgres import PostgresDatabase
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import process
@@ -29,7 +30,7 @@ import sys
 from pathlib import Path
 from pushmirror.state.store import open_store
 open_store(f"sqlite:///{sys.argv[1]}/state.sqlite", Path(sys.argv[1])).pending("debian")
-print(*{"alembic", "mako", "sqlalchemy.orm"} & sys.modules.keys())
+print(*{"alembic", "mako", "sqlalchemy"} & sys.modules.keys())
 """
 
 
@@ -47,7 +48,7 @@ def migrated(directory, monkeypatch, revisions=REVISIONS):
     """The store of a database whose tables were all made by migrations."""
     with monkeypatch.context() as patch:
         patch.setattr(database, "REVISIONS", revisions)
-        patch.setattr(Database, "_create", Database._run_migrations)
+        patch.setattr(SqliteDatabase, "create", SqliteDatabase.upgrade)
         return opened(directory)
 
 
@@ -63,6 +64,11 @@ def killed(*_args, **_kwargs):
     raise KeyboardInterrupt
 
 
+def killed_after(statements, count):
+    yield from list(statements)[:count]
+    raise KeyboardInterrupt
+
+
 def test_the_known_revisions_are_those_of_the_migrations():
     config = Config()
     config.set_main_option("script_location", "pushmirror:state/migrations")
@@ -72,16 +78,16 @@ def test_the_known_revisions_are_those_of_the_migrations():
 
 def test_a_migrated_database_has_the_tables_of_the_schema(tmp_path, monkeypatch):
     migrated(tmp_path, monkeypatch).close()
-    with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
+    with create_engine(f"sqlite:///{tmp_path}/state.sqlite").connect() as db:
         context = MigrationContext.configure(db, opts={"compare_type": True})
-        assert compare_metadata(context, tables.metadata) == []
+        assert compare_metadata(context, schema.metadata) == []
 
 
 def test_the_comparison_with_the_schema_is_not_blind(tmp_path, monkeypatch):
     monkeypatch.setattr("alembic.operations.Operations.create_index", lambda *_args: None)
     migrated(tmp_path, monkeypatch).close()
-    with Database(f"sqlite:///{tmp_path}/state.sqlite").reading() as db:
-        assert len(compare_metadata(MigrationContext.configure(db), tables.metadata)) == 7
+    with create_engine(f"sqlite:///{tmp_path}/state.sqlite").connect() as db:
+        assert len(compare_metadata(MigrationContext.configure(db), schema.metadata)) == 7
 
 
 def schema_of(directory):
@@ -121,12 +127,24 @@ def test_a_new_database_is_as_one_that_was_migrated(tmp_path, monkeypatch):
     assert schema_of(tmp_path / "new") == schema_of(tmp_path / "migrated")
 
 
-def test_a_new_database_needs_no_alembic(tmp_path):
+def test_a_new_database_has_the_tables_of_the_schema(tmp_path):
+    opened(tmp_path).close()
+    with create_engine(f"sqlite:///{tmp_path}/state.sqlite").begin() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+    with create_engine(f"sqlite:///{tmp_path}/model.sqlite").begin() as db:
+        schema.create(db, REVISIONS[-1])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model.sqlite").rename(tmp_path / "model" / "state.sqlite")
+    assert schema_of(tmp_path) == schema_of(tmp_path / "model")
+
+
+def test_a_new_database_needs_no_sqlalchemy(tmp_path):
     result = process.run([sys.executable, "-c", OPEN, str(tmp_path)]).check()
     assert result.output == b"\n"
 
 
-def test_opening_a_current_database_imports_neither_alembic_nor_an_orm(tmp_path):
+def test_opening_a_current_database_imports_neither_alembic_nor_sqlalchemy(tmp_path):
     opened(tmp_path).close()
     result = process.run([sys.executable, "-c", OPEN, str(tmp_path)]).check()
     assert result.output == b"\n"
@@ -144,8 +162,9 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_creation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    statements = database._schema()
     with monkeypatch.context() as patch:
-        patch.setattr(tables.alembic_version, "create", killed)
+        patch.setattr(database, "_schema", lambda: killed_after(statements, 3))
         with pytest.raises(KeyboardInterrupt):
             opened(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state.sqlite")) as left:
@@ -157,7 +176,7 @@ def test_a_database_of_the_first_program_is_migrated_and_keeps_its_data(tmp_path
     with old(tmp_path, monkeypatch) as store:
         request = store.add_request("debian", Stage.ALL, trigger="ssh")
         with store._database.writing() as db:  # as that program did
-            db.exec_driver_sql(RUN)
+            db.execute(RUN)
         with pytest.raises(StateError, match="no such table: triggers"):
             store.triggers()
     with closing(opened(tmp_path)) as store:
@@ -173,7 +192,7 @@ def test_an_old_database_whose_migration_fails_is_left_as_it_was(tmp_path, monke
         patch.setattr("alembic.operations.Operations.create_index", killed)
         with pytest.raises(KeyboardInterrupt):
             opened(tmp_path)
-    with closing(Database(f"sqlite:///{tmp_path}/state.sqlite")) as left:
+    with closing(SqliteDatabase(tmp_path / "state.sqlite")) as left:
         assert left.revision() == "0001"
     with old(tmp_path, monkeypatch) as store:
         assert store.pending("debian") == [request]
@@ -190,8 +209,8 @@ def test_processes_that_open_an_old_database_at_once_migrate_it_once(tmp_path, m
 
 def test_a_database_of_a_newer_program_is_refused(tmp_path):
     opened(tmp_path).close()
-    with Database(f"sqlite:///{tmp_path}/state.sqlite").writing() as db:
-        db.execute(update(tables.alembic_version).values(version_num="9999"))
+    with SqliteDatabase(tmp_path / "state.sqlite").writing() as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StateError, match="schema 9999, expected at most"):
         opened(tmp_path)
 
@@ -213,7 +232,7 @@ def test_a_full_disk_is_an_error_with_advice_and_loses_nothing(tmp_path):
     store = opened(tmp_path)
     store.add_request("debian", Stage.ALL, trigger="ssh")
     with store._database.reading() as db:
-        db.exec_driver_sql("PRAGMA max_page_count = 1")  # as few as it has
+        db.execute("PRAGMA max_page_count = 1")  # as few as it has
     with pytest.raises(StateError, match="full") as caught:
         store.add_request("debian", Stage.ALL, trigger="ssh", words="x" * 100_000)
     assert "free some space" in caught.value.hint
@@ -232,14 +251,22 @@ def test_a_write_takes_the_lock_when_it_begins(tmp_path):
 
 def test_the_database_keeps_a_write_ahead_log_and_checks_foreign_keys(tmp_path):
     with opened(tmp_path)._database.reading() as db:
-        found = [db.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys")]
-    assert found == ["wal", 1]
+        found = [db.execute(f"PRAGMA {name}")[0] for name in ("journal_mode", "foreign_keys")]
+    assert found == [{"journal_mode": "wal"}, {"foreign_keys": 1}]
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuch://u:hunter2@h/d", "postgresql+nosuch://u:hunter2@h/d"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "nosuch://u:hunter2@h/d",
+        "postgresql+nosuch://u:hunter2@h/d",
+        "sqlite+pysqlite:///hunter2.sqlite",
+    ],
+)
 def test_a_bad_database_url_is_refused_without_its_password(url):
     with pytest.raises(StateError) as caught:
-        Database(url)
+        PostgresDatabase(url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -248,7 +275,7 @@ def test_every_common_trouble_has_advice():
     assert all(advice(words) for words in [*said, "disk I/O error"])
 
 
-@pytest.mark.parametrize("table", tables.metadata.sorted_tables, ids=str)
+@pytest.mark.parametrize("table", schema.metadata.sorted_tables, ids=str)
 def test_the_tables_can_be_made_in_postgresql(table):
     assert f"CREATE TABLE {table.name}" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
 

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
 
 from pushmirror.errors import StateError
 from pushmirror.state.records import OWNER_SCAN, Outcome, Stage, is_digest
+from pushmirror.state.rows import insertion
 from pushmirror.state.store import Store, open_store
-from pushmirror.state.tables import generations
 from pushmirror.system import process
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -249,7 +248,8 @@ def test_processes_that_open_a_new_database_at_once_lose_no_request(tmp_path):
 def test_writers_and_a_reader_work_at_the_same_time(tmp_path):
     writer, reader = opened(tmp_path), opened(tmp_path)
     with writer._database.writing() as db:
-        db.execute(insert(generations).values(archive="debian", digest="a", published_at=NOW))
+        values = {"archive": "debian", "digest": "a", "published_at": NOW}
+        db.execute(insertion("generations", values), **values)
         assert reader.latest_generation("debian") is None
 
 
