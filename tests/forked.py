@@ -119,10 +119,10 @@ def cli() -> Iterator[Cli]:
 
 
 @contextmanager
-def serving() -> Iterator[Cli]:
+def serving(*options: str) -> Iterator[Cli]:
     """A fork server to the end of the block."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    argv = [sys.executable, str(Path(fork_server.__file__))]
+    argv = [sys.executable, str(Path(fork_server.__file__)), *options]
     with ours:
         with theirs:
             pid = os.posix_spawn(

@@ -9,10 +9,22 @@ import pytest
 from field.apt import Apt, judging
 from field.case import Case
 from field.scene import OddDaemon, Scene
-from forked import Cli, cli
+from fork_server import WITHOUT_WAITS
+from forked import Cli, serving
+from pushmirror.system import clock
 from support.rsync_daemon import RsyncDaemon
 
-__all__ = ["cli"]
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[Cli]:
+    """A case's upstream stays as it is during a run: nobody mends what a run would wait for."""
+    with serving(WITHOUT_WAITS) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _owners_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,26 @@ def test_one_that_is_three_generations_behind_goes_by_three_steps(archive, below
     assert same_tree(archive.path, site.tree) == []
 
 
+def test_a_push_by_the_manifest_takes_one_login_of_it_and_one_after_a_pause_of_many(archive, below, daemon):
+    hub = below("hub")
+    site = below("site", above=hub)
+
+    def logins() -> int:
+        return daemon.transfers.read_text().count("access on module hub.manifest")
+
+    taken: list[int] = []
+    for pushes in (1, 1, 5):
+        for _ in range(pushes):
+            archive.update()
+            hub.sync()
+        before = logins()
+        site.sync()
+        taken.append(logins() - before)
+        assert same_tree(archive.path, site.tree) == []
+    # Head and snapshot; head with two changes, for the hub publishes, then deletes; head and four, then the rest.
+    assert taken == [2, 1, 2]
+
+
 def test_one_whose_chain_is_gone_takes_the_whole_manifest(archive, below):
     site = below("site")
     site.sync()

@@ -21,6 +21,8 @@ MAX_HEAD = 2**20  # bytes
 MAX_STEPS = 1000
 _MAX_SNAPSHOT = 2**32  # bytes, packed
 _TITLE = b"pushmirror-manifest"
+_NUMBERED = re.compile(r"[a-z]+-([0-9]{1,18})x")
+_AHEAD = 4  # changes; a hub makes two at a push: it publishes, then deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,26 @@ class Head:
     snapshot_state: str
     snapshot: Part
     steps: tuple[Step, ...]  # each begins where the one before ends; the last ends at `state`
+
+
+def part_name(kind: str, number: int, sha256: str) -> str:
+    """The name of a change or snapshot: by its content, so that a name never means two things.
+
+    Changes are numbered as they follow each other, a snapshot as the change before it.
+    """
+    return f"{kind}-{number}x{sha256[:32]}.gz"
+
+
+def last_number(head: Head) -> int:
+    """The number of a head's last change; 0 where its names have none."""
+    parts = (head.snapshot, *(step.part for step in head.steps))
+    return max(int(found[1]) if (found := _NUMBERED.match(part.name)) else 0 for part in parts)
+
+
+def next_changes(head: Head) -> list[str]:
+    """Patterns of the changes that follow a head: a site asks for them together with the next head."""
+    last = last_number(head)
+    return [f"change-{last + ahead}x*.gz" for ahead in range(1, _AHEAD + 1)]
 
 
 def chain(head: Head, start: str) -> tuple[Step, ...] | None:

@@ -11,13 +11,13 @@ Not the business of this module: whether the manifest matches upstream's tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pushmirror.archive.manifest import MAX_HEAD, Head, Step, parse_head
+from pushmirror.archive.manifest import MAX_HEAD, Head, Step, next_changes, parse_head
 from pushmirror.archive.manifest_parts import Change, Part, read_change, read_snapshot
 from pushmirror.archive.paths import Entry
 from pushmirror.config.model import Archive
@@ -62,6 +62,8 @@ class UpstreamManifest:
     def changes(self, head: Head, steps: Iterable[Step]) -> Iterator[tuple[Step, Change]]:
         """What each of these steps of the head changes."""
         self._prune(head)
+        steps = list(steps)
+        self._fetch_missing([step.part for step in steps])
         for step in steps:
             file = self._part(step.part)
             where = f"upstream's manifest, {step.part.name}"
@@ -80,8 +82,9 @@ class UpstreamManifest:
         self._require_manifest_possible()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
+            patterns = [_HEAD, *self._next_changes()]
             (self._directory / _HEAD).unlink(missing_ok=True)  # two of one second and size look alike
-            self._copy(_HEAD, MAX_HEAD, stop)
+            self._copy(patterns, MAX_HEAD, stop)
             return parse_head((self._directory / _HEAD).read_bytes(), where="upstream's manifest")
         except UnknownModule as exc:
             (self._directory / _NONE).write_text(str(self._archive.upstream))
@@ -94,6 +97,12 @@ class UpstreamManifest:
             raise Unusable(str(exc)) from exc
         except OSError as exc:
             raise Unusable(f"{exc.filename or self._directory} cannot be written: {exc.strerror}") from exc
+
+    def _next_changes(self) -> list[str]:
+        """Patterns of the changes that follow the last head: one login brings them with the next one."""
+        with suppress(OSError, ArchiveError):
+            return next_changes(parse_head((self._directory / _HEAD).read_bytes(), where="the last head"))
+        return []
 
     def _require_manifest_possible(self) -> None:
         upstream = self._archive.upstream
@@ -112,18 +121,30 @@ class UpstreamManifest:
 
     def _part(self, part: Part) -> Path:
         """A file that the head names, fetched if it is not here with its size."""
-        file = self._directory / part.name
+        self._fetch_missing([part])
+        if not self._has(part):  # of several, only the first may come
+            raise Unusable(f"upstream's manifest lacks its {part.name}")
+        return self._directory / part.name
+
+    def _fetch_missing(self, parts: Iterable[Part]) -> None:
+        """Fetch those of the parts that are not here with their size."""
         try:
-            if not _has_size(file, part.size):
-                file.unlink(missing_ok=True)
-                self._copy(part.name, part.size)
+            if missing := [part for part in parts if not self._has(part)]:
+                for part in missing:
+                    (self._directory / part.name).unlink(missing_ok=True)
+                self._copy([part.name for part in missing], max(part.size for part in missing))
         except UpstreamError as exc:
             raise Unusable(f"upstream's manifest cannot be fetched: {exc}") from exc
         except OSError as exc:
-            raise Unusable(f"cannot write {file}: {exc.strerror}") from exc
-        if not _has_size(file, part.size):
-            raise Unusable(f"upstream's manifest lacks its {part.name}")
-        return file
+            raise Unusable(f"cannot write {exc.filename or self._directory}: {exc.strerror}") from exc
+
+    def _has(self, part: Part) -> bool:
+        file = self._directory / part.name
+        try:
+            found = file.lstat()
+        except FileNotFoundError:
+            return False
+        return found.st_size == part.size and file.is_file() and not file.is_symlink()
 
     @contextmanager
     def _discarded_if_wrong(self, file: Path) -> Iterator[None]:
@@ -142,17 +163,9 @@ class UpstreamManifest:
                 if file.name not in named:
                     file.unlink(missing_ok=True)
 
-    def _copy(self, name: str, size: int, stop: CancelToken | None = None) -> None:
-        """Copy one file of the module, of at most `size` bytes; no link is followed or created."""
+    def _copy(self, patterns: Sequence[str], size: int, stop: CancelToken | None = None) -> None:
+        """Copy files of the module, of at most `size` bytes each; no link is followed or created."""
         upstream = self._archive.upstream
         assert upstream is not None
         beside = self._archive.model_copy(update={"upstream": upstream.manifest})
-        self._upstream.copy_from(beside, name, self._directory, largest=size, stop=stop)
-
-
-def _has_size(file: Path, size: int) -> bool:
-    try:
-        found = file.lstat()
-    except FileNotFoundError:
-        return False
-    return found.st_size == size and file.is_file() and not file.is_symlink()
+        self._upstream.copy_from(beside, patterns, self._directory, largest=size, stop=stop)

@@ -261,13 +261,19 @@ def fetch_argv(
     return [archive.rsync, *wanted, *rules, source_of(archive), f"{into}/"]
 
 
-def file_argv(
-    archive: Archive, name: str, into: Path, *, largest: int, refused: Collection[str] = ()
+def files_argv(
+    archive: Archive, patterns: Sequence[str], into: Path, *, largest: int, refused: Collection[str] = ()
 ) -> list[str]:
-    """Copy one file from the top of a tree if it is not larger (in bytes); no link is followed or made."""
+    """Copy files at the top of a tree that are not larger (in bytes); no link is followed or made.
+
+    Where `--dirs` is refused, only the first is asked for, which must be a name.
+    """
     options = ["--times", f"--max-size={largest}", *_OUTPUT, *transport_options(archive)]
     wanted = [*_without(options, refused), *_added(refused)]
-    return [archive.rsync, *wanted, f"{source_of(archive)}{name}", f"{into}/"]
+    if "dirs" in refused:
+        return [archive.rsync, *wanted, f"{source_of(archive)}{patterns[0]}", f"{into}/"]
+    filters = [*(f"--include=/{pattern}" for pattern in patterns), "--exclude=*"]
+    return [archive.rsync, "--dirs", "--omit-dir-times", *wanted, *filters, source_of(archive), f"{into}/"]
 
 
 def probe_argv(archive: Archive, into: Path, *, version: Version, refused: Collection[str] = ()) -> list[str]:

@@ -333,16 +333,22 @@ class Upstream:
             self.progress.advance(files=files, size=size)
 
     def copy_from(
-        self, source: Archive, name: str, into: Path, *, largest: int, stop: CancelToken | None = None
+        self,
+        source: Archive,
+        patterns: Sequence[str],
+        into: Path,
+        *,
+        largest: int,
+        stop: CancelToken | None = None,
     ) -> None:
-        """Copy one file of at most `largest` bytes from the top of `source`, which is beside upstream's tree.
+        """Copy files of at most `largest` bytes each from the top of `source`, a tree beside upstream's.
 
         The run can do without what it brings: a complaint is a line about a transfer, and no error to tell. A
-        file that is not there just does not come.
+        file that is not there just does not come; where upstream refuses to list a directory, only the first.
         """
 
         def attempt(refused: frozenset[str]) -> None:
-            argv = rsync.file_argv(source, name, into, largest=largest, refused=refused)
+            argv = rsync.files_argv(source, patterns, into, largest=largest, refused=refused)
             self._run(argv, vanishing_is_fine=True, stop=stop, complaints_log=_rsync_log, of=source)
 
         self.refusals.ask(attempt)

@@ -23,7 +23,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from pushmirror.archive.generation import TreeDigest
-from pushmirror.archive.manifest import Head, Step, chain, parse_head, render_head
+from pushmirror.archive.manifest import Head, Step, chain, last_number, parse_head, part_name, render_head
 from pushmirror.archive.manifest_parts import (
     MAX_CHANGE_ENTRIES,
     MAX_DIRECTORIES,
@@ -41,7 +41,7 @@ from pushmirror.system.files import make_open_directories, sync_directory, write
 _log = logging.getLogger(__name__)
 HEAD = "head"
 _NEXT = "head.next"  # the head that counts as soon as the inventory says so
-_PART = re.compile(r"(?:snapshot|change)-[0-9a-f]+\.gz")
+_PART = re.compile(r"(?:snapshot|change)-[0-9a-fx]+\.gz")
 _SHARE = 4  # changes since the snapshot may have so many-th of its bytes,
 _LITTLE = 2**20  # or so many
 _FAR = 100  # steps since the snapshot; twice as many altogether
@@ -142,7 +142,8 @@ class ManifestWriter:
         tree = self._inventory
         if standing and standing.state == tree.state:
             return replace(standing, generation=generation)
-        step = self._step(standing.state) if standing else None
+        number = last_number(standing) + 1 if standing else 1
+        step = self._step(standing.state, number) if standing else None
         if standing and step:
             steps = (*standing.steps, step)
             whole, whole_state = standing.snapshot, standing.snapshot_state
@@ -151,12 +152,12 @@ class ManifestWriter:
                 return shortened(head)
         else:
             steps = ()
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(number)
         if snapshot is None:
             return None
         return shortened(Head(tree.state, generation, tree.files, tree.size, tree.state, snapshot, steps))
 
-    def _step(self, before: str) -> Step | None:
+    def _step(self, before: str, number: int) -> Step | None:
         """The change since the last publication; None if it is too large, or inconsistent."""
         change = self._inventory.pending_change()
         if change is None or len(change) > MAX_CHANGE_ENTRIES:
@@ -170,7 +171,7 @@ class ManifestWriter:
             return None
         data = render_change(change)
         sha256 = hashlib.sha256(data).hexdigest()
-        part = Part(_name("change", sha256), len(data), sha256, len(change))
+        part = Part(part_name("change", number, sha256), len(data), sha256, len(change))
         try:
             read_change(data, part, where=part.name)
         except ArchiveError as exc:  # such as very long paths, very many of them
@@ -179,7 +180,7 @@ class ManifestWriter:
         write_atomically(self._directory / part.name, data)
         return Step(before, self._inventory.state, part)
 
-    def _snapshot(self) -> Part | None:
+    def _snapshot(self, number: int) -> Part | None:
         """The listing of the whole tree, written; None if it does not have the inventory's digest."""
         beside = self._directory / "snapshot.new"
         beside.unlink(missing_ok=True)
@@ -196,7 +197,7 @@ class ManifestWriter:
         if counted.digest.hexdigest() != self._inventory.state or not is_small:
             beside.unlink()
             return None
-        name = _name("snapshot", sha256.hexdigest())
+        name = part_name("snapshot", number, sha256.hexdigest())
         beside.replace(self._directory / name)
         return Part(name, size, sha256.hexdigest(), counted.number)
 
@@ -272,11 +273,6 @@ def _bytes(steps: tuple[Step, ...]) -> int:
 
 def _parts(head: Head) -> tuple[Part, ...]:
     return (head.snapshot, *(step.part for step in head.steps))
-
-
-def _name(kind: str, sha256: str) -> str:
-    """Named after its content, so that a name never means two things."""
-    return f"{kind}-{sha256[:32]}.gz"
 
 
 class _Counted:

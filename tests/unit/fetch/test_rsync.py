@@ -23,7 +23,7 @@ from pushmirror.fetch.rsync import (
     environment,
     failure,
     fetch_argv,
-    file_argv,
+    files_argv,
     is_full,
     listing_argv,
     names_asked,
@@ -306,6 +306,7 @@ SENT = {  # what each refusal takes out of every command line
     "timeout": "--timeout=120",
     "ignore-missing-args": "--ignore-missing-args",
     "compress": "--compress",
+    "dirs": "--dirs",
 }
 
 
@@ -316,7 +317,7 @@ def every_argv(refused: set[str]) -> list[list[str]]:
         present_argv(one, at, refused=refused),
         pin_argv(one, [], at, refused=refused),
         fetch_argv(one, at, version=NEW, basis=None, refused=refused),
-        file_argv(one, "head", at, largest=1, refused=refused),
+        files_argv(one, ["head", "change-1x*"], at, largest=1, refused=refused),
         probe_argv(one, at, version=NEW, refused=refused),
     ]
 
