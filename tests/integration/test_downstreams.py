@@ -116,7 +116,7 @@ def test_a_push_by_the_manifest_takes_one_login_of_it_and_one_after_a_pause_of_m
         site.sync()
         taken.append(logins() - before)
         assert same_tree(archive.path, site.tree) == []
-    # Head and snapshot; head with two changes, for the hub publishes, then deletes; head and four, then the rest.
+    # Head and snapshot; head and two changes (the hub publishes, then deletes); head and four, then the rest.
     assert taken == [2, 1, 2]
 
 
