@@ -45,7 +45,7 @@ class Run:
     strategy: Strategy
     stage: Stage = Stage.ALL
     ends_before: int = 0  # this change; 0: it comes to its end
-    about: str = ""  # a regular expression: only changes with such a name in the tree count
+    about: str = ""  # a regular expression: only changes with such a name in the tree count and are judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class _Observer:
             in_tree = [path for path in paths if path.startswith(f"{self._tree}/") and "/.~tmp~" not in path]
             counts = not self._run.about or any(re.search(self._run.about, path) for path in in_tree)
             self._changes += counts
-            if in_tree:
+            if in_tree and counts:
                 self._sample(f"before change {self._changes}, {' '.join(paths)}: ")
             if counts and self._changes == self._run.ends_before:
                 self._pipe.send(self.seen())
