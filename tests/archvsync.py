@@ -97,7 +97,7 @@ _OURS = """\
 #!{python}
 import os, sys
 os.environ.setdefault("PUSHMIRROR_STATE", os.path.expanduser("~/.local/state/pushmirror"))
-from pushmirror.compat.{name} import main
+from pushmirror.archvsync_commands.{name} import main
 sys.exit(main())
 """
 _CALLED = """\

@@ -1,8 +1,8 @@
 """Debian's own ftpsync and ours, each in a home of its own, asked the same; and what each leaves behind.
 
 The real ones are copies of those in /usr/bin in which nothing but the path of sendmail is another: no mail of
-a test leaves it. Ours are the commands of `pushmirror.compat`. Both find the same programs: `ssh` and
-`sendmail` only write down what they are given.
+a test leaves it. Ours are those of `archvsync_commands/`. Both find the same programs: `ssh` and `sendmail`
+only write down what they are given.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RECORDER = """#!/bin/sh
 _OURS = """#!{python}
 import os, sys
 os.environ.setdefault("PUSHMIRROR_STATE", os.path.expanduser("~/.local/state/pushmirror"))
-from pushmirror.compat.{module} import main
+from pushmirror.archvsync_commands.{module} import main
 sys.exit(main())
 """
 

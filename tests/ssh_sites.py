@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pushmirror.config.model import Push, Site
 from pushmirror.lab.services import Sshd, new_key
-from pushmirror.push.ssh.client import SshTransport
+from pushmirror.push.ssh.client import SshSender
 
 T = TypeVar("T")
 FOREVER = "while sleep 0.2; do echo; done"  # until nobody listens any more
@@ -54,19 +54,19 @@ class Sites:
         )
 
     @asynccontextmanager
-    async def transport(self, **options: Any) -> AsyncIterator[SshTransport]:
+    async def sender(self, **options: Any) -> AsyncIterator[SshSender]:
         """A wire, with options of [push]."""
-        transport = SshTransport(self.push(**options), self.known_hosts)
+        sender = SshSender(self.push(**options), self.known_hosts)
         try:
-            yield transport
+            yield sender
         finally:
-            await transport.close()
+            await sender.close()
 
-    def run(self, job: Callable[[SshTransport], Awaitable[T]], **options: Any) -> T:
+    def run(self, job: Callable[[SshSender], Awaitable[T]], **options: Any) -> T:
         """Do something with a wire of its own."""
 
         async def within() -> T:
-            async with asyncio.timeout(_LIMIT_S), self.transport(**options) as transport:
-                return await job(transport)
+            async with asyncio.timeout(_LIMIT_S), self.sender(**options) as sender:
+                return await job(sender)
 
         return asyncio.run(within())

@@ -14,13 +14,13 @@ from faults.readers.judged import Reader, require, text
 from faults.readers.programs import scratch
 from pushmirror.access import credentials
 from pushmirror.access.site_files import _parsed
-from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
-from pushmirror.archvsync.places import NAME, ScriptPaths
-from pushmirror.archvsync.runmirrors import read_runmirrors
-from pushmirror.archvsync.values import Runmirrors, Variables
-from pushmirror.archvsync.variables import decoded, mended
+from pushmirror.archvsync_commands.ftpsync_config import asked
+from pushmirror.archvsync_config.ftpsync import archive_name, read_ftpsync
+from pushmirror.archvsync_config.places import NAME, ScriptPaths
+from pushmirror.archvsync_config.runmirrors import read_runmirrors
+from pushmirror.archvsync_config.values import Runmirrors, Variables
+from pushmirror.archvsync_config.variables import decoded, mended
 from pushmirror.checks.incoming_push import forced_commands
-from pushmirror.compat.ftpsync_config import asked
 from pushmirror.config.loader import FILE_NAME, SITES, load
 from pushmirror.config.model import Config
 from pushmirror.errors import ConfigError, PushmirrorError

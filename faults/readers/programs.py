@@ -12,24 +12,24 @@ from faults.readers.judged import Reader, require, require_inside, require_link_
 from pushmirror.access import transfer_log
 from pushmirror.archive.paths import Entry
 from pushmirror.archive.release import MAX_SIZE
+from pushmirror.archvsync_commands.ftpsync_config import asked
 from pushmirror.checks import public_trace
 from pushmirror.checks import site as doctor
-from pushmirror.compat.ftpsync_config import asked
 from pushmirror.config.model import Archive, Site
 from pushmirror.errors import PushmirrorError
-from pushmirror.fetch import rsync
+from pushmirror.fetch import rsync_command
 from pushmirror.fetch.refusals import in_words, refused_option
 from pushmirror.fetch.unreadable import Complaints
 from pushmirror.fetch.upstream import _Listing
 from pushmirror.inventory.diff import DiskDiff
 from pushmirror.push.callback import caller, site_that_called
 from pushmirror.push.ssh import known_hosts
-from pushmirror.push.transport import MAX_OUTPUT, Answer
 from pushmirror.push.trigger import MAX_WORDS, parse_trigger, words_for, words_of
+from pushmirror.push.trigger_sender import MAX_OUTPUT, Answer
 from pushmirror.system.rsync_version import parse_version
 
 _NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
-_MARK = b">MARK"  # stands in the corpus for what is another word in each process: rsync.ENTRY
+_MARK = b">MARK"  # stands in the corpus for what is another word in each process: rsync_command.ENTRY
 _MOST_SHOWN = 1000  # characters of an error that a site's answer or upstream's words are a part of
 
 
@@ -105,14 +105,14 @@ def _known_hosts(data: bytes) -> None:
 # --- rsync ------------------------------------------------------------------------------------------------
 
 
-def _listing(parse: rsync.ParseLine) -> Callable[[bytes], None]:
+def _listing(parse: rsync_command.ParseLine) -> Callable[[bytes], None]:
     """As Upstream.listing and the strategy `full` take it, against an empty tree."""
 
     def read(data: bytes) -> None:
         comparison = DiskDiff(Path("/nowhere"), lambda _: {})
         entries: list[Entry] = []
         lines = _Listing(entries.append, parse)
-        for line in data.replace(_MARK, rsync.ENTRY).split(b"\n"):
+        for line in data.replace(_MARK, rsync_command.ENTRY).split(b"\n"):
             lines.take(line)
         for entry in sorted(entries, key=lambda one: one.path.split("/")):
             comparison.take(entry)
@@ -127,9 +127,9 @@ def _listing(parse: rsync.ParseLine) -> Callable[[bytes], None]:
 
 
 def _transfer(data: bytes) -> None:
-    reader = rsync.StatsReader()
-    for line in data.replace(_MARK, rsync.ENTRY).split(b"\n"):
-        if fetched := rsync.parse_fetch_line(line):
+    reader = rsync_command.StatsReader()
+    for line in data.replace(_MARK, rsync_command.ENTRY).split(b"\n"):
+        if fetched := rsync_command.parse_fetch_line(line):
             require(max(fetched[:2]) <= MAX_SIZE + 1, "a number out of bounds")
         reader.take(line)
     moved = reader.moved()
@@ -147,20 +147,20 @@ def _complaints(data: bytes) -> None:
         found = complaints.unseen
         require(found.covers("x") in {True, False}, "neither")
         for code in (1, 5, 10, 12, 23, 24, 30, 35, -9):
-            failed = rsync.failure(code, words, archive=archive, is_silent=True)
+            failed = rsync_command.failure(code, words, archive=archive, is_silent=True)
             require(isinstance(failed, PushmirrorError) and bool(str(failed)), "no error")
     if option := refused_option(words):
         require(option.isascii() and not option.startswith("-") and " " not in option, "no option's name")
         in_words(option)
-        argv = rsync.fetch_argv(
-            _DAEMON, Path("/w"), version=rsync.Version((3, 2, 7)), basis=None, refused={option}
+        argv = rsync_command.fetch_argv(
+            _DAEMON, Path("/w"), version=rsync_command.Version((3, 2, 7)), basis=None, refused={option}
         )
-        require(argv[-2:] == [rsync.source_of(_DAEMON), "/w/"], "other operands")
+        require(argv[-2:] == [rsync_command.source_of(_DAEMON), "/w/"], "other operands")
 
 
 def _version(data: bytes) -> None:
     told = data[:200].decode("utf-8", "replace")
-    version = rsync.Version(parse_version(told))
+    version = rsync_command.Version(parse_version(told))
     require(str(version).replace(".", "").isdigit(), "no version")
 
 
@@ -188,8 +188,8 @@ READERS: Mapping[str, Reader] = {
     "trigger": Reader(_trigger, ()),
     "answer": Reader(_answer, ()),
     "known-hosts": Reader(_known_hosts, ()),
-    "rsync-listing": Reader(_listing(rsync.parse_listing_line)),
-    "rsync-list": Reader(_listing(rsync.parse_plain_line)),
+    "rsync-listing": Reader(_listing(rsync_command.parse_listing_line)),
+    "rsync-list": Reader(_listing(rsync_command.parse_plain_line)),
     "rsync-transfer": Reader(_transfer),
     "rsync-complaints": Reader(_complaints, ()),
     "rsync-version": Reader(_version),

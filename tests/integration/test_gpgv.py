@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pushmirror.archive.signature import Signature, judge, split_clearsigned
-from pushmirror.closures.signatures import check_clearsigned, check_keyrings, fingerprint
 from pushmirror.errors import BadSignature
 from pushmirror.system import process
+from pushmirror.tree.release_signatures import check_clearsigned, check_keyrings, fingerprint
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 IN_RELEASE = Path(__file__).parents[1] / "data" / "archive" / "bookworm.InRelease"

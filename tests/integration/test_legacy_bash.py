@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pushmirror.archvsync.variables import read_variables
+from pushmirror.archvsync_config.variables import read_variables
 from pushmirror.errors import ConfigError
 from pushmirror.system import process
 from pushmirror.system.bash import called_by, evaluate, function_argv

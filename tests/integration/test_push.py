@@ -5,7 +5,7 @@ import pytest
 from downstream import DIES, FLOOD, SitesSshd
 from pushing_hub import ONE, TWO, Looks, PushingHub
 from pushmirror.lab.services import free_port, new_key, wait_until
-from pushmirror.push.transport import MAX_OUTPUT
+from pushmirror.push.trigger_sender import MAX_OUTPUT
 
 
 def test_every_site_is_sent_all_and_becomes_current(hub: PushingHub) -> None:

@@ -140,7 +140,7 @@ def test_json_says_where_each_site_is(hub: PushingHub) -> None:
     found = {one["site"]: one for one in hub.json("push")}
     assert (found["good"]["phase"], found["good"]["words"]) == ("current", "")
     assert (found["good"]["wanted"], found["good"]["generation"]) == (ONE, ONE)
-    assert (found["bad"]["phase"], found["bad"]["generation"]) == ("resting", None)
+    assert (found["bad"]["phase"], found["bad"]["generation"]) == ("backing_off", None)
 
 
 def test_a_paused_site_that_is_named_is_not_passed_over(hub: PushingHub) -> None:

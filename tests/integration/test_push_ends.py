@@ -15,7 +15,7 @@ from pushmirror.config.model import Site
 from pushmirror.errors import Exit, StateError
 from pushmirror.lab.services import wait_until
 from pushmirror.push.engine import PushLoop, SilentObserver
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 
 
 @pytest.mark.parametrize("turns", range(8))

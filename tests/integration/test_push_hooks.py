@@ -10,7 +10,7 @@ import pytest
 from pushmirror.config.loader import load
 from pushmirror.config.model import Site
 from pushmirror.push.engine import PushLoop, SilentObserver, is_quiet
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock
 

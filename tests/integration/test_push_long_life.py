@@ -16,7 +16,7 @@ from pushmirror.push import engine
 from pushmirror.push.decide import Decision
 from pushmirror.push.engine import PushLoop, SilentObserver
 from pushmirror.push.pushes import PushCoordinator
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.state.store import Store, open_store
 from pushmirror.system import clock

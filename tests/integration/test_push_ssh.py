@@ -15,8 +15,8 @@ from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.lab.services import free_port, new_key, wait_until
 from pushmirror.push.ssh import connect, known_hosts
-from pushmirror.push.ssh.client import SshTransport
-from pushmirror.push.transport import MAX_OUTPUT, Answer
+from pushmirror.push.ssh.client import SshSender
+from pushmirror.push.trigger_sender import MAX_OUTPUT, Answer
 from pushmirror.system import process
 from ssh_sites import FOREVER, Sites
 
@@ -50,41 +50,41 @@ def has_sessions(sites: Sites) -> bool:
 
 def test_a_site_is_told_the_words_as_they_are_and_its_answer_comes_back(sites: Sites) -> None:
     site = sites.site('echo "<$SSH_ORIGINAL_COMMAND>"')
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)) == Answer(0, f"<{WORDS}>\n")
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)) == Answer(0, f"<{WORDS}>\n")
 
 
 @pytest.mark.parametrize("code", [1, 127, 255])
 def test_the_exit_code_is_told_whatever_it_is(sites: Sites, code: int) -> None:
     site = sites.site(f"echo no >&2; exit {code}")
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)) == Answer(code, "no\n")
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)) == Answer(code, "no\n")
 
 
 def test_a_command_that_a_signal_ended_is_told_with_its_number(sites: Sites) -> None:
     site = sites.site("kill -s TERM $$")
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)).exit_code == -15
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)).exit_code == -15
 
 
 def test_standard_output_and_error_come_in_the_order_of_their_writing(sites: Sites) -> None:
     site = sites.site("echo one; sleep 0.3; echo two >&2; sleep 0.3; echo three")
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)).output == "one\ntwo\nthree\n"
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)).output == "one\ntwo\nthree\n"
 
 
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_site_that_floods_us_is_drained_and_its_last_words_are_kept(sites: Sites, stream: int) -> None:
     site = sites.site(f"{{ head -c 10000000 /dev/zero; echo; echo the end; }} >&{stream}")
-    answer = sites.run(lambda transport: transport.trigger(site, WORDS))
+    answer = sites.run(lambda sender: sender.trigger(site, WORDS))
     assert (answer.exit_code, len(answer.output)) == (0, MAX_OUTPUT)
     assert answer.output.endswith("\nthe end\n")
 
 
 def test_output_that_is_no_text_is_shown_as_far_as_it_can_be(sites: Sites) -> None:
     site = sites.site(r"printf 'caf\351\n'")
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)).output == "caf\ufffd\n"
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)).output == "caf\ufffd\n"
 
 
 def test_a_site_gets_neither_input_nor_a_terminal(sites: Sites) -> None:
     site = sites.site("wc -c; tty")
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)) == Answer(1, "0\nnot a tty\n")
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)) == Answer(1, "0\nnot a tty\n")
 
 
 # What keeps it from answering
@@ -92,7 +92,7 @@ def test_a_site_gets_neither_input_nor_a_terminal(sites: Sites) -> None:
 
 def failure(sites: Sites, site: Site, **options: int) -> TriggerFailed:
     with pytest.raises(TriggerFailed) as caught:
-        sites.run(lambda transport: transport.trigger(site, WORDS), **options)
+        sites.run(lambda sender: sender.trigger(site, WORDS), **options)
     assert caught.value.hint
     return caught.value
 
@@ -144,8 +144,8 @@ def test_a_key_that_is_none_is_told(sites: Sites, text: str) -> None:
 def test_a_site_that_dies_in_the_middle_is_told_as_a_lost_connection(sites: Sites, tmp_path: Path) -> None:
     site = sites.site(f"echo $PPID > {tmp_path}/pid; {FOREVER}")
 
-    async def killed(transport: SshTransport) -> None:
-        task = asyncio.create_task(transport.trigger(site, WORDS))
+    async def killed(sender: SshSender) -> None:
+        task = asyncio.create_task(sender.trigger(site, WORDS))
         os.kill(int(await once(tmp_path / "pid")), signal.SIGKILL)
         await task
 
@@ -176,8 +176,8 @@ def test_a_site_that_falls_silent_in_the_middle_is_noticed(
     monkeypatch.setattr(connect, "_KEEPALIVE_S", 0.2)
     site = sites.site(f"echo $PPID > {tmp_path}/pid; {FOREVER}")
 
-    async def silenced(transport: SshTransport) -> None:
-        task = asyncio.create_task(transport.trigger(site, WORDS))
+    async def silenced(sender: SshSender) -> None:
+        task = asyncio.create_task(sender.trigger(site, WORDS))
         session = int(await once(tmp_path / "pid"))
         os.kill(session, signal.SIGSTOP)
         try:
@@ -236,9 +236,9 @@ class Impostor:
     ids=["silence", "http", "bytes", "ssh1", "flood", "garbage"],
 )
 def test_what_is_no_ssh_server_is_told(sites: Sites, impostor: Impostor, said: str) -> None:
-    async def tried(transport: SshTransport) -> None:
+    async def tried(sender: SshSender) -> None:
         async with impostor:
-            await transport.trigger(sites.site(port=impostor.port), WORDS)
+            await sender.trigger(sites.site(port=impostor.port), WORDS)
 
     with pytest.raises(TriggerFailed) as caught:
         sites.run(tried, connect_timeout=1)
@@ -248,11 +248,11 @@ def test_what_is_no_ssh_server_is_told(sites: Sites, impostor: Impostor, said: s
 def test_only_so_many_handshakes_are_made_at_a_time(sites: Sites) -> None:
     impostor = Impostor(b"SSH-2.0-slow\r\n")
 
-    async def many(transport: SshTransport) -> int:
+    async def many(sender: SshSender) -> int:
         async with impostor:
             site = sites.site(port=impostor.port)
             same = [site.model_copy(update={"name": f"site{n}"}) for n in range(10)]
-            await asyncio.gather(*(transport.trigger(each, WORDS) for each in same), return_exceptions=True)
+            await asyncio.gather(*(sender.trigger(each, WORDS) for each in same), return_exceptions=True)
         return impostor.most_at_once
 
     assert sites.run(many, handshakes=3, connect_timeout=1) == 3
@@ -261,14 +261,14 @@ def test_only_so_many_handshakes_are_made_at_a_time(sites: Sites) -> None:
 def test_waiting_for_a_turn_is_no_time_that_a_site_takes(sites: Sites) -> None:
     impostor = Impostor(b"SSH-2.0-slow\r\n")
 
-    async def both(transport: SshTransport) -> Answer:
+    async def both(sender: SshSender) -> Answer:
         async with impostor:
             slow = sites.site(name="slow", port=impostor.port)
-            holding = asyncio.create_task(transport.trigger(slow, WORDS))
+            holding = asyncio.create_task(sender.trigger(slow, WORDS))
             while not impostor.most_at_once:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)  # its greeting comes, and it takes the turn
-            answer = await transport.trigger(sites.site(), WORDS)
+            answer = await sender.trigger(sites.site(), WORDS)
             await asyncio.wait({holding})
         return answer
 
@@ -295,11 +295,11 @@ def test_a_site_that_does_not_answer_is_told(sites: Sites) -> None:
 
 
 def test_sites_that_are_down_do_not_keep_the_others_waiting(sites: Sites) -> None:
-    async def both(transport: SshTransport) -> Answer:
+    async def both(sender: SshSender) -> Answer:
         with down(sites) as silent:
-            waiting = asyncio.create_task(transport.trigger(silent, WORDS))
+            waiting = asyncio.create_task(sender.trigger(silent, WORDS))
             await asyncio.sleep(0)  # it begins first
-            answer = await transport.trigger(sites.site(), WORDS)
+            answer = await sender.trigger(sites.site(), WORDS)
             assert not waiting.done()
             waiting.cancel()
             await asyncio.wait({waiting})
@@ -309,14 +309,14 @@ def test_sites_that_are_down_do_not_keep_the_others_waiting(sites: Sites) -> Non
 
 
 def test_sites_that_say_nothing_do_not_keep_the_others_waiting(sites: Sites) -> None:
-    async def both(transport: SshTransport) -> Answer:
+    async def both(sender: SshSender) -> Answer:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             mute.setblocking(False)
             silent = sites.site(name="mute", port=mute.getsockname()[1])
-            waiting = asyncio.create_task(transport.trigger(silent, WORDS))
+            waiting = asyncio.create_task(sender.trigger(silent, WORDS))
             connection, _ = await asyncio.get_running_loop().sock_accept(mute)
             with connection:
-                answer = await transport.trigger(sites.site(), WORDS)
+                answer = await sender.trigger(sites.site(), WORDS)
                 assert not waiting.done()
                 waiting.cancel()
                 await asyncio.wait({waiting})
@@ -338,7 +338,7 @@ def with_new_host_key(sites: Sites) -> None:
 
 def test_the_first_host_key_is_pinned_for_us_and_for_openssh(sites: Sites) -> None:
     site = sites.site()
-    sites.run(lambda transport: transport.trigger(site, WORDS))
+    sites.run(lambda sender: sender.trigger(site, WORDS))
     assert sites.known_hosts.read_text().startswith(f"[127.0.0.1]:{site.port} ssh-ed25519 ")
     argv = sites.sshd.ssh_argv(sites.directory / "site1.key")
     process.run([*argv[:1], "-o", f"UserKnownHostsFile={sites.known_hosts}", *argv[1:], WORDS]).check()
@@ -362,7 +362,7 @@ def test_a_site_whose_host_key_cannot_be_kept_is_not_woken(sites: Sites, tmp_pat
 
 def test_a_changed_host_key_is_refused_and_nothing_is_sent(sites: Sites, tmp_path: Path) -> None:
     site = sites.site(f"echo >> {tmp_path}/woken")
-    sites.run(lambda transport: transport.trigger(site, WORDS))
+    sites.run(lambda sender: sender.trigger(site, WORDS))
     before = known_hosts.pinned(sites.known_hosts, site.host, site.port).trusted[0].fingerprint
     with_new_host_key(sites)
     error = failure(sites, site)
@@ -372,10 +372,10 @@ def test_a_changed_host_key_is_refused_and_nothing_is_sent(sites: Sites, tmp_pat
 
 def test_a_changed_host_key_is_taken_when_the_old_one_was_forgotten(sites: Sites) -> None:
     site = sites.site()
-    sites.run(lambda transport: transport.trigger(site, WORDS))
+    sites.run(lambda sender: sender.trigger(site, WORDS))
     with_new_host_key(sites)
     known_hosts.unpin(sites.known_hosts, site.host, site.port)
-    assert sites.run(lambda transport: transport.trigger(site, WORDS)).exit_code == 0
+    assert sites.run(lambda sender: sender.trigger(site, WORDS)).exit_code == 0
 
 
 def test_a_revoked_host_key_is_refused(sites: Sites) -> None:
@@ -393,7 +393,7 @@ def test_a_server_with_keys_of_several_types_is_asked_for_the_pinned_one(sites: 
     sites.known_hosts.parent.mkdir()
     sites.known_hosts.write_text(f"# mine\n[127.0.0.1]:{site.port} {Path(f'{rsa}.pub').read_text()}")
     with configured(sites, f"HostKey {rsa}"):
-        assert sites.run(lambda transport: transport.trigger(site, WORDS)).exit_code == 0
+        assert sites.run(lambda sender: sender.trigger(site, WORDS)).exit_code == 0
 
 
 # Connections
@@ -402,8 +402,8 @@ def test_a_server_with_keys_of_several_types_is_asked_for_the_pinned_one(sites: 
 def test_stage_2_goes_through_the_connection_of_stage_1(sites: Sites) -> None:
     site = sites.site(PORT_OF_OURS)
 
-    async def twice(transport: SshTransport) -> tuple[Answer, Answer]:
-        return await transport.trigger(site, WORDS), await transport.trigger(site, WORDS)
+    async def twice(sender: SshSender) -> tuple[Answer, Answer]:
+        return await sender.trigger(site, WORDS), await sender.trigger(site, WORDS)
 
     one, two = sites.run(twice)
     assert one == two and one.exit_code == 0
@@ -412,13 +412,13 @@ def test_stage_2_goes_through_the_connection_of_stage_1(sites: Sites) -> None:
 def test_a_connection_that_was_released_is_closed(sites: Sites) -> None:
     site = sites.site(PORT_OF_OURS)
 
-    async def twice(transport: SshTransport) -> tuple[Answer, Answer]:
-        one = await transport.trigger(site, WORDS)
+    async def twice(sender: SshSender) -> tuple[Answer, Answer]:
+        one = await sender.trigger(site, WORDS)
         assert has_sessions(sites)
-        await transport.release(site)
+        await sender.release(site)
         while has_sessions(sites):
             await asyncio.sleep(0.01)
-        return one, await transport.trigger(site, WORDS)
+        return one, await sender.trigger(site, WORDS)
 
     one, two = sites.run(twice)
     assert one.output != two.output
@@ -429,10 +429,10 @@ def test_releasing_a_site_does_not_cut_off_a_trigger_for_another_archive(
 ) -> None:
     site = sites.site(f"echo > {tmp_path}/begun; until test -e {tmp_path}/go; do sleep 0.01; done")
 
-    async def released(transport: SshTransport) -> Answer:
-        task = asyncio.create_task(transport.trigger(site, WORDS))
+    async def released(sender: SshSender) -> Answer:
+        task = asyncio.create_task(sender.trigger(site, WORDS))
         await once(tmp_path / "begun")
-        await transport.release(site)
+        await sender.release(site)
         (tmp_path / "go").touch()
         return await task
 
@@ -442,10 +442,10 @@ def test_releasing_a_site_does_not_cut_off_a_trigger_for_another_archive(
 def test_a_connection_that_died_between_the_stages_is_replaced(sites: Sites) -> None:
     site = sites.site(f"{PORT_OF_OURS}; echo $PPID")
 
-    async def twice(transport: SshTransport) -> tuple[Answer, Answer]:
-        one = await transport.trigger(site, WORDS)
+    async def twice(sender: SshSender) -> tuple[Answer, Answer]:
+        one = await sender.trigger(site, WORDS)
         os.kill(int(one.output.split()[1]), signal.SIGKILL)
-        return one, await transport.trigger(site, WORDS)
+        return one, await sender.trigger(site, WORDS)
 
     one, two = sites.run(twice)
     assert two.exit_code == 0 and one.output.split()[0] != two.output.split()[0]
@@ -454,12 +454,12 @@ def test_a_connection_that_died_between_the_stages_is_replaced(sites: Sites) -> 
 def test_a_connection_that_died_unheard_is_replaced_too(sites: Sites) -> None:
     site = sites.site(f"{PORT_OF_OURS}; echo $PPID")
 
-    async def twice(transport: SshTransport) -> tuple[Answer, Answer]:
-        one = await transport.trigger(site, WORDS)
+    async def twice(sender: SshSender) -> tuple[Answer, Answer]:
+        one = await sender.trigger(site, WORDS)
         session = int(one.output.split()[1])
         os.kill(session, signal.SIGSTOP)  # as behind a firewall that has forgotten the connection
         try:
-            return one, await transport.trigger(site, WORDS)
+            return one, await sender.trigger(site, WORDS)
         finally:
             os.kill(session, signal.SIGCONT)
 
@@ -470,8 +470,8 @@ def test_a_connection_that_died_unheard_is_replaced_too(sites: Sites) -> None:
 def test_sites_on_one_host_have_a_connection_each(sites: Sites) -> None:
     one, two = sites.site(PORT_OF_OURS), sites.site(PORT_OF_OURS, name="site2")
 
-    async def both(transport: SshTransport) -> list[Answer]:
-        return [await transport.trigger(site, WORDS) for site in (one, two)]
+    async def both(sender: SshSender) -> list[Answer]:
+        return [await sender.trigger(site, WORDS) for site in (one, two)]
 
     assert len({answer.output for answer in sites.run(both)}) == 2
 
@@ -479,8 +479,8 @@ def test_sites_on_one_host_have_a_connection_each(sites: Sites) -> None:
 def test_a_cancelled_trigger_leaves_no_connection(sites: Sites, tmp_path: Path) -> None:
     site = sites.site(f"echo > {tmp_path}/begun; {FOREVER}")
 
-    async def cancelled(transport: SshTransport) -> bool:
-        task = asyncio.create_task(transport.trigger(site, WORDS))
+    async def cancelled(sender: SshSender) -> bool:
+        task = asyncio.create_task(sender.trigger(site, WORDS))
         await once(tmp_path / "begun")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -495,10 +495,10 @@ def test_a_cancelled_trigger_leaves_no_connection(sites: Sites, tmp_path: Path) 
 def test_a_wire_that_is_closed_ends_what_is_under_way(sites: Sites, tmp_path: Path) -> None:
     site = sites.site(f"echo > {tmp_path}/begun; {FOREVER}")
 
-    async def closed(transport: SshTransport) -> None:
-        task = asyncio.create_task(transport.trigger(site, WORDS))
+    async def closed(sender: SshSender) -> None:
+        task = asyncio.create_task(sender.trigger(site, WORDS))
         await once(tmp_path / "begun")
-        await transport.close()
+        await sender.close()
         await task
 
     with pytest.raises(TriggerFailed, match=r"closed the session|connection was lost"):
@@ -508,8 +508,8 @@ def test_a_wire_that_is_closed_ends_what_is_under_way(sites: Sites, tmp_path: Pa
 def test_fifty_sites_at_once(sites: Sites) -> None:
     many = [sites.site(f"{PORT_OF_OURS}; sleep 0.2", name=f"site{n}") for n in range(50)]
 
-    async def all_of_them(transport: SshTransport) -> list[Answer]:
-        return await asyncio.gather(*(transport.trigger(site, WORDS) for site in many))
+    async def all_of_them(sender: SshSender) -> list[Answer]:
+        return await asyncio.gather(*(sender.trigger(site, WORDS) for site in many))
 
     answers = sites.run(all_of_them)
     assert {answer.exit_code for answer in answers} == {0} and len({a.output for a in answers}) == 50
@@ -528,10 +528,10 @@ def test_names_that_are_resolved_slowly_do_not_keep_the_others_waiting(sites, mo
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
 
-    async def job(transport):
-        waiting = [asyncio.ensure_future(transport.trigger(site, WORDS)) for site in slow]
+    async def job(sender):
+        waiting = [asyncio.ensure_future(sender.trigger(site, WORDS)) for site in slow]
         await asyncio.sleep(0)  # they have begun
-        answer = await transport.trigger(good, WORDS)
+        answer = await sender.trigger(good, WORDS)
         answered.set()
         return answer, await asyncio.gather(*waiting, return_exceptions=True)
 

@@ -10,7 +10,7 @@ from pushmirror.config.model import Site
 from pushmirror.lab.services import free_port, new_key
 from pushmirror.push.ssh import known_hosts
 from pushmirror.push.ssh.probe import HostKey, Probe, probe
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 from ssh_sites import FOREVER, Sites
 
 OPTIONS = ("-F", "none", "-o", "LogLevel=ERROR")

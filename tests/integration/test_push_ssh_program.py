@@ -11,8 +11,8 @@ from pushmirror.config.model import Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.lab.services import free_port, wait_until
 from pushmirror.push.ssh import known_hosts
-from pushmirror.push.ssh.client import SshTransport
-from pushmirror.push.transport import MAX_OUTPUT, Answer
+from pushmirror.push.ssh.client import SshSender
+from pushmirror.push.trigger_sender import MAX_OUTPUT, Answer
 from pushmirror.system.process import BASE_ENVIRONMENT
 from ssh_sites import FOREVER, Sites
 
@@ -92,7 +92,7 @@ def test_a_cancelled_trigger_leaves_no_program_behind(sites: Sites, tmp_path: Pa
     begun, before = tmp_path / "begun", programs()
     site = sites.site(f"touch {begun}; {FOREVER}", ssh_options=OPTIONS)
 
-    async def cancelled(transport: SshTransport) -> None:
+    async def cancelled(transport: SshSender) -> None:
         task = asyncio.create_task(transport.trigger(site, WORDS))
         assert await asyncio.to_thread(wait_until, begun.exists)
         assert programs() > before

@@ -15,7 +15,7 @@ import pytest
 
 from acceptance.calls import Call, requests
 from acceptance.gate import Gate
-from pushmirror.archive.layout import PublishStep, publish_step
+from pushmirror.archive.publishing_order import PublishStep, publish_step
 from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive

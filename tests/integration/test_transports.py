@@ -123,7 +123,7 @@ def test_rsync_ssl_tunnel_trusts_whom_the_method_says(
         "RSYNC_SSL_CAPATH": str(tunnel.ca_file) if trusted else "/etc/ssl/certs",
         "RSYNC_PASSWORD": PASSWORD,
     }
-    shell = f"{sys.executable} -m pushmirror.compat.rsync_ssl_tunnel"
+    shell = f"{sys.executable} -m pushmirror.archvsync_commands.rsync_ssl_tunnel"
     source = f"{USER}@{host}::{MODULE}/project/trace/"
     result = process.run(["rsync", "-e", shell, source], env=environment, timeout_s=60)
     assert (b"master" in result.output, result.exit_code == 0) == (comes, comes), result.errors

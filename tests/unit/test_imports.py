@@ -27,7 +27,7 @@ OF_A_RUN = {
     "pushmirror.inventory.inventory",
     "pushmirror.sync.engine",
     "pushmirror.closures.store",
-    "pushmirror.fetch.rsync",
+    "pushmirror.fetch.rsync_command",
     "pushmirror.sync.owner",
     "pushmirror.tree.traces",
     "pushmirror.fetch.upstream",
@@ -38,7 +38,7 @@ FLOORS = (
     {"errors", "progress", ""},  # "" is pushmirror/__init__.py
     {"system", "archive"},
     {"config", "state"},
-    {"access", "archvsync", "hooks", "inventory", "ownership", "status"},
+    {"access", "archvsync_config", "hooks", "inventory", "ownership", "status"},
     {"tree", "push"},
     {"fetch", "background_push", "service"},
     {"closures"},
@@ -50,7 +50,7 @@ FLOORS = (
     {"health", "importing"},
     {"checks", "lab"},
     {"cli"},
-    {"compat", "__main__"},
+    {"archvsync_commands", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FORMATS = {"archive": {"errors"}}  # imports less than its floor allows: bytes in, values out

@@ -29,7 +29,7 @@ from pushmirror.changes.index_files import (
     lists_to_ask_for,
     take_extrafiles,
 )
-from pushmirror.closures import check
+from pushmirror.closures import file_checks
 from pushmirror.closures.indices import Indices
 from pushmirror.errors import BadPath, Unusable
 from pushmirror.inventory.diff import Diff
@@ -43,7 +43,7 @@ def replaced(context: DetectionContext, files: Sequence[File], known: Collection
 
     Upstream has replaced them by files of the same name and size; no archive should. A file is not read if
     one of the indices with the keys `known` has the same hash for it, or if it arrived since the last
-    publication: closures/check.py reads it later.
+    publication: closures/file_checks.py reads it later.
     """
     landed = context.workspace.area.landed()
     doubtful = [file for file in files if file.path not in landed and not _is_known(context, file)]
@@ -53,7 +53,7 @@ def replaced(context: DetectionContext, files: Sequence[File], known: Collection
     unread = [(file, context.workspace.tree / file.path) for file in doubtful if file not in vouched]
     progress = context.workspace.progress
     progress.step("comparing", files=len(unread), size=sum(file.size for file, _ in unread))
-    return check.wrong(unread, progress)
+    return file_checks.mismatching(unread, progress)
 
 
 def _is_known(context: DetectionContext, file: File) -> bool:
@@ -105,11 +105,11 @@ def _read_closures(context: DetectionContext, diff: Diff) -> set[str]:
     """Note what the indices of suites without a fault add; returns the keys of all closures."""
     indices = _indices(context, diff)
     indices = indices.holding(context.suites, indices.get(context.workspace.upstream, context.live))
-    known = check.readable_of(context.base, context.workspace.closures)
-    readable, faults = check.read_closures(context.pinned, indices, context.workspace.closures)
+    known = file_checks.readable_of(context.base, context.workspace.closures)
+    readable, faults = file_checks.read_closures(context.pinned, indices, context.workspace.closures)
     if faults:
         indices = indices.holding(context.suites, faults)
-        readable, _ = check.read_closures(context.pinned, indices, context.workspace.closures)
+        readable, _ = file_checks.read_closures(context.pinned, indices, context.workspace.closures)
     _note_files(context, diff, readable.values(), known.values())
     return set(readable.values())
 

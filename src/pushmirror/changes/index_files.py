@@ -21,15 +21,16 @@ from functools import partial
 from pathlib import Path
 
 from pushmirror.archive.checksum_lists import parse_extrafiles
-from pushmirror.archive.layout import TRACES, PublishStep, publish_step
+from pushmirror.archive.layout import TRACES
 from pushmirror.archive.paths import Entry, Kind, resolve
+from pushmirror.archive.publishing_order import PublishStep, publish_step
 from pushmirror.archive.release import Listed
 from pushmirror.changes.context import DetectionContext
-from pushmirror.closures.signatures import check_clearsigned
 from pushmirror.errors import ArchiveError, Unusable
 from pushmirror.inventory.diff import Diff
 from pushmirror.system.files import lstat_or_none, mtime_of, read_at_most, sha256_of
 from pushmirror.tree.published_state import Suite
+from pushmirror.tree.release_signatures import check_clearsigned
 from pushmirror.tree.work_area import WorkArea
 
 _WORTH_TWO_FETCHES = 4_000_000  # bytes that would come under several names

@@ -8,7 +8,7 @@ from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Config, PushKind, TlsMethod
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import PushmirrorError
-from pushmirror.fetch.rsync import Version
+from pushmirror.fetch.rsync_command import Version
 from pushmirror.system import process
 from pushmirror.system.rsync_version import rsync_version
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.checks.machine import readable
-from pushmirror.closures.signatures import check_keyrings, check_signatures
 from pushmirror.config.model import DEBIAN_KEYRING, Archive, looks_like_debian
 from pushmirror.errors import ArchiveError, BadSignature, ConfigError, PushmirrorError
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.progress import Silent
 from pushmirror.tree.published_state import Suite, read_published
+from pushmirror.tree.release_signatures import check_keyrings, check_signatures
 
 _LIMIT = timedelta(minutes=10)  # for upstream's Release files, some MB
 

@@ -18,7 +18,7 @@ from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Config, PushKind, Site
 from pushmirror.config.types import span
 from pushmirror.push.ssh.probe import HostKey, Probe, probe
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 from pushmirror.status.words import cut
 from pushmirror.system import clock, signals
 

@@ -12,7 +12,7 @@ from pushmirror.archive.paths import Entry
 from pushmirror.checks.finding import Finding, error, ok, warning
 from pushmirror.config.model import Archive, Strategy
 from pushmirror.errors import ProgramMissing, PushmirrorError, UnknownModule
-from pushmirror.fetch import rsync
+from pushmirror.fetch import rsync_command
 from pushmirror.fetch.probing import refusals_of
 from pushmirror.fetch.refusals import Refusals, in_words
 from pushmirror.fetch.unreadable import Complaints
@@ -62,22 +62,22 @@ def list_root(archive: Archive, refusals: Refusals | None = None) -> list[Entry]
 def _list(archive: Archive, filters: Sequence[str], refusals: Refusals | None = None) -> list[Entry]:
     def attempt(refused: frozenset[str]) -> list[Entry]:
         with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as empty:
-            argv = rsync.listing_argv(archive, filters, Path(empty), refused=refused)
-            return _entries(archive, argv, rsync.line_parser(refused))
+            argv = rsync_command.listing_argv(archive, filters, Path(empty), refused=refused)
+            return _entries(archive, argv, rsync_command.line_parser(refused))
 
     return (refusals or refusals_of(archive)).ask(attempt)
 
 
 def _entries(
-    archive: Archive, argv: Sequence[str], parse: rsync.ParseLine, stdin: bytes = b""
+    archive: Archive, argv: Sequence[str], parse: rsync_command.ParseLine, stdin: bytes = b""
 ) -> list[Entry]:
     entries: list[Entry] = []
-    statistics = rsync.StatsReader()
+    statistics = rsync_command.StatsReader()
     complaints = Complaints.of(archive)
 
     def on_line(line: bytes) -> None:
         statistics.take(line)
-        with suppress(rsync.Unreadable):
+        with suppress(rsync_command.Unreadable):
             if entry := parse(line):
                 entries.append(entry)
 
@@ -86,14 +86,16 @@ def _entries(
         on_line=on_line,
         on_error=complaints.take,
         stdin=stdin,
-        env=rsync.environment(archive),
+        env=rsync_command.environment(archive),
         timeout_s=(archive.connect_timeout + archive.timeout).total_seconds() + 30,
         idle_s=archive.timeout.total_seconds(),
     )
-    is_about_names = rsync.is_partial(result.exit_code) and complaints.unseen and not complaints.others
+    is_about_names = (
+        rsync_command.is_partial(result.exit_code) and complaints.unseen and not complaints.others
+    )
     if result.exit_code and not is_about_names:
         is_silent = not result.has_output
-        raise rsync.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
+        raise rsync_command.failure(result.exit_code, result.errors, archive=archive, is_silent=is_silent)
     statistics.stats()  # None: the connection ended before the listing, with exit code 0
     return entries
 
@@ -104,7 +106,7 @@ def judge_refusals(subject: str, archive: Archive, refusals: Refusals) -> Iterat
 
     def attempt(refused: frozenset[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="pushmirror-check-") as into:
-            argv = rsync.probe_argv(archive, Path(into), version=version, refused=refused)
+            argv = rsync_command.probe_argv(archive, Path(into), version=version, refused=refused)
             _entries(archive, argv, lambda _: None)
 
     try:

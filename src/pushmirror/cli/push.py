@@ -40,7 +40,7 @@ class SiteRow:
 
     archive: str
     site: str
-    phase: str  # current, paused, triggered, due, gated, held, resting
+    phase: str  # a value of Phase
     words: str  # of the trigger that is due; empty: none is
     generation: str | None  # that it has confirmed to serve
     wanted: str | None  # that is published here

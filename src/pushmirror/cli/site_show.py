@@ -286,7 +286,7 @@ def site_log(session: Session, name: str, limit: int, *, output: bool, as_json: 
       pushmirror site log site1.example.com --limit 1 --output
     """
     from pushmirror.push.callback import last_call
-    from pushmirror.push.transport import last_line
+    from pushmirror.push.trigger_sender import last_line
 
     config = session.config()
     site = site_named(config, name).name

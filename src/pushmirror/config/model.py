@@ -46,7 +46,7 @@ from pushmirror.config.types import (
     one_or_many,
     own_name,
 )
-from pushmirror.config.upstream_url import Scheme, Upstream, parse_upstream
+from pushmirror.config.upstream_url import Scheme, UpstreamUrl, parse_upstream
 
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -175,7 +175,7 @@ class Archive(Values):
     name: Name
     path: AbsolutePath
     upstream: Annotated[
-        Upstream | None, PlainValidator(lambda v: None if v is None else parse_upstream(v))
+        UpstreamUrl | None, PlainValidator(lambda v: None if v is None else parse_upstream(v))
     ] = None
     upstream_name: Host | None = None  # that the trace names; none: the host of `upstream`
     password_file: AbsolutePath | None = None

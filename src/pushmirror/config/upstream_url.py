@@ -34,7 +34,7 @@ MANIFEST_SUFFIX = (
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamUrl:
     """One upstream address."""
 
     scheme: Scheme
@@ -49,7 +49,7 @@ class Upstream:
         return "" if self.scheme in _BY_PATH else self.path.partition("/")[0]
 
     @property
-    def manifest(self) -> Upstream:
+    def manifest(self) -> UpstreamUrl:
         """Where the manifest of the daemon's module is, if it offers one."""
         return replace(self, path=f"{self.module}{MANIFEST_SUFFIX}")
 
@@ -64,9 +64,9 @@ class Upstream:
         return f"{self.scheme}://{user}{self.host_in_url}{port}/{self.path.removeprefix('/')}"
 
 
-def parse_upstream(value: object) -> Upstream:
-    """An Upstream from its URL; a ValueError never repeats the URL, for it may hold a password."""
-    if isinstance(value, Upstream):
+def parse_upstream(value: object) -> UpstreamUrl:
+    """An upstream's address from its URL; a ValueError never repeats the URL, for it may hold a password."""
+    if isinstance(value, UpstreamUrl):
         return value
     if not isinstance(value, str):
         raise ValueError(f"expected a URL: {_EXAMPLE}")  # noqa: TRY004  a validator's error is a ValueError
@@ -77,10 +77,10 @@ def parse_upstream(value: object) -> Upstream:
     if scheme == Scheme.FILE:
         if authority:
             raise ValueError('the URL of a directory of this machine has three slashes: "file:///path"')
-        return Upstream(Scheme.FILE, None, "", None, _path(Scheme.FILE, path))
+        return UpstreamUrl(Scheme.FILE, None, "", None, _path(Scheme.FILE, path))
     user, _, location = authority.rpartition("@")
     host, port = _host_and_port(location)
-    return Upstream(Scheme(scheme), _user(user), host, port, _path(Scheme(scheme), path))
+    return UpstreamUrl(Scheme(scheme), _user(user), host, port, _path(Scheme(scheme), path))
 
 
 def _user(text: str) -> str | None:

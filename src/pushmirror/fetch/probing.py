@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConnectionFailed, TookTooLong, key_name
-from pushmirror.fetch import rsync
+from pushmirror.fetch import rsync_command
 from pushmirror.fetch.refusals import Refusals
 from pushmirror.system import process
 
@@ -39,21 +39,21 @@ def refused_silently(archive: Archive) -> list[str]:
 
 def _optional(archive: Archive) -> Iterator[tuple[str, list[str]]]:
     """Options that runs use but can do without."""
-    for option in rsync.all_options(archive):
-        for name, word in rsync.named(option):
+    for option in rsync_command.all_options(archive):
+        for name, word in rsync_command.named(option):
             yield name, [word]
     yield "files-from", ["--files-from=-"]
 
 
 def _works(archive: Archive, words: list[str], until: float) -> bool:
     with tempfile.TemporaryDirectory(prefix="pushmirror-") as empty:
-        argv = rsync.least_argv(archive, words, Path(empty))
+        argv = rsync_command.least_argv(archive, words, Path(empty))
         left_s = max(until - time.monotonic(), _LEAST_S)
         try:
-            result = process.run(argv, env=rsync.environment(archive), timeout_s=left_s)
+            result = process.run(argv, env=rsync_command.environment(archive), timeout_s=left_s)
         except TookTooLong as exc:
             raise ConnectionFailed(
                 f"upstream did not answer within {archive.timeout.total_seconds():g} s",
                 hint=f"check the network, or raise {key_name('timeout')}",
             ) from exc
-    return result.exit_code == 0 or rsync.is_partial(result.exit_code)
+    return result.exit_code == 0 or rsync_command.is_partial(result.exit_code)

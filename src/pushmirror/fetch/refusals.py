@@ -5,8 +5,8 @@
 An operator's `refuse options` names them (the example that Debian ships has `checksum dry-run`), and an old
 or another rsync at the other end does not know them. rsync names one at a time, before it has sent anything.
 STATE/upstream/ARCHIVE/refused keeps them for the next runs, for `full_every`: then all of them are tried
-again, as a restriction may have been lifted. How to work without one: fetch/rsync.py builds the command
-lines.
+again, as a restriction may have been lifted. fetch/rsync_command.py builds the command
+lines without them.
 """
 
 from __future__ import annotations

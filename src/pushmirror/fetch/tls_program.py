@@ -1,8 +1,8 @@
 """`python -m pushmirror.fetch.tls_program`: a remote shell for rsync that becomes stunnel or socat.
 
 For an operator who wants TLS by one of these (`tls_method`); rsync starts it as it starts `fetch/tls.py`, and
-`compat/rsync_ssl_tunnel.py` is the same under its old name. What is said to the two programs is rendered
-here, purely. Guaranteed: the certificate has to be one of the authorities'; its name is looked at by
+`archvsync_commands/rsync_ssl_tunnel.py` is the same under its old name. What the two programs are given is
+rendered here, purely. Guaranteed: the certificate has to be one of the authorities'; its name is looked at by
 stunnel and socat, but not by `stunnel-old`, which is there for hubs whose certificate has another.
 """
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pushmirror.config.model import Archive
-from pushmirror.fetch.rsync import FAREWELL, unescape
+from pushmirror.fetch.rsync_command import FAREWELL, unescape
 
 _SHOWN = 5  # names in a message
 

@@ -41,10 +41,10 @@ from pushmirror.archive.layout import (
 from pushmirror.archive.paths import Entry, Kind, link_stays_inside
 from pushmirror.config.model import Archive
 from pushmirror.errors import ConnectionFailed, Stalled, TookTooLong, UpstreamError, UpstreamMoved, key_name
-from pushmirror.fetch import rsync
+from pushmirror.fetch import rsync_command
 from pushmirror.fetch.probing import refusals_of
 from pushmirror.fetch.refusals import Refusals
-from pushmirror.fetch.rsync import Stats, StatsReader, Version
+from pushmirror.fetch.rsync_command import Stats, StatsReader, Version
 from pushmirror.fetch.selection import selection_rules
 from pushmirror.fetch.stall import Stillness
 from pushmirror.fetch.streams import in_batches, in_streams, streams_for
@@ -69,7 +69,7 @@ _TRACE_RULES = ["/project/", f"/{TRACES}/", f"/{TRACES}/*"]
 _NOT_LOOKED_INTO = [*(f"{name}/" for name in NO_SUITES), *(f"/{name}/" for name in NO_PACKAGES)]
 _ABOVE_DISTS = ("", "*/", "*/*/")
 _SUITES = [*(f"/{above}{DISTS}/*/" for above in _ABOVE_DISTS), f"/{ZZZ_DISTS}/*/"]  # whatever their names
-_LOOKED_INTO = [  # as `published.read_published` does; what is beside suites may be a link to one
+_LOOKED_INTO = [  # as `tree.published_state.read_published` does; what is beside suites may be a link to one
     *(f"/{above}{DISTS}{below}" for above in _ABOVE_DISTS for below in ("", "/*", "/**/")),
     *(f"/{ZZZ_DISTS}", f"/{ZZZ_DISTS}/*", f"/{ZZZ_DISTS}/**/", "/*/", "/*/*/"),
 ]
@@ -151,7 +151,7 @@ class Upstream:
             if "ignore-times" in refused:
                 shutil.rmtree(into, ignore_errors=True)
             into.mkdir(parents=True, exist_ok=True)
-            argv = rsync.pin_argv(self.archive, filters, into, refused=refused)
+            argv = rsync_command.pin_argv(self.archive, filters, into, refused=refused)
             was_empty = not any(into.iterdir())
             complaints = self._run(argv)
             if complaints.unseen and not was_empty:  # rsync deletes nothing then, and leaves what is gone
@@ -178,9 +178,9 @@ class Upstream:
 
         def attempt(refused: frozenset[str]) -> Unseen:
             entries: list[Entry] = []
-            hand_on = entries.append if rsync.lists_by_bytes(refused) else take
-            lines = _Listing(hand_on, rsync.line_parser(refused))
-            argv = rsync.listing_argv(
+            hand_on = entries.append if rsync_command.lists_by_bytes(refused) else take
+            lines = _Listing(hand_on, rsync_command.line_parser(refused))
+            argv = rsync_command.listing_argv(
                 self.archive, selection.rsync_args(), empty, is_far=is_far, refused=refused
             )
             complaints = self._run(argv, lines.take, vanishing_is_fine=True)
@@ -201,12 +201,12 @@ class Upstream:
 
         def attempt(refused: frozenset[str]) -> set[str]:
             found: set[str] = set()
-            parse = rsync.line_parser(refused)
+            parse = rsync_command.line_parser(refused)
 
             def on_line(line: bytes) -> None:
                 try:
                     entry = parse(line)
-                except rsync.Unreadable:
+                except rsync_command.Unreadable:
                     return
                 if entry is not None and entry.kind is not Kind.DIRECTORY:
                     found.add(entry.path)
@@ -214,8 +214,8 @@ class Upstream:
             longest = self._longest_batch(refused, is_listing=True)
             for start in range(0, len(ordered), min(longest, _BATCH_CHECKED)):
                 part = ordered[start : start + min(longest, _BATCH_CHECKED)]
-                asked = rsync.names_asked(part, refused, is_listing=True)
-                argv = rsync.present_argv(self.archive, empty, refused=refused)
+                asked = rsync_command.names_asked(part, refused, is_listing=True)
+                argv = rsync_command.present_argv(self.archive, empty, refused=refused)
                 complaints = self._run(argv, on_line, stdin=asked, vanishing_is_fine=True)
                 unreadable = Unseen(
                     frozenset(complaints.unreadable), frozenset(complaints.unreadable_directories)
@@ -271,7 +271,7 @@ class Upstream:
 
     def _longest_batch(self, refused: frozenset[str], *, is_listing: bool = False) -> int:
         """How many names one transfer may ask for."""
-        if rsync.asks_by_rules(refused) or (is_listing and rsync.lists_by_itself(refused)):
+        if rsync_command.asks_by_rules(refused) or (is_listing and rsync_command.lists_by_itself(refused)):
             return _BATCH_RULES
         return _BATCH if self.version.trusts_sender else _BATCH_CHECKED
 
@@ -291,7 +291,7 @@ class Upstream:
         fetched = Fetched()
 
         def on_line(line: bytes) -> None:
-            if parsed := rsync.parse_fetch_line(line):
+            if parsed := rsync_command.parse_fetch_line(line):
                 fetched.files += 1
                 fetched.size += parsed[1]
                 self.advance(files=1, size=parsed[1])
@@ -299,13 +299,13 @@ class Upstream:
         def attempt(refused: frozenset[str]) -> None:
             for into, some in area.by_volume(names).items():
                 into.mkdir(parents=True, exist_ok=True)
-                argv = rsync.fetch_argv(
+                argv = rsync_command.fetch_argv(
                     self.archive, into, version=self.version, basis=basis, links=links, refused=refused
                 )
                 # A batch may have been made before a refusal was known.
-                longest = _BATCH_RULES if rsync.asks_by_rules(refused) else max(len(some), 1)
+                longest = _BATCH_RULES if rsync_command.asks_by_rules(refused) else max(len(some), 1)
                 for start in range(0, len(some), longest):
-                    asked = rsync.names_asked(some[start : start + longest], refused)
+                    asked = rsync_command.names_asked(some[start : start + longest], refused)
                     complaints = self._run(argv, on_line, stdin=asked, vanishing_is_fine=True, stop=stop)
                     self._note_unreadable(complaints, some)
 
@@ -348,7 +348,7 @@ class Upstream:
         """
 
         def attempt(refused: frozenset[str]) -> None:
-            argv = rsync.files_argv(source, patterns, into, largest=largest, refused=refused)
+            argv = rsync_command.files_argv(source, patterns, into, largest=largest, refused=refused)
             self._run(argv, vanishing_is_fine=True, stop=stop, complaints_log=_rsync_log, of=source)
 
         self.refusals.ask(attempt)
@@ -381,7 +381,7 @@ class Upstream:
         def line_taken(line: bytes) -> None:
             if on_line:
                 on_line(line)
-            if not line.startswith(rsync.ENTRY):
+            if not line.startswith(rsync_command.ENTRY):
                 reader.take(line)
 
         _rsync_log.debug("running %s", shlex.join(argv))
@@ -392,17 +392,17 @@ class Upstream:
                     on_line=line_taken,
                     on_error=complaints.take,
                     stdin=stdin,
-                    env=rsync.environment(self.archive),
+                    env=rsync_command.environment(self.archive),
                     timeout_s=self.archive.time_limit.total_seconds(),
                     idle_s=self.archive.timeout.total_seconds(),
                     least_rate=self.archive.min_rate * 1024 or process.LEAST_RATE,
                     on_look=self.stillness.looked,
                     stop=stop,
                 )
-            if stop and rsync.is_full(result.errors):
+            if stop and rsync_command.is_full(result.errors):
                 complaints_log = _rsync_log  # another stream goes on, or this is what the run fails with
             for line in result.errors.splitlines():
-                if rsync.FAREWELL not in line:
+                if rsync_command.FAREWELL not in line:
                     complaints_log.debug("%s", line)
             _log_end(result, reader)
             if result.exit_code != 0:
@@ -420,14 +420,16 @@ class Upstream:
         self, result: process.Result, complaints: Complaints, *, vanishing_is_fine: bool
     ) -> None:
         """Raise what an exit code means, unless it is only of names that upstream could not read, or lost."""
-        if not rsync.is_partial(result.exit_code) or complaints.others:
+        if not rsync_command.is_partial(result.exit_code) or complaints.others:
             is_silent = not result.has_output
-            raise rsync.failure(result.exit_code, result.errors, archive=self.archive, is_silent=is_silent)
+            raise rsync_command.failure(
+                result.exit_code, result.errors, archive=self.archive, is_silent=is_silent
+            )
         has_vanished = bool(complaints.vanished or complaints.vanished_directories)
         if not complaints.unseen or (has_vanished and not vanishing_is_fine):
-            if has_vanished or result.exit_code == rsync.CODE_VANISHED:
+            if has_vanished or result.exit_code == rsync_command.CODE_VANISHED:
                 raise UpstreamMoved("files disappeared at upstream during listing")
-            raise rsync.failure(result.exit_code, result.errors, archive=self.archive)
+            raise rsync_command.failure(result.exit_code, result.errors, archive=self.archive)
 
 
 @contextmanager
@@ -451,7 +453,7 @@ class _Listing:
     """Takes the lines of a listing; passes on what can be mirrored."""
 
     hand_on: Callable[[Entry], None]
-    parse: rsync.ParseLine
+    parse: rsync_command.ParseLine
     skipped: set[str] = field(default_factory=set)  # names that no list of ours can have
     special: list[str] = field(default_factory=list)  # pipes, sockets, devices
     directories: set[str] = field(default_factory=set)  # of those in `skipped`
@@ -459,7 +461,7 @@ class _Listing:
     def take(self, line: bytes) -> None:
         try:
             entry = self.parse(line)
-        except rsync.Unreadable as exc:
+        except rsync_command.Unreadable as exc:
             if not self._is_below_skipped(exc.name):
                 self.skipped.add(exc.name)
                 if exc.is_directory:
@@ -501,7 +503,7 @@ def _unmunge(directory: Path) -> None:
         for name in (*directories, *files):
             link = Path(above, name)
             if link.is_symlink():
-                target = rsync.unmunged(os.readlink(link))  # noqa: PTH115  text, as it is
+                target = rsync_command.unmunged(os.readlink(link))  # noqa: PTH115  text, as it is
                 link.unlink()
                 if link_stays_inside(str(link.relative_to(directory)), target):
                     link.symlink_to(target)
@@ -525,16 +527,16 @@ def _ways_to(paths: Iterable[str]) -> Iterator[str]:
     """Patterns of these paths, and of the directories on the way to them."""
     for path in paths:
         parts = path.split("/")
-        yield from (rsync.pattern_of("/".join(parts[:depth]), "/") for depth in range(1, len(parts)))
-        yield rsync.pattern_of(path)
+        yield from (rsync_command.pattern_of("/".join(parts[:depth]), "/") for depth in range(1, len(parts)))
+        yield rsync_command.pattern_of(path)
 
 
 def _below(paths: Mapping[str, bool]) -> Iterator[str]:
     """Patterns of what is looked at below these directories."""
     for path, is_like_dists in paths.items():
-        yield rsync.pattern_of(path, "/**/")
+        yield rsync_command.pattern_of(path, "/**/")
         if is_like_dists:
-            yield rsync.pattern_of(path, "/*")
+            yield rsync_command.pattern_of(path, "/*")
 
 
 def _log_end(result: process.Result, reader: StatsReader) -> None:

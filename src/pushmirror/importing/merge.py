@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pushmirror.archvsync.places import reason
-from pushmirror.archvsync.values import Ftpsync, Runmirrors
+from pushmirror.archvsync_config.places import reason
+from pushmirror.archvsync_config.values import Ftpsync, Runmirrors
 from pushmirror.config.model import Access, Archive, Config, Hooks, Mirror, Push, PushKind, Serve, Site
 from pushmirror.errors import ConfigError
 from pushmirror.importing.rsyncd_conf import Rsyncd, Secrets

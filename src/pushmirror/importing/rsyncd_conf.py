@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pushmirror.archvsync.variables import decoded, is_utf8, read_text
+from pushmirror.archvsync_config.variables import decoded, is_utf8, read_text
 from pushmirror.errors import ConfigError
 
 _MOST_FILES = 200

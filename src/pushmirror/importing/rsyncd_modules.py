@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pushmirror.archvsync.checked import number
-from pushmirror.archvsync.places import NAME, free_name, reason
+from pushmirror.archvsync_config.checked import number
+from pushmirror.archvsync_config.places import NAME, free_name, reason
 from pushmirror.config.model import Access, Archive, Serve
 from pushmirror.config.problems import message
 from pushmirror.importing.rsyncd_conf import Module, Parameter, Rsyncd, key

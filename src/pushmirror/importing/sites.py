@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pushmirror.archvsync.checked import number
-from pushmirror.archvsync.places import NAME, free_name
-from pushmirror.archvsync.values import Runmirrors
+from pushmirror.archvsync_config.checked import number
+from pushmirror.archvsync_config.places import NAME, free_name
+from pushmirror.archvsync_config.values import Runmirrors
 from pushmirror.config.model import PushKind, Site
 from pushmirror.config.problems import message
 from pushmirror.importing.rsyncd_conf import Secrets

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pushmirror.archvsync.ftpsync import TO, archive_name, read_ftpsync
-from pushmirror.archvsync.places import ScriptPaths, preset_of_file
-from pushmirror.archvsync.runmirrors import read_runmirrors
-from pushmirror.archvsync.values import Ftpsync, Runmirrors, Variables
-from pushmirror.archvsync.variables import is_utf8, mended, read_text, read_variables
+from pushmirror.archvsync_config.ftpsync import TO, archive_name, read_ftpsync
+from pushmirror.archvsync_config.places import ScriptPaths, preset_of_file
+from pushmirror.archvsync_config.runmirrors import read_runmirrors
+from pushmirror.archvsync_config.values import Ftpsync, Runmirrors, Variables
+from pushmirror.archvsync_config.variables import is_utf8, mended, read_text, read_variables
 from pushmirror.errors import ConfigError, UsageError
 from pushmirror.importing.authorized_keys import Pusher, read_pushers
 from pushmirror.importing.merge import ImportedFiles

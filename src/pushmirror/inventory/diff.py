@@ -19,8 +19,9 @@ from pathlib import Path
 
 from pushmirror.archive.filters import Selection
 from pushmirror.archive.generation import TreeDigest
-from pushmirror.archive.layout import DIRECTORY_MODE, FILE_MODE, OURS, is_by_hash, may_land, publishing_order
+from pushmirror.archive.layout import DIRECTORY_MODE, FILE_MODE, OURS, is_by_hash
 from pushmirror.archive.paths import Entry, Kind, link_stays_inside, tree_path
+from pushmirror.archive.publishing_order import may_land, publishing_order
 from pushmirror.errors import UpstreamError
 from pushmirror.inventory.spool import EntrySpool
 from pushmirror.system.files import mtime_of

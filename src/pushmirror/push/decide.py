@@ -3,11 +3,11 @@
                  ┌──────── the hub publishes something newer: it all begins again ────────┐
                  ▼                                                                        │
     all     DUE ─all────▶ TRIGGERED ─0────────────────────────────────────────────▶ CURRENT
-    staged  DUE ─stage1─▶ TRIGGERED ─0─▶ HELD ─barrier─▶ DUE ─stage2─▶ TRIGGERED ─0─▶ CURRENT
+    staged  DUE ─stage1─▶ TRIGGERED ─0─▶ WAITING_FOR_STAGE1 ─barrier─▶ DUE ─stage2─▶ TRIGGERED ─0─▶ CURRENT
     mhop    as staged, and the site pushes its own staged sites before it answers stage 1
-                              └─else─▶ RESTING ─back-off is over─▶ DUE
-    GATED   in front of all of it, while a canary is not current;  PAUSED  by hand
-    DELAYED in front of it, too, until the site's delay is over
+                              └─else─▶ BACKING_OFF ─back-off is over─▶ DUE
+    WAITING_FOR_CANARY  in front of all of it, while a canary is not current;  PAUSED  by hand
+    DELAYED             in front of it, too, until the site's delay is over
 
 Guaranteed, under any order of events: no site gets stage 2 of a generation whose stage 1 it has not
 confirmed; nothing that a site confirmed is sent to it again; a paused site is left alone; whoever is
@@ -116,16 +116,16 @@ def decide(
     """
     everyone = _everyone(sites, site_states, goal)
     awaited = [one for one in everyone if one.is_willing]
-    scene = _Situation(
+    context = _Situation(
         goal, rules, now, canaries=_only(awaited, canary=True), others=_only(awaited, canary=False)
     )
-    phases = {one.site.name: _phase(one, scene) for one in everyone}
+    phases = {one.site.name: _phase(one, context) for one in everyone}
     due = [one for one in everyone if phases[one.site.name] is Phase.DUE]
     return Decision(
         sends=tuple(Send(one.site, *one.next) for one in due if one.next),
         phases=phases,
         reports=tuple(one.site.name for one in awaited if (at := one.report_at(rules)) and now >= at),
-        wake_at=min(_moments(everyone, phases, scene), default=None),
+        wake_at=min(_moments(everyone, phases, context), default=None),
     )
 
 
@@ -261,38 +261,38 @@ class _Situation:
         return min(max([began, *(at for at in staged if at)]), began + self.rules.deadline)
 
 
-def _phase(one: _SiteView, scene: _Situation) -> Phase:
+def _phase(one: _SiteView, context: _Situation) -> Phase:
     for phase, holds in _PHASES:
-        if holds(one, scene):
+        if holds(one, context):
             return phase
     return Phase.DUE
 
 
-def _waits_for_canaries(one: _SiteView, scene: _Situation) -> bool:
+def _waits_for_canaries(one: _SiteView, context: _Situation) -> bool:
     if one.site.canary or one.next is None:
         return False
     # A canary without the prepared generation delays nobody's published one.
-    gating = (scene.goal.published, one.next[1])
-    return any(canary.next is not None and canary.next[1] in gating for canary in scene.canaries)
+    gating = (context.goal.published, one.next[1])
+    return any(canary.next is not None and canary.next[1] in gating for canary in context.canaries)
 
 
-def _waits_for_its_delay(one: _SiteView, scene: _Situation) -> bool:
+def _waits_for_its_delay(one: _SiteView, context: _Situation) -> bool:
     if not one.site.delay or one.next is None or one.next[0] is Stage.STAGE2:
         return False
-    is_ahead = one.next[1] != scene.goal.published  # the time of the preparation is unknown
-    return not is_ahead and scene.delays_from(one.site) <= scene.now < scene.turn_of(one.site)
+    is_ahead = one.next[1] != context.goal.published  # the time of the preparation is unknown
+    return not is_ahead and context.delays_from(one.site) <= context.now < context.turn_of(one.site)
 
 
-def _rests(one: _SiteView, scene: _Situation) -> bool:
+def _is_backing_off(one: _SiteView, context: _Situation) -> bool:
     site_state = one.site_state
     if site_state.next_try_at is None or one.next is None or site_state.tried != one.next[1]:
         return False  # something newer than what it failed with is tried at once
-    far = 2 * scene.rules.retry_at_most  # a clock that was set back must not delay a site
-    return scene.now < site_state.next_try_at <= scene.now + far
+    far = 2 * context.rules.retry_at_most  # a clock that was set back must not delay a site
+    return context.now < site_state.next_try_at <= context.now + far
 
 
-def _waits_for_stage1_of_others(one: _SiteView, scene: _Situation) -> bool:
-    return one.next is not None and one.next[0] is Stage.STAGE2 and not scene.is_open[one.site.canary]
+def _waits_for_stage1_of_others(one: _SiteView, context: _Situation) -> bool:
+    return one.next is not None and one.next[0] is Stage.STAGE2 and not context.is_open[one.site.canary]
 
 
 #: The reasons not to push a site: the first that applies is its phase; if none does, it is DUE.
@@ -302,33 +302,33 @@ _PHASES: tuple[tuple[Phase, Callable[[_SiteView, _Situation], bool]], ...] = (
     (Phase.PAUSED, lambda one, _: not one.is_willing),
     (Phase.WAITING_FOR_CANARY, _waits_for_canaries),
     (Phase.DELAYED, _waits_for_its_delay),
-    (Phase.BACKING_OFF, _rests),
+    (Phase.BACKING_OFF, _is_backing_off),
     (Phase.WAITING_FOR_STAGE1, _waits_for_stage1_of_others),
 )
 
 
 def _moments(
-    everyone: Iterable[_SiteView], phases: Mapping[str, Phase], scene: _Situation
+    everyone: Iterable[_SiteView], phases: Mapping[str, Phase], context: _Situation
 ) -> Iterable[datetime]:
     """The future moments at which the same input leads to another decision."""
-    rules, held = scene.rules, False
+    rules, any_waits = context.rules, False  # for the stage 1 of others
     moments: list[datetime | None] = []
     for one in everyone:
         moments.append(one.report_at(rules))
         if phases[one.site.name] is Phase.BACKING_OFF:
             moments.append(one.site_state.next_try_at)
         if phases[one.site.name] is Phase.DELAYED:
-            moments.append(scene.turn_of(one.site))
+            moments.append(context.turn_of(one.site))
             if any(wait.until_stage1 for wait in one.site.delay):  # it also waits for the waiting ones
-                held = True
-                moments.append(scene.began(canary=False) + rules.deadline)
+                any_waits = True
+                moments.append(context.began(canary=False) + rules.deadline)
         if phases[one.site.name] is Phase.WAITING_FOR_STAGE1:
-            held = True
-            moments.append(scene.began(one.site.canary) + rules.deadline)
-    if held:
-        failed_strategies = (one.site_state.failing_since for one in everyone)
-        moments += [since + rules.deadline for since in failed_strategies if since]
-    return [moment for moment in moments if moment and moment > scene.now]
+            any_waits = True
+            moments.append(context.began(one.site.canary) + rules.deadline)
+    if any_waits:
+        failing_since = (one.site_state.failing_since for one in everyone)
+        moments += [since + rules.deadline for since in failing_since if since]
+    return [moment for moment in moments if moment and moment > context.now]
 
 
 def _only(sites: Iterable[_SiteView], *, canary: bool) -> list[_SiteView]:

@@ -6,7 +6,7 @@
 
 Guaranteed: a trigger is stored before it is sent, and an answer before anything follows from it, so that any
 process can continue for a killed one. The caller holds the archive's push lock.
-Not the business of this module: what is due (`decide.py`), connections (`compat/runmirrors_ssh.py`).
+Not the business of this module: what is due (`decide.py`), connections (`ssh/`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pushmirror.push import site_state
 from pushmirror.push.decide import Decision, Goal, Send, Targets, decide
 from pushmirror.push.hooks import PushHooks
 from pushmirror.push.in_flight import InFlight, TriggerResult
-from pushmirror.push.transport import Transport
+from pushmirror.push.trigger_sender import TriggerSender
 from pushmirror.state.records import Phase, SiteState
 from pushmirror.system import clock
 
@@ -139,7 +139,7 @@ class PushLoop:
         archive: str,
         config: Callable[[], Config],
         store: Store,
-        transport: Transport,
+        sender: TriggerSender,
         watch: PushObserver,
         *,
         only: frozenset[str] = frozenset(),
@@ -159,7 +159,7 @@ class PushLoop:
         self._refused = refused
         self._news_of_hurry = hurried
         self._hurried: frozenset[str] = frozenset()  # for the goal of now
-        self._flight = InFlight(transport)
+        self._flight = InFlight(sender)
         self._around = PushHooks(archive, config)
         self._goal = Goal(archive, None, clock.now())
         self._delayed = False  # whether a site was waiting for its delay at the last look

@@ -15,8 +15,8 @@ from time import monotonic
 from pushmirror.config.model import Site
 from pushmirror.errors import TriggerFailed
 from pushmirror.push.decide import Send
-from pushmirror.push.transport import Answer, Transport
 from pushmirror.push.trigger import words_to
+from pushmirror.push.trigger_sender import Answer, TriggerSender
 from pushmirror.state.records import Trigger
 
 _log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class TriggerResult:
 class InFlight:
     """The triggers without an answer yet; at most one for each site."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, sender: TriggerSender) -> None:
+        self._sender = sender
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by name of the site
         self._sites: dict[str, Site] = {}  # as they were when the trigger was sent
         self._heard: asyncio.Queue[TriggerResult] = asyncio.Queue()
@@ -65,7 +65,7 @@ class InFlight:
         """Send a trigger; its result is returned by `hear`."""
         name = send.site.name
         if _place(self._sites.get(name, send.site)) != _place(send.site):
-            await self._transport.release(self._sites[name])
+            await self._sender.release(self._sites[name])
         self._sites[name] = send.site
         self._tasks[name] = asyncio.create_task(self._carry(send, trigger))
 
@@ -88,7 +88,7 @@ class InFlight:
     async def release(self, name: str) -> None:
         """Close a site's connection: it gets no trigger for now."""
         if name not in self._tasks and name in self._sites:
-            await self._transport.release(self._sites.pop(name))
+            await self._sender.release(self._sites.pop(name))
 
     async def give_up_moved(self, sites: dict[str, Site]) -> list[str]:
         """Give up the triggers of sites whose address has changed: another machine would answer."""
@@ -118,7 +118,7 @@ class InFlight:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._transport.close()
+        await self._sender.close()
 
     def _landed(self, heard: TriggerResult) -> TriggerResult:
         self._tasks.pop(heard.send.site.name, None)
@@ -128,7 +128,7 @@ class InFlight:
         began, answer, error = monotonic(), None, ""
         words = words_to(send.site, trigger.archive, send.stage, send.generation)
         try:
-            answer = await self._transport.trigger(send.site, words)
+            answer = await self._sender.trigger(send.site, words)
         except TriggerFailed as exc:
             error = exc.with_hint
         except Exception as exc:  # noqa: BLE001  logged whole

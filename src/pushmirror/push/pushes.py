@@ -31,8 +31,8 @@ from pushmirror.push.engine import (
     targets_of,
 )
 from pushmirror.push.lock import PushLock
-from pushmirror.push.ssh.client import ReloadingTransport
-from pushmirror.push.transport import Transport
+from pushmirror.push.ssh.client import ReloadingSender
+from pushmirror.push.trigger_sender import TriggerSender
 from pushmirror.state.records import SiteState
 from pushmirror.system import clock
 
@@ -60,13 +60,13 @@ class PushCoordinator:
         config: Callable[[], Config],
         store: Store,
         watch: PushObserver,
-        transport: Callable[[Callable[[], Config]], Transport] = ReloadingTransport,
+        sender: Callable[[Callable[[], Config]], TriggerSender] = ReloadingSender,
         *,
         refused: Refused = never_refused,
     ) -> None:
-        """`transport` creates that of a push; `refused` returns why our daemon refused a failed site."""
+        """`sender` creates that of a push; `refused` returns why our daemon refused a failed site."""
         self._refused = refused
-        self._transport = transport
+        self._sender = sender
         self._config = config
         self._store = store
         self._watch = watch
@@ -138,12 +138,12 @@ class PushCoordinator:
     def pusher(self, archive: str, only: frozenset[str] = frozenset()) -> PushLoop:
         """The loop of one push; the caller holds the lock."""
         clock.allow_many_files()
-        transport, hurried = self._transport(self._config), self.turn(archive).take_hurried
+        sender, hurried = self._sender(self._config), self.turn(archive).take_hurried
         return PushLoop(
             archive,
             self._config,
             self._store,
-            transport,
+            sender,
             self._watch,
             only=only,
             hurried=hurried,

@@ -154,7 +154,7 @@ class Phase(StrEnum):
     PAUSED = "paused"
     TRIGGERED = "triggered"  # a trigger was sent and has no answer yet
     DUE = "due"  # a trigger is to be sent now
-    WAITING_FOR_CANARY = "gated"  # the canaries are not current yet
+    WAITING_FOR_CANARY = "waiting_for_canary"  # the canaries are not current yet
     DELAYED = "delayed"  # its configured delay is not over yet
-    WAITING_FOR_STAGE1 = "held"  # it has stage 1, others have not
-    BACKING_OFF = "resting"  # it failed, and gets another trigger later
+    WAITING_FOR_STAGE1 = "waiting_for_stage1"  # it has stage 1, others have not
+    BACKING_OFF = "backing_off"  # it failed, and gets another trigger later

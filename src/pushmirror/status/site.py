@@ -30,7 +30,9 @@ _MEANING = {126: "its forced command cannot be run", 127: "its forced command wa
 def activity(one: SiteView) -> str:
     """What it does or waits for, or why it fails; empty if it is current."""
     if one.state is SiteStatus.PAUSED:
-        lacks = f", lacks what was published {ago(one.lacks_since, one.scene.now)}" if one.lacks_since else ""
+        lacks = (
+            f", lacks what was published {ago(one.lacks_since, one.context.now)}" if one.lacks_since else ""
+        )
         return f"paused by hand{lacks}"
     if one.state is SiteStatus.FAILING:
         return f"{_failed(one)}, {_next_try(one)}: {_why(one)}"
@@ -47,21 +49,21 @@ def behind(one: SiteView) -> str:
 
 
 def _failed(one: SiteView) -> str:
-    since = time_of_day(one.site_state.failing_since or one.scene.now, one.scene.now)
+    since = time_of_day(one.site_state.failing_since or one.context.now, one.context.now)
     attempts = one.site_state.attempts
     return f"failed {attempts} times since {since}" if attempts > 1 else f"failed at {since}"
 
 
 def _next_try(one: SiteView) -> str:
     if one.phase is Phase.TRIGGERED:
-        triggered = f"triggered again {ago(one.site_state.sent_at, one.scene.now)}"
+        triggered = f"triggered again {ago(one.site_state.sent_at, one.context.now)}"
         return f"{triggered}, but {_unheard(one)}" if one.is_orphaned else triggered
     if one.phase is Phase.WAITING_FOR_CANARY:
-        return _gated(one)
-    if one.scene.pushing is False:
+        return _waiting_for_canary(one)
+    if one.context.pushing is False:
         return "pushmirror serve or the next push will retry; neither is running"
     at = one.site_state.next_try_at
-    return f"next try in {span(at - one.scene.now)}" if at and at > one.scene.now else "retry due"
+    return f"next try in {span(at - one.context.now)}" if at and at > one.context.now else "retry due"
 
 
 def _why(one: SiteView) -> str:
@@ -78,7 +80,7 @@ def _why(one: SiteView) -> str:
 
 def _woken(one: SiteView) -> str:
     stage = _STAGES.get(one.site_state.sent_stage or Stage.ALL, "")
-    triggered = f"triggered{stage} {ago(one.site_state.sent_at, one.scene.now)}"
+    triggered = f"triggered{stage} {ago(one.site_state.sent_at, one.context.now)}"
     if one.is_orphaned:
         return f"{triggered}, but {_unheard(one)}"
     return f"{triggered}, no answer yet"
@@ -88,8 +90,8 @@ def _unheard(one: SiteView) -> str:
     return f"its answer was lost (the push process is gone): {_push(one)}"
 
 
-def _gated(one: SiteView) -> str:
-    canaries = one.scene.gating
+def _waiting_for_canary(one: SiteView) -> str:
+    canaries = one.context.gating
     return f"waits for the canar{'y' if len(canaries) == 1 else 'ies'} {listed(canaries)}{_unpushed(one)}"
 
 
@@ -99,13 +101,13 @@ def _delayed(one: SiteView) -> str:
 
 def _held(one: SiteView) -> str:
     """What a site at the barrier waits for: canaries for canaries only, the others for each other."""
-    others = [other.name for other in one.scene.delaying if other.canary is one.site.canary]
+    others = [other.name for other in one.context.delaying if other.canary is one.site.canary]
     awaited = f"{len(others)} other{'' if len(others) == 1 else 's'}: {listed(others)}"
     return f"stage 1 done, waits for {awaited}{_unpushed(one)}"
 
 
 def _unpushed(one: SiteView) -> str:
-    return f"; no push is running: {_push(one)}" if one.scene.pushing is False else ""
+    return f"; no push is running: {_push(one)}" if one.context.pushing is False else ""
 
 
 def _due(one: SiteView) -> str:
@@ -116,7 +118,7 @@ def _due(one: SiteView) -> str:
 
 
 def _push(one: SiteView) -> str:
-    return f"run pushmirror serve, or pushmirror push {one.scene.archive}"
+    return f"run pushmirror serve, or pushmirror push {one.context.archive}"
 
 
 def _ready(one: SiteView) -> str:
@@ -124,12 +126,12 @@ def _ready(one: SiteView) -> str:
         return f"holds suites back: {cut(one.site_state.last_words) or 'not reported which'}"
     if one.state is SiteStatus.STAGED:
         return "stage 1 done, waits until it is published here"
-    return "" if one.scene.served else "nothing is published here yet"
+    return "" if one.context.served else "nothing is published here yet"
 
 
 _BY_PHASE: dict[Phase | None, Callable[[SiteView], str]] = {
     Phase.TRIGGERED: _woken,
-    Phase.WAITING_FOR_CANARY: _gated,
+    Phase.WAITING_FOR_CANARY: _waiting_for_canary,
     Phase.DELAYED: _delayed,
     Phase.WAITING_FOR_STAGE1: _held,
     Phase.DUE: _due,
@@ -189,7 +191,7 @@ class StatusContext:
     @cached_property
     def gating(self) -> list[str]:
         """The names of the canaries that the others wait for."""
-        return [one.site.name for one in self.everyone if one.gates_others]
+        return [one.site.name for one in self.everyone if one.is_awaited_canary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +200,17 @@ class SiteView:
 
     site: Site
     site_state: SiteState
-    scene: StatusContext
+    context: StatusContext
 
     @property
     def phase(self) -> Phase | None:
         """What it does or waits for; None: unknown."""
-        return self.scene.phases.get(self.site.name)
+        return self.context.phases.get(self.site.name)
 
     @property
     def is_current(self) -> bool:
         """Whether it has confirmed that it serves what we serve."""
-        return self.scene.served is not None and self.site_state.stage2 == self.scene.served.digest
+        return self.context.served is not None and self.site_state.stage2 == self.context.served.digest
 
     @property
     def holds_back(self) -> bool:
@@ -218,7 +220,7 @@ class SiteView:
     @property
     def has_stage1(self) -> bool:
         """Whether it has the files that our indices refer to."""
-        served = self.scene.served
+        served = self.context.served
         return served is not None and served.digest in {self.site_state.stage1, self.site_state.stage2}
 
     @property
@@ -249,7 +251,7 @@ class SiteView:
     @property
     def lacks_since(self) -> datetime | None:
         """When we first published something that it lacks; None: it has everything."""
-        has, known = self.site_state.stage2, self.scene.generations
+        has, known = self.site_state.stage2, self.context.generations
         if self.is_current or not known:
             return None
         replaced = [one.replaced_at for one in known if one.digest == has and one.replaced_at]
@@ -257,7 +259,7 @@ class SiteView:
             return max(replaced)
         if has:  # so old that it was pruned here
             return min(one.published_at for one in known)
-        return self.scene.served.published_at if self.scene.served else None
+        return self.context.served.published_at if self.context.served else None
 
     @property
     def delays_others(self) -> bool:
@@ -265,23 +267,25 @@ class SiteView:
         if self.site.paused or not self.site.push.is_staged or self.has_stage1:
             return False
         since = self.site_state.failing_since
-        return since is None or self.scene.now < since + self.scene.push.deadline
+        return since is None or self.context.now < since + self.context.push.deadline
 
     @property
     def is_orphaned(self) -> bool:
         """Whether the process that sent the last trigger is gone, and its answer with it."""
-        return self.phase is Phase.TRIGGERED and self.scene.pushing is False
+        return self.phase is Phase.TRIGGERED and self.context.pushing is False
 
     @property
     def is_unattended(self) -> bool:
         """Whether it is due and no process pushes it; if that is unknown, the deadline decides."""
         if self.phase is None or self.phase is Phase.CURRENT or self.lacks_since is None:
             return False
-        if self.scene.pushing is None:
-            return self.phase is Phase.DUE and self.scene.now - self.lacks_since > self.scene.push.deadline
-        return not self.scene.pushing
+        if self.context.pushing is None:
+            return (
+                self.phase is Phase.DUE and self.context.now - self.lacks_since > self.context.push.deadline
+            )
+        return not self.context.pushing
 
     @property
-    def gates_others(self) -> bool:
+    def is_awaited_canary(self) -> bool:
         """Whether it is a canary that the others wait for."""
         return self.site.canary and not self.site.paused and self.phase is not Phase.CURRENT

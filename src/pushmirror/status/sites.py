@@ -56,8 +56,8 @@ def summarise_sites(
     what we serve for `stale_after` is a warning whatever it does, and an error after three times that, unless
     it was paused by hand.
     """
-    scene = StatusContext(archive, sites, site_states, generations, phases, push, now, pushing, stale_after)
-    found = [_health(one) for one in scene.everyone]
+    context = StatusContext(archive, sites, site_states, generations, phases, push, now, pushing, stale_after)
+    found = [_health(one) for one in context.everyone]
     urgent = [one for level in _URGENT for one in found if one.level is level]
     return [*urgent, *(one for one in found if one.level not in _URGENT)]
 
@@ -101,12 +101,12 @@ def _level(one: SiteView) -> Level:
     level = _level_of_doing(one)
     if one.state is SiteStatus.PAUSED or one.lacks_since is None or level is Level.ERROR:
         return level
-    aged = by_age(one.scene.now - one.lacks_since, one.scene.stale_after)
+    aged = by_age(one.context.now - one.lacks_since, one.context.stale_after)
     return level if aged is Level.OK else aged
 
 
 def _level_of_doing(one: SiteView) -> Level:
-    now, push, failing_since = one.scene.now, one.scene.push, one.site_state.failing_since
+    now, push, failing_since = one.context.now, one.context.push, one.site_state.failing_since
     if one.state is SiteStatus.FAILING and failing_since:
         return Level.ERROR if now - failing_since >= push.report_after else Level.WARNING
     if one.state is SiteStatus.LIVE and one.holds_back:

@@ -4,7 +4,7 @@ much.
     names only here ─▶ not protected ─▶ not referred to within the grace ─▶ the guard: not too many ─▶ delete
 
 Nothing is deleted here: `Engine._delete` does that, last. The guard exists because an emptied upstream looks
-like an archive that removed everything; the rule is design's "Deletion is last and careful".
+like an archive that removed everything; docs/promises.md has the promise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from pushmirror.archive.filters import Selection, exclude_rules
 from pushmirror.archive.index import File
 from pushmirror.archive.pathset import fingerprint
-from pushmirror.closures import check
+from pushmirror.closures import file_checks
 from pushmirror.config.model import Delete
 from pushmirror.errors import key_name
 from pushmirror.inventory.diff import Diff
@@ -169,12 +169,14 @@ class DeletionPlanner:
         tree = self.workspace.tree
         places = [(file, Path(os.path.realpath(tree / file.path))) for file in listed.values()]
         here = [(file, place) for file, place in places if place.is_file()]
-        return {file.path for file in check.wrong(here, self.workspace.progress)} if here else set()
+        return (
+            {file.path for file in file_checks.mismatching(here, self.workspace.progress)} if here else set()
+        )
 
     def _of_held(self, suites: Suites, paths: Collection[str]) -> set[str]:
         """Those of the paths that suites refer to which are held back: upstream has newer ones."""
         if not paths or not suites.faults:
             return set()
-        readable = check.readable_of(suites.target, self.workspace.closures)
+        readable = file_checks.readable_of(suites.target, self.workspace.closures)
         keys = [key for (directory, _), key in readable.items() if directory in suites.faults]
         return {file.path for file in self.workspace.closures.named(set(map(fingerprint, paths)), keys)}

@@ -25,7 +25,6 @@ from pushmirror.archive.generation import short
 from pushmirror.archive.layout import DISTS, POOL, TRACES, ZZZ_DISTS
 from pushmirror.archive.paths import Entry
 from pushmirror.changes.strategy import ChangeDetector
-from pushmirror.closures.signatures import check_keyrings
 from pushmirror.config.model import Archive, Mirror, Strategy
 from pushmirror.config.upstream_url import Scheme
 from pushmirror.errors import (
@@ -55,6 +54,7 @@ from pushmirror.sync.suite_check import SuiteCheck
 from pushmirror.sync.tracking import InventoryTracker
 from pushmirror.system import clock
 from pushmirror.tree.publish import Publisher, PublishPlan
+from pushmirror.tree.release_signatures import check_keyrings
 from pushmirror.tree.suites import Suites
 from pushmirror.tree.traces import has_traces, upstream_hierarchy
 from pushmirror.tree.work_area import WorkArea, way_out

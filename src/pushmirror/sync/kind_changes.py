@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pushmirror.archive.layout import PublishStep, is_by_hash, publish_step
+from pushmirror.archive.layout import is_by_hash
 from pushmirror.archive.paths import prefixes, resolve
+from pushmirror.archive.publishing_order import PublishStep, publish_step
 from pushmirror.errors import BadPath
 from pushmirror.inventory.diff import Diff
 from pushmirror.sync.deletion import Deletion, number_of

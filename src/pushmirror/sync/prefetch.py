@@ -5,7 +5,7 @@
 Guaranteed: a new name enters the tree at once only if nothing live refers to it yet and, with a keyring, if
 a signed file names it; the work area lists it until its hash is checked against an index; a file whose hash
 is known is checked at once. No more than a batch for each stream is in memory. Not the business of this
-module: whether other contents are right (`staging.py`, `closures/check.py`).
+module: whether other contents are right (`staging.py`, `closures/file_checks.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pushmirror.archive.index import File
-from pushmirror.archive.layout import is_package, may_land
 from pushmirror.archive.paths import Entry, name_of
+from pushmirror.archive.publishing_order import is_package, may_land
 from pushmirror.fetch.upstream import Upstream
 from pushmirror.inventory.diff import bytes_of
 from pushmirror.inventory.spool import EntrySpool

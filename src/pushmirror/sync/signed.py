@@ -7,8 +7,8 @@
 
 Guaranteed: `covers` is true of a path only if a verified Release file lists it, or an index that one lists
 names it (or, of very many new files, one with the same fingerprint of 64 bits). Not the business of this
-module: who signed (`closures/signatures.py`), and whether the content of a file is what was signed
-(`closures/check.py`).
+module: who signed (`tree/release_signatures.py`), and whether the content of a file is what was signed
+(`closures/file_checks.py`).
 """
 
 from __future__ import annotations

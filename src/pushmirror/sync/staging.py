@@ -15,18 +15,12 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from pushmirror.archive.index import File, kind_of
-from pushmirror.archive.layout import (
-    ZZZ_DISTS,
-    PublishStep,
-    is_component,
-    is_searched,
-    is_suite_file,
-    publish_step,
-)
+from pushmirror.archive.layout import ZZZ_DISTS, is_component, is_searched, is_suite_file
 from pushmirror.archive.paths import Entry, resolve
 from pushmirror.archive.pathset import fingerprint
-from pushmirror.closures import check
-from pushmirror.closures.check import Readable
+from pushmirror.archive.publishing_order import PublishStep, publish_step
+from pushmirror.closures import file_checks
+from pushmirror.closures.file_checks import Readable
 from pushmirror.closures.indices import Indices
 from pushmirror.config.model import Policy
 from pushmirror.errors import BadPath
@@ -78,7 +72,7 @@ class Staging:
         """
         attempt.indices = indices = self._get_indices(attempt)
         self._progress.step("reading indices")
-        readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
+        readable, _ = file_checks.read_closures(attempt.pinned, indices, self._closures)
 
         def look_up(paths: Collection[str] | None) -> Indexed:
             if paths is None:
@@ -125,16 +119,16 @@ class Staging:
 
         A Release file that appeared after upstream's state was pinned is left for the next attempt.
         """
-        diff, ours = attempt.diff, attempt.suites.upstream
+        diff, upstream = attempt.diff, attempt.suites.upstream
         wanted = {**diff.missing, **diff.changed}
-        pinned = {path for files in ours.files.values() for path in files.values()}
+        pinned = {path for files in upstream.files.values() for path in files.values()}
         others = [
             entry
             for path, entry in wanted.items()
             if path not in indices
             and path not in diff.refused
             and path not in pinned
-            and (path in ours.plain or not is_suite_file(path) or self._may_publish_unsigned(path))
+            and (path in upstream.plain or not is_suite_file(path) or self._may_publish_unsigned(path))
         ]
         others += self._orphaned_release_files(attempt, wanted.keys() - pinned)
         late = [
@@ -191,12 +185,12 @@ class Staging:
     def _require_closure(self, attempt: Attempt, indices: Indices) -> None:
         """Check each file that the new indices add: its size and, if it came from upstream, its hash."""
         self._progress.step("reading indices")
-        known = check.readable_of(attempt.base, self._closures)  # before the new ones are known too
-        readable, faults = check.read_closures(attempt.pinned, indices, self._closures)
+        known = file_checks.readable_of(attempt.base, self._closures)  # before the new ones are known too
+        readable, faults = file_checks.read_closures(attempt.pinned, indices, self._closures)
         if faults:
             indices = self._hold_back(attempt, faults, indices)
-            readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
-        came = check.NewFiles(self._area.landed(), attempt.staged)
+            readable, _ = file_checks.read_closures(attempt.pinned, indices, self._closures)
+        came = file_checks.NewFiles(self._area.landed(), attempt.staged)
         self._progress.step("verifying", files=len(came))
         closures = readable.values()
         bad: list[File] = []
@@ -205,8 +199,8 @@ class Staging:
             doubtful = came.take(added)
             doubtful += [file for file in added if file.path in attempt.asked_again]  # unknown to `came`
             if known:  # else the tree may have been another program's: its images are believed
-                doubtful += check.of_no_size(added, self._tree, attempt.staged)
-            lacking = check.lacking(added, self._tree, attempt.staged, self._area)
+                doubtful += file_checks.of_no_size(added, self._tree, attempt.staged)
+            lacking = file_checks.lacking(added, self._tree, attempt.staged, self._area)
             bad += self._fetch_again(attempt, lacking, closures)
             bad += self._require_hashes(attempt, doubtful, closures)
         bad += self._require_rest(attempt, came, closures)
@@ -215,7 +209,7 @@ class Staging:
             held = [key for (directory, _), key in readable.items() if directory in attempt.suites.faults]
             self._closures.remember_held(held)
             indices = self._hold_back(attempt, attempt.suites.faults, indices)
-            readable, _ = check.read_closures(attempt.pinned, indices, self._closures)
+            readable, _ = file_checks.read_closures(attempt.pinned, indices, self._closures)
             bad = []
         self._closures.begin(beside_a_tree=bool(attempt.live.generation))
         self._remember_live(attempt.live)
@@ -223,16 +217,18 @@ class Staging:
 
     def _require_repairs(self, attempt: Attempt) -> None:
         """Check files that were fetched again, although the indices are those that are served."""
-        came = check.NewFiles(self._area.landed(), attempt.staged)
-        readable = check.readable_of(attempt.pinned, self._closures)
+        came = file_checks.NewFiles(self._area.landed(), attempt.staged)
+        readable = file_checks.readable_of(attempt.pinned, self._closures)
         closures = readable.values()
         bad = self._require_rest(attempt, came, closures)
         bad += self._fetch_missing_again(attempt, closures)
         while self._hold_incomplete(attempt, bad, readable):
-            readable = check.readable_of(attempt.pinned, self._closures)
+            readable = file_checks.readable_of(attempt.pinned, self._closures)
             bad = []
 
-    def _require_rest(self, attempt: Attempt, came: check.NewFiles, closures: Collection[str]) -> list[File]:
+    def _require_rest(
+        self, attempt: Attempt, came: file_checks.NewFiles, closures: Collection[str]
+    ) -> list[File]:
         """Check the arrived files that the new indices do not add: upstream may have sent a damaged one."""
         bad: list[File] = []
         if left := came.rest():
@@ -250,7 +246,7 @@ class Staging:
             for file in self._closures.named(set(map(fingerprint, before)), closures)
             if file.path in before and self._workspace.named.wants(file.path)
         ]
-        lacking = check.lacking(files, self._tree, attempt.staged, self._area)
+        lacking = file_checks.lacking(files, self._tree, attempt.staged, self._area)
         here = [file for file in files if file not in set(lacking)]
         return self._fetch_again(attempt, [*lacking, *self._mismatching(here, attempt.staged)], closures)
 
@@ -282,8 +278,8 @@ class Staging:
         attempt.staged -= wrong
         attempt.damaged |= wrong & came
         nowhere = self._mismatching(bad, ())
-        if ours := sorted((wrong & came) - {file.path for file in nowhere}):
-            _log.warning("%d files are damaged upstream, such as %s; ours kept", len(ours), ours[0])
+        if kept := sorted((wrong & came) - {file.path for file in nowhere}):
+            _log.warning("%d files are damaged upstream, such as %s; ours kept", len(kept), kept[0])
         return [*nowhere, *(file for file in bad if file.path in disputed)]
 
     def _unasked(self, attempt: Attempt, files: list[File], closures: Collection[str]) -> dict[str, int]:
@@ -417,7 +413,7 @@ class Staging:
             (file, self._area.at(file.path) if file.path in staged else self._tree / file.path)
             for file in files
         ]
-        return check.wrong(places, self._progress) if places else []
+        return file_checks.mismatching(places, self._progress) if places else []
 
     def _remember_live(self, live: PublishedState) -> None:
         """Store the closure of a state that another program published: its files get a grace, too."""
@@ -425,7 +421,7 @@ class Staging:
             return
         suites = Suites(live, live)
         indices = Indices(tree=self._tree, area=self._area, diff=Diff(), suites=suites, base=live)
-        readable, faults = check.read_closures(live, indices, self._closures)
+        readable, faults = file_checks.read_closures(live, indices, self._closures)
         for directory, fault in faults.items():
             _log.warning("no grace period for the previous state of %s: %s", directory, fault.reason)
         self._remember(live, indices, readable)

@@ -16,7 +16,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pushmirror.changes.strategy import ChangeDetector
-from pushmirror.closures.signatures import check_signatures, detached_problem, fingerprint
 from pushmirror.config.model import Policy, Rollback
 from pushmirror.errors import BadSignature, NothingPublished, UpstreamError, UpstreamMoved
 from pushmirror.state.records import Stage
@@ -24,6 +23,7 @@ from pushmirror.sync.attempt import Attempt
 from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 from pushmirror.tree.published_state import Fault, PublishedState, Suite
+from pushmirror.tree.release_signatures import check_signatures, detached_problem, fingerprint
 from pushmirror.tree.suites import SECOND_LOOK, Suites
 from pushmirror.workspace import Workspace
 

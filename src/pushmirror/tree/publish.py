@@ -3,7 +3,7 @@
 Guaranteed: at every instant each name in the tree is an old or a new one, never half of it; the bytes are on
 the disk before an index names them; nothing is changed through a link; the inventory is told which names may
 change before they do, and when they have. Not the business of this module: whether the files are right
-(`closures/check.py`, `closures/indices.py`).
+(`closures/file_checks.py`, `closures/indices.py`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from pushmirror.archive.layout import (
-    DIRECTORY_MODE,
-    RELEASE_NAMES,
+from pushmirror.archive.layout import DIRECTORY_MODE, RELEASE_NAMES, joined
+from pushmirror.archive.paths import Entry
+from pushmirror.archive.publishing_order import (
     PublishStep,
     deleting_order,
-    joined,
     may_land,
     publish_step,
     publishing_order,
 )
-from pushmirror.archive.paths import Entry
 from pushmirror.system.files import mtime_of, sha256_of
 from pushmirror.tree.published_state import PublishedState
 from pushmirror.tree.work_area import WorkArea
@@ -65,7 +63,7 @@ Recording = Callable[[Collection[str], Mapping[str, str]], AbstractContextManage
 
 
 class Publisher:
-    """Publishes into one tree; its caller holds the tree's lock."""
+    """Publishes into one tree; its caller holds the tree's lock (`runner.Runner.tree_lock`)."""
 
     def __init__(self, tree: Path, area: WorkArea, recording: Recording | None = None) -> None:
         """`recording` keeps the inventory true: `sync.tracking.InventoryTracker.recording`."""
@@ -289,18 +287,18 @@ def _order(
     if root is not None and root in change.become_directories:
         own = publish_step(root, is_link=True)
         return (PublishStep.SUITE_LINK if own is PublishStep.REST else own, -1, root, 0)
-    part, kind, directory, rank = publishing_order(path, is_link)
+    step, kind, directory, rank = publishing_order(path, is_link)
     if is_link and path in change.suite_links:
-        part = PublishStep.SUITE_LINK
+        step = PublishStep.SUITE_LINK
     if path in change.release_files:
-        part = PublishStep.RELEASE
-    if part is PublishStep.REST and path in targets:
-        part = PublishStep.EARLY
+        step = PublishStep.RELEASE
+    if step is PublishStep.REST and path in targets:
+        step = PublishStep.EARLY
     if is_link:
         kind = 1 + sum(passed in change.links for passed in _way_of(path, change.links))
-    if part < PublishStep.INDEX and root is not None:
-        part = PublishStep.INDEX
-    return (part, kind, directory, rank)
+    if step < PublishStep.INDEX and root is not None:
+        step = PublishStep.INDEX
+    return (step, kind, directory, rank)
 
 
 def _root_of(path: str, roots: Iterable[str]) -> str | None:

@@ -35,7 +35,7 @@ _OURS = 0o700
 
 
 class WorkArea:
-    """The work area of one tree; its caller holds the tree's lock.
+    """The work area of one tree; its caller holds the tree's lock (`runner.Runner.tree_lock`).
 
     A mount point in the tree has an area of its own, made when it is first needed.
     """

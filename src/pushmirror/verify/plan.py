@@ -27,7 +27,7 @@ from pushmirror.archive.index import UNKNOWN, kind_of
 from pushmirror.archive.layout import RELEASE_NAMES, is_local, joined
 from pushmirror.archive.paths import Kind, link_stays_inside
 from pushmirror.archive.release import Listed
-from pushmirror.closures.check import read_closures
+from pushmirror.closures.file_checks import read_closures
 from pushmirror.closures.indices import Indices
 from pushmirror.closures.store import ClosureStore
 from pushmirror.inventory.diff import Diff

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushmirror.archive.layout import (
+from pushmirror.archive.publishing_order import (
     PublishStep,
     deleting_order,
     is_package,

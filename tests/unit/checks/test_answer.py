@@ -6,8 +6,8 @@ import pytest
 
 from pushmirror.checks import site as answer
 from pushmirror.config.model import Site
-from pushmirror.push.transport import Answer
 from pushmirror.push.trigger import parse_trigger
+from pushmirror.push.trigger_sender import Answer
 from pushmirror.status.words import Level
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from pushmirror.checks import programs
 from pushmirror.config.model import Archive, Config, Site
-from pushmirror.fetch.rsync import Version
+from pushmirror.fetch.rsync_command import Version
 from pushmirror.status.words import Level
 
 

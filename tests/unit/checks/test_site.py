@@ -8,7 +8,7 @@ from pushmirror.checks import site as doctor
 from pushmirror.config.model import Config, PushKind, Site
 from pushmirror.errors import HostKeyChanged, TriggerFailed
 from pushmirror.push.ssh.probe import HostKey, Probe
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 SITE = Site(name="a.example", host="h", user="u", archives=["debian"])

@@ -2,22 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from pushmirror.config.upstream_url import Scheme, Upstream, parse_upstream
+from pushmirror.config.upstream_url import Scheme, UpstreamUrl, parse_upstream
 
 
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("rsync://h/debian", Upstream(Scheme.RSYNC, None, "h", None, "debian")),
-        ("rsync://u@h:8730/debian/", Upstream(Scheme.RSYNC, "u", "h", 8730, "debian")),
+        ("rsync://h/debian", UpstreamUrl(Scheme.RSYNC, None, "h", None, "debian")),
+        ("rsync://u@h:8730/debian/", UpstreamUrl(Scheme.RSYNC, "u", "h", 8730, "debian")),
         (
             "rsyncs://a.b@h.example.org/debian/sub",
-            Upstream(Scheme.RSYNCS, "a.b", "h.example.org", None, "debian/sub"),
+            UpstreamUrl(Scheme.RSYNCS, "a.b", "h.example.org", None, "debian/sub"),
         ),
-        ("rsync://u@[2001:db8::1]:873/m", Upstream(Scheme.RSYNC, "u", "2001:db8::1", 873, "m")),
-        ("rsync+ssh://u@h/srv/debian/", Upstream(Scheme.RSYNC_SSH, "u", "h", None, "/srv/debian")),
-        ("file:///srv/nfs/debian/", Upstream(Scheme.FILE, None, "", None, "/srv/nfs/debian")),
-        ("rsync://user@example.org@h/m", Upstream(Scheme.RSYNC, "user@example.org", "h", None, "m")),
+        ("rsync://u@[2001:db8::1]:873/m", UpstreamUrl(Scheme.RSYNC, "u", "2001:db8::1", 873, "m")),
+        ("rsync+ssh://u@h/srv/debian/", UpstreamUrl(Scheme.RSYNC_SSH, "u", "h", None, "/srv/debian")),
+        ("file:///srv/nfs/debian/", UpstreamUrl(Scheme.FILE, None, "", None, "/srv/nfs/debian")),
+        ("rsync://user@example.org@h/m", UpstreamUrl(Scheme.RSYNC, "user@example.org", "h", None, "m")),
     ],
 )
 def test_an_upstream_is_parsed(url, expected):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.archvsync.ftpsync import archive_name, read_ftpsync
-from pushmirror.archvsync.places import ScriptPaths
-from pushmirror.archvsync.runmirrors import read_runmirrors
-from pushmirror.archvsync.values import Ftpsync, Runmirrors, Variables
+from pushmirror.archvsync_config.ftpsync import archive_name, read_ftpsync
+from pushmirror.archvsync_config.places import ScriptPaths
+from pushmirror.archvsync_config.runmirrors import read_runmirrors
+from pushmirror.archvsync_config.values import Ftpsync, Runmirrors, Variables
 from pushmirror.config.model import Access, PushKind, Site
 from pushmirror.errors import ConfigError
 from pushmirror.importing.merge import ImportedFiles, Merged, merge

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushmirror.archvsync.variables import decoded
+from pushmirror.archvsync_config.variables import decoded
 from pushmirror.config import loader, model
 from pushmirror.config.model import Archive, Config, Mirror, Push, PushKind, Serve, Site, State
 from pushmirror.config.types import Wait

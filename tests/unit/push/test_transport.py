@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 
 
 def test_the_last_line_that_a_site_said_is_what_is_told() -> None:

@@ -1,4 +1,4 @@
-"""The `Transport` over ssh: by asyncssh, or by the program ssh for sites with `ssh_options`.
+"""The `TriggerSender` over ssh: by asyncssh, or by the program ssh for sites with `ssh_options`.
 
     trigger ──▶ an open connection of the site? ──no──▶ connect, log in ──▶ send the words, drain, exit status
                      │ yes                                                    ▲            │
@@ -27,7 +27,7 @@ from pushmirror.config.types import span
 from pushmirror.errors import TriggerFailed
 from pushmirror.push.ssh import openssh
 from pushmirror.push.ssh.connect import Connector, Endpoint, drop, printable
-from pushmirror.push.transport import MAX_OUTPUT, Answer
+from pushmirror.push.trigger_sender import MAX_OUTPUT, Answer
 
 _WINDOW = 64 * 1024  # bytes that a site may send ahead of us
 _UNKNOWN_SIGNAL = signal.NSIG  # one that this system has no number for
@@ -138,7 +138,7 @@ def _signal_number(name: str) -> int:
 _CLOSE_S = 5.0
 
 
-class SshTransport:
+class SshSender:
     """Sends triggers, and keeps connections from stage 1 to stage 2."""
 
     def __init__(self, push: Push, known_hosts: Path) -> None:
@@ -151,7 +151,7 @@ class SshTransport:
         self._is_closed = False
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """See `Transport.trigger`."""
+        """See `TriggerSender.trigger`."""
         endpoint = Endpoint.of(site, self._push)
         if site.ssh_options:
             with self._bounded(endpoint):
@@ -229,26 +229,26 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
         await drop(connection)
 
 
-class ReloadingTransport:
-    """A transport for each used state of [push]; a trigger stays with the one that it began with."""
+class ReloadingSender:
+    """A sender for each used state of [push]; a trigger stays with the one that it began with."""
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
-        self._wires: dict[tuple[Push, Path], SshTransport] = {}
+        self._wires: dict[tuple[Push, Path], SshSender] = {}
 
     async def trigger(self, site: Site, words: str) -> Answer:
-        """See `Transport.trigger`."""
+        """See `TriggerSender.trigger`."""
         config = self._config()
         key = config.push, config.known_hosts
         if key not in self._wires:
-            self._wires[key] = SshTransport(*key)
+            self._wires[key] = SshSender(*key)
         return await self._wires[key].trigger(site, words)
 
     async def release(self, site: Site) -> None:
-        """See `Transport.release`."""
-        for transport in [*self._wires.values()]:
-            await transport.release(site)
+        """See `TriggerSender.release`."""
+        for sender in [*self._wires.values()]:
+            await sender.release(site)
 
     async def close(self) -> None:
-        """See `Transport.close`."""
-        await asyncio.gather(*(transport.close() for transport in self._wires.values()))
+        """See `TriggerSender.close`."""
+        await asyncio.gather(*(sender.close() for sender in self._wires.values()))

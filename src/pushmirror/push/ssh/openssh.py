@@ -13,7 +13,7 @@ from pathlib import Path
 from pushmirror.config.model import Push, Site
 from pushmirror.errors import HostKeyChanged, ProgramFailed, ProgramMissing, TriggerFailed
 from pushmirror.push.ssh.connect import Endpoint, not_let_in, printable
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 from pushmirror.system import async_process
 
 _FAILED = 255  # ssh's own exit code, when it is not the command's
@@ -42,7 +42,7 @@ def ssh_argv(site: Site, push: Push, known_hosts: Path, words: str) -> list[str]
 
 
 async def trigger(site: Site, push: Push, known_hosts: Path, words: str) -> Answer:
-    """Send a trigger; raises as `Transport.trigger` does."""
+    """Send a trigger; raises as `TriggerSender.trigger` does."""
     endpoint = Endpoint.of(site, push)
     try:
         known_hosts.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from pushmirror.push.ssh import known_hosts, openssh
 from pushmirror.push.ssh.client import NotOpenedError, no_session, say
 from pushmirror.push.ssh.connect import Connector, Endpoint, HostKeyCheck, drop, resolve
 from pushmirror.push.ssh.known_hosts import Pins
-from pushmirror.push.transport import Answer
+from pushmirror.push.trigger_sender import Answer
 
 
 class HostKey(StrEnum):
