@@ -26,6 +26,7 @@ from pushmirror.lab.services import HOST
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 
 _EVERY_S = 0.7
@@ -115,7 +116,7 @@ def _sync(contender: Contender) -> process.Result:
 
 
 def _is_current(archive: LabArchive, tree: Path) -> bool:
-    same = all((tree / path).read_bytes() == data for path, data in archive.generation_files().items())
+    same = all((tree / path).read_bytes() == data for path, data in generation_files(archive).items())
     return same and not broken(tree, thorough=True)
 
 

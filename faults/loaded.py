@@ -36,6 +36,7 @@ from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from support.churn import Churn
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive
 
@@ -305,7 +306,7 @@ def _ended(trial: Trial, site: LabSite, what: str) -> process.Result | None:
 
 def differences(archive: LabArchive, site: LabSite) -> list[str]:
     """Where a site is not at upstream's state, as far as this is told by signed files."""
-    names = [*archive.generation_files(), *archive.pool_files]
+    names = [*generation_files(archive), *archive.pool_files]
     return [name for name in names if not _same(archive.path / name, site.tree / name)]
 
 

@@ -18,6 +18,8 @@ from random import Random
 from pushmirror.errors import PushmirrorError
 from pushmirror.lab.dists import RELEASE_FILES
 from pushmirror.lab.signing import LabKey
+from support.damage import lose_file, spoil_file, truncate_file
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive
 
@@ -95,7 +97,7 @@ class Upstream:
 
     def sign(self) -> None:
         """Remember what is signed now."""
-        files = self.archive.generation_files()
+        files = generation_files(self.archive)
         self.signed.update(text for path, text in files.items() if path.endswith("/InRelease"))
 
     def update(self, *, add: int = 3, replace: int = 3) -> None:
@@ -255,8 +257,8 @@ def damage(up: Upstream) -> None:
     """Files are cut, have a byte that is wrong, or have gone."""
     for path in up.files(among=up.random.choice(("pool/", "by-hash/", "binary-", "Release", ""))):
         with suppress(FileNotFoundError, IndexError):  # a link to what has gone, an empty one
-            ways = (up.archive.spoil_file, up.archive.truncate_file, up.archive.lose_file)
-            up.random.choice(ways)(path)
+            ways = (spoil_file, truncate_file, lose_file)
+            up.random.choice(ways)(up.archive, path)
 
 
 def no_release(up: Upstream) -> None:

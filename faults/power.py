@@ -29,6 +29,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.system import process
 from pushmirror.system.files import sync_file_system
 from support.churn import Churn
+from support.published import generation_files
 
 _RUNS = 9  # of a whole campaign, on one disk and on two
 _CUTS = 4  # in each run
@@ -111,7 +112,7 @@ def _cut_off(
         sync_file_system(machine.top)
         machine.unmount()
         machine.mount(way)
-    before = {name: (site.tree / name).read_bytes() for name in made.archive.generation_files()}
+    before = {name: (site.tree / name).read_bytes() for name in generation_files(made.archive)}
     made.archive.update(add=random.choice((3, 15)))
     cuts: list[list[Path]] = []
     with _changing(made, is_on=random.random() < 0.3), site.running("sync", ARCHIVE) as running:

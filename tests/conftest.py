@@ -1,18 +1,32 @@
 """What most tests stand on: a signed archive that changes, a password-protected daemon, a site below it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.signing import LabKey, UnlockedKey
+from pushmirror.lab.signing import LabKey, Signer
 from pushmirror.lab.site import ARCHIVE, LabSite
 from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive, archive_for
 
 USER, PASSWORD = "site1.example.com", "correct horse battery staple"
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockedKey(LabKey):
+    """A key whose gpg agent runs already, as long as the block of its `signer`."""
+
+    signer: Signer
+
+    @contextmanager
+    def unlocked(self) -> Iterator[Signer]:
+        """Sign as often as wanted."""
+        yield self.signer
 
 
 @pytest.fixture(autouse=True)

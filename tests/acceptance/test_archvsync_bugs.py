@@ -12,10 +12,11 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.site import LabSite
 from pushmirror.system import locks
+from support.published import generation_files
 
 
 def is_current(archive: LabArchive, site: LabSite) -> bool:
-    return all((site.tree / path).read_bytes() == text for path, text in archive.generation_files().items())
+    return all((site.tree / path).read_bytes() == text for path, text in generation_files(archive).items())
 
 
 def runs_never_overlapped(site: LabSite) -> bool:

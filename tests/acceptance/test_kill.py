@@ -17,6 +17,7 @@ from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import wait_until
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
+from support.damage import set_broken
 from trees import mounted_tmpfs
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything, share_by
 
@@ -74,7 +75,7 @@ def test_a_sync_killed_beside_a_suite_that_is_broken_off_and_on_never_breaks_the
     archive.update()
     whole_s = site.sync().check().seconds
     for is_broken in (True, True, False, True, False):
-        archive.dists.suite("trixie").is_broken = is_broken
+        set_broken(archive, "trixie", is_broken)
         archive.update()
         _killed_after(site, random.uniform(0.15, 1.0) * whole_s, with_children=random.random() < 0.6)
         assert broken(site.tree) == []

@@ -13,6 +13,8 @@ from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher
 from support.churn import Churn, flipping
+from support.damage import break_suite, mend_suite
+from support.published import generation_files
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything, share_by
 
 BURSTS = 2  # of changes, with a rest after each: on a slow machine, nothing can be published within one
@@ -59,11 +61,11 @@ def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_othe
     archive: LabArchive, site: LabSite, strategy: Strategy, flips: bool
 ) -> None:
     site.sync().check()
-    archive.break_suite("trixie")
+    break_suite(archive, "trixie")
     after_a_change(archive)
     with Watcher(site.tree) as watcher:
         codes = _syncs_in_a_burst(archive, site, flipping(archive, "trixie") if flips else ())
-        archive.break_suite("trixie")
+        break_suite(archive, "trixie")
         after_a_change(archive)
         codes.append(site.sync().exit_code)
     print(f"{watcher.samples} samples, {watcher.broken} broken; exit codes {codes}", *watcher.messages[:5])
@@ -71,9 +73,9 @@ def test_a_mirror_of_an_archive_with_a_broken_suite_is_never_broken_and_the_othe
     assert set(codes) <= {Exit.OK, Exit.BEHIND, Exit.HELD} and codes[-1] == Exit.HELD
     assert all(
         ((site.tree / path).read_bytes() == text) == ("/trixie/" not in path)
-        for path, text in archive.generation_files().items()
+        for path, text in generation_files(archive).items()
     )
-    archive.mend_suite("trixie")
+    mend_suite(archive, "trixie")
     after_a_change(archive)
     site.configure(grace="0s")
     site.sync("--allow-mass-delete").check()

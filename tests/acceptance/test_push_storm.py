@@ -19,6 +19,7 @@ from pushmirror.lab.site import LabSite
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage
 from pushmirror.system import process
+from support.published import generation_files
 from trees import Dates, dates_of_suites
 
 PUSHES = 100
@@ -75,7 +76,7 @@ def test_a_storm_of_pushes_is_served_whole_and_every_caller_is_told_the_truth(
     pushes = _storm(archive, site, ssh, canary=tmp_path / "canary")
     runs = site.json("history", "--limit", "1000")[:-1]  # without the first
     print(f"{len(runs)} runs; exit codes: {[push.exit_code for push in pushes]}")
-    for path, text in archive.generation_files().items():
+    for path, text in generation_files(archive).items():
         assert (site.tree / path).read_bytes() == text
     assert broken(site.tree, thorough=True) == []
     assert not (tmp_path / "canary").exists()

@@ -10,9 +10,10 @@ from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken, same_tree
-from pushmirror.lab.release_day import ARCHIVED, before_release, change_kinds, release
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher
+from support.published import generation_files
+from support.release_day import ARCHIVED, before_release, change_kinds, release
 from upstreams import KINDS, see_everything
 
 Steps = Callable[[LabArchive], Iterator[str]]
@@ -39,8 +40,8 @@ def test_a_mirror_is_current_after_each_step_and_never_broken(
     with Watcher(site.tree, allowed=GONE) as watcher:
         for step in steps(archive):
             site.sync().check()
-            served = {path: (site.tree / path).read_bytes() for path in archive.generation_files()}
-            assert (step, served) == (step, archive.generation_files())
+            served = {path: (site.tree / path).read_bytes() for path in generation_files(archive)}
+            assert (step, served) == (step, generation_files(archive))
     assert (watcher.broken, watcher.messages) == (0, ())
     site.configure(grace="0s")
     site.sync("--allow-mass-delete").check()

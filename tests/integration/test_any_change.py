@@ -27,6 +27,7 @@ from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
 from pushmirror.workspace import StatePaths
+from support.damage import break_suite, mend_suite
 from support.rsync_daemon import RsyncDaemon
 from upstreams import paths_in, take_stock
 
@@ -142,7 +143,7 @@ def generations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Thin
         for number in range(GENERATIONS):
             if number:
                 archive.update(add=1, replace=1, remove=1, installer=False)
-            (archive.break_suite if number in faults else archive.mend_suite)(ODD)
+            (break_suite if number in faults else mend_suite)(archive, ODD)
             made[kind].append(things_in(archive.path))
     return made
 

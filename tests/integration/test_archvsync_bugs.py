@@ -25,6 +25,7 @@ from pushmirror.lab.indices import SUITES
 from pushmirror.lab.services import HOST, wait_until
 from pushmirror.system import process
 from side_by_side import Home, Side
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 
 MIRROR = "mirror.example.org"
@@ -118,7 +119,7 @@ def own_rsync(home: Home, text: str) -> str:
 
 
 def is_current(archive: LabArchive, home: Home) -> bool:
-    files = archive.generation_files()
+    files = generation_files(archive)
     return all((home.tree / path).is_file() for path in files) and all(
         (home.tree / path).read_bytes() == text for path, text in files.items()
     )

@@ -25,6 +25,7 @@ from pushmirror.sync.engine import Engine
 from pushmirror.sync.report import Report
 from pushmirror.sync.request import RunRequest
 from side_by_side import Home, Side
+from support.damage import break_suite, mend_suite, spoil_signature
 from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, paths_in
@@ -163,9 +164,9 @@ def test_one_with_a_suite_that_is_held_back_goes_by_steps_and_so_does_its_releas
     for _ in range(3):  # the first may be compared whole
         archive.update()
         if trouble == "signature":
-            archive.spoil_signature("trixie")
+            spoil_signature(archive, "trixie")
         else:
-            archive.break_suite("trixie")
+            break_suite(archive, "trixie")
         archive.take_stock()
         report = site.sync()
         assert [*report.held] == ["dists/trixie"]
@@ -173,7 +174,7 @@ def test_one_with_a_suite_that_is_held_back_goes_by_steps_and_so_does_its_releas
         assert "whole manifest" not in report.why
         assert site.sync().why == "upstream's manifest has nothing new"
     if trouble == "index":
-        archive.mend_suite("trixie")
+        mend_suite(archive, "trixie")
     archive.update()
     report = site.sync()
     assert (report.strategy, report.held) == ("manifest", {})

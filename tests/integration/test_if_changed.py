@@ -19,6 +19,8 @@ from pushmirror.runner import Runner
 from pushmirror.state.records import Stage
 from pushmirror.state.store import open_store
 from pushmirror.system import clock
+from support.damage import break_suite, mend_suite
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 from trees import snapshot
 
@@ -44,7 +46,7 @@ def test_nothing_is_done_while_upstream_has_nothing_new_and_all_when_it_has(
     assert second.output == b"debian: upstream has nothing new\n" and snapshot(site.tree) == before
     archive.update()
     site.sync("--if-changed").check()
-    assert all((site.tree / path).read_bytes() == text for path, text in archive.generation_files().items())
+    assert all((site.tree / path).read_bytes() == text for path, text in generation_files(archive).items())
     assert len(site.json("history")) == 2
 
 
@@ -53,10 +55,10 @@ def test_suites_that_are_held_back_are_looked_at_again_until_they_are_published(
 ) -> None:
     site.sync().check()
     archive.update()
-    archive.break_suite("sid")
+    break_suite(archive, "sid")
     assert site.sync().exit_code == site.sync("--if-changed").exit_code == Exit.HELD
     assert broken(site.tree, thorough=True) == []
-    archive.mend_suite("sid")
+    mend_suite(archive, "sid")
     assert site.sync("--if-changed").exit_code == Exit.OK
     assert b"upstream has nothing new" in site.sync("--if-changed").check().output
 

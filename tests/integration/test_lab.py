@@ -28,6 +28,18 @@ from pushmirror.lab.signing import LabKey
 from pushmirror.lab.watch import Watcher
 from pushmirror.system import process
 from support.churn import flipping
+from support.damage import (
+    break_suite,
+    expire,
+    lose_file,
+    mend_suite,
+    restore_file,
+    sign_with,
+    spoil_file,
+    spoil_signature,
+    truncate_file,
+)
+from support.published import generation_files, release_texts
 from support.rsync_daemon import RsyncDaemon, TlsTunnel
 
 
@@ -125,7 +137,7 @@ def test_by_hash_files_outlive_their_release_as_long_as_asked(
     tmp_path: Path, layout: Layout, keep: int, left: bool
 ) -> None:
     archive = LabArchive.create(tmp_path / "archive", packages=10, layout=layout, keep_by_hash=keep)
-    listed = archive.release_texts()["sid"].split("SHA256:\n")[1]
+    listed = release_texts(archive)["sid"].split("SHA256:\n")[1]
     line = next(line for line in listed.splitlines() if line.endswith(" main/binary-amd64/Packages.xz"))
     by_hash = archive.path / "dists/sid/main/binary-amd64/by-hash/SHA256" / line.split()[0]
     assert by_hash.exists()
@@ -152,16 +164,16 @@ def test_the_trace_has_a_growing_serial_that_the_archive_knows(archive: LabArchi
 
 
 def test_a_foreign_key_and_a_changed_text_do_not_verify(archive: LabArchive, tmp_path: Path) -> None:
-    archive.spoil_signature("sid")
+    spoil_signature(archive, "sid")
     assert gpgv(archive, "dists/sid/InRelease") != 0
     assert gpgv(archive, "dists/sid/Release.gpg", "dists/sid/Release") != 0
-    archive.sign_with(LabKey.create(tmp_path / "foreign"))
+    sign_with(archive, LabKey.create(tmp_path / "foreign"))
     assert gpgv(archive, "dists/trixie/InRelease") != 0
 
 
 def test_an_expired_archive_is_signed_but_old(archive: LabArchive) -> None:
-    archive.expire()
-    assert "Valid-Until: " in archive.release_texts()["trixie"]
+    expire(archive)
+    assert "Valid-Until: " in release_texts(archive)["trixie"]
     assert gpgv(archive, "dists/trixie/InRelease") == 0
 
 
@@ -192,33 +204,33 @@ def test_a_mirror_of_one_architecture_is_whole(archive: LabArchive) -> None:
 
 
 def test_the_judge_finds_a_missing_pool_file(archive: LabArchive) -> None:
-    path = archive.lose_file()
+    path = lose_file(archive)
     assert any(f"{path} is missing" in problem for problem in broken(archive.path))
 
 
 def test_a_restored_pool_file_makes_the_archive_whole_again(archive: LabArchive) -> None:
-    archive.restore_file(archive.lose_file())
+    restore_file(archive, lose_file(archive))
     assert broken(archive.path, thorough=True) == []
 
 
 def test_the_judge_finds_a_missing_source_file(archive: LabArchive) -> None:
-    path = archive.lose_file(next(path for path in archive.pool_files if path.endswith(".dsc")))
+    path = lose_file(archive, next(path for path in archive.pool_files if path.endswith(".dsc")))
     assert any(f"{path} is missing" in problem for problem in broken(archive.path))
 
 
 def test_the_judge_finds_a_short_pool_file(archive: LabArchive) -> None:
-    path = archive.truncate_file()
+    path = truncate_file(archive)
     assert any(f"{path} has " in problem for problem in broken(archive.path))
 
 
 def test_the_thorough_judge_finds_a_changed_byte(archive: LabArchive) -> None:
-    path = archive.spoil_file()
+    path = spoil_file(archive)
     assert broken(archive.path) == []
     assert any(f"{path} has another SHA256" in problem for problem in broken(archive.path, thorough=True))
 
 
 def test_the_judge_finds_a_wrong_index_where_there_is_no_by_hash(archive: LabArchive) -> None:
-    archive.spoil_file("dists/wheezy/main/binary-amd64/Packages.xz")
+    spoil_file(archive, "dists/wheezy/main/binary-amd64/Packages.xz")
     assert any("wheezy: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
 
 
@@ -229,7 +241,7 @@ def test_a_stale_index_beside_a_good_by_hash_is_no_harm(archive: LabArchive) -> 
 
 @pytest.mark.parametrize("layout", [Layout.DAK])
 def test_the_judge_finds_a_wrong_index_behind_a_link_into_by_hash(archive: LabArchive) -> None:
-    archive.spoil_file("dists/sid/main/binary-amd64/Packages.xz")
+    spoil_file(archive, "dists/sid/main/binary-amd64/Packages.xz")
     assert any("sid: main/binary-amd64/Packages.xz" in problem for problem in broken(archive.path))
 
 
@@ -251,7 +263,7 @@ def test_the_judge_finds_a_suite_through_links_and_far_below(archive: LabArchive
     (dists / "xenial/org").mkdir(parents=True)
     shutil.copytree(archive.path / "snap", dists / "xenial/org/4.0", symlinks=True)
     for path in ("snap", "dists/xenial/org/4.0"):
-        archive.spoil_file(f"{path}/main/binary-amd64/Packages.xz")
+        spoil_file(archive, f"{path}/main/binary-amd64/Packages.xz")
     assert [problem.partition(":")[0] for problem in broken(archive.path)] == ["dists/xenial/org/4.0", "snap"]
 
 
@@ -261,12 +273,12 @@ def test_the_judge_finds_suites_where_dists_is_a_link_and_goes_into_no_circle(ar
     (archive.path / "dists").symlink_to(".pub")
     (archive.path / ".pub/again").symlink_to(".")
     assert broken(archive.path) == []
-    archive.lose_file()
+    lose_file(archive)
     assert broken(archive.path) != []
 
 
 def test_the_judge_allows_what_upstream_lacks(archive: LabArchive) -> None:
-    path = archive.lose_file()
+    path = lose_file(archive)
     assert broken(archive.path, allowed=frozenset([path])) == []
 
 
@@ -295,19 +307,19 @@ def test_a_link_that_has_turned_while_it_was_judged_is_the_business_of_the_next_
 
 
 def test_a_broken_suite_is_signed_and_broken_alone_until_it_is_mended(archive: LabArchive) -> None:
-    archive.break_suite("trixie")
+    break_suite(archive, "trixie")
     for _ in range(2):
         assert {problem.partition(":")[0] for problem in broken(archive.path)} == {"dists/trixie"}
         assert gpgv(archive, "dists/trixie/InRelease") == 0
         archive.update()
-    archive.mend_suite("trixie")
+    mend_suite(archive, "trixie")
     assert broken(archive.path, thorough=True) == []
 
 
 def test_breaking_a_suite_leaves_the_others_as_they_are(archive: LabArchive) -> None:
-    before = archive.generation_files()
-    archive.break_suite("trixie")
-    changed = {path for path, text in archive.generation_files().items() if text != before[path]}
+    before = generation_files(archive)
+    break_suite(archive, "trixie")
+    changed = {path for path, text in generation_files(archive).items() if text != before[path]}
     assert {path.split("/")[1] for path in changed} == {"trixie"}
 
 
@@ -352,7 +364,7 @@ def test_the_watcher_counts_broken_samples_and_keeps_the_first_words(archive: La
     with Watcher(archive.path) as watcher:
         assert watcher.samples >= 1
         assert watcher.broken == 0
-        path = archive.lose_file()
+        path = lose_file(archive)
         seen = watcher.samples
         while watcher.samples < seen + 2:
             pass
@@ -366,7 +378,7 @@ def test_the_watcher_looks_at_all_trees_in_turn_and_says_which_is_broken(
     other = Path(shutil.copytree(archive.path, tmp_path / "other", symlinks=True))
     with Watcher(archive.path, other, gently=True) as watcher:
         assert (watcher.samples >= 2, watcher.broken) == (True, 0)
-        path = archive.lose_file()
+        path = lose_file(archive)
         seen = watcher.samples
         while watcher.samples < seen + 4:
             pass

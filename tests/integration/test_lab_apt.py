@@ -12,6 +12,7 @@ import pytest
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
 from pushmirror.system import process
+from support.published import pool_files_of
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -79,4 +80,4 @@ def test_apt_updates_by_hash_from_each_suite_by_any_name(tmp_path: Path, layout:
     indices = [path for path in asked if "/main/binary-amd64/" in path and ".diff" not in path]
     assert {path.split("/")[-3] for path in indices if "/wheezy/" not in path} == {"by-hash"}
     assert any("/sid/main/binary-amd64/Packages.diff/by-hash/" in path for path in asked)
-    assert apt.packages() >= {package.split("/")[-2] for package in archive.files_of("sid")}
+    assert apt.packages() >= {package.split("/")[-2] for package in pool_files_of(archive, "sid")}

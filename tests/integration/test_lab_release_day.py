@@ -8,8 +8,9 @@ import pytest
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken, suites_in
-from pushmirror.lab.release_day import before_release, change_kinds, release
 from support.churn import Churn
+from support.published import pool_files_of, release_texts
+from support.release_day import before_release, change_kinds, release
 
 
 @pytest.fixture(params=Layout)
@@ -28,7 +29,7 @@ def links(archive: LabArchive) -> dict[str, str]:
 
 
 def fields(archive: LabArchive, codename: str) -> dict[str, str]:
-    lines = archive.release_texts()[codename].splitlines()
+    lines = release_texts(archive)[codename].splitlines()
     return dict(line.split(": ", 1) for line in lines if ": " in line)
 
 
@@ -39,9 +40,9 @@ def test_the_archive_is_whole_after_each_step(archive: LabArchive) -> None:
 
 
 def test_in_the_freeze_testing_stays_and_its_proposed_updates_do_not(archive: LabArchive) -> None:
-    before = archive.release_texts()
+    before = release_texts(archive)
     until(release(archive), "freeze")
-    now = archive.release_texts()
+    now = release_texts(archive)
     assert _listed(now["trixie"]) == _listed(before["trixie"])
     assert _listed(now["trixie-proposed-updates"]) != _listed(before["trixie-proposed-updates"])
 
@@ -112,7 +113,7 @@ def _listed(release_text: str) -> str:
 
 
 def _packages(archive: LabArchive, suite: str) -> set[str]:
-    return {path for path in archive.files_of(suite) if path.endswith(".dsc")}
+    return {path for path in pool_files_of(archive, suite) if path.endswith(".dsc")}
 
 
 def _installer(archive: LabArchive) -> str:

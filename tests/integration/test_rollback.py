@@ -11,6 +11,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken
 from pushmirror.lab.site import LabSite
+from support.damage import expire
 from trees import refused
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for
 
@@ -68,5 +69,5 @@ def test_a_state_that_is_valid_no_more_is_published_with_a_warning(
     site: LabSite, archive: LabArchive
 ) -> None:
     site.sync().check()
-    archive.expire()
+    expire(archive)
     refused(site.sync(), Exit.OK, "suite dists/sid was valid until")

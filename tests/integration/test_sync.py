@@ -7,6 +7,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
+from support.damage import lose_file
 from upstreams import BY_EACH_STRATEGY, after_a_change, see_everything, share_by
 
 by_each_strategy = pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)
@@ -76,7 +77,7 @@ def test_a_file_that_upstream_lost_but_still_names_stays_and_is_reported(
 ) -> None:
     site.configure(grace="0s")
     site.sync().check()
-    path = archive.lose_file()
+    path = lose_file(archive)
     after_a_change(archive)
     result = site.sync().check()
     assert (site.tree / path).exists()

@@ -21,6 +21,17 @@ from pushmirror.lab.services import free_port, wait_until
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.damage import (
+    drop_release_files,
+    lose_file,
+    publish_again,
+    restore_file,
+    sign_with,
+    spoil_file,
+    spoil_signature,
+    truncate_file,
+)
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 from trees import Seen, mounted_tmpfs, refused, remount, snapshot
 from upstreams import archive_for, see_everything
@@ -362,15 +373,15 @@ def test_two_mistakes_in_the_configuration_are_named_at_once(synced: LabSite) ->
 
 
 def unsigned(archive: LabArchive, tmp_path: Path) -> None:
-    archive.drop_release_files("InRelease", "Release.gpg")
+    drop_release_files(archive, "InRelease", "Release.gpg")
 
 
 def foreign_key(archive: LabArchive, tmp_path: Path) -> None:
-    archive.sign_with(LabKey.create(tmp_path / "foreign"))
+    sign_with(archive, LabKey.create(tmp_path / "foreign"))
 
 
 def spoilt(archive: LabArchive, tmp_path: Path) -> None:
-    archive.spoil_signature()
+    spoil_signature(archive)
 
 
 @pytest.mark.parametrize(
@@ -398,9 +409,9 @@ def test_a_site_goes_on_when_upstream_signs_rightly_again(
     synced: LabSite, archive: LabArchive, tmp_path: Path
 ) -> None:
     good = archive._key
-    archive.sign_with(LabKey.create(tmp_path / "foreign"))
+    sign_with(archive, LabKey.create(tmp_path / "foreign"))
     refused(synced.sync(), 4)
-    archive.sign_with(good)
+    sign_with(archive, good)
     mended(synced, archive)
 
 
@@ -421,11 +432,11 @@ def expiring_keyring(home: Path, archive: LabArchive) -> Path:
     try:
         process.run([*gpg, "--quick-gen-key", "old@example.org", "ed25519", "sign", "1d"]).check()
         for release in (
-            archive.path / path for path in archive.generation_files() if path.endswith("/Release")
+            archive.path / path for path in generation_files(archive) if path.endswith("/Release")
         ):
             signed = process.run([*gpg, "--clearsign", "-o", "-", str(release)]).check().output
             (release.parent / "InRelease").write_bytes(signed)
-        archive.drop_release_files("Release.gpg")
+        drop_release_files(archive, "Release.gpg")
         keyring = home / "keyring.gpg"
         keyring.write_bytes(process.run([*gpg, "--export"]).check().output)
     finally:
@@ -438,10 +449,10 @@ def expiring_keyring(home: Path, archive: LabArchive) -> Path:
 
 def test_an_upstream_without_release_files_is_refused(synced: LabSite, archive: LabArchive) -> None:
     before = snapshot(synced.tree)
-    archive.drop_release_files()
+    drop_release_files(archive)
     refused(synced.sync(), 3, "no Release files")
     assert snapshot(synced.tree) == before
-    archive.publish_again()
+    publish_again(archive)
     mended(synced, archive)
 
 
@@ -465,19 +476,19 @@ def test_an_upstream_tree_that_is_gone_is_refused(
     assert snapshot(synced.tree) == before
 
 
-@pytest.mark.parametrize("damage", ["spoil_file", "truncate_file", "lose_file"])
+@pytest.mark.parametrize("damage", [spoil_file, truncate_file, lose_file])
 def test_a_new_pool_file_that_is_not_what_the_indices_say_holds_its_suite_back(
-    site: LabSite, archive: LabArchive, damage: str
+    site: LabSite, archive: LabArchive, damage: Callable[[LabArchive, str], str]
 ) -> None:
     site.configure(rounds=2)
     site.sync().check()
     published = (site.tree / "dists/sid/InRelease").read_bytes()
     path = next(path for path in archive.update(add=3).added if path.endswith("_amd64.deb"))
-    getattr(archive, damage)(path)
+    damage(archive, path)
     refused(site.sync(), Exit.HELD, path)
     assert (site.tree / "dists/sid/InRelease").read_bytes() == published
     assert broken(site.tree, thorough=True) == []
-    archive.restore_file(path)
+    restore_file(archive, path)
     site.sync().check()
     assert broken(site.tree, thorough=True) == []
 
@@ -488,7 +499,7 @@ def test_a_damaged_file_that_an_earlier_run_fetched_is_refused_again(
 ) -> None:
     site.configure(rounds=2)
     site.sync().check()
-    path = archive.spoil_file(next(path for path in archive.update().added if path.endswith("_amd64.deb")))
+    path = spoil_file(archive, next(path for path in archive.update().added if path.endswith("_amd64.deb")))
     site.sync(*words)
     refused(site.sync("--stage", "2"), Exit.HELD, path)
     assert broken(site.tree, thorough=True) == []
@@ -502,7 +513,7 @@ def test_an_index_that_is_not_what_release_says_holds_its_suite_back(
     published = (site.tree / "dists/wheezy/InRelease").read_bytes()
     archive.update()
     for name in ("Packages.gz", "Packages.xz"):
-        archive.spoil_file(f"dists/wheezy/main/binary-amd64/{name}")
+        spoil_file(archive, f"dists/wheezy/main/binary-amd64/{name}")
     refused(site.sync(), Exit.HELD, "dists/wheezy/main/binary-amd64/Packages.")
     assert (site.tree / "dists/wheezy/InRelease").read_bytes() == published
     assert broken(site.tree, thorough=True) == []
@@ -511,9 +522,9 @@ def test_an_index_that_is_not_what_release_says_holds_its_suite_back(
 def test_a_first_sync_that_finds_a_damaged_pool_file_names_it_and_publishes_the_rest(
     site: LabSite, archive: LabArchive
 ) -> None:
-    path = archive.spoil_file()
+    path = spoil_file(archive)
     refused(site.sync(), Exit.OK, path)
-    archive.restore_file(path)
+    restore_file(archive, path)
     site.sync().check()
     assert broken(site.tree, thorough=True) == []
 
@@ -522,9 +533,9 @@ def test_who_wants_only_complete_states_has_none_with_a_damaged_file(
     site: LabSite, archive: LabArchive
 ) -> None:
     site.configure(incomplete="hold")
-    path = archive.spoil_file()
+    path = spoil_file(archive)
     refused(site.sync(), Exit.HELD, path)
     assert not (site.tree / "dists/sid/InRelease").exists()
-    archive.restore_file(path)
+    restore_file(archive, path)
     site.sync().check()
     assert broken(site.tree, thorough=True) == []

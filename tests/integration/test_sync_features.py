@@ -15,6 +15,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
 from pushmirror.system import process
+from support.published import generation_files
 from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, archive_for, see_everything
@@ -162,7 +163,7 @@ def test_a_client_with_the_old_inrelease_is_served_through_the_grace_period(
 ) -> None:
     site.sync().check()
     old = {
-        path: (site.tree / path).read_bytes() for path in archive.generation_files() if "wheezy" not in path
+        path: (site.tree / path).read_bytes() for path in generation_files(archive) if "wheezy" not in path
     }
     archive.update()
     archive.update()

@@ -14,6 +14,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
+from support.damage import rebuild_file, spoil_file
 
 UNLISTED = ("ls-lR.gz", "indices/", "Packages.diff/by-hash/")  # no signed list of the lab names these
 
@@ -150,7 +151,7 @@ def test_without_the_ledger_the_whole_tree_is_compared(site: LabSite, archive: L
 def test_a_package_with_another_content_of_the_same_size_comes_anew(
     site: LabSite, archive: LabArchive
 ) -> None:
-    path = archive.rebuild_file()
+    path = rebuild_file(archive)
     archive.update(add=1, replace=0, remove=0, installer=False)
     assert sync(site)[0] == "index"
     assert (site.tree / path).read_bytes() == (archive.path / path).read_bytes()
@@ -205,6 +206,6 @@ def test_an_index_that_upstream_spoiled_is_not_published(site: LabSite, archive:
 
 def test_a_damaged_package_is_not_published(site: LabSite, archive: LabArchive) -> None:
     added = archive.update(installer=False).added
-    archive.spoil_file(added[0])
+    spoil_file(archive, added[0])
     assert site.sync().exit_code != 0
     assert broken(site.tree, thorough=True) == []

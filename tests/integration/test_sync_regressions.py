@@ -31,6 +31,15 @@ from pushmirror.system.beneath import Beneath
 from pushmirror.tree.publish import Publisher, PublishPlan
 from pushmirror.tree.traces import Traces
 from pushmirror.tree.work_area import WorkArea
+from support.damage import (
+    break_suite,
+    drop_release_files,
+    publish_again,
+    restore_file,
+    set_broken,
+    spoil_file,
+)
+from support.published import release_texts
 from support.rsync_daemon import RsyncDaemon
 from trees import refused, snapshot
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for
@@ -143,7 +152,7 @@ def test_an_inrelease_that_upstream_no_longer_has_is_not_served_beside_a_newer_r
     site.sync().check()
     if anew:
         archive.update()
-    archive.drop_release_files("InRelease")
+    drop_release_files(archive, "InRelease")
     site.sync().check()
     assert list(site.tree.glob("dists/*/InRelease")) == []
     assert all(
@@ -185,12 +194,12 @@ def test_a_file_that_is_right_here_stays_when_upstreams_is_damaged(
     site.configure(grace="0s")
     site.sync().check()
     archive.update(add=1, replace=0, remove=0)
-    path = archive.spoil_file(next(p for p in archive.pool_files if (site.tree / p).exists()))
+    path = spoil_file(archive, next(p for p in archive.pool_files if (site.tree / p).exists()))
     os.utime(archive.path / path)
     after_a_change(archive)
     refused(site.sync(), Exit.OK, path)
     assert broken(site.tree, thorough=True) == []
-    archive.restore_file(path)
+    restore_file(archive, path)
     after_a_change(archive)
     site.sync().check()
     assert same_tree(archive.path, site.tree) == []
@@ -201,13 +210,13 @@ def test_a_wrong_file_of_an_architecture_that_is_added_later_is_refused(
 ) -> None:
     site.configure(architectures=["amd64"])
     site.sync().check()
-    path = archive.spoil_file(next(p for p in archive.pool_files if p.endswith("_arm64.deb")))
+    path = spoil_file(archive, next(p for p in archive.pool_files if p.endswith("_arm64.deb")))
     site.configure(architectures=None)
     result = site.sync()
     refused(result, result.exit_code, path)
     assert result.exit_code in NOT_PUBLISHED
     assert list(site.tree.glob("dists/**/binary-arm64/Packages*")) == []
-    archive.restore_file(path)
+    restore_file(archive, path)
     site.sync().check()
     assert broken(site.tree, thorough=True) == []
 
@@ -298,7 +307,7 @@ def test_a_suite_is_not_published_without_a_translation_that_upstream_is_replaci
     between = shutil.copytree(archive.path, tmp_path / "between", symlinks=True)
     archive.update()
     after = shutil.copytree(archive.path, tmp_path / "after", symlinks=True)
-    named = "".join(archive.release_texts().values())
+    named = "".join(release_texts(archive).values())
     for copy in after.glob("dists/*/main/i18n/by-hash/*/*"):
         if copy.name not in named:
             copy.unlink()  # this upstream keeps none for a while
@@ -446,11 +455,11 @@ def test_a_suite_that_is_held_back_stays_as_it_is_run_by_run(site: LabSite, arch
     site.sync().check()
     before = snapshot(site.tree / "dists/trixie")
     for _ in range(3):
-        archive.break_suite("trixie")
+        break_suite(archive, "trixie")
         after_a_change(archive)
         assert site.sync().exit_code == Exit.HELD
         assert snapshot(site.tree / "dists/trixie").items() >= before.items()  # by-hash copies come early
-        archive.dists.suite("trixie").is_broken = True
+        set_broken(archive, "trixie", True)
         archive.update()
 
 
@@ -499,7 +508,7 @@ def test_a_directory_that_would_lose_too_much_stays_until_it_is_allowed_and_all_
     shutil.rmtree(archive.path / "doc")
     put(archive.path / "tools/readme", "x")
     (archive.path / "doc").symlink_to("tools")
-    archive.publish_again()
+    publish_again(archive)
     for more in (("--strategy", "full"), ()):
         site.sync(*more).check()
         assert "--allow-mass-delete" in last_log(site) and (site.tree / "doc/4").is_file()

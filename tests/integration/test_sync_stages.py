@@ -15,6 +15,8 @@ from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.site import LabSite
+from support.damage import break_suite
+from support.published import generation_files
 from trees import refused, snapshot
 
 TRACES = "project/trace"
@@ -149,7 +151,7 @@ def test_a_run_that_changes_nothing_does_not_renew_the_trace(served: LabSite) ->
 def test_the_times_of_release_files_are_upstreams(served: LabSite, archive: LabArchive) -> None:
     archive.update()
     served.sync().check()
-    for path in archive.generation_files():
+    for path in generation_files(archive):
         assert int((served.tree / path).stat().st_mtime) == int((archive.path / path).stat().st_mtime)
 
 
@@ -297,7 +299,7 @@ def test_suites_that_are_held_back_are_told_to_hooks_and_in_json(
     said = tmp_path / "said"
     argv = hook(f"open({str(said)!r}, 'w').write(os.environ['PUSHMIRROR_HELD_SUITES'])")
     served.configure(hooks={"after_publish": argv})
-    archive.break_suite("sid")
+    break_suite(archive, "sid")
     told = json.loads(served.sync("--json").output)
     assert said.read_text() == "dists/sid" and "Packages" in told["held"]["dists/sid"]
 

@@ -15,6 +15,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
+from support.damage import lose_file, restore_file, spoil_file
 from trees import refused
 
 _INDEX = "dists/sid/main/binary-amd64/Packages.xz"
@@ -159,14 +160,14 @@ def test_files_that_a_sync_replaces_or_deletes_meanwhile_are_no_findings(
 def test_what_upstream_lacks_too_is_named_and_no_error_until_upstream_has_it(
     archive: LabArchive, site: LabSite
 ) -> None:
-    lost = archive.lose_file()
+    lost = lose_file(archive)
     site.sync().check()
     code, told = _verify(site)
     assert (code, told["whole"], told["missing"], told["upstream"]) == (Exit.OK, True, 0, 1)
     assert _found(told) == {lost: "upstream"}
     assert f"1 file is also missing or wrong upstream (such as {lost})" in _said(site)
     assert "complete except for files missing upstream" in site.json("status")[0]["verified"]
-    archive.restore_file(lost)
+    restore_file(archive, lost)
     site.sync().check()
     (site.tree / lost).unlink()
     code, told = _verify(site)
@@ -176,7 +177,7 @@ def test_what_upstream_lacks_too_is_named_and_no_error_until_upstream_has_it(
 def test_what_upstream_has_wrong_and_ours_too_is_not_repaired_by_itself(
     archive: LabArchive, site: LabSite
 ) -> None:
-    spoilt, lost = archive.spoil_file(), _pool_of(archive.path)[-1]
+    spoilt, lost = spoil_file(archive), _pool_of(archive.path)[-1]
     site.sync().check()
     (site.tree / lost).unlink()
     code, told = _verify(site, "--repair")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pushmirror.lab.archive import LabArchive
+from support.damage import set_broken
 
 _LIMIT_S = 600.0  # one that was forgotten ends by itself
 
@@ -18,7 +19,7 @@ def flipping(archive: LabArchive, codename: str) -> Iterator[str]:
     """Updates, after every other of which a suite is broken."""
     while True:
         for is_broken, step in ((True, "broken"), (False, "mended")):
-            archive.dists.suite(codename).is_broken = is_broken
+            set_broken(archive, codename, is_broken)
             archive.update()
             yield step
 
@@ -26,7 +27,7 @@ def flipping(archive: LabArchive, codename: str) -> Iterator[str]:
 class Churn:
     """Updates an archive, as `LabArchive.update` does, from entry to exit of its block.
 
-    `steps` are gone through first, those of `flipping` or `lab.release_day`. The last update is complete when
+    `steps` are gone through first: those of `flipping` or `release_day`. The last update is complete when
     the block has been left; one that failed raises there.
     """
 

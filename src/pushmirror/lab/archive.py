@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pushmirror.lab.dists import RELEASE_FILES, Dists, Layout, SuiteTree
+from pushmirror.lab.dists import Dists, Layout, SuiteTree
 from pushmirror.lab.indices import SUITES, Digest, Suite, release_text
 from pushmirror.lab.packages import Built, Package, PoolFile, Tree, build, content
 from pushmirror.lab.signing import LabKey, Signer
@@ -111,7 +111,6 @@ class LabArchive:
         self._tree = Tree(self.path, directory / "incoming")
         self.dists = Dists(self._tree, layout, list(suites))
         self._built: dict[int, Built] = {}
-        self._rebuilt: set[str] = set()  # pool files, by path
         self._next_number = 0
         self._pool: dict[str, PoolFile] = {}
         self._is_published = False
@@ -197,131 +196,18 @@ class LabArchive:
         with self._key.unlocked() as signer:
             self._tree.put("extrafiles", signer.clear(sums.encode()), self._when)
 
-    def plan_suites(self, suites: Sequence[Suite]) -> None:
-        """Have these suites from the next update on; those of a known codename turn into what they say."""
-        self.dists.planned = list(suites)
-
-    def accept(self, source: str, into: str) -> None:
-        """Move all packages from a suite into a frozen one, by the next update: a point release."""
-        source_tree, target = self.dists.suite(source), self.dists.suite(into)
-        new = {one.package.number: one for one in source_tree.members or ()}
-        kept = [one for one in target.members or () if one.package.number not in new]
-        target.members = tuple(sorted((*kept, *new.values()), key=lambda one: one.package.name))
-        source_tree.members = ()
-
-    def files_of(self, codename: str) -> set[str]:
-        """The paths of the pool files that a suite names."""
-        return {file.path for one in self.dists.suite(codename).members or () for file in one.files()}
-
-    def release_texts(self) -> dict[str, str]:
-        """The Release file of each suite, by codename."""
-        return {
-            s.suite.codename: (self.path / s.release_directory / "Release").read_text()
-            for s in self.dists.suites
-        }
-
-    def generation_files(self) -> dict[str, bytes]:
-        """Release, Release.gpg and InRelease of every suite, by path below the tree: the files, no links."""
-        paths = [f"{s.release_directory}/{name}" for s in self.dists.suites for name in RELEASE_FILES]
-        return {path: (self.path / path).read_bytes() for path in paths}
-
-    # To break things on purpose
-
-    def sign_with(self, key: LabKey) -> None:
-        """Publish the same state signed by another key; `keyring` stays as it is."""
-        self._key = key
-        self.publish_again()
-
-    def expire(self) -> None:
-        """Publish the same state with a Valid-Until in the past."""
-        self._publish_releases(self.dists.suites, valid_until=self._when - timedelta(days=1))
-
-    def break_suite(self, codename: str) -> None:
-        """Publish it with a hash that no form of an index has; every update does so until it is mended."""
-        self.dists.suite(codename).is_broken = True
-        self._publish_releases([self.dists.suite(codename)])
-
-    def mend_suite(self, codename: str) -> None:
-        """Publish it as it should be."""
-        self.dists.suite(codename).is_broken = False
-        self._publish_releases([self.dists.suite(codename)])
-
-    def drop_release_files(self, *names: str) -> None:
-        """Have none of these (of all, without names) in any suite until Release files are published again."""
-        for suite in self.dists.suites:
-            suite.published = None
-            for directory in {suite.directory, suite.release_directory}:
-                for name in names or RELEASE_FILES:
-                    (self.path / directory / name).unlink(missing_ok=True)
-
-    def publish_again(self) -> None:
-        """Publish the same state, with a new date."""
-        self._publish_releases(self.dists.suites)
-
-    def spoil_signature(self, codename: str = "sid") -> None:
-        """Change signed words of a suite's InRelease and Release after signing."""
-        for name in ("InRelease", "Release"):
-            path = f"{self.dists.suite(codename).release_directory}/{name}"
-            text = (self.path / path).read_bytes().replace(b"archive of the lab", b"archive of the cat")
-            self._tree.put(path, text, self._when)
-
-    def spoil_file(self, path: str | None = None) -> str:
-        """Change one byte of a file (default: a pool file), keeping size and time; returns its path.
-
-        As below, a link is followed: it is the file that changes.
-        """
-        path = self._tree.resolve(path or self._some_pool_file())
-        data = bytearray((self.path / path).read_bytes())
-        data[len(data) // 2] ^= 0xFF
-        when = datetime.fromtimestamp((self.path / path).stat().st_mtime, self._when.tzinfo)
-        self._tree.put(path, bytes(data), when)
-        return path
-
-    def truncate_file(self, path: str | None = None) -> str:
-        """Cut a file (default: a pool file) to half; returns its path."""
-        path = self._tree.resolve(path or self._some_pool_file())
-        data = (self.path / path).read_bytes()
-        self._tree.put(path, data[: len(data) // 2], self._when)
-        return path
-
-    def lose_file(self, path: str | None = None) -> str:
-        """Delete a file (default: a pool file) that the indices go on to name; returns its path."""
-        path = self._tree.resolve(path or self._some_pool_file())
-        self._tree.remove(path)
-        return path
-
-    def restore_file(self, path: str) -> None:
-        """Put a pool file back as it should be, with a new time."""
-        self._tree.put(path, self._content(path), self._time().replace(microsecond=0))
-
-    def rebuild_file(self) -> str:
-        """Give a pool file another content of the same size under the same name; returns its path.
-
-        Nobody should do that. The next update names what is there now.
-        """
-        path = self._some_pool_file()
-        self._rebuilt.add(path)
-        for built in list(self._built.values()):
-            if path in {file.path for file in built.files()}:
-                self._add(built.package)
-        self._tree.put(path, self._content(path), self._when + timedelta(seconds=1))
-        return path
-
-    def _some_pool_file(self) -> str:
-        return self._random.choice([path for path in self.pool_files if path.endswith("_amd64.deb")])
-
     # One dinstall
 
     def _add(self, package: Package) -> None:
-        self._built[package.number] = build(package, self._seed, self._file_size, rebuilt=self._rebuilt)
+        self._built[package.number] = build(package, self._seed, self._file_size)
 
     def _content(self, path: str) -> bytes:
-        return content(self._seed, path, self._file_size, is_rebuilt=path in self._rebuilt)
+        return content(self._seed, path, self._file_size)
 
     def _dinstall(self, *, new_installer: bool) -> Dinstall:
         self._when = max(self._when + timedelta(seconds=1), self._time().replace(microsecond=0) - _PAST)
         packages = sorted(self._built.values(), key=lambda built: built.package.name)
-        left = self.dists.turn(self.generation)
+        left = self.dists.turn()
         for suite in self.dists.suites:
             suite.choose(packages)
         pool = {file.path: file for built in self._needed() for file in built.files()}
@@ -343,20 +229,20 @@ class LabArchive:
         """Packages whose files are in the pool: the newest ones, and older ones that suites have."""
         return [*self._built.values(), *(one for suite in self.dists.suites for one in suite.members or ())]
 
-    def _publish_releases(self, suites: Sequence[SuiteTree], *, valid_until: datetime | None = None) -> None:
+    def _publish_releases(self, suites: Sequence[SuiteTree]) -> None:
         if self._is_published:
             self._when += timedelta(seconds=1)  # indices and Release of one dinstall may differ by this
         when = self._when
 
         def signed(signer: Signer, suite: SuiteTree) -> tuple[bytes, bytes, bytes]:
-            text = release_text(suite.suite, suite.listed, when, valid_until=valid_until)
+            text = release_text(suite.suite, suite.listed, when)
             return text, signer.clear(text), signer.detached(text)
 
         with self._key.unlocked() as signer, ThreadPoolExecutor() as threads:
             releases = list(threads.map(lambda suite: signed(signer, suite), suites))
         for suite, (text, inline, detached) in zip(suites, releases, strict=True):
             suite.write_release(text, inline, detached, when)
-        self.dists.publish(self.generation)
+        self.dists.publish()
         self._is_published = True
 
     def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:

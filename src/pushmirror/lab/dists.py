@@ -21,7 +21,7 @@ from pushmirror.lab.packages import Built, Tree
 
 
 RELEASE_FILES = ("Release", "Release.gpg", "InRelease")
-_DIFFED = "main/binary-amd64/Packages"  # the one index with a .diff directory, and the one that is broken
+DIFFED = "main/binary-amd64/Packages"  # the one index with a .diff directory
 _PATCHES_KEPT = 3
 _INSTALLER = "main/installer-amd64"
 _INSTALLERS_KEPT = 2
@@ -55,7 +55,6 @@ class SuiteTree:
     layout: Layout
     top: str = "dists"
     members: tuple[Built, ...] | None = None  # none: not chosen yet
-    is_broken: bool = False  # its Release lists an index as nobody has it
     published: tuple[Suite, dict[str, Digest]] | None = None  # what its Release files were made of
     _listed: dict[str, Digest] = field(default_factory=dict)  # name below the suite -> what Release says
     _indices: dict[str, _Index] = field(default_factory=dict)
@@ -76,10 +75,7 @@ class SuiteTree:
     @property
     def listed(self) -> dict[str, Digest]:
         """What Release says of each name below the suite."""
-        if not self.is_broken:
-            return self._listed
-        wrong = {name: digest.other() for name, digest in self._listed.items() if _is_form_of_diffed(name)}
-        return self._listed | wrong
+        return self._listed
 
     @property
     def is_to_be_published(self) -> bool:
@@ -114,7 +110,7 @@ class SuiteTree:
         """Bring everything but Release up to date; indices that stay the same are left alone, as dak does."""
         self._listed = {}
         for name, plain, suffixes in plain_indices(self.suite, self.members or ()):
-            if self.suite.pdiffs and name == _DIFFED:
+            if self.suite.pdiffs and name == DIFFED:
                 self._write_pdiffs(plain, when)
             index = self._indices.get(name)
             if index is None or index.plain != plain:
@@ -173,9 +169,9 @@ class SuiteTree:
         return _Index(plain, {"": Digest.of(plain), **digests})
 
     def _write_pdiffs(self, plain: bytes, when: datetime) -> None:
-        known = self._indices.get(_DIFFED)
+        known = self._indices.get(DIFFED)
         old = known.plain if known else plain.partition(b"\n\n")[2]  # a past, so that there is a patch
-        directory = f"{_DIFFED}.diff"
+        directory = f"{DIFFED}.diff"
         if old != plain:
             self._patches.append(pdiff(old, plain, when))
             patch = f"{self.directory}/{directory}/{self._patches[-1].name}.gz"
@@ -226,13 +222,6 @@ class SuiteTree:
                     self._listed[f"{_INSTALLER}/current/images/{name}"] = digest
 
 
-def _is_form_of_diffed(name: str) -> bool:
-    return name in {_DIFFED, f"{_DIFFED}.gz", f"{_DIFFED}.xz"}
-
-
-_PLAIN = "dists"
-
-
 @dataclass(slots=True)
 class Dists:
     """What is in dists/."""
@@ -240,50 +229,28 @@ class Dists:
     tree: Tree
     layout: Layout
     planned: list[Suite]  # what it is to have from the next update on
-    is_snapshotted: bool = False  # an update makes .pub/N, and turns the link `dists` to it; simple layout
     suites: list[SuiteTree] = field(default_factory=list)
     _links: dict[str, str] = field(default_factory=dict)  # name -> target
-    _top: str = _PLAIN  # where it is written
+    top: str = "dists"  # the directory that updates write
 
     def suite(self, codename: str) -> SuiteTree:
         """One of its suites."""
         return next(one for one in self.suites if one.suite.codename == codename)
 
-    def turn(self, generation: int) -> list[SuiteTree]:
-        """Have the suites that are planned; returns those that are to be removed at the end."""
-        self._begin(generation)
+    def turn(self) -> list[SuiteTree]:
+        """Begin an update: have the suites that are planned; returns those to remove at its end."""
         known = {one.suite.codename: one for one in self.suites}
         links = {link: suite.name for suite in self.planned for link in suite.links}
         for name in self._links.keys() - links.keys():
-            (self.tree.path / self._top / name).unlink()
+            (self.tree.path / self.top / name).unlink()
         self._links = links
-        new = (SuiteTree(suite, self.tree, self.layout, self._top) for suite in self.planned)
+        new = (SuiteTree(suite, self.tree, self.layout, self.top) for suite in self.planned)
         self.suites = [known.pop(one.suite.codename, one) for one in new]
         for one, suite in zip(self.suites, self.planned, strict=True):
             one.turn(suite)
         return list(known.values())
 
-    def publish(self, generation: int) -> None:
-        """Turn the links; of snapshots the last one stays for those who read it."""
+    def publish(self) -> None:
+        """Turn the links to the suites."""
         for name, target in self._links.items():
-            self.tree.symlink(f"{self._top}/{name}", target)
-        if self._top != _PLAIN:
-            dists = self.tree.path / _PLAIN
-            if not dists.is_symlink():
-                shutil.rmtree(dists)
-            self.tree.symlink(_PLAIN, self._top)
-        for old in (self.tree.path / ".pub").glob("*"):
-            if int(old.name) < generation - 1:
-                shutil.rmtree(old)
-
-    def _begin(self, generation: int) -> None:
-        """Go to where this update writes."""
-        new = f".pub/{generation}" if self.is_snapshotted else _PLAIN
-        if new == self._top:
-            return
-        if new == _PLAIN:
-            (self.tree.path / _PLAIN).unlink()
-        old, self._top = self.tree.path / self._top, new
-        shutil.copytree(old, self.tree.path / new, symlinks=True, copy_function=os.link)
-        for suite in self.suites:
-            suite.top = new
+            self.tree.symlink(f"{self.top}/{name}", target)

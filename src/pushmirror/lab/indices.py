@@ -183,12 +183,8 @@ def pdiff_index(current: bytes, patches: Iterable[Pdiff]) -> bytes:
     ).encode()
 
 
-def release_text(
-    suite: Suite, listed: Mapping[str, Digest], when: datetime, *, valid_until: datetime | None = None
-) -> bytes:
+def release_text(suite: Suite, listed: Mapping[str, Digest], when: datetime) -> bytes:
     """The Release file of a suite that lists these files."""
-    if valid_until is None and suite.valid_for:
-        valid_until = when + suite.valid_for
     stamp = "%a, %d %b %Y %H:%M:%S UTC"
     head = [
         "Origin: Lab",
@@ -197,7 +193,7 @@ def release_text(
         *([f"Version: {suite.version}"] if suite.version else []),
         f"Codename: {suite.codename}",
         f"Date: {when:{stamp}}",
-        *([f"Valid-Until: {valid_until:{stamp}}"] if valid_until else []),
+        *([f"Valid-Until: {when + suite.valid_for:{stamp}}"] if suite.valid_for else []),
         *(["Acquire-By-Hash: yes"] if suite.by_hash else []),
         "No-Support-for-Architecture-all: Packages",
         f"Architectures: {' '.join(('all', *ARCHITECTURES))}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -104,19 +104,19 @@ class Built:
             yield file
 
 
-def content(seed: int, path: str, largest: int, *, is_rebuilt: bool = False) -> bytes:
-    """The bytes of the pool file `path`: noise of 100 to `largest` bytes, other noise if rebuilt."""
+def content(seed: int, path: str, largest: int) -> bytes:
+    """The bytes of the pool file `path`: noise of 100 to `largest` bytes."""
     noise = hashlib.shake_256(f"{seed}:{path}".encode())
     size = 100 + int.from_bytes(noise.digest(4), "big") % max(1, largest - 99)
-    return noise.digest(2 * size)[size:] if is_rebuilt else noise.digest(size)
+    return noise.digest(size)
 
 
-def build(package: Package, seed: int, largest: int, *, rebuilt: Collection[str] = ()) -> Built:
-    """The files and index entries of a package; those of the paths `rebuilt` are not as at first."""
+def build(package: Package, seed: int, largest: int) -> Built:
+    """The files and index entries of a package."""
 
     def file(name: str) -> PoolFile:
         path = f"{package.directory}/{name}"
-        data = content(seed, path, largest, is_rebuilt=path in rebuilt)
+        data = content(seed, path, largest)
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return PoolFile(path, len(data), md5, hashlib.sha256(data).hexdigest())
 

@@ -70,18 +70,6 @@ class LabKey:
             yield signer
 
 
-@dataclass(frozen=True, slots=True)
-class UnlockedKey(LabKey):
-    """A key whose agent runs already, as long as the block of its `signer`."""
-
-    signer: Signer
-
-    @contextmanager
-    def unlocked(self) -> Iterator[Signer]:
-        """Sign as often as wanted."""
-        yield self.signer
-
-
 @contextmanager
 def _unlocked(directory: Path) -> Iterator[Signer]:
     # The agent's socket is made in gpg's home, and its path may have 107 characters: hence a short detour.

@@ -8,14 +8,16 @@ kind: a directory becomes a link, a link a directory. Each step is one update of
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pushmirror.lab.archive import LabArchive
-from pushmirror.lab.dists import Layout
+from pushmirror.lab.dists import Dists, Layout, SuiteTree
 from pushmirror.lab.indices import Suite
 
 
@@ -81,7 +83,7 @@ def release(archive: LabArchive) -> Iterator[str]:
     _change(archive, {}, go=["bullseye"])
     archive.update()
     yield "archived"
-    archive.accept("trixie-proposed-updates", "trixie")
+    _accept(archive, "trixie-proposed-updates", "trixie")
     _change(archive, {"trixie": {"version": "13.1"}, "trixie-proposed-updates": {"frozen": True}})
     archive.update(add=10, replace=10, remove=5, installer=True)
     yield "point release"
@@ -102,22 +104,65 @@ def change_kinds(archive: LabArchive) -> Iterator[str]:
         yield step
     if archive.layout is not Layout.SIMPLE:
         return
-    archive.dists.is_snapshotted = True
+    dists = archive.dists
+    archive.dists = snapshots = Snapshots(*(getattr(dists, field.name) for field in fields(dists)))
     for step in ("dists became a link", "dists turned", "dists turned again"):
         archive.update()
         yield step
-    archive.dists.is_snapshotted = False
+    snapshots.are_made = False
     archive.update()
     yield "dists became a directory"
 
 
+@dataclass
+class Snapshots(Dists):
+    """Each update writes .pub/N and turns the link `dists` to it; the last one stays for its readers."""
+
+    are_made: bool = True  # no: the next update makes `dists` a directory
+    _updates: int = 0
+
+    def turn(self) -> list[SuiteTree]:
+        """Copy what is there to where this update writes."""
+        self._updates += 1
+        new = f".pub/{self._updates}" if self.are_made else "dists"
+        if new != self.top:
+            if not self.are_made:
+                (self.tree.path / "dists").unlink()
+            old, self.top = self.tree.path / self.top, new
+            shutil.copytree(old, self.tree.path / new, symlinks=True, copy_function=os.link)
+            for suite in self.suites:
+                suite.top = new
+        return super().turn()
+
+    def publish(self) -> None:
+        """Turn the links to the suites, then `dists`."""
+        super().publish()
+        if self.are_made:
+            dists = self.tree.path / "dists"
+            if not dists.is_symlink():
+                shutil.rmtree(dists)
+            self.tree.symlink("dists", self.top)
+        for old in (self.tree.path / ".pub").iterdir():
+            if int(old.name) < self._updates - 1:
+                shutil.rmtree(old)
+
+
+def _accept(archive: LabArchive, source: str, into: str) -> None:
+    """Move all packages of a suite into a frozen one, by the next update."""
+    source_tree, target = archive.dists.suite(source), archive.dists.suite(into)
+    new = {one.package.number: one for one in source_tree.members or ()}
+    kept = [one for one in target.members or () if one.package.number not in new]
+    target.members = tuple(sorted((*kept, *new.values()), key=lambda one: one.package.name))
+    source_tree.members = ()
+
+
 def _change(
     archive: LabArchive,
-    fields: Mapping[str, Mapping[str, Any]],
+    changed: Mapping[str, Mapping[str, Any]],
     *,
     come: Iterable[Suite] = (),
     go: Iterable[str] = (),
 ) -> None:
-    """Plan new fields of suites, by codename, and other suites."""
+    """Plan changed fields of suites, by codename, and which suites come and go."""
     left = (suite for suite in archive.suites if suite.codename not in go)
-    archive.plan_suites([*(replace(one, **fields.get(one.codename, {})) for one in left), *come])
+    archive.dists.planned = [*(replace(one, **changed.get(one.codename, {})) for one in left), *come]
