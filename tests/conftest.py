@@ -54,7 +54,7 @@ def lab_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabKey]:
 
 @pytest.fixture
 def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=20, key=lab_key)
+    return archive_for(strategy, tmp_path / "archive", packages=8, key=lab_key)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
 from pushmirror.lab.services import wait_until
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.lab.watch import Watcher
 from support.damage import set_broken
@@ -29,8 +30,10 @@ BY_HASH = SUITES[:2]
 
 
 @pytest.fixture(params=[BY_HASH], ids=["by-hash"])
-def archive(tmp_path: Path, request: pytest.FixtureRequest, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=15, suites=request.param)
+def archive(
+    tmp_path: Path, request: pytest.FixtureRequest, strategy: Strategy, lab_key: LabKey
+) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=15, suites=request.param, key=lab_key)
 
 
 @pytest.fixture

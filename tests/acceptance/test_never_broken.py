@@ -10,6 +10,7 @@ from pushmirror.config.model import Strategy
 from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from pushmirror.lab.watch import Watcher
 from support.churn import Churn, flipping
@@ -25,8 +26,10 @@ KEEP_BY_HASH = {Strategy.FULL: 1, Strategy.INDEX: 1, Strategy.MANIFEST: 0}  # ge
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=20, keep_by_hash=KEEP_BY_HASH[strategy])
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(
+        strategy, tmp_path / "archive", packages=20, keep_by_hash=KEEP_BY_HASH[strategy], key=lab_key
+    )
 
 
 @pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)

@@ -15,6 +15,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken
 from pushmirror.lab.services import Sshd, new_key
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from pushmirror.push.trigger import parse_trigger
 from pushmirror.state.records import Stage
@@ -57,8 +58,8 @@ class Push:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=10)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=10, key=lab_key)
 
 
 @pytest.fixture

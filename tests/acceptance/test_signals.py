@@ -15,6 +15,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import same_tree
 from pushmirror.lab.services import Sshd, new_key, wait_until
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.system import process
 
@@ -23,8 +24,8 @@ SIGNALS = [(signal.SIGTERM, Exit.TERMINATED), (signal.SIGINT, Exit.INTERRUPTED)]
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=15, file_size=200_000)  # 7 MB
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=15, file_size=200_000, key=lab_key)  # 7 MB
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from upstreams import BY_EACH_STRATEGY, after_a_change, archive_for, see_everything
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=8, suites=SUITES[:2])
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8, suites=SUITES[:2], key=lab_key)
 
 
 @pytest.mark.parametrize("strategy", BY_EACH_STRATEGY)

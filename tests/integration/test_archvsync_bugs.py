@@ -23,6 +23,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.services import HOST, wait_until
+from pushmirror.lab.signing import LabKey
 from pushmirror.system import process
 from side_by_side import Home, Side
 from support.published import generation_files
@@ -54,8 +55,8 @@ Start = Callable[..., Call]
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=2, suites=SUITES[:1])
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=2, suites=SUITES[:1], key=lab_key)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from upstreams import archive_for
 
@@ -17,8 +18,8 @@ FILES = {"ledger": "closures/debian/ledger.sqlite", "inventory": "inventories/de
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=4)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=4, key=lab_key)
 
 
 def flip(file: Path, random: Random) -> None:

@@ -18,6 +18,7 @@ from pushmirror.errors import UpstreamError
 from pushmirror.inventory.inventory import Inventory
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE
 from pushmirror.progress import Silent
 from pushmirror.state.records import Stage
@@ -70,8 +71,8 @@ def strategy() -> Strategy:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> OwnedArchive:
-    archive = OwnedArchive.create(tmp_path / "archive", packages=4, suites=SUITES[:2])
+def archive(tmp_path: Path, lab_key: LabKey) -> OwnedArchive:
+    archive = OwnedArchive.create(tmp_path / "archive", packages=4, suites=SUITES[:2], key=lab_key)
     assert isinstance(archive, OwnedArchive)
     return archive
 

@@ -15,6 +15,7 @@ from pushmirror.access import kit
 from pushmirror.config import loader
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.services import Sshd, new_key
+from pushmirror.lab.signing import LabKey
 from pushmirror.system import process
 
 SITE = "site1.example.com"
@@ -23,8 +24,8 @@ ANNOUNCED = f"sync:generation:{'a' * 64}"  # a word that ftpsync does not know
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=5)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=5, key=lab_key)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from offering import open_directory
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from support.rsync_daemon import RsyncDaemon
 from upstreams import BY_EACH_STRATEGY, OwnedArchive, archive_for, see_everything
@@ -26,10 +27,10 @@ ONLY_THE_LEAST = (
 
 
 @pytest.fixture
-def archive(strategy: Strategy) -> Iterator[LabArchive]:
+def archive(strategy: Strategy, lab_key: LabKey) -> Iterator[LabArchive]:
     """Where a daemon that runs as nobody can reach it."""
     with open_directory() as directory:
-        yield archive_for(strategy, directory / "archive", packages=20)
+        yield archive_for(strategy, directory / "archive", packages=8, key=lab_key)
 
 
 def refuse(daemon: RsyncDaemon, archive: LabArchive, options: str) -> None:

@@ -14,6 +14,7 @@ from downstream import Downstream, SitesSshd, naming
 from pushing_hub import PushingHub, ended
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.services import free_port, new_key, wait_until
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE, LabSite
 from pushmirror.state.records import SiteState, Stage
 from pushmirror.state.store import open_store
@@ -140,8 +141,8 @@ class Woken:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=5)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=5, key=lab_key)
 
 
 @pytest.fixture

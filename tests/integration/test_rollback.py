@@ -10,6 +10,7 @@ from pushmirror.errors import Exit
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.dists import Layout
 from pushmirror.lab.judge import broken
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from support.damage import expire
 from trees import refused
@@ -19,8 +20,10 @@ _SID = "dists/sid"
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=6, layout=Layout.SIMPLE, keep_by_hash=9)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(
+        strategy, tmp_path / "archive", packages=6, layout=Layout.SIMPLE, keep_by_hash=9, key=lab_key
+    )
 
 
 def in_release(tree: Path) -> bytes:

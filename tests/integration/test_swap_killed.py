@@ -10,6 +10,7 @@ from pushmirror.config.model import Archive, Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.indices import SUITES
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import ARCHIVE
 from support.rsync_daemon import RsyncDaemon
 from upstreams import OwnedArchive, paths_in
@@ -19,8 +20,10 @@ FEWEST = 7  # the swap, three files in zzz-dists and three links to them
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return OwnedArchive.create(tmp_path / "archive", packages=2, suites=SUITES[1:2], keep_by_hash=1)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return OwnedArchive.create(
+        tmp_path / "archive", packages=2, suites=SUITES[1:2], keep_by_hash=1, key=lab_key
+    )
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ by_whole_tree_and_by_lists = pytest.mark.parametrize("strategy", [Strategy.FULL,
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8, key=lab_key)
 
 
 @pytest.fixture

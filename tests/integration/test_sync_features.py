@@ -13,6 +13,7 @@ import pytest
 from pushmirror.config.model import Strategy
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from pushmirror.system import process
 from support.published import generation_files
@@ -25,8 +26,8 @@ by_what_sees_every_name = pytest.mark.parametrize("strategy", [Strategy.FULL, St
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8, key=lab_key)
 
 
 @pytest.fixture

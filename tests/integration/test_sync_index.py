@@ -20,8 +20,8 @@ UNLISTED = ("ls-lR.gz", "indices/", "Packages.diff/by-hash/")  # no signed list 
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=8, key=lab_key)
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ BUT_TRACES = re.compile(f"project(/trace)?|{OWN.pattern}")  # our directory for 
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=8, key=lab_key)
 
 
 _seconds = count(1_600_000_000)

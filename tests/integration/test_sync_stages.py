@@ -14,6 +14,7 @@ import pytest
 from pushmirror.archive.trace import parse_trace
 from pushmirror.lab.archive import LabArchive
 from pushmirror.lab.judge import broken, same_tree
+from pushmirror.lab.signing import LabKey
 from pushmirror.lab.site import LabSite
 from support.damage import break_suite
 from support.published import generation_files
@@ -23,8 +24,8 @@ TRACES = "project/trace"
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> LabArchive:
-    return LabArchive.create(tmp_path / "archive", packages=8)
+def archive(tmp_path: Path, lab_key: LabKey) -> LabArchive:
+    return LabArchive.create(tmp_path / "archive", packages=8, key=lab_key)
 
 
 @pytest.fixture

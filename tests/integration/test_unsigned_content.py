@@ -27,8 +27,8 @@ SEES_ALL = [pytest.param(one, id=one.value) for one in (Strategy.FULL, Strategy.
 
 
 @pytest.fixture
-def archive(tmp_path: Path, strategy: Strategy) -> LabArchive:
-    return archive_for(strategy, tmp_path / "archive", packages=6, layout=Layout.SIMPLE)
+def archive(tmp_path: Path, strategy: Strategy, lab_key: LabKey) -> LabArchive:
+    return archive_for(strategy, tmp_path / "archive", packages=6, layout=Layout.SIMPLE, key=lab_key)
 
 
 @pytest.fixture

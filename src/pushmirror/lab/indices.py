@@ -13,6 +13,7 @@ import lzma
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from pushmirror.lab.packages import ARCHITECTURES, Built
 
@@ -75,6 +76,7 @@ class Digest:
         return Digest(self.size, self.md5[::-1], self.sha256[::-1])
 
 
+@lru_cache(maxsize=256)  # most indices of a small archive are empty, and so the same
 def compressed(plain: bytes, suffix: str) -> bytes:
     """The form of an index with this suffix: "", ".gz" or ".xz"."""
     return _FORMATS[suffix](plain) if suffix else plain
