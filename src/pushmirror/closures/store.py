@@ -106,12 +106,10 @@ class ClosureStore:
         self._file.add_blocks(fresh.values())
         return self._file.numbers_of(list(fresh))
 
-    @reads
-    def lines(self, key: str) -> list[str] | None:
-        """The closure of an index as `PATH<TAB>SIZE<TAB>DIGEST` lines, or None if it is not known."""
-        if not self.knows_index(key):
-            return None
-        return [line for text in self._file.lines_of(self._blocks([key])) for line in _decoded(text)]
+    @reads_on
+    def texts(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The closures of indices as texts of `PATH<TAB>SIZE<TAB>DIGEST` lines; shared blocks come once."""
+        yield from self._file.lines_of(self._blocks(keys))
 
     @reads_on
     def additions(self, new: Iterable[str], old: Iterable[str]) -> Iterator[File]:

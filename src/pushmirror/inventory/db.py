@@ -19,10 +19,12 @@ from pushmirror.errors import StateError
 from pushmirror.inventory.tables import (
     VERSION,
     InventoryFacts,
+    Row,
     entries_in,
     make_tables,
     ranges_below,
     read_facts,
+    rows_in,
 )
 from pushmirror.inventory.transaction import Transaction
 from pushmirror.system.sqlite import BUSY_S, RebuildableFile, require_version, version
@@ -63,6 +65,12 @@ class InventoryDb(RebuildableFile):
         """The rows of a query."""
         with self.advised():
             return self._connection.execute(sql, values).fetchall()
+
+    def rows(self) -> Iterator[Row]:
+        """All entries as they are stored, in manifest order."""
+        for one in ranges_below(""):
+            with self.advised():
+                yield from rows_in(self._connection, one)
 
     def below(self, directory: str) -> Iterator[Entry]:
         """All entries below a directory, in manifest order."""

@@ -29,6 +29,7 @@ from pushmirror.inventory.tables import (
     COLUMNS,
     ENTRY,
     NUMBER_OF,
+    Row,
     counts,
     entry_from,
     marks,
@@ -181,6 +182,16 @@ class Inventory:
     def entries(self) -> Iterator[Entry]:
         """All entries, in manifest order."""
         return self._file.below("")
+
+    def rows(self) -> Iterator[Row]:
+        """The same as they are stored, for those that read all of them."""
+        return self._file.rows()
+
+    @reads
+    def directories(self) -> list[bytes]:
+        """The path of every directory but the top one, as on the disk."""
+        rows = self._file.ask(f"SELECT directory, name FROM names WHERE kind = {_DIRECTORY}")  # noqa: S608  a number
+        return [directory + b"/" + name if directory else name for directory, name in rows]
 
     @reads
     def links(self) -> dict[str, str]:

@@ -111,6 +111,9 @@ NUMBER_OF = {kind: number for number, kind in enumerate(_KINDS)}
 _PAGE = 1000  # rows
 _BEYOND_ALL = b"\xff" * 256  # after every directory: a component has 255 bytes at most
 
+#: An entry as it is stored: the values of COLUMNS.
+Row = tuple[bytes, bytes, int, int, int, bytes, bytes | None]
+
 #: Directories from the first up to, but not, the second.
 Range = tuple[bytes, bytes]
 
@@ -142,7 +145,7 @@ def entry_from(row: Sequence[Any]) -> Entry | None:
     )
 
 
-def row_from(entry: Entry) -> tuple[Any, ...]:
+def row_from(entry: Entry) -> Row:
     """The columns of ENTRY."""
     target = entry.target.encode("utf-8", "surrogateescape")
     sha256 = bytes.fromhex(entry.sha256) or None
@@ -180,11 +183,16 @@ def read_facts(connection: sqlite3.Connection) -> InventoryFacts:
 
 
 def entries_in(connection: sqlite3.Connection, directories: Range) -> Iterator[Entry]:
-    """The entries in a range of directories, page by page: whoever reads them in peace blocks nobody."""
+    """The entries in a range of directories."""
+    return filter(None, map(entry_from, rows_in(connection, directories)))
+
+
+def rows_in(connection: sqlite3.Connection, directories: Range) -> Iterator[Row]:
+    """The same as rows, page by page: whoever reads them in peace blocks nobody."""
     sql = f"SELECT {ENTRY} FROM names WHERE (directory, name) > (?, ?) AND directory < ?"  # noqa: S608  as above
     sql += f" ORDER BY directory, name LIMIT {_PAGE}"
     first, beyond = directories
     after = (first, b"")
     while rows := connection.execute(sql, (*after, beyond)).fetchall():
-        yield from filter(None, map(entry_from, rows))
+        yield from rows
         after = rows[-1][0], rows[-1][1]

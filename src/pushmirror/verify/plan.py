@@ -25,7 +25,7 @@ from pushmirror.archive.compression import family
 from pushmirror.archive.generation import short
 from pushmirror.archive.index import UNKNOWN, kind_of
 from pushmirror.archive.layout import RELEASE_NAMES, is_local, joined
-from pushmirror.archive.paths import Kind, link_stays_inside
+from pushmirror.archive.paths import decoded, encoded, link_stays_inside
 from pushmirror.archive.release import Listed
 from pushmirror.closures.file_checks import read_closures
 from pushmirror.closures.indices import Indices
@@ -36,7 +36,9 @@ from pushmirror.system.files import has_digest
 from pushmirror.tree.published_state import NOTHING, PublishedState, Suite, read_published
 from pushmirror.tree.suites import Suites
 from pushmirror.tree.work_area import WorkArea
+from pushmirror.verify.inventory_lines import line_of_entry, with_inventory
 from pushmirror.verify.plan_lines import (
+    NUL,
     Expected,
     LineKind,
     expectations,
@@ -44,13 +46,13 @@ from pushmirror.verify.plan_lines import (
     key_of,
     line_of_file,
     lines_of_directory,
-    lines_of_entry,
     merged,
+    own_line,
 )
 from pushmirror.verify.reader import Piece
 
 _log = logging.getLogger(__name__)
-_UNKNOWN = str(UNKNOWN)
+_UNKNOWN = str(UNKNOWN).encode()
 PLAN = "plan"
 _RUN = 300_000  # lines that are sorted at once: 80 MB
 _PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
@@ -99,7 +101,7 @@ class Expectations:
             for path in paths:
                 entry = self.inventory.get(path)
                 if entry and not is_local(path):
-                    lines += lines_of_entry(entry)
+                    lines.append(line_of_entry(entry))
         return expectations(lines)
 
     def real(self, path: str) -> str:
@@ -110,17 +112,20 @@ class Expectations:
     def plan(self, directory: Path) -> Plan:
         """Write everything in order into a file PLAN of a directory."""
         with ExitStack() as opened:
-            streams = list(self._sorted_runs(directory, opened))
+            runs = list(self._sorted_runs(directory, opened))
+            lines = heapq.merge(*runs) if len(runs) > 1 else iter(runs[0])
             if self.inventory:
-                streams.append(self._lines_of_inventory(self.inventory))
-            lines = heapq.merge(*streams) if len(streams) > 1 else streams[0]
-            pieces = _write(directory / PLAN, merged(lines))
+                lines = with_inventory(lines, self.inventory.rows())
+            pieces = _write(directory / PLAN, lines)
         return Plan(directory / PLAN, tuple(pieces), self.generation)
 
     def _sorted_runs(self, directory: Path, opened: ExitStack) -> Iterator[Iterable[bytes]]:
-        """What indices name, in parts that are sorted; all but the last are in files, which need no room."""
+        """What indices name, in parts that are sorted; all but the last are in files, which need no room.
+
+        Each directory's own line, also of those that only the inventory knows, is among them.
+        """
         lines: set[bytes] = set()
-        for line in self._lines_of_indices():
+        for line in chain(self._lines_of_indices(), self._own_lines()):
             lines.add(line)
             if len(lines) == _RUN:
                 file = opened.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115  it is one
@@ -130,27 +135,43 @@ class Expectations:
                 lines.clear()
         yield sorted(lines)
 
+    def _own_lines(self) -> Iterator[bytes]:
+        """Each directory's own line, of those in the inventory."""
+        for path in self.inventory.directories() if self.inventory else ():
+            yield own_line(path)
+
     def _lines_of_indices(self) -> Iterator[bytes]:
         """What the closure and the index files are, and the directories on the way there."""
         seen: set[str] = set()
         yield from self._directories("", seen)
-        for path, size, digest, what in chain(self.own, self._closure()):
+        for path, length, known, what in self.own:
             directory, _, name = path.rpartition("/")
-            real = self._real.get(directory) or self._resolved(directory)
-            if real not in seen:
+            real = self._resolved(directory)
+            yield from self._directories(real, seen)
+            yield line_of_file(real, name, length, known, what)
+        real_of: dict[bytes, bytes] = {}  # directories
+        for line in self._closure():
+            place, size, digest = line.split(b"\t")
+            above, _, base = place.rpartition(b"/")
+            at = real_of.get(above)
+            if at is None:
+                real = self._resolved(decoded(above))
+                at = real_of[above] = encoded(real)
                 yield from self._directories(real, seen)
-            yield line_of_file(real, name, size, digest, what)
+            if size == _UNKNOWN:  # an installer's list may name what is not mirrored
+                yield b"%b\0%b\0o\0\0%b\0\0" % (at, base, digest)
+            else:
+                yield b"%b\0%b\0f\0%b\0%b\0\0" % (at, base, size, digest)
 
-    def _closure(self) -> Iterator[Named]:
-        """What the indices name; an installer's list may name what is not mirrored."""
-        file, optional = LineKind.FILE.value, LineKind.OPTIONAL.value
-        for key in sorted(self.index_keys):
-            for line in self.closures.lines(key) or ():
-                path, size, digest = line.split("\t")
-                if size == _UNKNOWN:
-                    yield path, "", digest, optional
-                else:
-                    yield path, size, digest, file
+    def _closure(self) -> Iterator[bytes]:
+        """What the indices name, most names once: packages for all architectures are in every index."""
+        lines: set[bytes] = set()
+        for text in self.closures.texts(self.index_keys):
+            lines.update(text.split(b"\n"))
+            if len(lines) >= _RUN:
+                yield from lines - {b""}
+                lines.clear()
+        yield from lines - {b""}
 
     def _directories(self, directory: str, seen: set[str]) -> Iterator[bytes]:
         while directory not in seen:
@@ -180,21 +201,6 @@ class Expectations:
             return path
         inside = os.path.relpath(os.path.realpath(full), os.path.realpath(self.tree))
         return path if inside.startswith("..") else inside
-
-    def _lines_of_inventory(self, inventory: Inventory) -> Iterator[bytes]:
-        """In order: a directory's own line comes before the first name in it."""
-        own: list[bytes] = []  # lines of directories that are still to come, as a heap
-        for entry in inventory.entries():
-            if is_local(entry.path):
-                continue
-            lines = lines_of_entry(entry)
-            while own and own[0] <= lines[0]:
-                yield heapq.heappop(own)
-            yield lines[0]
-            if entry.kind is Kind.DIRECTORY:
-                heapq.heappush(own, lines_of_directory(entry.path)[0])
-        while own:
-            yield heapq.heappop(own)
 
 
 def look(
@@ -309,21 +315,19 @@ class _SoundIndices(Indices):
 
 
 def _write(file: Path, lines: Iterable[bytes]) -> list[Piece]:
-    """Write the plan, cut into pieces."""
+    """Write the plan, one line a name, cut into pieces."""
     pieces: list[Piece] = []
-    first, offset, length, files, size = b"", 0, 0, 0, 0
-    count = 0
+    first, offset, length, files, size, count = b"", 0, 0, 0, 0, 0
     with file.open("wb", buffering=1024 * 1024) as plan:
-        for line in lines:
+        for line, (directory, name, what, expected, digest, _) in merged(lines):
             if count >= _PIECE_FILES or size >= _PIECE_BYTES:
-                key = key_in(line)
+                key = directory + NUL + name
                 pieces.append(Piece(offset, length, files, size, first, key))
                 first, offset, length, files, size, count = key, offset + length, 0, 0, 0, 0
-            fields = line.split(b"\0", 5)
-            if fields[2] == b"f":
+            if what == b"f":
                 files += 1
-                if fields[4]:
-                    size += int(fields[3] or 0)
+                if digest and expected:
+                    size += int(expected)
             count += 1
             length += len(line) + 1
             plan.write(line + b"\n")

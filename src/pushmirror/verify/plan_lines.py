@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
-from pushmirror.archive.paths import Entry, Kind, decoded, encoded, strongest
+from pushmirror.archive.paths import decoded, encoded, strongest
 
-_NUL = b"\0"
+NUL = b"\0"
 _PRECEDENCE = b"foldih"
 
 
@@ -64,72 +65,85 @@ def key_of(path: str) -> bytes:
     return encoded(f"{directory}\0{name}")
 
 
+def key_of_fields(fields: list[str]) -> bytes:
+    """The same of a line that is decoded and split."""
+    return encoded(f"{fields[0]}\0{fields[1]}")
+
+
 def line_of_file(directory: str, name: str, size: str, digest: str, what: str) -> bytes:
     """The line for a file in an index; `size` in digits, empty if it is not listed."""
     return encoded(f"{directory}\0{name}\0{what}\0{size}\0{digest}\0\0")
 
 
+def own_line(directory: bytes) -> bytes:
+    """A directory's own line."""
+    return b"%b\0\0h\0\0\0\0" % directory
+
+
 def lines_of_directory(path: str) -> list[bytes]:
     """The lines for a directory that something is in."""
-    own = [encoded(f"{path}\0\0h\0\0\0\0")]
+    lines = [own_line(encoded(path))]
     if path:
         directory, _, name = path.rpartition("/")
-        own.append(encoded(f"{directory}\0{name}\0i\0\0\0\0"))
-    return own
-
-
-def lines_of_entry(entry: Entry) -> list[bytes]:
-    """The lines for an entry of the inventory."""
-    directory, _, name = entry.path.rpartition("/")
-    where = f"{directory}\0{name}"
-    if entry.kind is Kind.FILE:
-        return [encoded(f"{where}\0f\0{entry.size}\0{entry.sha256}\0{entry.mtime}\0")]
-    if entry.kind is Kind.LINK:
-        return [encoded(f"{where}\0l\0\0\0\0{entry.target}")]
-    return [encoded(f"{where}\0d\0\0\0\0")]
+        lines.append(encoded(f"{directory}\0{name}\0i\0\0\0\0"))
+    return lines
 
 
 def key_in(line: bytes) -> bytes:
     """The `key_of` a line."""
-    return line[: line.index(_NUL, line.index(_NUL) + 1)]
+    return line[: line.index(NUL, line.index(NUL) + 1)]
 
 
-def merged(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """One line for each name, of sorted lines."""
-    last, key = b"", b""
+#: The fields of a line as far as `merged` splits it: directory, name, kind, size, digest, and the others.
+Fields = list[bytes]
+
+
+def merged(lines: Iterable[bytes]) -> Iterator[tuple[bytes, Fields]]:
+    """One line for each name, of lines of which those for one name come together; and its fields."""
+    last = b""
+    fields: Fields = [NUL, NUL]  # no name's
     several: list[bytes] = []
     for line in lines:
         if line == last:
-            continue  # packages for all architectures are in every index
-        last = line
-        if key and line.startswith(key):
-            several.append(line)
             continue
-        if several:
-            yield several[0] if len(several) == 1 else _together(several)
-        several = [line]
-        key = key_in(line) + _NUL
+        now = line.split(NUL, 5)
+        if now[1] == fields[1] and now[0] == fields[0]:
+            several = several or [last]
+            several.append(line)
+        elif several:
+            yield _together(several)
+            several = []
+        elif last:
+            yield last, fields
+        last, fields = line, now
     if several:
-        yield several[0] if len(several) == 1 else _together(several)
+        yield _together(several)
+    elif last:
+        yield last, fields
 
 
-def _together(lines: list[bytes]) -> bytes:
+def _together(lines: list[bytes]) -> tuple[bytes, Fields]:
     """One line of several for the same name: indices count more than the inventory."""
-    said = sorted((line.split(_NUL) for line in lines), key=lambda fields: _PRECEDENCE.index(fields[2]))
+    line = _best(lines)
+    return line, line.split(NUL, 5)
+
+
+def _best(lines: list[bytes]) -> bytes:
+    said = sorted((line.split(NUL) for line in lines), key=lambda fields: _PRECEDENCE.index(fields[2]))
     first = said[0]
     files = [fields for fields in said if fields[2] in b"fo"]
     if not files:
-        return _NUL.join(first)
+        return NUL.join(first)
     files.sort(key=lambda fields: fields[5] != b"")  # only the inventory knows times
     size = next((fields[3] for fields in files if fields[3]), b"")
     by_index = {fields[4] for fields in files if not fields[5]}
     hashes = strongest(by_index) or strongest(fields[4] for fields in files)
-    return _NUL.join([*first[:3], size, b",".join(sorted(hashes)), files[-1][5], b""])
+    return NUL.join([*first[:3], size, b",".join(sorted(hashes)), files[-1][5], b""])
 
 
-def parse(line: str) -> Expected:
-    """A line that `merged` gave, decoded."""
-    directory, name, what, size, digest, mtime, target = line.split("\0")
+def parse(fields: list[str]) -> Expected:
+    """A line that `merged` gave, decoded and split."""
+    directory, name, what, size, digest, mtime, target = fields
     return Expected(
         directory,
         name,
@@ -141,14 +155,20 @@ def parse(line: str) -> Expected:
     )
 
 
+def fields_of(one: Expected) -> list[str]:
+    """The opposite of `parse`."""
+    size, mtime = ("" if number is None else str(number) for number in (one.size, one.mtime))
+    return [one.directory, one.name, one.what, size, one.digest, mtime, one.target]
+
+
 def expectations(lines: Iterable[bytes]) -> dict[str, Expected]:
     """What some names should be, by path, of lines in any order."""
-    found = [parse(decoded(line)) for line in merged(sorted(lines))]
+    found = [parse(decoded(line).split("\0")) for line, _ in merged(sorted(lines))]
     return {one.path: one for one in found if one.what is not LineKind.HERE}
 
 
-def by_directory(text: bytes) -> Iterator[tuple[str, list[Expected]]]:
-    """The lines of a piece of a plan, one directory after the other."""
-    lines = map(parse, decoded(text).split("\n")[:-1])
-    for directory, group in groupby(lines, key=lambda one: one.directory):
+def by_directory(text: bytes) -> Iterator[tuple[str, list[list[str]]]]:
+    """The fields of the lines of a piece of a plan, one directory after the other."""
+    lines = [line.split("\0") for line in decoded(text).split("\n")[:-1]]
+    for directory, group in groupby(lines, key=itemgetter(0)):
         yield directory, list(group)

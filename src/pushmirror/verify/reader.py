@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 
 from pushmirror.archive.layout import is_local
@@ -23,10 +24,20 @@ from pushmirror.archive.paths import name_of
 from pushmirror.errors import Stopped
 from pushmirror.system.files import mtime_of, new_hash
 from pushmirror.system.process import die_with_parent
-from pushmirror.verify.plan_lines import Expected, LineKind, by_directory, key_of
+from pushmirror.verify.plan_lines import (
+    Expected,
+    LineKind,
+    by_directory,
+    fields_of,
+    key_of,
+    key_of_fields,
+    parse,
+)
 from pushmirror.verify.throttle import Throttle
 
 _CHUNK = 256 * 1024  # bytes
+_SMALL = 5  # digits of the size of a file that is read at once
+_SHA256 = 64  # digits
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -83,49 +94,102 @@ class Reader:
         """`keep` is called before so many bytes are read, and may wait."""
         self._tree = os.fspath(tree)
         self._keep = keep
+        self._owed = 0  # bytes of small files that were read and not paid for
         self._flags = _OPEN | os.O_NOATIME  # a verify is no use of a file, and its time no news worth a write
 
     def piece(self, text: bytes, piece: Piece) -> Seen:
         """Verify everything that a piece covers."""
         seen = Seen()
-        for directory, expected in by_directory(text):
-            if key_of(expected[0].path) < piece.first:  # an interrupted verify has seen these
-                expected = [one for one in expected if key_of(one.path) >= piece.first]  # noqa: PLW2901
-            self._directory(directory, expected, seen, piece)
+        for directory, lines in by_directory(text):
+            left = lines
+            if key_of_fields(lines[0]) < piece.first:  # an interrupted verify has seen these
+                left = [fields for fields in lines if key_of_fields(fields) >= piece.first]
+            self._directory(directory, left, seen, piece)
+        self._pay(seen)
         return seen
 
     def names(self, expected: Mapping[str, Expected]) -> list[Finding]:
         """Verify only these names."""
         seen = Seen()
-        directories: dict[str, list[Expected]] = {}
+        directories: dict[str, list[list[str]]] = {}
         for one in expected.values():
-            directories.setdefault(one.directory, []).append(one)
+            directories.setdefault(one.directory, []).append(fields_of(one))
         for directory, group in directories.items():
             self._directory(directory, group, seen, None)
+        self._pay(seen)
         return seen.findings
 
-    def _directory(self, directory: str, expected: list[Expected], seen: Seen, piece: Piece | None) -> None:
-        self._keep(0)
+    def _pay(self, seen: Seen) -> None:
+        """Small files are paid for together, after they were read."""
+        owed, self._owed = self._owed, 0
+        seen.size += owed
+        self._keep(owed)
+
+    def _directory(self, directory: str, lines: list[list[str]], seen: Seen, piece: Piece | None) -> None:
         try:
             handle = os.open(f"{self._tree}/{directory}", _OPEN | os.O_DIRECTORY)
         except OSError as exc:
-            seen.findings += _unseen(expected, exc)
+            seen.findings += _unseen(lines, exc)
             return
         try:
             with os.scandir(handle) as entries:
                 here = {entry.name: entry for entry in entries}
-            for one in expected:
+            for one in map(parse, self._unless_right(lines, here, handle, seen)):
                 if one.what is not LineKind.HERE and (found := self._name(one, here, handle, seen)):
                     seen.findings.append(found)
                     if piece is not None and one.name in here and _kind(here[one.name]) == "directory":
                         seen.findings += self._below(one.path)  # what is in the directory in its place
             if piece is not None:
-                unknown = here.keys() - {one.name for one in expected}
+                unknown = here.keys() - {fields[1] for fields in lines}
                 seen.findings += self._extras(directory, sorted(unknown), here, piece)
         except OSError as exc:
-            seen.findings += _unseen(expected, exc)
+            seen.findings += _unseen(lines, exc)
         finally:
             os.close(handle)
+
+    def _unless_right(
+        self, lines: list[list[str]], here: Mapping[str, os.DirEntry[str]], directory: int, seen: Seen
+    ) -> list[list[str]]:
+        """Read the small files of a directory, which are nearly all; returns what else is to be looked at.
+
+        Whatever is not just as expected is left to `_name`, which finds out why.
+        """
+        left: list[list[str]] = []
+        flags, owed, files = self._flags, self._owed, 0
+        for fields in lines:
+            _, name, what, digits, expected, _, _ = fields
+            entry = here.get(name)
+            if (
+                what != LineKind.FILE
+                or len(expected) != _SHA256
+                or not 0 < len(digits) <= _SMALL
+                or entry is None
+                or not entry.is_file(follow_symlinks=False)
+            ):
+                left.append(fields)
+                continue
+            size = int(digits)
+            try:
+                handle = os.open(name, flags, dir_fd=directory)
+                try:
+                    data = os.read(handle, size + 1)
+                finally:
+                    os.close(handle)
+            except OSError:
+                left.append(fields)
+                continue
+            if len(data) != size or sha256(data).hexdigest() != expected:
+                left.append(fields)
+                continue
+            files += 1
+            owed += size
+            if owed >= _CHUNK:
+                self._owed = owed
+                self._pay(seen)
+                owed = 0
+        self._owed = owed
+        seen.files += files
+        return left
 
     def _name(
         self, one: Expected, here: Mapping[str, os.DirEntry[str]], handle: int, seen: Seen
@@ -274,7 +338,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "link" if entry.is_symlink() else "device, pipe or socket"
 
 
-def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
+def _unseen(lines: list[list[str]], exc: OSError) -> list[Finding]:
     """The findings for all names of a directory that cannot be read."""
     is_gone = exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # something else has its place
     problem = Problem.MISSING if is_gone else Problem.UNREADABLE
@@ -284,7 +348,7 @@ def _unseen(expected: list[Expected], exc: OSError) -> list[Finding]:
             problem,
             f"expected a {_NOUNS[one.what]}" if is_gone else f"its directory: {exc.strerror}",
         )
-        for one in expected
+        for one in map(parse, lines)
         if one.what is not LineKind.HERE and not (is_gone and one.what in _MAY_LACK)
     ]
 

@@ -18,6 +18,7 @@ from pushmirror.errors import StateError
 from pushmirror.inventory import db as inventory_file
 from pushmirror.inventory import transaction as inventory_change
 from pushmirror.inventory.inventory import Inventory
+from pushmirror.inventory.tables import entry_from
 from pushmirror.progress import Silent
 
 SHA = "ab" * 32
@@ -429,3 +430,13 @@ def test_too_many_changes_are_not_remembered(
     assert inventory.pending_change() is None
     inventory.set_manifest_state(inventory.state)
     assert inventory.pending_change() == Change((), ())
+
+
+def test_rows_and_directories_are_those_of_the_entries(tree: Path, inventory: Inventory) -> None:
+    for path, what in {"a/x": "1", "a/b/y": "22", "a-b/z": "-> ../a/x", "empty": "directory"}.items():
+        put(tree, path, what)
+    inventory.reconcile(tree, progress=Silent())
+    entries = list(inventory.entries())
+    assert [entry_from(row) for row in inventory.rows()] == entries
+    directories = [entry.path.encode() for entry in entries if entry.kind is Kind.DIRECTORY]
+    assert sorted(inventory.directories()) == sorted(directories)

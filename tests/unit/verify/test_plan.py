@@ -5,6 +5,7 @@ import pytest
 
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.closures.store import ClosureStore
+from pushmirror.inventory.tables import row_from
 from pushmirror.verify import plan as verify_plan
 from pushmirror.verify.plan import Expectations, look
 from pushmirror.verify.plan_lines import Expected, LineKind
@@ -21,8 +22,8 @@ class Closures:
     def __init__(self, paths):
         self.paths = paths
 
-    def lines(self, _):
-        return [f"{path}\t{len(DATA)}\t{SHA256}" for path in self.paths]
+    def texts(self, _):
+        return ["\n".join(f"{path}\t{len(DATA)}\t{SHA256}" for path in self.paths).encode()] * 2
 
 
 class Listed:
@@ -33,8 +34,11 @@ class Listed:
     def __init__(self, *entries):
         self._entries = sorted(entries, key=lambda entry: os.fsencode(entry.path).rpartition(b"/")[::2])
 
-    def entries(self):
-        return iter(self._entries)
+    def rows(self):
+        return map(row_from, self._entries)
+
+    def directories(self):
+        return [os.fsencode(entry.path) for entry in self._entries if entry.kind is Kind.DIRECTORY]
 
     def get(self, path):
         return next((entry for entry in self._entries if entry.path == path), None)

@@ -1,6 +1,7 @@
 import pytest
 
 from pushmirror.archive.paths import Entry, Kind
+from pushmirror.verify.inventory_lines import line_of_entry
 from pushmirror.verify.plan_lines import (
     LineKind,
     expectations,
@@ -8,7 +9,6 @@ from pushmirror.verify.plan_lines import (
     key_of,
     line_of_file,
     lines_of_directory,
-    lines_of_entry,
     merged,
     parse,
 )
@@ -17,9 +17,9 @@ A, B = "a" * 64, "b" * 64
 BY_INDEX = line_of_file("pool", "x", "5", A, "f")
 OTHERWISE = line_of_file("pool", "x", "5", B, "f")
 BY_LIST = line_of_file("pool", "x", "", A, "o")
-BY_INVENTORY = lines_of_entry(Entry("pool/x", Kind.FILE, 7, 99, sha256=B))[0]
-UNHASHED = lines_of_entry(Entry("pool/x", Kind.FILE, 7, 99))[0]
-LINK = lines_of_entry(Entry("pool/x", Kind.LINK, target="y"))[0]
+BY_INVENTORY = line_of_entry(Entry("pool/x", Kind.FILE, 7, 99, sha256=B))
+UNHASHED = line_of_entry(Entry("pool/x", Kind.FILE, 7, 99))
+LINK = line_of_entry(Entry("pool/x", Kind.LINK, target="y"))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_lines_sort_as_a_tree_is_read_one_directory_after_the_other():
     paths = ["z", "a/b/c", "a-b/x", "a/z", "a/b.txt", "a/\udcff"]
     lines = [line_of_file(*path.rpartition("/")[::2], "1", A, "f") for path in paths]
     lines += [line for directory in ("", "a", "a/b", "a-b") for line in lines_of_directory(directory)]
-    names = [key_in(line).replace(b"\0", b"|") for line in merged(sorted(lines))]
+    names = [key_in(line).replace(b"\0", b"|") for line, _ in merged(sorted(lines))]
     assert names == [
         *(b"|", b"|a", b"|a-b", b"|z"),
         *(b"a|", b"a|b", b"a|b.txt", b"a|z", b"a|\xff"),
@@ -62,12 +62,12 @@ def test_lines_sort_as_a_tree_is_read_one_directory_after_the_other():
 
 @pytest.mark.parametrize("path", ["x", "a/b/c", "a/\udcff"])
 def test_the_key_of_a_path_is_that_of_its_line(path):
-    assert key_in(lines_of_entry(Entry(path, Kind.FILE))[0]) == key_of(path)
+    assert key_in(line_of_entry(Entry(path, Kind.FILE))) == key_of(path)
 
 
 def test_a_directory_that_is_named_is_more_than_one_that_something_is_in():
-    named = lines_of_entry(Entry("a/b", Kind.DIRECTORY))
-    found = expectations([*lines_of_directory("a/b"), *named])
+    named = line_of_entry(Entry("a/b", Kind.DIRECTORY))
+    found = expectations([*lines_of_directory("a/b"), named])
     assert found["a/b"].what is LineKind.DIRECTORY
 
 
@@ -82,6 +82,6 @@ def test_indices_that_list_other_kinds_of_hashes_do_not_disagree(
     digests: tuple[str, ...], known: str, disputed: bool
 ) -> None:
     lines = sorted(line_of_file("pool", "x", "7", digest, "f") for digest in digests)
-    (line,) = merged(lines)
-    found = parse(line.decode())
+    ((line, _),) = merged(lines)
+    found = parse(line.decode().split("\0"))
     assert (found.digest, found.disputed) == (known, disputed)
