@@ -55,6 +55,7 @@ _log = logging.getLogger(__name__)
 _UNKNOWN = str(UNKNOWN).encode()
 PLAN = "plan"
 _RUN = 300_000  # lines that are sorted at once: 80 MB
+_ONCE = 50_000  # lines of indices of which equal ones are left out at once
 _PIECE_FILES, _PIECE_BYTES = 1_000, 32_000_000  # of what one process reads before it reports
 
 
@@ -124,9 +125,9 @@ class Expectations:
 
         Each directory's own line, also of those that only the inventory knows, is among them.
         """
-        lines: set[bytes] = set()
+        lines: dict[bytes, None] = {}
         for line in chain(self._lines_of_indices(), self._own_lines()):
-            lines.add(line)
+            lines[line] = None
             if len(lines) == _RUN:
                 file = opened.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115  it is one
                 file.writelines(line + b"\n" for line in sorted(lines))
@@ -165,13 +166,15 @@ class Expectations:
 
     def _closure(self) -> Iterator[bytes]:
         """What the indices name, most names once: packages for all architectures are in every index."""
-        lines: set[bytes] = set()
+        lines: dict[bytes, None] = {}  # in their order: a set's costs the sorting as much again
         for text in self.closures.texts(self.index_keys):
-            lines.update(text.split(b"\n"))
-            if len(lines) >= _RUN:
-                yield from lines - {b""}
+            lines.update(dict.fromkeys(text.split(b"\n")))
+            if len(lines) >= _ONCE:
+                lines.pop(b"", None)
+                yield from lines
                 lines.clear()
-        yield from lines - {b""}
+        lines.pop(b"", None)
+        yield from lines
 
     def _directories(self, directory: str, seen: set[str]) -> Iterator[bytes]:
         while directory not in seen:
