@@ -48,12 +48,19 @@ class Site:
         self._keys = {"name": ARCHIVE, "path": self.tree, "upstream": upstream, "grace": "0s", **options}
         self._name = f"{directory.name}.lab.example.org"
 
-    def sync(self, strategy: Strategy = Strategy.AUTO) -> Report:
-        """One run; what it did."""
+    def sync(self, strategy: Strategy = Strategy.AUTO, *, generation: str | None = None) -> Report:
+        """One run, of a push that names this generation; what it did."""
         archive = Archive.model_validate(self._keys)
         engine = Engine(archive, Mirror(name=self._name), paths=self.paths, progress=Silent())
         return engine.run(
-            RunRequest(archive.name, Stage.ALL, "manual", allow_mass_delete=True, strategy=strategy),
+            RunRequest(
+                archive.name,
+                Stage.ALL,
+                "manual",
+                generation=generation,
+                allow_mass_delete=True,
+                strategy=strategy,
+            ),
             lambda _: None,
         )
 
@@ -120,6 +127,19 @@ def test_a_push_by_the_manifest_takes_one_login_of_it_and_one_after_a_pause_of_m
         assert same_tree(archive.path, site.tree) == []
     # Head and snapshot; head and two changes (the hub publishes, then deletes); head and four, then the rest.
     assert taken == [2, 1, 2]
+
+
+def test_a_push_that_names_its_generation_takes_three_logins(archive, below, daemon):
+    site = below("site", keyring=[archive.keyring])
+    site.sync()
+    archive.update()
+    generation = parse_head((archive.manifest / "head").read_bytes(), where="").generation
+    before = daemon.transfers.read_text().count("access on module owner")
+    report = site.sync(generation=generation)
+    assert (report.strategy, report.generation) == ("manifest", generation)
+    assert same_tree(archive.path, site.tree) == []
+    # Release files; the manifest's head and change, at the same time; indices and packages together.
+    assert daemon.transfers.read_text().count("access on module owner") - before == 3
 
 
 def test_one_whose_chain_is_gone_takes_the_whole_manifest(archive, below):

@@ -269,6 +269,11 @@ class Upstream:
         batches = in_batches(entries, files=files, size=size, streams=streams, longest=longest)
         in_streams(batches, work, take, streams=streams)
 
+    def fits_one_transfer(self, *, files: int, size: int) -> bool:
+        """Whether so many files of so many bytes come best in one transfer."""
+        is_small = streams_for(files, size, most=2) == 1
+        return is_small and files <= self._longest_batch(self.refusals.names)
+
     def _longest_batch(self, refused: frozenset[str], *, is_listing: bool = False) -> int:
         """How many names one transfer may ask for."""
         if rsync_command.asks_by_rules(refused) or (is_listing and rsync_command.lists_by_itself(refused)):

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from pushmirror.archive.index import File
 from pushmirror.archive.paths import Entry, name_of
 from pushmirror.archive.publishing_order import is_package, may_land
-from pushmirror.fetch.upstream import Upstream
+from pushmirror.fetch.upstream import Fetched, Upstream
 from pushmirror.inventory.diff import bytes_of
 from pushmirror.inventory.spool import EntrySpool
 from pushmirror.sync.attempt import Attempt
@@ -55,9 +56,11 @@ def prefetch(
         signed = Signed(attempt.pinned, diff.upstream_links)
         is_ahead = not attempt.suites.faults and attempt.pinned.generation == attempt.live.generation
     fetching = _Fetching(upstream, workspace.area, publisher, signed, is_ahead)
+    if not attempt.suites.faults:  # else it is not known yet which files are wanted
+        fetching.together(early, _early(diff.changed), basis=workspace.tree)
     if signed:
         early = _fetch_signed(attempt, early, fetching, signed, indexed)
-    changed = _early(diff.changed)
+    changed = {path: one for path, one in _early(diff.changed).items() if path not in fetching.fetched}
     if changed:
         upstream.progress.step("fetching", files=len(changed), size=bytes_of(changed))
         upstream.fetch(changed, workspace.area, basis=workspace.tree, size=bytes_of(changed))
@@ -115,6 +118,20 @@ class _Fetching:
     publisher: Publisher
     signed: Signed | None  # None: there is no keyring, and every file may enter the tree
     is_ahead: bool  # upstream has no Release files that are not served here
+    fetched: set[str] = field(default_factory=set)  # files that have come already, together with others
+
+    def together(self, new: EntrySpool, changed: Mapping[str, Entry], *, basis: Path) -> None:
+        """Fetch all of these in one transfer if they are few: no kind of file has a login of its own then.
+
+        New ones stay in the work area until `all_of` checks them; `basis` is the tree with older versions.
+        """
+        files, size = len(new) + len(changed), new.size + bytes_of(changed)
+        if not new or not self.upstream.fits_one_transfer(files=files, size=size):
+            return
+        self.upstream.progress.step("fetching", files=files, size=size)
+        names = [*(entry.path for entry in new), *changed]
+        self.upstream.fetch_batch(names, self.area, basis=basis)
+        self.fetched.update(name for name in names if self.area.fetched(name))
 
     def all_of(self, entries: EntrySpool, attempt: Attempt) -> None:
         """Fetch these files; those that may not enter the tree yet are added to the diff's `missing`."""
@@ -135,8 +152,8 @@ class _Fetching:
 
     def fetch(self, entries: Sequence[Entry], stop: CancelToken | None) -> _Batch:
         """Fetch these files. One whose hash is wrong twice counts as not arrived."""
-        names = [entry.path for entry in entries]
-        fetched = self.upstream.fetch_batch(names, self.area, stop=stop)
+        names = [entry.path for entry in entries if entry.path not in self.fetched]
+        fetched = self.upstream.fetch_batch(names, self.area, stop=stop) if names else Fetched()
         came = self.publisher.came(entries)
         if wrong := self._mismatching(entries, came):
             self._fetch_again(wrong, stop)
