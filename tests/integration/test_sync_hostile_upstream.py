@@ -352,6 +352,7 @@ def test_a_link_that_a_sender_plants_in_the_work_area_is_not_followed(
         "if '--files-from=-' in sys.argv:\n"
         "    into = pathlib.Path(sys.argv[-1])\n"
         "    shutil.rmtree(into / 'pool', ignore_errors=True)\n"
+        "    (into / 'pool').is_symlink() and (into / 'pool').unlink()\n"  # it is asked again
         f"    (into / 'pool').symlink_to({str(outside)!r})\n"
         "    print('Number of files: 3\\nTotal bytes received: 1\\nTotal bytes sent: 1')\n"
         "    sys.exit()\n"
