@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pushmirror.lab.demo import Verdict
     from pushmirror.lab.network import Network
 
-_COLUMNS = ("", "generation", "serial", "files", "level", "hub says", "delay")
+_COLUMNS = ("", "generation", "serial", "files", "level", "state", "delay")
 _KINDS = ("staged", "all", "mhop")
-_DEADLINE = "10s"  # for late sites, while somebody looks at how that is
-_LOOK_S = 0.5  # between two looks for a wish that the archive changes again
+_DEADLINE = "10s"  # of the barrier, with --keep
+_LOOK_S = 0.5  # between two checks for a request to change the archive
 
 
 @click.command()
@@ -67,7 +67,7 @@ _LOOK_S = 0.5  # between two looks for a wish that the archive changes again
     help="Number of changes that are pushed.",
 )
 @click.option("--keep", is_flag=True, help="Keep it running until Ctrl-C, and print commands to try.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the story goes to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; the steps go to stderr.")
 def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep: bool, as_json: bool) -> int:
     """Run a demo network on this machine.
 
@@ -105,7 +105,7 @@ def lab(sites: int, kind: str, depth: int, packages: int, changes: int, *, keep:
             places = plan(sites, PushKind(kind), depth)
             made = stack.enter_context(network(directory, archive, places))
         demo.describe_network(made, narrator)
-        verdict = demo.tell(made, narrator, changes=changes)
+        verdict = demo.run(made, narrator, changes=changes)
         if as_json:
             print_json(verdict)
         else:
@@ -145,7 +145,7 @@ def _show_machines(made: Network, verdict: Verdict, narrator: ConsoleNarrator, s
 
 
 def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
-    """Wait for Ctrl-C, and change the archive on request; other signals unwind from here."""
+    """Wait for Ctrl-C, and change the archive on request; other signals raise from here."""
     screen.print("\nAll of it is running. To try, in another terminal:", style="bold", highlight=False)
     for what, command in _to_try(made):
         screen.print(f"\n    {what}", highlight=False)
@@ -157,7 +157,7 @@ def _wait(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
     for hub in made.hubs:
         hub.mirror.configure_section("push", deadline=_DEADLINE)
     with until_ctrl_c():
-        for _ in _wishes():
+        for _ in _requests():
             _change(made, narrator, screen)
 
 
@@ -171,17 +171,17 @@ def _change(made: Network, narrator: ConsoleNarrator, screen: Console) -> None:
         screen.print(f"failed: {printable(str(exc))}", style="red", highlight=False, markup=False)
 
 
-def _wishes() -> Iterator[None]:
-    """One item for each SIGUSR1, and for each line on a terminal; endless."""
-    asked: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
+def _requests() -> Iterator[None]:
+    """Yields for each SIGUSR1, and for each line on a terminal; endless."""
+    signals: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: signals.append(number))
     keyboard = [sys.stdin] if sys.stdin.isatty() else []
     while True:
         ready, _, _ = select.select(keyboard, [], [], _LOOK_S)
         if ready and not sys.stdin.readline():
             keyboard = []  # its end
-        elif ready or asked:
-            asked.clear()
+        elif ready or signals:
+            signals.clear()
             yield
 
 
@@ -214,7 +214,7 @@ def _conclude(verdict: Verdict, screen: Console) -> None:
     screen.print()
     for problem in verdict.problems:
         screen.print(f"failed: {printable(problem)}", style="red", highlight=False, markup=False)
-    words = "NOT all is as it should be" if verdict.problems else "All is verified"
+    words = "Some checks FAILED" if verdict.problems else "All is verified"
     style = "bold red" if verdict.problems else "bold green"
     screen.print(
         f"{words}, after {verdict.seconds:.1f} s; everything is cleaned up.", style=style, highlight=False

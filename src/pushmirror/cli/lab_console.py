@@ -1,4 +1,4 @@
-"""How the lab is shown: titled steps, a line per fact, a spinner while waiting, a push as a chart.
+"""How the demo is printed: titled steps, a line per fact, a spinner while waiting, a push as a chart.
 
 On a terminal the spinner is drawn in place and removed at the end; in a pipe there are only whole lines. No
 line needs colour to be understood. The chart has a line for each mirror, time from left to right:
@@ -35,7 +35,7 @@ _CHART_STYLES = {"1": "cyan", "2": "green", "a": "green", _WAITS: "dim", "x": "b
 
 
 def chart(passed: Sequence[Passed], width: int) -> list[Text]:
-    """The lines of the picture, at most `width` columns wide; none when nobody was woken."""
+    """The lines of the picture, at most `width` columns wide; none when no mirror was triggered."""
     ends = [end for one in passed for end in (one.current_s, *map(_end, one.calls)) if end is not None]
     if not ends:
         return []
@@ -84,7 +84,7 @@ def _legend(passed: Sequence[Passed]) -> str:
     parts = [text for letter, text in words.items() if letter in seen]
     if any(len(one.calls) > 1 for one in passed):
         parts.append(f"{_WAITS} waiting")
-    return f"{', '.join(parts)}; at the end of a line: when it served it"
+    return f"{', '.join(parts)}; at the end of a line: when the mirror served it"
 
 
 def _letter(call: Call) -> str:
@@ -105,7 +105,7 @@ _ORDER = (Mark.FAILS, Mark.WORKS, Mark.WAITS, Mark.CURRENT)
 
 
 class ConsoleNarrator:
-    """Tells the story on a console."""
+    """Prints the steps of the demo on a console."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -114,26 +114,26 @@ class ConsoleNarrator:
         self._marks = {True: "✓" if unicode else "ok", False: "✗ FAILED" if unicode else "FAILED"}
 
     def title(self, words: str) -> None:
-        """A step begins."""
+        """Print the title of the next step."""
         self._steps += 1
         self._console.print(Text(f"\n{self._steps:>2}  {words}", style="bold"))
 
     def fact(self, name: str, words: str, *, good: bool | None = None) -> None:
-        """Something that is so; `good` says whether it was checked, and how that went."""
+        """Print a fact; `good` is the result of its check, None without one."""
         line = _line(name, words)
         if good is not None:
             line.append(f" {self._marks[good]}", style="bold green" if good else "bold red")
         self._console.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
 
     def working(self, name: str, words: str) -> AbstractContextManager[object]:
-        """Something takes a while, until the end of the block."""
+        """Show a spinner, until the end of the block."""
         if not self._console.is_terminal:
             return nullcontext()
         return waiting(self._console, _line(name, words), indent=_INDENT - 2)
 
     @contextmanager
     def board(self) -> Iterator[Board]:
-        """A push that can be followed, until the end of the block."""
+        """Show a push in progress, until the end of the block."""
         board = Board(self._console)
         if not self._console.is_terminal:
             yield board
@@ -142,7 +142,7 @@ class ConsoleNarrator:
             yield board
 
     def chart(self, passed: Sequence[Passed]) -> None:
-        """How a push came to each mirror, and when."""
+        """Print when each mirror was triggered and became current."""
         for line in chart(passed, min(self._console.width, _WIDEST) - _INDENT - _SPARE):
             self._console.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
 
@@ -157,7 +157,7 @@ class Board:
         self._since = monotonic()
 
     def show(self, everybody: Sequence[Now]) -> None:
-        """This is how it looks now."""
+        """Show this from now on."""
         self._everybody = everybody
 
     def __rich__(self) -> Group:
@@ -166,7 +166,7 @@ class Board:
         spent = f"{monotonic() - self._since:.1f} s"
         room = max(1, self._console.height - 2)
         shown = self._everybody
-        if len(shown) > room:  # who is at work is worth more than who waits
+        if len(shown) > room:  # failing and working mirrors before waiting ones
             shown = sorted(shown, key=lambda one: _ORDER.index(one.mark))[:room]
         longest = max((_indented(one) for one in shown), key=len, default="")
         lines = [Text.assemble(frame, f" {spent}", style="dim")]

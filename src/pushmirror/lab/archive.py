@@ -1,8 +1,8 @@
-"""A small, valid, signed archive that changes the way Debian's does: the lab's upstream of upstreams.
+"""A small, valid, signed archive that changes the way Debian's does; its tree is the owner's.
 
 Guaranteed: everything but key and signatures follows from seed and clock; an update writes new files by
-rename in dak's order, pool, indices, Release, and deletes last; two generations never share a
-second, so no changed file keeps both size and time. What the files contain beyond names and hashes is noise.
+rename in dak's order (pool, indices, Release) and deletes last; two generations never have the same second,
+so no changed file keeps both size and time. Names and hashes are right, the content of the files is random.
 Not the business of this module: serving the tree, or judging a copy of it (`lab.watch`).
 """
 
@@ -42,7 +42,7 @@ LINKS = {"doc/FAQ/faq.html": "index.html", "project/trace/master": _HOST}
 
 
 def listings(pool: Mapping[str, PoolFile], packages: Iterable[Built]) -> dict[str, bytes]:
-    """The files that are written anew by each update, and that nothing signed names."""
+    """The files that each update writes again, and that no signed file names."""
     packages = list(packages)
     lines = [f"-rw-r--r-- 1 dak dak {file.size} {path}\n" for path, file in sorted(pool.items())]
     sums = [f"{file.md5}  {path}\n" for path, file in sorted(pool.items())]
@@ -67,7 +67,7 @@ def trace(when: datetime, serial: int) -> bytes:
     ).encode()
 
 
-#: Of archives that are made without a word about it.
+#: The default.
 LAYOUT = Layout(os.environ.get("PUSHMIRROR_LAB_LAYOUT", Layout.DAK))
 
 _PAST = timedelta(minutes=10)  # generations start this long ago: quick updates, a second each, fit before now
@@ -134,8 +134,8 @@ class LabArchive:
     ) -> LabArchive:
         """Make an archive of so many source packages (about 4.8 pool files each) in `directory`.
 
-        `file_size` is the largest size of a pool file in bytes; `keep_by_hash` says for how many generations
-        by-hash files outlive their Release (dak: 36 hours; 0 is brutal). Without a `key` it makes its own.
+        `file_size` is the largest size of a pool file in bytes; `keep_by_hash` is for how many generations
+        by-hash files outlive their Release (dak: for 36 hours). Without a `key` it makes its own.
         """
         archive = cls(
             directory,
@@ -160,7 +160,7 @@ class LabArchive:
 
     @property
     def suites(self) -> tuple[Suite, ...]:
-        """What it has, or will have after the next update."""
+        """The suites that it has, or will have after the next update."""
         return tuple(self.dists.planned)
 
     @property
@@ -246,7 +246,7 @@ class LabArchive:
         self._is_published = True
 
     def _delete(self, suites: Sequence[SuiteTree], pool_files: Collection[str]) -> None:
-        """What nothing leads to any more."""
+        """Delete what no index or link leads to any more."""
         for suite in suites:
             suite.remove()
         for suite in self.dists.suites:

@@ -1,8 +1,8 @@
-"""The story of the lab: an archive changes, and all its mirrors follow without ever being broken.
+"""The demo: an archive changes, and all its mirrors follow without ever being broken.
 
-Told from the top by `tell`. Guaranteed: a verdict without problems means that every mirror was checked
-against what the owner has and what gpgv says, not against what pushmirror says of itself. Not the business of
-this module: how the story looks (`cli.narrator`), how a mirror is judged (`lab.verify`).
+`run` is the whole of it. Guaranteed: a verdict without problems means that every mirror was compared with the
+owner's tree and checked by gpgv; what pushmirror reports of itself is no evidence. Not the business of this
+module: how the steps are printed (`cli.lab_console`), how a mirror is checked (`lab.verify`).
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from pushmirror.sync.request import RunRequest
 from pushmirror.system import clock
 
 _LOOK_S = 0.2  # between two looks at where everybody is
-_LIMIT_S = 3600.0  # for one push, far beyond need: a mirror that fails is seen to, and ends the wait
+_LIMIT_S = 3600.0  # for one push, far beyond need: a mirror that keeps failing ends the wait
 
 
 class Board(Protocol):
-    """Where everybody is, while it changes."""
+    """Shows what each mirror does, while it changes."""
 
     def show(self, everybody: Sequence[Now]) -> None:
-        """This is how it looks now."""
+        """Show this from now on."""
 
 
 class Narrator(Protocol):
-    """Hears the story."""
+    """Shows the steps of the demo."""
 
     def title(self, words: str) -> None:
-        """A step begins."""
+        """Begin a step."""
 
     def fact(self, name: str, words: str, *, good: bool | None = None) -> None:
-        """Something that is so; `good` says whether it was checked, and how that went."""
+        """Show a fact; `good` is the result of its check, None without one."""
 
     def working(self, name: str, words: str) -> AbstractContextManager[object]:
-        """Something takes a while, until the end of the block."""
+        """Show that something is being done, until the end of the block."""
 
     def board(self) -> AbstractContextManager[Board]:
-        """A push that can be followed, until the end of the block."""
+        """Show a push in progress, until the end of the block."""
 
     def chart(self, passed: Sequence[Passed]) -> None:
-        """How a push came to each mirror, and when."""
+        """Show when each mirror was triggered and became current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """One change of the archive, and its way to all mirrors."""
+    """One change of the archive, and how it reached all mirrors."""
 
     generation: str
     archive_serial: int
     mirrors: tuple[Passed, ...]
     barriers: tuple[Barrier, ...]
-    seconds: float  # until the last mirror was current, or was given up
+    seconds: float  # until the last mirror was current, or nobody waited for it any more
 
     @property
     def late(self) -> list[Passed]:
@@ -94,18 +94,18 @@ class Pushed:
 
 @dataclass(slots=True)
 class Verdict:
-    """How it went; without problems everything was verified."""
+    """The result of the demo; without problems everything was verified."""
 
     problems: list[str] = field(default_factory=list)
     pushes: list[Pushed] = field(default_factory=list)  # the first one is the first fetch
-    samples: int = 0  # of the served trees while the archive changed; those of empty ones prove little
-    broken: int = 0  # among them and those of the first fetch
+    samples: int = 0  # of the served trees while the archive changed, not during the first fetch
+    broken: int = 0  # samples with a fault, those of the first fetch included
     machines: tuple[Standing, ...] = ()  # the owner, then each mirror after the one above it
     seconds: float = 0.0
 
 
 def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
-    """What was made, in numbers."""
+    """Show what the archive has."""
     files = files_of(archive.path)
     size = sum(path.lstat().st_size for path in files)
     pool = f"{len(archive.pool_files):,} in the pool"
@@ -116,7 +116,7 @@ def describe_archive(archive: LabArchive, narrator: Narrator) -> None:
 
 
 def describe_network(made: Network, narrator: Narrator) -> None:
-    """Who mirrors whom."""
+    """Show who pushes whom."""
     narrator.fact("owner", "makes the archive and pushes to the hub")
     for node in made.mirrors:
         name = f"{'  ' * (node.place.depth - 1)}{node.name}"
@@ -132,13 +132,13 @@ def _in_words(made: Network, node: Node) -> str:
     return "in stages (mhop)" if node.place.push is PushKind.MHOP else "in stages"
 
 
-def tell(made: Network, narrator: Narrator, *, changes: int) -> Verdict:
-    """The whole story, once the network stands."""
-    return _Story(made, narrator, Verdict()).tell(changes)
+def run(made: Network, narrator: Narrator, *, changes: int) -> Verdict:
+    """The whole demo, in a network that has been started."""
+    return _Demo(made, narrator, Verdict()).run(changes)
 
 
 def change(made: Network, narrator: Narrator) -> Pushed:
-    """The archive changes, its owner takes stock of it, and it is pushed to everybody."""
+    """Change the archive, and push it to all mirrors."""
     with narrator.working("change", "the archive's owner publishes"):
         did = made.archive.update()
     what = f"{len(did.added)} package files arrive, {len(did.removed)} go"
@@ -147,7 +147,7 @@ def change(made: Network, narrator: Narrator) -> Pushed:
 
 
 def push(made: Network, narrator: Narrator) -> Pushed:
-    """What the owner does after each change, as from cron or a hook; returns when all is done."""
+    """Run the owner's sync, as cron or a hook does after a change, and wait until all mirrors are done."""
     began = clock.now()
     with narrator.board() as board:
         made.owner.mirror.sync().check()
@@ -168,7 +168,7 @@ def _describe(done: Pushed, narrator: Narrator) -> None:
     for one in done.mirrors:
         if one.strategy_text:
             narrator.fact(one.name, one.strategy_text)
-    if done.barriers and not done.late:  # else the deadline let somebody through
+    if done.barriers and not done.late:  # with late sites, the deadline may have ended the barrier
         words = "each hub began stage 2 when all its sites had stage 1"
         narrator.fact("barrier", words, good=all(one.was_kept for one in done.barriers))
     count, current = len(done.mirrors), len(done.mirrors) - len(done.late)
@@ -187,12 +187,12 @@ def _follow(passage: Passage, board: Board) -> None:
 
 
 @dataclass(slots=True)
-class _Story:
+class _Demo:
     made: Network
     narrator: Narrator
     verdict: Verdict
 
-    def tell(self, changes: int) -> Verdict:
+    def run(self, changes: int) -> Verdict:
         started = monotonic()
         with _watching(self.made) as watcher:
             self.first_fetch()
@@ -217,14 +217,14 @@ class _Story:
             self.judge(change(self.made, self.narrator))
 
     def judge(self, done: Pushed) -> None:
-        """Whether a push went as it should."""
+        """Note what went wrong in a push."""
         self.verdict.pushes.append(done)
         for one in done.late:
             last = one.calls[-1] if one.calls else None
             self.problem(f"{one.name} did not become current: {in_words(last)}")
         for one in done.mirrors:
             self.verdict.problems += [
-                f"{one.name}: {call.stage} failed ({_code(call)}): {call.said}"
+                f"{one.name}: {call.stage} failed ({_code(call)}): {call.answer}"
                 for call in one.calls
                 if call.has_failed
             ]
@@ -238,9 +238,9 @@ class _Story:
         self.narrator.title("Removed files are deleted everywhere after the grace period")
         self.narrator.fact("grace", "36 h, for clients with older indices; now 0 h")
         deleted = 0
-        for node in self.made.mirrors:  # a hub before its sites, which else would fetch it again
+        for node in self.made.mirrors:  # a hub before its sites: they would fetch its old files again
             with self.narrator.working(node.name, "sync"):
-                # The guard against mass deletion would rightly stop this in a tree as small as ours.
+                # In a tree this small, the limit on deletions would withhold them.
                 node.mirror.configure(grace="0s", delete={"max_share": 1.0})
                 answer = _sync_here(node)
             if answer.exit_code != 0:
@@ -249,7 +249,7 @@ class _Story:
         self.narrator.fact("deleted", f"{deleted} files on {len(self.made.mirrors)} mirrors")
 
     def ask_watcher(self, watcher: Watcher, before: int) -> None:
-        self.narrator.title("A client has been reading every served tree all the time")
+        self.narrator.title("A client was reading every served tree all the time")
         self.verdict.samples, self.verdict.broken = watcher.samples - before, watcher.broken
         mirrors = len(self.made.mirrors)
         counted = f"{self.verdict.samples:,} samples of {mirrors} trees, and all through the first fetch"
@@ -287,19 +287,19 @@ def _code(call: Call) -> str:
 
 
 def in_words(last: Call | None) -> str:
-    """What became of the last trigger of a mirror that is late."""
+    """What happened to the last trigger of a mirror that is late."""
     if last is None:
         return "it was not triggered"
     if last.ended_s is None:
         return f"it was triggered after {last.sent_s:.1f} s and has not answered yet"
     if last.exit_code is None:
-        return f"its last trigger had no answer: {last.said or 'the push process is gone'}"
-    return f"its last trigger ended with exit code {last.exit_code}: {last.said or 'no output'}"
+        return f"its last trigger had no answer: {last.answer or 'the push process is gone'}"
+    return f"its last trigger ended with exit code {last.exit_code}: {last.answer or 'no output'}"
 
 
 def _sync_here(node: Node) -> Request:
-    """A sync in this process: starting another one takes as long as the sync."""
-    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # its log is in the mirror's files
+    """Sync in this process: starting another one would take as long as the sync."""
+    logging.getLogger("pushmirror").addHandler(logging.NullHandler())  # the mirror has its own log file
     return Runner(node.config, node.store, Silent()).submit(RunRequest(ARCHIVE, Stage.ALL, trigger="manual"))
 
 
@@ -310,21 +310,21 @@ def _since(began: datetime) -> float:
 @contextmanager
 def _watching(made: Network) -> Iterator[Watcher]:
     with ExitStack() as stack:
-        with _deaf_child():
+        with _interrupts_blocked():
             trees = [node.tree for node in made.mirrors]
             watcher = stack.enter_context(Watcher(*trees, gently=True))
         try:
             yield watcher
         except BaseException:
-            with suppress(PushmirrorError):  # what ended us may have ended the watcher too
+            with suppress(PushmirrorError):  # the same signal may have ended the watcher, too
                 stack.close()
             raise
 
 
 @contextmanager
-def _deaf_child() -> Iterator[None]:
-    """Children that Python starts here do not hear Ctrl-C: it is for us, who end them in good order."""
-    resource_tracker.ensure_running()  # it would take our mask away when it is started
+def _interrupts_blocked() -> Iterator[None]:
+    """Children started in the block ignore Ctrl-C: we end them in the right order."""
+    resource_tracker.ensure_running()  # starting it later would reset the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield

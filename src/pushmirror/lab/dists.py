@@ -1,7 +1,7 @@
 """Which suites the lab's archive has, and by which names: dists/ from one update to the next.
 
-A suite that stays itself may get another name, and its directory moves: what was a link becomes a directory,
-and the other way round. For such a name there is nothing for a moment; dak lets nobody sync meanwhile.
+A suite may get another name, and its directory moves: a link becomes a directory, or a directory a link. Such
+a name is absent for a moment; dak allows no sync meanwhile.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class SuiteTree:
     tree: Tree
     layout: Layout
     top: str = "dists"
-    members: tuple[Built, ...] | None = None  # none: not chosen yet
+    members: tuple[Built, ...] | None = None  # its packages; none: not chosen yet
     published: tuple[Suite, dict[str, Digest]] | None = None  # what its Release files were made of
-    _listed: dict[str, Digest] = field(default_factory=dict)  # name below the suite -> what Release says
+    _listed: dict[str, Digest] = field(default_factory=dict)  # by name below the suite
     _indices: dict[str, _Index] = field(default_factory=dict)
     _patches: list[Pdiff] = field(default_factory=list)
     _installers: list[str] = field(default_factory=list)  # versions, newest last
@@ -74,7 +74,7 @@ class SuiteTree:
 
     @property
     def listed(self) -> dict[str, Digest]:
-        """What Release says of each name below the suite."""
+        """What Release lists, by name below the suite."""
         return self._listed
 
     @property
@@ -87,7 +87,7 @@ class SuiteTree:
         return self.layout is Layout.DAK and self.suite.by_hash
 
     def turn(self, suite: Suite) -> None:
-        """Go on as this suite; the directory moves if its name is another one now."""
+        """Take the new fields of the suite; the directory moves if its name has changed."""
         old = [self.directory, *([self.release_directory] if self._has_links else [])]
         self.suite = suite
         for before, after in zip(old, (self.directory, self.release_directory), strict=False):
@@ -97,12 +97,12 @@ class SuiteTree:
             self._link_release_files()
 
     def remove(self) -> None:
-        """Take the suite away."""
+        """Delete the suite."""
         for directory in {self.directory, self.release_directory}:
             shutil.rmtree(self.tree.path / directory)
 
     def choose(self, packages: Iterable[Built]) -> None:
-        """Take what belongs into the suite, unless it is frozen."""
+        """Choose the packages of the suite, unless it is frozen."""
         if self.members is None or not self.suite.frozen:
             self.members = tuple(one for one in packages if one.package.number % self.suite.every == 0)
 
@@ -170,7 +170,9 @@ class SuiteTree:
 
     def _write_pdiffs(self, plain: bytes, when: datetime) -> None:
         known = self._indices.get(DIFFED)
-        old = known.plain if known else plain.partition(b"\n\n")[2]  # a past, so that there is a patch
+        old = (
+            known.plain if known else plain.partition(b"\n\n")[2]
+        )  # without its first entry, so that there is a patch
         directory = f"{DIFFED}.diff"
         if old != plain:
             self._patches.append(pdiff(old, plain, when))

@@ -29,7 +29,7 @@ _FORMATS = {
 class Suite:
     """What stays the same about a suite from one update to the next."""
 
-    codename: str  # what it is known by for ever
+    codename: str  # never changes
     alias: str  # its Suite field
     by_hash: bool
     every: int  # it holds every so many-th package
@@ -60,7 +60,7 @@ SUITES = (
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What Release says about a file."""
+    """Size and hashes of a file, as Release lists them."""
 
     size: int  # bytes
     md5: str
@@ -72,7 +72,7 @@ class Digest:
         return cls(len(data), md5, hashlib.sha256(data).hexdigest())
 
     def other(self) -> Digest:
-        """One of the same size that no file has."""
+        """One of the same size and with hashes that no file has."""
         return Digest(self.size, self.md5[::-1], self.sha256[::-1])
 
 

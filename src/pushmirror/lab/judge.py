@@ -1,7 +1,8 @@
-"""The judge of a served tree: what would an apt client meet that comes at this very moment?
+"""The judge of a served tree: what would an apt client find at this very moment?
 
-Independent of pushmirror.archive on purpose, simple, and allowed to be slow. One sample takes InRelease of
-each suite once, as a client does, and then asks for everything it leads to, while the tree may be changing:
+Independent of pushmirror.archive on purpose, so that no error of its parsers is missed; simple, and slow. One
+sample reads InRelease of each suite once, as a client does, and then everything that it leads to, while the
+tree may be changing:
 
 - suite with Acquire-By-Hash: whatever InRelease X led to must be there for a client that holds X, also while
   the mirror moves on to Y. Every failure counts.

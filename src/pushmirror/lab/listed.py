@@ -1,6 +1,6 @@
-"""What Release files, indices and lists name: read by nobody but the judge, to whom all this is suspect.
+"""What Release files, indices and lists name, for the judge alone.
 
-Independent of pushmirror.archive on purpose; simple, and allowed to be slow.
+Independent of pushmirror.archive on purpose, so that no error of its parsers is missed; simple, and slow.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
       ▲                                                               │
       └────────── rsync, with user and password of `site add` ◀───────┘
 
-Guaranteed: everything is below one directory, and at the end of the block nothing of it runs any more, also
-what outlives whoever started it: runs that were woken by ssh, and pushes in the background.
+Guaranteed: all files are below one directory, and at the end of the block no process of the network is left;
+runs that were triggered by ssh and pushes in the background, which outlive their parents, are ended, too.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from pushmirror.system import process
 
 # One pushmirror of the lab's network: its configuration, tree, state and sshd, and what serves its sites.
 #
-# A hub's rsync daemon and its pushes are `pushmirror serve`'s. It becomes somebody's site as an operator
-# makes it one: `site add` at the hub, and what the kit then says goes into the site's files. Only the path of
-# the program is the site's own: several pushmirrors on one machine are told apart by `--config`.
+# `pushmirror serve` runs a hub's rsync daemon and its pushes. A site is added as an operator does it: by
+# `site add` at the hub; then the kit's settings are written into the site's files. Only the command line in
+# them differs: each pushmirror of this machine has a `--config` of its own.
 
 
-#: A machine may be busy, which is no trouble of a mirror; but nobody wants to look at a lab that rests.
+#: Long limits, for a busy machine is no fault of a mirror; short pauses, for somebody is watching.
 _PATIENT = {"deadline": "1h", "connect_timeout": "10min", "retry_after": "2s"}
 
 
 class Serving(Service):
-    """`pushmirror serve` of a mirror, on a port that its configuration is told."""
+    """`pushmirror serve` of a mirror, on a free port, which is written into its configuration."""
 
     greeting = b"@RSYNCD:"
 
@@ -89,27 +89,27 @@ class Node:
 
     @property
     def config(self) -> Config:
-        """Its configuration, as it is now; to be asked for when all is set up."""
+        """Its configuration, as it is now; not before it is set up."""
         return self._current()
 
     @property
     def store(self) -> Store:
-        """Its memory, which its own commands write."""
+        """Its store, which its own commands write."""
         if self._store is None:
             self._store = open_store(self.config.state.database_url, self.config.state.directory)
         return self._store
 
     @property
     def served(self) -> Generation | None:
-        """What it says that it serves."""
+        """What it serves, by its own store."""
         return self.store.latest_generation(ARCHIVE)
 
     def view(self) -> PushSnapshot:
-        """Where its sites are."""
+        """The state of its sites."""
         return PushCoordinator(self._current, self.store, SilentObserver()).view(ARCHIVE)
 
     def add_site(self, site: Node) -> None:
-        """Make another one our site, at both ends."""
+        """Make another mirror a site of this one, in the files of both."""
         assert site.sshd is not None
         keys = {
             "host": HOST,
@@ -121,16 +121,16 @@ class Node:
         config = load(self.mirror.etc)
         made, login = site_files.add(config, site.name, keys)
         public_key = self.key.with_name(f"{self.key.name}.pub").read_text().strip()
-        told = kit.make(config, made, login, public_key=public_key, addresses=config.push.addresses)
-        site.follow(told)
+        made_kit = kit.make(config, made, login, public_key=public_key, addresses=config.push.addresses)
+        site.follow(made_kit)
 
-    def follow(self, told: kit.Kit) -> None:
-        """Do what our new hub's kit says."""
-        assert self.sshd is not None and told.password is not None
+    def follow(self, hub_kit: kit.Kit) -> None:
+        """Write the settings of the new hub's kit into our files."""
+        assert self.sshd is not None and hub_kit.password is not None
         receive = shlex.join(self.mirror.argv("receive"))
-        self.sshd.authorize_line(told.authorized_keys["pushmirror"].replace(PUSHMIRROR, receive))
-        self.mirror.set_password(told.password)
-        self.mirror.configure(upstream=told.modules[0].url)
+        self.sshd.authorize_line(hub_kit.authorized_keys["pushmirror"].replace(PUSHMIRROR, receive))
+        self.mirror.set_password(hub_kit.password)
+        self.mirror.configure(upstream=hub_kit.modules[0].url)
 
     def _current(self) -> Config:
         if self._config is None:
@@ -138,7 +138,7 @@ class Node:
         return self._config()
 
     def stop(self) -> None:
-        """End what was started here. Runs and pushes that were woken are not ours to end."""
+        """End sshd and `serve`; not the runs and pushes that they started."""
         if self.serving:
             self.serving.stop()
         if self.sshd:
@@ -148,7 +148,7 @@ class Node:
             self._store = None
 
 
-# Who mirrors whom in the lab: values, nothing runs.
+# Who mirrors whom in the lab: values only.
 #
 # owner ─mhop─▶ hub ─┬─▶ site1
 #                    ├─▶ site2
@@ -165,8 +165,8 @@ class Place:
     """One pushmirror of the network."""
 
     name: str
-    above: str | None  # whom it mirrors, and who pushes it; none: the archive is made here
-    push: PushKind  # how it is woken
+    above: str | None  # whom it mirrors, and who pushes it; none: the owner
+    push: PushKind  # how it is pushed
     depth: int  # below the owner
     is_hub: bool
 
@@ -261,7 +261,7 @@ def _node(place: Place, directory: Path, archive: LabArchive) -> Node:
 
 
 def _start(made: Network) -> None:
-    """Down from the owner: a hub serves before its sites are told where."""
+    """Start all, from the owner down: a hub's port must be known before its sites are configured."""
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda node: node.sshd and node.sshd.start(), made.mirrors))
     for node in made.nodes.values():

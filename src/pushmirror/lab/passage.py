@@ -1,7 +1,7 @@
-"""One generation on its way down from the owner: what each mirror does now, and when it was told what.
+"""One generation on its way down from the owner: what each mirror does now, and when it was triggered.
 
-Read from the memories of all pushmirrors, which are what `status` shows: a hub's says what it sent to its
-sites and what they answered, a mirror's own says what it serves. Times are in seconds from the change.
+Read from the stores of all pushmirrors, as `status` does: a hub's has the triggers that it sent to its sites
+and their answers, a mirror's own has what it serves. Times are in seconds from the change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pushmirror.state.records import Phase, SiteState, Stage, Trigger
 from pushmirror.system import clock
 
 _HELD_UP = (Phase.PAUSED, Phase.WAITING_FOR_CANARY, Phase.DELAYED)
-_TRIES = 3  # of a site that fails, before nobody waits for it
+_TRIES = 3  # of a site that fails; after that it is not waited for
 _TRIGGERS = 200  # looked at for each hub
 _WAITING = {
     Phase.WAITING_FOR_STAGE1: "stage 1 done, waits for the others",
@@ -31,7 +31,7 @@ _STAGES = {Stage.STAGE1: "stage 1", Stage.STAGE2: "stage 2", Stage.ALL: "all"}
 
 
 class Mark(Enum):
-    """How it looks for a mirror."""
+    """The state of a mirror in a push."""
 
     WAITS = "waits"
     WORKS = "works"
@@ -47,18 +47,18 @@ class Now:
     depth: int  # below the owner
     mark: Mark
     activity: str
-    seconds: float | None = None  # it has been doing so; of a current one: from the change
+    seconds: float | None = None  # for how long; of a current mirror: from the change until it was
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A trigger, as who sent it remembers it."""
+    """A trigger, as the hub that sent it has stored it."""
 
     stage: Stage
     sent_s: float
     ended_s: float | None  # none: no answer yet
-    exit_code: int | None  # none: there was no answer; `said` says why
-    said: str  # the last line of the answer
+    exit_code: int | None  # none: no answer; then `answer` is the reason
+    answer: str  # its last line
 
     @property
     def has_failed(self) -> bool:
@@ -67,13 +67,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """How the generation came to one mirror."""
+    """How the generation reached one mirror."""
 
     name: str
     depth: int
     calls: tuple[Call, ...]  # in the order in which they were sent
-    current_s: float | None  # when it served it; none: it does not
-    strategy_text: str = ""  # how the run that brought it learnt what had changed; empty: it does not say
+    current_s: float | None  # when the mirror served it; none: not yet
+    strategy_text: str = ""  # the strategy of the run that fetched it, and its reason; empty: unknown
 
 
 class Passage:
@@ -90,18 +90,18 @@ class Passage:
         return [self._now(node, views[self._made.above(node).name]) for node in self._made.mirrors]
 
     def is_over(self, seen: Sequence[Now]) -> bool:
-        """Whether nothing more is to be waited for: a mirror is current, or held up, or its hub is."""
-        lost: set[str] = set()
+        """Whether each mirror is current, or is held up, or its hub is."""
+        held_up_hubs: set[str] = set()
         for one, node in zip(seen, self._made.mirrors, strict=True):
-            held_up = one.mark is Mark.FAILS or node.place.above in lost or self._is_held_up(node)
+            held_up = one.mark is Mark.FAILS or node.place.above in held_up_hubs or self._is_held_up(node)
             if one.mark is not Mark.CURRENT and not held_up:
                 return False
             if one.mark is not Mark.CURRENT:
-                lost.add(node.name)
+                held_up_hubs.add(node.name)
         return True
 
     def passed(self) -> list[Passed]:
-        """How it came to each mirror."""
+        """How it reached each mirror."""
         return [
             Passed(
                 node.name, node.place.depth, tuple(self._calls(node)), self._current_s(node), self._by(node)
@@ -141,7 +141,7 @@ class Passage:
             mark = Mark.FAILS if site_state.attempts >= _TRIES else Mark.WORKS
             return mark, f"failed, attempt {site_state.attempts}: {site_state.last_words}", None
         words = _WAITING.get(phase, f"waits for {node.place.above}") if phase else "is not a site"
-        if phase is Phase.CURRENT and site_state.stage1 == self._wanted:  # of what is not published there yet
+        if phase is Phase.CURRENT and site_state.stage1 == self._wanted:  # the hub has not published it yet
             return Mark.WAITS, f"has stage 1, {words}", site_state.stage1_at
         return Mark.WAITS, words, site_state.stage1_at if phase is Phase.WAITING_FOR_STAGE1 else None
 
@@ -155,9 +155,9 @@ class Passage:
                 yield self._call(one)
 
     def _call(self, one: Trigger) -> Call:
-        said = one.output.strip().splitlines()
+        lines = one.output.strip().splitlines()
         ended_s = self._seconds(one.ended_at) if one.ended_at else None
-        last = said[-1] if said else ""
+        last = lines[-1] if lines else ""
         return Call(one.stage, self._seconds(one.sent_at), ended_s, one.exit_code, last)
 
     def _current_s(self, node: Node) -> float | None:

@@ -1,4 +1,4 @@
-"""Processes of this machine by what they are: who started whom, and whose configuration they were given."""
+"""Processes of this machine: their descendants, and those that were started with a given `--config`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from pushmirror.lab.services import wait_until
 
-_ENDS_S = 120.0  # far beyond what a run takes to clear up after SIGTERM
+_ENDS_S = 120.0  # far longer than a run takes to clean up after SIGTERM
 _GONE_S = 60.0  # the same after SIGKILL
 
 
 def end_all_of(directory: Path, *, also: Iterable[int] = ()) -> None:
     """End every pushmirror whose configuration is below a directory, and wait for it and for `also`.
 
-    Whoever is asked to end may just have started another, so it is looked again until there is none. They
-    are in no process group of ours: a push outlives who started it, a run the connection that woke it.
+    One that ends may just have started another, so all are looked for again until there is none. They are in
+    no process group of ours: a push outlives its parent, a run the connection of its trigger.
     """
 
     def gone(number: signal.Signals) -> bool:
@@ -64,7 +64,9 @@ def _configs(pid: int) -> list[bytes]:
 
 
 def _is_alive(pid: int) -> bool:
-    return bool(_read(pid, "cmdline"))  # a zombie has none: it has ended, and nobody has asked how
+    return bool(
+        _read(pid, "cmdline")
+    )  # a zombie has none: it has ended, and its parent has not waited for it
 
 
 def _pids() -> list[int]:

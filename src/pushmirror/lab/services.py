@@ -1,4 +1,4 @@
-"""A server on a free port of the loopback: started and known to answer, ended and known to be gone."""
+"""Servers on free ports of the loopback: started until they answer, stopped until they are gone."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pushmirror.errors import ProgramFailed, ProgramMissing
 from pushmirror.system import process
 
 HOST = "127.0.0.1"
-_START_S = 120.0  # far beyond need, also on a busy machine
+_START_S = 120.0  # far longer than needed, also on a busy machine
 _ATTEMPTS = 5  # another lab may take the port that was free a moment ago
 
 
 class Service:
     """Runs between `start` and `stop`, or for a `with` block; keeps its port when it is started again.
 
-    A subclass says how it is run (`_argv`, called after the port is known) and, where a server speaks
-    first, what it says.
+    A subclass has its command line (`_argv`, called after the port is known) and, where a server sends
+    something first, its `greeting`.
     """
 
-    greeting = b""  # what it must say to a new connection; empty: accepting one is enough
+    greeting = b""  # the first bytes that it sends; empty: accepting a connection is enough
     ends_by = signal.SIGTERM
 
     def __init__(self, directory: Path) -> None:
@@ -90,7 +90,7 @@ class Service:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
+    """A TCP port on which no process listens at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -118,7 +118,7 @@ def says(port: int, greeting: bytes) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], *, limit_s: float = _START_S) -> bool:
-    """Ask again and again, at most for `limit_s`; the last answer."""
+    """Call `condition` until it is true, at most for `limit_s`; returns its last value."""
     until = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > until:
@@ -177,23 +177,23 @@ class Sshd(Service):
         environment: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
     ) -> None:
-        """Let a key in; with `command`, to run that command line only (in the user's login shell).
+        """Authorize a key; with `command`, for that command line only (in the user's login shell).
 
         `environment` is set for the command, `options` are further words such as `no-pty`.
         """
         words = [f'environment="{name}={value}"' for name, value in (environment or {}).items()]
         if command is not None:
-            quoted = command.replace('"', r"\"")  # all that sshd(8) needs escaped
+            quoted = command.replace('"', r"\"")  # the only character that sshd(8) needs escaped
             words.append(f'command="{quoted}"')
         self.authorize_line(f"{','.join([*words, *options])} {public_key}".strip())
 
     def authorize_line(self, line: str) -> None:
-        """Add a ready line to the list of authorized keys."""
+        """Add a line to authorized_keys."""
         with self.authorized_keys.open("a") as file:
             file.write(f"{line}\n")
 
     def ssh_argv(self, key: Path) -> list[str]:
-        """An ssh command line up to the host; words to send can follow."""
+        """An ssh command line up to the host; a remote command can follow."""
         settings = {
             "BatchMode": "yes",
             "IdentitiesOnly": "yes",
@@ -238,7 +238,7 @@ def _sshd_program() -> str:
 
 
 def _is_locked_root() -> bool:
-    """Whether we are root with a locked password: without PAM, sshd lets such an account in by no means."""
+    """Whether we are root with a locked password: without PAM, sshd refuses such an account."""
     try:
         lines = Path("/etc/shadow").read_text().splitlines()
     except OSError:

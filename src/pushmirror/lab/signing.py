@@ -1,4 +1,4 @@
-"""A fresh OpenPGP key for the lab, and signatures by it: real gpg, own keyring, no agent left behind."""
+"""A new OpenPGP key for the lab, and signatures by it: real gpg, its own keyring, no agent left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORT = "/tmp"  # nosec B108  # noqa: S108  what is made in it has an unguessab
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """gpg with a key at hand; made by `LabKey.unlocked`."""
+    """gpg with a key; made by `LabKey.unlocked`."""
 
     home: Path
 
@@ -72,7 +72,7 @@ class LabKey:
 
 @contextmanager
 def _unlocked(directory: Path) -> Iterator[Signer]:
-    # The agent's socket is made in gpg's home, and its path may have 107 characters: hence a short detour.
+    # The agent's socket is in gpg's home, and its path may have at most 107 characters: hence a short link.
     with tempfile.TemporaryDirectory(prefix="pm-", dir=_SHORT) as short:
         home = Path(short, "g")
         home.symlink_to(directory.absolute())
@@ -83,7 +83,7 @@ def _unlocked(directory: Path) -> Iterator[Signer]:
 
 
 def _end_agent(home: Path) -> None:
-    """End gpg's agent and wait for it: a next one must not meet its socket, nor lose its own to it."""
+    """End gpg's agent and wait for it: the next agent uses a socket of the same name."""
     gpgconf = ["gpgconf", "--homedir", str(home)]
     result = process.run([*gpgconf, "--list-dirs", "agent-socket"], timeout_s=_TIMEOUT_S).check()
     socket = Path(unquote_to_bytes(result.output.strip()).decode())

@@ -1,4 +1,4 @@
-"""A mirror of the lab: a configuration of its own, and the real command line run on it."""
+"""A mirror of the lab: its own configuration, and the real command line that runs with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pushmirror.system import process
 from pushmirror.system.files import write_atomically
 
 ARCHIVE = "debian"
-_LIMIT_S = 1800.0  # far beyond need, also on a busy machine
+_LIMIT_S = 1800.0  # far longer than needed, also on a busy machine
 
 
 class LabSite:
@@ -35,7 +35,7 @@ class LabSite:
         """`upstream` is a URL, none for an owner; `options` are further keys of `[archives.debian]`.
 
         `tree` is where the archive is, if not below the directory; `sections` are further ones, by name.
-        Nobody wants to wait for a site that rests, so that connections are not tried again unless it is said.
+        `retries` is 0 by default, so that no test or demo waits between connections.
         """
         self.directory = directory
         self.tree = tree or directory / "tree"
@@ -51,7 +51,7 @@ class LabSite:
         self.configure()
 
     def set_password(self, password: str) -> None:
-        """Give the site the password that upstream expects of it."""
+        """Write the password for upstream's rsync module into the site's files."""
         file = self.etc / "upstream.secret"
         file.touch(mode=0o600)
         file.write_text(f"{password}\n")
@@ -91,7 +91,7 @@ class LabSite:
 
     @contextmanager
     def running(self, *words: str, env: Mapping[str, str] | None = None) -> Iterator[process.Background]:
-        """Run `pushmirror WORDS` beside us; it is ended with the block."""
+        """Run `pushmirror WORDS` in the background; it is ended with the block."""
         with process.background(self.argv(*words), env=env, log=self.directory / "output.log") as child:
             yield child
 

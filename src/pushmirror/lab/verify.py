@@ -1,7 +1,7 @@
-"""Whether a mirror is what its owner's tree is: compared, hashed and checked by others than pushmirror.
+"""Whether a mirror is the same as its owner's tree: compared, hashed, and checked by gpgv.
 
-Guaranteed: nothing here believes what pushmirror says of itself, but for `level` and `state`, which are
-there to be compared with the rest.
+Guaranteed: nothing that pushmirror reports is taken as true. Only `level` and `state` are its own reports, to
+be compared with what was found.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Standing:
 
     name: str
     depth: int  # below the owner
-    push: str  # how it is woken
+    push: str  # how it is pushed
     generation: str  # the first digits, from its Release files
     archive_serial: str
     files: int
     signatures: int  # good ones
-    level: str  # of its archive, as it says itself
-    state: str  # as its hub says
-    current_s: float | None  # from the last change until it served it; none: it does not, or made it
+    level: str  # of its archive, by its own status
+    state: str  # by its hub's status
+    current_s: float | None  # from the last change until it served it; none: it does not, or it is the owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Finding:
 
     standing: Standing
     differences: tuple[str, ...]  # from the owner's tree
-    broken: tuple[str, ...]  # what its indices name, and is not so
-    unsigned: tuple[str, ...]  # what gpgv refuses
-    signed: int  # files that it was asked about
-    trouble: tuple[str, ...]  # what the mirror and its hub say themselves
+    broken: tuple[str, ...]  # files that its indices name, and that are missing or wrong
+    unsigned: tuple[str, ...]  # signatures that gpgv refuses
+    signed: int  # signatures that were checked
+    trouble: tuple[str, ...]  # what the status of the mirror and of its hub reports
 
     @property
     def problems(self) -> list[str]:
@@ -72,7 +72,7 @@ class Finding:
 
 
 def owner_now(made: Network) -> Standing:
-    """The owner, whose tree is the measure of all."""
+    """The owner, whose tree the mirrors are compared with."""
     tree, serial = made.archive.path, str(made.archive.serial)
     signed = sum(not why for why in _gpgv(tree, made.archive))
     level = _level(made.owner)[0]
@@ -82,7 +82,7 @@ def owner_now(made: Network) -> Standing:
 
 
 def verify(made: Network, node: Node, current_s: float | None) -> Finding:
-    """Look at everything that a mirror serves."""
+    """Check everything that a mirror serves."""
     refused = list(_gpgv(node.tree, made.archive))
     unsigned = [why for why in refused if why]
     trace = node.tree / "project" / "trace" / node.name
@@ -90,7 +90,7 @@ def verify(made: Network, node: Node, current_s: float | None) -> Finding:
     state, activity = _state(made.above(node), node)
     trouble = [
         *attention,
-        *([f"{made.above(node).name} says: {state}: {activity}"] if state != "live" else []),
+        *([f"{made.above(node).name} reports: {state}: {activity}"] if state != "live" else []),
     ]
     return Finding(
         Standing(
@@ -114,12 +114,12 @@ def verify(made: Network, node: Node, current_s: float | None) -> Finding:
 
 
 def generation_of(tree: Path) -> str:
-    """The first digits of what a tree serves; empty when that is nothing."""
+    """The first digits of the generation that a tree serves; empty if there is none."""
     return read_published(tree).generation[:SHORT]
 
 
 def files_of(tree: Path) -> list[Path]:
-    """All but directories, and but what each mirror has of its own."""
+    """All files and links, without those that each mirror has of its own."""
     found = (Path(directory, name) for directory, _, names in os.walk(tree) for name in names)
     return [path for path in found if not OWN.fullmatch(str(path.relative_to(tree)))]
 
@@ -147,7 +147,7 @@ def _level(node: Node) -> tuple[str, tuple[str, ...]]:
 
 
 def _state(hub: Node, site: Node) -> tuple[str, str]:
-    """What a hub says of a site."""
+    """The state of a site in its hub's status."""
     view = hub.view()
     for one in summarise_sites(
         ARCHIVE,

@@ -1,4 +1,4 @@
-"""Judges at work in a process of its own, as often as they can, while trees change."""
+"""Samples trees by their judges, in a process of its own, again and again while they change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pushmirror.errors import PushmirrorError
 from pushmirror.lab.judge import SETTLE_S, Judge
 
 _KEPT = 20  # messages
-_LIMIT_S = 6 * 3600.0  # a watcher that was forgotten ends by itself
+_LIMIT_S = 6 * 3600.0  # then it ends by itself
 _START_S = 600.0
 _GENTLY = 10  # steps of niceness
 _REST_S = 0.1  # at most, after a gentle sample: as long as it took
@@ -23,7 +23,7 @@ _REST_S = 0.1  # at most, after a gentle sample: as long as it took
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a watcher saw."""
+    """What a watcher has found so far."""
 
     samples: int = 0  # of all trees together
     broken: int = 0  # samples with at least one problem
@@ -45,7 +45,7 @@ class Watcher:
         allowed: frozenset[str] = frozenset(),
         settle_s: float = SETTLE_S,
     ) -> None:
-        """`gently`: with less of the processor than what is watched; `allowed` and `settle_s`: see Judge."""
+        """`gently`: at low priority, with pauses; `allowed` and `settle_s`: see Judge."""
         judges = [Judge(tree, thorough, pdiffs, allowed, settle_s) for tree in trees]
         self._tally = Tally()
         context = get_context("spawn")  # fork and threads do not go together, and tests have threads
@@ -102,7 +102,7 @@ class Watcher:
                 self._tally = self._ours.recv()
                 return
         except (EOFError, OSError) as exc:
-            raise PushmirrorError("the watcher of the tree has died; its own error is above") from exc
+            raise PushmirrorError("the watcher of the tree has ended; its error is printed above") from exc
         raise PushmirrorError(f"the watcher of the tree took no sample for {_START_S:.0f} s")
 
 
