@@ -38,6 +38,7 @@ from pushmirror.verify.throttle import Throttle
 _CHUNK = 256 * 1024  # bytes
 _SMALL = 5  # digits of the size of a file that is read at once
 _SHA256 = 64  # digits
+_TOGETHER = 64  # small files, after which a reader pays for them and looks whether it is to stop
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -126,6 +127,7 @@ class Reader:
         self._keep(owed)
 
     def _directory(self, directory: str, lines: list[list[str]], seen: Seen, piece: Piece | None) -> None:
+        self._keep(0)
         try:
             handle = os.open(f"{self._tree}/{directory}", _OPEN | os.O_DIRECTORY)
         except OSError as exc:
@@ -183,7 +185,7 @@ class Reader:
                 continue
             files += 1
             owed += size
-            if owed >= _CHUNK:
+            if owed >= _CHUNK or files % _TOGETHER == 0:
                 self._owed = owed
                 self._pay(seen)
                 owed = 0

@@ -5,6 +5,7 @@ import pytest
 
 from pushmirror.archive.paths import Entry, Kind
 from pushmirror.closures.store import ClosureStore
+from pushmirror.errors import Stopped
 from pushmirror.inventory.tables import row_from
 from pushmirror.verify import plan as verify_plan
 from pushmirror.verify.plan import Expectations, look
@@ -241,3 +242,25 @@ def test_a_file_costs_as_many_bytes_of_a_limited_rate_as_it_has(tmp_path, size):
     paid = []
     Reader(tmp_path, paid.append).names({"a": Expected("", "a", LineKind.FILE, size, "0" * 64)})
     assert sum(paid) == size
+
+
+def test_a_reader_of_small_files_soon_notices_that_it_is_to_stop(tmp_path, monkeypatch):
+    names = [f"{number:03}" for number in range(300)]
+    for name in names:
+        (tmp_path / name).write_bytes(DATA)
+    read, reading, stopped_after = [], os.read, 100
+
+    def counted(handle, size):
+        read.append(size)
+        return reading(handle, size)
+
+    def keep(_):
+        if len(read) >= stopped_after:
+            raise Stopped("verify was asked to stop")
+
+    monkeypatch.setattr(os, "read", counted)
+    with pytest.raises(Stopped):
+        Reader(tmp_path, keep).names(
+            {name: Expected("", name, LineKind.FILE, len(DATA), SHA256) for name in names}
+        )
+    assert len(read) < 2 * stopped_after
