@@ -20,7 +20,7 @@ import pytest
 from acceptance.calls import Call
 from acceptance.gate import Gate
 from pushmirror.lab.services import wait_until
-from pushmirror.system import process
+from pushmirror.system import locks, process
 from side_by_side import Home, Side
 from support.rsync_daemon import RsyncDaemon
 
@@ -136,23 +136,30 @@ def test_what_follows_a_run_follows_it_once_for_all_whom_it_served(
 def test_another_one_takes_over_when_who_follows_a_run_is_killed(
     home: Home, gate: Gate, daemon: RsyncDaemon, tmp_path: Path, stack: ExitStack
 ) -> None:
-    ours, later = shlex.join(gate.hook), Gate(tmp_path / "later")
-    first = home.add_program("first", f"#!/bin/sh\nexec {ours}\n")
-    told = 'echo $PPID >>"$HOME/followers"; exec'
-    fourth = home.add_program("fourth", f"#!/bin/sh\n{told} {shlex.join(later.hook)}\n")
+    first = home.add_program("first", f"#!/bin/sh\nexec {shlex.join(gate.hook)}\n")
+    held = tmp_path / "held"
+    held.mkdir()
+    fourth = home.add_program(
+        "fourth", f'#!/bin/sh\necho $PPID >>"$HOME/followers"\nexec flock --timeout 60 {held} true\n'
+    )
     configure(home, daemon, HOOK1=str(first), HOOK4=str(fourth))
-    followers = home.home / "followers"
-    with later.closed(2):
+    file = home.home / "followers"
+    file.touch()
+
+    def followers() -> list[int]:
+        return [int(pid) for pid in file.read_text().split()]
+
+    with locks.locked(held):
         with gate.closed():
             calls = [Call(stack.enter_context(home.running()))]
             gate.wait_for()
             for number in (2, 3):
                 calls.append(Call(stack.enter_context(home.running())))
                 assert wait_until(lambda number=number: home.requests() == number)
-        later.wait_for(2)
-        killed = int(followers.read_text().split()[1])
+        assert wait_until(lambda: len(followers()) == 2)  # of the first run and of the second, in any order
+        (killed,) = {*followers()} - {calls[0].pid}
         os.kill(killed, signal.SIGTERM)
-        assert wait_until(lambda: len(followers.read_text().split()) == 3)
+        assert wait_until(lambda: len(followers()) == 3)
     codes = {call.pid: call.exit_code() for call in calls}
     assert codes[killed] == 143 and sorted(codes.values()) == [0, 0, 143]
     assert "stopped by SIGTERM" in home.log() and "Mirrorsync done with errors" in home.log()

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from pushmirror.archive.index import File
 from pushmirror.archive.paths import Entry, name_of
@@ -31,6 +30,7 @@ from pushmirror.tree.work_area import WorkArea
 from pushmirror.workspace import Workspace
 
 _log = logging.getLogger(__name__)
+_LITTLE = 1_000_000  # bytes, of changed files of which parts would come by way of their older versions
 _FEW = 20_000  # new files of which all that the indices say is held in memory
 
 
@@ -57,7 +57,7 @@ def prefetch(
         is_ahead = not attempt.suites.faults and attempt.pinned.generation == attempt.live.generation
     fetching = _Fetching(upstream, workspace.area, publisher, signed, is_ahead)
     if not attempt.suites.faults:  # else it is not known yet which files are wanted
-        fetching.together(early, _early(diff.changed), basis=workspace.tree)
+        fetching.together(early, _early(diff.changed))
     if signed:
         early = _fetch_signed(attempt, early, fetching, signed, indexed)
     changed = {path: one for path, one in _early(diff.changed).items() if path not in fetching.fetched}
@@ -120,17 +120,19 @@ class _Fetching:
     is_ahead: bool  # upstream has no Release files that are not served here
     fetched: set[str] = field(default_factory=set)  # files that have come already, together with others
 
-    def together(self, new: EntrySpool, changed: Mapping[str, Entry], *, basis: Path) -> None:
+    def together(self, new: EntrySpool, changed: Mapping[str, Entry]) -> None:
         """Fetch all of these in one transfer if they are few: no kind of file has a login of its own then.
 
-        New ones stay in the work area until `all_of` checks them; `basis` is the tree with older versions.
+        New ones stay in the work area until `all_of` checks them. Changed ones that are large are left for a
+        transfer with the tree as basis. New ones never have it: a name may lead to a file here by a link.
         """
+        changed = changed if bytes_of(changed) <= _LITTLE else {}
         files, size = len(new) + len(changed), new.size + bytes_of(changed)
         if not new or not self.upstream.fits_one_transfer(files=files, size=size):
             return
         self.upstream.progress.step("fetching", files=files, size=size)
         names = [*(entry.path for entry in new), *changed]
-        self.upstream.fetch_batch(names, self.area, basis=basis)
+        self.upstream.fetch_batch(names, self.area)
         self.fetched.update(name for name in names if self.area.fetched(name))
 
     def all_of(self, entries: EntrySpool, attempt: Attempt) -> None:
